@@ -1,0 +1,1 @@
+"""What the services agree on: settings, messages, storage, pyramids, errors, the status client."""

@@ -1,0 +1,183 @@
+"""The one tree of errors and the one table of their codes.
+
+    TilewrightError
+    ├── StageError           a stage cannot produce its result; carries a code of CODES
+    ├── Stopped              a run was told to stop; nothing is wrong with the dataset
+    ├── StatusUnavailable    statussvc cannot be reached
+    ├── NotFound             no such dataset or pyramid
+    ├── Conflict             the dataset's present state forbids the move
+    └── StorageError         the storage cannot be read or written
+        └── ObjectMissing    nothing is stored at the key
+
+A code is stable: clients branch on it. `docs/errors.md` is made from CODES by `make docs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One stable code: what it means and what a person can do about it.
+
+    Parameters
+    ----------
+    retryable: whether submitting the same again can succeed without a change by the user.
+    meaning: one sentence, for the docs and for a problem's title.
+    advice: what to do next.
+    """
+
+    retryable: bool
+    meaning: str
+    advice: str
+
+
+DATASET_CODES: dict[str, Code] = {
+    "source_not_found": Code(
+        False, "The source's server answered that there is nothing at this URL.", "Open the URL in a browser and check it."
+    ),
+    "source_forbidden": Code(
+        False,
+        "The source's server refuses access to this URL.",
+        "Make the file readable without signing in, or give another URL.",
+    ),
+    "source_refused": Code(
+        False, "The source's server answered with an error that will not pass by itself.", "Try the URL in a browser."
+    ),
+    "source_forbidden_address": Code(
+        False,
+        "The URL leads to a private, loopback or otherwise reserved address.",
+        "Use a public URL, or have the operator name the host in TILEWRIGHT_ALLOW_SOURCES.",
+    ),
+    "source_invalid_url": Code(
+        False, "The URL is not one that can be fetched.", "Use http or https, an allowed port, and no user name or password."
+    ),
+    "source_unresolvable": Code(
+        True, "The host's name could not be resolved to an address.", "Check the host's spelling; retry if it is right."
+    ),
+    "source_unreachable": Code(
+        True, "No connection to the source's server could be made.", "Check that the server is up, then retry."
+    ),
+    "source_unavailable": Code(
+        True, "The source's server is overloaded or out of order at the moment.", "Retry later."
+    ),
+    "source_timeout": Code(True, "The source's server took too long to answer or to send.", "Retry later."),
+    "source_incomplete": Code(
+        True, "The connection ended before the whole file had arrived.", "Retry; if it happens again, check the server."
+    ),
+    "source_protocol_error": Code(
+        True, "The source's server broke the rules of HTTP.", "Try another server, or retry if a proxy is to blame."
+    ),
+    "source_too_many_redirects": Code(
+        False, "The URL redirects too many times.", "Give the URL at which the file itself lies."
+    ),
+    "source_too_large": Code(
+        False,
+        "The file is larger than this installation accepts.",
+        "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
+    ),
+    "source_missing": Code(
+        True, "The stored original is no longer there.", "Retry: it is downloaded again."
+    ),
+    "not_an_image": Code(
+        False, "The URL gives something that is not an image.", "Give the image file's own address, not its page's."
+    ),
+    "unsupported_format": Code(
+        False, "The image's format cannot be read here.", "Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF."
+    ),
+    "image_truncated": Code(
+        False, "The image file ends before the picture does.", "Upload the file again at its source, then submit it anew."
+    ),
+    "image_corrupt": Code(
+        False, "The image file is damaged.", "Open it in another program, save it anew, and submit that."
+    ),
+    "image_too_large": Code(
+        False, "The picture has more pixels than this installation accepts.", "Have the operator raise the limit."
+    ),
+    "decoder_crashed": Code(
+        False, "The decoder crashed on this file.", "The file is probably damaged: save it anew with another program."
+    ),
+    "out_of_memory": Code(
+        True, "The picture needs more memory to decode than a worker may use.", "Save it as a tiled TIFF or baseline JPEG."
+    ),
+    "storage_unavailable": Code(
+        True, "The storage could not be read or written.", "Have the operator look at the storage, then retry."
+    ),
+    "out_of_disk": Code(True, "The storage is full.", "Free space or enlarge the volume, then retry."),
+    "stalled": Code(True, "The work made no progress for too long.", "Retry; if it happens again, look at the worker's log."),
+    "worker_died": Code(
+        True, "The worker died several times over this dataset.", "Look at the workers' logs, then retry."
+    ),
+    "internal_error": Code(True, "Something went wrong inside Tilewright.", "Look at the worker's log, then retry."),
+    "cancelled": Code(True, "The dataset was cancelled on request.", "Retry it to go on."),
+}
+"""Codes that a dataset can fail with."""
+
+REQUEST_CODES: dict[str, Code] = {
+    "invalid_request": Code(False, "The request is not what this address takes.", "See `errors` for each field."),
+    "not_found": Code(False, "There is nothing at this address.", "Check the id; the dataset may have been deleted."),
+    "method_not_allowed": Code(False, "This address does not take that method.", "See the Allow header."),
+    "conflict": Code(False, "The dataset's present state does not allow this.", "Look at `state` and decide anew."),
+    "idempotency_key_reused": Code(
+        False, "This Idempotency-Key was used with another body.", "Use a new key for a new request."
+    ),
+    "service_unavailable": Code(
+        True, "A part of the service cannot be reached at the moment.", "Repeat the request after Retry-After seconds."
+    ),
+    "unexpected_error": Code(
+        True, "Something went wrong inside the gateway.", "Report it with its request_id."
+    ),
+}
+"""Codes that a request can be answered with."""
+
+CODES: dict[str, Code] = DATASET_CODES | REQUEST_CODES
+
+
+class TilewrightError(Exception):
+    """Base of all errors that this project raises."""
+
+
+class StageError(TilewrightError):
+    """Raised when a stage cannot produce its result.
+
+    Parameters
+    ----------
+    code: a key of DATASET_CODES.
+    message: a sentence for the person who submitted the dataset.
+    retryable: whether the pipeline itself should try again; by default what the code's row says.
+    retry_after: seconds the source asked to be left alone for, if it did.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, retryable: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = DATASET_CODES[code].retryable if retryable is None else retryable
+        self.retry_after = retry_after
+
+
+class Stopped(TilewrightError):
+    """Raised inside a stage whose run was told to stop."""
+
+
+class StatusUnavailable(TilewrightError):
+    """Raised when statussvc, or the database behind it, cannot be reached."""
+
+
+class NotFound(TilewrightError):
+    """Raised when no dataset, or no pyramid, has the given id."""
+
+
+class Conflict(TilewrightError):
+    """Raised when the dataset's present state does not allow the move asked for."""
+
+
+class StorageError(TilewrightError):
+    """Raised when the storage cannot be read or written."""
+
+
+class ObjectMissing(StorageError):
+    """Raised when nothing is stored at the key."""

@@ -1,0 +1,291 @@
+"""One run of a stage: begin, beat, outcome. The same for every worker.
+
+    BeginStage ─ granted ─▶ work(run) ─▶ CompleteStage        done
+        │                     │      └─▶ FailStage            StageError, or any other exception
+        └ DROP: leave         │      └─▶ ReleaseStage         the worker was asked to stop
+                              └ STOP from statussvc: leave    cancelled, deleted, superseded
+
+While statussvc cannot be reached the worker keeps its message and its work, and repeats the rpc.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+
+from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError
+from pipeline.status import StatusClient, repeat
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+BEAT_INTERVAL = 0.5
+"""Seconds between heart-beats: cancel reaches the work within one, and a lease (10 s) outlives many."""
+
+RELEASE_PATIENCE = 5.0
+"""Seconds that a stopping worker tries to give its stage back; past it the lease expires by itself."""
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a run may take in all, and without any progress, in seconds."""
+
+    total: float
+    progress: float
+
+
+class Run:
+    """A granted stage, as the work sees it. All methods may be called from any thread."""
+
+    def __init__(self, run_id: str, wake_up: pb.WakeUp, grant: pb.Grant) -> None:
+        self.run_id = run_id
+        self.wake_up = wake_up
+        self.grant = grant
+        self.stopped = threading.Event()
+        self.stop_reason = ""
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+        self._progress = pb.Progress()
+        self._progressed_at = time.monotonic()
+
+    def report(
+        self,
+        *,
+        bytes_downloaded: int | None = None,
+        bytes_total: int | None = None,
+        tiles_done: int | None = None,
+        tiles_total: int | None = None,
+        stage_percent: float | None = None,
+    ) -> None:
+        """Notes progress; the next beat carries it. What is left out keeps its value."""
+        given = {
+            "bytes_downloaded": bytes_downloaded,
+            "bytes_total": bytes_total,
+            "tiles_done": tiles_done,
+            "tiles_total": tiles_total,
+            "stage_percent": stage_percent,
+        }
+        with self._lock:
+            for field, value in given.items():
+                if value is not None and getattr(self._progress, field) != value:
+                    setattr(self._progress, field, value)
+                    self._progressed_at = time.monotonic()
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called, once and from another thread, when the run must stop; at once if it must already.
+
+        Meant to unblock the work: close its socket, kill its child.
+        """
+        with self._lock:
+            if not self.stopped.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def check(self) -> None:
+        """Raises Stopped when the run must stop."""
+        if self.stopped.is_set():
+            raise Stopped(self.stop_reason)
+
+    def stop(self, reason: str) -> None:
+        """Tells the work to stop. Only the first reason counts."""
+        with self._lock:
+            if self.stopped.is_set():
+                return
+            self.stop_reason = reason
+            self.stopped.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                logger.exception("%s: the work could not be unblocked", self.wake_up.dataset_id)
+
+    def snapshot(self) -> tuple[pb.Progress, float]:
+        """A copy of the progress, and the monotonic time of its last change."""
+        with self._lock:
+            copy = pb.Progress()
+            copy.CopyFrom(self._progress)
+            return copy, self._progressed_at
+
+
+Work = Callable[[Run], pb.IngestResult | pb.TilerResult]
+
+
+def run_stage(
+    status: StatusClient, wake_up: pb.WakeUp, work: Work, *, stopping: threading.Event, limits: Limits
+) -> pb.CompleteStageResponse | None:
+    """Runs one stage from its wake-up to its outcome. Never raises for what goes wrong with the dataset.
+
+    Parameters
+    ----------
+    work: does the stage; raises StageError where it cannot, Stopped where it was told to stop.
+    stopping: set when the worker has been asked to stop.
+
+    Returns
+    -------
+    statussvc's answer to CompleteStage; None where the stage was not done.
+    """
+    run_id = uuid.uuid4().hex
+    request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+    try:
+        begun = repeat(lambda: status.begin_stage(request), stopping)
+    except StatusUnavailable:
+        logger.warning("%s: stopping before statussvc could be asked; the relay wakes another", wake_up.dataset_id)
+        return None
+    if begun.WhichOneof("result") != "grant":
+        reason = pb.BeginStageResponse.Drop.Name(begun.drop)
+        logger.info("%s: attempt %d dropped: %s", wake_up.dataset_id, wake_up.attempt, reason)
+        return None
+    run = Run(run_id, wake_up, begun.grant)
+    beat = _Beat(status, run, stopping, limits)
+    beat.start()
+    try:
+        return _report(status, run, beat, work, stopping)
+    finally:
+        beat.end()
+
+
+def _report(
+    status: StatusClient, run: Run, beat: _Beat, work: Work, stopping: threading.Event
+) -> pb.CompleteStageResponse | None:
+    dataset_id = run.wake_up.dataset_id
+    try:
+        result = work(run)
+    except Exception as error:
+        if run.stopped.is_set():
+            _leave(status, run, beat)
+            return None
+        failure = _failure(dataset_id, error)
+        beat.settle()
+        request = pb.FailStageRequest(run_id=run.run_id, failure=failure)
+        if isinstance(error, StageError) and error.retry_after:
+            request.retry_after_seconds = error.retry_after
+        _say(lambda: status.fail_stage(request), dataset_id, stopping)
+        return None
+    beat.settle()
+    complete = pb.CompleteStageRequest(run_id=run.run_id)
+    if isinstance(result, pb.IngestResult):
+        complete.ingest.CopyFrom(result)
+    else:
+        complete.tiler.CopyFrom(result)
+    answer = _say(lambda: status.complete_stage(complete), dataset_id, stopping)
+    if answer is not None and answer.answer != pb.ANSWER_WON:
+        logger.info("%s: the result was %s", dataset_id, pb.Answer.Name(answer.answer))
+    return answer
+
+
+def _failure(dataset_id: str, error: Exception) -> pb.Failure:
+    if isinstance(error, StageError):
+        logger.warning("%s: %s: %s", dataset_id, error.code, error.message)
+        return pb.Failure(code=error.code, message=error.message, retryable=error.retryable)
+    if isinstance(error, StorageError):
+        logger.error("%s: storage: %s", dataset_id, error)
+        return pb.Failure(
+            code="storage_unavailable", message="The storage could not be read or written.", retryable=True
+        )
+    logger.exception("%s: unexpected error", dataset_id, exc_info=error)
+    return pb.Failure(
+        code="internal_error",
+        message=f"Something went wrong inside Tilewright ({type(error).__name__}). The worker's log has the details.",
+        retryable=True,
+    )
+
+
+def _leave(status: StatusClient, run: Run, beat: _Beat) -> None:
+    beat.settle()
+    logger.info("%s: run %s stopped: %s", run.wake_up.dataset_id, run.run_id, run.stop_reason)
+    if run.stop_reason != _Beat.SHUTDOWN:
+        return
+    expired = threading.Event()
+    timer = threading.Timer(RELEASE_PATIENCE, expired.set)
+    timer.daemon = True
+    timer.start()
+    _say(
+        lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), run.wake_up.dataset_id, expired
+    )
+    timer.cancel()
+
+
+def _say(call: Callable[[], T], dataset_id: str, give_up: threading.Event) -> T | None:
+    try:
+        return repeat(call, give_up)
+    except StatusUnavailable:
+        logger.warning("%s: stopping before the outcome could be told; the lease will expire", dataset_id)
+    except grpc.RpcError:
+        logger.exception("%s: statussvc refused the outcome; the lease will expire", dataset_id)
+    return None
+
+
+class _Beat(threading.Thread):
+    """Beats whatever the work is doing, obeys the answers, and holds the run's limits."""
+
+    SHUTDOWN = "shutdown"
+
+    def __init__(self, status: StatusClient, run: Run, stopping: threading.Event, limits: Limits) -> None:
+        super().__init__(name=f"beat-{run.run_id[:8]}", daemon=True)
+        self._status = status
+        self._run = run
+        self._stopping = stopping
+        self._limits = limits
+        self._began_at = time.monotonic()
+        self._settled = threading.Event()
+        self._ended = threading.Event()
+
+    def settle(self) -> None:
+        """The work is over: beats go on while the outcome is being told, but no order reaches the work."""
+        self._settled.set()
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        sequence = 0
+        while not self._ended.wait(BEAT_INTERVAL if sequence else 0.0):
+            sequence += 1
+            progress, progressed_at = self._run.snapshot()
+            if not self._settled.is_set():
+                if self._stopping.is_set():
+                    self._run.stop(self.SHUTDOWN)
+                elif stall := self._stalled(progressed_at):
+                    self._give_up(stall)
+                    return
+            try:
+                answer = self._status.report_progress(
+                    pb.ReportProgressRequest(run_id=self._run.run_id, beat_seq=sequence, progress=progress)
+                )
+            except StatusUnavailable:
+                continue
+            except grpc.RpcError:
+                logger.exception("%s: statussvc refused a beat", self._run.wake_up.dataset_id)
+                self._run.stop("refused")
+                return
+            if answer.order == pb.ReportProgressResponse.ORDER_STOP and not self._settled.is_set():
+                self._run.stop(answer.reason)
+
+    def _stalled(self, progressed_at: float) -> str:
+        now = time.monotonic()
+        if now - self._began_at > self._limits.total:
+            return f"The stage took longer than {self._limits.total:.0f} seconds."
+        if now - progressed_at > self._limits.progress:
+            return f"The stage made no progress for {self._limits.progress:.0f} seconds."
+        return ""
+
+    def _give_up(self, message: str) -> None:
+        # Told from here, since work that is wedged may never return to tell it.
+        self._run.stop("stalled")
+        failure = pb.Failure(code="stalled", message=message, retryable=True)
+        request = pb.FailStageRequest(run_id=self._run.run_id, failure=failure)
+        _say(lambda: self._status.fail_stage(request), self._run.wake_up.dataset_id, self._ended)

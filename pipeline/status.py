@@ -1,0 +1,133 @@
+"""The typed client of statussvc, for threads (workers, relay) and for asyncio (gateway)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+import grpc.aio
+
+from pipeline.errors import Conflict, NotFound, StatusUnavailable
+from protos.tilewright.status.v1 import status_pb2 as pb
+from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from protos.tilewright.status.v1.status_pb2_grpc import PipelineServiceAsyncStub, StatusServiceAsyncStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+RPC_TIMEOUT = 10.0
+"""Seconds an rpc may take: statussvc answers in milliseconds, SQLite may be locked by another process for some."""
+
+BEAT_TIMEOUT = 2.0
+"""Seconds a heart-beat may take: four of them fit in a lease, and a stop must not wait for a frozen statussvc."""
+
+CHANNEL_OPTIONS = (
+    # A restarted statussvc is found again within a second, not after gRPC's default two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Several stacks on one machine must not share one process-wide connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""Codes after which the same rpc may be sent again: every rpc of the pipeline is idempotent."""
+
+
+class StatusClient:
+    """PipelineService for threads. The channel is made on first use: the worker's CLI forks before."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._stub: pb_grpc.PipelineServiceStub | None = None
+
+    def lease_pending(self, request: pb.LeasePendingRequest) -> pb.LeasePendingResponse:
+        return _call(self._pipeline.LeasePending, request)
+
+    def confirm_published(self, wake_up: pb.WakeUp) -> None:
+        _call(self._pipeline.ConfirmPublished, pb.ConfirmPublishedRequest(wake_up=wake_up))
+
+    def begin_stage(self, request: pb.BeginStageRequest) -> pb.BeginStageResponse:
+        return _call(self._pipeline.BeginStage, request)
+
+    def report_progress(self, request: pb.ReportProgressRequest) -> pb.ReportProgressResponse:
+        return _call(self._pipeline.ReportProgress, request, timeout=BEAT_TIMEOUT)
+
+    def complete_stage(self, request: pb.CompleteStageRequest) -> pb.CompleteStageResponse:
+        return _call(self._pipeline.CompleteStage, request)
+
+    def fail_stage(self, request: pb.FailStageRequest) -> pb.FailStageResponse:
+        return _call(self._pipeline.FailStage, request)
+
+    def release_stage(self, request: pb.ReleaseStageRequest) -> pb.ReleaseStageResponse:
+        return _call(self._pipeline.ReleaseStage, request)
+
+    def lease_garbage(self, request: pb.LeaseGarbageRequest) -> pb.LeaseGarbageResponse:
+        return _call(self._pipeline.LeaseGarbage, request)
+
+    def confirm_garbage(self, item: pb.StoredItem) -> None:
+        _call(self._pipeline.ConfirmGarbage, pb.ConfirmGarbageRequest(item=item))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+            self._channel = self._stub = None
+
+    @property
+    def _pipeline(self) -> pb_grpc.PipelineServiceStub:
+        with self._lock:
+            if self._stub is None:
+                self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+                self._stub = pb_grpc.PipelineServiceStub(self._channel)
+            return self._stub
+
+
+class AsyncStatusClient:
+    """Both services for asyncio: stubs on one channel of the running loop."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.status: StatusServiceAsyncStub = pb_grpc.StatusServiceStub(self._channel)
+        self.pipeline: PipelineServiceAsyncStub = pb_grpc.PipelineServiceStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def explain(error: grpc.RpcError) -> Exception:
+    """The error of our own tree that an rpc's failure stands for; the rpc's own error where there is none."""
+    code, details = error.code(), error.details() or ""
+    if code in REPEATABLE:
+        return StatusUnavailable(details)
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NotFound(details)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Conflict(details)
+    return error
+
+
+def _call(method: Callable[..., Response], request: Request, *, timeout: float = RPC_TIMEOUT) -> Response:
+    try:
+        return method(request, timeout=timeout)
+    except grpc.RpcError as error:
+        raise explain(error) from error
+
+
+def repeat(call: Callable[[], Response], give_up: threading.Event, *, pause: float = 0.5) -> Response:
+    """Repeats a call while statussvc is unavailable, every `pause` seconds, until `give_up` is set.
+
+    Raises StatusUnavailable once `give_up` is set; any other error at once.
+    """
+    while True:
+        try:
+            return call()
+        except StatusUnavailable:
+            if give_up.wait(pause):
+                raise

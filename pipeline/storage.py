@@ -1,0 +1,164 @@
+"""Where sources and pyramids lie: a small interface, and a directory behind it.
+
+Keys are relative paths with forward slashes:
+
+    sources/<dataset_id>/<attempt>
+    pyramids/<tile_id>/<build>/<name>
+    scratch/<run_id>/…                what a run writes before it is published
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import ObjectMissing, StageError, StorageError
+
+
+def source_key(dataset_id: str, attempt: int) -> str:
+    """The key under which one attempt's download is stored."""
+    return f"sources/{dataset_id}/{attempt}"
+
+
+def pyramid_key(tile_id: str, build: str, name: str = "") -> str:
+    """The key of one file of a build; without a name, the build's prefix, ending in a slash."""
+    return f"pyramids/{tile_id}/{build}/{name}"
+
+
+class Storage(Protocol):
+    """What the services need of storage.
+
+    Every method raises StorageError where the storage fails, and ObjectMissing where the key is absent.
+    """
+
+    def put_file(self, path: Path, key: str) -> None:
+        """Publishes a finished file of this run's scratch under a key. Durable when it returns."""
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Reads up to `length` bytes from `offset`."""
+
+    def size(self, key: str) -> int:
+        """The object's length in bytes."""
+
+    def local_path(self, key: str) -> Path | None:
+        """The object's own path where the storage is a directory, else None."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Removes an object, or all objects below a prefix; one that is absent is no error."""
+
+    def list_prefix(self, prefix: str) -> Iterator[str]:
+        """The keys of all objects below a prefix, in no order."""
+
+    def scratch(self, run_id: str) -> Path:
+        """Makes and gives the folder a run may write to."""
+
+    def drop_scratch(self, run_id: str) -> None:
+        """Removes a run's folder and all in it; one that is absent is no error."""
+
+
+class DirectoryStorage:
+    """Storage in one directory. Scratch lies under the same root, so publishing is a rename.
+
+    Parameters
+    ----------
+    root: an existing or creatable directory, shared by all services.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def put_file(self, path: Path, key: str) -> None:
+        target = self._path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync(path)
+            os.replace(path, target)
+            # A new folder's own entry has to reach the disk too: sync up to the root.
+            folder = target.parent
+            while True:
+                _sync(folder)
+                if folder == self.root:
+                    break
+                folder = folder.parent
+        except OSError as error:
+            raise _explain(error, key) from error
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        try:
+            with open(self._path(key), "rb") as file:
+                return os.pread(file.fileno(), length, offset)
+        except OSError as error:
+            raise _explain(error, key) from error
+
+    def size(self, key: str) -> int:
+        try:
+            return self._path(key).stat().st_size
+        except OSError as error:
+            raise _explain(error, key) from error
+
+    def local_path(self, key: str) -> Path | None:
+        return self._path(key)
+
+    def delete_prefix(self, prefix: str) -> None:
+        path = self._path(prefix)
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            self._drop_empty(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _explain(error, prefix) from error
+
+    def list_prefix(self, prefix: str) -> Iterator[str]:
+        for folder, _, names in os.walk(self._path(prefix)):
+            for name in names:
+                yield (Path(folder) / name).relative_to(self.root).as_posix()
+
+    def scratch(self, run_id: str) -> Path:
+        path = self._path(f"scratch/{run_id}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _explain(error, f"scratch/{run_id}") from error
+        return path
+
+    def drop_scratch(self, run_id: str) -> None:
+        self.delete_prefix(f"scratch/{run_id}")
+
+    def _path(self, key: str) -> Path:
+        parts = key.strip("/").split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"not a storage key: {key!r}")
+        return self.root.joinpath(*parts)
+
+    def _drop_empty(self, folder: Path) -> None:
+        # Two levels below the root stay: `sources`, `pyramids` and `scratch` themselves.
+        while folder != self.root and folder.parent != self.root:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(error: OSError, key: str) -> Exception:
+    if isinstance(error, FileNotFoundError):
+        return ObjectMissing(f"nothing is stored at {key}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StageError("out_of_disk", "The storage is full. Free space or enlarge the volume, then retry.")
+    return StorageError(f"{key}: {error.strerror or error}")
