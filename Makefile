@@ -1,0 +1,114 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+PROTO := protos/tilewright/status/v1/status.proto
+SOURCES := bench docs gateway ingest pipeline protos statussvc tests tiler tilewright
+ARGS ?=
+
+##@ Start here
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(VENV)/.project web/node_modules/.package-lock.json ## Make .venv with everything this project needs (assumes Python 3.11 only)
+	@:
+
+.PHONY: demo
+demo: setup ## Tile a real, large picture before your eyes, then look at it
+	@$(BIN)/python -m tilewright.demo $(ARGS)
+
+.PHONY: up
+up: setup ## Run the whole system in one process on http://127.0.0.1:8000
+	@$(BIN)/tilewright up $(ARGS)
+
+##@ Work on it
+.PHONY: test
+test: setup debian lint ## Everything CI runs: linters, types, imports, protos, all tests
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## Linters, types, the one-way rule of imports, the protos' style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+
+.PHONY: format
+format: setup ## Let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: protos
+protos: setup ## Generate the Python code of protos/ anew
+	$(BIN)/python -m grpc_tools.protoc -I . \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTO)
+
+.PHONY: docs
+docs: setup ## Write the reference tables of docs/ anew from the code
+	$(BIN)/python -m tilewright.reference
+
+.PHONY: bench
+bench: setup ## Measure against curl and bare libvips; prints ratios
+	@$(BIN)/python -m bench.main $(ARGS)
+
+.PHONY: lock
+lock: setup ## Resolve all dependencies anew (UPGRADE=1: to their newest versions)
+	$(UV) pip compile -q $(COMPILE) pyproject.toml -o requirements.lock
+	$(UV) pip compile -q $(COMPILE) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	$(UV) pip compile -q $(COMPILE) requirements-bootstrap.in -c requirements-dev.lock -o requirements-bootstrap.lock
+	$(UV) pip compile -q $(COMPILE) requirements-node.in -o requirements-node.lock
+COMPILE = --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+##@ The farm (needs Docker)
+.PHONY: compose-up
+compose-up: ## Build and start the stack of compose.yaml, and wait until it is healthy
+	docker compose up --build --wait
+
+.PHONY: compose-test
+compose-test: setup ## Bring the stack up, do the main job through it, take it down
+	$(BIN)/pytest -m compose tests/compose $(ARGS)
+
+##@ Tidy up
+.PHONY: clean
+clean: ## Remove all that make setup and the tools made
+	rm -rf $(VENV) web/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What follows is made once, and again when what it is made from changes.
+
+$(UV): requirements-bootstrap.lock scripts/find-python
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1 && ! $(BIN)/python -m ensurepip >/dev/null 2>&1; then \
+	  python=$$(scripts/find-python); echo "Making $(VENV) with $$python"; $$python -m venv --clear $(VENV); \
+	fi
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	@touch $@
+
+$(VENV)/.packages: $(UV) requirements-dev.lock
+	@echo "Installing the packages of requirements-dev.lock"
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements-bootstrap.lock requirements-dev.lock
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.packages pyproject.toml
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+web/node_modules/.package-lock.json: web/package-lock.json | $(VENV)/.packages
+	@echo "Installing the page's assets"
+	@cd web && VENV=$(abspath $(VENV)) ../scripts/npm ci --silent --no-fund --no-audit --ignore-scripts
+	@touch $@
+
+.PHONY: debian
+debian:
+	@scripts/debian-packages rabbitmq-server postgresql chromium
