@@ -1,0 +1,326 @@
+"""What a pyramid is: its identity, its levels, its tiles' addresses and its index. Pure arithmetic.
+
+A picture has Deep Zoom levels 0 (one pixel) to ``max_level`` (all pixels), each half the size of the
+next, rounded up. XYZ zooms are the same levels under other numbers: zoom 0 is the largest level that
+fits one tile. Inner XYZ tiles are the Deep Zoom tiles; those that the picture does not fill ("edge
+tiles") are stored apart, padded to the full square.
+
+``tiles.idx`` is a header of 16 bytes and one entry of 16 bytes a tile, all little-endian::
+
+    header   magic "TWIX" · version u32 · Deep Zoom tiles u32 · edge tiles u32
+    entry    offset u64 · length u32 · part u32 (0 = pyramid.szi, 1 = edges.bin)
+
+First come the Deep Zoom tiles, level by level from 0, row by row; then the edge tiles, zoom by zoom
+from 0: the last column from top to bottom, where the width is no multiple of the tile, then the last
+row from left to right without a corner already counted, where the height is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import accumulate
+from mmap import mmap
+from typing import NamedTuple, Protocol
+
+PYRAMID_VERSION = 1
+"""Part of every tile_id. Raise it with any change that alters a stored pixel or the index's layout."""
+
+DEFAULT_TILE_SIZE = 256
+"""Pixels. What viewers assume where nothing is said (Deep Zoom, slippy maps)."""
+
+SZI = "pyramid.szi"
+EDGES = "edges.bin"
+INDEX = "tiles.idx"
+THUMBNAIL = "thumbnail.jpg"
+DESCRIPTION = "pyramid.json"
+FILES = (SZI, EDGES, INDEX, THUMBNAIL, DESCRIPTION)
+"""The files of a build, in the order in which they are stored: the description last."""
+
+PARTS = (SZI, EDGES)
+"""File names by an entry's part number."""
+
+THUMBNAIL_EDGE = 256
+"""Longest edge of thumbnail.jpg in pixels."""
+
+Buffer = bytes | bytearray | memoryview | mmap
+"""What an Index reads from."""
+
+_MAGIC = b"TWIX"
+_HEADER = struct.Struct("<4sIII")
+_ENTRY = struct.Struct("<QII")
+
+
+class Format(StrEnum):
+    """A tile's image format; the value is its file extension, the name that of the proto's TileFormat."""
+
+    JPEG = "jpg"
+    PNG = "png"
+    WEBP = "webp"
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type of such a tile."""
+        return f"image/{self.name.lower()}"
+
+
+class Options(Protocol):
+    """What is asked of a pyramid: status_pb2.TileOptions, or anything that looks like it."""
+
+    @property
+    def tile_size(self) -> int:
+        """Edge of a tile in pixels; 0 stands for DEFAULT_TILE_SIZE."""
+
+
+def tile_id(source_sha256: str, options: Options) -> str:
+    """Name the pyramid of these bytes and options: 64 lower-case hex digits.
+
+    Parameters
+    ----------
+    source_sha256: the SHA-256 of the source's bytes, in hex.
+    options: what is asked of the pyramid; a default and its explicit value give the same id.
+    """
+    identity = {
+        "source": source_sha256.lower(),
+        "tile_size": options.tile_size or DEFAULT_TILE_SIZE,
+        "version": PYRAMID_VERSION,
+    }
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Level(NamedTuple):
+    """One level: its size in pixels and in tiles."""
+
+    width: int
+    height: int
+    columns: int
+    rows: int
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles of this level."""
+        return self.columns * self.rows
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Levels and addresses of a picture of `width` x `height` pixels in square tiles of `tile_size`.
+
+    Raises
+    ------
+    ValueError: where a size is below 1.
+    """
+
+    width: int
+    height: int
+    tile_size: int = DEFAULT_TILE_SIZE
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height, self.tile_size) < 1:
+            raise ValueError(f"no pyramid of {self.width} x {self.height} pixels in tiles of {self.tile_size}")
+
+    @cached_property
+    def max_level(self) -> int:
+        """The level of all pixels: ceil(log2(max(width, height)))."""
+        return (max(self.width, self.height) - 1).bit_length()
+
+    @cached_property
+    def max_zoom(self) -> int:
+        """The XYZ zoom of all pixels: max(0, ceil(log2(max(width, height) / tile_size)))."""
+        return (-(-max(self.width, self.height) // self.tile_size) - 1).bit_length()
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """All levels, 0 first."""
+        return tuple(self._make_level(self.max_level - number) for number in range(self.max_level + 1))
+
+    @cached_property
+    def tile_count(self) -> int:
+        """Deep Zoom tiles over all levels."""
+        return self._first_tiles[-1]
+
+    @cached_property
+    def edge_count(self) -> int:
+        """XYZ edge tiles over all zooms."""
+        return self._first_edges[-1]
+
+    def level(self, number: int) -> Level:
+        """Give level `number`, 0 to max_level.
+
+        Raises
+        ------
+        IndexError: for any other number.
+        """
+        if not 0 <= number <= self.max_level:
+            raise IndexError(f"no level {number}")
+        return self.levels[number]
+
+    def level_of_zoom(self, zoom: int) -> int:
+        """Give the number of the level that holds XYZ zoom `zoom`, 0 to max_zoom.
+
+        Raises
+        ------
+        IndexError: for any other zoom.
+        """
+        if not 0 <= zoom <= self.max_zoom:
+            raise IndexError(f"no zoom {zoom}")
+        return self.max_level - self.max_zoom + zoom
+
+    def deep_zoom_position(self, level: int, x: int, y: int) -> int:
+        """Give the index entry of the tile in column x and row y of a level.
+
+        Raises
+        ------
+        IndexError: where there is no such tile.
+        """
+        size = self.level(level)
+        self._require_inside(size, x, y)
+        return self._first_tiles[level] + y * size.columns + x
+
+    def edge_position(self, zoom: int, x: int, y: int) -> int | None:
+        """Give the index entry of an XYZ edge tile; None for an inner tile, which is the Deep Zoom tile.
+
+        Raises
+        ------
+        IndexError: where there is no such tile.
+        """
+        size = self.levels[self.level_of_zoom(zoom)]
+        self._require_inside(size, x, y)
+        ragged_right = size.width % self.tile_size != 0
+        ragged_bottom = size.height % self.tile_size != 0
+        first = self.tile_count + self._first_edges[zoom]
+        if ragged_right and x == size.columns - 1:
+            return first + y
+        if ragged_bottom and y == size.rows - 1:
+            return first + (size.rows if ragged_right else 0) + x
+        return None
+
+    def xyz_position(self, zoom: int, x: int, y: int) -> int:
+        """Give the index entry of any XYZ tile.
+
+        Raises
+        ------
+        IndexError: where there is no such tile.
+        """
+        edge = self.edge_position(zoom, x, y)
+        return self.deep_zoom_position(self.level_of_zoom(zoom), x, y) if edge is None else edge
+
+    def edges(self) -> Iterable[tuple[int, int, int]]:
+        """Give (zoom, x, y) of every XYZ edge tile, in the order of the index."""
+        for zoom in range(self.max_zoom + 1):
+            size = self.levels[self.level_of_zoom(zoom)]
+            columns = size.columns
+            if size.width % self.tile_size:
+                columns -= 1
+                yield from ((zoom, columns, y) for y in range(size.rows))
+            if size.height % self.tile_size:
+                yield from ((zoom, x, size.rows - 1) for x in range(columns))
+
+    @cached_property
+    def _first_tiles(self) -> tuple[int, ...]:
+        return tuple(accumulate((level.tile_count for level in self.levels), initial=0))
+
+    @cached_property
+    def _first_edges(self) -> tuple[int, ...]:
+        counts = (self._edges_of(self.levels[self.level_of_zoom(zoom)]) for zoom in range(self.max_zoom + 1))
+        return tuple(accumulate(counts, initial=0))
+
+    def _edges_of(self, size: Level) -> int:
+        ragged_right = size.width % self.tile_size != 0
+        ragged_bottom = size.height % self.tile_size != 0
+        return ragged_right * size.rows + ragged_bottom * (size.columns - ragged_right)
+
+    def _make_level(self, halvings: int) -> Level:
+        width = -(-self.width >> halvings)
+        height = -(-self.height >> halvings)
+        return Level(width, height, -(-width // self.tile_size), -(-height // self.tile_size))
+
+    @staticmethod
+    def _require_inside(size: Level, x: int, y: int) -> None:
+        if not (0 <= x < size.columns and 0 <= y < size.rows):
+            raise IndexError(f"no tile {x}, {y} in {size.columns} x {size.rows}")
+
+
+class Entry(NamedTuple):
+    """Where a tile lies: bytes `offset` to `offset + length` of file PARTS[part]."""
+
+    part: int
+    offset: int
+    length: int
+
+
+class Index:
+    """A tiles.idx over its bytes (or a memory map of them); reading an entry copies nothing else.
+
+    Raises
+    ------
+    ValueError: where the bytes are no complete index of this version.
+    """
+
+    def __init__(self, data: Buffer) -> None:
+        if len(data) < _HEADER.size:
+            raise ValueError("the index is cut short")
+        self.tile_count: int
+        self.edge_count: int
+        magic, version, self.tile_count, self.edge_count = _HEADER.unpack_from(data)
+        if magic != _MAGIC or version != PYRAMID_VERSION:
+            raise ValueError("no index of this version")
+        if len(data) != index_bytes(self.tile_count, self.edge_count):
+            raise ValueError("the index is cut short")
+        self._data = data
+
+    def __len__(self) -> int:
+        return self.tile_count + self.edge_count
+
+    def entry(self, position: int) -> Entry:
+        """Give where the tile at `position` lies, as Geometry computes it.
+
+        Raises
+        ------
+        IndexError: where there is no such position.
+        """
+        if not 0 <= position < len(self):
+            raise IndexError(f"no entry {position}")
+        offset, length, part = _ENTRY.unpack_from(self._data, _HEADER.size + position * _ENTRY.size)
+        return Entry(part, offset, length)
+
+
+def index_bytes(tile_count: int, edge_count: int) -> int:
+    """Give the size of a tiles.idx in bytes."""
+    return _HEADER.size + (tile_count + edge_count) * _ENTRY.size
+
+
+class IndexWriter:
+    """Fills a tiles.idx in any order; `data` is the file's content once `missing` entries are none.
+
+    Parameters
+    ----------
+    geometry: the picture's.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.missing = self._count = geometry.tile_count + geometry.edge_count
+        self.data = bytearray(index_bytes(geometry.tile_count, geometry.edge_count))
+        _HEADER.pack_into(self.data, 0, _MAGIC, PYRAMID_VERSION, geometry.tile_count, geometry.edge_count)
+
+    def put(self, position: int, entry: Entry) -> None:
+        """Set the entry at `position`; each is set once, and no tile is empty.
+
+        Raises
+        ------
+        IndexError: where there is no such position.
+        ValueError: where it was set before, or the entry's length is 0.
+        """
+        if not 0 <= position < self._count:
+            raise IndexError(f"no entry {position}")
+        at = _HEADER.size + position * _ENTRY.size
+        if entry.length == 0 or _ENTRY.unpack_from(self.data, at)[1]:
+            raise ValueError(f"entry {position} is set twice or empty")
+        _ENTRY.pack_into(self.data, at, entry.offset, entry.length, entry.part)
+        self.missing -= 1
