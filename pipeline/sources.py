@@ -1,0 +1,255 @@
+"""Which sources may be fetched: a pure check of the URL, and of every address it leads to.
+
+The gateway asks `check_url` and `check_literal_host` before it accepts a dataset; ingest asks `Allowed` about
+each address it is about to connect to, after resolution and at every redirect.
+
+A range is refused where IANA's special-purpose registries call it not globally reachable (that is what
+`ipaddress.is_global` reads), where it is multicast, where it carries an IPv4 address that is refused, or where it
+is in EXTRA_DENIED.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from pipeline.errors import DATASET_CODES, StageError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAX_URL_LENGTH = 8000
+"""Characters: RFC 9112 §3 asks servers to take request lines of at least 8,000 octets; more may be refused."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+FIRST_UNPRIVILEGED_PORT = 1024
+"""Below it, but for the web's own ports, lie mail, directory and shell services that a request must not be sent to."""
+
+EXTRA_DENIED: tuple[Network, ...] = (
+    ip_network("168.63.129.16/32"),  # Azure's wire server: a public address that answers only from inside
+    ip_network("192.0.0.0/24"),  # IETF protocol assignments; Oracle's metadata server is 192.0.0.192
+    ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
+    ip_network("64:ff9b:1::/48"),  # local NAT64, RFC 8215: what it translates to is the operator's affair
+    ip_network("100:0:0:1::/64"),  # dummy prefix, RFC 9780
+    ip_network("2001::/23"),  # IETF protocol assignments, Teredo among them
+    ip_network("3fff::/20"),  # documentation, RFC 9637
+    ip_network("5f00::/16"),  # segment routing, RFC 9602
+    ip_network("fec0::/10"),  # site-local, RFC 3879
+)
+"""Refused whatever the Python release at hand believes of them: their registry entries are newer than some."""
+
+LAST_32_BITS: tuple[IPv6Network, ...] = (
+    IPv6Network("::/96"),  # IPv4-compatible, RFC 4291 §2.5.5.1
+    IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated, RFC 2765
+    IPv6Network("64:ff9b::/96"),  # NAT64, RFC 6052
+)
+"""Prefixes whose last 32 bits are an IPv4 address."""
+
+SIX_TO_FOUR = IPv6Network("2002::/16")
+"""RFC 3056: the 32 bits after the prefix are an IPv4 address."""
+
+ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""RFC 5214 §6.1: bits 64 to 95 of an address whose last 32 bits are an IPv4 address."""
+
+_HOST = re.compile(r"(?!-)[\w.-]{1,253}\.?", re.ASCII)
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads: a scheme, a host as it is to be resolved (an IPv6 address without brackets) and a port."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def check_url(url: str) -> Target:
+    """Takes a source's URL apart.
+
+    Raises
+    ------
+    StageError("source_invalid_url"): it is not http or https, has no host or a malformed one, carries a user name or
+        password, names a port below 1024 other than 80 and 443, or is longer than MAX_URL_LENGTH.
+    """
+    if len(url) > MAX_URL_LENGTH:
+        raise _invalid(f"The URL is longer than {MAX_URL_LENGTH} characters.")
+    if _UNSAFE.search(url):
+        raise _invalid("The URL contains a space, a backslash or a control character: write it percent-encoded.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise _invalid("The URL's host or port is malformed.") from error
+    if parts.scheme not in DEFAULT_PORTS:
+        raise _invalid("The URL has to begin with http:// or https://.")
+    if "@" in parts.netloc:
+        raise _invalid("The URL carries a user name or password, which would be stored and shown: leave it out.")
+    if not host:
+        raise _invalid("The URL names no host.")
+    if not _is_host(host, bracketed="[" in parts.netloc):
+        raise _invalid("The URL's host is malformed.")
+    if port is None:
+        port = DEFAULT_PORTS[parts.scheme]
+    elif port not in DEFAULT_PORTS.values() and port < FIRST_UNPRIVILEGED_PORT:
+        raise _invalid(
+            f"The URL names port {port}: only 80, 443 and those from {FIRST_UNPRIVILEGED_PORT} on are allowed."
+        )
+    return Target(parts.scheme, host, port)
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that a host spells out, in any spelling a resolver takes; None for a name.
+
+    Takes what inet_aton does ("127.1", "0x7f.1", "0177.0.0.1", "2130706433"), full-width digits and IPv6.
+    """
+    plain = _plain(host)
+    try:
+        return ip_address(plain)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(plain))
+    except (OSError, UnicodeError):
+        return None
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address lies in the public internet, and so does any IPv4 address that it carries."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        address = IPv6Address(int(address))  # without a scope id
+        if not all(is_public(embedded) for embedded in _embedded(address)):
+            return False
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not any(address.version == net.version and address in net for net in EXTRA_DENIED)
+    )
+
+
+class Allowed:
+    """The operator's list of sources that may be fetched although they are not public.
+
+    Parameters
+    ----------
+    entries: each a host ("nas.example"), an address ("10.0.0.5"), either with a port ("nas.example:8080",
+        "[fd00::5]:8080"), or a CIDR ("10.0.0.0/8"). A named host may lead to any address.
+
+    Raises ValueError with a sentence where an entry is none of these.
+    """
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        self._hosts: set[tuple[str, int | None]] = set()
+        self._networks: list[tuple[Network, int | None]] = []
+        for entry in entries:
+            self._add(entry.strip())
+
+    def names(self, host: str, port: int) -> bool:
+        """Whether a host's name is on the list, for this port or for all."""
+        plain = _plain(host)
+        return (plain, port) in self._hosts or (plain, None) in self._hosts
+
+    def lists(self, address: Address, port: int) -> bool:
+        """Whether an address is on the list. A mapped address counts as the IPv4 address it is."""
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped or IPv6Address(int(address))
+        return any(
+            address.version == network.version and address in network and only in (None, port)
+            for network, only in self._networks
+        )
+
+    def permits(self, host: str, address: Address, port: int) -> bool:
+        """Whether a connection to this address may be made for this host's sake."""
+        return is_public(address) or self.lists(address, port) or self.names(host, port)
+
+    def _add(self, entry: str) -> None:
+        try:
+            self._networks.append((ip_network(entry.strip("[]")), None))
+            return
+        except ValueError:
+            host, port = _split_port(entry)
+        address = literal_address(host)
+        if address is not None:
+            self._networks.append((ip_network(address), port))
+        elif _is_host(host, bracketed=False):
+            self._hosts.add((_plain(host), port))
+        else:
+            raise ValueError(f"{entry!r} is not a host, an address or a CIDR without host bits, such as 10.0.0.0/8.")
+
+
+def check_literal_host(url: str, allowed: Allowed) -> None:
+    """Refuses a URL whose host is refused as it stands: an address that is not public, or `localhost`.
+
+    Looks nothing up: a name that leads to such an address is found by ingest, when it connects.
+
+    Raises
+    ------
+    StageError("source_invalid_url"): as `check_url`.
+    StageError("source_forbidden_address"): the host is refused and not on the list.
+    """
+    target = check_url(url)
+    address = literal_address(target.host)
+    permits = partial(allowed.permits, target.host, port=target.port)
+    if address is not None:
+        if not permits(address=address):
+            raise forbidden(target.host)
+    elif _plain(target.host).split(".")[-1] == "localhost" and not (
+        permits(address=IPv4Address("127.0.0.1")) or permits(address=IPv6Address("::1"))
+    ):
+        raise forbidden(target.host)
+
+
+def forbidden(host: str) -> StageError:
+    """The refusal of a host. It tells no address: what a name leads to inside the operator's network is not public."""
+    advice = DATASET_CODES["source_forbidden_address"].advice
+    if literal_address(host) is not None:
+        return StageError("source_forbidden_address", f"{host} is a private or reserved address. {advice}")
+    return StageError("source_forbidden_address", f"{host} leads to a private or reserved address. {advice}")
+
+
+def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
+    bits = int(address)
+    if any(address in network for network in LAST_32_BITS) or (bits >> 32) & 0xFFFF_FFFF in ISATAP:
+        yield IPv4Address(bits & 0xFFFF_FFFF)
+    if address in SIX_TO_FOUR:
+        yield IPv4Address((bits >> 80) & 0xFFFF_FFFF)
+
+
+def _plain(host: str) -> str:
+    """A host as it is compared: full-width letters and digits narrowed (as IDNA does), lower case, no final dot."""
+    return unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower().rstrip(".")
+
+
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    if bracketed:
+        try:
+            return "%" not in host and isinstance(ip_address(host), IPv6Address)
+        except ValueError:
+            return False
+    try:
+        # IDNA's own rules are left to the resolver: here it is enough that nothing but letters, digits, "_", "-", "."
+        # is in a name, so that no two parsers can differ on where it ends.
+        ascii_name = _plain(host).encode("idna").decode("ascii")
+    except UnicodeError:
+        return False
+    return _HOST.fullmatch(ascii_name) is not None
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    host, colon, port = entry.rpartition(":")
+    if colon and port.isascii() and port.isdigit() and not port.startswith("0") and int(port) < 65536:
+        return host.removeprefix("[").removesuffix("]"), int(port)
+    return entry, None
+
+
+def _invalid(reason: str) -> StageError:
+    return StageError("source_invalid_url", f"{reason} {DATASET_CODES['source_invalid_url'].advice}")

@@ -1,0 +1,190 @@
+"""What a server of tests/sources.py can be told to answer: right, wrong, slow, cut, endless."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from tests.sources import Behaviour, Exchange, asked_range
+
+
+def ranges(data: bytes, etag: str = '"v1"') -> Behaviour:
+    """Bytes in memory, with ranges and the given validator."""
+
+    def answer(exchange: Exchange) -> None:
+        span = asked_range(exchange.headers, len(data), etag)
+        headers = {"Accept-Ranges": "bytes", "ETag": etag}
+        if span is None:
+            exchange.head(200, headers | {"Content-Length": str(len(data))})
+            exchange.body(data)
+            return
+        headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{len(data)}" if span else f"bytes */{len(data)}"
+        exchange.head(206 if span else 416, headers | {"Content-Length": str(len(span))})
+        exchange.body(data[span.start : span.stop])
+
+    return answer
+
+
+def whole(data: bytes, headers: Mapping[str, str] | None = None) -> Behaviour:
+    """A right and complete answer 200, whatever range was asked for."""
+    return status(200, headers, data)
+
+
+def status(code: int, headers: Mapping[str, str] | None = None, data: bytes = b"") -> Behaviour:
+    """Any status with any headers and body, correctly framed."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(code, {"Content-Length": str(len(data)), **(headers or {})})
+        exchange.body(data)
+
+    return answer
+
+
+def redirect(location: str, code: int = 302) -> Behaviour:
+    """One redirect to any URL."""
+    return status(code, {"Location": location})
+
+
+def endless_redirects() -> Behaviour:
+    """Each answer redirects to the same path with the next number."""
+
+    def answer(exchange: Exchange) -> None:
+        number = int(urlsplit(exchange.path).query or 0)
+        exchange.head(302, {"Location": f"{exchange.plain_path}?{number + 1}", "Content-Length": "0"})
+
+    return answer
+
+
+def page(html: str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>") -> Behaviour:
+    """A web page where an image should be."""
+    return status(200, {"Content-Type": "text/html; charset=utf-8"}, html.encode())
+
+
+def cut(data: bytes, after: int) -> Behaviour:
+    """Declares all of the body and hangs up after some of it."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(data))})
+        exchange.body(data[:after])
+        exchange.hang_up()
+
+    return answer
+
+
+def lying_length(data: bytes, declared: str) -> Behaviour:
+    """Sends all of the body under any Content-Length, then hangs up."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": declared})
+        exchange.body(data)
+        exchange.hang_up()
+
+    return answer
+
+
+def gated(data: bytes, first: int, gate: threading.Event) -> Behaviour:
+    """Sends headers and the first bytes; the rest when the test opens the gate."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(data))})
+        exchange.body(data[:first])
+        exchange.wait(gate)
+        exchange.body(data[first:])
+
+    return answer
+
+
+def silent(gate: threading.Event) -> Behaviour:
+    """Answers nothing at all until the gate opens, then hangs up."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.wait(gate)
+        exchange.hang_up()
+
+    return answer
+
+
+def dripping(start: bytes, drop: bytes, pause: float = 0.05) -> Behaviour:
+    """Sends raw bytes, then a drop every `pause` seconds for ever: slow headers or a slow body."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.wfile.write(start)
+        while not exchange.source_server.closing.wait(pause):
+            exchange.wfile.write(drop)
+        exchange.hang_up()
+
+    return answer
+
+
+def endless(headers: Mapping[str, str] | None = None, block: bytes = b"\xff\xd8\xff\xe0" + bytes(65532)) -> Behaviour:
+    """A body without length and without end."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, {"Connection": "close", **(headers or {})})
+        while not exchange.source_server.closing.is_set():
+            exchange.wfile.write(block)
+        exchange.hang_up()
+
+    return answer
+
+
+def unknown_length(data: bytes) -> Behaviour:
+    """A body that ends with the connection."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, {"Connection": "close"})
+        exchange.body(data)
+        exchange.hang_up()
+
+    return answer
+
+
+def chunked(data: bytes, chunk: int = 4096, *, complete: bool = True) -> Behaviour:
+    """A chunked body; an incomplete one lacks its last chunk."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        for start in range(0, len(data), chunk):
+            piece = data[start : start + chunk]
+            exchange.body(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if complete:
+            exchange.body(b"0\r\n\r\n")
+        else:
+            exchange.hang_up()
+
+    return answer
+
+
+def gzipped(data: bytes, coding: str = "gzip") -> Behaviour:
+    """A body under a content coding that was not asked for."""
+    return status(200, {"Content-Encoding": coding}, gzip.compress(data))
+
+
+def partial_unasked(data: bytes, content_range: str) -> Behaviour:
+    """A 206 with any Content-Range, whatever was asked for."""
+    return status(206, {"Content-Range": content_range}, data)
+
+
+def raw(answer_bytes: bytes) -> Behaviour:
+    """Any bytes in place of an HTTP answer, then hangs up."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.wfile.write(answer_bytes)
+        exchange.hang_up()
+
+    return answer
+
+
+def sequence(*behaviours: Behaviour) -> Behaviour:
+    """One behaviour a request; the last one stays."""
+    left: list[Behaviour] = list(behaviours)
+    lock = threading.Lock()
+
+    def answer(exchange: Exchange) -> None:
+        with lock:
+            behaviour = left.pop(0) if len(left) > 1 else left[0]
+        behaviour(exchange)
+
+    return answer
