@@ -1,0 +1,89 @@
+"""What every test may ask for: a vhost of a real RabbitMQ, a database of a real PostgreSQL; and the rule on sockets."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+from tests import servers
+
+Server = TypeVar("Server")
+
+
+def _started(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(server)
+        except servers.Lacking as lack:
+            if os.environ.get("CI"):
+                pytest.fail(str(lack))
+            pytest.skip(str(lack))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[servers.RabbitServer]:
+    """The run's one RabbitMQ, started when the first test asks for it."""
+    yield from _started(servers.rabbitmq())
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: servers.RabbitServer) -> Iterator[str]:
+    """The AMQP URL of a vhost that only this test uses."""
+    with rabbitmq_server.vhost() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.PostgresServer]:
+    """The run's one PostgreSQL, started when the first test asks for it."""
+    yield from _started(servers.postgres())
+
+
+@pytest.fixture
+def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty database that only this test uses."""
+    with postgres_server.database() as url:
+        yield url
+
+
+class SocketRule:
+    """No test may talk to another machine: what tries to is stopped, and its test fails even if it hides the error."""
+
+    def __init__(self) -> None:
+        self.broken: list[str] = []
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Python's audit hook; see the standard library's table of audit events."""
+        if event not in {"socket.connect", "socket.sendto"}:
+            return
+        address = arguments[1]
+        if isinstance(address, tuple) and not self._is_here(str(address[0])):
+            self.broken.append(f"{event} {address!r}")
+            raise ConnectionRefusedError(f"tests must not leave this machine: {event} {address!r}")
+
+    @staticmethod
+    def _is_here(host: str) -> bool:
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+_socket_rule = SocketRule()
+sys.addaudithook(_socket_rule)
+
+
+@pytest.fixture(autouse=True)
+def stay_on_this_machine() -> Iterator[SocketRule]:
+    """Fail a test that opens a socket to anything but the loopback."""
+    _socket_rule.broken.clear()
+    yield _socket_rule
+    if _socket_rule.broken:
+        pytest.fail("this test tried to leave the machine: " + ", ".join(_socket_rule.broken), pytrace=False)
