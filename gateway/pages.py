@@ -1,0 +1,152 @@
+"""The page's routes: HTML, styles, modules, and the two packages that the page takes from npm.
+
+    /                    the form and the catalogue
+    /view/{dataset_id}   the viewer; the page itself asks the API whether the id exists
+    /docs                the API reference, drawn from /openapi.json
+    /assets/...          our styles and modules, OpenSeadragon and Swagger UI
+
+Every URL that can be answered is listed when the routes are made, so that no path of a request ever reaches the file
+system. What is not listed raises Starlette's HTTPException(404), for the gateway's own handler to word.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+
+OUR_FILES = ("css/*.css", "js/*.js", "images/*.svg")
+
+VENDOR_FILES = {
+    "openseadragon": ("openseadragon/build/openseadragon", ("openseadragon.min.js", "images/*.png")),
+    "swagger-ui": ("swagger-ui-dist", ("swagger-ui.css", "swagger-ui-bundle.js")),
+}
+"""URL folder below /assets/ → folder below node_modules, and which of its files are served."""
+
+OUR_CACHING = "no-cache"  # Modules import each other by fixed names: after an upgrade no old one may meet a new one.
+VENDOR_CACHING = "public, max-age=3600"  # Large, and changed by a release only: an hour spares revalidation in a sitting.
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data: blob:",  # Swagger UI's icons are data: URLs; OpenSeadragon may draw tiles from blob: URLs.
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+    )
+)
+FRAMED_NOWHERE = "frame-ancestors 'none'"
+FRAMED_ANYWHERE = "frame-ancestors *"  # The embed snippet is an iframe on any site.
+
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+@dataclass
+class StaticFile:
+    """One file and the headers it is served with, kept in memory until the file changes."""
+
+    path: Path
+    caching: str
+    policy: str | None = None
+    _stamp: int = field(default=-1, init=False)
+    _body: bytes = field(default=b"", init=False)
+    _packed: bytes | None = field(default=None, init=False)
+    _etag: str = field(default="", init=False)
+
+    def respond(self, request: Request) -> Response:
+        """Answer with the file, gzipped where the client takes it, or with 304."""
+        self._load()
+        headers = {"Cache-Control": self.caching, "ETag": self._etag, "Vary": "Accept-Encoding", **SECURITY_HEADERS}
+        if self.policy is not None:
+            headers["Content-Security-Policy"] = f"{CONTENT_SECURITY_POLICY}; {self.policy}"
+        if self._etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
+            return Response(status_code=304, headers=headers)
+        body = self._body
+        if self._packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            body = self._packed
+        return Response(body, media_type=CONTENT_TYPES[self.path.suffix], headers=headers)
+
+    def _load(self) -> None:
+        stamp = self.path.stat().st_mtime_ns
+        if stamp == self._stamp:
+            return
+        self._body = self.path.read_bytes()
+        self._packed = None if self.path.suffix == ".png" else gzip.compress(self._body, mtime=0)
+        # Weak, because the gzipped and the plain body share it (RFC 9110, 8.8.1).
+        self._etag = f'W/"{hashlib.sha256(self._body).hexdigest()[:20]}"'
+        self._stamp = stamp
+
+
+def page_routes(root: Path | None = None) -> list[BaseRoute]:
+    """Return the routes of the page, to be appended to the gateway's own.
+
+    Parameters
+    ----------
+    root: the folder of the page's files; by default the installed package `web`.
+
+    The handlers are plain functions, so that Starlette runs them in its thread pool: the first answer of a file reads
+    and packs it (Swagger UI: 1.7 MB).
+    """
+    root = Path(str(files("web"))) if root is None else root
+    assets = _assets(root)
+
+    def asset(request: Request) -> Response:
+        found = assets.get(request.path_params["path"])
+        if found is None:
+            raise HTTPException(404)
+        return found.respond(request)
+
+    return [
+        _page("/", root / "index.html", FRAMED_NOWHERE),
+        _page("/view/{dataset_id}", root / "view.html", FRAMED_ANYWHERE),
+        _page("/docs", root / "docs.html", FRAMED_NOWHERE),
+        Route("/assets/{path:path}", asset, name="assets"),
+    ]
+
+
+def _page(url: str, path: Path, policy: str) -> Route:
+    page = StaticFile(path, OUR_CACHING, policy)
+
+    def serve(request: Request) -> Response:
+        return page.respond(request)
+
+    return Route(url, serve, name=path.stem)
+
+
+def _assets(root: Path) -> dict[str, StaticFile]:
+    """Return what is served below /assets/, by its path there."""
+    assets = {
+        path.relative_to(root).as_posix(): StaticFile(path, OUR_CACHING)
+        for pattern in OUR_FILES
+        for path in root.glob(pattern)
+    }
+    for folder, (package, patterns) in VENDOR_FILES.items():
+        base = root / "node_modules" / package
+        found = {
+            f"{folder}/{path.relative_to(base).as_posix()}": StaticFile(path, VENDOR_CACHING)
+            for pattern in patterns
+            for path in base.glob(pattern)
+        }
+        if not found:
+            logger.warning("%s is not installed: run `npm ci` in %s", folder, root)
+        assets.update(found)
+    return assets

@@ -1,0 +1,103 @@
+/** The REST contract, as functions. Whatever is not a success is thrown as a Problem or as Unreachable. */
+
+const DATASETS = "/api/datasets";
+const PATIENCE = 30_000; // ms; the API answers from memory or a row, so that silence this long is a lost connection.
+
+/** Thrown when the server answered with an error (application/problem+json, RFC 9457). Its message is a sentence. */
+export class Problem extends Error {
+  constructor(status, body, retryAfter) {
+    super(body.detail || body.title || `The server answered with the error ${status}.`);
+    this.name = "Problem";
+    this.status = status;
+    this.code = body.code ?? "";
+    this.requestId = body.request_id ?? "";
+    this.retryAfter = retryAfter;
+    /** Field name → sentence, from the JSON pointers of `errors`. */
+    this.fields = new Map(
+      (body.errors ?? []).map((error) => [String(error.pointer ?? "").split("/").pop(), sentence(error.detail ?? error.message)]),
+    );
+  }
+
+  /** Whether the same request may succeed in a moment, with nothing changed by the user. */
+  get passing() {
+    return [429, 502, 503, 504].includes(this.status);
+  }
+}
+
+/** Thrown when no answer came at all. */
+export class Unreachable extends Error {
+  constructor(cause) {
+    super("Tilewright cannot be reached at the moment. Check that it is running.", { cause });
+    this.name = "Unreachable";
+    this.passing = true;
+  }
+}
+
+/** Create a dataset; `key` makes repeating the same call after a lost answer harmless. */
+export async function createDataset(fields, key) {
+  const response = await send(DATASETS, { method: "POST", body: fields, headers: { "Idempotency-Key": key } });
+  return response.json();
+}
+
+/** One page of the catalogue: `{datasets, next_cursor}`. Empty filters are left out. */
+export async function listDatasets(filters, { signal } = {}) {
+  const query = new URLSearchParams(Object.entries(filters).filter(([, value]) => value));
+  const response = await send(`${DATASETS}?${query}`, { signal });
+  return response.json();
+}
+
+export async function getDataset(id, { signal } = {}) {
+  const response = await send(path(id), { signal });
+  return response.json();
+}
+
+/**
+ * One poll of a dataset's status.
+ *
+ * Returns `{status, etag, retryAfter}`; `status` is null where nothing has changed since `etag`. `retryAfter` is the
+ * server's hint in seconds, or null.
+ */
+export async function getStatus(id, { etag, signal } = {}) {
+  const headers = etag ? { "If-None-Match": etag } : {};
+  const response = await send(`${path(id)}/status`, { headers, signal });
+  return {
+    status: response.status === 304 ? null : await response.json(),
+    etag: response.headers.get("ETag") ?? etag,
+    retryAfter: seconds(response.headers.get("Retry-After")),
+  };
+}
+
+export const retryDataset = (id) => send(`${path(id)}/retry`, { method: "POST" });
+export const cancelDataset = (id) => send(`${path(id)}/cancel`, { method: "POST" });
+export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
+
+const path = (id) => `${DATASETS}/${encodeURIComponent(id)}`;
+
+async function send(url, { method = "GET", body, headers = {}, signal } = {}) {
+  const limit = AbortSignal.timeout(PATIENCE);
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      headers: { Accept: "application/json", ...(body && { "Content-Type": "application/json" }), ...headers },
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Unreachable(error);
+  }
+  if (response.ok || response.status === 304) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new Problem(response.status, problem, seconds(response.headers.get("Retry-After")));
+}
+
+function seconds(header) {
+  return header !== null && /^\d+$/.test(header) ? Number(header) : null;
+}
+
+function sentence(text = "This is not accepted.") {
+  const trimmed = String(text).trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+}

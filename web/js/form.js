@@ -1,0 +1,91 @@
+/** The form that submits a new image. */
+
+import { createDataset } from "./api.js";
+import { nameFromUrl } from "./format.js";
+
+/**
+ * Wire the form up. onCreated hears the contract's answer and the name that was given.
+ *
+ * What the browser can check is checked before anything is sent; what the server refuses is shown beside its field.
+ */
+export function wireForm(form, { onCreated }) {
+  const { url, name } = form.elements;
+  const button = form.querySelector("[type=submit]");
+  const problem = form.querySelector(".form-problem");
+  let suggested = "";
+  let key = newKey();
+
+  url.addEventListener("change", () => {
+    if (name.value && name.value !== suggested) return;
+    suggested = nameFromUrl(url.value);
+    name.value = suggested;
+    if (suggested) showFieldError(name, "");
+  });
+
+  form.addEventListener("input", ({ target }) => {
+    key = newKey(); // Another body is another request.
+    if (target.getAttribute("aria-invalid") === "true" && target.validity.valid) showFieldError(target, "");
+  });
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    problem.hidden = true;
+    if (!checkFields(form)) return;
+    button.disabled = true;
+    try {
+      const created = await createDataset(fieldsOf(form), key);
+      onCreated(created, name.value.trim());
+      form.reset();
+      suggested = "";
+      key = newKey();
+    } catch (error) {
+      showProblem(form, problem, error);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+function fieldsOf(form) {
+  const fields = {};
+  for (const [field, value] of new FormData(form)) {
+    const text = value.trim();
+    if (text) fields[field] = field === "tile_size" ? Number(text) : text;
+  }
+  return fields;
+}
+
+function checkFields(form) {
+  const fields = [...form.elements].filter((field) => field.name);
+  for (const field of fields) showFieldError(field, field.validity.valid ? "" : field.validationMessage);
+  const wrong = fields.find((field) => !field.validity.valid);
+  wrong?.focus();
+  return !wrong;
+}
+
+function showProblem(form, problem, error) {
+  const beside = [];
+  for (const [field, text] of error.fields ?? []) {
+    const input = form.elements.namedItem(field);
+    if (!input) continue;
+    showFieldError(input, text);
+    beside.push(input);
+  }
+  for (const input of beside) input.closest("details")?.setAttribute("open", "");
+  if (beside.length) return beside[0].focus();
+  problem.textContent = error.message;
+  problem.hidden = false;
+}
+
+function showFieldError(field, text) {
+  const place = document.getElementById(`${field.id}-error`);
+  if (!place) return;
+  place.textContent = text;
+  place.hidden = !text;
+  field.setAttribute("aria-invalid", String(Boolean(text)));
+}
+
+/** A key for Idempotency-Key. `crypto.randomUUID` exists on https and localhost only. */
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

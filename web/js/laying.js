@@ -1,0 +1,26 @@
+/** A picture of tiles being laid, in the place where the thumbnail will be. Decoration: the progress bar says the same. */
+
+import { svg } from "./dom.js";
+
+const COLUMNS = 8;
+const ROWS = 6;
+
+/** Make the picture; `fill(percent)` lays as many tiles as are done. */
+export function laying() {
+  const tiles = [];
+  for (let row = 0; row < ROWS; row += 1) {
+    for (let column = 0; column < COLUMNS; column += 1) {
+      tiles.push(svg("rect", { x: column + 0.05, y: row + 0.05, width: 0.9, height: 0.9, rx: 0.08 }));
+    }
+  }
+  const element = svg(
+    "svg",
+    { viewBox: `0 0 ${COLUMNS} ${ROWS}`, class: "laying", preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true" },
+    ...tiles,
+  );
+  const fill = (percent) => {
+    const laid = Math.floor(((percent ?? 0) / 100) * tiles.length);
+    tiles.forEach((tile, position) => tile.classList.toggle("laid", position < laid));
+  };
+  return { element, fill };
+}

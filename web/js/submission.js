@@ -1,0 +1,55 @@
+/** What was just submitted: its id at once, its progress, and in the end the picture itself, in place. */
+
+import { getDataset } from "./api.js";
+import { el } from "./dom.js";
+import { LiveStatus } from "./live.js";
+import { openViewer } from "./viewer.js";
+
+export class Submission {
+  #live = null;
+  #viewer = null;
+
+  constructor(section) {
+    this.section = section;
+  }
+
+  /** Show a new dataset in place of the one before; the catalogue goes on showing both. */
+  show({ dataset_id: id }, name) {
+    this.#live?.stop();
+    this.#viewer?.destroy();
+    this.#viewer = null;
+    const live = (this.#live = new LiveStatus(id, name, {
+      onReady: () => this.#open(id, name),
+      onGone: () => this.hide(),
+    }));
+    this.stage = el("div", { class: "stage", hidden: true });
+    this.section.replaceChildren(
+      el(
+        "header",
+        { class: "submission-head" },
+        el("h2", { id: "submission-title", tabindex: -1 }, name),
+        el("code", {}, id),
+        el("a", { href: `/view/${encodeURIComponent(id)}` }, "Open its page"),
+      ),
+      live.element,
+      this.stage,
+    );
+    this.section.hidden = false;
+    live.show({ status: "queued", progress: "queued" });
+    live.follow();
+  }
+
+  hide() {
+    this.#live?.stop();
+    this.#viewer?.destroy();
+    this.section.hidden = true;
+  }
+
+  async #open(id, name) {
+    const stage = this.stage;
+    const dataset = await getDataset(id);
+    if (stage !== this.stage) return;
+    stage.hidden = false;
+    this.#viewer = await openViewer(stage, { dzi: dataset.tile_urls.dzi, name });
+  }
+}

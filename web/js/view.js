@@ -1,0 +1,92 @@
+/** The page of one dataset: its progress until it is ready, then the picture in place. */
+
+import { getDataset } from "./api.js";
+import { copyField } from "./copy.js";
+import { el, sourceLink } from "./dom.js";
+import { count, pixels, size, when } from "./format.js";
+import { laying } from "./laying.js";
+import { LiveStatus } from "./live.js";
+import { openViewer } from "./viewer.js";
+
+const byId = (id) => document.getElementById(id);
+const id = decodeURIComponent(location.pathname.split("/").pop());
+const stage = byId("stage");
+const tiles = laying();
+
+document.documentElement.classList.toggle("framed", window.self !== window.top);
+start();
+
+async function start() {
+  try {
+    const dataset = await getDataset(id);
+    showDataset(dataset);
+    if (dataset.status === "ready") await showPicture(dataset);
+    else await showProgress(dataset);
+  } catch (error) {
+    if (error.status === 404) showGone();
+    else showMessage("This did not work", error.message);
+  }
+}
+
+async function showProgress(dataset) {
+  const live = new LiveStatus(id, dataset.name, {
+    onStatus: (status) => tiles.fill(status.status === "failed" ? 0 : status.percent),
+    onReady: start,
+    onGone: showGone,
+  });
+  stage.replaceChildren(tiles.element, el("div", { class: "stage-card" }, el("h2", {}, dataset.name), live.element));
+  live.show(dataset);
+  await live.follow();
+}
+
+async function showPicture(dataset) {
+  await openViewer(stage, { dzi: dataset.tile_urls.dzi, name: dataset.name, remember: true });
+}
+
+function showGone() {
+  document.title = "Not found · Tilewright";
+  byId("title").textContent = "Not found";
+  byId("details").hidden = true;
+  showMessage("There is no image here", "The address may be mistyped, or the image was deleted.");
+}
+
+function showMessage(title, text) {
+  const back = el("a", { class: "button", href: "/" }, "All images");
+  stage.replaceChildren(el("div", { class: "stage-card", role: "alert" }, el("h2", {}, title), el("p", {}, text), back));
+}
+
+function showDataset(dataset) {
+  document.title = `${dataset.name} · Tilewright`;
+  byId("title").textContent = dataset.name;
+  byId("description").textContent = dataset.description;
+  byId("facts").replaceChildren(...facts(dataset).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
+  byId("addresses").replaceChildren(...addresses(dataset));
+  byId("details").hidden = false;
+}
+
+/** Pairs of term and value; what is unknown yet is left out. */
+function facts(dataset) {
+  const info = dataset.tile_info;
+  const pairs = [];
+  if (info) {
+    pairs.push(["Size", size(info.width, info.height)], ["Pixels", pixels(info.width, info.height)]);
+    pairs.push(["Tiles", `${info.tile_size} px, ${info.format}, zoom 0 to ${count(info.max_zoom)}`]);
+  }
+  if (dataset.category) pairs.push(["Category", dataset.category]);
+  if (dataset.subject) pairs.push(["Subject", dataset.subject]);
+  pairs.push(["Source", sourceLink(dataset.url)]);
+  if (dataset.created_at) pairs.push(["Submitted", when(dataset.created_at)]);
+  pairs.push(["Id", el("code", {}, dataset.dataset_id)]);
+  return pairs;
+}
+
+function addresses(dataset) {
+  const page = new URL(`/view/${encodeURIComponent(id)}`, location.href).href;
+  const status = new URL(`/api/datasets/${encodeURIComponent(id)}/status`, location.href).href;
+  const title = dataset.name.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  const embed = `<iframe src="${page}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
+  const fields = [copyField("Link", page), copyField("Embed snippet", embed)];
+  if (dataset.tile_urls?.dzi) fields.push(copyField("DZI address", new URL(dataset.tile_urls.dzi, location.href).href));
+  fields.push(copyField("curl line", `curl ${status}`));
+  return fields;
+}

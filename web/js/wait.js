@@ -1,0 +1,69 @@
+/** The contract's waiting loop: poll the status, stop at `ready`, throw at `failed`. */
+
+import { getStatus } from "./api.js";
+
+// Seconds. Without a hint a second keeps the counts lively; a hint of nothing must not become a busy loop, and a long one
+// must not leave a finished dataset unseen.
+const DEFAULT_PAUSE = 1;
+const SHORTEST_PAUSE = 0.5;
+const LONGEST_PAUSE = 15;
+
+/** Thrown when the dataset ended `failed`. Carries the contract's error: code, message, retryable. */
+export class DatasetFailed extends Error {
+  constructor({ code = "internal_error", message = "The dataset failed.", retryable = true } = {}) {
+    super(message);
+    this.name = "DatasetFailed";
+    this.code = code;
+    this.retryable = retryable;
+  }
+}
+
+/**
+ * Wait until a dataset is ready.
+ *
+ * onStatus is called with each new status (also the last one), onTrouble with each error that should pass by itself: a
+ * lost connection does not end the waiting. Returns the ready status. Throws DatasetFailed, a Problem (404: deleted),
+ * or the signal's AbortError.
+ */
+export async function waitUntilReady(id, { onStatus = () => {}, onTrouble = () => {}, signal } = {}) {
+  let etag = null;
+  let troubles = 0;
+  for (;;) {
+    let pause;
+    try {
+      const answer = await getStatus(id, { etag, signal });
+      etag = answer.etag;
+      troubles = 0;
+      pause = answer.retryAfter ?? DEFAULT_PAUSE;
+      if (answer.status) {
+        onStatus(answer.status);
+        if (answer.status.status === "ready") return answer.status;
+        if (answer.status.status === "failed") throw new DatasetFailed(answer.status.error);
+      }
+    } catch (error) {
+      if (!error.passing) throw error;
+      onTrouble(error);
+      pause = error.retryAfter ?? 2 ** troubles++;
+    }
+    await rest(Math.min(Math.max(pause, SHORTEST_PAUSE), LONGEST_PAUSE), signal);
+  }
+}
+
+/** Rest for some seconds, or until the tab is looked at again: browsers slow the timers of hidden tabs down. */
+function rest(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const end = (settle) => (event) => {
+      if (event?.type === "visibilitychange" && document.hidden) return;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", wake);
+      signal?.removeEventListener("abort", abort);
+      settle(signal?.reason);
+    };
+    const wake = end(resolve);
+    const abort = end(reject);
+    const timer = setTimeout(wake, seconds * 1000);
+    document.addEventListener("visibilitychange", wake);
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort();
+  });
+}
