@@ -1,0 +1,168 @@
+"""The REST client, against a scripted server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rest import Answer, ScriptedGateway, scripted_gateway
+from tests.servers import free_port
+from tilewright.client import Client, NoAddress, Problem, Unreachable
+
+ID = "custom_0123abcd"
+WORKING = {"dataset_id": ID, "status": "processing", "progress": "downloading", "attempt": 1}
+READY = {"dataset_id": ID, "status": "ready", "tile_info": {}}
+
+
+@pytest.fixture
+def gateway() -> Iterator[ScriptedGateway]:
+    with scripted_gateway() as running:
+        yield running
+
+
+@pytest.fixture
+def client(gateway: ScriptedGateway) -> Iterator[Client]:
+    client = Client(gateway.url + "/")
+    yield client
+    client.close()
+
+
+def test_submit_sends_only_the_fields_that_were_given(gateway: ScriptedGateway, client: Client) -> None:
+    # Given a server that accepts
+    gateway.on("POST /api/datasets", Answer(202, {"dataset_id": ID}))
+
+    # When a dataset is submitted with some of the optional fields
+    answer = client.submit("https://example.org/a.tif", "A", category="maps", subject=None, tile_size=512)
+
+    # Then the body holds these and no others
+    assert answer == {"dataset_id": ID}
+    assert gateway.asked[0].body == {
+        "url": "https://example.org/a.tif",
+        "name": "A",
+        "category": "maps",
+        "tile_size": 512,
+    }
+
+
+def test_a_watch_gives_each_status_once_and_ends_with_the_final_one(gateway: ScriptedGateway, client: Client) -> None:
+    # Given a status that stays the same for one poll, then becomes final
+    gateway.on(
+        f"GET /api/datasets/{ID}/status",
+        Answer(200, WORKING, {"ETag": 'W/"1"'}),
+        Answer(304, None, {"ETag": 'W/"1"'}),
+        Answer(200, READY, {"ETag": 'W/"2"'}),
+    )
+
+    # When it is watched
+    statuses = list(client.watch(ID, pause=0))
+
+    # Then the unchanged poll gives nothing, and asked with the ETag it had
+    assert statuses == [WORKING, READY]
+    assert [asked.headers.get("If-None-Match") for asked in gateway.asked] == [None, 'W/"1"', 'W/"1"']
+
+
+@pytest.mark.parametrize(
+    ("hint", "pause"), [(None, 0.5), ("1", 1.0), ("3600", 5.0), ("soon", 0.5)], ids=["none", "1 s", "1 h", "no number"]
+)
+def test_the_servers_polling_hint_is_obeyed_within_reason(
+    gateway: ScriptedGateway, client: Client, hint: str | None, pause: float
+) -> None:
+    # Given a status with a hint
+    headers = {} if hint is None else {"Retry-After": hint}
+    gateway.on(f"GET /api/datasets/{ID}/status", Answer(200, WORKING, headers))
+
+    # When it is polled, then the pause to the next poll is the hint's, within the limit
+    assert client.poll(ID).pause == pause
+
+
+def test_a_watch_bears_a_server_that_is_away_for_a_moment(gateway: ScriptedGateway, client: Client) -> None:
+    # Given a server that is out of service between two answers
+    gateway.on(
+        f"GET /api/datasets/{ID}/status",
+        Answer(200, WORKING),
+        Answer(503, {"code": "service_unavailable", "detail": "Away."}),
+        Answer(200, READY),
+    )
+
+    # When it is watched, then the watch goes on to the end
+    assert list(client.watch(ID, pause=0)) == [WORKING, READY]
+
+
+def test_a_watch_of_a_server_that_never_answered_ends_at_once() -> None:
+    # Given an address at which nobody listens
+    client = Client(f"http://127.0.0.1:{free_port()}")
+
+    # When it is watched, then it says so
+    with pytest.raises(Unreachable, match="tilewright up"):
+        next(client.watch(ID))
+    client.close()
+
+
+def test_all_pages_of_the_catalogue_are_read(gateway: ScriptedGateway, client: Client) -> None:
+    # Given a catalogue of two pages
+    gateway.on(
+        "GET /api/datasets",
+        Answer(200, {"datasets": [{"dataset_id": "b"}], "next_cursor": "c1"}),
+        Answer(200, {"datasets": [{"dataset_id": "a"}], "next_cursor": None}),
+    )
+
+    # When all datasets of a filter are asked for
+    found = [dataset["dataset_id"] for dataset in client.datasets(status="ready", q=None)]
+
+    # Then both pages are there, and the second was asked for by its cursor
+    assert found == ["b", "a"]
+    assert [asked.target for asked in gateway.asked] == [
+        "/api/datasets?status=ready",
+        "/api/datasets?cursor=c1&status=ready",
+    ]
+
+
+def test_a_problem_tells_its_code_and_each_field(gateway: ScriptedGateway, client: Client) -> None:
+    # Given a server that refuses the body
+    problem = {
+        "code": "invalid_request",
+        "detail": "The request is not what this address takes.",
+        "errors": [{"pointer": "/url", "detail": "The URL has to begin with http:// or https://."}],
+    }
+    gateway.on("POST /api/datasets", Answer(422, problem))
+
+    # When it is asked, then the error says all that
+    with pytest.raises(Problem) as caught:
+        client.submit("ftp://example.org", "A")
+    assert caught.value.status == 422
+    assert caught.value.code == "invalid_request"
+    assert str(caught.value).splitlines() == [
+        "The request is not what this address takes.",
+        "  url: The URL has to begin with http:// or https://.",
+    ]
+
+
+def test_an_answer_that_is_no_problem_document_is_still_a_problem(gateway: ScriptedGateway, client: Client) -> None:
+    # Given a server that is something else
+    gateway.on(f"GET /api/datasets/{ID}", Answer(404, "<html>nope</html>"))
+
+    # When it is asked, then the status is told
+    with pytest.raises(Problem, match="404"):
+        client.get(ID)
+
+
+def test_a_page_where_json_should_be_is_no_tilewright_server(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.on(f"GET /api/datasets/{ID}", Answer(200, "<html>hello</html>"))
+    with pytest.raises(Unreachable, match="did not answer as a Tilewright server"):
+        client.get(ID)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://[::1"])
+def test_what_is_no_address_of_a_server_is_named(server: str) -> None:
+    with pytest.raises(NoAddress, match="not a server's address"):
+        Client(server)
+
+
+def test_an_id_cannot_leave_its_place_in_the_path(gateway: ScriptedGateway, client: Client) -> None:
+    # Given an id with a path in it
+    gateway.on("GET /api/datasets/..%2F..%2Freadyz", Answer(404, {"detail": "No such dataset."}))
+
+    # When it is asked for, then it stays one segment
+    with pytest.raises(Problem, match="No such dataset"):
+        client.get("../../readyz")

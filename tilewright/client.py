@@ -1,0 +1,244 @@
+"""A client of the REST contract, for the command line, the demo and the bench.
+
+ClientError
+├── Unreachable   no answer came, or a proxy or the gateway answered that the service is down
+└── Problem       the server answered with an error (application/problem+json, RFC 9457)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from pipeline.errors import TilewrightError
+
+Json = dict[str, Any]
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+PATIENCE = 10.0
+"""Seconds without a byte after which a server counts as unreachable: it answers from memory or from a row."""
+
+POLL_INTERVAL = 0.5
+"""Seconds between two looks at a status where the server gives no hint."""
+
+POLL_MOST = 5.0
+"""Seconds: a hint to wait longer is cut to this, or progress bars would look dead."""
+
+OUTAGE_MOST = 60.0
+"""Seconds that a watch bears a server that is away: a restart takes a few."""
+
+FINAL = ("ready", "failed")
+"""`status` after which nothing changes by itself."""
+
+
+class ClientError(TilewrightError):
+    """Base of what goes wrong between client and server. `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class NoAddress(ClientError):
+    """Raised when what was given as the server's address is none."""
+
+    exit_code = 2
+
+
+class Unreachable(ClientError):
+    """Raised when the server cannot be reached, or says that it cannot serve at the moment (`answered`)."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class Problem(ClientError):
+    """Raised when the server answered with an error.
+
+    Parameters
+    ----------
+    status: the HTTP status.
+    body: the problem's members; empty where the answer was no problem document.
+    """
+
+    def __init__(self, status: int, body: Json) -> None:
+        self.status = status
+        self.body = body
+        self.code: str = body.get("code", "")
+        self.detail: str = body.get("detail") or body.get("title") or f"The server answered with the error {status}."
+        super().__init__("\n".join((self.detail, *self._fields())))
+
+    def _fields(self) -> Iterator[str]:
+        for error in self.body.get("errors") or ():
+            name = str(error.get("pointer", "")).rsplit("/", 1)[-1]
+            yield f"  {name or 'body'}: {error.get('detail') or error.get('message') or 'not accepted'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One look at a status: None where nothing has changed, its ETag, and seconds to wait before the next look."""
+
+    status: Json | None
+    etag: str | None
+    pause: float
+
+
+class Client:
+    """Talks to one server. Every method raises Unreachable and Problem.
+
+    Parameters
+    ----------
+    server: http(s)://HOST:PORT, with or without a final slash. Raises NoAddress where it is none.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER) -> None:
+        self.server = server.rstrip("/")
+        self._session = requests.Session()
+        self._session.headers["Accept"] = "application/json"
+        if _host(self.server) in ("127.0.0.1", "::1", "localhost"):
+            self._session.trust_env = False  # no proxy can reach this machine's own loopback
+
+    def submit(self, url: str, name: str, **fields: str | int | None) -> Json:
+        """Creates a dataset from an image's URL and gives the server's answer, `dataset_id` in it.
+
+        `fields` are `description`, `category`, `subject` and `tile_size`; what is None is left out.
+        """
+        body = {"url": url, "name": name} | {key: value for key, value in fields.items() if value is not None}
+        return self._json("POST", "/api/datasets", json=body)
+
+    def get(self, dataset_id: str) -> Json:
+        """The dataset."""
+        return self._json("GET", _path(dataset_id))
+
+    def status(self, dataset_id: str) -> Json:
+        """The dataset's status."""
+        return self._json("GET", f"{_path(dataset_id)}/status")
+
+    def poll(self, dataset_id: str, etag: str | None = None) -> Poll:
+        """The dataset's status, if it is another than the one `etag` names."""
+        headers = {"If-None-Match": etag} if etag else {}
+        response = self._send("GET", f"{_path(dataset_id)}/status", headers=headers)
+        hint = response.headers.get("Retry-After", "")
+        pause = min(float(hint), POLL_MOST) if hint.isascii() and hint.isdigit() else POLL_INTERVAL
+        changed = None if response.status_code == 304 else _object(response)
+        return Poll(changed, response.headers.get("ETag") or etag, pause)
+
+    def watch(self, dataset_id: str, *, pause: float | None = None) -> Iterator[Json]:
+        """The dataset's status now and after each change, until it is final.
+
+        A server that goes away after its first answer is waited for, OUTAGE_MOST seconds at a time.
+
+        Parameters
+        ----------
+        pause: seconds between two looks; by default what the server asks for.
+        """
+        etag: str | None = None
+        answered_at: float | None = None
+        while True:
+            try:
+                poll = self.poll(dataset_id, etag)
+            except Unreachable:
+                if answered_at is None or time.monotonic() - answered_at > OUTAGE_MOST:
+                    raise
+                time.sleep(POLL_INTERVAL)
+                continue
+            answered_at = time.monotonic()
+            etag = poll.etag
+            if poll.status is not None:
+                yield poll.status
+                if poll.status["status"] in FINAL:
+                    return
+            time.sleep(poll.pause if pause is None else pause)
+
+    def page(self, cursor: str | None = None, **filters: str | int | None) -> Json:
+        """One page of the catalogue, newest first: `datasets` and `next_cursor`.
+
+        `filters` are `status`, `category`, `subject`, `q` and `limit`; what is None is left out.
+        """
+        return self._json("GET", "/api/datasets", params={"cursor": cursor, **filters})
+
+    def datasets(self, **filters: str | int | None) -> Iterator[Json]:
+        """The catalogue, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.page(cursor, **filters)
+            yield from page["datasets"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def cancel(self, dataset_id: str) -> Json:
+        """Stops the work on a dataset; Problem 409 where there is none to stop."""
+        return self._json("POST", f"{_path(dataset_id)}/cancel")
+
+    def retry(self, dataset_id: str) -> Json:
+        """Starts the work on a failed or cancelled dataset again; Problem 409 for any other."""
+        return self._json("POST", f"{_path(dataset_id)}/retry")
+
+    def delete(self, dataset_id: str) -> None:
+        """Deletes a dataset."""
+        self._send("DELETE", _path(dataset_id))
+
+    def ready(self) -> Json:
+        """What the server's readiness check says."""
+        return self._json("GET", "/readyz")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _json(self, method: str, path: str, **arguments: Any) -> Json:
+        return _object(self._send(method, path, **arguments))
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        try:
+            response = self._session.request(method, self.server + path, timeout=PATIENCE, **arguments)
+        except requests.exceptions.RequestException as error:
+            raise Unreachable(
+                f"No Tilewright server answers at {self.server}. "
+                "Start one with `tilewright up`, or name another with --server or TILEWRIGHT_SERVER."
+            ) from error
+        if response.ok:
+            return response
+        problem = Problem(response.status_code, _problem(response))
+        if response.status_code in (502, 503, 504):
+            raise Unreachable(f"{self.server}: {problem.detail}", answered=True) from problem
+        raise problem
+
+
+def _host(server: str) -> str:
+    try:
+        parts = urlsplit(server)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NoAddress(f"{server} is not a server's address: write http://HOST:PORT.")
+    return parts.hostname
+
+
+def _path(dataset_id: str) -> str:
+    return f"/api/datasets/{quote(dataset_id, safe='')}"
+
+
+def _object(response: requests.Response) -> Json:
+    try:
+        body = response.json()
+    except requests.exceptions.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise Unreachable(f"{response.url} did not answer as a Tilewright server does. Check the server's address.")
+    return body
+
+
+def _problem(response: requests.Response) -> Json:
+    try:
+        body = response.json()
+    except requests.exceptions.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,112 @@
+"""What commands print on standard output: JSON for programs, words for a person, tab-separated rows for a pipe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urljoin
+
+from tilewright.display import PHASES, duration, megabytes
+
+Json = dict[str, Any]
+
+COLUMNS = ("dataset_id", "status", "progress", "created_at", "name")
+"""What `list` shows of a dataset, in this order: scripts read it by position, so new ones come last."""
+
+
+def print_line(text: str = "") -> None:
+    """One line on standard output, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """One value as one line of JSON."""
+    print_line(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+
+
+def note(text: str) -> None:
+    """One line on standard error: what a person wants to know and a program does not."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def print_status(dataset_id: str, status: Json) -> None:
+    """A status as `name  value` lines."""
+    rows: list[tuple[str, str]] = [("dataset", dataset_id), ("status", status["status"])]
+    phase = str(status.get("progress") or "")
+    if phase:
+        rows.append(("phase", PHASES.get(phase, phase)))
+    if status.get("message"):
+        rows.append(("message", status["message"]))
+    if status.get("percent") is not None:
+        rows.append(("percent", f"{status['percent']:.0f} %"))
+    if status.get("bytes_downloaded"):
+        rows.append(("downloaded", megabytes(status["bytes_downloaded"])))
+    if status.get("tiles_done"):
+        rows.append(("tiles", f"{status['tiles_done']:,}"))
+    if status.get("eta_seconds") is not None:
+        rows.append(("left", duration(status["eta_seconds"])))
+    if (status.get("attempt") or 1) > 1:
+        rows.append(("attempt", str(status["attempt"])))
+    tile_info = status.get("tile_info")
+    if tile_info:
+        rows.append(("size", f"{tile_info['width']:,} x {tile_info['height']:,} pixels"))
+        rows.append(("zooms", f"0 to {tile_info['max_zoom']}"))
+    _print_rows(rows)
+
+
+def print_result(dataset: Json, server: str) -> None:
+    """A finished dataset's addresses as `name  value` lines."""
+    urls = dataset.get("tile_urls") or {}
+    rows: list[tuple[str, str]] = [("dataset", dataset["dataset_id"]), ("status", dataset["status"])]
+    rows.append(("view", view_url(dataset["dataset_id"], server)))
+    rows.extend((name, urljoin(f"{server}/", urls[name])) for name in ("dzi", "xyz", "thumbnail") if urls.get(name))
+    _print_rows(rows)
+
+
+def print_datasets(datasets: Iterable[Json]) -> int:
+    """Datasets as a table on a terminal, else as tab-separated rows without a head. Gives their number."""
+    rows = [[_cell(dataset.get(column)) for column in COLUMNS] for dataset in datasets]
+    if not sys.stdout.isatty():
+        for row in rows:
+            print_line("\t".join(row))
+    elif rows:
+        _print_table(COLUMNS, rows)
+    return len(rows)
+
+
+def view_url(dataset_id: str, server: str) -> str:
+    """Where to look at a dataset."""
+    return f"{server}/view/{dataset_id}"
+
+
+def failure_of(dataset_id: str, status: Json) -> str:
+    """Why a dataset failed, and what can be done, in one or two lines."""
+    error = status["error"]
+    line = f"{dataset_id} failed: {error['message']} ({error['code']})"
+    if error["retryable"]:
+        line += f"\nA retry may help: tilewright retry {dataset_id}"
+    return line
+
+
+def _cell(value: Any) -> str:
+    # A tab or line break in a name would tear the row apart.
+    return " ".join(str(value if value is not None else "").split())
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print_line(f"{name:<{width}}  {value}")
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    room = shutil.get_terminal_size().columns
+    for row in (head, *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        print_line(line if len(line) <= room else f"{line[: room - 1]}…")
