@@ -1,0 +1,148 @@
+"""From what libvips says about a bad file to the project's codes."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+
+from pipeline.errors import StageError
+from tests import pictures
+from tiler import sniff
+from tiler.failures import explain
+from tiler.meter import Meter
+from tiler.pixels import open_picture
+
+FORMATS: dict[str, dict[str, object]] = {
+    "plain.jpg": {},
+    "progressive.jpg": {"interlace": True},
+    "plain.png": {},
+    "interlaced.png": {"interlace": True},
+    "lossy.webp": {},
+    "lossless.webp": {"lossless": True},
+    "plain.gif": {},
+    "strips.tif": {},
+    "tiles.tif": {"tile": True},
+    "lzw.tif": {"compression": "lzw"},
+    "jpeg.tif": {"compression": "jpeg"},
+    "big.tif": {"bigtiff": True},
+    "plain.avif": {"effort": 0},
+}
+
+
+def decode_fully(path: Path) -> None:
+    meter = Meter(lambda *_: None)
+    try:
+        open_picture(path, max_pixels=10**9, meter=meter).image.avg()
+    except pyvips.Error as error:
+        raise explain(error, path) from error
+
+
+def code_of(path: Path) -> str:
+    with pytest.raises(StageError) as caught:
+        decode_fully(path)
+    assert str(path) not in caught.value.message
+    return caught.value.code
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("share", [0.03, 0.5, 0.97])
+def test_a_file_cut_short_is_truncated(name: str, share: float, tmp_path: Path) -> None:
+    # Given a file that decodes as it is
+    source = pictures.save(pictures.scene(600, 500), tmp_path / name, "srgb", **FORMATS[name])
+    decode_fully(source)
+    assert not sniff.ends_early(source)
+    # When its end is missing
+    whole = source.read_bytes()
+    cut = tmp_path / f"cut-{name}"
+    cut.write_bytes(whole[: int(len(whole) * share)])
+    # Then that is what is said
+    assert code_of(cut) == "image_truncated"
+
+
+@pytest.mark.parametrize("name", ["plain.png", "interlaced.png", "plain.gif", "lzw.tif", "plain.avif"])
+def test_a_file_damaged_in_the_middle_is_corrupt(name: str, tmp_path: Path) -> None:
+    source = pictures.save(pictures.scene(600, 500), tmp_path / name, "srgb", **FORMATS[name])
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1024] = pictures.noise(1024, 1, bands=1).tobytes()
+    (tmp_path / f"bad-{name}").write_bytes(data)
+    assert code_of(tmp_path / f"bad-{name}") == "image_corrupt"
+
+
+def test_strips_named_beyond_the_end_of_a_tiff_are_missing(tmp_path: Path) -> None:
+    # Given a TIFF with its directory at the start, as cameras and streams write it
+    rows = np.full((64, 64), 7, dtype=np.uint8).tobytes()
+    entries = [(256, 3, 64), (257, 3, 64), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 200), (279, 4, len(rows))]
+    head = b"II*\0" + (8).to_bytes(4, "little") + len(entries).to_bytes(2, "little")
+    for tag, kind, value in entries:
+        head += tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + (1).to_bytes(4, "little")
+        head += value.to_bytes(4, "little")
+    whole = head.ljust(200, b"\0") + rows
+    (tmp_path / "whole.tif").write_bytes(whole)
+    decode_fully(tmp_path / "whole.tif")
+    assert not sniff.ends_early(tmp_path / "whole.tif")
+    # When the last rows are missing
+    (tmp_path / "cut.tif").write_bytes(whole[:-500])
+    # Then it is cut short
+    assert code_of(tmp_path / "cut.tif") == "image_truncated"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>",
+        b"<html><body><svg xmlns='http://www.w3.org/2000/svg'/></body></html>",
+        b'{"error": "not here"}',
+        "Übergröße: nothing here\n".encode(),
+        "Übergröße".encode("utf-16"),
+        b"",
+        b"a line\n" * 2000,
+    ],
+)
+def test_a_page_or_a_text_is_no_image(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(content)
+    assert code_of(tmp_path / "source") == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"BM" + bytes(2000), b"\x7fELF" + bytes(2000), b"\0" * 3000, b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(2000)],
+)
+def test_another_binary_is_an_unsupported_format(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(content)
+    assert code_of(tmp_path / "source") == "unsupported_format"
+
+
+def test_complex_samples_are_an_unsupported_format(tmp_path: Path) -> None:
+    source = tmp_path / "source.tif"
+    pyvips.Image.new_from_array(np.ones((4, 4), dtype=np.complex64)).write_to_file(str(source))
+    assert code_of(source) == "unsupported_format"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "out_of_disk"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "out_of_disk"),
+        (RuntimeError("unable to write to target\nwbuffer_write: No space left on device"), "out_of_disk"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("vips_tracked: out of memory --- size == 24MB"), "out_of_memory"),
+        (RuntimeError("heif: Memory allocation error: Security limit exceeded: Image size"), "image_too_large"),
+    ],
+)
+def test_what_the_system_lacks_is_not_the_pictures_fault(error: Exception, code: str, tmp_path: Path) -> None:
+    assert explain(error, pictures.jpeg(tmp_path / "source.jpg")).code == code
+
+
+def test_a_source_that_is_gone_is_missing(tmp_path: Path) -> None:
+    assert explain(RuntimeError("does not exist"), tmp_path / "gone").code == "source_missing"
+
+
+def test_a_damaged_files_message_gives_the_decoders_reason(tmp_path: Path) -> None:
+    source = pictures.save(pictures.scene(50, 50), tmp_path / "source.webp")
+    error = RuntimeError(f"unable to call dzsave\n  {source}: bad seek to 9\nwebp2vips: unable to read pixels\n")
+    assert explain(error, source).message == "The image file is damaged (webp2vips: unable to read pixels)."

@@ -1,0 +1,203 @@
+"""From any picture to upright 8-bit sRGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image, ImageCms
+
+from pipeline.errors import StageError
+from pipeline.pyramid import Format
+from tests import pictures
+from tiler.meter import Meter
+from tiler.pixels import Picture, open_picture
+
+SCENE = pictures.scene(37, 21)
+
+
+def open_here(path: Path, max_pixels: int = 10**6) -> Picture:
+    return open_picture(path, max_pixels=max_pixels, meter=Meter(lambda *_: None))
+
+
+def pixels_of(picture: Picture) -> pictures.Pixels:
+    image = picture.image
+    assert (image.format, image.interpretation) == ("uchar", "srgb")
+    found: pictures.Pixels = image.numpy()
+    return found
+
+
+def constant(value: list[float], dtype: type, interpretation: str, path: Path) -> Path:
+    return pictures.save(np.full((4, 4, len(value)), value, dtype=dtype), path, interpretation)
+
+
+def with_profile(pixels: pictures.Pixels, profile: bytes, path: Path) -> Path:
+    Image.fromarray(pixels).save(path, icc_profile=profile)
+    return path
+
+
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def p3_profile() -> bytes:
+    # libvips' own, taken from a picture that it has converted
+    image = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_transform("p3", input_profile="srgb")
+    profile: bytes = image.get("icc-profile-data")
+    return profile
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tif", "gif"])
+def test_lossless_8_bit_srgb_passes_through_untouched(ending: str, tmp_path: Path) -> None:
+    # Given 216 colours at most, so that a GIF keeps them as well
+    pixels = (SCENE // 51 * 51).astype(np.uint8)
+    options: dict[str, object] = {"webp": {"lossless": True}, "gif": {"dither": 0}}.get(ending, {})
+    picture = open_here(pictures.save(pixels, tmp_path / f"source.{ending}", "srgb", **options))
+    assert np.array_equal(pixels_of(picture)[..., :3], pixels)
+    assert picture.decisions == []
+
+
+def test_a_picture_with_an_srgb_profile_passes_through_untouched(tmp_path: Path) -> None:
+    picture = open_here(with_profile(SCENE, srgb_profile(), tmp_path / "source.png"))
+    assert np.array_equal(pixels_of(picture), SCENE)
+    assert picture.decisions == []
+
+
+def test_a_picture_with_a_wider_profile_is_converted(tmp_path: Path) -> None:
+    # Given sRGB's reddest red as Display P3 numbers it
+    red = np.full((4, 4, 3), [234, 51, 35], dtype=np.uint8)
+    picture = open_here(with_profile(red, p3_profile(), tmp_path / "source.png"))
+    # Then it is (255, 0, 0) again, to the rounding of both
+    assert np.abs(pixels_of(picture).astype(int) - [255, 0, 0]).max() <= 3
+    assert picture.decisions == ["converted to sRGB through the picture's own profile"]
+    assert not picture.image.get_typeof("icc-profile-data")
+
+
+def test_a_profile_that_cannot_be_applied_is_ignored(tmp_path: Path) -> None:
+    picture = open_here(with_profile(SCENE, b"no profile at all" * 20, tmp_path / "source.png"))
+    assert np.array_equal(pixels_of(picture), SCENE)
+
+
+@pytest.mark.parametrize("alpha", [0, 77, 255])
+def test_alpha_is_kept_and_asks_for_png_tiles(alpha: int, tmp_path: Path) -> None:
+    picture = open_here(constant([10, 20, 30, alpha], np.uint8, "srgb", tmp_path / "source.png"))
+    assert picture.format is Format.PNG
+    assert pixels_of(picture)[0, 0].tolist() == [10, 20, 30, alpha]
+
+
+def test_grey_is_repeated_over_three_bands(tmp_path: Path) -> None:
+    picture = open_here(constant([99], np.uint8, "b-w", tmp_path / "source.png"))
+    assert pixels_of(picture)[0, 0].tolist() == [99, 99, 99]
+    assert picture.format is Format.JPEG
+    assert picture.decisions == ["grey repeated over three bands"]
+
+
+def test_grey_with_alpha_keeps_its_alpha(tmp_path: Path) -> None:
+    picture = open_here(constant([99, 7], np.uint8, "b-w", tmp_path / "source.png"))
+    assert pixels_of(picture)[0, 0].tolist() == [99, 99, 99, 7]
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    bits = np.eye(8, dtype=np.uint8)[..., None] * 255
+    picture = open_here(pictures.save(bits, tmp_path / "source.png", "b-w", bitdepth=1))
+    assert np.array_equal(pixels_of(picture), np.repeat(bits, 3, axis=2))
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bits_are_reduced_to_the_upper_8(ending: str, tmp_path: Path) -> None:
+    source = constant([0x1234, 0xABCD, 0xFFFF, 0x8000], np.uint16, "rgb16", tmp_path / f"source.{ending}")
+    picture = open_here(source)
+    assert pixels_of(picture)[0, 0].tolist() == [0x12, 0xAB, 0xFF, 0x80]
+    assert picture.decisions == ["16-bit samples reduced to their upper 8 bits"]
+
+
+def test_16_bit_grey_is_reduced_and_repeated(tmp_path: Path) -> None:
+    picture = open_here(constant([0x8111], np.uint16, "grey16", tmp_path / "source.tif"))
+    assert pixels_of(picture)[0, 0].tolist() == [0x81] * 3
+
+
+def test_cmyk_is_converted(tmp_path: Path) -> None:
+    # Given no ink, and all black ink
+    pixels = np.zeros((4, 4, 4), dtype=np.uint8)
+    pixels[:, 2:, 3] = 255
+    picture = open_here(pictures.save(pixels, tmp_path / "source.tif", "cmyk"))
+    found = pixels_of(picture)
+    # Then the paper is white and the ink is dark
+    assert found.shape == (4, 4, 3)
+    assert found[0, 0].min() >= 250
+    assert found[0, 3].max() <= 60
+    assert picture.decisions == ["CMYK converted to sRGB through libvips' default CMYK profile"]
+
+
+def test_linear_light_is_converted(tmp_path: Path) -> None:
+    # Given a quarter of full light in every channel; sRGB's curve makes it 137 (IEC 61966-2-1)
+    picture = open_here(constant([0.25, 0.25, 0.25], np.float32, "scrgb", tmp_path / "source.tif"))
+    assert pixels_of(picture)[0, 0].tolist() == [137, 137, 137]
+
+
+def test_lab_is_converted(tmp_path: Path) -> None:
+    picture = open_here(constant([50, 0, 0], np.float32, "lab", tmp_path / "source.tif"))
+    assert pixels_of(picture)[0, 0].tolist() == [119, 119, 119]
+
+
+def test_float_grey_from_0_to_1_keeps_its_scale(tmp_path: Path) -> None:
+    ramp = np.linspace(0.2, 0.6, 16, dtype=np.float32).reshape(4, 4, 1)
+    picture = open_here(pictures.save(ramp, tmp_path / "source.tif", "b-w"))
+    assert pixels_of(picture)[..., 0].ravel()[[0, 15]].tolist() == [51, 153]
+    assert picture.decisions == ["float samples from 0 to 1 mapped to 0 to 255"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int16])
+def test_other_numbers_are_stretched_from_least_to_greatest(dtype: type, tmp_path: Path) -> None:
+    heights = np.array([[-100, 0], [200, 400]], dtype=dtype)[..., None]
+    picture = open_here(pictures.save(heights, tmp_path / "source.tif", "b-w"))
+    assert pixels_of(picture)[..., 1].tolist() == [[0, 51], [153, 255]]
+    assert picture.decisions[0].endswith("samples from -100 to 400 mapped to 0 to 255")
+
+
+def test_missing_and_infinite_numbers_do_not_spoil_the_others(tmp_path: Path) -> None:
+    heights = np.array([[-100, np.nan], [np.inf, 400]], dtype=np.float32)[..., None]
+    found = pixels_of(open_here(pictures.save(heights, tmp_path / "source.tif", "b-w")))
+    assert found[..., 0].tolist() == [[0, 0], [255, 255]]
+
+
+def test_more_bands_than_colours_and_alpha_are_left_out(tmp_path: Path) -> None:
+    picture = open_here(constant([1, 2, 3, 4, 5, 6, 7], np.uint8, "multiband", tmp_path / "source.tif"))
+    assert pixels_of(picture)[0, 0].tolist() == [1, 2, 3]
+    assert picture.decisions == ["the first 3 of 7 bands kept"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
+    # Given a picture tagged with an orientation
+    image = Image.fromarray(SCENE)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "source.png", exif=exif)
+    # Then it stands as EXIF's table says
+    upright = {
+        1: SCENE,
+        2: SCENE[:, ::-1],
+        3: SCENE[::-1, ::-1],
+        4: SCENE[::-1],
+        5: SCENE.transpose(1, 0, 2),
+        6: SCENE.transpose(1, 0, 2)[:, ::-1],
+        7: SCENE.transpose(1, 0, 2)[::-1, ::-1],
+        8: SCENE.transpose(1, 0, 2)[::-1],
+    }[orientation]
+    picture = open_here(tmp_path / "source.png")
+    assert np.array_equal(pixels_of(picture), upright)
+    assert not picture.image.get_typeof("orientation")
+    assert picture.decisions == ([] if orientation == 1 else [f"EXIF orientation {orientation} applied"])
+
+
+def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path) -> None:
+    # Given a PNG whose second half, which any decoding needs, is missing
+    whole = pictures.save(pictures.noise(300, 200), tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    # When one pixel less than its header names is allowed, then that is what is said
+    with pytest.raises(StageError, match="300 x 200 pixels; at most 59999") as caught:
+        open_here(tmp_path / "cut.png", max_pixels=59_999)
+    assert caught.value.code == "image_too_large"

@@ -1,0 +1,141 @@
+"""From a picture to the files of a build: tiles, index, edge tiles, thumbnail, description."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import pyvips
+
+from pipeline.pyramid import (
+    DESCRIPTION,
+    EDGES,
+    FILES,
+    INDEX,
+    PYRAMID_VERSION,
+    SZI,
+    THUMBNAIL,
+    THUMBNAIL_EDGE,
+    Entry,
+    Format,
+    Geometry,
+    Index,
+    IndexWriter,
+)
+from tiler import szi
+from tiler.edges import decode, pad_all
+from tiler.job import Built, Job
+from tiler.meter import Meter
+from tiler.pixels import Picture, follow
+
+JPEG_QUALITY = 85
+"""Of the tiles; the quality the pyramid's contract names."""
+
+TILES_SHARE = 0.97
+"""Share of a build that the tiles take; index and edge tiles take the rest (measured: 1 to 3 of a hundred)."""
+
+_SUFFIX = {Format.JPEG: f".jpg[Q={JPEG_QUALITY}]", Format.PNG: ".png"}
+
+
+def build(picture: Picture, job: Job, meter: Meter) -> Built:
+    """Write all files of a build into the job's scratch, the description last.
+
+    Raises
+    ------
+    pyvips.Error, OSError: where the picture cannot be decoded or the disk is full.
+    """
+    out = Path(job.scratch)
+    geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
+    meter.begin(TILES_SHARE)
+    _tiles(picture, out / SZI, job.tile_size, meter)
+    meter.begin(1.0)
+    index = IndexWriter(geometry)
+    _index_tiles(out / SZI, geometry, index)
+    _edges(out, geometry, picture.format, index, meter)
+    if index.missing:
+        raise RuntimeError(f"libvips left out {index.missing} of {geometry.tile_count} tiles")
+    (out / INDEX).write_bytes(index.data)
+    _thumbnail(out, geometry, picture.format, Index(index.data))
+    (out / DESCRIPTION).write_text(json.dumps(_description(picture, geometry, job), indent=2) + "\n")
+    return Built(
+        width=geometry.width,
+        height=geometry.height,
+        extension=picture.format.value,
+        tile_count=geometry.tile_count,
+        size=sum((out / name).stat().st_size for name in FILES),
+    )
+
+
+def _tiles(picture: Picture, target: Path, tile_size: int, meter: Meter) -> None:
+    image = picture.image.copy()
+    follow(image, meter)
+    image.dzsave(
+        str(target),
+        container="szi",
+        overlap=0,
+        tile_size=tile_size,
+        suffix=_SUFFIX[picture.format],
+        keep="none",
+    )
+
+
+def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> None:
+    # dzsave's threads finish in any order: each tile's place comes from its name, …_files/<level>/<x>_<y>.<ext>.
+    for stored in szi.files(archive):
+        parts = stored.name.split("/")
+        if len(parts) < 3 or not parts[-2].isdigit():
+            continue
+        x, y = parts[-1].partition(".")[0].split("_")
+        position = geometry.deep_zoom_position(int(parts[-2]), int(x), int(y))
+        index.put(position, Entry(0, stored.offset, stored.length))
+
+
+def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWriter, meter: Meter) -> None:
+    entries = Index(index.data)
+    offset = 0
+    with (out / SZI).open("rb") as archive, (out / EDGES).open("wb") as file:
+        tiles = (
+            _read(archive, entries.entry(geometry.deep_zoom_position(geometry.level_of_zoom(zoom), x, y)))
+            for zoom, x, y in geometry.edges()
+        )
+        for done, data in enumerate(pad_all(tiles, tile_format, geometry.tile_size)):
+            file.write(data)
+            index.put(geometry.tile_count + done, Entry(1, offset, len(data)))
+            offset += len(data)
+            meter.move(done / geometry.edge_count)
+
+
+def _read(archive: BinaryIO, tile: Entry) -> bytes:
+    return os.pread(archive.fileno(), tile.length, tile.offset)
+
+
+def _thumbnail(out: Path, geometry: Geometry, tile_format: Format, index: Index) -> None:
+    """Write the largest level of at most THUMBNAIL_EDGE pixels; it is one tile, whatever the tile size."""
+    level = min(geometry.max_level, THUMBNAIL_EDGE.bit_length() - 1)
+    tile = index.entry(geometry.deep_zoom_position(level, 0, 0))
+    with (out / SZI).open("rb") as archive:
+        data = _read(archive, tile)
+    if tile_format is not Format.JPEG:
+        data = decode(data, tile_format).flatten(background=255).jpegsave_buffer(Q=JPEG_QUALITY, keep="none")
+    (out / THUMBNAIL).write_bytes(data)
+
+
+def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, object]:
+    return {
+        "tile_id": job.tile_id,
+        "version": PYRAMID_VERSION,
+        "width": geometry.width,
+        "height": geometry.height,
+        "tile_size": geometry.tile_size,
+        "overlap": 0,
+        "format": picture.format.value,
+        "levels": geometry.max_level + 1,
+        "max_zoom": geometry.max_zoom,
+        "tiles": geometry.tile_count,
+        "edge_tiles": geometry.edge_count,
+        "source": {"sha256": job.source_sha256} | picture.source,
+        "pixels": picture.decisions or ["untouched"],
+        "libvips": ".".join(str(pyvips.version(part)) for part in range(3)),
+    }

@@ -1,0 +1,109 @@
+"""What parent and child say to each other: one JSON object a line.
+
+The parent writes one Job to the child's standard input and keeps it open as a life line. The child
+writes reports to its standard output: any number of Progress, then one Built or one Failed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pyramid to build.
+
+    Parameters
+    ----------
+    source: path of the stored source.
+    scratch: existing folder that the files of the build are written to.
+    tile_id: the pyramid's id.
+    source_sha256: SHA-256 of the source in hex, for pyramid.json.
+    tile_size: edge of a tile in pixels.
+    max_pixels: pixels of the largest picture taken.
+    min_libvips: least version of libvips, such as "8.18.3".
+    """
+
+    source: str
+    scratch: str
+    tile_id: str
+    source_sha256: str
+    tile_size: int
+    max_pixels: int
+    min_libvips: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the child is; percent is 0 to 100 and never goes back."""
+
+    tiles_done: int
+    tiles_total: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The finished build; its files lie in the job's scratch.
+
+    Parameters
+    ----------
+    width, height: the full picture's, in pixels, upright.
+    extension: of every tile, a value of pipeline.pyramid.Format.
+    tile_count: Deep Zoom tiles over all levels.
+    size: bytes of all files together.
+    """
+
+    width: int
+    height: int
+    extension: str
+    tile_count: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The build is impossible: a code of pipeline.errors and a sentence for a person."""
+
+    code: str
+    message: str
+
+
+Report = Progress | Built | Failed
+
+_KINDS: dict[str, type[Progress] | type[Built] | type[Failed]] = {
+    "progress": Progress,
+    "built": Built,
+    "failed": Failed,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def encode_job(job: Job) -> bytes:
+    """One line of JSON."""
+    return json.dumps(asdict(job)).encode() + b"\n"
+
+
+def decode_job(line: bytes) -> Job:
+    """The job of a line of encode_job."""
+    return Job(**json.loads(line))
+
+
+def encode_report(report: Report) -> bytes:
+    """One line of JSON, its key the report's kind."""
+    return json.dumps({_NAMES[type(report)]: asdict(report)}).encode() + b"\n"
+
+
+def decode_report(line: bytes) -> Report:
+    """The report of a line of encode_report.
+
+    Raises
+    ------
+    ValueError: where the line is none: the child was cut off or is not what it should be.
+    """
+    try:
+        ((kind, fields),) = json.loads(line).items()
+        return _KINDS[kind](**fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a report: {line[:200]!r}") from error

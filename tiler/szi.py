@@ -1,0 +1,94 @@
+"""Where the files of an uncompressed zip lie, from its central directory. Pure; zip64 included.
+
+Python's own zipfile keeps some 700 bytes of objects for each file: too much for a pyramid of millions of
+tiles. Source of the layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.14 to 4.3.16.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import NamedTuple
+
+_LOCAL = struct.Struct("<4s22xHH")
+_CENTRAL = struct.Struct("<4s6xH8xII3H8xI")
+_END = struct.Struct("<4s6xHIIH")
+_END64_LOCATOR = struct.Struct("<4s4xQ4x")
+_END64 = struct.Struct("<4s28xQQQ")
+
+_IN_EXTRA = 0xFFFFFFFF
+_MAX_COMMENT = 0xFFFF
+
+
+class Stored(NamedTuple):
+    """One file of the zip: its bytes are `offset` to `offset + length` of the zip's own."""
+
+    name: str
+    offset: int
+    length: int
+
+
+def files(path: Path) -> Iterator[Stored]:
+    """Give every file of a zip without compression, in the directory's order.
+
+    Raises
+    ------
+    ValueError: where it is no such zip.
+    """
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        try:
+            yield from _files(data)
+        except struct.error as error:
+            raise ValueError("the zip's directory is cut short") from error
+
+
+def _files(data: mmap) -> Iterator[Stored]:
+    count, at = _directory(data)
+    for _ in range(count):
+        magic, method, packed, length, *lengths, offset = _CENTRAL.unpack_from(data, at)
+        name_length, extra_length, comment_length = lengths
+        if magic != b"PK\x01\x02" or method != 0:
+            raise ValueError("no uncompressed zip")
+        name_at = at + _CENTRAL.size
+        extra_at = name_at + name_length
+        if _IN_EXTRA in {packed, length, offset}:
+            length, offset = _zip64(data[extra_at : extra_at + extra_length], packed, length, offset)
+        yield Stored(data[name_at:extra_at].decode(), _data_offset(data, offset), length)
+        at = extra_at + extra_length + comment_length
+
+
+def _directory(data: mmap) -> tuple[int, int]:
+    """Give the number of files and where the central directory begins."""
+    end = data.rfind(b"PK\x05\x06", max(0, len(data) - _END.size - _MAX_COMMENT))
+    if end < 0:
+        raise ValueError("no zip")
+    _, count, _, offset, _ = _END.unpack_from(data, end)
+    locator = end - _END64_LOCATOR.size
+    if locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
+        _, end64 = _END64_LOCATOR.unpack_from(data, locator)
+        _, count, _, offset = _END64.unpack_from(data, end64)
+    return count, offset
+
+
+def _zip64(extra: bytes, packed: int, length: int, offset: int) -> tuple[int, int]:
+    """Give length and offset, each from the zip64 field where the directory has no room for it."""
+    at = 0
+    while at < len(extra):
+        tag, size = struct.unpack_from("<HH", extra, at)
+        if tag == 1:
+            values = iter(struct.unpack_from(f"<{size // 8}Q", extra, at + 4))
+            length = next(values) if length == _IN_EXTRA else length
+            if packed == _IN_EXTRA:
+                next(values)
+            return length, next(values) if offset == _IN_EXTRA else offset
+        at += 4 + size
+    raise ValueError("the zip names a zip64 field that it has not")
+
+
+def _data_offset(data: mmap, header: int) -> int:
+    magic, name_length, extra_length = _LOCAL.unpack_from(data, header)
+    if magic != b"PK\x03\x04":
+        raise ValueError("no zip")
+    return header + _LOCAL.size + int(name_length) + int(extra_length)
