@@ -3,6 +3,7 @@
     /                    the form and the catalogue
     /view/{dataset_id}   the viewer; the page itself asks the API whether the id exists
     /docs                the API reference, drawn from /openapi.json
+    /docs/errors         the table of error codes, which every problem's `type` opens
     /assets/...          our styles and modules, OpenSeadragon and Swagger UI
 
 Every URL that can be answered is listed when the routes are made, so that no path of a request ever reaches the file
@@ -14,14 +15,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+
+from gateway.error_page import error_page
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +47,11 @@ VENDOR_FILES = {
 """URL folder below /assets/ → folder below node_modules, and which of its files are served."""
 
 OUR_CACHING = "no-cache"  # Modules import each other by fixed names: after an upgrade no old one may meet a new one.
-VENDOR_CACHING = "public, max-age=3600"  # Large, and changed by a release only: an hour spares revalidation in a sitting.
+VENDOR_CACHING = "public, max-age=3600"  # Large, and only releases change them.
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "img-src 'self' data: blob:",  # Swagger UI's icons are data: URLs; OpenSeadragon may draw tiles from blob: URLs.
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-    )
-)
+OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
+"""OpenSeadragon 6.1 inserts this one style element, a focus rule for touch screens."""
+
 FRAMED_NOWHERE = "frame-ancestors 'none'"
 FRAMED_ANYWHERE = "frame-ancestors *"  # The embed snippet is an iframe on any site.
 
@@ -66,6 +65,7 @@ class StaticFile:
     path: Path
     caching: str
     policy: str | None = None
+    render: Callable[[str], str] | None = None
     _stamp: int = field(default=-1, init=False)
     _body: bytes = field(default=b"", init=False)
     _packed: bytes | None = field(default=None, init=False)
@@ -76,7 +76,7 @@ class StaticFile:
         self._load()
         headers = {"Cache-Control": self.caching, "ETag": self._etag, "Vary": "Accept-Encoding", **SECURITY_HEADERS}
         if self.policy is not None:
-            headers["Content-Security-Policy"] = f"{CONTENT_SECURITY_POLICY}; {self.policy}"
+            headers["Content-Security-Policy"] = self.policy
         if self._etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
         body = self._body
@@ -90,17 +90,20 @@ class StaticFile:
         if stamp == self._stamp:
             return
         self._body = self.path.read_bytes()
+        if self.render is not None:
+            self._body = self.render(self._body.decode()).encode()
         self._packed = None if self.path.suffix == ".png" else gzip.compress(self._body, mtime=0)
         # Weak, because the gzipped and the plain body share it (RFC 9110, 8.8.1).
         self._etag = f'W/"{hashlib.sha256(self._body).hexdigest()[:20]}"'
         self._stamp = stamp
 
 
-def page_routes(root: Path | None = None) -> list[BaseRoute]:
+def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRoute]:
     """Return the routes of the page, to be appended to the gateway's own.
 
     Parameters
     ----------
+    public_url: the base URL that the API's links carry; the page may load tiles from there, wherever it was opened.
     root: the folder of the page's files; by default the installed package `web`.
 
     The handlers are plain functions, so that Starlette runs them in its thread pool: the first answer of a file reads
@@ -108,6 +111,7 @@ def page_routes(root: Path | None = None) -> list[BaseRoute]:
     """
     root = Path(str(files("web"))) if root is None else root
     assets = _assets(root)
+    policy = content_security_policy(public_url)
 
     def asset(request: Request) -> Response:
         found = assets.get(request.path_params["path"])
@@ -116,20 +120,36 @@ def page_routes(root: Path | None = None) -> list[BaseRoute]:
         return found.respond(request)
 
     return [
-        _page("/", root / "index.html", FRAMED_NOWHERE),
-        _page("/view/{dataset_id}", root / "view.html", FRAMED_ANYWHERE),
-        _page("/docs", root / "docs.html", FRAMED_NOWHERE),
+        _page("/", StaticFile(root / "index.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
+        _page("/view/{dataset_id}", StaticFile(root / "view.html", OUR_CACHING, f"{policy}; {FRAMED_ANYWHERE}")),
+        _page("/docs", StaticFile(root / "docs.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
+        _page("/docs/errors", StaticFile(root / "errors.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}", error_page)),
         Route("/assets/{path:path}", asset, name="assets"),
     ]
 
 
-def _page(url: str, path: Path, policy: str) -> Route:
-    page = StaticFile(path, OUR_CACHING, policy)
+def content_security_policy(public_url: str) -> str:
+    """Return what the page may load: itself, and tiles from the public URL's origin."""
+    parts = urlsplit(public_url)
+    tiles = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"connect-src 'self'{tiles}",  # The viewer fetches the descriptor.
+            f"img-src 'self'{tiles} data: blob:",  # data: for Swagger UI's icons, blob: for OpenSeadragon's tiles
+            f"style-src 'self' {OPENSEADRAGON_STYLE}",
+            "object-src 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+        )
+    )
 
+
+def _page(url: str, page: StaticFile) -> Route:
     def serve(request: Request) -> Response:
         return page.respond(request)
 
-    return Route(url, serve, name=path.stem)
+    return Route(url, serve, name=page.path.stem)
 
 
 def _assets(root: Path) -> dict[str, StaticFile]:

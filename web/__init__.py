@@ -1,1 +1,1 @@
-"""The page's files: HTML, CSS, ES modules, and below `node_modules` what they take from npm. Served by `gateway.pages`."""
+"""The page's files, served by `gateway.pages`: HTML, CSS, ES modules, and what npm puts below `node_modules`."""

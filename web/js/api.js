@@ -1,6 +1,9 @@
 /** The REST contract, as functions. Whatever is not a success is thrown as a Problem or as Unreachable. */
 
-const DATASETS = "/api/datasets";
+// This module lies at …/assets/js/: everything else is found from there, also behind a proxy that adds a prefix.
+export const ROOT = new URL("../../", import.meta.url);
+
+const DATASETS = new URL("api/datasets", ROOT).href;
 const PATIENCE = 30_000; // ms; the API answers from memory or a row, so that silence this long is a lost connection.
 
 /** Thrown when the server answered with an error (application/problem+json, RFC 9457). Its message is a sentence. */
@@ -59,7 +62,7 @@ export async function getDataset(id, { signal } = {}) {
  */
 export async function getStatus(id, { etag, signal } = {}) {
   const headers = etag ? { "If-None-Match": etag } : {};
-  const response = await send(`${path(id)}/status`, { headers, signal });
+  const response = await send(statusUrl(id), { headers, signal });
   return {
     status: response.status === 304 ? null : await response.json(),
     etag: response.headers.get("ETag") ?? etag,
@@ -70,6 +73,10 @@ export async function getStatus(id, { etag, signal } = {}) {
 export const retryDataset = (id) => send(`${path(id)}/retry`, { method: "POST" });
 export const cancelDataset = (id) => send(`${path(id)}/cancel`, { method: "POST" });
 export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
+
+/** The pages and addresses that a person may want to open or copy. */
+export const viewUrl = (id) => new URL(`view/${encodeURIComponent(id)}`, ROOT).href;
+export const statusUrl = (id) => `${path(id)}/status`;
 
 const path = (id) => `${DATASETS}/${encodeURIComponent(id)}`;
 

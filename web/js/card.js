@@ -1,9 +1,9 @@
 /** One dataset in the catalogue. */
 
-import { deleteDataset, getDataset } from "./api.js";
+import { deleteDataset, getDataset, viewUrl } from "./api.js";
 import { confirmed } from "./confirm.js";
 import { announce, el, icon } from "./dom.js";
-import { size, when } from "./format.js";
+import { day, size, when } from "./format.js";
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
 
@@ -23,7 +23,7 @@ export class Card {
     });
     this.tiles = laying();
     this.picture = el("div", { class: "card-picture" }, this.tiles.element);
-    this.link = el("a", { href: `/view/${encodeURIComponent(this.id)}` });
+    this.link = el("a", { href: viewUrl(this.id) });
     this.meta = el("p", { class: "card-meta" });
     this.remove = el("button", { type: "button", class: "icon-button card-delete", onclick: () => this.#delete() }, icon("trash"));
     this.element = el(
@@ -97,6 +97,6 @@ function meta(dataset) {
   const parts = [];
   if (dataset.tile_info?.width) parts.push(size(dataset.tile_info.width, dataset.tile_info.height));
   if (dataset.category) parts.push(dataset.category);
-  if (dataset.created_at) parts.push(el("time", { datetime: dataset.created_at }, when(dataset.created_at)));
+  if (dataset.created_at) parts.push(el("time", { datetime: dataset.created_at, title: when(dataset.created_at) }, day(dataset.created_at)));
   return parts.flatMap((part, position) => (position ? [" · ", part] : [part]));
 }

@@ -5,6 +5,7 @@ import { Card } from "./card.js";
 import { announce } from "./dom.js";
 
 const TYPING_PAUSE = 250; // ms without a key before the search is sent
+const PAGE = 24; // cards; full rows of two, three and four
 const REFRESH = 10_000; // ms; what others submit shows up within this time
 
 export class Catalogue {
@@ -83,7 +84,7 @@ export class Catalogue {
     this.#request?.abort();
     const request = (this.#request = new AbortController());
     try {
-      const page = await listDatasets({ ...this.#filters, ...extra }, { signal: request.signal });
+      const page = await listDatasets({ ...this.#filters, ...extra, limit: PAGE }, { signal: request.signal });
       this.#showProblem("");
       return page;
     } catch (error) {

@@ -2,12 +2,14 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const date = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
 export const count = (value) => whole.format(value);
 export const percent = (value) => `${whole.format(Math.floor(value))}%`;
+export const day = (timestamp) => date.format(new Date(timestamp));
 export const when = (timestamp) => moment.format(new Date(timestamp));
 
 /** 38123456 → "38.1 MB" (decimal units, as in a file manager). */
@@ -40,13 +42,17 @@ export function pixels(width, height) {
 
 /** The phase of a working dataset, in the contract's words. */
 export function phase({ status, progress }) {
-  if (status === "queued" || progress === "queued") return "Waiting in the queue…";
+  if (status === "queued" || progress === "queued") return "Waiting in the queue";
   if (progress === "generating_tiles") return "Generating tiles…";
   return "Downloading…";
 }
 
-/** What is known beside the percent: counts, and the time left. */
+/** Whether no worker is at work on it: before the download, and between download and tiling. */
+export const waiting = ({ state }) => state === "QUEUED" || state === "DOWNLOADED";
+
+/** What is known beside the percent: counts, the time this phase will take, or what a waiting dataset waits for. */
 export function details(status) {
+  if (waiting(status)) return status.message ?? "";
   const parts = [];
   if (status.progress === "downloading" && status.bytes_downloaded > 0) {
     parts.push(
@@ -58,9 +64,8 @@ export function details(status) {
   if (status.progress === "generating_tiles" && status.tiles_total) {
     parts.push(`${count(status.tiles_done ?? 0)} of ${count(status.tiles_total)} tiles`);
   }
-  if (status.state === "DOWNLOADED") parts.push("downloaded, waiting for a worker");
+  if (status.eta_seconds != null) parts.push(`${duration(status.eta_seconds)} more`);
   if (status.attempt > 1) parts.push(`attempt ${status.attempt}`);
-  if (status.eta_seconds != null && status.progress !== "queued") parts.push(`${duration(status.eta_seconds)} left`);
   return parts.join(" · ");
 }
 

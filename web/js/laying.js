@@ -2,7 +2,7 @@
 
 import { svg } from "./dom.js";
 
-const COLUMNS = 8;
+const COLUMNS = 9;
 const ROWS = 6;
 
 /** Make the picture; `fill(percent)` lays as many tiles as are done. */

@@ -2,7 +2,7 @@
 
 import { cancelDataset, retryDataset } from "./api.js";
 import { announce, el } from "./dom.js";
-import { details, percent, phase } from "./format.js";
+import { details, percent, phase, waiting } from "./format.js";
 import { DatasetFailed, waitUntilReady } from "./wait.js";
 
 const ANNOUNCED_STEP = 25; // percent; a screen reader hears each phase and these steps, not every change.
@@ -84,12 +84,12 @@ export class LiveStatus {
   #showProgress(status) {
     const words = phase(status);
     this.words.textContent = words;
-    if (status.percent == null) {
+    if (status.percent == null || (status.stage_percent == null && !waiting(status))) {
       this.bar.removeAttribute("value");
       this.percent.textContent = "";
     } else {
       this.bar.value = status.percent;
-      this.percent.textContent = percent(status.percent);
+      this.percent.textContent = status.percent > 0 ? percent(status.percent) : "";
     }
     this.details.textContent = details(status);
     this.cancel.disabled = false;

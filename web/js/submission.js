@@ -1,6 +1,6 @@
 /** What was just submitted: its id at once, its progress, and in the end the picture itself, in place. */
 
-import { getDataset } from "./api.js";
+import { getDataset, viewUrl } from "./api.js";
 import { el } from "./dom.js";
 import { LiveStatus } from "./live.js";
 import { openViewer } from "./viewer.js";
@@ -29,13 +29,13 @@ export class Submission {
         { class: "submission-head" },
         el("h2", { id: "submission-title", tabindex: -1 }, name),
         el("code", {}, id),
-        el("a", { href: `/view/${encodeURIComponent(id)}` }, "Open its page"),
+        el("a", { href: viewUrl(id) }, "Open its page"),
       ),
       live.element,
       this.stage,
     );
     this.section.hidden = false;
-    live.show({ status: "queued", progress: "queued" });
+    live.show({ status: "queued", progress: "queued", state: "QUEUED", percent: 0 });
     live.follow();
   }
 

@@ -1,6 +1,6 @@
 /** The page of one dataset: its progress until it is ready, then the picture in place. */
 
-import { getDataset } from "./api.js";
+import { getDataset, ROOT, statusUrl, viewUrl } from "./api.js";
 import { copyField } from "./copy.js";
 import { el, sourceLink } from "./dom.js";
 import { count, pixels, size, when } from "./format.js";
@@ -51,7 +51,7 @@ function showGone() {
 }
 
 function showMessage(title, text) {
-  const back = el("a", { class: "button", href: "/" }, "All images");
+  const back = el("a", { class: "button", href: ROOT.href }, "All images");
   stage.replaceChildren(el("div", { class: "stage-card", role: "alert" }, el("h2", {}, title), el("p", {}, text), back));
 }
 
@@ -81,12 +81,11 @@ function facts(dataset) {
 }
 
 function addresses(dataset) {
-  const page = new URL(`/view/${encodeURIComponent(id)}`, location.href).href;
-  const status = new URL(`/api/datasets/${encodeURIComponent(id)}/status`, location.href).href;
+  const page = viewUrl(id);
   const title = dataset.name.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
   const embed = `<iframe src="${page}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
   const fields = [copyField("Link", page), copyField("Embed snippet", embed)];
   if (dataset.tile_urls?.dzi) fields.push(copyField("DZI address", new URL(dataset.tile_urls.dzi, location.href).href));
-  fields.push(copyField("curl line", `curl ${status}`));
+  fields.push(copyField("curl line", `curl ${statusUrl(id)}`));
   return fields;
 }

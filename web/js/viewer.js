@@ -3,7 +3,7 @@
 import { el, icon } from "./dom.js";
 import { bindPosition } from "./position.js";
 
-const LIBRARY = "/assets/openseadragon/openseadragon.min.js";
+const LIBRARY = new URL("../openseadragon/openseadragon.min.js", import.meta.url).href;
 const ZOOM_STEP = 1.6;
 const DEEPEST = 4; // screen pixels for a pixel of the picture: enough to count pixels, not yet a blur
 
