@@ -35,7 +35,9 @@ class Code:
 
 DATASET_CODES: dict[str, Code] = {
     "source_not_found": Code(
-        False, "The source's server answered that there is nothing at this URL.", "Open the URL in a browser and check it."
+        False,
+        "The source's server answered that there is nothing at this URL.",
+        "Open the URL in a browser and check it.",
     ),
     "source_forbidden": Code(
         False,
@@ -51,7 +53,9 @@ DATASET_CODES: dict[str, Code] = {
         "Use a public URL, or have the operator name the host in TILEWRIGHT_ALLOW_SOURCES.",
     ),
     "source_invalid_url": Code(
-        False, "The URL is not one that can be fetched.", "Use http or https, an allowed port, and no user name or password."
+        False,
+        "The URL is not one that can be fetched.",
+        "Use http or https, an allowed port, and no user name or password.",
     ),
     "source_unresolvable": Code(
         True, "The host's name could not be resolved to an address.", "Check the host's spelling; retry if it is right."
@@ -77,9 +81,7 @@ DATASET_CODES: dict[str, Code] = {
         "The file is larger than this installation accepts.",
         "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
     ),
-    "source_missing": Code(
-        True, "The stored original is no longer there.", "Retry: it is downloaded again."
-    ),
+    "source_missing": Code(True, "The stored original is no longer there.", "Retry: it is downloaded again."),
     "not_an_image": Code(
         False, "The URL gives something that is not an image.", "Give the image file's own address, not its page's."
     ),
@@ -87,7 +89,9 @@ DATASET_CODES: dict[str, Code] = {
         False, "The image's format cannot be read here.", "Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF."
     ),
     "image_truncated": Code(
-        False, "The image file ends before the picture does.", "Upload the file again at its source, then submit it anew."
+        False,
+        "The image file ends before the picture does.",
+        "Upload the file again at its source, then submit it anew.",
     ),
     "image_corrupt": Code(
         False, "The image file is damaged.", "Open it in another program, save it anew, and submit that."
@@ -99,13 +103,17 @@ DATASET_CODES: dict[str, Code] = {
         False, "The decoder crashed on this file.", "The file is probably damaged: save it anew with another program."
     ),
     "out_of_memory": Code(
-        True, "The picture needs more memory to decode than a worker may use.", "Save it as a tiled TIFF or baseline JPEG."
+        True,
+        "The picture needs more memory to decode than a worker may use.",
+        "Save it as a tiled TIFF or baseline JPEG.",
     ),
     "storage_unavailable": Code(
         True, "The storage could not be read or written.", "Have the operator look at the storage, then retry."
     ),
     "out_of_disk": Code(True, "The storage is full.", "Free space or enlarge the volume, then retry."),
-    "stalled": Code(True, "The work made no progress for too long.", "Retry; if it happens again, look at the worker's log."),
+    "stalled": Code(
+        True, "The work made no progress for too long.", "Retry; if it happens again, look at the worker's log."
+    ),
     "worker_died": Code(
         True, "The worker died several times over this dataset.", "Look at the workers' logs, then retry."
     ),
@@ -125,9 +133,7 @@ REQUEST_CODES: dict[str, Code] = {
     "service_unavailable": Code(
         True, "A part of the service cannot be reached at the moment.", "Repeat the request after Retry-After seconds."
     ),
-    "unexpected_error": Code(
-        True, "Something went wrong inside the gateway.", "Report it with its request_id."
-    ),
+    "unexpected_error": Code(True, "Something went wrong inside the gateway.", "Report it with its request_id."),
 }
 """Codes that a request can be answered with."""
 

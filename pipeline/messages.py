@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
 SOCKET_TIMEOUT = 10.0
-"""Seconds. A broker blocked by an alarm would hold a confirmed publish for ever; the row's lease (15 s) outlives this."""
+"""Seconds. A broker blocked by an alarm would hold a confirmed publish for ever; a row's lease (15 s) is longer."""
 
 
 MAX_PRIORITY = 4
@@ -55,7 +55,7 @@ class StopSignal(Middleware):
     def __init__(self) -> None:
         self.stopping = threading.Event()
 
-    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:  # noqa: ARG002  # Dramatiq's signature
         self.stopping.set()
 
 

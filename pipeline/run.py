@@ -163,7 +163,7 @@ def _report(
     dataset_id = run.wake_up.dataset_id
     try:
         result = work(run)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever went wrong becomes the dataset's outcome
         if run.stopped.is_set():
             _leave(status, run, beat)
             return None
@@ -195,7 +195,7 @@ def _failure(dataset_id: str, error: Exception) -> pb.Failure:
         return pb.Failure(
             code="storage_unavailable", message="The storage could not be read or written.", retryable=True
         )
-    logger.exception("%s: unexpected error", dataset_id, exc_info=error)
+    logger.error("%s: unexpected error", dataset_id, exc_info=error)
     return pb.Failure(
         code="internal_error",
         message=f"Something went wrong inside Tilewright ({type(error).__name__}). The worker's log has the details.",
@@ -212,9 +212,7 @@ def _leave(status: StatusClient, run: Run, beat: _Beat) -> None:
     timer = threading.Timer(RELEASE_PATIENCE, expired.set)
     timer.daemon = True
     timer.start()
-    _say(
-        lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), run.wake_up.dataset_id, expired
-    )
+    _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), run.wake_up.dataset_id, expired)
     timer.cancel()
 
 

@@ -51,7 +51,8 @@ class StorageSettings(Settings):
     """Where sources and pyramids lie."""
 
     storage: Path = Field(
-        Path("tilewright-data/storage"), description="Directory of sources, pyramids and scratch, shared by all services."
+        Path("tilewright-data/storage"),
+        description="Directory of sources, pyramids and scratch, shared by all services.",
     )
 
 
@@ -71,7 +72,9 @@ class WorkerSettings(StatusClientSettings, BrokerSettings, StorageSettings):
     """What both kinds of worker need."""
 
     stage_time_limit: float = Field(
-        6 * 3600.0, gt=0, description="Seconds one run of a stage may take: a terabyte at 50 MB/s takes under six hours."
+        6 * 3600.0,
+        gt=0,
+        description="Seconds one run of a stage may take: a terabyte at 50 MB/s takes under six hours.",
     )
     stage_progress_limit: float = Field(
         300.0, gt=0, description="Seconds a run may go without any progress: far above any decoder's silent phase seen."

@@ -76,7 +76,7 @@ class DirectoryStorage:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _sync(path)
-            os.replace(path, target)
+            path.replace(target)
             # A new folder's own entry has to reach the disk too: sync up to the root.
             folder = target.parent
             while True:
@@ -89,7 +89,7 @@ class DirectoryStorage:
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         try:
-            with open(self._path(key), "rb") as file:
+            with self._path(key).open("rb") as file:
                 return os.pread(file.fileno(), length, offset)
         except OSError as error:
             raise _explain(error, key) from error
@@ -140,7 +140,7 @@ class DirectoryStorage:
 
     def _drop_empty(self, folder: Path) -> None:
         # Two levels below the root stay: `sources`, `pyramids` and `scratch` themselves.
-        while folder != self.root and folder.parent != self.root:
+        while self.root not in (folder, folder.parent):
             try:
                 folder.rmdir()
             except OSError:

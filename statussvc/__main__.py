@@ -1,0 +1,60 @@
+"""`python -m statussvc`: serves until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from pipeline.errors import StatusUnavailable
+from pipeline.logs import configure
+from statussvc.server import PortTaken, Server
+from statussvc.settings import StatusSettings
+
+START_PATIENCE = 60.0
+"""Seconds to wait for the database at the start: a fresh PostgreSQL takes a while to make its files."""
+
+logger = logging.getLogger("statussvc")
+
+
+async def serve(settings: StatusSettings) -> int:
+    """Serves until it is told to stop. Returns the exit code."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(settings)
+    port = await _start(server, stop)
+    if port is None:
+        return 1
+    logger.info("listening on %s:%d", settings.grpc_host, port)
+    await stop.wait()
+    await server.stop()
+    return 0
+
+
+async def _start(server: Server, stop: asyncio.Event) -> int | None:
+    deadline = asyncio.get_running_loop().time() + START_PATIENCE
+    while True:
+        try:
+            return await server.start()
+        except PortTaken as error:
+            logger.error("%s", error)  # noqa: TRY400  # a sentence for the operator, no trace
+            return None
+        except StatusUnavailable as error:
+            if asyncio.get_running_loop().time() > deadline:
+                logger.error("%s", error)  # noqa: TRY400  # the same
+                return None
+            logger.warning("%s; trying again", error)
+        try:
+            await asyncio.wait_for(stop.wait(), 1.0)
+            return None
+        except TimeoutError:
+            continue
+
+
+if __name__ == "__main__":
+    settings = StatusSettings()
+    configure(settings, "statussvc")
+    sys.exit(asyncio.run(serve(settings)))

@@ -1,0 +1,88 @@
+"""The life cycle of a dataset: a table of the allowed moves. Pure.
+
+QUEUED → DOWNLOADING → DOWNLOADED → TILING → READY
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pipeline.errors import Conflict
+
+
+class State(StrEnum):
+    """Where a dataset stands; the values are the proto's names without their prefix."""
+
+    QUEUED = "QUEUED"
+    DOWNLOADING = "DOWNLOADING"
+    DOWNLOADED = "DOWNLOADED"
+    TILING = "TILING"
+    READY = "READY"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Stage(StrEnum):
+    """A piece of work that one run does."""
+
+    INGEST = "INGEST"
+    TILER = "TILER"
+
+
+class Event(StrEnum):
+    """What can happen to a dataset."""
+
+    BEGIN = "BEGIN"
+    """A run was granted the stage that waits."""
+    DONE = "DONE"
+    """The run at work completed its stage."""
+    FOUND = "FOUND"
+    """The pyramid of these bytes and options is there already."""
+    GIVEN_BACK = "GIVEN_BACK"
+    """The run at work died, was released, or failed in a way that may pass."""
+    SOURCE_LOST = "SOURCE_LOST"
+    """The tiler found the stored source gone."""
+    FAIL = "FAIL"
+    CANCEL = "CANCEL"
+    RETRY_WITH_SOURCE = "RETRY_WITH_SOURCE"
+    RETRY_FROM_START = "RETRY_FROM_START"
+
+
+WAITING = {State.QUEUED: Stage.INGEST, State.DOWNLOADED: Stage.TILER}
+"""States that wait for a worker, and for which stage."""
+
+WORKING = {State.DOWNLOADING: Stage.INGEST, State.TILING: Stage.TILER}
+"""States in which a run is at work, and at which stage."""
+
+FINAL = frozenset({State.READY, State.FAILED, State.CANCELLED})
+
+MOVES: dict[tuple[State, Event], State] = {
+    (State.QUEUED, Event.BEGIN): State.DOWNLOADING,
+    (State.DOWNLOADING, Event.DONE): State.DOWNLOADED,
+    (State.DOWNLOADING, Event.FOUND): State.READY,
+    (State.DOWNLOADING, Event.GIVEN_BACK): State.QUEUED,
+    (State.DOWNLOADED, Event.BEGIN): State.TILING,
+    (State.DOWNLOADED, Event.FOUND): State.READY,
+    (State.TILING, Event.DONE): State.READY,
+    (State.TILING, Event.GIVEN_BACK): State.DOWNLOADED,
+    (State.TILING, Event.SOURCE_LOST): State.QUEUED,
+    (State.FAILED, Event.RETRY_WITH_SOURCE): State.DOWNLOADED,
+    (State.FAILED, Event.RETRY_FROM_START): State.QUEUED,
+    (State.CANCELLED, Event.RETRY_WITH_SOURCE): State.DOWNLOADED,
+    (State.CANCELLED, Event.RETRY_FROM_START): State.QUEUED,
+    **{(state, Event.FAIL): State.FAILED for state in State if state not in FINAL},
+    **{(state, Event.CANCEL): State.CANCELLED for state in State if state not in FINAL},
+}
+
+
+def move(state: State, event: Event) -> State:
+    """The state after an event. Raises Conflict, naming the present state, where the move is not allowed."""
+    try:
+        return MOVES[state, event]
+    except KeyError:
+        raise Conflict(f"The dataset is {state.lower()}, which does not allow this.") from None
+
+
+def stage_of(state: State) -> Stage | None:
+    """The stage a dataset waits for or is in; None in a final state."""
+    return WAITING.get(state) or WORKING.get(state)

@@ -1,0 +1,90 @@
+"""What lies in storage and no row refers to. Decided by the rows, in the transaction that marks it.
+
+Kinds of prefix: sources/<dataset_id>/<attempt>, pyramids/<tile_id>/<build>/, scratch/<run_id>/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, select, update
+
+from pipeline.storage import source_key
+from statussvc.lifecycle import State
+from statussvc.repository.insert import insert_once
+from statussvc.tables import datasets, garbage, pyramids, runs
+
+LEASE_SECONDS = 600.0
+"""How long a piece is one janitor's to delete; past it another may."""
+
+
+def lease(connection: Connection, prefixes: Iterable[str], now: float) -> list[str]:
+    """Leases those of the prefixes that are garbage. A pyramid's row among them is marked as being deleted."""
+    return [prefix for prefix in prefixes if _is_garbage(connection, prefix) and _take(connection, prefix, now)]
+
+
+def confirm(connection: Connection, prefix: str) -> None:
+    """Forgets a piece that is gone; of a pyramid, only the row of that very build."""
+    connection.execute(delete(garbage).where(garbage.c.prefix == prefix))
+    match prefix.strip("/").split("/"):
+        case ["pyramids", tile_id, build]:
+            connection.execute(
+                delete(pyramids).where(pyramids.c.tile_id == tile_id, pyramids.c.build == build, pyramids.c.deleting)
+            )
+
+
+def _is_garbage(connection: Connection, prefix: str) -> bool:
+    match prefix.strip("/").split("/"):
+        case ["sources", dataset_id, attempt] if attempt.isdigit():
+            return not _source_in_use(connection, dataset_id, int(attempt))
+        case ["pyramids", tile_id, build]:
+            return not _run_alive(connection, build) and _pyramid_unused(connection, tile_id, build)
+        case ["scratch", run_id]:
+            return not _run_alive(connection, run_id)
+    return False
+
+
+def _source_in_use(connection: Connection, dataset_id: str, attempt: int) -> bool:
+    key = source_key(dataset_id, attempt)
+    referred = connection.scalar(
+        select(datasets.c.seq).where(datasets.c.source_key == key, datasets.c.deleted_at.is_(None)).limit(1)
+    )
+    if referred is not None:
+        return True
+    row = connection.execute(select(datasets).where(datasets.c.dataset_id == dataset_id)).one_or_none()
+    return row is not None and row.deleted_at is None and row.state == State.DOWNLOADING and row.attempt == attempt
+
+
+def _run_alive(connection: Connection, run_id: str) -> bool:
+    # A run's row is committed before its first byte: an id without a row is of no run of this database.
+    return (
+        connection.scalar(select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))) is not None
+    )
+
+
+def _pyramid_unused(connection: Connection, tile_id: str, build: str) -> bool:
+    """Whether a build may go: it lost, or no dataset refers to its pyramid; then its row is marked."""
+    row = connection.execute(select(pyramids).where(pyramids.c.tile_id == tile_id).with_for_update()).one_or_none()
+    if row is None or row.build != build or row.deleting:
+        return True
+    referred = connection.scalar(
+        select(datasets.c.seq).where(datasets.c.tile_id == tile_id, datasets.c.deleted_at.is_(None)).limit(1)
+    )
+    if referred is not None:
+        return False
+    connection.execute(update(pyramids).where(pyramids.c.tile_id == tile_id).values(deleting=True))
+    return True
+
+
+def _take(connection: Connection, prefix: str, now: float) -> bool:
+    if insert_once(connection, garbage, prefix=prefix, leased_until=now + LEASE_SECONDS):
+        return True
+    taken = connection.execute(
+        update(garbage)
+        .where(
+            garbage.c.prefix == prefix,
+            (garbage.c.leased_until <= now) | (garbage.c.leased_until > now + LEASE_SECONDS),
+        )
+        .values(leased_until=now + LEASE_SECONDS)
+    )
+    return taken.rowcount == 1

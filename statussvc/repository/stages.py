@@ -1,0 +1,318 @@
+"""The life cycle's writes: a stage is granted to one run, and its outcome is taken once.
+
+Every function locks the dataset's row first, so that a second service cannot move it meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from pipeline.errors import NotFound
+from pipeline.pyramid import tile_id as tile_id_of
+from pipeline.storage import source_key
+from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
+from statussvc.repository.insert import insert_once
+from statussvc.repository.outbox import LEASE_SECONDS
+from statussvc.tables import datasets, pyramids, runs
+
+WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What counts against a dataset, and how long it waits. Seconds."""
+
+    crash_limit: int
+    retry_limit: int
+    retry_base: float
+    retry_cap: float
+
+    def back_off(self, retries: int, retry_after: float) -> float:
+        """Capped and jittered exponential back-off; a source's own wish is heard up to the cap."""
+        delay: float = min(self.retry_cap, self.retry_base * 2 ** min(retries - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
+        return max(delay, min(retry_after, self.retry_cap))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run's outcome was taken; `next_attempt` where a wake-up of the tiler has to follow."""
+
+    answer: str
+    dataset_id: str = ""
+    next_attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a stage could not be done."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after: float = 0.0
+
+
+def begin(
+    connection: Connection, dataset_id: str, attempt: int, stage: Stage, run_id: str, worker: str, now: float
+) -> Row[Any] | str:
+    """Grants a waiting stage to a run. Returns the row as granted, or the reason of a drop.
+
+    Repeating the call with the same run_id gives the same grant.
+    """
+    row = _lock(connection, dataset_id)
+    if row is None or row.deleted_at is not None:
+        return "DELETED"
+    if row.state == State.CANCELLED:
+        return "CANCELLED"
+    if row.state in FINAL:
+        return "FINISHED"
+    if row.state in WORKING:
+        if row.run_id == run_id:
+            return row
+        return "BUSY" if (row.attempt, WORKING[row.state]) == (attempt, stage) else "SUPERSEDED"
+    if (row.attempt, WAITING[row.state]) != (attempt, stage) or _run(connection, run_id) is not None:
+        return "SUPERSEDED"
+    if stage is Stage.TILER and _built(connection, row.tile_id):
+        _set(connection, row, move(row.state, Event.FOUND), now)
+        return "FINISHED"
+    connection.execute(
+        insert(runs).values(
+            run_id=run_id,
+            dataset_id=dataset_id,
+            attempt=attempt,
+            stage=stage,
+            worker=worker,
+            begun_at=now,
+            published_at=row.published_at,
+            bytes_downloaded=0,
+            tiles_done=0,
+        )
+    )
+    _set(connection, row, move(row.state, Event.BEGIN), now, run_id=run_id, started_at=row.started_at or now)
+    return _lock_present(connection, dataset_id)
+
+
+def complete_ingest(connection: Connection, run_id: str, sha256: str, size: int, now: float) -> Outcome:
+    """The source is stored. READY at once where its pyramid is built already, else it waits for the tiler."""
+    run, row, known = _current(connection, run_id, "completed", Stage.INGEST)
+    if known is not None:
+        return known
+    tile_id = tile_id_of(sha256, row)
+    values = {
+        "source_key": source_key(row.dataset_id, row.attempt),
+        "source_sha256": sha256,
+        "source_bytes": size,
+        "tile_id": tile_id,
+    }
+    if _built(connection, tile_id):
+        _set(connection, row, move(row.state, Event.FOUND), now, **values)
+        return _end(connection, run, "completed", WON, now)
+    # The ingest worker gets the lease of the relay: it publishes the tiler's wake-up itself.
+    _set(connection, row, move(row.state, Event.DONE), now, **values, leased_until=now + LEASE_SECONDS)
+    return _end(connection, run, "completed", WON, now, next_attempt=row.attempt)
+
+
+def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], now: float) -> Outcome:
+    """The build is stored. The first build of a tile_id counts; one that is being deleted is replaced."""
+    run, row, known = _current(connection, run_id, "completed", Stage.TILER)
+    if known is not None:
+        return known
+    values = {"build": run_id, "deleting": False, "tile_size": row.tile_size, "created_at": now, **made}
+    won = insert_once(connection, pyramids, tile_id=row.tile_id, **values)
+    if not won:
+        won = (
+            connection.execute(
+                update(pyramids).where(pyramids.c.tile_id == row.tile_id, pyramids.c.deleting).values(**values)
+            ).rowcount
+            == 1
+        )
+    _set(connection, row, move(row.state, Event.DONE), now)
+    return _end(connection, run, "completed", WON if won else LOST, now)
+
+
+def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Outcome:
+    """The stage could not be done: again after a back-off, or failed."""
+    run, row, known = _current(connection, run_id, "failed")
+    if known is not None:
+        return known
+    retries = row.retries + 1
+    reason = {
+        "error_code": failure.code,
+        "error_message": failure.message,
+        "error_retryable": failure.retryable,
+    }
+    if not failure.retryable or retries > policy.retry_limit:
+        _set(connection, row, move(row.state, Event.FAIL), now, **reason)
+    elif failure.code == "source_missing" and row.state == State.TILING:
+        _wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries, source_key=None)
+    else:
+        not_before = now + policy.back_off(retries, failure.retry_after)
+        _wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
+    return _end(connection, run, "failed", WON, now)
+
+
+def release(connection: Connection, run_id: str, now: float) -> Outcome:
+    """The worker gives the stage back: another attempt, and nothing counts against the dataset."""
+    run, row, known = _current(connection, run_id, "released")
+    if known is not None:
+        return known
+    _wait_again(connection, row, Event.GIVEN_BACK, now)
+    return _end(connection, run, "released", WON, now)
+
+
+def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> Outcome:
+    """The run's worker is dead: another attempt, up to the limit of crashes. Later outcomes are refused."""
+    run, row, known = _current(connection, run_id, "expired")
+    if known is not None:
+        return known
+    crashes = row.crashes + 1
+    if crashes >= policy.crash_limit:
+        message = f"The worker died {crashes} times over this dataset."
+        _set(
+            connection,
+            row,
+            move(row.state, Event.FAIL),
+            now,
+            crashes=crashes,
+            error_code="worker_died",
+            error_message=message,
+            error_retryable=True,
+        )
+    else:
+        _wait_again(connection, row, Event.GIVEN_BACK, now, crashes=crashes)
+    return _end(connection, run, "expired", REFUSED, now)
+
+
+def cancel(connection: Connection, dataset_id: str, now: float) -> str | None:
+    """Ends a dataset on request. Returns the run to stop, if one is at work. Raises NotFound, Conflict."""
+    row = _lock_present(connection, dataset_id)
+    _set(
+        connection,
+        row,
+        move(row.state, Event.CANCEL),
+        now,
+        error_code="cancelled",
+        error_message="The dataset was cancelled on request.",
+        error_retryable=True,
+    )
+    return _stop_run(connection, row, now)
+
+
+def retry(connection: Connection, dataset_id: str, now: float) -> None:
+    """Sets a failed or cancelled dataset to work again, with fresh counts. Raises NotFound, Conflict."""
+    row = _lock_present(connection, dataset_id)
+    event = Event.RETRY_WITH_SOURCE if row.source_key else Event.RETRY_FROM_START
+    _wait_again(
+        connection,
+        row,
+        event,
+        now,
+        crashes=0,
+        retries=0,
+        finished_at=None,
+        error_code=None,
+        error_message=None,
+        error_retryable=None,
+    )
+
+
+def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
+    """Tombstones a dataset in any state. Returns the run to stop, if one is at work. Raises NotFound."""
+    row = _lock_present(connection, dataset_id)
+    connection.execute(
+        update(datasets)
+        .where(datasets.c.seq == row.seq)
+        .values(deleted_at=now, run_id=None, leased_until=None, revision=row.revision + 1)
+    )
+    return _stop_run(connection, row, now)
+
+
+def working(connection: Connection) -> list[Row[Any]]:
+    """All runs at work, and their revisions raised: live counts start anew, revisions must not repeat."""
+    at_work = datasets.c.state.in_(list(WORKING)), datasets.c.deleted_at.is_(None)
+    connection.execute(update(datasets).where(*at_work).values(revision=datasets.c.revision + 1))
+    return list(connection.execute(select(runs).join(datasets, datasets.c.run_id == runs.c.run_id).where(*at_work)))
+
+
+def flush_progress(connection: Connection, values: dict[str, dict[str, Any]]) -> None:
+    """Writes the live counts of runs, by run_id, so that a restart shows them."""
+    for run_id, counts in values.items():
+        connection.execute(update(runs).where(runs.c.run_id == run_id).values(**counts))
+
+
+def _lock(connection: Connection, dataset_id: str) -> Row[Any] | None:
+    return connection.execute(
+        select(datasets).where(datasets.c.dataset_id == dataset_id).with_for_update()
+    ).one_or_none()
+
+
+def _lock_present(connection: Connection, dataset_id: str) -> Row[Any]:
+    row = _lock(connection, dataset_id)
+    if row is None or row.deleted_at is not None:
+        raise NotFound(f"There is no dataset {dataset_id}.")
+    return row
+
+
+def _run(connection: Connection, run_id: str) -> Row[Any] | None:
+    return connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
+
+
+def _current(
+    connection: Connection, run_id: str, outcome: str, stage: Stage | None = None
+) -> tuple[Any, Any, Outcome | None]:
+    """The run and its locked row where its outcome still counts; else the answer to give (again)."""
+    dataset_id = connection.scalar(select(runs.c.dataset_id).where(runs.c.run_id == run_id))
+    if dataset_id is None:
+        return None, None, Outcome(REFUSED)
+    row = _lock(connection, dataset_id)
+    # Read behind the lock: a second service may have ended the run meanwhile.
+    run = connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
+    if run.ended_at is not None and run.outcome == outcome:
+        return run, row, Outcome(run.answer, dataset_id, run.next_attempt)
+    if run.ended_at is not None or row is None or row.run_id != run_id or stage not in (None, run.stage):
+        return run, row, Outcome(REFUSED, dataset_id)
+    return run, row, None
+
+
+def _end(
+    connection: Connection, run: Row[Any], outcome: str, answer: str, now: float, next_attempt: int | None = None
+) -> Outcome:
+    connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run.run_id)
+        .values(ended_at=now, outcome=outcome, answer=answer, next_attempt=next_attempt)
+    )
+    return Outcome(answer, run.dataset_id, next_attempt)
+
+
+def _stop_run(connection: Connection, row: Row[Any], now: float) -> str | None:
+    run = _run(connection, row.run_id) if row.run_id else None
+    if run is None or run.ended_at is not None:
+        return None
+    _end(connection, run, "stopped", REFUSED, now)
+    return str(run.run_id)
+
+
+def _built(connection: Connection, tile_id: str) -> bool:
+    query = select(pyramids.c.tile_id).where(pyramids.c.tile_id == tile_id, ~pyramids.c.deleting)
+    return connection.scalar(query) is not None
+
+
+def _wait_again(connection: Connection, row: Row[Any], event: Event, now: float, **values: Any) -> None:
+    _set(connection, row, move(row.state, event), now, **{"attempt": row.attempt + 1, **values})
+
+
+def _set(connection: Connection, row: Row[Any], state: State, now: float, **values: Any) -> None:
+    """Moves a row, with what every move into a kind of state implies."""
+    implied: dict[str, Any] = {"state": state, "revision": row.revision + 1}
+    if state in WAITING:
+        implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
+    if state in FINAL:
+        implied |= {"run_id": None, "finished_at": now, "published_at": None, "leased_until": None}
+    if state is State.READY:
+        implied |= {"error_code": None, "error_message": None, "error_retryable": None}
+    connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))

@@ -1,0 +1,137 @@
+"""The server: both services, reflection, health, and the tasks that expire runs and flush progress."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from pipeline.errors import StatusUnavailable
+from protos.tilewright.status.v1 import status_pb2 as pb
+from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.core import Core, ErrorsToCodes
+from statussvc.database import Database
+from statussvc.leases import Leases
+from statussvc.lifecycle import Stage
+from statussvc.pipeline_service import PipelineService
+from statussvc.repository import outbox, stages
+from statussvc.settings import StatusSettings
+from statussvc.status_service import StatusService
+from statussvc.watch import Hub
+
+TICK = 1.0
+"""Seconds between sweeps: progress is flushed in one batch, and runs are expired."""
+
+SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+
+logger = logging.getLogger(__name__)
+
+
+class PortTaken(OSError):
+    """Raised when the address to listen on cannot be had."""
+
+
+class Server:
+    """statussvc on one event loop."""
+
+    def __init__(self, settings: StatusSettings) -> None:
+        self._settings = settings
+        self._core = Core(
+            database=Database(settings.database_url),
+            leases=Leases(settings.lease_seconds),
+            hub=Hub(),
+            policy=stages.Policy(
+                crash_limit=settings.crash_limit,
+                retry_limit=settings.retry_limit,
+                retry_base=settings.retry_base_seconds,
+                retry_cap=settings.retry_cap_seconds,
+            ),
+        )
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Migrates, takes up the runs at work, and serves.
+
+        Returns the bound port. Raises StatusUnavailable where the database is away, PortTaken where the port is.
+        """
+        await asyncio.to_thread(self._core.database.migrate)
+        await self._take_up()
+        server = grpc.aio.server(interceptors=[ErrorsToCodes()], options=[("grpc.so_reuseport", 0)])
+        pb_grpc.add_StatusServiceServicer_to_server(StatusService(self._core), server)
+        pb_grpc.add_PipelineServiceServicer_to_server(PipelineService(self._core), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
+        try:
+            port: int = server.add_insecure_port(address)
+        except RuntimeError:
+            raise PortTaken(f"{address} is taken by another program, or not an address of this machine") from None
+        await server.start()
+        self._server = server
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._ticking = asyncio.create_task(self._tick_for_ever(), name="statussvc-tick")
+        return port
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Ends: open watches are cut after `grace` seconds, progress is flushed."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait([self._ticking])
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+        try:
+            await self._flush()
+        except StatusUnavailable as error:
+            logger.warning("progress was not flushed: %s", error)
+        await asyncio.to_thread(self._core.database.close)
+
+    async def wait(self) -> None:
+        """Returns when the server has ended."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+    async def _take_up(self) -> None:
+        core = self._core
+        for run in await core.database.write(stages.working):
+            core.leases.grant(run.run_id, run.dataset_id, Stage(run.stage))
+            core.leases.restore(run.run_id, run)
+            if self._settings.abandon_runs:
+                await self._expire(run.run_id, run.dataset_id)
+        if self._settings.abandon_runs:
+            await core.database.write(outbox.forget_published)
+
+    async def _expire(self, run_id: str, dataset_id: str) -> None:
+        now = self._core.now()
+        await self._core.database.write(lambda connection: stages.expire(connection, run_id, self._core.policy, now))
+        self._core.leases.end(run_id)
+        self._core.hub.notify(dataset_id)
+        logger.warning("%s: run %s died", dataset_id, run_id)
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                await self._flush()
+                for lease in self._core.leases.tick(longest=2 * TICK):
+                    await self._expire(lease.run_id, lease.dataset_id)
+                await self._say(health_pb2.HealthCheckResponse.SERVING)
+            except StatusUnavailable as error:
+                logger.warning("%s; trying again", error)
+                await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+            except Exception:
+                logger.exception("the sweep of runs failed; trying again")
+
+    async def _flush(self) -> None:
+        values = self._core.leases.unflushed()
+        if values:
+            await self._core.database.write(lambda connection: stages.flush_progress(connection, values))
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)

@@ -1,0 +1,47 @@
+"""Settings of statussvc."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.settings import Settings
+
+
+class StatusSettings(Settings):
+    """Where the rows lie, and what a run is allowed."""
+
+    database_url: str = Field(
+        "sqlite:///tilewright-data/tilewright.sqlite3",
+        description="SQLAlchemy URL: sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
+    )
+    grpc_host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. The service has no log-in, so it is loopback unless told otherwise.",
+    )
+    grpc_port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    lease_seconds: float = Field(
+        10.0, gt=0, description="Seconds without a new beat after which a run counts as dead: twenty missed beats."
+    )
+    crash_limit: int = Field(
+        3,
+        ge=1,
+        description="At this many dead runs a dataset fails as worker_died: by then it is the dataset's own doing.",
+    )
+    retry_limit: int = Field(
+        5, ge=0, description="Automatic retries of a failed stage; with the back-off below they span about a minute."
+    )
+    retry_base_seconds: float = Field(
+        2.0, gt=0, description="Seconds before the first automatic retry; doubled at each."
+    )
+    retry_cap_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="Longest wait before a retry, in seconds; a source's Retry-After is capped to it as well.",
+    )
+    abandon_runs: bool = Field(
+        False,
+        description=(
+            "At start, count all runs as dead and publish all waiting rows anew. Only right where no worker outlives "
+            "statussvc: the embedded stack sets it."
+        ),
+    )

@@ -1,0 +1,157 @@
+"""StatusService: for users and the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from protos.tilewright.status.v1 import status_pb2 as pb
+from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc import views
+from statussvc.core import Core
+from statussvc.lifecycle import FINAL, State
+from statussvc.repository import catalogue, stages
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+    Context = ServicerContext[Any, Any]
+
+TILE_SIZES = (256, 512)
+MAX_NAME = 200
+DEFAULT_PAGE, MAX_PAGE = 50, 200
+
+
+class StatusService(pb_grpc.StatusServiceServicer):
+    """Each rpc as status.proto says. Raises the errors of core.CODES."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:
+        new = _new_dataset(request)
+        now = self._core.now()
+
+        def create(connection: Any) -> tuple[Any, bool]:
+            dataset_id, replayed = catalogue.create(connection, new, now)
+            return catalogue.get(connection, dataset_id), replayed
+
+        row, replayed = await self._core.database.write(create)
+        return pb.CreateDatasetResponse(dataset=self._dataset(row), replayed=replayed)
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
+        return pb.GetDatasetResponse(dataset=self._dataset(await self._row(request.dataset_id)))
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
+        wanted = _page(request)
+        rows = await self._core.database.read(lambda connection: catalogue.page(connection, wanted))
+        shown = rows[: wanted.size]
+        return pb.ListDatasetsResponse(
+            datasets=[self._dataset(row) for row in shown],
+            next_page_token=str(shown[-1].seq) if len(rows) > wanted.size else "",
+        )
+
+    async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:
+        texts = {
+            field: getattr(request, field)
+            for field in ("name", "description", "category", "subject")
+            if request.HasField(field)
+        }
+        if "name" in texts:
+            _check_name(texts["name"])
+        row = await self._core.database.write(
+            lambda connection: catalogue.describe(connection, request.dataset_id, texts)
+        )
+        self._core.hub.notify(request.dataset_id)
+        return pb.UpdateDatasetResponse(dataset=self._dataset(row))
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
+        now = self._core.now()
+        run_id = await self._core.database.write(lambda connection: stages.delete(connection, request.dataset_id, now))
+        self._stop(run_id, "deleted", request.dataset_id)
+        return pb.DeleteDatasetResponse()
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        return pb.GetStatusResponse(status=await self._status(request.dataset_id))
+
+    async def WatchDataset(
+        self, request: pb.WatchDatasetRequest, context: Context
+    ) -> AsyncIterator[pb.WatchDatasetResponse]:
+        with self._core.hub.watch(request.dataset_id) as watch:
+            while True:
+                watch.begin()
+                row = await self._row(request.dataset_id)
+                yield pb.WatchDatasetResponse(status=self._show(row))
+                if row.state in FINAL:
+                    return
+                await watch.changed()
+
+    async def CancelDataset(self, request: pb.CancelDatasetRequest, context: Context) -> pb.CancelDatasetResponse:
+        now = self._core.now()
+        run_id = await self._core.database.write(lambda connection: stages.cancel(connection, request.dataset_id, now))
+        self._stop(run_id, "cancelled", request.dataset_id)
+        return pb.CancelDatasetResponse(status=await self._status(request.dataset_id))
+
+    async def RetryDataset(self, request: pb.RetryDatasetRequest, context: Context) -> pb.RetryDatasetResponse:
+        now = self._core.now()
+        await self._core.database.write(lambda connection: stages.retry(connection, request.dataset_id, now))
+        self._core.hub.notify(request.dataset_id)
+        return pb.RetryDatasetResponse(status=await self._status(request.dataset_id))
+
+    async def GetPyramid(self, request: pb.GetPyramidRequest, context: Context) -> pb.GetPyramidResponse:
+        row = await self._core.database.read(lambda connection: catalogue.pyramid(connection, request.tile_id))
+        return pb.GetPyramidResponse(pyramid=views.pyramid(row, tile_size=row.tile_size, size=row.bytes))
+
+    def _stop(self, run_id: str | None, reason: str, dataset_id: str) -> None:
+        if run_id:
+            self._core.leases.stop(run_id, reason)
+        self._core.hub.notify(dataset_id)
+
+    async def _row(self, dataset_id: str) -> Any:
+        return await self._core.database.read(lambda connection: catalogue.get(connection, dataset_id))
+
+    async def _status(self, dataset_id: str) -> pb.DatasetStatus:
+        return self._show(await self._row(dataset_id))
+
+    def _show(self, row: Any) -> pb.DatasetStatus:
+        return views.status(row, self._core.leases.get(row.run_id), self._core.leases.now())
+
+    def _dataset(self, row: Any) -> pb.Dataset:
+        return views.dataset(row, self._core.leases.get(row.run_id), self._core.leases.now())
+
+
+def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
+    _check_name(request.name)
+    if urlsplit(request.url).scheme not in ("http", "https"):
+        raise ValueError("url: must begin with http:// or https://")
+    tile_size = request.options.tile_size or TILE_SIZES[0]
+    if tile_size not in TILE_SIZES:
+        raise ValueError(f"options.tile_size: must be one of {TILE_SIZES}")
+    return catalogue.NewDataset(
+        name=request.name,
+        description=request.description,
+        category=request.category,
+        subject=request.subject,
+        url=request.url,
+        tile_size=tile_size,
+        idempotency_key=request.idempotency_key,
+    )
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name.strip()) <= MAX_NAME:
+        raise ValueError(f"name: must have 1 to {MAX_NAME} characters")
+
+
+def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
+    if request.page_token and not (request.page_token.isascii() and request.page_token.isdigit()):
+        raise ValueError("page_token: is not one that this service gave")
+    return catalogue.Page(
+        states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),
+        category=request.category,
+        subject=request.subject,
+        query=request.query,
+        size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),
+        before=int(request.page_token) if request.page_token else None,
+    )

@@ -1,0 +1,111 @@
+"""The tables. Times are seconds since the Unix epoch, UTC, so that both databases hold and compare them alike."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    }
+)
+
+# SQLite gives rising row ids to INTEGER keys only.
+RisingKey = BigInteger().with_variant(Integer, "sqlite")
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("seq", RisingKey, primary_key=True, autoincrement=True),
+    Column("dataset_id", String(40), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("tile_size", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("queued_at", Float(53), nullable=False),
+    Column("started_at", Float(53)),
+    Column("finished_at", Float(53)),
+    Column("deleted_at", Float(53)),
+    # The outbox: a waiting row is published when due, and leased to one relay while it is.
+    Column("not_before", Float(53)),
+    Column("published_at", Float(53)),
+    Column("leased_until", Float(53)),
+    Column("run_id", String(32)),
+    Column("source_key", Text),
+    Column("source_sha256", String(64)),
+    Column("source_bytes", BigInteger),
+    Column("tile_id", String(64)),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("error_retryable", Boolean),
+    Index("ix_datasets_outbox", "state", "published_at"),
+    Index("ix_datasets_tile_id", "tile_id"),
+    Index("ix_datasets_source_key", "source_key"),
+    Index("ix_datasets_page", "state", "category", "seq"),
+    sqlite_autoincrement=True,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(32), primary_key=True),
+    Column("dataset_id", String(40), ForeignKey("datasets.dataset_id"), nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("begun_at", Float(53), nullable=False),
+    Column("published_at", Float(53)),
+    Column("ended_at", Float(53)),
+    # How it ended, and the answer its outcome was given: the same answer is given again.
+    Column("outcome", String(16)),
+    Column("answer", String(16)),
+    Column("next_attempt", Integer),
+    Column("bytes_downloaded", BigInteger, nullable=False),
+    Column("bytes_total", BigInteger),
+    Column("tiles_done", BigInteger, nullable=False),
+    Column("tiles_total", BigInteger),
+    Column("stage_percent", Float(53)),
+    Index("ix_runs_stage_published_at", "stage", "published_at"),
+)
+
+pyramids = Table(
+    "pyramids",
+    metadata,
+    Column("tile_id", String(64), primary_key=True),
+    Column("build", String(32), nullable=False),
+    Column("deleting", Boolean, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("tile_size", Integer, nullable=False),
+    Column("format", String(8), nullable=False),
+    Column("tile_count", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+)
+
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("prefix", Text, primary_key=True),
+    Column("leased_until", Float(53), nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("dataset_id", String(40), nullable=False),
+    Column("created_at", Float(53), nullable=False, index=True),
+)

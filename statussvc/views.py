@@ -1,0 +1,106 @@
+"""Rows and live progress to the proto's messages. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pipeline.pyramid import Geometry
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.leases import STAGE_SPAN, Lease
+from statussvc.lifecycle import FINAL, Stage, State
+
+FORMATS = {"JPEG": pb.TILE_FORMAT_JPEG, "PNG": pb.TILE_FORMAT_PNG, "WEBP": pb.TILE_FORMAT_WEBP}
+FORMAT_NAMES = {value: name for name, value in FORMATS.items()}
+
+SETTLED_PERCENT = {
+    State.QUEUED: 0.0,
+    State.DOWNLOADED: STAGE_SPAN[Stage.TILER][0],
+    State.READY: 100.0,
+}
+"""Percent of the whole job in states without a run."""
+
+MAX_CHANGES = 1 << 32
+"""A revision is the row's own, shifted left by 32 bits, plus the live changes of its run."""
+
+
+def timestamp(seconds: float | None) -> Timestamp | None:
+    """Seconds since the epoch as the proto's timestamp, to the microsecond."""
+    if seconds is None:
+        return None
+    micros = round(seconds * 1_000_000)
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+
+
+def pyramid(row: Any, *, tile_size: int, size: int) -> pb.Pyramid:
+    """A row with a pyramid's columns."""
+    return pb.Pyramid(
+        tile_id=row.tile_id,
+        build=row.build,
+        width=row.width,
+        height=row.height,
+        tile_size=tile_size,
+        format=FORMATS[row.format],
+        max_zoom=Geometry(row.width, row.height, tile_size).max_zoom,
+        tile_count=row.tile_count,
+        bytes=size,
+    )
+
+
+def status(row: Any, lease: Lease | None, now: float) -> pb.DatasetStatus:
+    """A dataset's status.
+
+    Parameters
+    ----------
+    row: of repository.catalogue.with_pyramid.
+    lease: of the run at work on it, if there is one.
+    now: of the clock that leases count by.
+    """
+    state = State(row.state)
+    message = pb.DatasetStatus(
+        dataset_id=row.dataset_id,
+        state=pb.State.Value(f"STATE_{state}"),
+        attempt=row.attempt,
+        revision=row.revision * MAX_CHANGES + (lease.changes if lease else 0),
+        queue_time=timestamp(row.queued_at),
+        start_time=timestamp(row.started_at),
+        finish_time=timestamp(row.finished_at),
+        retry_time=timestamp(row.not_before) if row.error_code and state not in FINAL else None,
+    )
+    if row.error_code:
+        message.failure.CopyFrom(
+            pb.Failure(code=row.error_code, message=row.error_message, retryable=row.error_retryable)
+        )
+    if lease:
+        message.progress.CopyFrom(lease.progress)
+        if lease.stage_percent is not None:
+            message.progress.stage_percent = lease.stage_percent
+        percent, eta = lease.percent(), lease.eta(now)
+        if percent is not None:
+            message.percent = percent
+        if eta is not None:
+            message.eta_seconds = eta
+    elif state in SETTLED_PERCENT:
+        message.percent = SETTLED_PERCENT[state]
+    if row.source_bytes is not None and state not in (State.QUEUED, State.DOWNLOADING):
+        message.progress.bytes_downloaded = message.progress.bytes_total = row.source_bytes
+    if state is State.READY:
+        message.progress.tiles_done = message.progress.tiles_total = row.tile_count
+        message.pyramid.CopyFrom(pyramid(row, tile_size=row.pyramid_tile_size, size=row.pyramid_bytes))
+    return message
+
+
+def dataset(row: Any, lease: Lease | None, now: float) -> pb.Dataset:
+    """A dataset as described, with its status. Parameters as of `status`."""
+    return pb.Dataset(
+        dataset_id=row.dataset_id,
+        name=row.name,
+        description=row.description,
+        category=row.category,
+        subject=row.subject,
+        url=row.url,
+        options=pb.TileOptions(tile_size=row.tile_size),
+        create_time=timestamp(row.created_at),
+        status=status(row, lease, now),
+    )

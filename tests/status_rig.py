@@ -1,0 +1,104 @@
+"""A real statussvc inside the test process: its server on a loop of its own, reached over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from protos.tilewright.status.v1 import status_pb2 as pb
+from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.server import Server
+from statussvc.settings import StatusSettings
+
+SHA = "ab" * 32
+
+
+class _Loop:
+    """One event loop for all servers of the process: grpc.aio polls for one loop only."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True, name="statussvc-loop").start()
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=60)
+
+
+_loop: _Loop | None = None
+
+
+def _shared_loop() -> _Loop:
+    global _loop  # noqa: PLW0603  # made on first use, so that tests without a server start none
+    _loop = _loop or _Loop()
+    return _loop
+
+
+@dataclass
+class Status:
+    """A running statussvc."""
+
+    address: str
+    users: pb_grpc.StatusServiceStub
+    pipeline: pb_grpc.PipelineServiceStub
+
+    def create(self, name: str = "Earth", **fields: Any) -> str:
+        """Creates a dataset and returns its id."""
+        request = pb.CreateDatasetRequest(name=name, url="https://example.org/earth.jpg", **fields)
+        return self.users.CreateDataset(request).dataset.dataset_id
+
+    def begin(self, dataset_id: str, run_id: str, *, attempt: int = 1, stage: int = pb.STAGE_INGEST) -> Any:
+        """Begins a stage; returns the grant, or the drop's name."""
+        wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=stage)  # type: ignore[arg-type]
+        answer = self.pipeline.BeginStage(pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker="test"))
+        if answer.WhichOneof("result") == "grant":
+            return answer.grant
+        return pb.BeginStageResponse.Drop.Name(answer.drop)
+
+    def complete_ingest(self, run_id: str, sha256: str = SHA) -> pb.CompleteStageResponse:
+        return self.pipeline.CompleteStage(
+            pb.CompleteStageRequest(run_id=run_id, ingest=pb.IngestResult(sha256=sha256, bytes=1234))
+        )
+
+    def complete_tiler(self, run_id: str) -> pb.CompleteStageResponse:
+        made = pb.TilerResult(width=1000, height=700, format=pb.TILE_FORMAT_JPEG, tile_count=30, bytes=99)
+        return self.pipeline.CompleteStage(pb.CompleteStageRequest(run_id=run_id, tiler=made))
+
+    def fail(self, run_id: str, code: str = "source_unreachable", *, retryable: bool = True) -> str:
+        failure = pb.Failure(code=code, message="It did not work.", retryable=retryable)
+        answer = self.pipeline.FailStage(pb.FailStageRequest(run_id=run_id, failure=failure)).answer
+        return pb.Answer.Name(answer)
+
+    def beat(self, run_id: str, seq: int, **progress: Any) -> pb.ReportProgressResponse:
+        return self.pipeline.ReportProgress(
+            pb.ReportProgressRequest(run_id=run_id, beat_seq=seq, progress=pb.Progress(**progress))
+        )
+
+    def get(self, dataset_id: str) -> pb.DatasetStatus:
+        return self.users.GetStatus(pb.GetStatusRequest(dataset_id=dataset_id)).status
+
+    def state(self, dataset_id: str) -> str:
+        return pb.State.Name(self.get(dataset_id).state).removeprefix("STATE_")
+
+    def pending(self, **request: Any) -> list[tuple[str, int, int]]:
+        leased = self.pipeline.LeasePending(pb.LeasePendingRequest(**request)).wake_ups
+        return [(item.dataset_id, item.attempt, item.stage) for item in leased]
+
+
+@contextmanager
+def running(database_url: str, **settings: Any) -> Iterator[Status]:
+    """Starts statussvc on a free port, and stops it."""
+    loop = _shared_loop()
+    server = Server(StatusSettings(database_url=database_url, grpc_port=0, **settings))
+    address = f"127.0.0.1:{loop.run(server.start())}"
+    channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+    try:
+        yield Status(address, pb_grpc.StatusServiceStub(channel), pb_grpc.PipelineServiceStub(channel))
+    finally:
+        channel.close()
+        loop.run(server.stop(0.1))
