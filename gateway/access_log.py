@@ -1,0 +1,41 @@
+"""One line a request: what changes something at INFO, mere reads at DEBUG, our own failures at WARNING."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Logged at DEBUG: polling clients ask every second, and would bury what happens."""
+
+logger = logging.getLogger(__name__)
+
+
+class AccessLog:
+    """ASGI middleware. Logs neither the query nor headers, which may hold what is nobody's business."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"] in READS and not logger.isEnabledFor(logging.DEBUG)):
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        finally:
+            level = logging.WARNING if status >= 500 else logging.DEBUG if scope["method"] in READS else logging.INFO
+            milliseconds = 1000 * (time.perf_counter() - began)
+            # %r: a path is the client's own text, and must not be able to begin a new line.
+            logger.log(level, "%s %r %d %.1f ms", scope["method"], scope["path"], status, milliseconds)

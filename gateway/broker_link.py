@@ -1,0 +1,95 @@
+"""The relay's own connection to a broker: whether it stands, and which queues are empty. For one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker  # type: ignore[import-untyped]  # pika has no types
+
+from pipeline.messages import QUEUE_OF
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+NOT_FOUND = 404
+"""AMQP's reply code for a queue that is not there."""
+
+
+class BrokerAway(Exception):
+    """Raised when the broker cannot be reached; its message says so in a sentence."""
+
+
+class BrokerLink(Protocol):
+    """What the relay needs of a broker besides publishing."""
+
+    def touch(self) -> None:
+        """Keep the connection alive, or make it. Raises BrokerAway."""
+
+    def empty_queues(self) -> Sequence[pb.Stage.ValueType]:
+        """Give the stages whose queue holds no message. Raises BrokerAway."""
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+
+
+class RabbitmqLink:
+    """A link through the connection that the broker keeps for the calling thread."""
+
+    def __init__(self, broker: RabbitmqBroker) -> None:
+        self._broker = broker
+
+    def touch(self) -> None:
+        try:
+            # Sends heart-beats that are due, and notices a connection that the broker has closed.
+            self._broker.connection.process_data_events(0)
+        except (AMQPError, OSError) as error:
+            raise self._away(error) from error
+
+    def empty_queues(self) -> Sequence[pb.Stage.ValueType]:
+        try:
+            return [stage for stage, queue in QUEUE_OF.items() if self._is_empty(queue)]
+        except (AMQPError, OSError) as error:
+            raise self._away(error) from error
+
+    def close(self) -> None:
+        del self._broker.connection
+
+    def _is_empty(self, queue: str) -> bool:
+        # On a channel of its own: asking for a queue that is not there closes the channel.
+        channel = self._broker.connection.channel()
+        try:
+            declared = channel.queue_declare(queue, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            return True
+        channel.close()
+        return bool(declared.method.message_count == 0)
+
+    def _away(self, error: Exception) -> BrokerAway:
+        del self._broker.connection
+        parameters: Any = self._broker.parameters
+        if isinstance(parameters, list):
+            parameters = parameters[0]
+        place = f"{parameters.host}:{parameters.port}"
+        # pika's errors carry no words of their own; their names say what happened.
+        return BrokerAway(f"RabbitMQ at {place} cannot be reached ({type(error).__name__}).")
+
+
+class LocalLink:
+    """A link to a broker inside this process: always there, and it loses nothing."""
+
+    def touch(self) -> None:
+        """Nothing to do."""
+
+    def empty_queues(self) -> Sequence[pb.Stage.ValueType]:
+        return ()
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def link_to(broker: dramatiq.Broker) -> BrokerLink:
+    """Make the link for a broker."""
+    return RabbitmqLink(broker) if isinstance(broker, RabbitmqBroker) else LocalLink()

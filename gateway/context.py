@@ -1,0 +1,39 @@
+"""What the routes work with."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.contract import Links
+from gateway.settings import GatewaySettings
+from pipeline.sources import Allowed
+from pipeline.status import AsyncStatusClient
+from pipeline.storage import Storage
+
+
+class Publisher(Protocol):
+    """What the routes need of the relay."""
+
+    def poke(self) -> None:
+        """Say that there is something to publish. Returns at once; from any thread."""
+
+    def state(self) -> str:
+        """Give "ok", or why wake-ups cannot be published at the moment."""
+
+
+@dataclass
+class Context:
+    """One gateway's parts. `stopping` is set when it has been asked to stop: nobody waits any longer then."""
+
+    settings: GatewaySettings
+    status: AsyncStatusClient
+    storage: Storage
+    relay: Publisher
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.rpc = self.status.status
+        self.links = Links(self.settings.public_url)
+        self.allowed = Allowed(self.settings.allow_sources)

@@ -1,0 +1,74 @@
+"""/healthz: the process answers. /readyz: what it needs is there."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from gateway import schemas
+from gateway.context import Context
+from gateway.problems import examples, respond
+from gateway.rpc import ask
+from pipeline.errors import StageError, StatusUnavailable, StorageError
+from pipeline.storage import Storage
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+CHECK_TIMEOUT = 2.0
+"""Seconds a check may take: probes commonly give up after a few."""
+
+OK = "ok"
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Whether the process answers", responses={200: {"model": schemas.Alive}})
+async def healthz() -> Response:
+    """Asks nothing else."""
+    return Response(schemas.Alive(status="ok").model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/readyz",
+    summary="Whether what it needs is there",
+    responses={200: {"model": schemas.Readiness}, **examples()},
+)
+async def readyz(request: Request) -> Response:
+    """`degraded`: requests are accepted, and worked on later. 503: requests cannot be accepted."""
+    context: Context = request.app.state.context
+    statussvc, storage = await asyncio.gather(_statussvc(context), _storage(context.storage))
+    checks = {"statussvc": statussvc, "storage": storage, "broker": context.relay.state()}
+    if statussvc != OK:
+        extensions: dict[str, Any] = {"checks": checks}
+        return respond(request.scope, 503, "service_unavailable", statussvc, {"Retry-After": "2"}, **extensions)
+    status = "ok" if all(check == OK for check in checks.values()) else "degraded"
+    readiness = schemas.Readiness.model_validate({"status": status, "checks": checks})
+    return Response(readiness.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _statussvc(context: Context) -> str:
+    try:
+        # A read of one row: it shows that the database behind statussvc answers too.
+        await ask(context.rpc.ListDatasets, pb.ListDatasetsRequest(page_size=1), CHECK_TIMEOUT)
+    except StatusUnavailable as error:
+        return f"statussvc cannot be reached: {error}"
+    return OK
+
+
+async def _storage(storage: Storage) -> str:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            await asyncio.to_thread(_write, storage)
+    except TimeoutError:
+        return f"The storage did not answer within {CHECK_TIMEOUT:.0f} seconds."
+    except (StorageError, StageError) as error:
+        return f"The storage cannot be written: {error}"
+    return OK
+
+
+def _write(storage: Storage) -> None:
+    run_id = f"readyz-{uuid.uuid4().hex}"
+    storage.scratch(run_id)
+    storage.drop_scratch(run_id)

@@ -1,0 +1,270 @@
+"""The one table from errors to HTTP, and the application/problem+json (RFC 9457) that every error is answered with.
+
+A problem's `type` opens the documentation of its code, `detail` says what happened and what to do, and on 422
+`errors` says what is wrong with which part of the request.
+"""
+
+from __future__ import annotations
+
+import http
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from gateway import schemas
+from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError
+from pipeline.logs import request_id
+
+MEDIA_TYPE = "application/problem+json"
+
+RETRY_AFTER = 2
+"""Seconds after which a client may try again: a restarted statussvc is found again within one."""
+
+BY_EXCEPTION: dict[type[Exception], tuple[int, str]] = {
+    StageError: (422, "its own"),
+    RequestValidationError: (422, "invalid_request"),
+    NotFound: (404, "not_found"),
+    Conflict: (409, "conflict"),
+    StatusUnavailable: (503, "service_unavailable"),
+    StorageError: (503, "service_unavailable"),
+    Exception: (500, "unexpected_error"),
+}
+
+BY_GRPC_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: (422, "invalid_request"),
+    grpc.StatusCode.ALREADY_EXISTS: (422, "idempotency_key_reused"),
+    grpc.StatusCode.NOT_FOUND: (404, "not_found"),
+    grpc.StatusCode.FAILED_PRECONDITION: (409, "conflict"),
+    grpc.StatusCode.UNAVAILABLE: (503, "service_unavailable"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (503, "service_unavailable"),
+}
+
+BY_HTTP_STATUS: dict[int, str] = {404: "not_found", 405: "method_not_allowed", 503: "service_unavailable"}
+"""What the web framework raises by itself; any other status below 500 is an invalid_request."""
+
+STATUS_OF_CODE: dict[str, int] = {
+    "invalid_request": 422,
+    "source_invalid_url": 422,
+    "source_forbidden_address": 422,
+    "idempotency_key_reused": 422,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "service_unavailable": 503,
+    "unexpected_error": 500,
+}
+"""Codes that a request can be answered with, for the documentation."""
+
+logger = logging.getLogger(__name__)
+
+
+class StateConflict(Conflict):
+    """Raised when the dataset's present state does not allow the move asked for; knows that state."""
+
+    def __init__(self, detail: str, state: schemas.State) -> None:
+        super().__init__(detail)
+        self.state = state
+
+
+class InvalidField(StageError):
+    """Raised when one field of a request's body is refused with a code of its own.
+
+    Parameters
+    ----------
+    pointer: the JSON pointer of the field.
+    """
+
+    def __init__(self, error: StageError, pointer: str) -> None:
+        super().__init__(error.code, error.message, retryable=error.retryable)
+        self.pointer = pointer
+
+
+def classify(error: Exception) -> tuple[int, str]:
+    """Give the HTTP status and the code of CODES that an error is answered with."""
+    if isinstance(error, grpc.RpcError):
+        return BY_GRPC_CODE.get(error.code(), BY_EXCEPTION[Exception])
+    if isinstance(error, HTTPException):
+        fallback = "invalid_request" if error.status_code < 500 else "unexpected_error"
+        return error.status_code, BY_HTTP_STATUS.get(error.status_code, fallback)
+    for kind in type(error).__mro__:
+        if kind in BY_EXCEPTION:
+            status, code = BY_EXCEPTION[kind]
+            return status, error.code if isinstance(error, StageError) else code
+    return BY_EXCEPTION[Exception]
+
+
+def answer(error: Exception, scope: Scope) -> Response:
+    """Make the response for an error, and log the ones that are ours."""
+    status, code = classify(error)
+    if status >= 500:
+        logger.error("%s %s: %s", scope["method"], scope["path"], error, exc_info=error if status == 500 else None)
+    extensions: dict[str, Any] = {}
+    if status == 422:
+        extensions["errors"] = [schemas.FieldProblem(**field) for field in _fields(error)]
+    if isinstance(error, StateConflict):
+        extensions["state"] = error.state
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    return respond(scope, status, code, _detail(error, code, extensions.get("errors", ())), headers, **extensions)
+
+
+def respond(
+    scope: Scope, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extensions: Any
+) -> Response:
+    """Make a problem's response.
+
+    Parameters
+    ----------
+    extensions: further members of the problem.
+    """
+    problem = schemas.Problem(
+        type=documentation(code),
+        title=CODES[code].meaning,
+        status=status,
+        detail=detail,
+        instance=quote(scope["path"]),
+        code=code,
+        request_id=request_id.get(),
+        success=False,
+        **extensions,
+    )
+    return Response(
+        problem.model_dump_json(exclude_unset=True),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    """Answer an error; the handler that FastAPI is given for all of them."""
+    response = answer(error, request.scope)
+    if response.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed_methods(request))
+    return response
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    # The framework names the methods of the first route on this path only.
+    routes, scope = request.app.router.routes, request.scope
+    methods = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
+
+
+def documentation(code: str) -> str:
+    """Give the link that explains a code."""
+    return f"/docs/errors#{code}"
+
+
+def examples(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Make the `responses` of an OpenAPI operation: each code with an example, by its HTTP status."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in (*codes, "service_unavailable", "unexpected_error"):
+        status = STATUS_OF_CODE[code]
+        response = by_status.setdefault(
+            status,
+            {
+                "description": http.HTTPStatus(status).phrase,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        response["content"][MEDIA_TYPE]["examples"][code] = {"value": example(code)}
+    return by_status
+
+
+def example(code: str) -> dict[str, Any]:
+    """Make a problem as it could be answered."""
+    status = STATUS_OF_CODE[code]
+    problem: dict[str, Any] = {
+        "type": documentation(code),
+        "title": CODES[code].meaning,
+        "status": status,
+        "detail": f"{CODES[code].meaning} {CODES[code].advice}",
+        "instance": "/api/datasets",
+        "code": code,
+        "request_id": "5f0c2ab19d3e-1a",
+        "success": False,
+    }
+    if status == 422:
+        problem["errors"] = [_EXAMPLE_FIELDS.get(code, {"pointer": "/url", "detail": CODES[code].advice})]
+    if code == "conflict":
+        problem["state"] = "READY"
+    return problem
+
+
+_EXAMPLE_FIELDS = {
+    "invalid_request": {"pointer": "/name", "detail": "Field required."},
+    "idempotency_key_reused": {"header": "Idempotency-Key", "detail": CODES["idempotency_key_reused"].advice},
+}
+
+
+_PARAMETER_OF_FIELD = {"page_token": "cursor"}
+"""What statussvc calls by another name, and only statussvc can check."""
+
+
+def _detail(error: Exception, code: str, fields: Sequence[schemas.FieldProblem]) -> str:
+    meaning, advice = CODES[code].meaning, CODES[code].advice
+    match error:
+        case StageError():
+            return error.message
+        case RequestValidationError() | grpc.RpcError() if code == "invalid_request":
+            return " ".join(f"{_place(field)}{field.detail}" for field in fields)
+        case NotFound() | Conflict() if str(error):
+            return f"{_sentence(str(error))} {advice}"
+        case HTTPException() if code == "invalid_request":
+            return _sentence(error.detail)
+    return f"{meaning} {advice}"
+
+
+def _fields(error: Exception) -> list[dict[str, str]]:
+    match error:
+        case RequestValidationError():
+            return [_field(one) for one in error.errors()]
+        case InvalidField():
+            return [{"pointer": error.pointer, "detail": error.message}]
+        case grpc.RpcError() if error.code() is grpc.StatusCode.ALREADY_EXISTS:
+            return [_EXAMPLE_FIELDS["idempotency_key_reused"]]
+        case grpc.RpcError():
+            field, _, reason = (error.details() or "").partition(": ")
+            if field in _PARAMETER_OF_FIELD:
+                return [{"parameter": _PARAMETER_OF_FIELD[field], "detail": _sentence(reason)}]
+            return [{"detail": _sentence(error.details() or "")}]
+    return []
+
+
+def _field(error: Mapping[str, Any]) -> dict[str, str]:
+    """Turn one of pydantic's errors into a field of a problem."""
+    place, *path = error["loc"]
+    detail = _sentence(error["msg"])
+    if place == "body":
+        if error["type"] == "json_invalid":
+            return {"pointer": "", "detail": f"This is not JSON: {error['ctx']['error']} at character {path[0]}."}
+        if not path:
+            return {"pointer": "", "detail": "Send a JSON object, with Content-Type: application/json."}
+        pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+        return {"pointer": pointer, "detail": detail}
+    return {"header" if place == "header" else "parameter": str(path[0]), "detail": detail}
+
+
+def _place(field: schemas.FieldProblem) -> str:
+    name = field.pointer.lstrip("/") if field.pointer else field.parameter or field.header
+    return f"{name}: " if name else ""
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."

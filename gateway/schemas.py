@@ -1,0 +1,306 @@
+"""The shapes of the REST contract, with an example of each: what is sent, and what OpenAPI shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
+
+Status = Literal["queued", "processing", "ready", "failed"]
+CatalogueStatus = Literal["processing", "ready", "failed"]
+Progress = Literal["queued", "downloading", "generating_tiles", "completed"]
+State = Literal["QUEUED", "DOWNLOADING", "DOWNLOADED", "TILING", "READY", "FAILED", "CANCELLED"]
+Extension = Literal["jpg", "png", "webp"]
+
+MAX_DESCRIPTION = 10_000
+"""Characters: a few pages. The catalogue sends descriptions whole, 200 of them in its largest page."""
+
+_NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
+
+_NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=_NOT_BLANK)]
+Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
+Label = Annotated[str, StringConstraints(max_length=200, pattern=_NO_NUL)]
+
+_TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
+_TILE_INFO: dict[str, Any] = {
+    "tile_id": _TILE_ID,
+    "max_zoom": 8,
+    "status": "completed",
+    "width": 43200,
+    "height": 21600,
+    "tile_size": 256,
+    "format": "jpg",
+    "dzi": f"/tiles/{_TILE_ID}.dzi",
+    "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
+}
+_DATASET: dict[str, Any] = {
+    "dataset_id": "custom_a1b2c3d4",
+    "name": "Blue Marble",
+    "description": "",
+    "category": "earth",
+    "subject": "",
+    "url": "https://example.org/blue-marble.jpg",
+    "status": "ready",
+    "progress": "completed",
+    "state": "READY",
+    "created_at": "2024-05-01T12:00:00.000Z",
+    "finished_at": "2024-05-01T12:01:30.250Z",
+    "tile_urls": {
+        "dzi": f"/tiles/{_TILE_ID}.dzi",
+        "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
+        "thumbnail": f"/tiles/{_TILE_ID}/thumbnail.jpg",
+    },
+    "tile_info": _TILE_INFO,
+    "error": None,
+}
+
+
+def _example(*values: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(values)})
+
+
+def _without_default(schema: JsonDict) -> None:
+    del schema["default"]
+
+
+class NewDataset(BaseModel):
+    """What is to be tiled. Unknown fields are ignored."""
+
+    model_config = _example(
+        {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256}
+    )
+
+    name: Name = Field(description="A name for a person; space around it is dropped.")
+    description: Description | None = Field(default="", description="Free text.")
+    category: Label | None = Field(default="", description="Free text to filter by.")
+    subject: Label | None = Field(default="", description="Free text to filter by.")
+    url: str = Field(
+        description="Where the image is fetched from: http or https, public, without a password.",
+        json_schema_extra={"format": "uri"},
+    )
+    tile_size: Literal[256, 512] | None = Field(default=256, description="Edge of a tile in pixels.")
+
+
+class DatasetChange(BaseModel):
+    """New texts; what is left out stays, null empties."""
+
+    model_config = _example({"name": "Blue Marble, June", "subject": "land"})
+
+    # A name cannot be emptied, so null is refused; the default only stands for its absence, and is not shown.
+    name: Name = Field(default="", description="A name for a person.", json_schema_extra=_without_default)
+    description: Description | None = Field(default=None, description="Free text.")
+    category: Label | None = Field(default=None, description="Free text to filter by.")
+    subject: Label | None = Field(default=None, description="Free text to filter by.")
+
+
+class Created(BaseModel):
+    """The dataset is accepted; it is worked on from now on."""
+
+    model_config = _example(
+        {
+            "success": True,
+            "dataset_id": "custom_a1b2c3d4",
+            "status": "processing",
+            "message": "Dataset created, processing tiles",
+            "status_url": "/api/datasets/custom_a1b2c3d4/status",
+            "view_url": "/view/custom_a1b2c3d4",
+        }
+    )
+
+    success: Literal[True]
+    dataset_id: str = Field(description="`custom_` and eight or more lower-case hex digits.")
+    status: Literal["processing"]
+    message: str
+    status_url: str = Field(description="Where to poll.")
+    view_url: str = Field(description="The page that shows it, also while it is not ready yet.")
+
+
+class TileInfo(BaseModel):
+    """What a viewer needs to know of a pyramid."""
+
+    model_config = _example(_TILE_INFO)
+
+    tile_id: str = Field(description="Names the pyramid of these bytes and options: the same image has the same one.")
+    max_zoom: int = Field(description="Highest XYZ zoom; zoom 0 is one tile.")
+    status: Literal["completed"]
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    tile_size: int = Field(description="Edge of a tile in pixels.")
+    format: Extension = Field(description="File extension of the tiles.")
+    dzi: str = Field(description="The Deep Zoom descriptor.")
+    xyz: str = Field(description="Template of the XYZ tiles' URLs.")
+
+
+class Error(BaseModel):
+    """Why there is no pyramid."""
+
+    model_config = _example(
+        {
+            "code": "source_not_found",
+            "message": "The server answered 404 Not Found. Open the URL in a browser and check it.",
+            "retryable": False,
+        }
+    )
+
+    code: str = Field(description="Stable; the table of all codes is at /docs/errors.")
+    message: str = Field(description="A sentence for a person.")
+    retryable: bool = Field(description="Whether a retry can help.")
+
+
+class Working(BaseModel):
+    """Waiting, or being worked on."""
+
+    model_config = _example(
+        {
+            "dataset_id": "custom_a1b2c3d4",
+            "status": "processing",
+            "progress": "downloading",
+            "started_at": "2024-05-01T12:00:00.500Z",
+            "message": "Downloading… 34 %",
+            "percent": 17.0,
+            "stage_percent": 34.0,
+            "bytes_downloaded": 41943040,
+            "bytes_total": 123456789,
+            "tiles_done": 0,
+            "tiles_total": None,
+            "eta_seconds": 4.2,
+            "attempt": 1,
+            "state": "DOWNLOADING",
+            "queued_at": "2024-05-01T12:00:00.000Z",
+        }
+    )
+
+    dataset_id: str
+    status: Literal["queued", "processing"]
+    progress: Literal["queued", "downloading", "generating_tiles"]
+    started_at: str | SkipJsonSchema[None] = Field(default=None, description="When work first began; absent before.")
+    message: str = Field(description="What is being done, in a sentence for a person.")
+    percent: float = Field(ge=0, le=100, description="Share of the whole job; never goes back within an attempt.")
+    stage_percent: float | None = Field(description="Share of the present stage; null where it cannot be told.")
+    bytes_downloaded: int
+    bytes_total: int | None = Field(description="null where the source's server does not say.")
+    tiles_done: int
+    tiles_total: int | None = Field(description="null until the picture's size is known.")
+    eta_seconds: float | None = Field(description="Until the present stage ends; null where it cannot be told.")
+    attempt: int = Field(description="Counts from 1.")
+    state: State
+    queued_at: str = Field(description="When it began to wait in its present queue.")
+
+
+class Ready(BaseModel):
+    """Done."""
+
+    model_config = _example({"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": _TILE_INFO})
+
+    dataset_id: str
+    status: Literal["ready"]
+    tile_info: TileInfo
+
+
+class Failed(BaseModel):
+    """Ended without a pyramid; a cancelled dataset has the code `cancelled`."""
+
+    model_config = _example(
+        {
+            "status": "failed",
+            "error": {
+                "code": "not_an_image",
+                "message": "The URL gives an HTML page. Give the image file's own address, not its page's.",
+                "retryable": False,
+            },
+        }
+    )
+
+    status: Literal["failed"]
+    error: Error
+
+
+class TileUrls(BaseModel):
+    """Where the tiles are; null until they are there."""
+
+    dzi: str | None
+    xyz: str | None
+    thumbnail: str | None
+
+
+class Dataset(BaseModel):
+    """A dataset as its submitter described it, and where it stands."""
+
+    model_config = _example(_DATASET)
+
+    dataset_id: str
+    name: str
+    description: str
+    category: str
+    subject: str
+    url: str
+    status: CatalogueStatus
+    progress: Progress | None = Field(description="null when it has failed.")
+    state: State
+    created_at: str
+    finished_at: str | None = Field(description="When it reached a final state.")
+    tile_urls: TileUrls
+    tile_info: TileInfo | None = Field(description="Set when it is ready.")
+    error: Error | None = Field(description="Set when it has failed.")
+
+
+class Page(BaseModel):
+    """A page of the catalogue, newest first."""
+
+    model_config = _example({"datasets": [_DATASET], "next_cursor": None})
+
+    datasets: list[Dataset]
+    next_cursor: str | None = Field(description="The next page's `cursor`; null on the last page.")
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one part of a request."""
+
+    detail: str = Field(description="A sentence for a person.")
+    pointer: str | SkipJsonSchema[None] = Field(default=None, description="JSON pointer (RFC 6901) into the body.")
+    parameter: str | SkipJsonSchema[None] = Field(default=None, description="Name in the query or the path.")
+    header: str | SkipJsonSchema[None] = Field(default=None, description="Name of a header.")
+
+
+class Problem(BaseModel):
+    """Why a request could not be answered (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Opens the documentation of the code.")
+    title: str = Field(description="What the code means.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened and what to do.")
+    instance: str = Field(description="The path that was asked for.")
+    code: str = Field(description="Stable; the table of all codes is at /docs/errors.")
+    request_id: str = Field(description="As in X-Request-ID and in the gateway's log.")
+    success: Literal[False]
+    errors: list[FieldProblem] | SkipJsonSchema[None] = Field(default=None, description="On 422: what is wrong where.")
+    state: State | SkipJsonSchema[None] = Field(default=None, description="On 409: where the dataset stands now.")
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = _example({"status": "ok"})
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served; `degraded` when they are accepted but will be worked on later."""
+
+    model_config = _example(
+        {"status": "ok", "checks": {"statussvc": "ok", "storage": "ok", "broker": "ok"}},
+        {
+            "status": "degraded",
+            "checks": {"statussvc": "ok", "storage": "ok", "broker": "RabbitMQ at rabbitmq:5672 cannot be reached."},
+        },
+    )
+
+    status: Literal["ok", "degraded"]
+    checks: dict[str, str] = Field(description='By part: "ok", or what is wrong with it.')

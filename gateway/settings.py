@@ -1,0 +1,43 @@
+"""What the gateway can be told by TILEWRIGHT_… variables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field
+
+from pipeline.settings import BrokerSettings, SourceSettings, StatusClientSettings, StorageSettings
+
+
+def _base_url(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
+        raise ValueError("has to be an http or https URL without query, such as https://tiles.example.org")
+    return value.rstrip("/")
+
+
+class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, SourceSettings):
+    """What the gateway needs to know."""
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Loopback: there are no accounts, so opening it is a decision."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    public_url: Annotated[str, BeforeValidator(_base_url)] = Field(
+        "",
+        description=(
+            "Base URL under which users reach the gateway. Empty: answers carry root-relative links, "
+            "which are right behind any proxy."
+        ),
+    )
+    max_wait: float = Field(
+        300.0,
+        ge=0,
+        description="Most seconds that `Prefer: wait=N` holds a POST: beyond it proxies give up.",
+    )
+    stop_timeout: int = Field(
+        5, ge=0, description="Seconds that open requests have to end in on a stop: half of what a whole stack has."
+    )

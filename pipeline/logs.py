@@ -1,0 +1,102 @@
+"""Logging for all services: to standard error, as text or as one JSON object a line, with secrets masked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+
+from pipeline.settings import Settings
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request at work in this context; empty outside of requests. Stands in every line logged there."""
+
+MASK = "***"
+
+_CREDENTIALS = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/?#@]+@", re.IGNORECASE)
+_SIGNATURES = re.compile(
+    r"(?P<name>[?&](?:[\w-]*(?:signature|credential|token|secret|password)|sig|key|api_?key|access_?key)=)[^&\s\"']+",
+    re.IGNORECASE,
+)
+
+QUIET = {
+    # Each failed connection is told in many lines and tracebacks; the relay and the workers say it in one.
+    "pika": logging.CRITICAL,
+    # A line for each of its own starts and stops, which the services log in their own words.
+    "uvicorn.error": logging.WARNING,
+}
+"""Loggers of other packages, and the least level that is taken from them."""
+
+
+def mask(text: str) -> str:
+    """Hide user names and passwords in URLs, and the values of query parameters that sign a URL."""
+    return _SIGNATURES.sub(rf"\g<name>{MASK}", _CREDENTIALS.sub(rf"\g<scheme>{MASK}@", text))
+
+
+class TextFormatter(logging.Formatter):
+    """`time level service logger: message [request_id]`, for people."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{_time(record)} {record.levelname:7} {self._service} {record.name}: {record.getMessage()}"
+        if request := request_id.get():
+            line += f" [{request}]"
+        if trace := _traceback(record):
+            line += f"\n{trace}"
+        return mask(line)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, service, logger, message; request_id and traceback where there are any."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record),
+            "level": record.levelname,
+            "service": self._service,
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+        }
+        if request := request_id.get():
+            line["request_id"] = request
+        if trace := _traceback(record):
+            line["traceback"] = mask(trace)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(settings: Settings, service: str, stream: TextIO | None = None) -> None:
+    """Have this process log as its settings say. Replaces what was configured before.
+
+    Parameters
+    ----------
+    service: the name that stands in each line, such as "gateway".
+    stream: where to; by default standard error, since standard output belongs to results.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(service) if settings.log_json else TextFormatter(service))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    if record.exc_info and record.exc_info[0] is not None:
+        return "".join(traceback.format_exception(*record.exc_info)).rstrip()
+    return record.exc_text or ""
