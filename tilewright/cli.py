@@ -137,7 +137,8 @@ def up(
     """
     from tilewright.up import UpOptions, run
 
-    run(UpOptions(host=host, port=port, grpc_port=grpc_port, data=data, allow_sources=tuple(allow_source or ())))
+    options = UpOptions(host=host, port=port, grpc_port=grpc_port, data=data, allow_sources=tuple(allow_source or ()))
+    raise typer.Exit(run(options))
 
 
 @app.command()

@@ -1,0 +1,106 @@
+"""The embedded stack as a child process: what the demo, the bench and the acceptance tests drive."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import TilewrightError
+
+READY = re.compile(r"ready (?P<url>http://\S+) grpc://(?P<grpc>\S+)\n")
+"""The one line that `tilewright up` prints when all of it is ready."""
+
+STOP_PATIENCE = 15.0
+"""Seconds to end before it is killed: half as long again as `up` promises."""
+
+
+class StackDied(TilewrightError):
+    """Raised when `tilewright up` ended before it was ready; tells what it said."""
+
+
+class LaunchedStack:
+    """A running `tilewright up`.
+
+    Parameters
+    ----------
+    process: the child; its standard output has been read up to the ready line.
+    data: its data directory.
+    log: the file that its standard error goes to.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], data: Path, log: Path) -> None:
+        self.process = process
+        self.data = data
+        self.log = log
+        ready = READY.fullmatch(process.stdout.readline() if process.stdout else "")
+        if ready is None:
+            process.kill()
+            process.communicate()
+            raise StackDied(log.read_text(errors="replace").strip() or "`tilewright up` said nothing.")
+        self.url: str = ready["url"]
+        self.grpc_address: str = ready["grpc"]
+
+    def stop(self) -> int:
+        """Ends it in order; kills it where it does not. Gives its exit code, negative after a signal."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.communicate()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def launch(
+    data: Path,
+    *,
+    allow_sources: Sequence[str] = (),
+    port: int = 0,
+    grpc_port: int = 0,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> LaunchedStack:
+    """Starts `tilewright up` and returns when it is ready. The caller stops it.
+
+    Parameters
+    ----------
+    log: where its standard error is appended; by default `up.log` beside the data directory.
+    environment: its environment variables; by default this process' own.
+
+    Raises StackDied.
+    """
+    log = log or data.parent / "up.log"
+    command = [sys.executable, "-m", "tilewright", "up", "--port", str(port), "--grpc-port", str(grpc_port)]
+    command += ["--data", str(data), *(word for source in allow_sources for word in ("--allow-source", source))]
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            # Ctrl-C on the terminal is the parent's to hear: it stops this in its turn.
+            start_new_session=True,
+        )
+    return LaunchedStack(process, data, log)
+
+
+@contextmanager
+def launched(data: Path, *, allow_sources: Sequence[str] = (), port: int = 0) -> Iterator[LaunchedStack]:
+    """A stack for the length of a block."""
+    stack = launch(data, allow_sources=allow_sources, port=port)
+    try:
+        yield stack
+    finally:
+        stack.stop()

@@ -1,0 +1,244 @@
+"""The embedded stack: the whole system in one process, with nothing else installed.
+
+    statussvc   grpc.aio, on SQLite in the data directory   ┐
+    gateway     uvicorn, with the relay's thread            ┘ one event loop, in the main thread
+    ingest      4 threads ┐
+    tiler       1 thread  ┘ one Dramatiq worker a queue, on queues in memory
+
+The code is the farm's own; the settings choose these parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+import ingest.actor
+import tiler.actor
+from gateway import server as gateway_server
+from gateway.app import create_app
+from gateway.relay import Relay
+from gateway.settings import GatewaySettings
+from ingest.settings import IngestSettings
+from pipeline.errors import StorageError, TilewrightError
+from pipeline.logs import configure
+from pipeline.messages import Queue, publish, stop_signal
+from pipeline.sources import Allowed
+from pipeline.status import AsyncStatusClient, StatusClient
+from pipeline.storage import DirectoryStorage
+from statussvc import server as status_server
+from statussvc.settings import StatusSettings
+from tiler.settings import TilerSettings
+from tilewright.broker import EmbeddedBroker, Workers
+from tilewright.lock import exclusive
+from tilewright.output import print_line
+
+THREADS: dict[str, int] = {
+    Queue.INGEST: 4,  # downloads wait for the network, so that some share one core
+    Queue.TILER: 1,  # one tiling takes all cores
+}
+"""How many jobs of each queue are worked on at once."""
+
+WORKERS_PATIENCE = 5.0
+"""Seconds that running stages have to give themselves back: a beat and an rpc take one, and all of it may take ten."""
+
+CTRL_C = 130
+"""The exit code that shells expect of what Ctrl-C has ended."""
+
+GRPC_GRACE = 0.5
+"""Seconds that open rpcs have to end in: by then nobody but watchers is left."""
+
+logger = logging.getLogger(__name__)
+
+
+class CannotStart(TilewrightError):
+    """Raised when the stack cannot be started as it was asked to; says what to do."""
+
+
+class WrongOption(TilewrightError):
+    """Raised when an option or an environment variable is not what it has to be."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `tilewright up` was asked for. Ports of 0 take a free one.
+
+    Parameters
+    ----------
+    allow_sources: private sources that may be fetched from, besides those of TILEWRIGHT_ALLOW_SOURCES.
+    """
+
+    host: str
+    port: int
+    grpc_port: int
+    data: Path
+    allow_sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """Each service's settings: from the environment, but for what makes the stack embedded."""
+
+    status: StatusSettings
+    gateway: GatewaySettings
+    ingest: IngestSettings
+    tiler: TilerSettings
+
+    @classmethod
+    def of(cls, options: UpOptions) -> StackSettings:
+        """Raises WrongOption."""
+        storage = options.data / "storage"
+        try:
+            named = IngestSettings().allow_sources
+            allowed = (*named, *(entry for entry in options.allow_sources if entry not in named))
+            Allowed(allowed)
+            return cls(
+                StatusSettings(
+                    database_url=f"sqlite:///{options.data.resolve() / 'tilewright.sqlite3'}",
+                    grpc_host=bracketed(options.host),
+                    grpc_port=options.grpc_port,
+                    abandon_runs=True,
+                ),
+                GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed),
+                IngestSettings(storage=storage, allow_sources=allowed),
+                TilerSettings(storage=storage),
+            )
+        except ValueError as error:
+            raise WrongOption(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a running stack is, and the task that ends when it can serve no longer."""
+
+    url: str
+    grpc_address: str
+    serving: asyncio.Task[None]
+
+
+def run(options: UpOptions) -> int:
+    """Runs the stack until SIGINT or SIGTERM; gives the exit code.
+
+    Raises CannotStart, WrongOption, and what tilewright.lock.exclusive raises.
+    """
+    settings = StackSettings.of(options)
+    configure(settings.gateway, "tilewright")
+    logging.getLogger("dramatiq").setLevel(logging.WARNING)
+    with exclusive(options.data):
+        return uvloop.run(_run_until_told(options, settings))
+
+
+async def _run_until_told(options: UpOptions, settings: StackSettings) -> int:
+    told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, _tell, told, sign)
+    async with running(options, settings) as stack:
+        if not told.done():
+            print_line(f"ready {stack.url} grpc://{stack.grpc_address}")
+        ends: tuple[asyncio.Future[Any], ...] = (told, stack.serving)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            stack.serving.result()
+            raise CannotStart("The gateway ended by itself.")
+        logger.info("stopping; what is unfinished goes on at the next start")
+    return CTRL_C if told.result() == signal.SIGINT else 0
+
+
+def _tell(told: asyncio.Future[int], number: int) -> None:
+    if told.done():
+        # Asked twice: all that matters is safe on the disk already, so that nothing has to be waited for.
+        os._exit(CTRL_C)
+    told.set_result(number)
+
+
+@asynccontextmanager
+async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[Running]:
+    """The stack, ready to serve; ends in order with the block. The data directory has to be locked by the caller.
+
+    Raises CannotStart.
+    """
+    storage = DirectoryStorage(settings.gateway.storage)
+    _sweep(storage)
+    status = status_server.Server(settings.status)
+    try:
+        try:
+            grpc_port = await status.start()
+        except status_server.PortTaken as error:
+            raise CannotStart(
+                f"{error}. Stop that program, or give another port with --grpc-port (0 takes a free one)."
+            ) from error
+        async with _around(settings, storage, f"{reachable(options.host)}:{grpc_port}") as (port, serving):
+            host = bracketed(options.host)
+            yield Running(f"http://{host}:{port}", f"{host}:{grpc_port}", serving)
+    finally:
+        await status.stop(GRPC_GRACE)
+
+
+@asynccontextmanager
+async def _around(
+    settings: StackSettings, storage: DirectoryStorage, status_address: str
+) -> AsyncIterator[tuple[int, asyncio.Task[None]]]:
+    """All that stands around statussvc: gives the gateway's port and its task."""
+    broker = EmbeddedBroker()
+    pipeline_status = StatusClient(status_address)
+    gateway_status = AsyncStatusClient(status_address)
+    relay = Relay(pipeline_status, broker)
+    gateway = gateway_server.Server(
+        create_app(settings.gateway, gateway_status, storage, relay),
+        settings.gateway.host,
+        settings.gateway.port,
+        settings.gateway.stop_timeout,
+    )
+    stopping = stop_signal(broker)
+    ingest.actor.declare(broker, settings.ingest, pipeline_status, storage, stopping, publish=partial(publish, broker))
+    tiler.actor.declare(broker, settings.tiler, pipeline_status, storage, stopping)
+    workers = Workers(broker, THREADS)
+    try:
+        port = gateway.bind()
+    except gateway_server.PortTaken as error:
+        raise CannotStart(f"{error} The option is --port.") from error
+    workers.start()
+    relay.start()
+    serving = asyncio.create_task(gateway.serve(), name="gateway")
+    try:
+        ready = asyncio.ensure_future(gateway.wait_until_ready())
+        await asyncio.wait({ready, serving}, return_when=asyncio.FIRST_COMPLETED)
+        yield port, serving
+    finally:
+        gateway.stop()
+        # Both at once: the running stages need statussvc, which is still there, but not the gateway.
+        await asyncio.gather(asyncio.to_thread(workers.stop, WORKERS_PATIENCE), serving, return_exceptions=True)
+        await asyncio.to_thread(relay.stop)
+        pipeline_status.close()
+        await gateway_status.close()
+
+
+def _sweep(storage: DirectoryStorage) -> None:
+    """Removes the scratch of runs that are dead: the lock says that no run lives."""
+    for folder in (storage.root / "scratch").glob("*"):
+        try:
+            storage.drop_scratch(folder.name)
+        except StorageError as error:
+            logger.warning("left behind: %s", error)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def reachable(host: str) -> str:
+    """The host, in a URL's form, under which this process reaches what listens there."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, bracketed(host))  # noqa: S104  compared, not bound
