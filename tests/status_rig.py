@@ -91,10 +91,10 @@ class Status:
 
 
 @contextmanager
-def running(database_url: str, **settings: Any) -> Iterator[Status]:
-    """Starts statussvc on a free port, and stops it."""
+def running(database_url: str, *, port: int = 0, **settings: Any) -> Iterator[Status]:
+    """Starts statussvc on a free port, or on a given one, and stops it."""
     loop = _shared_loop()
-    server = Server(StatusSettings(database_url=database_url, grpc_port=0, **settings))
+    server = Server(StatusSettings(database_url=database_url, grpc_port=port, **settings))
     address = f"127.0.0.1:{loop.run(server.start())}"
     channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
     try:
