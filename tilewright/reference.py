@@ -1,0 +1,103 @@
+"""The reference tables of docs/, made from the code: `make docs` writes them, a test holds them to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from gateway.settings import GatewaySettings
+from ingest.settings import IngestSettings
+from pipeline.errors import DATASET_CODES, REQUEST_CODES, Code
+from pipeline.settings import Settings
+from statussvc.settings import StatusSettings
+from tiler.settings import TilerSettings
+from tilewright.output import print_line
+
+SERVICES: dict[str, type[Settings]] = {
+    "gateway": GatewaySettings,
+    "ingest": IngestSettings,
+    "tiler": TilerSettings,
+    "statussvc": StatusSettings,
+}
+
+NOTE = "<!-- Made by `make docs` from the code; change it there. -->"
+
+
+def errors_page() -> str:
+    """docs/errors.md: every code, what it means, what to do, and whether a retry can help."""
+    return "\n".join(
+        [
+            "# Error codes",
+            "",
+            NOTE,
+            "",
+            "Codes are stable: a program may branch on them. Every error answer of the gateway is",
+            "`application/problem+json` with such a `code`; a dataset that failed carries one in `error.code`.",
+            "",
+            "## Why a dataset failed",
+            "",
+            *_codes(DATASET_CODES),
+            "",
+            "## Why a request was refused",
+            "",
+            *_codes(REQUEST_CODES),
+            "",
+        ]
+    )
+
+
+def _codes(codes: dict[str, Code]) -> Iterable[str]:
+    yield "| code | what it means | what to do | can a retry help? |"
+    yield "|---|---|---|---|"
+    for name, code in codes.items():
+        yield f'| <a id="{name}"></a>`{name}` | {code.meaning} | {code.advice} | {"yes" if code.retryable else "no"} |'
+
+
+def settings_page() -> str:
+    """docs/settings.md: every variable, its default, who reads it and what it means."""
+    fields: dict[str, tuple[FieldInfo, list[str]]] = {}
+    for service, settings in SERVICES.items():
+        for name, field in settings.model_fields.items():
+            fields.setdefault(name, (field, []))[1].append(service)
+    rows = [
+        f"| `TILEWRIGHT_{name.upper()}` | `{_shown(field.default)}` | {', '.join(services)} | {field.description} |"
+        for name, (field, services) in sorted(fields.items())
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            NOTE,
+            "",
+            "Every service reads its settings from environment variables, once, at its start. `tilewright up` reads",
+            "them too, but for what makes it embedded: the database, the storage, the ports and the broker.",
+            "",
+            "| variable | default | read by | meaning, unit, and why this default |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _shown(default: object) -> str:
+    if default in ("", (), None):
+        return " "
+    return str(default)
+
+
+PAGES = {"errors.md": errors_page, "settings.md": settings_page}
+
+
+def main(folder: Path) -> None:
+    """Writes every page into `folder`."""
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+        print_line(f"wrote {folder / name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs"))
