@@ -51,7 +51,7 @@ class Storage(Protocol):
         """Removes an object, or all objects below a prefix; one that is absent is no error."""
 
     def list_prefix(self, prefix: str) -> Iterator[str]:
-        """The keys of all objects below a prefix, in no order."""
+        """The keys of all objects below a prefix, in no order; an empty folder as its key and a slash."""
 
     def scratch(self, run_id: str) -> Path:
         """Makes and gives the folder a run may write to."""
@@ -117,9 +117,11 @@ class DirectoryStorage:
             raise _explain(error, prefix) from error
 
     def list_prefix(self, prefix: str) -> Iterator[str]:
-        for folder, _, names in os.walk(self._path(prefix)):
-            for name in names:
-                yield (Path(folder) / name).relative_to(self.root).as_posix()
+        for folder, folders, names in os.walk(self._path(prefix)):
+            key = Path(folder).relative_to(self.root).as_posix()
+            yield from (f"{key}/{name}" for name in names)
+            if not folders and not names:
+                yield f"{key}/"
 
     def scratch(self, run_id: str) -> Path:
         path = self._path(f"scratch/{run_id}")

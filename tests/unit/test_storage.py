@@ -28,7 +28,7 @@ def test_a_published_file_is_read_by_ranges_and_gone_from_scratch(storage: Direc
     assert storage.size(key) == 10
     assert storage.get_range(key, 3, 4) == b"3456"
     assert storage.get_range(key, 8, 100) == b"89"
-    assert list(storage.list_prefix("scratch")) == []
+    assert list(storage.list_prefix("scratch")) == ["scratch/run/"]
     path = storage.local_path(key)
     assert path is not None
     assert path.read_bytes() == b"0123456789"

@@ -1,0 +1,107 @@
+"""The janitor: a thread that removes from storage what no row refers to.
+
+    list storage ▸ LeaseGarbage (statussvc decides by the rows) ▸ delete ▸ ConfirmGarbage
+
+Storage is listed before statussvc is asked, and a run's row is committed before its first byte: what has just
+begun is never taken for garbage. Every sweep lists anew, so late files of a woken run go in the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from pipeline.errors import StatusUnavailable, StorageError
+from pipeline.status import StatusClient
+from pipeline.storage import Storage
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+DEPTH = {"sources": 3, "pyramids": 3, "scratch": 2}
+"""How many parts of a key name one removable thing: see pipeline/storage.py."""
+
+BATCH = 200
+"""Things asked about in one call: each costs statussvc a few indexed reads in one transaction."""
+
+STOP_PATIENCE = 2.0
+"""Seconds that stop() waits for the thread; a deletion cut short is taken up by the next sweep."""
+
+logger = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Sweeps every `interval` seconds, and when poked, until stopped.
+
+    Parameters
+    ----------
+    status: closing it is the caller's.
+    """
+
+    def __init__(self, status: StatusClient, storage: Storage, interval: float) -> None:
+        self._status = status
+        self._storage = storage
+        self._interval = interval
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin with a sweep: a crash may have left something."""
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Have a sweep now: something was deleted. Returns at once; from any thread."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the deletion at hand."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_PATIENCE)
+
+    def sweep(self) -> int:
+        """Sweep once. Returns how many things were removed. Raises StatusUnavailable, StorageError."""
+        removed = 0
+        listing = self._found()
+        while found := list(islice(listing, BATCH)):
+            request = pb.LeaseGarbageRequest(found=[pb.StoredItem(prefix=prefix) for prefix in found])
+            for item in self._status.lease_garbage(request).garbage:
+                if self._stopping.is_set():
+                    return removed
+                self._storage.delete_prefix(item.prefix)
+                self._status.confirm_garbage(item)
+                removed += 1
+        return removed
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                removed = self.sweep()
+            except (StatusUnavailable, StorageError) as error:
+                logger.warning("the sweep of storage was cut short: %s", error)
+            except Exception:
+                logger.exception("the sweep of storage failed; the next one tries again")
+            else:
+                if removed:
+                    logger.info("removed from storage: %d", removed)
+            self._wake.wait(self._interval)
+
+    def _found(self) -> Iterator[str]:
+        for kind, depth in DEPTH.items():
+            yield from _prefixes(self._storage.list_prefix(kind), depth)
+
+
+def _prefixes(keys: Iterable[str], depth: int) -> Iterator[str]:
+    """The removable things that keys belong to, each once; folders end in a slash."""
+    seen: set[str] = set()
+    for key in keys:
+        parts = key.split("/")
+        if len(parts) < depth:
+            continue
+        prefix = "/".join(parts[:depth]) + ("/" if len(parts) > depth else "")
+        if prefix not in seen:
+            seen.add(prefix)
+            yield prefix

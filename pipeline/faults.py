@@ -1,0 +1,22 @@
+"""Points at which a test may have the process killed, as a power cut would."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+VARIABLE = "TILEWRIGHT_FAULT"
+"""POINT:FILE. The process that first reaches POINT makes FILE, which tells the test so, and is killed."""
+
+_POINT, _, _FILE = os.environ.get(VARIABLE, "").partition(":")
+
+
+def reach(point: str) -> None:
+    """Kills this process, once, where the environment names this point; otherwise does nothing."""
+    if point != _POINT:
+        return
+    try:
+        os.close(os.open(_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
