@@ -18,6 +18,15 @@ JPEG_TAIL = 1 << 16
 """Bytes from the end searched for a JPEG's end marker: cameras append data of their own behind it."""
 
 
+_TIFF_PLACES = {273, 279, 324, 325}
+"""Tags: offsets and byte counts of strips, and of tiles."""
+
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value by its type (TIFF 6.0 section 2; 16 to 18 of BigTIFF)."""
+
+_TIFF_WORDS = {3: "H", 4: "I", 16: "Q"}
+
+
 def kind_of(head: bytes) -> str:
     """Tell the kind of a file from its first bytes.
 
@@ -74,6 +83,9 @@ def _jpeg_ends_early(file: BinaryIO, size: int) -> bool:
 
 
 def _png_ends_early(file: BinaryIO, size: int) -> bool:
+    file.seek(max(0, size - 12))
+    if b"IEND" in file.read():  # also where damage in the middle breaks the chain of chunks
+        return False
     at = 8
     while at < size:
         file.seek(at)
@@ -112,26 +124,27 @@ def _tiff_ends_early(file: BinaryIO, size: int) -> bool:
 
 
 def _tiff_data_ends(file: BinaryIO, order: str, big: bool, entries: int) -> int:
-    """Give the end of the last strip or tile that the directory at the file's position names."""
+    """Give the end of the last byte that the directory at the file's position, or a strip or tile, takes."""
     fields: dict[int, list[int]] = {}
+    ends = [0]
+    word = "Q" if big else "I"
     directory = [file.read(20 if big else 12) for _ in range(min(entries, HEAD))]
     for entry in directory:
-        tag, kind, count = struct.unpack_from(f"{order}HH{'Q' if big else 'I'}", entry)
-        item = {3: "H", 4: "I", 16: "Q"}.get(kind)
-        if tag not in {273, 279, 324, 325} or item is None:  # strip and tile offsets and byte counts
-            continue
-        length = struct.calcsize(f"{order}{item}") * count
+        tag, kind, count = struct.unpack_from(f"{order}HH{word}", entry)
         value = entry[12 if big else 8 :]
+        length = _TIFF_SIZES.get(kind, 0) * count
         if length > len(value):
-            (offset,) = struct.unpack(f"{order}{'Q' if big else 'I'}", value)
+            (offset,) = struct.unpack(f"{order}{word}", value)
+            ends.append(offset + length)
             if offset + length > os.fstat(file.fileno()).st_size:
-                return int(offset + length)
+                break
             file.seek(offset)
-            value = file.read(length)
-        fields[tag] = list(struct.unpack_from(f"{order}{count}{item}", value))
+            value = file.read(length) if tag in _TIFF_PLACES else b""
+        if tag in _TIFF_PLACES and kind in _TIFF_WORDS:
+            fields[tag] = list(struct.unpack_from(f"{order}{count}{_TIFF_WORDS[kind]}", value))
     offsets = fields.get(273, fields.get(324, []))
     counts = fields.get(279, fields.get(325, []))
-    return max((offset + count for offset, count in zip(offsets, counts, strict=False)), default=0)
+    return max(ends + [offset + count for offset, count in zip(offsets, counts, strict=False)])
 
 
 def _heif_ends_early(file: BinaryIO, size: int) -> bool:

@@ -53,8 +53,8 @@ def p3_profile() -> bytes:
 def test_lossless_8_bit_srgb_passes_through_untouched(ending: str, tmp_path: Path) -> None:
     # Given 216 colours at most, so that a GIF keeps them as well
     pixels = (SCENE // 51 * 51).astype(np.uint8)
-    options: dict[str, object] = {"webp": {"lossless": True}, "gif": {"dither": 0}}.get(ending, {})
-    picture = open_here(pictures.save(pixels, tmp_path / f"source.{ending}", "srgb", **options))
+    options: dict[str, dict[str, object]] = {"webp": {"lossless": True}, "gif": {"dither": 0}}
+    picture = open_here(pictures.save(pixels, tmp_path / f"source.{ending}", "srgb", **options.get(ending, {})))
     assert np.array_equal(pixels_of(picture)[..., :3], pixels)
     assert picture.decisions == []
 
@@ -151,7 +151,7 @@ def test_float_grey_from_0_to_1_keeps_its_scale(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int16])
 def test_other_numbers_are_stretched_from_least_to_greatest(dtype: type, tmp_path: Path) -> None:
-    heights = np.array([[-100, 0], [200, 400]], dtype=dtype)[..., None]
+    heights: pictures.Pixels = np.array([[-100, 0], [200, 400]], dtype=dtype)[..., None]
     picture = open_here(pictures.save(heights, tmp_path / "source.tif", "b-w"))
     assert pixels_of(picture)[..., 1].tolist() == [[0, 51], [153, 255]]
     assert picture.decisions[0].endswith("samples from -100 to 400 mapped to 0 to 255")

@@ -1,0 +1,200 @@
+"""The tiler's actor: from a wake-up to stored files and an outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from pipeline.errors import StageError, Stopped
+from pipeline.messages import publish
+from pipeline.run import Run
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage, source_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests import pictures
+from tiler import actor
+from tiler.settings import TilerSettings
+
+TILE_ID = "a" * 64
+WAKE_UP = pb.WakeUp(dataset_id="custom_0123abcd", attempt=1, stage=pb.STAGE_TILER)
+
+
+class RemoteStorage(DirectoryStorage):
+    """A storage whose objects have no path of their own, as a bucket's."""
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> TilerSettings:
+    return TilerSettings(storage=tmp_path / "storage")
+
+
+@pytest.fixture(params=[DirectoryStorage, RemoteStorage])
+def storage(request: pytest.FixtureRequest, settings: TilerSettings) -> DirectoryStorage:
+    kind: type[DirectoryStorage] = request.param
+    return kind(settings.storage)
+
+
+@pytest.fixture
+def grant(storage: DirectoryStorage, tmp_path: Path) -> pb.Grant:
+    """A grant for a stored JPEG of 700 x 300 pixels."""
+    content = pictures.jpeg(tmp_path / "source.jpg", 700, 300).read_bytes()
+    key = source_key("custom_0123abcd", 1)
+    storage.put_file(tmp_path / "source.jpg", key)
+    return pb.Grant(
+        source_key=key,
+        tile_id=TILE_ID,
+        source_bytes=len(content),
+        source_sha256=hashlib.sha256(content).hexdigest(),
+        options=pb.TileOptions(tile_size=0),
+    )
+
+
+def keys(storage: DirectoryStorage, prefix: str) -> list[str]:
+    return sorted(key for key in storage.list_prefix(prefix) if key != f"{prefix}/")
+
+
+def test_a_stored_source_becomes_a_stored_pyramid(
+    grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage
+) -> None:
+    # Given a granted run
+    run = Run("r" * 32, WAKE_UP, grant)
+    # When its work is done
+    result = actor.tile(run, settings, storage)
+    # Then the files lie below the run's own id, and nothing else is left
+    names = ("edges.bin", "pyramid.json", "pyramid.szi", "thumbnail.jpg", "tiles.idx")
+    assert keys(storage, "pyramids") == [f"pyramids/{TILE_ID}/{'r' * 32}/{name}" for name in names]
+    assert keys(storage, "scratch") == []
+    assert keys(storage, "sources") == [grant.source_key]
+    # And the result says what they are
+    stored = sum(storage.size(key) for key in storage.list_prefix("pyramids"))
+    assert result == pb.TilerResult(width=700, height=300, format=pb.TILE_FORMAT_JPEG, tile_count=17, bytes=stored)
+    assert run.snapshot()[0] == pb.Progress(tiles_done=17, tiles_total=17, stage_percent=100.0)
+
+
+def test_the_description_is_stored_last(
+    grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[str] = []
+    real = storage.put_file
+
+    def put_file(path: Path, key: str) -> None:
+        stored.append(path.name)
+        real(path, key)
+
+    monkeypatch.setattr(storage, "put_file", put_file)
+    actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
+    assert stored[-1] == "pyramid.json"
+    assert len(stored) == 5
+
+
+def test_a_source_that_is_gone_is_missing(grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage) -> None:
+    storage.delete_prefix(grant.source_key)
+    with pytest.raises(StageError) as caught:
+        actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
+    assert (caught.value.code, caught.value.retryable) == ("source_missing", True)
+    assert keys(storage, "scratch") == keys(storage, "pyramids") == []
+
+
+def test_a_source_of_another_length_is_missing(
+    grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage
+) -> None:
+    grant.source_bytes += 1
+    with pytest.raises(StageError) as caught:
+        actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
+    assert caught.value.code == "source_missing"
+
+
+def test_a_limit_of_the_settings_reaches_the_child(grant: pb.Grant, storage: DirectoryStorage) -> None:
+    settings = TilerSettings(storage=storage.root, max_pixels=1000)
+    with pytest.raises(StageError) as caught:
+        actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
+    assert caught.value.code == "image_too_large"
+    assert keys(storage, "scratch") == []
+
+
+def test_a_stopped_run_stores_nothing(grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage) -> None:
+    run = Run("r" * 32, WAKE_UP, grant)
+    run.stop("cancelled")
+    with pytest.raises(Stopped):
+        actor.tile(run, settings, storage)
+    assert keys(storage, "scratch") == keys(storage, "pyramids") == []
+
+
+class Status(StatusClient):
+    """Grants one stage and keeps the outcome; stands for statussvc, whose own tests are elsewhere."""
+
+    def __init__(self, grant: pb.Grant) -> None:
+        super().__init__("127.0.0.1:1")
+        self.grant = grant
+        self.begun: list[pb.BeginStageRequest] = []
+        self.outcomes: list[pb.CompleteStageRequest | pb.FailStageRequest] = []
+
+    def begin_stage(self, request: pb.BeginStageRequest) -> pb.BeginStageResponse:
+        self.begun.append(request)
+        return pb.BeginStageResponse(grant=self.grant)
+
+    def report_progress(self, request: pb.ReportProgressRequest) -> pb.ReportProgressResponse:
+        return pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_CONTINUE)
+
+    def complete_stage(self, request: pb.CompleteStageRequest) -> pb.CompleteStageResponse:
+        self.outcomes.append(request)
+        return pb.CompleteStageResponse(answer=pb.ANSWER_WON)
+
+    def fail_stage(self, request: pb.FailStageRequest) -> pb.FailStageResponse:
+        self.outcomes.append(request)
+        return pb.FailStageResponse(answer=pb.ANSWER_WON)
+
+
+@pytest.fixture
+def broker() -> Iterator[StubBroker]:
+    broker = StubBroker(middleware=[])
+    yield broker
+    broker.close()
+
+
+def work_off(broker: StubBroker) -> None:
+    worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=1)
+    worker.start()
+    broker.join("tiler")
+    worker.join()
+    worker.stop()
+
+
+def test_a_wake_up_on_the_queue_ends_with_a_complete_stage(
+    grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage, broker: StubBroker
+) -> None:
+    # Given a declared actor and a wake-up on its queue
+    status = Status(grant)
+    actor.declare(broker, settings, status, storage, threading.Event())
+    publish(broker, WAKE_UP)
+    # When a worker takes it
+    work_off(broker)
+    # Then the stage was begun for that attempt, and completed
+    assert [request.wake_up for request in status.begun] == [WAKE_UP]
+    assert [type(outcome) for outcome in status.outcomes] == [pb.CompleteStageRequest]
+    complete = status.outcomes[0]
+    assert isinstance(complete, pb.CompleteStageRequest)
+    assert complete.run_id == status.begun[0].run_id
+    assert (complete.tiler.width, complete.tiler.tile_count) == (700, 17)
+
+
+def test_a_wake_up_for_a_lost_source_ends_with_a_fail_stage(
+    grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage, broker: StubBroker
+) -> None:
+    storage.delete_prefix(grant.source_key)
+    status = Status(grant)
+    actor.declare(broker, settings, status, storage, threading.Event())
+    publish(broker, WAKE_UP)
+    work_off(broker)
+    (outcome,) = status.outcomes
+    assert isinstance(outcome, pb.FailStageRequest)
+    assert (outcome.failure.code, outcome.failure.retryable) == ("source_missing", True)

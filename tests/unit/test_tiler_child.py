@@ -1,0 +1,219 @@
+"""The child process: what it says, what it may do, and when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pyvips
+
+from tests import pictures
+from tiler.job import Built, Failed, Job, Progress, Report, decode_job, decode_report, encode_job, encode_report
+from tiler.parent import COMMAND
+from tiler.sandbox import environment
+
+PATIENCE = 60
+"""Seconds after which a test of this file gives up; an idle machine needs less than one."""
+
+
+def make_job(source: Path, scratch: Path, **changes: object) -> Job:
+    fields: dict[str, object] = {
+        "source": str(source),
+        "scratch": str(scratch),
+        "tile_id": "t" * 64,
+        "source_sha256": "s" * 64,
+        "tile_size": 256,
+        "max_pixels": 2**31,
+        "min_libvips": "8.18.3",
+    }
+    return decode_job(json.dumps(fields | changes).encode())
+
+
+def run_child(job: Job) -> tuple[list[Report], subprocess.CompletedProcess[bytes]]:
+    """A whole job; standard input is given a moment's more life than the child by communicate()."""
+    with subprocess.Popen(
+        COMMAND,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(job.scratch, 0),
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write(encode_job(job))
+        child.stdin.flush()
+        lines = child.stdout.readlines()
+        errors = child.stderr.read()
+        code = child.wait(PATIENCE)
+    return [decode_report(line) for line in lines], subprocess.CompletedProcess(COMMAND, code, b"", errors)
+
+
+@pytest.fixture
+def slow_job(tmp_path: Path) -> Job:
+    """A job that takes many seconds on any machine, made quickly: a plain picture of a gigapixel."""
+    source = tmp_path / "large.png"
+    pyvips.Image.black(32768, 32768, bands=3).copy(interpretation="srgb").write_to_file(str(source), compression=1)
+    return make_job(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "report", [Progress(1, 2, 50.0), Built(3, 4, "png", 5, 6), Failed("image_corrupt", "The image file is damaged.")]
+)
+def test_a_report_is_one_line_and_reads_back(report: Report) -> None:
+    line = encode_report(report)
+    assert line.count(b"\n") == 1
+    assert decode_report(line) == report
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"{}", b'{"built": {}}', b'{"other": {}}', b'{"progress": 1}', b"1"]
+)
+def test_what_is_no_report_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match="not a report"):
+        decode_report(line)
+
+
+def test_the_child_builds_and_says_what_it_built(tmp_path: Path) -> None:
+    # Given a job
+    job = make_job(pictures.jpeg(tmp_path / "source.jpg", 3000, 2000), tmp_path)
+    # When a child does it
+    reports, ended = run_child(job)
+    # Then it ends well, after rising progress and one result
+    assert ended.returncode == 0, ended.stderr
+    *progress, built = reports
+    assert isinstance(built, Built)
+    assert (built.width, built.height, built.extension, built.tile_count) == (3000, 2000, "jpg", 137)
+    moved = [report for report in progress if isinstance(report, Progress)]
+    assert len(moved) == len(progress) > 0
+    assert [report.percent for report in moved] == sorted(report.percent for report in moved)
+    assert all(0 <= report.tiles_done <= report.tiles_total == 137 for report in moved)
+    assert (tmp_path / "pyramid.json").exists()
+
+
+def test_the_child_names_what_is_wrong_with_the_source(tmp_path: Path) -> None:
+    source = tmp_path / "page"
+    source.write_text("<!DOCTYPE html><title>404</title>")
+    reports, ended = run_child(make_job(source, tmp_path))
+    assert ended.returncode == 0
+    assert [type(report) for report in reports] == [Failed]
+    assert isinstance(reports[0], Failed)
+    assert reports[0].code == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+        ("a.ppm", b"P6 16 16 255 " + bytes(768)),
+        ("a.csv", b"\x001,2,3\n"),
+    ],
+)
+def test_loaders_that_are_not_trusted_are_blocked(name: str, content: bytes, tmp_path: Path) -> None:
+    # Given a file that libvips would read by itself
+    (tmp_path / name).write_bytes(content)
+    reports, _ = run_child(make_job(tmp_path / name, tmp_path))
+    assert isinstance(reports[-1], Failed)
+    assert reports[-1].code == "unsupported_format"
+
+
+def test_a_libvips_with_known_holes_opens_nothing(tmp_path: Path) -> None:
+    job = make_job(pictures.jpeg(tmp_path / "source.jpg"), tmp_path, min_libvips="99.0.0")
+    reports, ended = run_child(job)
+    assert reports == []
+    assert ended.returncode == 1
+    assert b"is older than 99.0.0, which strangers' files need" in ended.stderr
+
+
+def test_the_child_imports_no_service() -> None:
+    # Given all that the child loads
+    code = "import sys, tiler.child, tiler.build, tiler.failures; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=PATIENCE
+    ).stdout.split()
+    # Then the slow and the powerful are not among it
+    assert "pyvips" in loaded
+    assert {"grpc", "google.protobuf", "pydantic", "dramatiq", "pika", "numpy", "requests", "ssl"}.isdisjoint(loaded)
+
+
+def test_the_environment_holds_nothing_of_the_workers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEWRIGHT_RABBITMQ_URL", "amqp://tilewright:secret@rabbitmq/")
+    monkeypatch.setenv("PATH", "/usr/bin")
+    made = environment("/scratch/run", 3)
+    assert "secret" not in str(made)
+    assert (made["TMPDIR"], made["VIPS_CONCURRENCY"], made["PATH"]) == ("/scratch/run", "3", "/usr/bin")
+
+
+def test_a_confined_process_has_no_core_dump_few_files_and_no_new_privileges(tmp_path: Path) -> None:
+    code = (
+        "import resource, pathlib; from tiler import sandbox; sandbox.confine_process();"
+        "print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE));"
+        "print(pathlib.Path('/proc/self/status').read_text())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=PATIENCE
+    ).stdout
+    assert said.startswith("(0, 0) (256, 256)\n")
+    assert "NoNewPrivs:\t1" in said
+
+
+def test_the_child_ends_when_its_life_line_ends(slow_job: Job) -> None:
+    # Given a child at work
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(slow_job.scratch, 0)
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(encode_job(slow_job))
+        child.stdin.flush()
+        assert b"progress" in child.stdout.readline()
+        # When its standard input ends
+        child.stdin.close()
+        # Then so does the child, without a result
+        rest = child.stdout.read()
+        assert child.wait(PATIENCE) == 1
+        assert b"built" not in rest
+
+
+@pytest.fixture
+def pipes() -> Iterator[tuple[int, int, int, int]]:
+    ends = (*os.pipe(), *os.pipe())
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_the_child_ends_with_its_parent_also_where_its_life_line_is_held_open(
+    slow_job: Job, pipes: tuple[int, int, int, int]
+) -> None:
+    # Given a parent whose child's standard input is held open by this test
+    job_out, job_in, said_out, said_in = pipes
+    code = (
+        "import subprocess, sys; stdin, stdout = map(int, sys.argv[1:3]);"
+        "child = subprocess.Popen(sys.argv[3:], stdin=stdin, stdout=stdout, start_new_session=True);"
+        "print(child.pid, flush=True); child.wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", code, str(job_out), str(said_in), *COMMAND],
+        stdout=subprocess.PIPE,
+        pass_fds=(job_out, said_in),
+        env=environment(slow_job.scratch, 0),
+    ) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        try:
+            os.write(job_in, encode_job(slow_job))
+            assert b"progress" in os.read(said_out, 4096)
+            # When the parent is killed
+            parent.send_signal(signal.SIGKILL)
+            # Then the child is gone, too
+            assert select.select([child], [], [], PATIENCE)[0] == [child]
+        finally:
+            os.close(child)

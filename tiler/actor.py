@@ -1,0 +1,113 @@
+"""The actor of queue `tiler`: one stored source into a stored pyramid."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import dramatiq
+
+from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.messages import ActorName, Queue
+from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, Format
+from pipeline.run import Limits, Run, run_stage
+from pipeline.status import StatusClient
+from pipeline.storage import Storage, pyramid_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tiler import parent
+from tiler.job import Job
+from tiler.settings import TilerSettings
+
+READ_BYTES = 8 << 20
+"""Bytes a ranged read: large enough that a request's own cost does not count, small beside a tiling's memory."""
+
+TILE_FORMATS = {
+    Format.JPEG: pb.TILE_FORMAT_JPEG,
+    Format.PNG: pb.TILE_FORMAT_PNG,
+    Format.WEBP: pb.TILE_FORMAT_WEBP,
+}
+
+
+def declare(
+    broker: dramatiq.Broker,
+    settings: TilerSettings,
+    status: StatusClient,
+    storage: Storage,
+    stopping: threading.Event,
+) -> dramatiq.Actor[[str, int], None]:
+    """Declare the actor on a broker.
+
+    Parameters
+    ----------
+    stopping: set when the worker has been asked to stop.
+    """
+    limits = Limits(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
+
+    @dramatiq.actor(broker=broker, queue_name=Queue.TILER, actor_name=ActorName.TILER)
+    def build_pyramid(dataset_id: str, attempt: int) -> None:
+        wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_TILER)
+        run_stage(status, wake_up, lambda run: tile(run, settings, storage), stopping=stopping, limits=limits)
+
+    return build_pyramid
+
+
+def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
+    """Do the stage's work: build the granted pyramid and store its files below the run's own id.
+
+    Raises
+    ------
+    StageError: the source is gone or cannot be tiled.
+    Stopped: the run was told to stop.
+    StorageError: the storage fails.
+    """
+    grant = run.grant
+    try:
+        scratch = storage.scratch(run.run_id)
+        job = Job(
+            source=str(_source(run, storage, scratch)),
+            scratch=str(scratch),
+            tile_id=grant.tile_id,
+            source_sha256=grant.source_sha256,
+            tile_size=grant.options.tile_size or DEFAULT_TILE_SIZE,
+            max_pixels=settings.max_pixels,
+            min_libvips=settings.min_libvips,
+        )
+        built = parent.build(run, job, threads=settings.tiler_threads)
+        for name in FILES:
+            run.check()
+            storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))
+        run.report(tiles_done=built.tile_count, tiles_total=built.tile_count, stage_percent=100.0)
+    finally:
+        # What stays for want of a working storage is swept by the janitor.
+        with suppress(StorageError):
+            storage.drop_scratch(run.run_id)
+    return pb.TilerResult(
+        width=built.width,
+        height=built.height,
+        format=TILE_FORMATS[Format(built.extension)],
+        tile_count=built.tile_count,
+        bytes=built.size,
+    )
+
+
+def _source(run: Run, storage: Storage, scratch: Path) -> Path:
+    """Give the source's path: its own in a directory storage, else a copy in scratch."""
+    key, expected = run.grant.source_key, run.grant.source_bytes
+    gone = StageError("source_missing", "The stored original is no longer there. It is downloaded again.")
+    try:
+        size = storage.size(key)
+        if expected and size != expected:
+            raise gone
+        local = storage.local_path(key)
+        if local is not None:
+            return local
+        copy = scratch / "source"
+        with copy.open("wb") as file:
+            while file.tell() < size:
+                run.check()
+                if not file.write(storage.get_range(key, file.tell(), READ_BYTES)):
+                    raise gone
+        return copy
+    except ObjectMissing as error:
+        raise gone from error

@@ -1,0 +1,27 @@
+"""The tiler worker: `dramatiq tiler.worker`, with settings from TILEWRIGHT_… variables.
+
+Nothing connects here: the command line forks after it has loaded this module.
+"""
+
+from __future__ import annotations
+
+import dramatiq
+
+from pipeline import logs
+from pipeline.messages import make_broker, stop_signal
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage
+from tiler import actor
+from tiler.settings import TilerSettings
+
+settings = TilerSettings()
+logs.configure(settings, "tiler")
+broker = make_broker(settings.rabbitmq_url)
+dramatiq.set_broker(broker)
+actor.declare(
+    broker,
+    settings,
+    StatusClient(settings.status_address),
+    DirectoryStorage(settings.storage),
+    stop_signal(broker),
+)
