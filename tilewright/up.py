@@ -58,6 +58,15 @@ CTRL_C = 130
 GRPC_GRACE = 0.5
 """Seconds that open rpcs have to end in: by then nobody but watchers is left."""
 
+QUIET = {
+    # Each tells its own start and stop in several lines.
+    "alembic": logging.WARNING,
+    "dramatiq": logging.WARNING,
+    # Warns of two workers in one process: they are meant, each with a queue of its own.
+    "dramatiq.broker.EmbeddedBroker": logging.ERROR,
+}
+"""Loggers of other packages, and the least level that is taken from them."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -135,7 +144,8 @@ def run(options: UpOptions) -> int:
     """
     settings = StackSettings.of(options)
     configure(settings.gateway, "tilewright")
-    logging.getLogger("dramatiq").setLevel(logging.WARNING)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
     with exclusive(options.data):
         return uvloop.run(_run_until_told(options, settings))
 

@@ -1,0 +1,171 @@
+"""`make bench`: the main job against curl and bare libvips on the same machine, in the same run.
+
+Absolute times say more about the machine than about the code, so times are given as ratios; a POST's
+milliseconds and the peaks of memory are held against their limits. Nothing is written into the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.memory import watched
+from bench.picture import SIDE, cached_picture, variant
+from bench.posts import Poster, percentile
+from tilewright.client import Client
+from tilewright.launch import LaunchedStack, launched
+from tilewright.pictures import served
+
+ROUNDS = 3
+LOOK = 0.02
+"""Seconds between two looks at the status: a thousandth of what is measured."""
+
+IDLE_POSTS = 250
+
+DZSAVE = """
+import sys, pyvips
+image = pyvips.Image.new_from_file(sys.argv[1], access="sequential")
+image.dzsave(sys.argv[2], tile_size=256, overlap=0, suffix=".jpg[Q=85]", container="szi")
+"""
+
+LIMIT_RATIO, LIMIT_POST_MS, LIMIT_MIB = 1.3, 50.0, 350
+
+
+@dataclass
+class Measured:
+    """What the rounds gave: seconds, and bytes of memory by process."""
+
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+    idle: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Measures and prints."""
+    say("Making the picture, once")
+    picture = cached_picture()
+    with tempfile.TemporaryDirectory(prefix="tilewright-bench-") as name:
+        folder = Path(name)
+        (folder / "pictures").mkdir()
+        with (
+            served(folder / "pictures") as url,
+            launched(folder / "data", allow_sources=[urlsplit(url).netloc]) as stack,
+        ):
+            measured = measure(stack, picture, folder, url)
+    report(measured, picture.stat().st_size)
+
+
+def measure(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> Measured:
+    """Runs all rounds: ours and theirs in turn, then the POSTs."""
+    measured = Measured()
+    client = Client(stack.url)
+    with watched(stack.process.pid, "tilewright up", "its tiler's child") as peaks:
+        for number in range(ROUNDS):
+            say(f"Round {number + 1} of {ROUNDS}")
+            path = variant(picture, number, folder / "pictures")
+            measured.theirs.append(by_hand(f"{url}/{path.name}", folder, measured.memory))
+            measured.ours.append(through_the_stack(client, f"{url}/{path.name}"))
+            path.unlink()
+        say("POSTs, idle and busy")
+        post(client, stack, picture, folder, url, measured)
+    client.close()
+    measured.memory |= peaks.of
+    return measured
+
+
+def through_the_stack(client: Client, url: str) -> float:
+    """Seconds from the POST to the status `ready`."""
+    begun = time.perf_counter()
+    dataset_id = client.submit(url, "bench")["dataset_id"]
+    last = list(client.watch(dataset_id, pause=LOOK))[-1]
+    seconds = time.perf_counter() - begun
+    if last["status"] != "ready":
+        raise RuntimeError(f"the picture failed: {last['error']}")
+    return seconds
+
+
+def by_hand(url: str, folder: Path, memory: dict[str, int]) -> float:
+    """Seconds that curl and then pyvips' dzsave take, each a process of its own."""
+    source, pyramid = folder / "by-hand.jpg", folder / "by-hand"
+    begun = time.perf_counter()
+    run("curl", ["curl", "-sSf", "-o", str(source), url], memory)
+    run("pyvips dzsave", [sys.executable, "-c", DZSAVE, str(source), str(pyramid)], memory)
+    seconds = time.perf_counter() - begun
+    source.unlink()
+    pyramid.with_suffix(".szi").unlink()
+    return seconds
+
+
+def run(name: str, command: list[str], memory: dict[str, int]) -> None:
+    """Runs a command to its end and notes its peak of memory."""
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{name} ended with {process.returncode}")
+    memory[name] = max(memory.get(name, 0), usage.ru_maxrss * 1024)
+
+
+def post(client: Client, stack: LaunchedStack, picture: Path, folder: Path, url: str, measured: Measured) -> None:
+    """Times POSTs of a small, known picture: first alone, then while the large one is downloaded and tiled."""
+    small = folder / "pictures" / "small.jpg"
+    subprocess.run([sys.executable, "-c", THUMBNAIL, str(picture), str(small)], check=True)
+    through_the_stack(client, f"{url}/{small.name}")
+    poster = Poster(stack.url, f"{url}/{small.name}")
+    over = threading.Event()
+    over.set()
+    measured.idle = poster.until(over, IDLE_POSTS)
+    over.clear()
+    path = variant(picture, ROUNDS, folder / "pictures")
+
+    def job() -> None:
+        try:
+            through_the_stack(Client(stack.url), f"{url}/{path.name}")
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    measured.busy = poster.until(over, 2)
+    thread.join()
+
+
+THUMBNAIL = """
+import sys, pyvips
+pyvips.Image.thumbnail(sys.argv[1], 400).jpegsave(sys.argv[2])
+"""
+
+
+def report(measured: Measured, size: int) -> None:
+    """Prints the table."""
+    ours, theirs = statistics.median(measured.ours), statistics.median(measured.theirs)
+    print(f"\nURL to READY, {SIDE:,} x {SIDE:,} JPEG of {size / 1e6:,.0f} MB, medians of {ROUNDS}, as ratios")
+    print("  curl, then pyvips dzsave     1.00")
+    print(f"  through tilewright up        {ours / theirs:.2f}   at most {LIMIT_RATIO}")
+    print("\nPOST /api/datasets, milliseconds      p50     p99")
+    for name, times in (("idle", measured.idle), ("while that job runs", measured.busy)):
+        p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
+        print(f"  {name:<20} ({len(times):4} POSTs)  {p50:6.1f}  {p99:6.1f}   p99 at most {LIMIT_POST_MS:.0f}")
+    print("\nPeak memory, MiB")
+    for name, peak in measured.memory.items():
+        limit = f"   below {LIMIT_MIB}" if name == "tilewright up" else ""
+        print(f"  {name:<20} {peak / 2**20:6.0f}{limit}")
+
+
+def say(text: str) -> None:
+    """Says on standard error what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

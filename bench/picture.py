@@ -1,0 +1,37 @@
+"""The bench's picture: 16,384 x 16,384 pixels of the shaded relief of the Earth, made once and kept in a cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyvips
+
+from tilewright.pictures import earth
+
+SIDE = 16_384
+QUALITY = 90
+
+
+def cached_picture() -> Path:
+    """The path of the JPEG, made where it is missing. A mosaic, so that its detail is a photograph's own."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilewright-bench"
+    path = folder / f"earth-{SIDE}-q{QUALITY}.jpg"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        relief = pyvips.Image.new_from_file(str(earth()))
+        across, down = -(-SIDE // relief.width), -(-SIDE // relief.height)
+        unfinished = path.with_suffix(f".{os.getpid()}.jpg")
+        relief.replicate(across, down).crop(0, 0, SIDE, SIDE).jpegsave(str(unfinished), Q=QUALITY)
+        unfinished.replace(path)
+    return path
+
+
+def variant(picture: Path, number: int, folder: Path) -> Path:
+    """A copy with a comment of its own: the same pixels in other bytes, so that it is not known as tiled already."""
+    comment = f"round {number}".encode()
+    data = picture.read_bytes()
+    path = folder / f"round-{number}.jpg"
+    # SOI, then COM (T.81 B.2.4.5): marker, length with its own two bytes, text.
+    path.write_bytes(data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:])
+    return path
