@@ -106,7 +106,7 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 
 web/node_modules/.package-lock.json: web/package-lock.json | $(VENV)/.packages
 	@echo "Installing the page's assets"
-	@cd web && VENV=$(abspath $(VENV)) ../scripts/npm ci --silent --no-fund --no-audit --ignore-scripts
+	@cd web && VENV=$(abspath $(VENV)) ../scripts/npm ci --loglevel=error --no-fund --no-audit --ignore-scripts >/dev/null
 	@touch $@
 
 .PHONY: debian

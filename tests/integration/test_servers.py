@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from pathlib import Path
 
 import pika
 import pika.exceptions
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import create_engine, text
@@ -72,34 +72,21 @@ def test_a_database_goes_away_though_it_is_in_use(postgres_server: servers.Postg
 
 
 def test_rabbitmq_leaves_no_process_behind() -> None:
-    # Given the processes of this session before
-    before = _processes_of("tilewright-")
-    # When a server starts and ends
+    # Given a server, with its port mapper and its helpers
+    before = set(psutil.Process().children(recursive=True))
     with servers.rabbitmq() as server:
-        started = _processes_of("tilewright-") - before
+        started = set(psutil.Process().children(recursive=True)) - before
         port = server.port
-    # Then neither it nor its port mapper is left, nor its port open
-    assert started
-    assert _processes_of("tilewright-") == before
+    # When it has ended
+    _, left = psutil.wait_procs(started, timeout=10)
+    # Then none of them is left, nor its port open
+    assert len(started) >= 2
+    assert left == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _processes_of(prefix: str) -> set[int]:
-    """Ids of the processes whose working folder is a server's."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                folder = (entry / "cwd").readlink()
-            except OSError:
-                continue
-            if folder.name.startswith(prefix):
-                found.add(int(entry.name))
-    return found
-
-
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_why() -> None:
     # Given a program that writes why it fails
     account = servers.Account("postgres")
     with account.folder() as home, account.process(["/bin/sh", "-c", "echo no luck; exit 3"], home) as running:
