@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 PROTO := protos/tilewright/status/v1/status.proto
-SOURCES := bench docs gateway ingest pipeline protos statussvc tests tiler tilewright
+SOURCES := bench gateway ingest pipeline protos statussvc tests tiler tilewright
 ARGS ?=
 
 ##@ Start here
