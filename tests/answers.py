@@ -57,6 +57,18 @@ def endless_redirects() -> Behaviour:
     return answer
 
 
+def redirecting_endlessly(location: str) -> Behaviour:
+    """A redirect whose own body has no end."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.head(302, {"Location": location, "Connection": "close"})
+        while not exchange.source_server.closing.is_set():
+            exchange.wfile.write(bytes(65536))
+        exchange.hang_up()
+
+    return answer
+
+
 def page(html: str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>") -> Behaviour:
     """A web page where an image should be."""
     return status(200, {"Content-Type": "text/html; charset=utf-8"}, html.encode())

@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import socket
+import ssl
 import sys
 import threading
 from collections import Counter, defaultdict
@@ -29,6 +30,10 @@ from urllib.parse import unquote, urlsplit
 
 WAIT_LIMIT = 30.0
 """Seconds a test waits for what has to happen: only a broken test takes that long."""
+
+
+TLS_AUTHORITY = Path(__file__).parent / "data" / "source-tls.pem"
+"""A self-signed certificate for `source.test` and its key, good for nothing else."""
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -82,9 +87,10 @@ class SourceServer:
 
     requests: how often each path was asked for.
     headers: the headers of each request for a path, in order.
+    server_names: the name each TLS client asked for (SNI).
     """
 
-    def __init__(self, directory: Path | None, host: str) -> None:
+    def __init__(self, directory: Path | None, host: str, tls: ssl.SSLContext | None) -> None:
         self.directory = directory
         self.requests: Counter[str] = Counter()
         self.headers: defaultdict[str, list[Message]] = defaultdict(list)
@@ -93,7 +99,10 @@ class SourceServer:
         self._script: dict[str, Behaviour] = {}
         self._gates: set[threading.Event] = set()
         self._news = threading.Condition()
+        self.server_names: list[str | None] = []
+        self._scheme = "https" if tls else "http"
         self._listener = _Listener((host, 0), Exchange)
+        self._listener.tls = tls
         self._listener.source_server = self
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), name="source-server")
 
@@ -102,7 +111,7 @@ class SourceServer:
         return self._listener.server_port
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"{self._scheme}://{host}:{self.port}{path}"
 
     def on(self, path: str, behaviour: Behaviour) -> str:
         """Scripts a path; gives its URL."""
@@ -152,10 +161,10 @@ class SourceServer:
 
 
 @contextmanager
-def serve(directory: Path | None = None, host: str = "127.0.0.1") -> Iterator[SourceServer]:
+def serve(directory: Path | None = None, host: str = "127.0.0.1", *, tls: bool = False) -> Iterator[SourceServer]:
     """Runs a server in a thread on a free port; fails the test where a handler failed for another reason than a
-    client that left."""
-    server = SourceServer(directory, host)
+    client that left. With TLS it proves to be `source.test`, under the authority TLS_AUTHORITY."""
+    server = SourceServer(directory, host, _tls_context() if tls else None)
     server.start()
     try:
         yield server
@@ -206,6 +215,7 @@ class _Listener(ThreadingHTTPServer):
     # Handlers are joined at the end, so that none outlives its test.
     daemon_threads = False
     source_server: SourceServer
+    tls: ssl.SSLContext | None = None
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         if ":" in address[0]:
@@ -224,6 +234,20 @@ class _Listener(ThreadingHTTPServer):
             self._open.discard(request)
         super().shutdown_request(request)
 
+    def finish_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]  # typeshed's request may be a datagram
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        self.tls.sni_callback = lambda _connection, name, _context: self.source_server.server_names.append(name)
+        with self.tls.wrap_socket(request, server_side=True) as encrypted:
+            with self._lock:
+                self._open.add(encrypted)
+            try:
+                super().finish_request(encrypted, client_address)
+            finally:
+                with self._lock:
+                    self._open.discard(encrypted)
+
     def cut_all(self) -> None:
         with self._lock:
             for connection in self._open:
@@ -232,8 +256,14 @@ class _Listener(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, ConnectionError):
+        if error is not None and not isinstance(error, (ConnectionError, ssl.SSLError)):
             self.source_server.errors.append(error)
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS_AUTHORITY)
+    return context
 
 
 def _missing(exchange: Exchange) -> None:

@@ -1,0 +1,133 @@
+"""What a server's answer is worth, judged by its status and headers alone: pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from pipeline.errors import StageError
+
+HeaderValues = Callable[[str], Sequence[str]]
+"""All values of a header, by its name in any case."""
+
+LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+"""Client errors that pass by themselves."""
+
+MAX_RETRY_AFTER = 7 * 24 * 3600.0
+"""Seconds: a longer wait is a refusal in other words; statussvc caps it to its own longest delay anyway."""
+
+
+def check_status(host: str, code: int, headers: HeaderValues) -> None:
+    """Passes an answer that carries the whole file.
+
+    Raises StageError for every other one: "source_not_found", "source_forbidden", "source_refused",
+    "source_unavailable" (with the server's Retry-After) or "source_protocol_error".
+    """
+    if code in (HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION):
+        return
+    said = f"{host} answered {_name(code)}"
+    if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        raise StageError(
+            "source_not_found", f"{said}: there is nothing at this address. Open the URL in a browser and check it."
+        )
+    if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise StageError(
+            "source_forbidden",
+            f"{said}: not everyone may have this file. Make it readable without signing in, or give another URL.",
+        )
+    if code in LATER or code >= 500:
+        raise StageError(
+            "source_unavailable",
+            f"{said}: it cannot serve the file at the moment. Retry later.",
+            retry_after=retry_after(headers("Retry-After")),
+        )
+    if code >= 400:
+        raise StageError("source_refused", f"{said} and does not give the file. Try the URL in a browser.")
+    if code == HTTPStatus.PARTIAL_CONTENT:
+        raise broken(host, "it sent a part of the file when asked for all of it")
+    raise broken(host, f"it answered {_name(code)}, with no file")
+
+
+def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | None:
+    """The body's length in bytes as declared; None where it is chunked or ends with the connection.
+
+    Raises
+    ------
+    StageError("source_protocol_error"): a content coding although identity was asked for; a length that is not of
+        digits only, that differs from another one, or that stands beside a transfer coding; an unknown transfer coding.
+    StageError("source_too_large"): more than max_bytes.
+    """
+    codings = _tokens(headers("Content-Encoding"))
+    if any(coding != "identity" for coding in codings):
+        raise broken(host, "it sent the file in a compressed coding that was not asked for")
+    transfer = _tokens(headers("Transfer-Encoding"))
+    lengths = _tokens(headers("Content-Length"))
+    if transfer not in ([], ["chunked"]):
+        raise broken(host, "it sent the file in an unknown transfer coding")
+    if transfer and lengths:
+        raise broken(host, "it declared a length and chunks at once, which contradict each other")
+    if not lengths:
+        return None
+    if len(set(lengths)) > 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
+        raise broken(host, "it declared a length that is not a number of bytes")
+    length = int(lengths[0])
+    if length > max_bytes:
+        raise too_large(host, max_bytes, length)
+    return length
+
+
+def retry_after(values: Sequence[str], now: datetime | None = None) -> float | None:
+    """Seconds to wait, from a Retry-After header (RFC 9110 §10.2.3: seconds or a date); None where it says nothing."""
+    value = values[0].strip() if values else ""
+    if re.fullmatch(r"[0-9]+", value):
+        # float() takes any number of digits; int() does not.
+        return min(float(value), MAX_RETRY_AFTER)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    seconds = (date - (now or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def too_large(host: str, max_bytes: int, length: int | None = None) -> StageError:
+    """The refusal of a file for its size: a declared length, or what has arrived."""
+    size = "more" if length is None else f"{_bytes(length)}"
+    return StageError(
+        "source_too_large",
+        f"The file at {host} has {size}, and this installation accepts {_bytes(max_bytes)}. "
+        "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
+    )
+
+
+def broken(host: str, what: str) -> StageError:
+    """The refusal of an answer that HTTP does not allow."""
+    return StageError(
+        "source_protocol_error",
+        f"{host} broke the rules of HTTP: {what}. Try another server, or retry if a proxy is to blame.",
+    )
+
+
+def _tokens(values: Sequence[str]) -> list[str]:
+    return [token.strip().lower() for value in values for token in value.split(",") if token.strip()]
+
+
+def _name(code: int) -> str:
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} TiB"

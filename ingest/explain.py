@@ -1,0 +1,58 @@
+"""What an exception of requests, urllib3, http.client or the socket means to a person: one table."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Iterator
+
+import requests
+import urllib3
+from urllib3.exceptions import LocationParseError
+
+from ingest.answer import broken
+from ingest.body import incomplete
+from pipeline.errors import DATASET_CODES, StageError
+
+
+def explain(error: Exception, host: str) -> StageError:
+    """The StageError that a failed exchange with a host stands for.
+
+    These libraries wrap each other's errors, so the whole chain is looked through for the telling one.
+    """
+    causes = list(_causes(error))
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if caused_by(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationParseError, UnicodeError):
+        return StageError("source_invalid_url", f"The URL is malformed. {DATASET_CODES['source_invalid_url'].advice}")
+    if caused_by(ssl.SSLCertVerificationError):
+        return StageError(
+            "source_unreachable",
+            f"{host} does not prove by its TLS certificate that it is {host}. Repair the certificate, then retry.",
+            retryable=False,
+        )
+    if caused_by(TimeoutError, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout):
+        return StageError("source_timeout", f"{host} sent nothing for too long. Retry later.")
+    if caused_by(http.client.RemoteDisconnected, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead):
+        return incomplete(host)
+    if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
+        return broken(host, "its answer cannot be read")
+    if caused_by(ssl.SSLError):
+        return StageError(
+            "source_unreachable", f"No secure connection to {host} could be made. Check its TLS set-up, then retry."
+        )
+    return incomplete(host)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    pending: list[object] = [error]
+    seen: set[int] = set()
+    while pending:
+        cause = pending.pop()
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        pending += [*cause.args, cause.__cause__, cause.__context__, getattr(cause, "reason", None)]

@@ -1,0 +1,189 @@
+"""Connects to checked addresses only.
+
+The seam is urllib3's `HTTPConnection._new_conn`: a host is resolved once, every answer is checked, and the
+connection goes to an address that was checked, so that a name cannot lead elsewhere at a second look-up. URL, Host
+header and SNI stay as they are, TLS is verified for the name, and a redirect passes here like any other request.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from typing import Any, NoReturn
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from ingest.wire import Wire
+from pipeline.errors import StageError
+from pipeline.sources import Address, Allowed, forbidden, literal_address
+
+Resolver = Callable[[str, int], Iterable[Address]]
+"""Gives the addresses of a host; raises OSError where there is none."""
+
+
+def look_up(host: str, port: int) -> list[Address]:
+    """The system's resolver: each address once, in its order of preference."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers))
+
+
+class Guard:
+    """Decides for one worker which addresses its fetches may connect to.
+
+    Parameters
+    ----------
+    allowed: the operator's list.
+    resolver: what asks the name service.
+    """
+
+    def __init__(self, allowed: Allowed, resolver: Resolver = look_up) -> None:
+        self._allowed = allowed
+        self._resolver = resolver
+
+    def screen(self, host: str, port: int, addresses: Iterable[Address]) -> list[Address]:
+        """The addresses to try for a host: those on the operator's list, else all, if every one of them is permitted.
+
+        Raises StageError("source_forbidden_address").
+        """
+        answers = list(addresses)
+        named = [address for address in answers if self._allowed.lists(address, port)]
+        if named:
+            return named
+        if not all(self._allowed.permits(host, address, port) for address in answers):
+            raise forbidden(host)
+        return answers
+
+    def connect(self, wire: Wire, host: str, port: int, timeout: float | None, options: Iterable[Any]) -> socket.socket:
+        """A connected socket to an address of the host, held by the wire.
+
+        Raises
+        ------
+        StageError: "source_forbidden_address", "source_unresolvable", "source_unreachable" or "source_timeout".
+        """
+        failure: OSError | None = None
+        for address in self.screen(host, port, self._resolve(wire, host, port, timeout)):
+            connection = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+            try:
+                for option in options:
+                    connection.setsockopt(*option)
+                connection.settimeout(timeout)
+                wire.hold(connection)
+                connection.connect((str(address), port))
+                wire.check()
+                return connection
+            except OSError as error:
+                failure = error
+                connection.close()
+                wire.check()
+            except BaseException:
+                connection.close()
+                raise
+        raise _no_connection(host, port, failure) from failure
+
+    def _resolve(self, wire: Wire, host: str, port: int, timeout: float | None) -> list[Address]:
+        literal = literal_address(host)
+        if literal is not None:
+            return [literal]
+        try:
+            answers = list(wire.wait_for(lambda: self._resolver(host, port), timeout or 0.0))
+        except TimeoutError as error:
+            raise StageError(
+                "source_unresolvable", f"Looking up the name {host} took too long. Retry later."
+            ) from error
+        except (OSError, UnicodeError) as error:
+            raise _unresolvable(host) from error
+        if not answers:
+            raise _unresolvable(host)
+        return answers
+
+
+class _Connection(HTTPConnection):
+    """An HTTP connection that closes its socket also where urllib3 does not."""
+
+    _answer: http.client.HTTPResponse | None = None
+
+    def response_class(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]  # called like the class that it stands for
+        self._answer = http.client.HTTPResponse(sock, **options)
+        return self._answer
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 itself has it
+        try:
+            return super().getresponse()
+        except BaseException:
+            # urllib3 forgets an answer whose headers it refuses, and with it the open socket.
+            if self._answer is not None:
+                self._answer.close()
+            raise
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    """The same under TLS."""
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Makes a requests.Session connect through a guard, its sockets held by a wire."""
+
+    def __init__(self, guard: Guard, wire: Wire) -> None:
+        self._guard = guard
+        self._wire = wire
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        guard, wire = self._guard, self._wire
+
+        def connect(connection: HTTPConnection) -> socket.socket:
+            timeout = connection.timeout
+            return guard.connect(
+                wire,
+                # Not `host`, which lacks the final dot that keeps the resolver from its search list.
+                connection._dns_host.strip("[]"),
+                connection.port,
+                timeout if isinstance(timeout, (int, float)) else None,
+                connection.socket_options or (),
+            )
+
+        class Plain(_Connection):
+            def _new_conn(self) -> socket.socket:
+                return connect(self)
+
+        class Encrypted(_TLSConnection):
+            def _new_conn(self) -> socket.socket:
+                return connect(self)
+
+        class Pool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class TLSPool(HTTPSConnectionPool):
+            ConnectionCls = Encrypted
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TLSPool}
+
+    def proxy_manager_for(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        # A proxy would resolve the name itself, and so undo the guard.
+        raise ValueError("sources are never fetched through a proxy")
+
+
+def _unresolvable(host: str) -> StageError:
+    return StageError(
+        "source_unresolvable",
+        f"The name {host} could not be resolved to an address. Check its spelling; retry if it is right.",
+    )
+
+
+def _no_connection(host: str, port: int, failure: OSError | None) -> StageError:
+    if isinstance(failure, TimeoutError):
+        return StageError(
+            "source_timeout",
+            f"{host} did not take a connection on port {port} in time. Check that it is up, then retry.",
+        )
+    reason = failure.strerror if failure is not None and failure.strerror else "no connection"
+    return StageError(
+        "source_unreachable",
+        f"{host} could not be reached on port {port}: {reason}. Check that the server is up, then retry.",
+    )

@@ -1,0 +1,30 @@
+"""The ingest worker: `dramatiq ingest.worker`, with settings from TILEWRIGHT_… variables.
+
+Nothing connects here: the command line forks after it has loaded this module.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import dramatiq
+
+from ingest import actor
+from ingest.settings import IngestSettings
+from pipeline import logs
+from pipeline.messages import make_broker, publish, stop_signal
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage
+
+settings = IngestSettings()
+logs.configure(settings, "ingest")
+broker = make_broker(settings.rabbitmq_url)
+dramatiq.set_broker(broker)
+actor.declare(
+    broker,
+    settings,
+    StatusClient(settings.status_address),
+    DirectoryStorage(settings.storage),
+    stop_signal(broker),
+    publish=partial(publish, make_broker(settings.rabbitmq_url)),
+)
