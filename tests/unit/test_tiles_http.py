@@ -1,0 +1,569 @@
+"""What is answered below /tiles/: every kind of address, caching, errors; from a real pyramid."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import shutil
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Message
+
+from gateway.pyramid_cache import PyramidCache
+from gateway.request_id import RequestId
+from gateway.tiles import Tiles
+from pipeline.errors import NotFound, StatusUnavailable, StorageError
+from pipeline.pyramid import FILES, Geometry
+from pipeline.storage import DirectoryStorage, pyramid_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests import pictures
+from tiler.build import build
+from tiler.job import Built, Job
+from tiler.meter import Meter
+from tiler.pixels import open_picture
+
+TILE_ID = "0123456789abcdef" * 4
+WIDTH, HEIGHT = 700, 301
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class RemoteStorage(DirectoryStorage):
+    """A storage whose objects have no path of their own, as a bucket's."""
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+
+class Catalogue:
+    """Stands for statussvc: which build counts."""
+
+    def __init__(self) -> None:
+        self.pyramids: dict[str, pb.Pyramid] = {}
+        self.asked: list[str] = []
+        self.away = False
+
+    async def get(self, tile_id: str) -> pb.Pyramid:
+        self.asked.append(tile_id)
+        await asyncio.sleep(0)
+        if self.away:
+            raise StatusUnavailable("statussvc is away")
+        if tile_id not in self.pyramids:
+            raise NotFound(f"no pyramid {tile_id}")
+        return self.pyramids[tile_id]
+
+
+class Kiln:
+    """Builds pyramids by the tiler itself, each but once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._built: dict[tuple[bytes, int], tuple[Path, Built]] = {}
+
+    def build(self, source: Path, tile_size: int) -> tuple[Path, Built]:
+        key = (source.read_bytes(), tile_size)
+        if key not in self._built:
+            out = self._folder / str(len(self._built))
+            out.mkdir()
+            job = Job(str(source), str(out), TILE_ID, "s" * 64, tile_size, 10**9, "8.18.3")
+            meter = Meter(lambda *_: None)
+            self._built[key] = out, build(open_picture(source, max_pixels=10**9, meter=meter), job, meter)
+        return self._built[key]
+
+
+class Site:
+    """Stored pyramids and the app that serves them."""
+
+    def __init__(self, storage: DirectoryStorage, folder: Path, kiln: Kiln) -> None:
+        self.storage = storage
+        self.kiln = kiln
+        self.folder = folder
+        self.catalogue = Catalogue()
+        self.tiles = Tiles(self.catalogue.get, storage)
+
+    def store(self, source: Path, *, tile_id: str = TILE_ID, run: str = "a", tile_size: int = 256) -> pb.Pyramid:
+        folder, built = self.kiln.build(source, tile_size)
+        scratch = self.storage.scratch(run)
+        for name in FILES:
+            shutil.copy(folder / name, scratch)
+            self.storage.put_file(scratch / name, pyramid_key(tile_id, run, name))
+        geometry = Geometry(built.width, built.height, tile_size)
+        self.catalogue.pyramids[tile_id] = pb.Pyramid(
+            tile_id=tile_id,
+            build=run,
+            width=built.width,
+            height=built.height,
+            tile_size=tile_size,
+            format=pb.TILE_FORMAT_JPEG if built.extension == "jpg" else pb.TILE_FORMAT_PNG,
+            max_zoom=geometry.max_zoom,
+            tile_count=built.tile_count,
+            bytes=built.size,
+        )
+        return self.catalogue.pyramids[tile_id]
+
+    def stored(self, name: str, run: str = "a") -> Path:
+        return self.storage.root / pyramid_key(TILE_ID, run, name)
+
+    def get(self, path: str, method: str = "GET", app: ASGIApp | None = None, **headers: str) -> Answer:
+        return run(call(app or self.tiles, path, method, **headers))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+async def call(app: ASGIApp, path: str, method: str = "GET", **headers: str) -> Answer:
+    """One request straight to the app."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    given = {"host": "tiles.example.org"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "scheme": "http",
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "server": ("127.0.0.1", 8000),
+    }
+    await app(scope, receive, send)
+    start, *bodies = sent
+    names = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Answer(start["status"], names, b"".join(message["body"] for message in bodies))
+
+
+@pytest.fixture(scope="module")
+def kiln(tmp_path_factory: pytest.TempPathFactory) -> Kiln:
+    return Kiln(tmp_path_factory.mktemp("kiln"))
+
+
+@pytest.fixture(params=[DirectoryStorage, RemoteStorage])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryStorage:
+    kind: type[DirectoryStorage] = request.param
+    return kind(tmp_path / "storage")
+
+
+@pytest.fixture
+def empty(storage: DirectoryStorage, tmp_path: Path, kiln: Kiln) -> Iterator[Site]:
+    site = Site(storage, tmp_path, kiln)
+    yield site
+    site.tiles.close()
+
+
+@pytest.fixture
+def site(empty: Site) -> Site:
+    """With one pyramid of a JPEG."""
+    empty.store(pictures.jpeg(empty.folder / "source.jpg", WIDTH, HEIGHT))
+    return empty
+
+
+def test_every_deep_zoom_tile_has_the_bytes_of_the_pyramid(site: Site) -> None:
+    for (level, x, y), data in pictures.deep_zoom(site.stored("pyramid.szi")).items():
+        answer = site.get(f"/tiles/{TILE_ID}_files/{level}/{x}_{y}.jpg")
+        assert (answer.status, answer.body) == (200, data)
+
+
+def test_inner_xyz_tiles_are_the_deep_zoom_tiles_and_edge_tiles_are_full_squares(site: Site) -> None:
+    # Given a picture of 3 x 2 tiles, so that at zoom 2 only the upper two on the left are whole
+    for x in range(3):
+        for y in range(2):
+            xyz = site.get(f"/tiles/{TILE_ID}/2/{x}/{y}.jpg")
+            deep_zoom = site.get(f"/tiles/{TILE_ID}_files/10/{x}_{y}.jpg")
+            assert xyz.status == deep_zoom.status == 200
+            assert (xyz.body == deep_zoom.body) == ((x, y) in {(0, 0), (1, 0)})
+            assert pictures.decode(xyz.body).shape == (256, 256, 3)
+    assert pictures.decode(site.get(f"/tiles/{TILE_ID}/0/0/0.jpg").body).shape == (256, 256, 3)
+
+
+def test_the_descriptor_says_what_deep_zoom_viewers_need(site: Site) -> None:
+    answer = site.get(f"/tiles/{TILE_ID}.dzi")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/xml")
+    image = ET.fromstring(answer.body)  # noqa: S314  # our own bytes
+    space = "{http://schemas.microsoft.com/deepzoom/2008}"
+    assert image.tag == f"{space}Image"
+    assert image.attrib == {"Format": "jpg", "Overlap": "0", "TileSize": "256"}
+    assert image.find(f"{space}Size").attrib == {"Width": "700", "Height": "301"}  # type: ignore[union-attr]  # is there
+
+
+def test_the_tilejson_names_absolute_addresses_that_answer(site: Site) -> None:
+    answer = site.get(f"/tiles/{TILE_ID}/tilejson.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert "immutable" not in answer.headers["cache-control"]
+    document = json.loads(answer.body)
+    template = f"http://tiles.example.org/tiles/{TILE_ID}/{{z}}/{{x}}/{{y}}.jpg"
+    assert document["tiles"] == [template]
+    assert {name: document[name] for name in ("tilejson", "scheme", "minzoom", "maxzoom")} == {
+        "tilejson": "3.0.0",
+        "scheme": "xyz",
+        "minzoom": 0,
+        "maxzoom": 2,
+    }
+    path = template.removeprefix("http://tiles.example.org").format(z=2, x=2, y=1)
+    assert site.get(path).status == 200
+
+
+def test_the_tilejsons_bounds_are_the_pictures_part_of_the_world(site: Site) -> None:
+    # Given 700 x 301 pixels in a world of 1024 x 1024
+    west, south, east, north = json.loads(site.get(f"/tiles/{TILE_ID}/tilejson.json").body)["bounds"]
+    assert (west, north) == (-180, pytest.approx(85.0511287798))
+    assert east == pytest.approx(360 * 700 / 1024 - 180)
+    # By the spherical Mercator's own definition the south lies at y = 301 of 1024
+    y = (1 - np.log(np.tan(np.radians(south)) + 1 / np.cos(np.radians(south))) / np.pi) / 2 * 1024
+    assert y == pytest.approx(301)
+
+
+def test_a_public_url_stands_in_the_tilejson(site: Site) -> None:
+    tiles = Tiles(site.catalogue.get, site.storage, public_url="https://cdn.example.org/maps/")
+    document = json.loads(site.get(f"/tiles/{TILE_ID}/tilejson.json", app=tiles).body)
+    tiles.close()
+    assert document["tiles"] == [f"https://cdn.example.org/maps/tiles/{TILE_ID}/{{z}}/{{x}}/{{y}}.jpg"]
+
+
+def test_the_thumbnail_is_a_small_jpeg(site: Site) -> None:
+    answer = site.get(f"/tiles/{TILE_ID}/thumbnail.jpg")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert pictures.decode(answer.body).shape == (76, 175, 3)
+
+
+def test_a_transparent_pictures_tiles_are_png(empty: Site) -> None:
+    pixels = pictures.noise(300, 200, bands=4)
+    empty.store(pictures.save(pixels, empty.folder / "source.png"))
+    answer = empty.get(f"/tiles/{TILE_ID}_files/9/0_0.png")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+    assert np.array_equal(pictures.decode(answer.body), pixels[:, :256])
+    assert empty.get(f"/tiles/{TILE_ID}_files/9/0_0.jpg").status == 404
+    assert b'Format="png"' in empty.get(f"/tiles/{TILE_ID}.dzi").body
+
+
+def test_tiles_of_512_pixels_are_served_alike(empty: Site) -> None:
+    empty.store(pictures.jpeg(empty.folder / "source.jpg", WIDTH, HEIGHT), tile_size=512)
+    assert pictures.decode(empty.get(f"/tiles/{TILE_ID}/1/0/0.jpg").body).shape == (512, 512, 3)
+    assert pictures.decode(empty.get(f"/tiles/{TILE_ID}_files/10/1_0.jpg").body).shape == (301, 188, 3)
+
+
+PATHS = [
+    f"/tiles/{TILE_ID}.dzi",
+    f"/tiles/{TILE_ID}_files/10/2_1.jpg",
+    f"/tiles/{TILE_ID}/2/2/1.jpg",
+    f"/tiles/{TILE_ID}/2/0/0.jpg",
+    f"/tiles/{TILE_ID}/thumbnail.jpg",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_never_changes_may_be_kept_for_ever_and_read_by_anyone(path: str, site: Site) -> None:
+    headers = site.get(path).headers
+    assert headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert headers["access-control-allow-origin"] == "*"
+    assert headers["etag"].startswith('"')
+
+
+@pytest.mark.parametrize("path", [*PATHS, f"/tiles/{TILE_ID}/tilejson.json"])
+def test_a_known_etag_is_answered_with_304_and_no_body(path: str, site: Site) -> None:
+    etag = site.get(path).headers["etag"]
+    for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        answer = site.get(path, if_none_match=given)
+        assert (answer.status, answer.body) == (304, b"")
+        assert answer.headers["etag"] == etag
+        assert "content-length" not in answer.headers
+    assert site.get(path, if_none_match='"other"').status == 200
+
+
+def test_no_two_addresses_share_an_etag(site: Site) -> None:
+    etags = [site.get(path).headers["etag"] for path in PATHS]
+    etags += [site.get(f"/tiles/{TILE_ID}_files/{level}/0_0.jpg").headers["etag"] for level in range(11)]
+    assert len(set(etags)) == len(etags)
+
+
+@pytest.mark.parametrize("path", [*PATHS, f"/tiles/{TILE_ID}/tilejson.json"])
+def test_head_gives_gets_headers_without_a_body(path: str, site: Site) -> None:
+    get, head = site.get(path), site.get(path, "HEAD")
+    assert head == (200, get.headers, b"")
+    assert get.headers["content-length"] == str(len(get.body))
+
+
+OUTSIDE = [
+    "/tiles/",
+    "/tiles/x",
+    "/tiles/x.dzi",
+    f"/tiles/{TILE_ID}",
+    f"/tiles/{TILE_ID}/",
+    f"/tiles/{TILE_ID.upper()}.dzi",
+    f"/tiles/{TILE_ID}.dzi/more",
+    f"/tiles/{TILE_ID}.xml",
+    f"/tiles/{TILE_ID}_files/",
+    f"/tiles/{TILE_ID}_files/10",
+    f"/tiles/{TILE_ID}_files/10/",
+    f"/tiles/{TILE_ID}_files/11/0_0.jpg",
+    f"/tiles/{TILE_ID}_files/10/3_0.jpg",
+    f"/tiles/{TILE_ID}_files/10/0_2.jpg",
+    f"/tiles/{TILE_ID}_files/10/-1_0.jpg",
+    f"/tiles/{TILE_ID}_files/10/0_0.png",
+    f"/tiles/{TILE_ID}_files/10/0_0",
+    f"/tiles/{TILE_ID}_files/10/0_0.jpg.jpg",
+    f"/tiles/{TILE_ID}_files/10/00_0.jpg",
+    f"/tiles/{TILE_ID}_files/10/0_0_0.jpg",
+    f"/tiles/{TILE_ID}_files/10/\u0660_0.jpg",
+    f"/tiles/{TILE_ID}_files/9999999999999999999999/0_0.jpg",
+    f"/tiles/{TILE_ID}/10/0_0.jpg",
+    f"/tiles/{TILE_ID}/3/0/0.jpg",
+    f"/tiles/{TILE_ID}/2/3/0.jpg",
+    f"/tiles/{TILE_ID}/2/0/2.jpg",
+    f"/tiles/{TILE_ID}/2/0/-1.jpg",
+    f"/tiles/{TILE_ID}/2/0/0.png",
+    f"/tiles/{TILE_ID}/2/0/0/0.jpg",
+    f"/tiles/{TILE_ID}/pyramid.json",
+    f"/tiles/{TILE_ID}/../../../etc/passwd",
+    f"/tiles/{'f' * 64}.dzi",
+    f"/tiles/{'f' * 64}/0/0/0.jpg",
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_what_lies_outside_is_not_found(path: str, site: Site) -> None:
+    answer = site.get(path, app=RequestId(site.tiles), x_request_id="mine-1")
+    assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    problem = json.loads(answer.body)
+    assert (problem["code"], problem["success"], problem["status"]) == ("not_found", False, 404)
+    assert problem["request_id"] == "mine-1"
+
+
+def test_an_address_that_is_none_asks_nobody(site: Site) -> None:
+    site.get("/tiles/x.dzi")
+    site.get(f"/tiles/{TILE_ID[:-1]}/0/0/0.jpg")
+    assert site.catalogue.asked == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_refused(method: str, site: Site) -> None:
+    answer = site.get(PATHS[0], method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert json.loads(answer.body)["code"] == "method_not_allowed"
+
+
+def test_a_browser_may_ask_first(site: Site) -> None:
+    answer = site.get(PATHS[1], "OPTIONS", origin="https://elsewhere.example", access_control_request_method="GET")
+    assert answer.status == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "GET" in answer.headers["access-control-allow-methods"]
+
+
+def test_without_statussvc_what_is_open_is_served_and_the_rest_is_told_to_come_again(site: Site) -> None:
+    async def story() -> None:
+        # Given one pyramid that was looked at, and statussvc away
+        assert (await call(site.tiles, PATHS[0])).status == 200
+        site.catalogue.away = True
+        # Then that one is still served
+        assert (await call(site.tiles, PATHS[1])).status == 200
+        # And for another the client hears when to come again
+        answer = await call(site.tiles, f"/tiles/{'f' * 64}.dzi")
+        assert (answer.status, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert int(answer.headers["retry-after"]) > 0
+        assert json.loads(answer.body)["code"] == "service_unavailable"
+
+    run(story())
+
+
+def test_a_viewers_first_burst_asks_statussvc_once(site: Site) -> None:
+    async def story() -> list[Answer]:
+        paths = [f"/tiles/{TILE_ID}_files/10/{x}_{y}.jpg" for x in range(3) for y in range(2)] * 5
+        return await asyncio.gather(*(call(site.tiles, path) for path in paths))
+
+    assert {answer.status for answer in run(story())} == {200}
+    assert site.catalogue.asked == [TILE_ID]
+
+
+def test_a_first_asker_who_leaves_does_not_take_the_pyramid_from_the_others(site: Site) -> None:
+    async def story() -> Answer:
+        first = asyncio.create_task(call(site.tiles, PATHS[1]))
+        second = asyncio.create_task(call(site.tiles, PATHS[1]))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert run(story()).status == 200
+    assert site.catalogue.asked == [TILE_ID]
+
+
+@pytest.mark.parametrize("path", [PATHS[1], PATHS[2], PATHS[4]])
+def test_a_build_that_was_swept_is_replaced_by_the_one_that_counts(path: str, site: Site) -> None:
+    async def story() -> None:
+        # Given a build that was read from
+        assert (await call(site.tiles, path)).status == 200
+        # When another takes its place and it is swept
+        site.store(site.folder / "source.jpg", run="b")
+        site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
+        # Then tiles come from the other
+        assert (await call(site.tiles, path)).status == 200
+        assert (await site.tiles.pyramids.get(TILE_ID)).build == "b"
+        assert site.catalogue.asked == [TILE_ID, TILE_ID]
+
+    run(story())
+
+
+@pytest.mark.parametrize("path", [PATHS[1], PATHS[2], PATHS[4]])
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_build_that_is_gone_is_not_found(path: str, opened: bool, site: Site) -> None:
+    async def story() -> None:
+        if opened:
+            assert (await call(site.tiles, path)).status == 200
+        site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
+        assert (await call(site.tiles, path)).status == 404
+
+    run(story())
+
+
+def test_an_index_of_another_pyramid_serves_nothing(site: Site) -> None:
+    site.catalogue.pyramids[TILE_ID].width += 256
+    answer = site.get(PATHS[1])
+    assert answer.status == 503
+    assert json.loads(answer.body)["code"] == "service_unavailable"
+
+
+def test_only_so_many_pyramids_stay_open_and_the_least_used_goes_first(tmp_path: Path, kiln: Kiln) -> None:
+    # Given three pyramids and room for two
+    site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)
+    source = pictures.jpeg(tmp_path / "source.jpg", 30, 20)
+    first, second, third = (letter * 64 for letter in "abc")
+    for tile_id in (first, second, third):
+        site.store(source, tile_id=tile_id, run=tile_id[:8])
+    cache = PyramidCache(site.catalogue.get, site.storage, capacity=2)
+
+    async def story() -> None:
+        before = descriptors()
+        one, two = await cache.get(first), await cache.get(second)
+        held = descriptors() - before
+        # When the first is used again and the third comes in
+        await cache.get(first)
+        await cache.get(third)
+        # Then the second was closed, and no more is held than for two
+        assert descriptors() - before == held > 0
+        assert await cache.get(first) is one
+        assert await cache.get(second) is not two
+        cache.close()
+        assert descriptors() == before
+
+    def descriptors() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    run(story())
+
+
+def test_a_burst_over_more_pyramids_than_stay_open_is_served(tmp_path: Path, kiln: Kiln) -> None:
+    site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)
+    source = pictures.jpeg(tmp_path / "source.jpg", 30, 20)
+    tile_ids = [f"{number:064x}" for number in range(4)]
+    for tile_id in tile_ids:
+        site.store(source, tile_id=tile_id, run=tile_id[-8:])
+    site.tiles.pyramids = PyramidCache(site.catalogue.get, site.storage, capacity=1)
+
+    async def story() -> list[Answer]:
+        return await asyncio.gather(*(call(site.tiles, f"/tiles/{tile_id}/0/0/0.jpg") for tile_id in tile_ids * 5))
+
+    assert {answer.status for answer in run(story())} == {200}
+    site.tiles.close()
+
+
+def test_files_of_a_deleted_build_are_let_go(tmp_path: Path, kiln: Kiln) -> None:
+    site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)
+    site.store(pictures.jpeg(tmp_path / "source.jpg", 30, 20))
+
+    async def story() -> None:
+        await site.tiles.pyramids.get(TILE_ID)
+        site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
+        assert any("pyramid.szi (deleted)" in name for name in held())
+        # When the cache looks for deleted builds
+        site.tiles.pyramids.drop_deleted()
+        # Then their space is free
+        assert not any("(deleted)" in name for name in held())
+
+    def held() -> list[str]:
+        links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return [link for link in links if link.startswith(str(tmp_path))]
+
+    run(story())
+
+
+def test_a_storage_that_fails_is_told_to_come_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("the bucket is away")
+
+    monkeypatch.setattr(site.storage, "local_path", lambda _: None)
+    monkeypatch.setattr(site.storage, "get_range", fail)
+    answer = site.get(PATHS[1])
+    assert (answer.status, json.loads(answer.body)["code"]) == (503, "service_unavailable")
+
+
+class Server:
+    """The app behind a real HTTP server on a free port, in a thread of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+
+    def __enter__(self) -> int:
+        self._thread.start()
+        assert self._started.wait(60)
+        port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        config = self._server.config
+        config.load()
+        self._server.lifespan = config.lifespan_class(config)
+        await self._server.startup()
+        self._started.set()
+        await self._server.main_loop()
+        await self._server.shutdown()
+
+
+def test_a_real_server_serves_tiles_304s_heads_and_problems(site: Site) -> None:
+    with Server(RequestId(site.tiles)) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+        def ask(method: str, path: str, **headers: str) -> Answer:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return Answer(
+                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            )
+
+        # One connection, kept alive over all kinds of answers
+        tile = ask("GET", PATHS[2])
+        assert (tile.status, tile.headers["content-type"]) == (200, "image/jpeg")
+        assert pictures.decode(tile.body).shape == (256, 256, 3)
+        assert ask("GET", PATHS[2], **{"If-None-Match": tile.headers["etag"]})[::2] == (304, b"")
+        head = ask("HEAD", PATHS[2])
+        assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(tile.body)))
+        missing = ask("HEAD", f"/tiles/{TILE_ID}/9/9/9.jpg")
+        assert (missing.status, missing.body) == (404, b"")
+        document = json.loads(ask("GET", f"/tiles/{TILE_ID}/tilejson.json").body)
+        assert document["tiles"][0].startswith(f"http://127.0.0.1:{port}/tiles/{TILE_ID}/")
+        refused = ask("POST", PATHS[2])
+        assert (refused.status, json.loads(refused.body)["request_id"]) == (405, refused.headers["x-request-id"])
+        connection.close()
