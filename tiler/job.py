@@ -7,11 +7,10 @@ writes reports to its standard output: any number of Progress, then one Built or
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One pyramid to build.
 
     Parameters
@@ -34,8 +33,7 @@ class Job:
     min_libvips: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far the child is; percent is 0 to 100 and never goes back."""
 
     tiles_done: int
@@ -43,8 +41,7 @@ class Progress:
     percent: float
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(NamedTuple):
     """The finished build; its files lie in the job's scratch.
 
     Parameters
@@ -62,8 +59,7 @@ class Built:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The build is impossible: a code of pipeline.errors and a sentence for a person."""
 
     code: str
@@ -82,7 +78,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def encode_job(job: Job) -> bytes:
     """One line of JSON."""
-    return json.dumps(asdict(job)).encode() + b"\n"
+    return json.dumps(job._asdict()).encode() + b"\n"
 
 
 def decode_job(line: bytes) -> Job:
@@ -92,7 +88,7 @@ def decode_job(line: bytes) -> Job:
 
 def encode_report(report: Report) -> bytes:
     """One line of JSON, its key the report's kind."""
-    return json.dumps({_NAMES[type(report)]: asdict(report)}).encode() + b"\n"
+    return json.dumps({_NAMES[type(report)]: report._asdict()}).encode() + b"\n"
 
 
 def decode_report(line: bytes) -> Report:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,4 +207,4 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
     meter = Meter(lambda *_: None)
     # When it is built, then libvips says so
     with pytest.raises(pyvips.Error, match="No space left on device"):
-        build(open_picture(source, max_pixels=job.max_pixels, meter=meter), replace(job), meter)
+        build(open_picture(source, max_pixels=job.max_pixels, meter=meter), job, meter)
