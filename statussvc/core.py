@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
@@ -16,20 +19,25 @@ from statussvc.repository.catalogue import KeyReused
 from statussvc.repository.stages import Policy
 from statussvc.watch import Hub
 
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """The rows, the runs at work, the watchers, and the policy."""
+    """The rows, the runs at work, the watchers, and the policy.
+
+    Parameters
+    ----------
+    now: wall-clock seconds since the epoch, for rows.
+    """
 
     database: Database
     leases: Leases
     hub: Hub
     policy: Policy
-
-    @staticmethod
-    def now() -> float:
-        """Wall-clock seconds since the epoch, for rows."""
-        return time.time()
+    now: Callable[[], float] = time.time
 
 
 CODES: dict[type[Exception], grpc.StatusCode] = {
@@ -43,7 +51,14 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
 
 
 class ErrorsToCodes(grpc.aio.ServerInterceptor):
-    """Answers the errors of CODES with their code and sentence."""
+    """Answers errors with their code of CODES and their sentence, and ends what a caller has begun and left.
+
+    A caller who leaves (killed, or out of time) cancels its call. What is being written is committed all the
+    same, so that the call goes on to tell it to the runs' leases and to the watchers.
+    """
+
+    def __init__(self) -> None:
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         handler = await continuation(details)
@@ -54,9 +69,9 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
 
             async def unary(request, context):  # type: ignore[no-untyped-def]
                 try:
-                    return await inner(request, context)
-                except tuple(CODES) as error:
-                    await _abort(context, error)
+                    return await self._to_the_end(inner(request, context))
+                except Exception as error:  # noqa: BLE001  # each is answered and, where it is none of CODES, logged
+                    await _abort(context, error, details.method)
 
             return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
         inner_stream = handler.unary_stream
@@ -65,13 +80,27 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
             try:
                 async for response in inner_stream(request, context):
                     yield response
-            except tuple(CODES) as error:
-                await _abort(context, error)
+            except Exception as error:  # noqa: BLE001  # the same
+                await _abort(context, error, details.method)
 
         return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
 
+    async def _to_the_end(self, call: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    code = next(code for kind, code in CODES.items() if isinstance(error, kind))
-    await context.abort(code, str(error))
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: whoever would have been told may have left
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
+    for kind, code in CODES.items():
+        if isinstance(error, kind):
+            await context.abort(code, str(error))
+    logger.error("%s failed", method, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "Something went wrong inside statussvc. Its log has the details.")
     raise AssertionError("abort raises")

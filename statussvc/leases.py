@@ -8,7 +8,7 @@ run nothing but a fresh lease.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,10 @@ STAGE_SPAN = {Stage.INGEST: (0.0, 50.0), Stage.TILER: (50.0, 100.0)}
 
 FORGET_AFTER = 60.0
 """Seconds for which a stopped run is still told so, and why."""
+
+FIRST_BEAT = 2.0
+"""Seconds in which a run at work finds a restarted service: its client tries once a second, and it beats twice in one.
+Counts are at most a second old after a crash; shown before that beat they could go back."""
 
 
 @dataclass(slots=True)
@@ -40,6 +44,12 @@ class Lease:
     """Highest so far, so that it never goes back."""
     dirty: bool = False
     stop_reason: str = ""
+    restored: bool = False
+    """Found at work after a restart, and not heard of since: its counts may be a second old."""
+    percent_then: float = 0.0
+    """stage_percent when this service first saw the run: what its pace is measured from."""
+    eta: float | None = None
+    """Seconds until the stage ended at the pace so far, told at its last change; None too early to tell."""
 
     def percent(self) -> float | None:
         """Share of the whole job, 0 to 100, where it is known."""
@@ -48,12 +58,20 @@ class Lease:
             return low if self.stage is Stage.TILER else None
         return low + (high - low) * self.stage_percent / 100.0
 
-    def eta(self, now: float) -> float | None:
-        """Seconds until the stage ends at the pace so far; None too early to tell."""
-        elapsed = now - self.began
-        if self.stage_percent is None or self.stage_percent < 1.0 or elapsed < 1.0:
+    def take(self, progress: pb.Progress, now: float) -> None:
+        """Takes what the run has done so far."""
+        self.progress.CopyFrom(progress)
+        if progress.HasField("stage_percent"):
+            self.stage_percent = min(100.0, max(self.stage_percent or 0.0, progress.stage_percent))
+        self.eta = self._eta(now - self.began)
+        self.changes += 1
+        self.dirty = True
+
+    def _eta(self, elapsed: float) -> float | None:
+        done = (self.stage_percent or 0.0) - self.percent_then
+        if self.stage_percent is None or done < 1.0 or elapsed < 1.0:
             return None
-        return elapsed * (100.0 - self.stage_percent) / self.stage_percent
+        return elapsed * (100.0 - self.stage_percent) / done
 
 
 class Leases:
@@ -76,18 +94,34 @@ class Leases:
         if run_id not in self._leases:
             self._leases[run_id] = Lease(run_id, dataset_id, stage, began=self._clock())
 
-    def restore(self, run_id: str, counts: Any) -> None:
-        """Takes up the counts that were flushed before a restart."""
-        lease = self._leases[run_id]
+    def take_up(self, run: Any) -> bool:
+        """Grants a run that is found at work, with the counts of its row. Returns False where it is known."""
+        if run.run_id in self._leases:
+            return False
+        self.grant(run.run_id, run.dataset_id, Stage(run.stage))
+        lease = self._leases[run.run_id]
         for name in ("bytes_downloaded", "bytes_total", "tiles_done", "tiles_total", "stage_percent"):
-            if getattr(counts, name) is not None:
-                setattr(lease.progress, name, getattr(counts, name))
-        lease.stage_percent = counts.stage_percent
+            if getattr(run, name) is not None:
+                setattr(lease.progress, name, getattr(run, name))
+        lease.stage_percent, lease.percent_then = run.stage_percent, run.stage_percent or 0.0
+        lease.restored = True
+        return True
+
+    def at_work(self) -> set[str]:
+        """The runs that have not been stopped."""
+        return {lease.run_id for lease in self._leases.values() if not lease.stop_reason}
 
     def get(self, run_id: str | None) -> Lease | None:
         """The lease of a run at work that has not been stopped."""
         lease = self._leases.get(run_id) if run_id else None
         return lease if lease is not None and not lease.stop_reason else None
+
+    def unheard(self, run_id: str | None) -> float:
+        """Seconds that the first beat of a run found at work is still worth waiting for; 0 for all other runs."""
+        lease = self.get(run_id)
+        if lease is None or not lease.restored:
+            return 0.0
+        return max(0.0, FIRST_BEAT - (self._clock() - lease.began))
 
     def beat(self, run_id: str, beat_seq: int, progress: pb.Progress) -> tuple[str, bool]:
         """Takes a beat. Returns the reason to stop ("" to go on), and whether the progress changed."""
@@ -99,13 +133,10 @@ class Leases:
         if beat_seq <= lease.beat_seq:
             return "", False
         lease.beat_seq, lease.idle = beat_seq, 0.0
-        if progress == lease.progress:
+        if progress == lease.progress and not lease.restored:
             return "", False
-        lease.progress.CopyFrom(progress)
-        if progress.HasField("stage_percent"):
-            lease.stage_percent = min(100.0, max(progress.stage_percent, lease.stage_percent or 0.0))
-        lease.changes += 1
-        lease.dirty = True
+        lease.restored = False
+        lease.take(progress, self._clock())
         return "", True
 
     def end(self, run_id: str) -> None:
@@ -149,6 +180,8 @@ class Leases:
                 lease.dirty = False
         return changed
 
-    def now(self) -> float:
-        """The clock that `eta` counts by."""
-        return self._clock()
+    def not_flushed(self, run_ids: Iterable[str]) -> None:
+        """What `unflushed` gave could not be written: the next call gives it again."""
+        for run_id in run_ids:
+            if run_id in self._leases:
+                self._leases[run_id].dirty = True

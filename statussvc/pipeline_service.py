@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DATASET_CODES
@@ -22,6 +23,11 @@ STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER}
 STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
 DEFAULT_LIMIT = 100
 
+RUN_ID = re.compile("[0-9a-f]{32}")
+"""A run's id becomes part of storage keys, so it is held to its form."""
+
+SHA256 = re.compile("[0-9a-f]{64}")
+
 
 class PipelineService(pb_grpc.PipelineServiceServicer):
     """Each rpc as status.proto says. Raises the errors of core.CODES."""
@@ -31,9 +37,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         empty = {_stage(stage) for stage in request.empty_queues}
-        limit = request.limit or DEFAULT_LIMIT
+        limit = request.limit if request.limit > 0 else DEFAULT_LIMIT
         now = self._core.now()
-        due = await self._core.database.write(
+        due = await self._core.database.keep_house(
             lambda connection: outbox.lease_pending(connection, limit, empty, self._core.policy.retry_cap, now)
         )
         return pb.LeasePendingResponse(
@@ -56,8 +62,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def BeginStage(self, request: pb.BeginStageRequest, context: Context) -> pb.BeginStageResponse:
         wake_up, now = request.wake_up, self._core.now()
         stage = _stage(wake_up.stage)
-        if not request.run_id:
-            raise ValueError("run_id: is missing")
+        if not RUN_ID.fullmatch(request.run_id):
+            raise ValueError("run_id: must be a UUID in hex")
         begun = await self._core.database.write(
             lambda connection: stages.begin(
                 connection, wake_up.dataset_id, wake_up.attempt, stage, request.run_id, request.worker, now
@@ -85,8 +91,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         match request.WhichOneof("result"):
             case "ingest":
                 source = request.ingest
-                if len(source.sha256) != 64:
-                    raise ValueError("ingest.sha256: must have 64 hex digits")
+                if not SHA256.fullmatch(source.sha256):
+                    raise ValueError("ingest.sha256: must be 64 lower-case hex digits")
                 outcome = await self._core.database.write(
                     lambda connection: stages.complete_ingest(
                         connection, request.run_id, source.sha256, source.bytes, now
@@ -113,7 +119,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         now = self._core.now()
         failure = stages.Failure(
             code=request.failure.code,
-            message=request.failure.message,
+            # PostgreSQL holds no U+0000, and an outcome must not be refused for what a decoder said.
+            message=request.failure.message.replace("\0", ""),
             retryable=request.failure.retryable,
             retry_after=max(0.0, request.retry_after_seconds),
         )
@@ -131,7 +138,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def LeaseGarbage(self, request: pb.LeaseGarbageRequest, context: Context) -> pb.LeaseGarbageResponse:
         prefixes, now = [item.prefix for item in request.found], self._core.now()
-        leased = await self._core.database.write(lambda connection: garbage.lease(connection, prefixes, now))
+        keep = self._core.policy.keep_sources
+        leased = await self._core.database.write(lambda connection: garbage.lease(connection, prefixes, keep, now))
         return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
 
     async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:

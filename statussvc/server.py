@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy import Connection
 
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -15,7 +17,6 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core, ErrorsToCodes
 from statussvc.database import Database
 from statussvc.leases import Leases
-from statussvc.lifecycle import Stage
 from statussvc.pipeline_service import PipelineService
 from statussvc.repository import outbox, stages
 from statussvc.settings import StatusSettings
@@ -24,6 +25,9 @@ from statussvc.watch import Hub
 
 TICK = 1.0
 """Seconds between sweeps: progress is flushed in one batch, and runs are expired."""
+
+DAY = 86400.0
+"""Seconds."""
 
 SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
 
@@ -48,6 +52,7 @@ class Server:
                 retry_limit=settings.retry_limit,
                 retry_base=settings.retry_base_seconds,
                 retry_cap=settings.retry_cap_seconds,
+                keep_sources=None if settings.keep_sources_days is None else settings.keep_sources_days * DAY,
             ),
         )
         self._health = health.aio.HealthServicer()
@@ -86,7 +91,7 @@ class Server:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
         try:
-            await self._flush()
+            await self._agree()
         except StatusUnavailable as error:
             logger.warning("progress was not flushed: %s", error)
         await asyncio.to_thread(self._core.database.close)
@@ -97,40 +102,59 @@ class Server:
             await self._server.wait_for_termination()
 
     async def _take_up(self) -> None:
-        core = self._core
-        for run in await core.database.write(stages.working):
-            core.leases.grant(run.run_id, run.dataset_id, Stage(run.stage))
-            core.leases.restore(run.run_id, run)
-            if self._settings.abandon_runs:
-                await self._expire(run.run_id, run.dataset_id)
+        await self._agree()
         if self._settings.abandon_runs:
-            await core.database.write(outbox.forget_published)
+            for run_id in self._core.leases.at_work():
+                await self._expire(run_id)
+            await self._core.database.keep_house(outbox.forget_published)
 
-    async def _expire(self, run_id: str, dataset_id: str) -> None:
+    async def _agree(self) -> None:
+        """Flushes progress, and brings the leases in line with the rows.
+
+        They differ after a start, and where a commit was made and its answer was lost, or the caller gave up.
+        """
+        leases, hub = self._core.leases, self._core.hub
+        known, counts = leases.at_work(), leases.unflushed()
+
+        def flush(connection: Connection) -> list[Any]:
+            stages.flush_progress(connection, counts)
+            return stages.at_work(connection, known)
+
+        try:
+            found = await self._core.database.keep_house(flush)
+        except StatusUnavailable:
+            leases.not_flushed(counts)
+            raise
+        for run in found:
+            if leases.take_up(run):
+                hub.notify(run.dataset_id)
+        for run_id in known - {run.run_id for run in found}:
+            if lease := leases.get(run_id):
+                leases.stop(run_id, "superseded")
+                hub.notify(lease.dataset_id)
+
+    async def _expire(self, run_id: str) -> None:
         now = self._core.now()
-        await self._core.database.write(lambda connection: stages.expire(connection, run_id, self._core.policy, now))
+        outcome = await self._core.database.keep_house(
+            lambda connection: stages.expire(connection, run_id, self._core.policy, now)
+        )
         self._core.leases.end(run_id)
-        self._core.hub.notify(dataset_id)
-        logger.warning("%s: run %s died", dataset_id, run_id)
+        self._core.hub.notify(outcome.dataset_id)
+        logger.warning("%s: run %s died", outcome.dataset_id, run_id)
 
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self._flush()
+                await self._agree()
                 for lease in self._core.leases.tick(longest=2 * TICK):
-                    await self._expire(lease.run_id, lease.dataset_id)
+                    await self._expire(lease.run_id)
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
             except StatusUnavailable as error:
                 logger.warning("%s; trying again", error)
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
             except Exception:
                 logger.exception("the sweep of runs failed; trying again")
-
-    async def _flush(self) -> None:
-        values = self._core.leases.unflushed()
-        if values:
-            await self._core.database.write(lambda connection: stages.flush_progress(connection, values))
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in ("", *SERVICES):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from pipeline.settings import Settings
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
 
 
 class StatusSettings(Settings):
@@ -37,6 +43,13 @@ class StatusSettings(Settings):
         300.0,
         gt=0,
         description="Longest wait before a retry, in seconds; a source's Retry-After is capped to it as well.",
+    )
+    keep_sources_days: Annotated[float | None, Field(ge=0), BeforeValidator(_none_if_empty)] = Field(
+        None,
+        description=(
+            "Days for which the original of a dataset that is ready, failed or cancelled is kept; a retry after them "
+            "downloads it again. Empty: for ever, since a source may be gone when it is wanted next."
+        ),
     )
     abandon_runs: bool = Field(
         False,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
 
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
@@ -20,7 +25,12 @@ if TYPE_CHECKING:
 
 TILE_SIZES = (256, 512)
 MAX_NAME = 200
+MAX_KEY = 255
+"""Characters of an idempotency key."""
 DEFAULT_PAGE, MAX_PAGE = 50, 200
+
+READS = 5
+"""Times that rows are read until they go with the leases: a run may end between the two."""
 
 
 class StatusService(pb_grpc.StatusServiceServicer):
@@ -45,7 +55,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         wanted = _page(request)
-        rows = await self._core.database.read(lambda connection: catalogue.page(connection, wanted))
+        rows = await self._rows(lambda connection: catalogue.page(connection, wanted))
         shown = rows[: wanted.size]
         return pb.ListDatasetsResponse(
             datasets=[self._dataset(row) for row in shown],
@@ -60,6 +70,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         }
         if "name" in texts:
             _check_name(texts["name"])
+        _check_texts(**texts)
         row = await self._core.database.write(
             lambda connection: catalogue.describe(connection, request.dataset_id, texts)
         )
@@ -109,25 +120,56 @@ class StatusService(pb_grpc.StatusServiceServicer):
         self._core.hub.notify(dataset_id)
 
     async def _row(self, dataset_id: str) -> Any:
-        return await self._core.database.read(lambda connection: catalogue.get(connection, dataset_id))
+        (row,) = await self._rows(lambda connection: [catalogue.get(connection, dataset_id)])
+        return row
+
+    async def _rows(self, read: Callable[[Connection], Sequence[Any]]) -> Sequence[Any]:
+        """Rows that go with the leases as they are when this returns."""
+        leases = self._core.leases
+        for _ in range(READS):
+            rows = await self._core.database.read(read)
+            unheard = [row for row in rows if leases.unheard(row.run_id)]
+            for row in unheard:
+                await self._first_beat(row)
+            if not unheard and all(row.run_id is None or leases.get(row.run_id) for row in rows):
+                break
+        return rows
+
+    async def _first_beat(self, row: Any) -> None:
+        with self._core.hub.watch(row.dataset_id) as watch:
+            watch.begin()
+            while seconds := self._core.leases.unheard(row.run_id):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(watch.changed(), seconds)
+                watch.begin()
 
     async def _status(self, dataset_id: str) -> pb.DatasetStatus:
         return self._show(await self._row(dataset_id))
 
     def _show(self, row: Any) -> pb.DatasetStatus:
-        return views.status(row, self._core.leases.get(row.run_id), self._core.leases.now())
+        return views.status(row, self._core.leases.get(row.run_id))
 
     def _dataset(self, row: Any) -> pb.Dataset:
-        return views.dataset(row, self._core.leases.get(row.run_id), self._core.leases.now())
+        return views.dataset(row, self._core.leases.get(row.run_id))
 
 
 def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
     _check_name(request.name)
+    _check_texts(
+        name=request.name,
+        description=request.description,
+        category=request.category,
+        subject=request.subject,
+        url=request.url,
+        idempotency_key=request.idempotency_key,
+    )
     if urlsplit(request.url).scheme not in ("http", "https"):
         raise ValueError("url: must begin with http:// or https://")
     tile_size = request.options.tile_size or TILE_SIZES[0]
     if tile_size not in TILE_SIZES:
         raise ValueError(f"options.tile_size: must be one of {TILE_SIZES}")
+    if len(request.idempotency_key) > MAX_KEY:
+        raise ValueError(f"idempotency_key: must have at most {MAX_KEY} characters")
     return catalogue.NewDataset(
         name=request.name,
         description=request.description,
@@ -144,8 +186,14 @@ def _check_name(name: str) -> None:
         raise ValueError(f"name: must have 1 to {MAX_NAME} characters")
 
 
+def _check_texts(**texts: str) -> None:
+    for field, value in texts.items():
+        if "\0" in value:
+            raise ValueError(f"{field}: must not contain the character U+0000")
+
+
 def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
-    if request.page_token and not (request.page_token.isascii() and request.page_token.isdigit()):
+    if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
         raise ValueError("page_token: is not one that this service gave")
     return catalogue.Page(
         states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),

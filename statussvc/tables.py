@@ -49,10 +49,13 @@ datasets = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("error_retryable", Boolean),
-    Index("ix_datasets_outbox", "state", "published_at"),
+    Index("ix_datasets_outbox", "state", "published_at", "seq"),
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
-    Index("ix_datasets_page", "state", "category", "seq"),
+    # Each filter of the catalogue that picks few rows of many, in the order of its pages.
+    Index("ix_datasets_by_state", "state", "seq"),
+    Index("ix_datasets_by_category", "category", "seq"),
+    Index("ix_datasets_by_subject", "subject", "seq"),
     sqlite_autoincrement=True,
 )
 

@@ -17,9 +17,10 @@ FORMAT_NAMES = {value: name for name, value in FORMATS.items()}
 SETTLED_PERCENT = {
     State.QUEUED: 0.0,
     State.DOWNLOADED: STAGE_SPAN[Stage.TILER][0],
+    State.TILING: STAGE_SPAN[Stage.TILER][0],
     State.READY: 100.0,
 }
-"""Percent of the whole job in states without a run."""
+"""Percent of the whole job where no run tells of it."""
 
 MAX_CHANGES = 1 << 32
 """A revision is the row's own, shifted left by 32 bits, plus the live changes of its run."""
@@ -48,14 +49,13 @@ def pyramid(row: Any, *, tile_size: int, size: int) -> pb.Pyramid:
     )
 
 
-def status(row: Any, lease: Lease | None, now: float) -> pb.DatasetStatus:
+def status(row: Any, lease: Lease | None) -> pb.DatasetStatus:
     """A dataset's status.
 
     Parameters
     ----------
     row: of repository.catalogue.with_pyramid.
     lease: of the run at work on it, if there is one.
-    now: of the clock that leases count by.
     """
     state = State(row.state)
     message = pb.DatasetStatus(
@@ -76,11 +76,11 @@ def status(row: Any, lease: Lease | None, now: float) -> pb.DatasetStatus:
         message.progress.CopyFrom(lease.progress)
         if lease.stage_percent is not None:
             message.progress.stage_percent = lease.stage_percent
-        percent, eta = lease.percent(), lease.eta(now)
+        percent = lease.percent()
         if percent is not None:
             message.percent = percent
-        if eta is not None:
-            message.eta_seconds = eta
+        if lease.eta is not None:
+            message.eta_seconds = lease.eta
     elif state in SETTLED_PERCENT:
         message.percent = SETTLED_PERCENT[state]
     if row.source_bytes is not None and state not in (State.QUEUED, State.DOWNLOADING):
@@ -91,7 +91,7 @@ def status(row: Any, lease: Lease | None, now: float) -> pb.DatasetStatus:
     return message
 
 
-def dataset(row: Any, lease: Lease | None, now: float) -> pb.Dataset:
+def dataset(row: Any, lease: Lease | None) -> pb.Dataset:
     """A dataset as described, with its status. Parameters as of `status`."""
     return pb.Dataset(
         dataset_id=row.dataset_id,
@@ -102,5 +102,5 @@ def dataset(row: Any, lease: Lease | None, now: float) -> pb.Dataset:
         url=row.url,
         options=pb.TileOptions(tile_size=row.tile_size),
         create_time=timestamp(row.created_at),
-        status=status(row, lease, now),
+        status=status(row, lease),
     )

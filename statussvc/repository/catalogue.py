@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, union_all, update
 
 from pipeline.errors import NotFound
 from statussvc.lifecycle import State
@@ -137,9 +137,19 @@ class Page:
 
 def page(connection: Connection, wanted: Page) -> Sequence[Row[Any]]:
     """Up to `size + 1` rows, newest first: one more than the page where another page follows."""
-    query = with_pyramid().order_by(datasets.c.seq.desc()).limit(wanted.size + 1)
-    if wanted.states:
-        query = query.where(datasets.c.state.in_(wanted.states))
+    # A page of each state, merged: a page of several states at once would sort all rows in them.
+    pages = [_seqs(wanted, state).subquery() for state in dict.fromkeys(wanted.states)]
+    found = union_all(*(select(one.c.seq) for one in pages)).subquery() if pages else _seqs(wanted, None).subquery()
+    seqs = select(found.c.seq).order_by(found.c.seq.desc()).limit(wanted.size + 1)
+    return connection.execute(
+        with_pyramid().where(datasets.c.seq.in_(seqs.scalar_subquery())).order_by(datasets.c.seq.desc())
+    ).all()
+
+
+def _seqs(wanted: Page, state: State | None) -> Select[tuple[int]]:
+    query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None))
+    if state:
+        query = query.where(datasets.c.state == state)
     if wanted.category:
         query = query.where(datasets.c.category == wanted.category)
     if wanted.subject:
@@ -153,7 +163,7 @@ def page(connection: Connection, wanted: Page) -> Sequence[Row[Any]]:
         )
     if wanted.before is not None:
         query = query.where(datasets.c.seq < wanted.before)
-    return connection.execute(query).all()
+    return query.order_by(datasets.c.seq.desc()).limit(wanted.size + 1)
 
 
 def describe(connection: Connection, dataset_id: str, texts: dict[str, str]) -> Row[Any]:

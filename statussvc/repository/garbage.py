@@ -6,21 +6,39 @@ Kinds of prefix: sources/<dataset_id>/<attempt>, pyramids/<tile_id>/<build>/, sc
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Row, delete, or_, select, update
 
 from pipeline.storage import source_key
-from statussvc.lifecycle import State
+from statussvc.lifecycle import FINAL, State
 from statussvc.repository.insert import insert_once
 from statussvc.tables import datasets, garbage, pyramids, runs
 
 LEASE_SECONDS = 600.0
 """How long a piece is one janitor's to delete; past it another may."""
 
+FORGET_AFTER = 86400.0
+"""Seconds past its lease after which a piece is forgotten: any janitor has swept many times since."""
 
-def lease(connection: Connection, prefixes: Iterable[str], now: float) -> list[str]:
-    """Leases those of the prefixes that are garbage. A pyramid's row among them is marked as being deleted."""
-    return [prefix for prefix in prefixes if _is_garbage(connection, prefix) and _take(connection, prefix, now)]
+
+def lease(connection: Connection, prefixes: Iterable[str], keep_sources: float | None, now: float) -> list[str]:
+    """Leases those of the prefixes that are garbage.
+
+    A pyramid's row among them is marked as being deleted; a row whose source has been kept long enough forgets it,
+    so that a retry downloads it again.
+
+    Parameters
+    ----------
+    keep_sources: seconds for which a source is kept after its dataset's end; None: for ever.
+    """
+    # Found no more in storage, or its end could not be told: nobody asks about it again.
+    connection.execute(delete(garbage).where(garbage.c.leased_until < now - FORGET_AFTER))
+    return [
+        prefix
+        for prefix in prefixes
+        if _is_garbage(connection, prefix, keep_sources, now) and _take(connection, prefix, now)
+    ]
 
 
 def confirm(connection: Connection, prefix: str) -> None:
@@ -33,10 +51,10 @@ def confirm(connection: Connection, prefix: str) -> None:
             )
 
 
-def _is_garbage(connection: Connection, prefix: str) -> bool:
+def _is_garbage(connection: Connection, prefix: str, keep_sources: float | None, now: float) -> bool:
     match prefix.strip("/").split("/"):
-        case ["sources", dataset_id, attempt] if attempt.isdigit():
-            return not _source_in_use(connection, dataset_id, int(attempt))
+        case ["sources", dataset_id, attempt] if attempt.isascii() and attempt.isdecimal():
+            return _source_unused(connection, dataset_id, int(attempt), keep_sources, now)
         case ["pyramids", tile_id, build]:
             return not _run_alive(connection, build) and _pyramid_unused(connection, tile_id, build)
         case ["scratch", run_id]:
@@ -44,15 +62,31 @@ def _is_garbage(connection: Connection, prefix: str) -> bool:
     return False
 
 
-def _source_in_use(connection: Connection, dataset_id: str, attempt: int) -> bool:
+def _source_unused(
+    connection: Connection, dataset_id: str, attempt: int, keep_sources: float | None, now: float
+) -> bool:
+    """Whether a source may go: no row refers to it, or only rows that are done with it; those forget it."""
     key = source_key(dataset_id, attempt)
-    referred = connection.scalar(
-        select(datasets.c.seq).where(datasets.c.source_key == key, datasets.c.deleted_at.is_(None)).limit(1)
-    )
-    if referred is not None:
-        return True
-    row = connection.execute(select(datasets).where(datasets.c.dataset_id == dataset_id)).one_or_none()
-    return row is not None and row.deleted_at is None and row.state == State.DOWNLOADING and row.attempt == attempt
+    # One query: between two, a second service could complete the download.
+    rows = connection.execute(
+        select(datasets)
+        .where(
+            or_(datasets.c.source_key == key, datasets.c.dataset_id == dataset_id),
+            datasets.c.deleted_at.is_(None),
+        )
+        .with_for_update()
+    ).all()
+    referring = [row for row in rows if row.source_key == key]
+    kept = any(not _outlived(row, keep_sources, now) for row in referring)
+    if kept or any(row.state == State.DOWNLOADING and row.attempt == attempt for row in rows):
+        return False
+    if referring:
+        connection.execute(update(datasets).where(datasets.c.source_key == key).values(source_key=None))
+    return True
+
+
+def _outlived(row: Row[Any], keep_sources: float | None, now: float) -> bool:
+    return keep_sources is not None and row.state in FINAL and row.finished_at + keep_sources <= now
 
 
 def _run_alive(connection: Connection, run_id: str) -> bool:

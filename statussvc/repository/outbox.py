@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, update
 
 from statussvc.lifecycle import WAITING, Stage, State
 from statussvc.tables import datasets, runs
@@ -41,26 +41,28 @@ def lease_pending(
     """
     due: list[Due] = []
     for state, stage in WAITING.items():
-        rows = connection.execute(
-            select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
-            .where(
-                datasets.c.state == state,
-                datasets.c.deleted_at.is_(None),
-                _past(datasets.c.leased_until, now, LEASE_SECONDS),
-                _past(datasets.c.not_before, now, longest_delay),
-                _unpublished(connection, stage, stage in empty, now),
-            )
-            .order_by(datasets.c.seq)
-            .limit(limit - len(due))
-            .with_for_update(skip_locked=True)
-        ).all()
-        if rows:
-            connection.execute(
-                update(datasets)
-                .where(datasets.c.seq.in_([row.seq for row in rows]))
-                .values(leased_until=now + LEASE_SECONDS)
-            )
-        due += [Due(row.dataset_id, row.attempt, stage) for row in rows]
+        # One query a reason, so that each reads its own range of the index, however long the queue is.
+        for unpublished in _unpublished(connection, stage, stage in empty, now):
+            rows = connection.execute(
+                select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
+                .where(
+                    datasets.c.state == state,
+                    unpublished,
+                    datasets.c.deleted_at.is_(None),
+                    _past(datasets.c.leased_until, now, LEASE_SECONDS),
+                    _past(datasets.c.not_before, now, longest_delay),
+                )
+                .order_by(datasets.c.published_at, datasets.c.seq)
+                .limit(limit - len(due))
+                .with_for_update(skip_locked=True)
+            ).all()
+            if rows:
+                connection.execute(
+                    update(datasets)
+                    .where(datasets.c.seq.in_([row.seq for row in rows]))
+                    .values(leased_until=now + LEASE_SECONDS)
+                )
+            due += [Due(row.dataset_id, row.attempt, stage) for row in rows]
     return due
 
 
@@ -88,14 +90,18 @@ def _past(column: Column[float], now: float, longest: float) -> ColumnElement[bo
     return or_(column.is_(None), column <= now, column > now + longest)
 
 
-def _unpublished(connection: Connection, stage: Stage, empty: bool, now: float) -> ColumnElement[bool]:
+def _unpublished(connection: Connection, stage: Stage, empty: bool, now: float) -> Iterator[ColumnElement[bool]]:
+    """The reasons for which a row has to be published: never done, done at no possible time, message lost."""
     published = datasets.c.published_at
-    conditions: list[ColumnElement[bool]] = [published.is_(None), published > now + CLOCK_SLACK]
+    yield published.is_(None)
+    yield published > now + CLOCK_SLACK
     if empty:
-        conditions.append(published <= now - LOST_AFTER)
-    else:
-        # A queue is first in, first out: what was published long before a row that has begun is lost.
-        begun = connection.scalar(select(func.max(runs.c.published_at)).where(runs.c.stage == stage))
-        if begun is not None:
-            conditions.append(and_(published <= now - LOST_AFTER, published <= begun - LOST_AFTER))
-    return or_(*conditions)
+        yield published <= now - LOST_AFTER
+        return
+    # A queue is first in, first out: what was published long before a row that has begun is lost.
+    begun = connection.scalar(
+        # A time of before the wall clock was set back would make the whole queue look lost, again and again.
+        select(func.max(runs.c.published_at)).where(runs.c.stage == stage, runs.c.published_at <= now + CLOCK_SLACK)
+    )
+    if begun is not None:
+        yield published <= min(now, begun) - LOST_AFTER

@@ -6,6 +6,7 @@ Every function locks the dataset's row first, so that a second service cannot mo
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,13 @@ WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What counts against a dataset, and how long it waits. Seconds."""
+    """What counts against a dataset, how long it waits, and how long its source is kept. Seconds; None: for ever."""
 
     crash_limit: int
     retry_limit: int
     retry_base: float
     retry_cap: float
+    keep_sources: float | None = None
 
     def back_off(self, retries: int, retry_after: float) -> float:
         """Capped and jittered exponential back-off; a source's own wish is heard up to the cap."""
@@ -140,15 +142,18 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     if known is not None:
         return known
     retries = row.retries + 1
-    reason = {
+    reason: dict[str, Any] = {
         "error_code": failure.code,
         "error_message": failure.message,
         "error_retryable": failure.retryable,
     }
+    source_lost = failure.code == "source_missing" and row.state == State.TILING
+    if source_lost:
+        reason["source_key"] = None  # also where it fails for good: a retry must fetch it again
     if not failure.retryable or retries > policy.retry_limit:
         _set(connection, row, move(row.state, Event.FAIL), now, **reason)
-    elif failure.code == "source_missing" and row.state == State.TILING:
-        _wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries, source_key=None)
+    elif source_lost:
+        _wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries)
     else:
         not_before = now + policy.back_off(retries, failure.retry_after)
         _wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
@@ -231,11 +236,21 @@ def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
     return _stop_run(connection, row, now)
 
 
-def working(connection: Connection) -> list[Row[Any]]:
-    """All runs at work, and their revisions raised: live counts start anew, revisions must not repeat."""
-    at_work = datasets.c.state.in_(list(WORKING)), datasets.c.deleted_at.is_(None)
-    connection.execute(update(datasets).where(*at_work).values(revision=datasets.c.revision + 1))
-    return list(connection.execute(select(runs).join(datasets, datasets.c.run_id == runs.c.run_id).where(*at_work)))
+def at_work(connection: Connection, known: Collection[str]) -> list[Row[Any]]:
+    """All runs at work. The revisions of those not known are raised: their live counts start anew."""
+    found = list(
+        connection.execute(
+            select(runs)
+            .join(datasets, datasets.c.run_id == runs.c.run_id)
+            .where(datasets.c.state.in_(list(WORKING)), datasets.c.deleted_at.is_(None))
+        )
+    )
+    for run in found:
+        if run.run_id not in known:
+            connection.execute(
+                update(datasets).where(datasets.c.run_id == run.run_id).values(revision=datasets.c.revision + 1)
+            )
+    return found
 
 
 def flush_progress(connection: Connection, values: dict[str, dict[str, Any]]) -> None:
@@ -298,8 +313,9 @@ def _stop_run(connection: Connection, row: Row[Any], now: float) -> str | None:
 
 
 def _built(connection: Connection, tile_id: str) -> bool:
-    query = select(pyramids.c.tile_id).where(pyramids.c.tile_id == tile_id, ~pyramids.c.deleting)
-    return connection.scalar(query) is not None
+    # Locked, so that a second service cannot mark it for deletion before this row is seen to refer to it.
+    query = select(pyramids.c.deleting).where(pyramids.c.tile_id == tile_id).with_for_update()
+    return connection.scalar(query) is False
 
 
 def _wait_again(connection: Connection, row: Row[Any], event: Event, now: float, **values: Any) -> None:
@@ -309,6 +325,8 @@ def _wait_again(connection: Connection, row: Row[Any], event: Event, now: float,
 def _set(connection: Connection, row: Row[Any], state: State, now: float, **values: Any) -> None:
     """Moves a row, with what every move into a kind of state implies."""
     implied: dict[str, Any] = {"state": state, "revision": row.revision + 1}
+    if state in WORKING:
+        implied |= {"not_before": None, "error_code": None, "error_message": None, "error_retryable": None}
     if state in WAITING:
         implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
     if state in FINAL:

@@ -261,6 +261,7 @@ def test_a_restart_keeps_runs_outcomes_and_rising_revisions(database_url: str) -
         status.beat("b" * 32, 7, bytes_downloaded=70, bytes_total=100, stage_percent=70.0)
         before = status.get(working)
     with running(database_url) as status:
+        # Until the run is heard of, or two seconds have passed, nobody is told of it: its counts may be old.
         after = status.get(working)
         assert (after.state, after.progress.bytes_downloaded, after.percent) == (pb.STATE_DOWNLOADING, 70, 35.0)
         assert after.revision > before.revision

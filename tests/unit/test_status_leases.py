@@ -82,7 +82,7 @@ def test_eta_follows_the_pace_so_far() -> None:
     leases.beat("run", 1, pb.Progress(stage_percent=25.0))
     lease = leases.get("run")
     assert lease is not None
-    assert lease.eta(clock.now) == 30.0
+    assert lease.eta == 30.0
 
 
 def test_only_changed_counts_are_flushed_and_only_once() -> None:
