@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from pika.exceptions import AMQPError, ChannelClosedByBroker  # type: ignore[import-untyped]  # pika has no types
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from pipeline.messages import QUEUE_OF
 from protos.tilewright.status.v1 import status_pb2 as pb

@@ -25,6 +25,12 @@ StatusAnswer = schemas.Working | schemas.Ready | schemas.Failed
 _DATASET_ID = re.compile(r"custom_[0-9a-f]{8,64}")
 _TEXT = r"^[^\x00]*$"
 
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    parameter = {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    return {"parameters": [parameter]}
+
+
 _ETAG = {"ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds until polling again.", "schema": {"type": "integer"}}}
 _LOCATION = {"Location": {"description": "The dataset.", "schema": {"type": "string"}}}
@@ -32,6 +38,11 @@ _APPLIED = {
     "Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {"description": "Set where the key was used before.", "schema": {"type": "string"}},
 }
+
+
+# Both are read by our own rules: their grammar is none that a schema could say.
+_PREFER = _header("Prefer", "`wait=N`: wait up to N seconds, at most 300, for the end (RFC 7240).")
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag of the status that is known already.")
 
 
 router = APIRouter(tags=["datasets"])
@@ -49,6 +60,7 @@ Parts = Annotated[Context, Depends(_parts)]
     "/api/datasets",
     status_code=202,
     summary="Submit an image",
+    openapi_extra=_PREFER,
     responses={
         201: {
             "model": schemas.Dataset,
@@ -64,9 +76,6 @@ async def create(
     request: Request,
     new: schemas.NewDataset,
     *,
-    prefer: Annotated[
-        list[str] | None, Header(description="`wait=N`: wait up to N seconds, at most 300, for the end (RFC 7240).")
-    ] = None,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -98,7 +107,7 @@ async def create(
     headers = {"Location": context.links.dataset(dataset_id)}
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
-    seconds = preferences.wait(prefer or (), context.settings.max_wait)
+    seconds = preferences.wait(request.headers.getlist("prefer"), context.settings.max_wait)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
         ended = await wait_until_final(
@@ -183,17 +192,14 @@ async def delete(context: Parts, dataset_id: str) -> Response:
 @router.get(
     "/api/datasets/{dataset_id}/status",
     summary="Poll where it stands",
+    openapi_extra=_IF_NONE_MATCH,
     responses={
         200: {"model": StatusAnswer, "headers": _ETAG | _RETRY_AFTER},
         304: {"description": "Nothing has changed since If-None-Match.", "headers": _ETAG | _RETRY_AFTER},
         **examples("not_found"),
     },
 )
-async def get_status(
-    context: Parts,
-    dataset_id: str,
-    if_none_match: Annotated[list[str] | None, Header(description="ETag of the status known already.")] = None,
-) -> Response:
+async def get_status(context: Parts, request: Request, dataset_id: str) -> Response:
     """Poll until `status` is `ready` or `failed`."""
     answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=_known_form(dataset_id)))
     now = time.time()
@@ -201,7 +207,7 @@ async def get_status(
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if answer.status.state not in contract.FINAL:
         headers["Retry-After"] = str(POLL_AFTER)
-    if preferences.matches(if_none_match or (), etag):
+    if preferences.matches(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return _json(contract.status(answer.status, context.links, now), headers=headers)
 

@@ -93,6 +93,9 @@ def classify(error: Exception) -> tuple[int, str]:
     if isinstance(error, grpc.RpcError):
         return BY_GRPC_CODE.get(error.code(), BY_EXCEPTION[Exception])
     if isinstance(error, HTTPException):
+        if error.status_code == 400:
+            # FastAPI's answer to a body that is no text at all; one that is no JSON gets a 422.
+            return BY_EXCEPTION[RequestValidationError]
         fallback = "invalid_request" if error.status_code < 500 else "unexpected_error"
         return error.status_code, BY_HTTP_STATUS.get(error.status_code, fallback)
     for kind in type(error).__mro__:
@@ -212,6 +215,8 @@ _EXAMPLE_FIELDS = {
 }
 
 
+_UNREADABLE = "This is not JSON: it cannot be read as UTF-8."
+
 _PARAMETER_OF_FIELD = {"page_token": "cursor"}
 """What statussvc calls by another name, and only statussvc can check."""
 
@@ -225,6 +230,8 @@ def _detail(error: Exception, code: str, fields: Sequence[schemas.FieldProblem])
             return " ".join(f"{_place(field)}{field.detail}" for field in fields)
         case NotFound() | Conflict() if str(error):
             return f"{_sentence(str(error))} {advice}"
+        case HTTPException(status_code=400):
+            return _UNREADABLE
         case HTTPException() if code == "invalid_request":
             return _sentence(error.detail)
     return f"{meaning} {advice}"
@@ -234,6 +241,8 @@ def _fields(error: Exception) -> list[dict[str, str]]:
     match error:
         case RequestValidationError():
             return [_field(one) for one in error.errors()]
+        case HTTPException():
+            return [{"pointer": "", "detail": _UNREADABLE}]
         case InvalidField():
             return [{"pointer": error.pointer, "detail": error.message}]
         case grpc.RpcError() if error.code() is grpc.StatusCode.ALREADY_EXISTS:

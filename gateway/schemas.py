@@ -67,6 +67,11 @@ def _without_default(schema: JsonDict) -> None:
     del schema["default"]
 
 
+def _absent(description: str) -> Any:
+    """A field that is left out of the JSON where it does not apply, instead of being null."""
+    return Field(default=None, description=description, json_schema_extra=_without_default)
+
+
 class NewDataset(BaseModel):
     """What is to be tiled. Unknown fields are ignored."""
 
@@ -177,7 +182,7 @@ class Working(BaseModel):
     dataset_id: str
     status: Literal["queued", "processing"]
     progress: Literal["queued", "downloading", "generating_tiles"]
-    started_at: str | SkipJsonSchema[None] = Field(default=None, description="When work first began; absent before.")
+    started_at: str | SkipJsonSchema[None] = _absent("When work first began; absent before.")
     message: str = Field(description="What is being done, in a sentence for a person.")
     percent: float = Field(ge=0, le=100, description="Share of the whole job; never goes back within an attempt.")
     stage_percent: float | None = Field(description="Share of the present stage; null where it cannot be told.")
@@ -261,9 +266,9 @@ class FieldProblem(BaseModel):
     """What is wrong with one part of a request."""
 
     detail: str = Field(description="A sentence for a person.")
-    pointer: str | SkipJsonSchema[None] = Field(default=None, description="JSON pointer (RFC 6901) into the body.")
-    parameter: str | SkipJsonSchema[None] = Field(default=None, description="Name in the query or the path.")
-    header: str | SkipJsonSchema[None] = Field(default=None, description="Name of a header.")
+    pointer: str | SkipJsonSchema[None] = _absent("JSON pointer (RFC 6901) into the body.")
+    parameter: str | SkipJsonSchema[None] = _absent("Name in the query or the path.")
+    header: str | SkipJsonSchema[None] = _absent("Name of a header.")
 
 
 class Problem(BaseModel):
@@ -279,8 +284,8 @@ class Problem(BaseModel):
     code: str = Field(description="Stable; the table of all codes is at /docs/errors.")
     request_id: str = Field(description="As in X-Request-ID and in the gateway's log.")
     success: Literal[False]
-    errors: list[FieldProblem] | SkipJsonSchema[None] = Field(default=None, description="On 422: what is wrong where.")
-    state: State | SkipJsonSchema[None] = Field(default=None, description="On 409: where the dataset stands now.")
+    errors: list[FieldProblem] | SkipJsonSchema[None] = _absent("On 422: what is wrong where.")
+    state: State | SkipJsonSchema[None] = _absent("On 409: where the dataset stands now.")
 
 
 class Alive(BaseModel):

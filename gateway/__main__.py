@@ -1,0 +1,64 @@
+"""The gateway as a process of its own: `python -m gateway`, with its settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvloop
+
+from gateway.app import create_app
+from gateway.relay import Relay
+from gateway.server import PortTaken, Server
+from gateway.settings import GatewaySettings
+from pipeline import logs
+from pipeline.messages import make_broker
+from pipeline.status import AsyncStatusClient, StatusClient
+from pipeline.storage import DirectoryStorage
+
+logger = logging.getLogger("gateway")
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises PortTaken."""
+    broker = make_broker(settings.rabbitmq_url)
+    relay_status = StatusClient(settings.status_address)
+    relay = Relay(relay_status, broker)
+    status = AsyncStatusClient(settings.status_address)
+    server = Server(
+        create_app(settings, status, DirectoryStorage(settings.storage), relay),
+        settings.host,
+        settings.port,
+        settings.stop_timeout,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    try:
+        port = server.bind()
+        relay.start()
+        logger.info("listening on http://%s:%d", settings.host, port)
+        await server.serve()
+    finally:
+        await asyncio.to_thread(relay.stop)
+        relay_status.close()
+        await status.close()
+    logger.info("stopped")
+
+
+def main() -> int:
+    """Run, and give the exit code."""
+    settings = GatewaySettings()
+    logs.configure(settings, "gateway")
+    try:
+        uvloop.run(run(settings))
+    except PortTaken as error:
+        logger.critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The gateway as one ASGI app: its parts put together.
+
+RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   the tiles' own ASGI app: no routing, no dependency injection
+                                └ the rest   FastAPI: the API, health, the pages
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import grpc
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway import datasets, health, openapi, problems
+from gateway.access_log import AccessLog
+from gateway.answer_errors import AnswerErrors
+from gateway.body_limit import BodyLimit
+from gateway.context import Context, Publisher
+from gateway.pages import page_routes
+from gateway.request_id import RequestId
+from gateway.rpc import ask
+from gateway.settings import GatewaySettings
+from gateway.tiles import Tiles
+from pipeline.errors import TilewrightError
+from pipeline.status import AsyncStatusClient
+from pipeline.storage import Storage
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+EXPOSED = ["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
+"""Headers that a page of another origin may read."""
+
+
+class Gateway:
+    """What the server runs.
+
+    Parameters
+    ----------
+    context: the parts; `context.stopping` is to be set before the server stops.
+    api: answers all but tiles.
+    tiles: answers what lies below /tiles/.
+
+    `close()` gives up the files that are held open; requests may still be made, and open them again.
+    """
+
+    def __init__(self, context: Context, api: ASGIApp, tiles: Tiles) -> None:
+        self.context = context
+        self._api = api
+        self._tiles = AnswerErrors(tiles)
+        self.close = tiles.close
+        self._app = RequestId(AccessLog(self._dispatch))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the gateway does not speak {scope['type']}")
+        if scope["path"].startswith("/tiles/"):
+            await self._tiles(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":
+            # Where GET is, HEAD is: the server sends headers only, by its own copy of the scope.
+            scope = {**scope, "method": "GET"}
+        await self._api(scope, receive, send)
+
+
+def create_app(settings: GatewaySettings, status: AsyncStatusClient, storage: Storage, relay: Publisher) -> Gateway:
+    """Put a gateway together.
+
+    Parameters
+    ----------
+    status: of the running loop; closing it is the caller's.
+    relay: is poked after each commit.
+    """
+    context = Context(settings, status, storage, relay)
+    tiles = Tiles(partial(_get_pyramid, context), storage, public_url=settings.public_url)
+    return Gateway(context, _make_api(context), tiles)
+
+
+async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:
+    answer = await ask(context.rpc.GetPyramid, pb.GetPyramidRequest(tile_id=tile_id))
+    return answer.pyramid
+
+
+def _make_api(context: Context) -> FastAPI:
+    app = FastAPI(
+        openapi_url="/openapi.json",
+        docs_url=None,  # /docs is a page of ours: FastAPI's fetches its assets from another host.
+        redoc_url=None,
+        redirect_slashes=False,  # Its redirects name the host that the client claims.
+    )
+    app.state.context = context
+    app.openapi = openapi.cached(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    for error in (TilewrightError, grpc.RpcError, RequestValidationError, HTTPException):
+        app.add_exception_handler(error, problems.handle)
+    # From the inside out.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(AnswerErrors)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD"],
+        allow_headers=["If-None-Match", "X-Request-ID"],
+        expose_headers=EXPOSED,
+    )
+    app.include_router(datasets.router)
+    app.include_router(health.router)
+    app.router.routes.extend(page_routes(context.settings.public_url))
+    return app
