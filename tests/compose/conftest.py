@@ -61,7 +61,7 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, Any]:
         """What Docker knows of a service's container."""
-        container = self.compose("ps", "-q", service).strip()
+        container = self.compose("ps", "--all", "-q", service).strip()
         done = subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True)
         return dict(json.loads(done.stdout)[0])
 

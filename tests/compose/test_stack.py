@@ -77,7 +77,7 @@ def test_a_service_runs_with_no_rights(stack: Stack, service: str) -> None:
     assert int(capabilities, 16) == 0
 
 
-@pytest.mark.parametrize(("seed", "service"), enumerate(["ingest", "gateway", "statussvc", "rabbitmq"], 10))
+@pytest.mark.parametrize(("seed", "service"), list(enumerate(["ingest", "gateway", "statussvc", "rabbitmq"], 10)))
 def test_a_kill_in_the_middle_of_a_download_only_delays_it(
     stack: Stack, client: Client, seed: int, service: str
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_kill_in_the_middle_of_a_download_only_delays_it(
     assert jobs.ready(client, dataset_id)["width"] == 12000
 
 
-@pytest.mark.parametrize(("seed", "service"), enumerate(["tiler", "gateway", "statussvc", "rabbitmq"], 20))
+@pytest.mark.parametrize(("seed", "service"), list(enumerate(["tiler", "gateway", "statussvc", "rabbitmq"], 20)))
 def test_a_kill_in_the_middle_of_a_tiling_only_delays_it(stack: Stack, client: Client, seed: int, service: str) -> None:
     # Given a tiling under way
     dataset_id = jobs.submit(client, f"http://pictures:8080/{stack.large_picture(seed)}", f"Without {service}")
