@@ -12,17 +12,22 @@ from tilewright.pictures import earth
 SIDE = 16_384
 QUALITY = 90
 
+GRAIN = 4.0
+"""Standard deviation of the noise added: the relief is smooth, and a photograph has several times its bytes."""
+
 
 def cached_picture() -> Path:
-    """The path of the JPEG, made where it is missing. A mosaic, so that its detail is a photograph's own."""
+    """The path of the JPEG, made where it is missing. A mosaic, not enlarged, which would blur it."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilewright-bench"
-    path = folder / f"earth-{SIDE}-q{QUALITY}.jpg"
+    path = folder / f"earth-{SIDE}-q{QUALITY}-grain{GRAIN:.0f}.jpg"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         relief = pyvips.Image.new_from_file(str(earth()))
         across, down = -(-SIDE // relief.width), -(-SIDE // relief.height)
         unfinished = path.with_suffix(f".{os.getpid()}.jpg")
-        relief.replicate(across, down).crop(0, 0, SIDE, SIDE).jpegsave(str(unfinished), Q=QUALITY)
+        mosaic = relief.replicate(across, down).crop(0, 0, SIDE, SIDE)
+        grain = pyvips.Image.gaussnoise(SIDE, SIDE, sigma=GRAIN, mean=0, seed=1)
+        (mosaic + grain).cast("uchar").copy(interpretation="srgb").jpegsave(str(unfinished), Q=QUALITY)
         unfinished.replace(path)
     return path
 

@@ -78,7 +78,9 @@ class Problem(ClientError):
     def _fields(self) -> Iterator[str]:
         for error in self.body.get("errors") or ():
             name = str(error.get("pointer", "")).rsplit("/", 1)[-1]
-            yield f"  {name or 'body'}: {error.get('detail') or error.get('message') or 'not accepted'}"
+            reason = error.get("detail") or error.get("message") or "not accepted"
+            if reason != self.detail:
+                yield f"  {name or 'body'}: {reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,8 @@ def _libvips(floor: str) -> Iterator[Check]:
 
 def _data_directory(data: Path) -> Check:
     where = _nearest(data)
+    if not where.is_dir():
+        return Check("data directory", "error", f"{where} is not a directory", "Name another one with --data.")
     if not os.access(where, os.W_OK | os.X_OK):
         return Check("data directory", "error", f"{where} cannot be written to", "Name another one with --data.")
     if where == data:
@@ -118,5 +120,5 @@ def _server(server: str) -> Check:
 
 
 def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
-    return next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
+    """The path, or the nearest above it that is there."""
+    return next(place for place in (path, *path.resolve().parents) if place.exists())

@@ -38,8 +38,7 @@ class LaunchedStack:
         self.log = log
         ready = READY.fullmatch(process.stdout.readline() if process.stdout else "")
         if ready is None:
-            process.kill()
-            process.communicate()
+            self.kill()
             raise StackDied(log.read_text(errors="replace").strip() or "`tilewright up` said nothing.")
         self.url: str = ready["url"]
         self.grpc_address: str = ready["grpc"]
@@ -52,13 +51,17 @@ class LaunchedStack:
                 self.process.wait(STOP_PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        self.process.communicate()
-        return self.process.returncode
+        return self._reap()
 
     def kill(self) -> None:
         """Ends it as a power cut would."""
         self.process.kill()
-        self.process.communicate()
+        self._reap()
+
+    def _reap(self) -> int:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return self.process.wait()
 
 
 def launch(

@@ -39,8 +39,8 @@ def test_get_status_needs_no_proto_file(stack: LaunchedStack, client: Client, so
 
     # Then it tells the same as REST
     status = got["status"]
-    assert (status["datasetId"], status["state"]) == (dataset_id, "STATE_READY")
-    assert status["pyramid"]["tileId"] == tile_info["tile_id"]
+    assert (status["dataset_id"], status["state"]) == (dataset_id, "STATE_READY")
+    assert status["pyramid"]["tile_id"] == tile_info["tile_id"]
     assert (status["pyramid"]["width"], status["pyramid"]["height"]) == (1500, 1100)
 
 

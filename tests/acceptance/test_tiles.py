@@ -96,7 +96,7 @@ def test_xyz_edge_tiles_are_padded_with_white(tiles: str) -> None:
 
 
 def test_the_tilejson_beside_the_tiles_tells_zooms_and_addresses(tiles: str) -> None:
-    document: dict[str, Any] = get(f"{tiles}.json").json()
+    document: dict[str, Any] = get(f"{tiles}/tilejson.json").json()
     assert document["tilejson"] == "3.0.0"
     assert (document["minzoom"], document["maxzoom"]) == (0, 3)
     assert all("{z}/{x}/{y}.jpg" in url for url in document["tiles"])
