@@ -1,0 +1,204 @@
+"""The ingest actor against a real statussvc and a real source: from a wake-up to the tiler's."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from ingest import actor
+from ingest.settings import IngestSettings
+from pipeline.messages import publish
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage, source_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests import answers
+from tests.sources import SourceServer, serve
+from tests.status_rig import Status, running
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(500_000)
+SHA256 = hashlib.sha256(PNG).hexdigest()
+
+
+@dataclass
+class House:
+    """A source server, statussvc, storage and one ingest worker."""
+
+    server: SourceServer
+    status: Status
+    storage: DirectoryStorage
+    broker: StubBroker
+    stopping: threading.Event
+    published: list[pb.WakeUp] = field(default_factory=list)
+    broken: bool = False
+
+    def publish(self, wake_up: pb.WakeUp) -> None:
+        if self.broken:
+            raise dramatiq.DramatiqError("no broker")  # type: ignore[no-untyped-call]  # dramatiq leaves it untyped
+        self.published.append(wake_up)
+
+    def submit(self, url: str) -> str:
+        request = pb.CreateDatasetRequest(name="Earth", url=url)
+        dataset_id = self.status.users.CreateDataset(request).dataset.dataset_id
+        # Leased as the relay does it, so that nothing but the worker's own lease is pending afterwards.
+        (leased,) = self.status.pipeline.LeasePending(pb.LeasePendingRequest()).wake_ups
+        publish(self.broker, leased)
+        return dataset_id
+
+    def stored(self) -> list[str]:
+        """All keys, scratch included, without the empty folders at the top."""
+        tops = ("sources", "scratch")
+        return [key for top in tops for key in self.storage.list_prefix(top) if key.rstrip("/") not in tops]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "x.png").write_bytes(PNG)
+    broker = StubBroker(middleware=[])
+    with serve(served) as server, running(f"sqlite:///{tmp_path}/rows.sqlite3", retry_base_seconds=30.0) as status:
+        client = StatusClient(status.address)
+        storage = DirectoryStorage(tmp_path / "storage")
+        made = House(server, status, storage, broker, threading.Event())
+        settings = IngestSettings(allow_sources=("127.0.0.1",), storage=storage.root)
+        actor.declare(broker, settings, client, storage, made.stopping, publish=made.publish)
+        worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=2)
+        worker.start()
+        yield made
+        made.stopping.set()
+        worker.stop()
+        client.close()
+    broker.close()
+
+
+def wait(house: House) -> None:
+    house.broker.join("ingest", timeout=30_000)
+
+
+def test_a_source_is_stored_under_its_key_and_the_tiler_is_woken(house: House) -> None:
+    # Given a submitted picture
+    dataset_id = house.submit(house.server.url("/x.png"))
+    # When the worker is done
+    wait(house)
+    # Then the original lies under its attempt's key, and scratch is empty
+    key = source_key(dataset_id, 1)
+    assert house.storage.get_range(key, 0, len(PNG) + 1) == PNG
+    assert house.stored() == [key]
+    # And statussvc knows its length
+    status = house.status.get(dataset_id)
+    assert house.status.state(dataset_id) == "DOWNLOADED"
+    assert (status.progress.bytes_downloaded, status.progress.bytes_total) == (len(PNG), len(PNG))
+    # And its hash, by which the tiler's grant names it
+    assert house.published == [pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=pb.STAGE_TILER)]
+    grant = house.status.begin(dataset_id, "f" * 32, stage=pb.STAGE_TILER)
+    assert (grant.source_key, grant.source_sha256, grant.source_bytes) == (key, SHA256, len(PNG))
+
+
+def test_a_source_that_cannot_be_had_fails_with_its_code(house: House) -> None:
+    dataset_id = house.submit(house.server.url("/missing.png"))
+    wait(house)
+    failure = house.status.get(dataset_id).failure
+    assert house.status.state(dataset_id) == "FAILED"
+    assert (failure.code, failure.retryable) == ("source_not_found", False)
+    assert failure.message.startswith("127.0.0.1 answered 404 Not Found")
+    assert house.stored() == []
+    assert house.published == []
+
+
+def test_a_busy_source_waits_as_long_as_it_asked(house: House) -> None:
+    # Given a server that asks to be left alone for two minutes
+    dataset_id = house.submit(house.server.on("/busy.png", answers.status(503, {"Retry-After": "120"})))
+    # When the worker has tried
+    wait(house)
+    # Then the dataset waits, and says why and until when
+    status = house.status.get(dataset_id)
+    assert house.status.state(dataset_id) == "QUEUED"
+    assert status.failure.code == "source_unavailable"
+    assert status.retry_time.seconds - status.queue_time.seconds >= 119
+    assert status.attempt == 2
+
+
+def test_a_cancel_reaches_a_download_that_is_blocked(house: House) -> None:
+    # Given a download whose server holds the rest back
+    gate = threading.Event()
+    dataset_id = house.submit(house.server.on("/slow.png", answers.gated(PNG, 1000, gate)))
+    house.server.wait_for("/slow.png")
+    # When it is cancelled
+    house.status.users.CancelDataset(pb.CancelDatasetRequest(dataset_id=dataset_id))
+    # Then the worker is free again while the server still holds back, and nothing is left
+    wait(house)
+    assert not gate.is_set()
+    assert house.status.state(dataset_id) == "CANCELLED"
+    assert house.stored() == []
+
+
+def test_a_worker_that_is_asked_to_stop_gives_its_download_back(house: House) -> None:
+    # Given a download that is blocked
+    dataset_id = house.submit(house.server.on("/slow.png", answers.gated(PNG, 1000, threading.Event())))
+    house.server.wait_for("/slow.png")
+    # When the worker is asked to stop
+    house.stopping.set()
+    wait(house)
+    # Then the dataset waits for another worker, and no failure is counted
+    assert house.status.state(dataset_id) == "QUEUED"
+    assert house.status.get(dataset_id).attempt == 2
+    assert not house.status.get(dataset_id).HasField("failure")
+    assert house.stored() == []
+
+
+def test_a_wake_up_that_cannot_be_published_is_left_to_the_relay(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a broker that is away when the download is done
+    house.broken = True
+    dataset_id = house.submit(house.server.url("/x.png"))
+    # When the worker is done
+    with caplog.at_level(logging.WARNING, "ingest.actor"):
+        wait(house)
+    # Then it has told so and ended well
+    assert house.status.state(dataset_id) == "DOWNLOADED"
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [dataset_id]
+
+
+def test_a_second_wake_up_of_the_same_attempt_fetches_nothing(house: House) -> None:
+    # Given a dataset that is downloaded
+    dataset_id = house.submit(house.server.url("/x.png"))
+    wait(house)
+    # When its message comes again
+    publish(house.broker, pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=pb.STAGE_INGEST))
+    wait(house)
+    # Then nothing was fetched, and nothing changed
+    assert house.server.requests["/x.png"] == 1
+    assert house.status.state(dataset_id) == "DOWNLOADED"
+
+
+def test_several_sources_are_fetched_at_once(house: House) -> None:
+    # Given two downloads, each held back
+    gate = threading.Event()
+    urls = [house.server.on(f"/{n}.png", answers.gated(PNG, 1000, gate)) for n in range(2)]
+    ids = [house.submit(url) for url in urls]
+    # When both have been asked for at the same time
+    for n in range(2):
+        house.server.wait_for(f"/{n}.png")
+    gate.set()
+    wait(house)
+    # Then both are there
+    assert {house.status.state(dataset_id) for dataset_id in ids} == {"DOWNLOADED"}
+
+
+def test_a_wrong_entry_of_the_allow_list_stops_the_worker_at_its_start(tmp_path: Path) -> None:
+    settings = IngestSettings(allow_sources=("10.0.0.1/8",))
+    broker = StubBroker(middleware=[])
+    declare = partial(actor.declare, broker, settings, StatusClient("127.0.0.1:1"), DirectoryStorage(tmp_path))
+    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
+        declare(threading.Event(), publish=lambda wake_up: None)
+    broker.close()
