@@ -42,7 +42,8 @@ def pad(data: bytes, tile_format: Format, tile_size: int) -> bytes:
     closest, least = b"", float("inf")
     for quality in QUALITIES:
         padded = bytes(square.jpegsave_buffer(Q=quality, keep="none"))
-        difference = (decode(padded, tile_format).crop(0, 0, tile.width, tile.height) - tile).abs().avg()
+        again = pyvips.Image.jpegload_buffer(padded, access="sequential")
+        difference = (again.crop(0, 0, tile.width, tile.height) - tile).abs().avg()
         if difference < least:
             closest, least = padded, difference
         if difference <= MAX_DIFFERENCE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import pyvips
 
-from pipeline.pyramid import FILES, PARTS, Geometry, Index
+from pipeline.pyramid import FILES, PARTS, PYRAMID_VERSION, Geometry, Index
 from tests import pictures
 from tiler.build import build
 from tiler.job import Built, Job
@@ -208,3 +209,29 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
     # When it is built, then libvips says so
     with pytest.raises(pyvips.Error, match="No space left on device"):
         build(open_picture(source, max_pixels=job.max_pixels, meter=meter), job, meter)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("source.jpg", "a600ea048b80e45e395273e14671f2e3da0b84443786576475fb0873b84c520d"),
+        ("source.png", "3dba35795b9f6bdb522a7ece552a3409b8d730b3ef0acf732b5b7b5c967cf47c"),
+    ],
+)
+def test_the_pixels_of_this_pyramid_version_never_change(
+    name: str, expected: str, tmp_path: Path, make: MakeBuild
+) -> None:
+    # Given a picture made by arithmetic alone
+    x, y = np.meshgrid(np.arange(530), np.arange(301))
+    planes = [x * x // 7 + y, x * y // 5, x // 3 * (y // 4), 255 - x // 4 - y // 3]
+    bands = 4 if name.endswith("png") else 3
+    pixels = (np.stack(planes[:bands], axis=-1) % 256).astype(np.uint8)
+    result = make(pictures.save(pixels, tmp_path / name))
+    # When all tiles are decoded, edge tiles included
+    digest = hashlib.sha256()
+    for position in range(len(result.index)):
+        digest.update(pictures.decode(result.read(position)).tobytes())
+    # Then they are what this version has always given; otherwise raise PYRAMID_VERSION with this literal, since
+    # addresses are immutable and must never show other pixels than before
+    assert PYRAMID_VERSION == 1
+    assert digest.hexdigest() == expected
