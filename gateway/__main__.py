@@ -10,6 +10,7 @@ import sys
 import uvloop
 
 from gateway.app import create_app
+from gateway.janitor import Janitor
 from gateway.relay import Relay
 from gateway.server import PortTaken, Server
 from gateway.settings import GatewaySettings
@@ -24,11 +25,13 @@ logger = logging.getLogger("gateway")
 async def run(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises PortTaken."""
     broker = make_broker(settings.rabbitmq_url)
-    relay_status = StatusClient(settings.status_address)
-    relay = Relay(relay_status, broker)
+    storage = DirectoryStorage(settings.storage)
+    pipeline_status = StatusClient(settings.status_address)
+    relay = Relay(pipeline_status, broker)
+    janitor = Janitor(pipeline_status, storage, settings.sweep_interval)
     status = AsyncStatusClient(settings.status_address)
     server = Server(
-        create_app(settings, status, DirectoryStorage(settings.storage), relay),
+        create_app(settings, status, storage, relay, janitor),
         settings.host,
         settings.port,
         settings.stop_timeout,
@@ -39,11 +42,12 @@ async def run(settings: GatewaySettings) -> None:
     try:
         port = server.bind()
         relay.start()
+        janitor.start()
         logger.info("listening on http://%s:%d", settings.host, port)
         await server.serve()
     finally:
-        await asyncio.to_thread(relay.stop)
-        relay_status.close()
+        await asyncio.gather(asyncio.to_thread(relay.stop), asyncio.to_thread(janitor.stop))
+        pipeline_status.close()
         await status.close()
     logger.info("stopped")
 

@@ -19,7 +19,7 @@ from gateway import datasets, health, openapi, problems
 from gateway.access_log import AccessLog
 from gateway.answer_errors import AnswerErrors
 from gateway.body_limit import BodyLimit
-from gateway.context import Context, Publisher
+from gateway.context import Context, Publisher, Sweeper
 from gateway.pages import page_routes
 from gateway.request_id import RequestId
 from gateway.rpc import ask
@@ -68,15 +68,18 @@ class Gateway:
         await self._api(scope, receive, send)
 
 
-def create_app(settings: GatewaySettings, status: AsyncStatusClient, storage: Storage, relay: Publisher) -> Gateway:
+def create_app(
+    settings: GatewaySettings, status: AsyncStatusClient, storage: Storage, relay: Publisher, janitor: Sweeper
+) -> Gateway:
     """Put a gateway together.
 
     Parameters
     ----------
     status: of the running loop; closing it is the caller's.
     relay: is poked after each commit.
+    janitor: is poked after each deletion.
     """
-    context = Context(settings, status, storage, relay)
+    context = Context(settings, status, storage, relay, janitor)
     tiles = Tiles(partial(_get_pyramid, context), storage, public_url=settings.public_url)
     return Gateway(context, _make_api(context), tiles)
 

@@ -23,6 +23,13 @@ class Publisher(Protocol):
         """Give "ok", or why wake-ups cannot be published at the moment."""
 
 
+class Sweeper(Protocol):
+    """What the routes need of the janitor."""
+
+    def poke(self) -> None:
+        """Say that there may be something to remove. Returns at once; from any thread."""
+
+
 @dataclass
 class Context:
     """One gateway's parts. `stopping` is set when it has been asked to stop: nobody waits any longer then."""
@@ -31,6 +38,7 @@ class Context:
     status: AsyncStatusClient
     storage: Storage
     relay: Publisher
+    janitor: Sweeper
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:

@@ -184,8 +184,9 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
     responses={204: {"description": "Deleted."}, **examples("not_found")},
 )
 async def delete(context: Parts, dataset_id: str) -> Response:
-    """In any state; work on it stops."""
+    """In any state; work on it stops. Its source and its tiles go, unless another dataset has the same."""
     await ask(context.rpc.DeleteDataset, pb.DeleteDatasetRequest(dataset_id=_known_form(dataset_id)))
+    context.janitor.poke()
     return Response(status_code=204)
 
 

@@ -38,6 +38,14 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         ge=0,
         description="Most seconds that `Prefer: wait=N` holds a POST: beyond it proxies give up.",
     )
+    sweep_interval: float = Field(
+        300.0,
+        gt=0,
+        description=(
+            "Seconds between two sweeps of storage; a deletion starts one besides. Leftovers of crashes cost space "
+            "only, and a sweep lists all of storage."
+        ),
+    )
     stop_timeout: int = Field(
         5, ge=0, description="Seconds that open requests have to end in on a stop: half of what a whole stack has."
     )

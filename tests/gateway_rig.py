@@ -71,7 +71,7 @@ def serving(status_address: str, storage: Path, relay: Publisher | None = None, 
     async def start() -> tuple[Server, AsyncStatusClient, asyncio.Task[None]]:
         status = AsyncStatusClient(status_address)
         configured = GatewaySettings(status_address=status_address, storage=storage, port=0, **settings)
-        app = create_app(configured, status, DirectoryStorage(storage), relay or SilentRelay())
+        app = create_app(configured, status, DirectoryStorage(storage), relay or SilentRelay(), SilentRelay())
         server = Server(app, configured.host, configured.port, configured.stop_timeout)
         task = asyncio.create_task(server.serve())
         await server.wait_until_ready()

@@ -1,7 +1,7 @@
 """The embedded stack: the whole system in one process, with nothing else installed.
 
     statussvc   grpc.aio, on SQLite in the data directory   ┐
-    gateway     uvicorn, with the relay's thread            ┘ one event loop, in the main thread
+    gateway     uvicorn, relay's and janitor's threads      ┘ one event loop, in the main thread
     ingest      4 threads ┐
     tiler       1 thread  ┘ one Dramatiq worker a queue, on queues in memory
 
@@ -27,6 +27,7 @@ import ingest.actor
 import tiler.actor
 from gateway import server as gateway_server
 from gateway.app import create_app
+from gateway.janitor import Janitor
 from gateway.relay import Relay
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
@@ -205,8 +206,9 @@ async def _around(
     pipeline_status = StatusClient(status_address)
     gateway_status = AsyncStatusClient(status_address)
     relay = Relay(pipeline_status, broker)
+    janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval)
     gateway = gateway_server.Server(
-        create_app(settings.gateway, gateway_status, storage, relay),
+        create_app(settings.gateway, gateway_status, storage, relay, janitor),
         settings.gateway.host,
         settings.gateway.port,
         settings.gateway.stop_timeout,
@@ -221,6 +223,7 @@ async def _around(
         raise CannotStart(f"{error} The option is --port.") from error
     workers.start()
     relay.start()
+    janitor.start()
     serving = asyncio.create_task(gateway.serve(), name="gateway")
     try:
         ready = asyncio.ensure_future(gateway.wait_until_ready())
@@ -230,13 +233,14 @@ async def _around(
         gateway.stop()
         # Both at once: the running stages need statussvc, which is still there, but not the gateway.
         await asyncio.gather(asyncio.to_thread(workers.stop, WORKERS_PATIENCE), serving, return_exceptions=True)
-        await asyncio.to_thread(relay.stop)
+        await asyncio.gather(asyncio.to_thread(relay.stop), asyncio.to_thread(janitor.stop))
         pipeline_status.close()
         await gateway_status.close()
 
 
 def _sweep(storage: DirectoryStorage) -> None:
-    """Removes the scratch of runs that are dead: the lock says that no run lives."""
+    """Removes the scratch of runs that are dead: the lock says that no run lives. Empty folders too, which the
+    janitor cannot see in a listing of files."""
     for folder in (storage.root / "scratch").glob("*"):
         try:
             storage.drop_scratch(folder.name)

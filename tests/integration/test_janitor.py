@@ -1,0 +1,136 @@
+"""The janitor against a real statussvc and a real directory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.janitor import Janitor
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage, pyramid_key, source_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests.status_rig import Status, running
+
+INGEST, TILER, LOST = "1" * 32, "2" * 32, "9" * 32
+
+
+@pytest.fixture
+def status(tmp_path: Path) -> Iterator[Status]:
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as rig:
+        yield rig
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> DirectoryStorage:
+    return DirectoryStorage(tmp_path / "storage")
+
+
+@pytest.fixture
+def janitor(status: Status, storage: DirectoryStorage) -> Iterator[Janitor]:
+    client = StatusClient(status.address)
+    janitor = Janitor(client, storage, interval=3600.0)
+    yield janitor
+    janitor.stop()
+    client.close()
+
+
+def put(storage: DirectoryStorage, key: str) -> None:
+    folder = storage.scratch("maker")
+    (folder / "file").write_bytes(b"x")
+    storage.put_file(folder / "file", key)
+    storage.drop_scratch("maker")
+
+
+def stored(storage: DirectoryStorage) -> set[str]:
+    return {key for kind in ("sources", "pyramids", "scratch") for key in storage.list_prefix(kind)} - {
+        f"{kind}/" for kind in ("sources", "pyramids", "scratch")
+    }
+
+
+def make_ready(status: Status, storage: DirectoryStorage) -> tuple[str, set[str]]:
+    """A ready dataset with its source and its build; returns its id and their keys."""
+    dataset_id = status.create()
+    status.begin(dataset_id, INGEST)
+    put(storage, source_key(dataset_id, 1))
+    status.complete_ingest(INGEST)
+    tile_id = status.begin(dataset_id, TILER, stage=pb.STAGE_TILER).tile_id
+    keys = {pyramid_key(tile_id, TILER, name) for name in ("pyramid.szi", "tiles.idx")}
+    for key in keys:
+        put(storage, key)
+    status.complete_tiler(TILER)
+    return dataset_id, keys | {source_key(dataset_id, 1)}
+
+
+def test_a_sweep_removes_leftovers_and_nothing_that_is_referred_to_or_written(
+    status: Status, storage: DirectoryStorage, janitor: Janitor
+) -> None:
+    # Given a ready dataset, a run at work, and what dead runs left
+    _, kept = make_ready(status, storage)
+    working = status.create()
+    status.begin(working, "3" * 32)
+    (storage.scratch("3" * 32) / "source").write_bytes(b"half")
+    (storage.scratch(LOST) / "source").write_bytes(b"half")
+    storage.scratch("8" * 32)
+    put(storage, source_key(working, 7))
+    put(storage, pyramid_key("f" * 64, LOST, "pyramid.szi"))
+    # When the janitor sweeps
+    assert janitor.sweep() == 4
+    # Then only what is used is left, and a second sweep finds nothing
+    assert stored(storage) == kept | {f"scratch/{'3' * 32}/source"}
+    assert janitor.sweep() == 0
+
+
+def test_a_deleted_dataset_takes_its_source_and_pyramid_along_unless_another_has_the_same(
+    status: Status, storage: DirectoryStorage, janitor: Janitor
+) -> None:
+    # Given two datasets with the same bytes
+    first, keys = make_ready(status, storage)
+    second = status.create()
+    status.begin(second, "4" * 32)
+    put(storage, source_key(second, 1))
+    status.complete_ingest("4" * 32)
+    assert status.state(second) == "READY"
+    # When the first is deleted, Then its source goes, and the pyramid stays
+    status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=first))
+    assert janitor.sweep() == 1
+    assert stored(storage) == (keys - {source_key(first, 1)}) | {source_key(second, 1)}
+    # When the second is deleted too, Then nothing is left
+    status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=second))
+    janitor.sweep()
+    assert stored(storage) == set()
+
+
+def test_it_sweeps_at_start_when_poked_and_outlives_a_failed_sweep(
+    status: Status, storage: DirectoryStorage, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept = threading.Semaphore(0)
+    sweep = janitor.sweep
+
+    def counted() -> int:
+        try:
+            return sweep()
+        finally:
+            swept.release()
+
+    monkeypatch.setattr(janitor, "sweep", counted)
+    janitor.start()
+    assert swept.acquire(timeout=30)
+    put(storage, source_key("custom_ffffffff", 1))
+    janitor.poke()
+    assert swept.acquire(timeout=30)
+    assert stored(storage) == set()
+
+    # Given a volume that is gone, When it sweeps, Then it fails quietly and goes on with the next poke
+    def away() -> int:
+        swept.release()
+        raise OSError("the volume is gone")
+
+    monkeypatch.setattr(janitor, "sweep", away)
+    janitor.poke()
+    assert swept.acquire(timeout=30)
+    monkeypatch.setattr(janitor, "sweep", counted)
+    janitor.poke()
+    assert swept.acquire(timeout=30)
