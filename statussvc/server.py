@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from sqlalchemy import Connection
 
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core, ErrorsToCodes
 from statussvc.database import Database
+from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
 from statussvc.pipeline_service import PipelineService
-from statussvc.repository import outbox, stages
+from statussvc.repository.stages import Policy
 from statussvc.settings import StatusSettings
 from statussvc.status_service import StatusService
 from statussvc.watch import Hub
@@ -47,7 +46,7 @@ class Server:
             database=Database(settings.database_url),
             leases=Leases(settings.lease_seconds),
             hub=Hub(),
-            policy=stages.Policy(
+            policy=Policy(
                 crash_limit=settings.crash_limit,
                 retry_limit=settings.retry_limit,
                 retry_base=settings.retry_base_seconds,
@@ -55,6 +54,7 @@ class Server:
                 keep_sources=None if settings.keep_sources_days is None else settings.keep_sources_days * DAY,
             ),
         )
+        self._housekeeper = Housekeeper(self._core)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -65,7 +65,9 @@ class Server:
         Returns the bound port. Raises StatusUnavailable where the database is away, PortTaken where the port is.
         """
         await asyncio.to_thread(self._core.database.migrate)
-        await self._take_up()
+        await self._housekeeper.agree()
+        if self._settings.abandon_runs:
+            await self._housekeeper.abandon()
         server = grpc.aio.server(interceptors=[ErrorsToCodes()], options=[("grpc.so_reuseport", 0)])
         pb_grpc.add_StatusServiceServicer_to_server(StatusService(self._core), server)
         pb_grpc.add_PipelineServiceServicer_to_server(PipelineService(self._core), server)
@@ -91,7 +93,7 @@ class Server:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
         try:
-            await self._agree()
+            await self._housekeeper.agree()
         except StatusUnavailable as error:
             logger.warning("progress was not flushed: %s", error)
         await asyncio.to_thread(self._core.database.close)
@@ -101,54 +103,12 @@ class Server:
         if self._server is not None:
             await self._server.wait_for_termination()
 
-    async def _take_up(self) -> None:
-        await self._agree()
-        if self._settings.abandon_runs:
-            for run_id in self._core.leases.at_work():
-                await self._expire(run_id)
-            await self._core.database.keep_house(outbox.forget_published)
-
-    async def _agree(self) -> None:
-        """Flushes progress, and brings the leases in line with the rows.
-
-        They differ after a start, and where a commit was made and its answer was lost, or the caller gave up.
-        """
-        leases, hub = self._core.leases, self._core.hub
-        known, counts = leases.at_work(), leases.unflushed()
-
-        def flush(connection: Connection) -> list[Any]:
-            stages.flush_progress(connection, counts)
-            return stages.at_work(connection, known)
-
-        try:
-            found = await self._core.database.keep_house(flush)
-        except StatusUnavailable:
-            leases.not_flushed(counts)
-            raise
-        for run in found:
-            if leases.take_up(run):
-                hub.notify(run.dataset_id)
-        for run_id in known - {run.run_id for run in found}:
-            if lease := leases.get(run_id):
-                leases.stop(run_id, "superseded")
-                hub.notify(lease.dataset_id)
-
-    async def _expire(self, run_id: str) -> None:
-        now = self._core.now()
-        outcome = await self._core.database.keep_house(
-            lambda connection: stages.expire(connection, run_id, self._core.policy, now)
-        )
-        self._core.leases.end(run_id)
-        self._core.hub.notify(outcome.dataset_id)
-        logger.warning("%s: run %s died", outcome.dataset_id, run_id)
-
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self._agree()
-                for lease in self._core.leases.tick(longest=2 * TICK):
-                    await self._expire(lease.run_id)
+                await self._housekeeper.agree()
+                await self._housekeeper.expire(longest=2 * TICK)
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
             except StatusUnavailable as error:
                 logger.warning("%s; trying again", error)

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+from sqlalchemy import Connection, Engine
 
+from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.core import Core
+from statussvc.database import Database
+from statussvc.housekeeper import Housekeeper
+from statussvc.leases import Leases
+from statussvc.pipeline_service import PipelineService
+from statussvc.repository.stages import Policy
 from statussvc.server import Server
 from statussvc.settings import StatusSettings
+from statussvc.status_service import StatusService
+from statussvc.watch import Hub
+
+T = TypeVar("T")
 
 SHA = "ab" * 32
 
@@ -88,6 +100,61 @@ class Status:
     def pending(self, **request: Any) -> list[tuple[str, int, int]]:
         leased = self.pipeline.LeasePending(pb.LeasePendingRequest(**request)).wake_ups
         return [(item.dataset_id, item.attempt, item.stage) for item in leased]
+
+
+class InlineDatabase(Database):
+    """Runs each function at once, in the caller's thread. Its commits' answers can be lost."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.answers_to_lose = 0
+
+    async def write(self, function: Callable[[Connection], T]) -> T:
+        with self.engine.begin() as connection:
+            result = function(connection)
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise StatusUnavailable("the commit's answer was lost")
+        return result
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        with self.engine.begin() as connection:
+            return function(connection)
+
+    keep_house = read
+
+
+class InlineStatus:
+    """statussvc's services, called without a server, a thread or a clock: time passes as the test says."""
+
+    def __init__(self, engine: Engine, policy: Policy) -> None:
+        self.wall, self.monotonic = 1_800_000_000.0, 0.0
+        self.database = InlineDatabase(engine)
+        self._policy = policy
+        self.start()
+
+    def start(self) -> None:
+        """Starts the service anew: what it knew in memory is gone."""
+        self.core = Core(
+            database=self.database,
+            leases=Leases(10.0, lambda: self.monotonic),
+            hub=Hub(),
+            policy=self._policy,
+            now=lambda: self.wall,
+        )
+        self.users, self.pipeline = StatusService(self.core), PipelineService(self.core)
+        self.housekeeper = Housekeeper(self.core)
+        self.do(self.housekeeper.agree())
+
+    @staticmethod
+    def do(call: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine that never has to wait."""
+        try:
+            call.send(None)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        raise AssertionError("the call waits")
 
 
 @contextmanager

@@ -40,18 +40,17 @@ def lease_pending(
     longest_delay: seconds; a `not_before` further ahead is due, since the wall clock has jumped.
     """
     due: list[Due] = []
+    ready = (
+        datasets.c.deleted_at.is_(None),
+        _past(datasets.c.leased_until, now, LEASE_SECONDS),
+        _past(datasets.c.not_before, now, longest_delay),
+    )
     for state, stage in WAITING.items():
         # One query a reason, so that each reads its own range of the index, however long the queue is.
         for unpublished in _unpublished(connection, stage, stage in empty, now):
             rows = connection.execute(
                 select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
-                .where(
-                    datasets.c.state == state,
-                    unpublished,
-                    datasets.c.deleted_at.is_(None),
-                    _past(datasets.c.leased_until, now, LEASE_SECONDS),
-                    _past(datasets.c.not_before, now, longest_delay),
-                )
+                .where(datasets.c.state == state, unpublished, *ready)
                 .order_by(datasets.c.published_at, datasets.c.seq)
                 .limit(limit - len(due))
                 .with_for_update(skip_locked=True)

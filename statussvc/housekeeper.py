@@ -1,0 +1,67 @@
+"""What the service does by itself: it flushes progress, keeps leases and rows in line, and expires dead runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from sqlalchemy import Connection
+
+from pipeline.errors import StatusUnavailable
+from statussvc.core import Core
+from statussvc.repository import outbox, stages
+
+logger = logging.getLogger(__name__)
+
+
+class Housekeeper:
+    """Every method raises StatusUnavailable while the database is away, and may then be called again."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def agree(self) -> None:
+        """Flushes progress, and brings the leases in line with the rows.
+
+        They differ after a start, and where a commit was made and its answer was lost: a run whose row says that
+        it is at work must have a lease, or nothing would ever end it; one whose row has moved on must stop.
+        """
+        leases, hub = self._core.leases, self._core.hub
+        known, counts = leases.at_work(), leases.unflushed()
+
+        def flush(connection: Connection) -> list[Any]:
+            stages.flush_progress(connection, counts)
+            return stages.at_work(connection, known)
+
+        try:
+            found = await self._core.database.keep_house(flush)
+        except StatusUnavailable:
+            leases.not_flushed(counts)
+            raise
+        for run in found:
+            if leases.take_up(run):
+                hub.notify(run.dataset_id)
+        for run_id in known - {run.run_id for run in found}:
+            if lease := leases.get(run_id):
+                leases.stop(run_id, "superseded")
+                hub.notify(lease.dataset_id)
+
+    async def expire(self, longest: float) -> None:
+        """Ends the runs whose beats stood still, counting at most `longest` seconds since the last call."""
+        for lease in self._core.leases.tick(longest):
+            await self._expire(lease.run_id)
+
+    async def abandon(self) -> None:
+        """Ends all runs, and has every waiting row published anew."""
+        for run_id in self._core.leases.at_work():
+            await self._expire(run_id)
+        await self._core.database.keep_house(outbox.forget_published)
+
+    async def _expire(self, run_id: str) -> None:
+        policy, now = self._core.policy, self._core.now()
+        outcome = await self._core.database.keep_house(
+            lambda connection: stages.expire(connection, run_id, policy, now)
+        )
+        self._core.leases.end(run_id)
+        self._core.hub.notify(outcome.dataset_id)
+        logger.warning("%s: run %s died", outcome.dataset_id, run_id)

@@ -1,0 +1,448 @@
+"""statussvc against a model of the design: random calls in random order, with answers lost and clocks that jump."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine, create_engine, select
+from sqlalchemy.pool import StaticPool
+
+from pipeline.errors import Conflict, NotFound, StatusUnavailable
+from pipeline.pyramid import tile_id
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.leases import FIRST_BEAT
+from statussvc.lifecycle import Stage
+from statussvc.repository import outbox
+from statussvc.repository.stages import Policy
+from statussvc.tables import datasets, metadata, pyramids, runs
+from tests.status_model import DAY, WAITS, Dataset, Limits, Model, Run
+from tests.status_rig import InlineStatus
+
+T = TypeVar("T")
+
+CONTENTS = ("aa" * 32, "bb" * 32)
+STAGES = {"INGEST": pb.STAGE_INGEST, "TILER": pb.STAGE_TILER}
+NAMES = {value: name for name, value in STAGES.items()}
+LIMITS = Limits(crashes=2, retries=2, base=2.0, cap=300.0, keep_sources=2 * 3600.0)
+NOBODY = "custom_ffffffff"
+ANY: Any = None
+"""The handlers' context, of which they make no use."""
+
+pick = st.integers(0, 11)
+"""Chooses one of what there is, modulo its number."""
+likely = st.sampled_from([True, True, True, False])
+
+
+class Statussvc(RuleBasedStateMachine):
+    """Every rule makes one call and one move of the model, and compares the answers."""
+
+    engine: Engine
+
+    @initialize(contents=st.lists(st.sampled_from(CONTENTS), min_size=2, max_size=3))
+    def start(self, contents: list[str]) -> None:
+        with self.engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+        policy = Policy(LIMITS.crashes, LIMITS.retries, LIMITS.base, LIMITS.cap, LIMITS.keep_sources)
+        self.status = InlineStatus(self.engine, policy)
+        self.model = Model(LIMITS, self.status.wall)
+        self.contents: dict[str, str] = {}
+        self.messages: list[pb.WakeUp] = []
+        self.leased: list[str] = []
+        self.shown: dict[str, tuple[pb.DatasetStatus, int]] = {}
+        self.percents: dict[tuple[str, int], float] = {}
+        self.out_of_line = False
+        for content in [*contents, contents[0]]:
+            self.create(content)
+
+    def create(self, content: str) -> None:
+        request = pb.CreateDatasetRequest(name="Earth", url="https://example.org/earth.jpg")
+        made = self.call(self.status.users.CreateDataset(request, ANY))
+        self.model.datasets[made.dataset.dataset_id] = Dataset(
+            made.dataset.dataset_id, tile_id(content, pb.TileOptions(tile_size=256))
+        )
+        self.contents[made.dataset.dataset_id] = content
+
+    # What callers do
+
+    def call(self, call: Coroutine[Any, Any, T]) -> T:
+        return self.status.do(call)
+
+    def tell(self, make: Callable[[], Coroutine[Any, Any, T]], lost: bool) -> T:
+        """Makes a call of the pipeline; where its answer is lost, makes it again, as workers do."""
+        if lost:
+            self.status.database.answers_to_lose = 1
+            with pytest.raises(StatusUnavailable):
+                self.call(make())
+        return self.call(make())
+
+    def a_dataset(self, number: int) -> Dataset:
+        return list(self.model.datasets.values())[number % len(self.model.datasets)]
+
+    def a_run(self, number: int, alive: bool) -> Run:
+        known = list(self.model.alive()) if alive else []
+        known = known or list(self.model.runs.values())
+        return known[-1 - number % len(known)]
+
+    # Relay
+
+    @rule(empty=st.sets(st.sampled_from(["INGEST", "TILER"])), limit=st.sampled_from([0, 0, 0, 1]))
+    def lease_pending(self, empty: set[str], limit: int) -> None:
+        due = self.model.due(empty)
+        request = pb.LeasePendingRequest(limit=limit, empty_queues=[STAGES[stage] for stage in sorted(empty)])
+        wake_ups = self.call(self.status.pipeline.LeasePending(request, ANY)).wake_ups
+        leased = {(one.dataset_id, one.attempt, NAMES[one.stage]) for one in wake_ups}
+        assert leased <= due
+        assert len(leased) == len(wake_ups) == min(len(due), limit or 100)
+        for dataset_id, _, _ in leased:
+            self.model.datasets[dataset_id].leased_until = self.model.now + 15.0
+        self.messages += wake_ups
+
+    @precondition(lambda self: self.messages)
+    @rule(number=pick)
+    def confirm_published(self, number: int) -> None:
+        wake_up = self.messages[-1 - number % len(self.messages)]
+        self.call(self.status.pipeline.ConfirmPublished(pb.ConfirmPublishedRequest(wake_up=wake_up), ANY))
+        one = self.model.datasets[wake_up.dataset_id]
+        if (one.attempt, WAITS.get(one.state)) == (wake_up.attempt, NAMES[wake_up.stage]):
+            one.published, one.leased_until = self.model.now, None
+
+    # Workers
+
+    def begin(self, dataset_id: str, attempt: int, stage: str, run_id: str, lost: bool = False) -> None:
+        expected = self.model.begin(dataset_id, attempt, stage, run_id)
+        if lost and expected == "FINISHED":
+            # The first call made it so, and the second finds it so.
+            lost = self.model.datasets[dataset_id].state == "READY"
+        wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=STAGES[stage])
+        request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker="w")
+        answer = self.tell(lambda: self.status.pipeline.BeginStage(request, ANY), lost)
+        got = "GRANT" if answer.HasField("grant") else pb.BeginStageResponse.Drop.Name(answer.drop)
+        assert got.removeprefix("DROP_") == expected
+        if expected == "GRANT":
+            one = self.model.datasets[dataset_id]
+            key = attempt if stage == "INGEST" else one.source
+            assert answer.grant.source_key == f"sources/{dataset_id}/{key}"
+            if stage == "TILER":
+                assert answer.grant.tile_id == one.tile_id
+                assert f"sources/{dataset_id}/{key}" in self.model.storage
+
+    def new_run_id(self) -> str:
+        self.number = getattr(self, "number", 0) + 1
+        return f"{self.number:032x}"
+
+    @rule(number=pick, lost=st.booleans())
+    def begin_what_waits(self, number: int, lost: bool) -> None:
+        """A message in time; its dataset may have moved on all the same."""
+        one = self.a_dataset(number)
+        stage = WAITS.get(one.state, "INGEST")
+        self.begin(one.dataset_id, one.attempt, stage, self.new_run_id(), lost)
+
+    @rule(number=pick, attempt=st.integers(1, 4), stage=st.sampled_from(["INGEST", "TILER"]))
+    def begin_by_any_message(self, number: int, attempt: int, stage: str) -> None:
+        """Doubled, late or out of order; or of a dataset that was never there."""
+        dataset_id = NOBODY if number == 11 else self.a_dataset(number).dataset_id
+        self.begin(dataset_id, attempt, stage, self.new_run_id())
+
+    @precondition(lambda self: self.model.runs)
+    @rule(number=pick, alive=likely)
+    def begin_again(self, number: int, alive: bool) -> None:
+        run = self.a_run(number, alive)
+        self.begin(run.dataset.dataset_id, run.attempt, run.stage, run.run_id)
+
+    @precondition(lambda self: self.model.runs)
+    @rule(number=pick, alive=likely, lost=st.booleans())
+    def complete(self, number: int, alive: bool, lost: bool) -> None:
+        run = self.a_run(number, alive)
+        request = pb.CompleteStageRequest(run_id=run.run_id)
+        if run.stage == "INGEST":
+            request.ingest.sha256, request.ingest.bytes = self.contents[run.dataset.dataset_id], 1234
+        else:
+            request.tiler.CopyFrom(pb.TilerResult(width=1000, height=700, format=pb.TILE_FORMAT_JPEG, tile_count=30))
+        expected = self.model.complete(run)
+        answer = self.tell(lambda: self.status.pipeline.CompleteStage(request, ANY), lost)
+        assert (pb.Answer.Name(answer.answer).removeprefix("ANSWER_"), answer.HasField("next")) == expected
+        if answer.HasField("next"):
+            assert (answer.next.dataset_id, answer.next.attempt) == (run.dataset.dataset_id, run.attempt)
+            self.messages.append(answer.next)
+
+    @precondition(lambda self: self.model.runs)
+    @rule(
+        number=pick,
+        alive=likely,
+        lost=st.booleans(),
+        kind=st.sampled_from(["retryable", "retryable", "permanent", "source_missing"]),
+        retry_after=st.sampled_from([0.0, 100.0, 10_000.0]),
+    )
+    def fail(self, number: int, alive: bool, lost: bool, kind: str, retry_after: float) -> None:
+        run = self.a_run(number, alive)
+        code = "source_missing" if kind == "source_missing" else "stalled"
+        retryable = kind != "permanent"
+        request = pb.FailStageRequest(
+            run_id=run.run_id,
+            failure=pb.Failure(code=code, message="It did not work.", retryable=retryable),
+            retry_after_seconds=retry_after,
+        )
+        expected = self.model.fail(run, code, retryable, retry_after)
+        answer = self.tell(lambda: self.status.pipeline.FailStage(request, ANY), lost)
+        assert pb.Answer.Name(answer.answer).removeprefix("ANSWER_") == expected
+
+    @precondition(lambda self: self.model.runs)
+    @rule(number=pick, alive=likely, lost=st.booleans())
+    def release(self, number: int, alive: bool, lost: bool) -> None:
+        run = self.a_run(number, alive)
+        request = pb.ReleaseStageRequest(run_id=run.run_id)
+        expected = self.model.release(run)
+        answer = self.tell(lambda: self.status.pipeline.ReleaseStage(request, ANY), lost)
+        assert pb.Answer.Name(answer.answer).removeprefix("ANSWER_") == expected
+
+    @precondition(lambda self: self.model.runs)
+    @rule(number=pick, alive=likely, rise=st.booleans(), more=st.integers(-20, 40))
+    def beat(self, number: int, alive: bool, rise: bool, more: int) -> None:
+        run = self.a_run(number, alive)
+        run.beats += rise
+        if rise:
+            run.percent = min(100.0, max(0.0, run.percent + more))
+        self.send_beat(run)
+        if rise and not run.ended:
+            run.idle = 0.0
+
+    def send_beat(self, run: Run) -> None:
+        request = pb.ReportProgressRequest(
+            run_id=run.run_id, beat_seq=run.beats, progress=pb.Progress(stage_percent=run.percent)
+        )
+        answer = self.call(self.status.pipeline.ReportProgress(request, ANY))
+        if run.ended:
+            assert answer.order == pb.ReportProgressResponse.ORDER_STOP or self.out_of_line
+            assert answer.reason in ("cancelled", "deleted", "superseded") or self.out_of_line
+        else:
+            assert answer.order == pb.ReportProgressResponse.ORDER_CONTINUE
+
+    # Users
+
+    @rule(number=pick, lost=st.booleans(), what=st.sampled_from(["cancel", "retry", "retry", "delete"]))
+    def order(self, number: int, lost: bool, what: str) -> None:
+        one, users = self.a_dataset(number), self.status.users
+        expected = getattr(self.model, what)(one)
+        make: Callable[[], Coroutine[Any, Any, Any]] = {
+            "cancel": lambda: users.CancelDataset(pb.CancelDatasetRequest(dataset_id=one.dataset_id), ANY),
+            "retry": lambda: users.RetryDataset(pb.RetryDatasetRequest(dataset_id=one.dataset_id), ANY),
+            "delete": lambda: users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=one.dataset_id), ANY),
+        }[what]
+        if expected:
+            with pytest.raises((Conflict, NotFound)) as refused:
+                self.call(make())
+            assert type(refused.value).__name__ == expected
+        elif lost:
+            # A person may leave it at that: what was ordered is done, and the run hears of it at the next tick.
+            self.status.database.answers_to_lose = 1
+            with pytest.raises(StatusUnavailable):
+                self.call(make())
+            self.out_of_line = True
+        else:
+            self.call(make())
+
+    # Time and the service itself
+
+    @rule(seconds=st.sampled_from([2.0, 2.0, 16.0, 61.0, 400.0, 3600.0]))
+    def time_passes(self, seconds: float) -> None:
+        """Time in which the service watches for two seconds; for the rest it is frozen."""
+        self.tick(seconds)
+
+    @rule()
+    def silence(self) -> None:
+        """Twelve seconds without a beat."""
+        for _ in range(6):
+            self.tick(2.0)
+
+    @rule(seconds=st.sampled_from([DAY, -DAY]))
+    def wall_clock_jumps(self, seconds: float) -> None:
+        self.status.wall += seconds
+        self.model.now = self.status.wall
+
+    def tick(self, seconds: float) -> None:
+        self.status.wall += seconds
+        self.status.monotonic += seconds
+        self.model.now = self.status.wall
+        self.call(self.status.housekeeper.agree())
+        self.out_of_line = False
+        self.model.pass_watched(min(seconds, 2.0))
+        self.call(self.status.housekeeper.expire(longest=2.0))
+
+    @rule(orderly=st.booleans())
+    def restart(self, orderly: bool) -> None:
+        """Stopped in order it flushes first. Runs at work are heard of again, or for two seconds nobody is told."""
+        if orderly:
+            self.call(self.status.housekeeper.agree())
+        self.status.start()
+        self.out_of_line = False
+        for run in self.model.alive():
+            run.idle = 0.0
+            if run.beats:
+                run.beats += 1
+                self.send_beat(run)
+        self.status.monotonic += FIRST_BEAT
+        self.call(self.status.housekeeper.expire(longest=0.0))
+
+    # Janitor
+
+    @rule(confirm=st.booleans())
+    def sweep(self, confirm: bool) -> None:
+        found = [*sorted(self.model.storage), f"sources/{NOBODY}/1", f"scratch/{'f' * 32}/"]
+        kept = {prefix for prefix in found if self.model.in_use(prefix)}
+        expected = self.model.lease_garbage(found)
+        request = pb.LeaseGarbageRequest(found=[pb.StoredItem(prefix=prefix) for prefix in found])
+        leased = [item.prefix for item in self.call(self.status.pipeline.LeaseGarbage(request, ANY)).garbage]
+        assert leased == expected
+        assert not kept.intersection(leased)
+        self.leased += leased
+        if confirm:
+            for prefix in leased:
+                self.remove(prefix)
+
+    @precondition(lambda self: self.leased)
+    @rule(number=pick)
+    def remove_late(self, number: int) -> None:
+        """A janitor may be slow, and may say it twice."""
+        self.remove(self.leased[number % len(self.leased)])
+
+    def remove(self, prefix: str) -> None:
+        assert not self.model.in_use(prefix)
+        self.model.confirm_garbage(prefix)
+        request = pb.ConfirmGarbageRequest(item=pb.StoredItem(prefix=prefix))
+        self.call(self.status.pipeline.ConfirmGarbage(request, ANY))
+
+    # What always holds
+
+    @invariant()
+    def rows_are_as_the_model(self) -> None:
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(datasets)).all()
+            built = {row.tile_id: (row.build, row.deleting) for row in connection.execute(select(pyramids))}
+            working = set(connection.scalars(select(runs.c.run_id).where(runs.c.ended_at.is_(None))))
+        assert len(rows) == len(self.model.datasets)
+        for row in rows:
+            one = self.model.datasets[row.dataset_id]
+            assert (row.deleted_at is not None) == one.deleted
+            if one.deleted:
+                continue
+            got = (row.state, row.attempt, row.crashes, row.retries, row.run_id, row.source_key)
+            source = None if one.source is None else f"sources/{one.dataset_id}/{one.source}"
+            run_id = one.run.run_id if one.run else None
+            assert got == (one.state, one.attempt, one.crashes, one.retries, run_id, source)
+            assert row.tile_id == (one.tile_id if one.refers else None)
+            assert source is None or source in self.model.storage
+            if one.not_before is not None and one.state in WAITS:
+                low, high = one.not_before
+                assert low <= row.not_before <= high
+                one.not_before = (row.not_before, row.not_before)
+            if one.state == "READY":
+                build, deleting = built[one.tile_id]
+                assert not deleting
+                assert f"pyramids/{one.tile_id}/{build}/" in self.model.storage
+        assert built == self.model.pyramids
+        assert working == {run.run_id for run in self.model.alive()}
+        assert working == self.status.core.leases.at_work() or self.out_of_line
+
+    @invariant()
+    def what_is_shown_has_a_new_revision_and_does_not_go_back(self) -> None:
+        page = self.call(self.status.users.ListDatasets(pb.ListDatasetsRequest(), ANY)).datasets
+        present = [one.dataset_id for one in self.model.datasets.values() if not one.deleted]
+        assert [dataset.dataset_id for dataset in page] == present[::-1]
+        for dataset in page:
+            one, seen = self.model.datasets[dataset.dataset_id], dataset.status
+            assert pb.State.Name(seen.state) == f"STATE_{one.state}"
+            assert seen.HasField("failure") == (one.failing or one.state in ("FAILED", "CANCELLED"))
+            assert seen.HasField("pyramid") == (one.state == "READY")
+            revision, seen.revision = seen.revision, 0
+            if one.dataset_id in self.shown:
+                before, last = self.shown[one.dataset_id]
+                assert revision > last or (revision == last and seen == before)
+                assert seen.attempt >= before.attempt
+            self.shown[one.dataset_id] = (seen, revision)
+            if seen.HasField("percent"):
+                key = (one.dataset_id, seen.attempt)
+                assert seen.percent >= self.percents.get(key, 0.0)
+                self.percents[key] = seen.percent
+
+    @invariant()
+    def what_waits_can_be_published_in_the_end(self) -> None:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps % 3:  # looks at the same rows for many steps, and is what takes longest
+            return
+        waiting = {
+            (one.dataset_id, one.attempt)
+            for one in self.model.datasets.values()
+            if one.state in WAITS and not one.deleted
+        }
+        # A time of publishing that lies ahead, since the clock was set back, may be just about now when it has passed.
+        for later in (LIMITS.cap + 100.0, LIMITS.cap + 200.0):
+            if waiting:
+                with self.engine.connect() as connection:  # rolled back
+                    due = outbox.lease_pending(connection, 100, list(Stage), LIMITS.cap, self.status.wall + later)
+                waiting -= {(one.dataset_id, one.attempt) for one in due}
+        assert not waiting
+
+    def teardown(self) -> None:
+        """Whatever went before: workers that work end every dataset."""
+        if not hasattr(self, "model"):
+            return
+        for _ in range(3):
+            self.silence()
+            self.tick(400.0)
+            self.lease_pending({"INGEST", "TILER"}, 0)
+            for one in self.model.datasets.values():
+                for stage in ("INGEST", "TILER"):
+                    if not one.deleted and WAITS.get(one.state) == stage:
+                        self.begin(one.dataset_id, one.attempt, stage, self.new_run_id())
+                        if one.run is not None:
+                            self.complete_run(one.run)
+        self.rows_are_as_the_model()
+        assert all(one.deleted or one.state in ("READY", "FAILED", "CANCELLED") for one in self.model.datasets.values())
+        assert not list(self.model.alive())
+
+    def complete_run(self, run: Run) -> None:
+        alive = list(self.model.alive())
+        self.complete(len(alive) - 1 - alive.index(run), alive=True, lost=False)
+
+
+def drive(engine: Engine, examples: int, steps: int) -> None:
+    machine = type("Machine", (Statussvc,), {"engine": engine})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            phases=[Phase.generate, Phase.shrink],
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_any_order_of_calls_does_what_the_design_says_on_sqlite() -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    metadata.create_all(engine)
+    drive(engine, examples=80, steps=40)
+    engine.dispose()
+
+
+def test_any_order_of_calls_does_what_the_design_says_on_postgres(postgres_url: str) -> None:
+    engine = create_engine(postgres_url, connect_args={"options": "-c synchronous_commit=off"})
+    metadata.create_all(engine)
+    drive(engine, examples=12, steps=40)
+    engine.dispose()

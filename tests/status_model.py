@@ -1,0 +1,268 @@
+"""What a dataset has to do, written from the design and not from the code: the oracle of statussvc's state machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+DAY = 86400.0
+LEASE, GARBAGE_LEASE, LOST_AFTER, CLOCK_SLACK = 15.0, 600.0, 60.0, 5.0
+SILENCE = 10.0
+
+WAITS = {"QUEUED": "INGEST", "DOWNLOADED": "TILER"}
+WORKS = {"DOWNLOADING": "INGEST", "TILING": "TILER"}
+ENDS = {"READY", "FAILED", "CANCELLED"}
+BACK = {"DOWNLOADING": "QUEUED", "TILING": "DOWNLOADED"}
+
+
+@dataclass
+class Limits:
+    crashes: int
+    retries: int
+    base: float
+    cap: float
+    keep_sources: float
+
+
+@dataclass(eq=False)
+class Run:
+    run_id: str
+    dataset: Dataset
+    attempt: int
+    stage: str
+    published: float | None
+    idle: float = 0.0
+    beats: int = 0
+    percent: float = 0.0
+    ended: tuple[str, str, bool] | None = None
+    """How; the answer; whether a wake-up follows."""
+
+    def end(self, how: str, answer: str, follows: bool = False) -> tuple[str, bool]:
+        self.ended = (how, answer, follows)
+        return answer, follows
+
+
+@dataclass(eq=False)
+class Dataset:
+    dataset_id: str
+    tile_id: str
+    state: str = "QUEUED"
+    attempt: int = 1
+    crashes: int = 0
+    retries: int = 0
+    run: Run | None = None
+    source: int | None = None
+    """The attempt under which its source is stored."""
+    refers: bool = False
+    """Whether its bytes, and with them its tile_id, are known."""
+    deleted: bool = False
+    published: float | None = None
+    leased_until: float | None = None
+    not_before: tuple[float, float] | None = None
+    finished: float | None = None
+    failing: bool = False
+    """Whether it waits for another try after a failure."""
+
+    def wait(self, state: str) -> None:
+        self.state, self.run, self.failing = state, None, False
+        self.published = self.leased_until = self.not_before = self.finished = None
+
+    def again(self, state: str) -> None:
+        self.wait(state)
+        self.attempt += 1
+
+    def finish(self, state: str, now: float) -> None:
+        self.wait(state)
+        self.finished = now
+
+
+@dataclass
+class Model:
+    limits: Limits
+    now: float
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    pyramids: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    """tile_id to the build that counts, and whether it is being deleted."""
+    storage: set[str] = field(default_factory=set)
+    garbage: dict[str, float] = field(default_factory=dict)
+
+    def alive(self) -> Iterator[Run]:
+        return (run for run in self.runs.values() if run.ended is None)
+
+    def built(self, tile_id: str) -> bool:
+        return tile_id in self.pyramids and not self.pyramids[tile_id][1]
+
+    def due(self, empty: set[str]) -> set[tuple[str, int, str]]:
+        return {
+            (one.dataset_id, one.attempt, WAITS[one.state])
+            for one in self.datasets.values()
+            if not one.deleted and one.state in WAITS and self._is_due(one, empty)
+        }
+
+    def _is_due(self, one: Dataset, empty: set[str]) -> bool:
+        leased, stage = one.leased_until, WAITS[one.state]
+        if leased is not None and self.now < leased <= self.now + LEASE:
+            return False
+        if one.not_before is not None and self.now < one.not_before[0] <= self.now + self.limits.cap:
+            return False
+        if one.published is None or one.published > self.now + CLOCK_SLACK:
+            return True
+        if one.published > self.now - LOST_AFTER:
+            return False
+        return stage in empty or any(
+            run.published is not None and one.published + LOST_AFTER <= run.published <= self.now + CLOCK_SLACK
+            for run in self.runs.values()
+            if run.stage == stage
+        )
+
+    def begin(self, dataset_id: str, attempt: int, stage: str, run_id: str) -> str:
+        one = self.datasets.get(dataset_id)
+        if one is None or one.deleted:
+            return "DELETED"
+        if one.state in ENDS:
+            return "CANCELLED" if one.state == "CANCELLED" else "FINISHED"
+        if one.run is not None:
+            if one.run.run_id == run_id:
+                return "GRANT"
+            return "BUSY" if (one.attempt, WORKS[one.state]) == (attempt, stage) else "SUPERSEDED"
+        if (one.attempt, WAITS[one.state]) != (attempt, stage) or run_id in self.runs:
+            return "SUPERSEDED"
+        if stage == "TILER" and self.built(one.tile_id):
+            one.finish("READY", self.now)
+            return "FINISHED"
+        one.run = self.runs[run_id] = Run(run_id, one, attempt, stage, one.published)
+        one.state = "DOWNLOADING" if stage == "INGEST" else "TILING"
+        one.not_before, one.failing = None, False
+        self.storage.add(f"scratch/{run_id}/")
+        return "GRANT"
+
+    def complete(self, run: Run) -> tuple[str, bool]:
+        one = run.dataset
+        # What a run has made lies in storage before it says so, also where it has lost its stage.
+        if run.stage == "INGEST":
+            self.storage.add(f"sources/{one.dataset_id}/{run.attempt}")
+        else:
+            self.storage.add(f"pyramids/{one.tile_id}/{run.run_id}/")
+        if run.ended:
+            return run.ended[1:] if run.ended[0] == "completed" else ("REFUSED", False)
+        if run.stage == "INGEST":
+            one.source, one.refers = run.attempt, True
+            if self.built(one.tile_id):
+                one.finish("READY", self.now)
+                return run.end("completed", "WON")
+            one.wait("DOWNLOADED")
+            one.leased_until = self.now + LEASE
+            return run.end("completed", "WON", True)
+        answer = "LOST" if self.built(one.tile_id) else "WON"
+        if answer == "WON":
+            self.pyramids[one.tile_id] = (run.run_id, False)
+        one.finish("READY", self.now)
+        return run.end("completed", answer)
+
+    def fail(self, run: Run, code: str, retryable: bool, retry_after: float) -> str:
+        if run.ended:
+            return run.ended[1] if run.ended[0] == "failed" else "REFUSED"
+        one = run.dataset
+        source_lost = code == "source_missing" and run.stage == "TILER"
+        if source_lost:
+            one.source = None
+        if not retryable or one.retries == self.limits.retries:
+            one.finish("FAILED", self.now)
+        else:
+            one.retries += 1
+            one.again("QUEUED" if source_lost else BACK[one.state])
+            one.failing = True
+            if not source_lost:
+                longest = min(self.limits.cap, self.limits.base * 2 ** (one.retries - 1))
+                wish = min(self.limits.cap, retry_after)
+                one.not_before = (self.now + max(longest / 2, wish), self.now + max(longest, wish))
+        return run.end("failed", "WON")[0]
+
+    def release(self, run: Run) -> str:
+        if run.ended:
+            return run.ended[1] if run.ended[0] == "released" else "REFUSED"
+        run.dataset.again(BACK[run.dataset.state])
+        return run.end("released", "WON")[0]
+
+    def pass_watched(self, seconds: float) -> None:
+        """Time in which the service was there to see beats stand still."""
+        for run in list(self.alive()):
+            run.idle += seconds
+            if run.idle > SILENCE:
+                self.expire(run)
+
+    def expire(self, run: Run) -> None:
+        one = run.dataset
+        one.crashes += 1
+        if one.crashes >= self.limits.crashes:
+            one.finish("FAILED", self.now)
+        else:
+            one.again(BACK[one.state])
+        run.end("expired", "REFUSED")
+
+    def cancel(self, one: Dataset) -> str:
+        if one.deleted or one.state in ENDS:
+            return "NotFound" if one.deleted else "Conflict"
+        self._stop(one)
+        one.finish("CANCELLED", self.now)
+        return ""
+
+    def retry(self, one: Dataset) -> str:
+        if one.deleted or one.state not in ("FAILED", "CANCELLED"):
+            return "NotFound" if one.deleted else "Conflict"
+        one.again("QUEUED" if one.source is None else "DOWNLOADED")
+        one.crashes = one.retries = 0
+        return ""
+
+    def delete(self, one: Dataset) -> str:
+        if one.deleted:
+            return "NotFound"
+        self._stop(one)
+        one.deleted = True
+        return ""
+
+    def _stop(self, one: Dataset) -> None:
+        if one.run is not None:
+            one.run.end("stopped", "REFUSED")
+            one.run = None
+
+    def lease_garbage(self, prefixes: list[str]) -> list[str]:
+        leased = []
+        for prefix in prefixes:
+            if self.in_use(prefix):
+                continue
+            kind, owner, *rest = prefix.strip("/").split("/")
+            if kind == "sources" and owner in self.datasets and self.datasets[owner].source == int(rest[0]):
+                self.datasets[owner].source = None
+            if kind == "pyramids" and self.pyramids.get(owner, ("",))[0] == rest[0]:
+                self.pyramids[owner] = (rest[0], True)
+            until = self.garbage.get(prefix)
+            if until is None or not self.now < until <= self.now + GARBAGE_LEASE:
+                self.garbage[prefix] = self.now + GARBAGE_LEASE
+                leased.append(prefix)
+        return leased
+
+    def in_use(self, prefix: str) -> bool:
+        kind, owner, *rest = prefix.strip("/").split("/")
+        if kind == "sources":
+            one = self.datasets.get(owner)
+            if one is None or one.deleted:
+                return False
+            if one.state == "DOWNLOADING" and one.attempt == int(rest[0]):
+                return True
+            kept = one.finished is None or one.finished + self.limits.keep_sources > self.now
+            return one.source == int(rest[0]) and kept
+        build = owner if kind == "scratch" else rest[0]
+        if build in self.runs and self.runs[build].ended is None:
+            return True
+        if kind == "scratch" or self.pyramids.get(owner) != (build, False):
+            return False
+        return any(one.refers and one.tile_id == owner and not one.deleted for one in self.datasets.values())
+
+    def confirm_garbage(self, prefix: str) -> None:
+        self.storage.discard(prefix)
+        self.garbage.pop(prefix, None)
+        kind, owner, *rest = prefix.strip("/").split("/")
+        if kind == "pyramids" and self.pyramids.get(owner) == (rest[0], True):
+            del self.pyramids[owner]
