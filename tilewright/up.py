@@ -31,7 +31,7 @@ from gateway.janitor import Janitor
 from gateway.relay import Relay
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
-from pipeline.errors import StorageError, TilewrightError
+from pipeline.errors import TilewrightError
 from pipeline.logs import configure
 from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sources import Allowed
@@ -181,7 +181,6 @@ async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[
     Raises CannotStart.
     """
     storage = DirectoryStorage(settings.gateway.storage)
-    _sweep(storage)
     status = status_server.Server(settings.status)
     try:
         try:
@@ -236,16 +235,6 @@ async def _around(
         await asyncio.gather(asyncio.to_thread(relay.stop), asyncio.to_thread(janitor.stop))
         pipeline_status.close()
         await gateway_status.close()
-
-
-def _sweep(storage: DirectoryStorage) -> None:
-    """Removes the scratch of runs that are dead: the lock says that no run lives. Empty folders too, which the
-    janitor cannot see in a listing of files."""
-    for folder in (storage.root / "scratch").glob("*"):
-        try:
-            storage.drop_scratch(folder.name)
-        except StorageError as error:
-            logger.warning("left behind: %s", error)
 
 
 def bracketed(host: str) -> str:
