@@ -15,12 +15,15 @@ export function wireForm(form, { onCreated }) {
   let suggested = "";
   let key = newKey();
 
-  url.addEventListener("change", () => {
+  // While the address is typed, not when it is left: by then a person may be typing the name.
+  url.addEventListener("input", () => {
     if (name.value && name.value !== suggested) return;
     suggested = nameFromUrl(url.value);
     name.value = suggested;
     if (suggested) showFieldError(name, "");
   });
+
+  name.addEventListener("focus", () => name.value === suggested && name.select());
 
   form.addEventListener("input", ({ target }) => {
     key = newKey(); // Another body is another request.

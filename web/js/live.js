@@ -13,6 +13,7 @@ export class LiveStatus {
   #handlers;
   #following = null;
   #announced = "";
+  #refocus = false; // a pressed button is disabled, which drops its focus
 
   /**
    * name: the dataset's name, for labels. onStatus hears every status, onReady the ready one, onGone when the dataset
@@ -71,7 +72,8 @@ export class LiveStatus {
   /** Show one status of the contract (a dataset of the catalogue will do). */
   show(status) {
     const failed = status.status === "failed";
-    const focused = this.element.contains(document.activeElement);
+    const focused = this.#focused || (this.#refocus && document.activeElement === document.body);
+    this.#refocus = false;
     this.#showTrouble("");
     this.working.hidden = failed || status.status === "ready";
     this.failed.hidden = !failed;
@@ -79,6 +81,10 @@ export class LiveStatus {
     else if (status.status !== "ready") this.#showProgress(status);
     if (focused) (failed ? this.retry : this.cancel).focus();
     this.#handlers.onStatus(status);
+  }
+
+  get #focused() {
+    return this.element.contains(document.activeElement);
   }
 
   #showProgress(status) {
@@ -110,28 +116,30 @@ export class LiveStatus {
     this.trouble.hidden = !text;
   }
 
-  async #cancel() {
-    this.cancel.disabled = true;
-    await this.#ask(cancelDataset, this.cancel);
+  #cancel() {
+    return this.#ask(cancelDataset, this.cancel);
   }
 
-  async #retry() {
-    this.retry.disabled = true;
-    await this.#ask(retryDataset, this.retry);
+  #retry() {
+    return this.#ask(retryDataset, this.retry);
   }
 
   /** Ask for a move and look at once at what came of it; a refusal (409) is answered by the status itself. */
   async #ask(move, button) {
+    this.stop(); // What an older answer still says is no longer what was asked for.
+    this.#refocus = this.#focused;
+    button.disabled = true;
     try {
       await move(this.#id);
     } catch (error) {
       if (error.status === 404) return this.#handlers.onGone();
       if (error.status !== 409) {
         button.disabled = false;
-        return this.#showTrouble(error.message);
+        if (this.#refocus) button.focus();
+        this.#showTrouble(error.message);
+        if (button === this.retry) return;
       }
     }
-    this.stop();
     await this.follow();
   }
 }

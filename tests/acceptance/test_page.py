@@ -1,0 +1,621 @@
+"""The page, driven by a real browser against a real stack: what a person sees, by mouse, keyboard or screen reader."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import pyvips
+import requests
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+
+from tests.acceptance.jobs import ready, submit
+from tests.answers import gated, status
+from tests.sources import SourceServer
+from tilewright.client import Client
+from tilewright.launch import LaunchedStack
+
+ARGUMENTS = [
+    "--no-sandbox",  # tests may run as root, in a container
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-3d-apis",  # WebGL in software is ten times slower than the canvas that the viewer falls back to
+]
+
+PATIENCE = 60_000
+"""Milliseconds that an expectation waits: fetching and tiling a small picture takes one or two seconds."""
+
+RED, BLUE = (200, 40, 40), (40, 40, 200)
+
+NewPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def leave_the_stack_as_it_was(stack: LaunchedStack) -> Iterator[None]:
+    """Deletes what a test submitted, whether it passed or not; work on it stops."""
+    with closing(Client(stack.url)) as client:
+        known = {dataset["dataset_id"] for dataset in client.datasets()}
+        yield
+        for dataset in list(client.datasets()):
+            if dataset["dataset_id"] not in known:
+                client.delete(dataset["dataset_id"])
+
+
+class Watch:
+    """What went on behind a page: it may ask nobody but its own server, and nothing may break its policy."""
+
+    def __init__(self, context: BrowserContext, server: str) -> None:
+        self.server = server
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        context.on("request", self._request)
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+
+    def _request(self, request: Request) -> None:
+        self.asked.append(f"{request.method} {urlsplit(request.url).path}")
+        if not request.url.startswith((self.server, "data:", "blob:")):
+            self.complaints.append(f"the page asked another host: {request.url}")
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A status of 400 and more is a test's own doing, and the page's answer to it is what the test looks at.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def watches() -> Iterator[list[Watch]]:
+    watches: list[Watch] = []
+    yield watches
+    assert [complaint for watch in watches for complaint in watch.complaints] == []
+
+
+@pytest.fixture
+def new_page(browser: Browser, stack: LaunchedStack, watches: list[Watch]) -> Iterator[NewPage]:
+    """Opens a page in a browser profile of its own; keywords are the profile's, such as color_scheme."""
+    contexts: list[BrowserContext] = []
+
+    def new(path: str = "/", **options: Any) -> Page:
+        context = browser.new_context(base_url=stack.url, **({"viewport": {"width": 1280, "height": 800}} | options))
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        watches.append(Watch(context, stack.url))
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    yield new
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def halves() -> bytes:
+    """A JPEG of 1,200 x 800 whose left half is red and whose right half is blue."""
+    left, right = (pyvips.Image.black(600, 800, bands=3).linear([1, 1, 1], list(colour)) for colour in (RED, BLUE))
+    picture = left.join(right, "horizontal").cast("uchar").copy(interpretation="srgb")
+    return bytes(picture.jpegsave_buffer(Q=95))
+
+
+@pytest.fixture(scope="module")
+def picture(stack: LaunchedStack, sources: SourceServer, halves: bytes) -> Iterator[str]:
+    """A dataset that is ready: the halves, described."""
+    url = sources.on("/page-halves.jpg", status(200, data=halves))
+    texts = {"description": "Left is red,\nright is blue.", "category": "tests", "subject": "colour"}
+    with closing(Client(stack.url)) as client:
+        dataset_id = client.submit(url, "Two halves", **texts)["dataset_id"]
+        ready(client, dataset_id)
+        yield dataset_id
+        client.delete(dataset_id)
+
+
+def fill_in(page: Page, url: str, name: str) -> None:
+    page.get_by_label("Image address").fill(url)
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make tiles").click()
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+def zoomable(page: Page, name: str) -> Locator:
+    """The opened picture, once it can be worked with."""
+    return page.get_by_role("application", name=re.compile(re.escape(name)))
+
+
+def colour_at(canvas: Locator, x: float, y: float) -> tuple[int, int, int]:
+    """The colour on the screen at a place of an element, given in shares of its width and height."""
+    shot = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+    red, green, blue = shot.resize((64, 64)).getpixel((int(x * 64), int(y * 64)))  # type: ignore[misc]  # Pillow's type covers grey too
+    return red, green, blue
+
+
+def shows(canvas: Locator, x: float, y: float, colour: tuple[int, int, int]) -> None:
+    """Wait until a place shows a colour, up to what JPEG makes of it."""
+    seen = colour_at(canvas, x, y)
+    for _ in range(200):
+        if all(abs(one - other) < 12 for one, other in zip(seen, colour, strict=True)):
+            return
+        canvas.page.wait_for_function("() => new Promise((frame) => requestAnimationFrame(() => frame(true)))")
+        seen = colour_at(canvas, x, y)
+    raise AssertionError(f"{seen} where {colour} should be")
+
+
+def cursor(page: Page) -> dict[str, float]:
+    """The position in the address: {x, y, w} in pixels of the picture."""
+    return {key: float(value) for key, value in (part.split("=") for part in urlsplit(page.url).fragment.split("&"))}
+
+
+def test_an_address_becomes_a_picture_on_the_spot(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a source that stops half-way until a gate opens
+    gate = threading.Event()
+    url = sources.on("/page-gated.jpg", gated(halves, len(halves) // 2, gate))
+    page = new_page()
+
+    # When its address is submitted
+    fill_in(page, url, "Half-way")
+
+    # Then its id shows at once, and the phase with the true percent and counts
+    submission = page.get_by_role("region", name="Half-way")
+    dataset_id = submission.get_by_text(re.compile(r"^custom_[0-9a-f]{8,}$")).inner_text()
+    assert client.get(dataset_id)["name"] == "Half-way"
+    expect(submission.get_by_text("Downloading…", exact=True)).to_be_visible()
+    expect(submission.get_by_text(re.compile(r"[\d.]+ k?B of [\d.]+ kB"))).to_be_visible()
+    bar = submission.get_by_role("progressbar", name="Progress of Half-way")
+    page.wait_for_function("(bar) => bar.value > 0", arg=bar.element_handle())
+    assert abs(bar.evaluate("(bar) => bar.value") - client.status(dataset_id)["percent"]) < 1
+
+    # And the catalogue shows the same
+    expect(card(page, "Half-way").get_by_text("Downloading…", exact=True)).to_be_visible()
+
+    # When the rest arrives, then the picture opens in place, and the catalogue's thumbnail turns real
+    gate.set()
+    canvas = zoomable(page, "Half-way")
+    shows(canvas, 0.4, 0.5, RED)
+    shows(canvas, 0.6, 0.5, BLUE)
+    thumbnail = card(page, "Half-way").get_by_role("presentation")
+    page.wait_for_function("(image) => image.naturalWidth > 0", arg=thumbnail.element_handle())
+
+    # And its page is a link away
+    submission.get_by_role("link", name="Open its page").click()
+    expect(page).to_have_title("Half-way · Tilewright")
+
+
+def test_a_failure_shows_its_reason_and_a_retry_brings_the_picture(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given an address that leads nowhere
+    url = sources.on("/page-late.jpg", status(404))
+    page = new_page()
+
+    # When it is submitted, then the reason is the contract's own sentence
+    fill_in(page, url, "Late")
+    submission = page.get_by_role("region", name="Late")
+    retry = submission.get_by_role("button", name="Retry Late")
+    expect(retry).to_be_visible()
+    dataset_id = submission.get_by_text(re.compile("^custom_")).inner_text()
+    expect(submission).to_contain_text(client.status(dataset_id)["error"]["message"])
+
+    # When the file is there, and Retry is pressed, then the picture opens
+    sources.on("/page-late.jpg", status(200, data=halves))
+    retry.click()
+    shows(zoomable(page, "Late"), 0.4, 0.5, RED)
+
+
+def test_cancel_stops_the_work_and_says_so(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a download that does not end
+    gate = threading.Event()
+    dataset_id = submit(client, sources.on("/page-endless.jpg", gated(halves, 1000, gate)), "Endless")
+    page = new_page()
+    endless = card(page, "Endless")
+    expect(endless.get_by_text("Downloading…", exact=True)).to_be_visible()
+
+    # When it is cancelled by the keyboard
+    endless.get_by_role("button", name="Cancel Endless").focus()
+    page.keyboard.press("Enter")
+
+    # Then it has ended as cancelled, says so, and the focus is on what can be done next
+    expect(endless.get_by_role("button", name="Retry Endless")).to_be_focused()
+    assert client.status(dataset_id)["error"]["code"] == "cancelled"
+    expect(endless).to_contain_text(re.compile("cancelled"))
+
+
+def test_delete_asks_first(new_page: NewPage, client: Client, sources: SourceServer) -> None:
+    # Given a dataset that failed
+    dataset_id = submit(client, sources.on("/page-gone.jpg", status(404)), "Unwanted")
+    page = new_page()
+
+    # When deletion is begun and the question answered with no, by Escape
+    card(page, "Unwanted").get_by_role("button", name="Delete Unwanted").click()
+    expect(page.get_by_role("dialog", name="Delete “Unwanted”?")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    # Then it is still there
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert client.get(dataset_id)["name"] == "Unwanted"
+
+    # When the answer is yes, then it is gone, here and in the catalogue
+    card(page, "Unwanted").get_by_role("button", name="Delete Unwanted").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(card(page, "Unwanted")).to_have_count(0)
+    assert dataset_id not in [dataset["dataset_id"] for dataset in client.datasets()]
+
+
+def test_an_empty_form_is_answered_beside_its_fields_and_sends_nothing(new_page: NewPage, watches: list[Watch]) -> None:
+    # Given the form as it stands
+    page = new_page()
+
+    # When it is submitted
+    page.get_by_role("button", name="Make tiles").click()
+
+    # Then both fields say what they lack, the first has the focus, and nobody was asked
+    address, name = page.get_by_label("Image address"), page.get_by_label("Name")
+    expect(address).to_have_attribute("aria-invalid", "true")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(address).to_be_focused()
+    expect(page.locator("#url-error")).not_to_be_empty()
+    assert "POST /api/datasets" not in watches[0].asked
+
+
+def test_a_refused_address_is_answered_beside_its_field(new_page: NewPage, client: Client) -> None:
+    # Given an address that may not be fetched
+    page = new_page()
+
+    # When it is submitted
+    fill_in(page, "http://10.0.0.1/private.jpg", "Private")
+
+    # Then the server's sentence stands beside the field, which has the focus, and describes it to a screen reader
+    address = page.get_by_label("Image address")
+    expect(page.locator("#url-error")).to_contain_text(re.compile("private|reserved"))
+    expect(address).to_have_attribute("aria-invalid", "true")
+    expect(address).to_be_focused()
+    assert "url-error" in (address.get_attribute("aria-describedby") or "")
+
+    # And what was typed is still there, and no dataset was made
+    expect(page.get_by_label("Name")).to_have_value("Private")
+    assert [dataset for dataset in client.datasets() if dataset["name"] == "Private"] == []
+
+
+def test_the_address_suggests_a_name(new_page: NewPage) -> None:
+    # Given the empty form
+    page = new_page()
+
+    # When an address is given
+    page.get_by_label("Image address").fill("https://example.org/maps/blue_marble%202024.tif?raw=1")
+    page.get_by_label("Image address").blur()
+
+    # Then the name is its file's, and one that a person wrote is left alone
+    name = page.get_by_label("Name")
+    expect(name).to_have_value("blue marble 2024")
+    name.fill("My own")
+    page.get_by_label("Image address").fill("https://example.org/other.tif")
+    page.get_by_label("Image address").blur()
+    expect(name).to_have_value("My own")
+
+
+def test_what_people_wrote_is_never_html(new_page: NewPage, client: Client, sources: SourceServer) -> None:
+    # Given a name and a description full of markup
+    markup = '<img src=x onerror="document.title=1"><b>bold</b>'
+    answer = client.submit(sources.on("/page-markup.jpg", status(404)), markup, description=markup)
+    page = new_page()
+
+    # When the catalogue and the dataset's own page show them
+    expect(page.get_by_role("heading", name=markup, exact=True)).to_be_visible()
+    page.goto(f"/view/{answer['dataset_id']}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(markup)
+
+    # Then they are text, and nothing of them became an element
+    expect(page.locator("#description")).to_have_text(markup)
+    expect(page).to_have_title(f"{markup} · Tilewright")
+    expect(page.locator("b, img[src=x]")).to_have_count(0)
+
+
+def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
+    new_page: NewPage, client: Client, sources: SourceServer, picture: str
+) -> None:
+    # Given thirty datasets that failed, and one that is ready
+    url = sources.on("/page-many.jpg", status(404))
+    many = [submit(client, url, f"Sheet {number:02}") for number in range(30)]
+    for dataset_id in many:
+        list(client.watch(dataset_id))
+
+    # When their word is searched for
+    page = new_page()
+    page.get_by_role("searchbox", name="Search").fill("sheet")
+
+    # Then the newest come first, a page of them, and the next page goes on, with the focus on its first
+    sheets = page.get_by_role("heading", level=3)
+    expect(card(page, "Two halves")).to_have_count(0)
+    expect(sheets).to_have_count(24)
+    expect(sheets.first).to_have_text("Sheet 29")
+    page.get_by_role("button", name="Show more").click()
+    expect(sheets).to_have_count(30)
+    expect(sheets.last).to_have_text("Sheet 00")
+    expect(page.get_by_role("link", name="Sheet 05")).to_be_focused()
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+
+    # When only ready ones are asked for, then there is none, and the page says so
+    page.get_by_label("State").select_option("Ready")
+    expect(sheets).to_have_count(0)
+    expect(page.get_by_text("Nothing matches.")).to_be_visible()
+
+    # And the filters are in the address, so that a reload keeps them
+    page.reload()
+    expect(page.get_by_role("searchbox", name="Search")).to_have_value("sheet")
+    page.get_by_role("searchbox", name="Search").fill("halves")
+    expect(card(page, "Two halves")).to_be_visible()
+
+
+def test_a_page_opened_early_shows_the_phase_and_then_the_picture(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a dataset in the middle of its download
+    gate = threading.Event()
+    dataset_id = submit(client, sources.on("/page-early.jpg", gated(halves, len(halves) // 2, gate)), "Early")
+    page = new_page(f"/view/{dataset_id}")
+
+    # When its page is looked at, then it shows the phase
+    expect(page.get_by_text("Downloading…", exact=True)).to_be_visible()
+    expect(page).to_have_title("Early · Tilewright")
+
+    # When the rest arrives, then the picture opens in place, and its facts are there
+    gate.set()
+    shows(zoomable(page, "Early"), 0.4, 0.5, RED)
+    expect(page.get_by_role("complementary")).to_contain_text(re.compile("1,200 . 800"))
+    expect(page.get_by_role("status").filter(has_text="Early is ready.")).to_have_count(1)
+
+
+def test_a_lost_connection_is_said_and_waiting_goes_on(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a page that follows a download
+    gate = threading.Event()
+    dataset_id = submit(client, sources.on("/page-lost.jpg", gated(halves, 1000, gate)), "Lost")
+    page = new_page(f"/view/{dataset_id}")
+    expect(page.get_by_text("Downloading…", exact=True)).to_be_visible()
+
+    # When the connection is lost, then the page says so
+    page.context.set_offline(True)
+    expect(page.get_by_text("Tilewright cannot be reached at the moment.")).to_be_visible()
+
+    # When it is back, then the page goes on by itself to the end
+    gate.set()
+    page.context.set_offline(False)
+    shows(zoomable(page, "Lost"), 0.4, 0.5, RED)
+
+
+def test_the_viewer_is_driven_by_keys_and_remembers_the_place_in_the_address(new_page: NewPage, picture: str) -> None:
+    # Given a link to a place in the right half of the picture
+    page = new_page(f"/view/{picture}#x=900&y=400&w=300")
+
+    # When it is opened, then it shows that place
+    canvas = zoomable(page, "Two halves")
+    shows(canvas, 0.1, 0.5, BLUE)
+
+    # When the canvas has the focus and keys zoom and move
+    canvas.focus()
+    assert canvas.evaluate("(canvas) => getComputedStyle(canvas).outlineStyle") == "solid"
+    page.keyboard.press("+")
+    page.wait_for_function("() => Number(new URLSearchParams(location.hash.slice(1)).get('w')) < 300")
+    zoomed = cursor(page)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"() => Number(new URLSearchParams(location.hash.slice(1)).get('x')) > {zoomed['x']}")
+
+    # Then a reload opens where one was
+    before = cursor(page)
+    page.reload()
+    shows(canvas, 0.1, 0.5, BLUE)
+    expect(page.get_by_label("Scale")).not_to_be_empty()
+    width = page.evaluate("() => document.querySelector('.stage').clientWidth")
+    assert page.get_by_label("Scale").inner_text() == f"{round(width / before['w'] * 100)}%"
+
+    # And 0 shows the whole picture
+    canvas.focus()
+    page.keyboard.press("0")
+    shows(canvas, 0.3, 0.5, RED)
+
+
+def test_the_controls_zoom_turn_and_fill_the_screen(new_page: NewPage, picture: str) -> None:
+    # Given an opened picture
+    page = new_page(f"/view/{picture}", reduced_motion="reduce")
+    canvas = zoomable(page, "Two halves")
+    shows(canvas, 0.3, 0.5, RED)
+
+    # When it is turned right, then the red half lies on top
+    page.get_by_role("button", name="Turn right").click()
+    shows(canvas, 0.5, 0.3, RED)
+    shows(canvas, 0.5, 0.7, BLUE)
+    page.wait_for_function("() => location.hash.endsWith('&r=90')")
+
+    # When it fills the screen, then the button leads back
+    page.get_by_role("button", name="Full screen").click()
+    leave = page.get_by_role("button", name="Leave full screen")
+    expect(leave).to_be_visible()
+    leave.click()
+    expect(page.get_by_role("button", name="Full screen", exact=True)).to_be_visible()
+
+    # And the buttons zoom in, and back to the whole
+    page.get_by_role("button", name="Whole picture").click()
+    shows(canvas, 0.5, 0.1, RED)
+    scale = page.get_by_label("Scale").inner_text()
+    page.get_by_role("button", name="Zoom in").click()
+    expect(page.get_by_label("Scale")).not_to_have_text(scale)
+    page.get_by_role("button", name="Whole picture").click()
+    expect(page.get_by_label("Scale")).to_have_text(scale)
+
+
+def test_the_copy_buttons_give_what_works_elsewhere(
+    new_page: NewPage, stack: LaunchedStack, client: Client, picture: str
+) -> None:
+    # Given the page of a picture
+    page = new_page(f"/view/{picture}", permissions=["clipboard-read", "clipboard-write"])
+
+    def copied(label: str) -> str:
+        page.get_by_role("button", name=f"Copy {label}").click()
+        expect(page.get_by_text(f"{label} copied.")).to_have_count(1)
+        return str(page.evaluate("() => navigator.clipboard.readText()"))
+
+    # When each is copied, then the link, the descriptor and the curl line answer
+    assert copied("Link") == f"{stack.url}/view/{picture}"
+    assert 'TileSize="256"' in requests.get(copied("DZI address"), timeout=60).text
+    assert requests.get(copied("curl line").removeprefix("curl "), timeout=60).json()["status"] == "ready"
+
+    # And the snippet shows the picture in a frame, alone
+    snippet = copied("Embed snippet")
+    page.route("**/elsewhere", lambda route: route.fulfill(content_type="text/html", body=f"<title>x</title>{snippet}"))
+    page.goto("/elsewhere")
+    frame = page.frame_locator("iframe[title='Two halves']")
+    expect(frame.get_by_role("application")).to_be_visible()
+    expect(frame.get_by_role("complementary", include_hidden=True)).to_be_hidden()
+
+
+def test_an_unknown_id_says_so_and_leads_back(new_page: NewPage) -> None:
+    # Given an id that nobody has
+    page = new_page("/view/custom_00000000")
+
+    # When it is opened, then the page says so
+    expect(page.get_by_role("alert")).to_contain_text("There is no image here")
+
+    # And leads back
+    page.get_by_role("alert").get_by_role("link", name="All images").click()
+    expect(page.get_by_label("Image address")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_rule_of_accessibility_is_broken(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes, picture: str, scheme: str, width: int
+) -> None:
+    # Given one dataset in each state: ready, failed, working
+    gate = threading.Event()
+    failed = submit(client, sources.on("/page-axe-failed.jpg", status(404)), "Failed one")
+    list(client.watch(failed))
+    working = submit(client, sources.on("/page-axe-working.jpg", gated(halves, 1000, gate)), "Working one")
+    page = new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.get_by_text("More about it").click()
+    expect(page.get_by_role("button", name="Cancel Working one")).to_be_visible()
+
+    # When axe-core looks at every page, then WCAG 2.2 AA has nothing to complain of
+    for path in ("/", f"/view/{picture}", f"/view/{failed}", f"/view/{working}", "/docs/errors"):
+        if path != "/":
+            page.goto(path)
+            page.wait_for_load_state("networkidle" if path == f"/view/{picture}" else "load")
+            expect(page.get_by_role("heading", level=1)).not_to_have_text("Opening…")
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        found = Axe().run(page, options={"runOnly": tags})
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+        # And nothing has to be scrolled sideways (1.4.10)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"), path
+
+
+def test_nothing_scrolls_sideways_on_the_narrowest_screen(new_page: NewPage, picture: str) -> None:
+    # Given a screen of 320 px, to which WCAG 1.4.10 reflows
+    page = new_page(viewport={"width": 320, "height": 640}, has_touch=True)
+
+    # When each page is shown, then it is no wider than the screen
+    for path in ("/", f"/view/{picture}", "/docs/errors"):
+        page.goto(path)
+        expect(page.get_by_role("heading", level=1)).not_to_have_text("Opening…")
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 320, path
+
+
+def test_nothing_moves_for_those_who_asked_for_calm(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a download whose bar would move, and a person who asked for less motion
+    gate = threading.Event()
+    dataset_id = submit(client, sources.on("/page-calm.jpg", gated(halves, 1000, gate)), "Calm")
+    page = new_page(f"/view/{dataset_id}", reduced_motion="reduce")
+    expect(page.get_by_text("Downloading…", exact=True)).to_be_visible()
+
+    # When the bar knows no percent, then nothing is animated
+    page.get_by_role("progressbar").evaluate("(bar) => bar.removeAttribute('value')")
+    assert page.evaluate("() => document.getAnimations().length") == 0
+
+
+def test_the_api_reference_is_drawn_without_another_host(new_page: NewPage) -> None:
+    # Given the reference
+    page = new_page("/docs")
+
+    # When it is drawn, then the contract's first operation is there, and can be opened (the fixture watches the hosts)
+    page.get_by_role("button").filter(has_text="POST").first.click()
+    expect(page.get_by_text("Makes repeating the same request harmless")).to_be_visible()
+
+
+def test_every_problem_opens_the_line_of_its_code(new_page: NewPage, stack: LaunchedStack) -> None:
+    # Given a problem
+    problem = requests.get(f"{stack.url}/api/datasets/custom_00000000", timeout=60).json()
+
+    # When its type is opened, then the code is there to read
+    page = new_page(problem["type"])
+    expect(page.locator(f"#{problem['code']}")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("path", ["/", "/view/custom_00000000", "/docs", "/docs/errors"])
+def test_the_policy_allows_the_page_itself_only(stack: LaunchedStack, path: str) -> None:
+    # When a page is asked for
+    headers = requests.get(stack.url + path, timeout=60).headers
+
+    # Then it may load from its own server only, run no inline script, and cannot be taken for another type
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'self'"
+    assert "script-src" not in policy
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert policy["frame-ancestors"] == ("*" if path.startswith("/view/") else "'none'")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_assets_are_revalidated_and_nothing_else_is_given_out(stack: LaunchedStack) -> None:
+    # Given a module
+    module = requests.get(f"{stack.url}/assets/js/wait.js", timeout=60)
+    assert module.headers["Content-Type"] == "text/javascript; charset=utf-8"
+
+    # When it is asked for again, then its tag is enough
+    again = requests.get(module.url, headers={"If-None-Match": module.headers["ETag"]}, timeout=60)
+    assert (again.status_code, again.content) == (304, b"")
+
+    # And what is no asset is a problem, wherever its path would lead
+    for path in ("js/none.js", "../package.json", "%2e%2e/pyproject.toml", "js/../../__init__.py", "package-lock.json"):
+        address = requests.Request("GET", stack.url).prepare()
+        address.url = f"{stack.url}/assets/{path}"
+        with requests.Session() as session:
+            answer = session.send(address, timeout=60)
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "not_found"
+
+
+def test_no_registry_stands_in_the_lock() -> None:
+    # Given the lock of what the page takes from npm
+    lock = (Path(__file__).parents[2] / "web" / "package-lock.json").read_text()
+
+    # Then it names versions and hashes, and no host that serves them
+    assert lock.count('"integrity": "sha512-') == 3
+    assert '"resolved"' not in lock
