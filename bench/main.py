@@ -6,7 +6,6 @@ milliseconds and the peaks of memory are held against their limits. Nothing is w
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,9 @@ ROUNDS = 3
 LOOK = 0.02
 """Seconds between two looks at the status: a thousandth of what is measured."""
 
-IDLE_POSTS = 250
+IDLE_POSTS = 200
+BUSY_JOBS = 3
+"""How often the large picture is tiled while POSTs are timed: for as many of them as in the idle time."""
 
 DZSAVE = """
 import sys, pyvips
@@ -96,28 +97,28 @@ def through_the_stack(client: Client, url: str) -> float:
 
 def by_hand(url: str, folder: Path, memory: dict[str, int]) -> float:
     """Seconds that curl and then pyvips' dzsave take, each a process of its own."""
-    source, pyramid = folder / "by-hand.jpg", folder / "by-hand"
+    source, pyramid = folder / "by-hand.jpg", folder / "by-hand.szi"
     begun = time.perf_counter()
     run("curl", ["curl", "-sSf", "-o", str(source), url], memory)
     run("pyvips dzsave", [sys.executable, "-c", DZSAVE, str(source), str(pyramid)], memory)
     seconds = time.perf_counter() - begun
     source.unlink()
-    pyramid.with_suffix(".szi").unlink()
+    pyramid.unlink()
     return seconds
 
 
 def run(name: str, command: list[str], memory: dict[str, int]) -> None:
     """Runs a command to its end and notes its peak of memory."""
     process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{name} ended with {process.returncode}")
-    memory[name] = max(memory.get(name, 0), usage.ru_maxrss * 1024)
+    with watched(process.pid, name, name) as peaks:
+        exit_code = process.wait()
+    if exit_code:
+        raise RuntimeError(f"{name} ended with {exit_code}")
+    memory[name] = max(memory.get(name, 0), peaks.of.get(name, 0))
 
 
 def post(client: Client, stack: LaunchedStack, picture: Path, folder: Path, url: str, measured: Measured) -> None:
-    """Times POSTs of a small, known picture: first alone, then while the large one is downloaded and tiled."""
+    """Times POSTs of a small, known picture: first alone, then while the large one is downloaded and tiled anew."""
     small = folder / "pictures" / "small.jpg"
     subprocess.run([sys.executable, "-c", THUMBNAIL, str(picture), str(small)], check=True)
     through_the_stack(client, f"{url}/{small.name}")
@@ -126,15 +127,16 @@ def post(client: Client, stack: LaunchedStack, picture: Path, folder: Path, url:
     over.set()
     measured.idle = poster.until(over, IDLE_POSTS)
     over.clear()
-    path = variant(picture, ROUNDS, folder / "pictures")
+    paths = [variant(picture, ROUNDS + number, folder / "pictures") for number in range(BUSY_JOBS)]
 
-    def job() -> None:
+    def work() -> None:
         try:
-            through_the_stack(Client(stack.url), f"{url}/{path.name}")
+            for path in paths:
+                through_the_stack(Client(stack.url), f"{url}/{path.name}")
         finally:
             over.set()
 
-    thread = threading.Thread(target=job)
+    thread = threading.Thread(target=work)
     thread.start()
     measured.busy = poster.until(over, 2)
     thread.join()
