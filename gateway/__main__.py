@@ -8,6 +8,7 @@ import signal
 import sys
 
 import uvloop
+from pydantic import ValidationError
 
 from gateway.app import create_app
 from gateway.janitor import Janitor
@@ -54,7 +55,13 @@ async def run(settings: GatewaySettings) -> None:
 
 def main() -> int:
     """Run, and give the exit code."""
-    settings = GatewaySettings()
+    try:
+        settings = GatewaySettings()
+    except ValidationError as error:
+        for one in error.errors(include_input=False):
+            name = "_".join(("TILEWRIGHT", *map(str, one["loc"]))).upper()
+            sys.stderr.write(f"{name}: {one['msg']}\n")
+        return 2
     logs.configure(settings, "gateway")
     try:
         uvloop.run(run(settings))

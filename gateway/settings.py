@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.settings import BrokerSettings, SourceSettings, StatusClientSettings, StorageSettings
+from pipeline.sources import Allowed
 
 
 def _base_url(value: object) -> object:
@@ -49,3 +50,9 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
     stop_timeout: int = Field(
         5, ge=0, description="Seconds that open requests have to end in on a stop: half of what a whole stack has."
     )
+
+    @field_validator("allow_sources")
+    @classmethod
+    def _can_be_read(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        Allowed(entries)
+        return entries

@@ -54,6 +54,22 @@ def test_a_host_that_is_none_of_ours_is_named(status: Status, tmp_path: Path) ->
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TILEWRIGHT_ALLOW_SOURCES", "10.0.0.1/8"),
+        ("TILEWRIGHT_PUBLIC_URL", "tiles.example.org"),
+        ("TILEWRIGHT_PORT", "65536"),
+        ("TILEWRIGHT_MAX_WAIT", "long"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(tmp_path: Path, name: str, value: str) -> None:
+    finished = run_to_its_end("127.0.0.1:1", tmp_path, 0, **{name: value})
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(f"{name}: ")
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_stop_answers_those_who_wait(status: Status, tmp_path: Path) -> None:
     # Given a post that would wait for minutes
     answers: list[requests.Response] = []
