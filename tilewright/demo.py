@@ -67,9 +67,9 @@ def _run(stack: LaunchedStack, url: str) -> int:
     _print_times(dataset, seen)
     print_line(f"\nLook at it: {view_url(dataset_id, stack.url)}")
     if sys.stdout.isatty():
-        print_line("Ctrl-C ends the demo.")
-        # Returns at Ctrl-C, and should the stack end by itself.
+        # The wait returns at Ctrl-C, and should the stack end by itself.
         signal.signal(signal.SIGINT, lambda *_: stack.process.terminate())
+        print_line("Ctrl-C ends the demo.")
         stack.process.wait()
     return 0
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import requests
 
 from tests.acceptance.conftest import COMMAND_LIMIT, ENVIRONMENT
 from tests.sources import SourceServer
@@ -53,3 +58,27 @@ def test_the_demo_does_the_main_job_and_ends_where_nobody_looks() -> None:
     assert "Where the time went" in done.stdout
     assert re.search(r"^  generating tiles +\d+\.\d\d s", done.stdout, re.MULTILINE)
     assert re.search(r"^Look at it: http://127\.0\.0\.1:\d+/view/custom_[0-9a-f]+$", done.stdout, re.MULTILINE)
+
+
+def test_the_demo_on_a_terminal_keeps_serving_until_ctrl_c() -> None:
+    # Given a demo whose standard output is a terminal
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tilewright.demo"],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    ) as demo:
+        os.close(terminal)
+        with os.fdopen(controller, encoding="utf-8", errors="replace") as screen:
+            # When it shows the link, then that is there to look at
+            link = next(line.removeprefix("Look at it: ").strip() for line in screen if line.startswith("Look at it: "))
+            assert "Ctrl-C" in screen.readline()
+            assert requests.get(link, timeout=60).status_code == 200
+
+            # And Ctrl-C ends it, and its server
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(COMMAND_LIMIT) == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(link, timeout=60)
