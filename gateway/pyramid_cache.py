@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import ObjectMissing, StorageError
-from pipeline.pyramid import INDEX, PARTS, Entry, Format, Geometry, Index
+from pipeline.pyramid import INDEX, PARTS, Format, Geometry
 from pipeline.storage import Storage, pyramid_key
+from pipeline.tile_index import Entry, Index
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CAPACITY = 128

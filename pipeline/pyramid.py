@@ -1,30 +1,24 @@
-"""What a pyramid is: its identity, its levels, its tiles' addresses and its index. Pure arithmetic.
+"""What a pyramid is: its identity, its levels and its tiles' addresses. Pure arithmetic.
 
 A picture has Deep Zoom levels 0 (one pixel) to ``max_level`` (all pixels), each half the size of the
 next, rounded up. XYZ zooms are the same levels under other numbers: zoom 0 is the largest level that
 fits one tile. Inner XYZ tiles are the Deep Zoom tiles; those that the picture does not fill ("edge
 tiles") are stored apart, padded to the full square.
 
-``tiles.idx`` is a header of 16 bytes and one entry of 16 bytes a tile, all little-endian::
-
-    header   magic "TWIX" · version u32 · Deep Zoom tiles u32 · edge tiles u32
-    entry    offset u64 · length u32 · part u32 (0 = pyramid.szi, 1 = edges.bin)
-
-First come the Deep Zoom tiles, level by level from 0, row by row; then the edge tiles, zoom by zoom
-from 0: the last column from top to bottom, where the width is no multiple of the tile, then the last
-row from left to right without a corner already counted, where the height is none.
+The position of a tile in the index (pipeline.tile_index) is arithmetic, too. First come the Deep Zoom
+tiles, level by level from 0, row by row; then the edge tiles, zoom by zoom from 0: the last column from
+top to bottom, where the width is no multiple of the tile, then the last row from left to right without
+a corner already counted, where the height is none.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
-from mmap import mmap
 from typing import NamedTuple, Protocol
 
 PYRAMID_VERSION = 1
@@ -46,13 +40,6 @@ PARTS = (SZI, EDGES)
 
 THUMBNAIL_EDGE = 256
 """Longest edge of thumbnail.jpg in pixels."""
-
-Buffer = bytes | bytearray | memoryview | mmap
-"""What an Index reads from."""
-
-_MAGIC = b"TWIX"
-_HEADER = struct.Struct("<4sIII")
-_ENTRY = struct.Struct("<QII")
 
 
 class Format(StrEnum):
@@ -246,82 +233,3 @@ class Geometry:
     def _require_inside(size: Level, x: int, y: int) -> None:
         if not (0 <= x < size.columns and 0 <= y < size.rows):
             raise IndexError(f"no tile {x}, {y} in {size.columns} x {size.rows}")
-
-
-class Entry(NamedTuple):
-    """Where a tile lies: bytes `offset` to `offset + length` of file PARTS[part]."""
-
-    part: int
-    offset: int
-    length: int
-
-
-class Index:
-    """A tiles.idx over its bytes (or a memory map of them); reading an entry copies nothing else.
-
-    Raises
-    ------
-    ValueError: where the bytes are no complete index of this version.
-    """
-
-    def __init__(self, data: Buffer) -> None:
-        if len(data) < _HEADER.size:
-            raise ValueError("the index is cut short")
-        self.tile_count: int
-        self.edge_count: int
-        magic, version, self.tile_count, self.edge_count = _HEADER.unpack_from(data)
-        if magic != _MAGIC or version != PYRAMID_VERSION:
-            raise ValueError("no index of this version")
-        if len(data) != index_bytes(self.tile_count, self.edge_count):
-            raise ValueError("the index is cut short")
-        self._data = data
-
-    def __len__(self) -> int:
-        return self.tile_count + self.edge_count
-
-    def entry(self, position: int) -> Entry:
-        """Give where the tile at `position` lies, as Geometry computes it.
-
-        Raises
-        ------
-        IndexError: where there is no such position.
-        """
-        if not 0 <= position < len(self):
-            raise IndexError(f"no entry {position}")
-        offset, length, part = _ENTRY.unpack_from(self._data, _HEADER.size + position * _ENTRY.size)
-        return Entry(part, offset, length)
-
-
-def index_bytes(tile_count: int, edge_count: int) -> int:
-    """Give the size of a tiles.idx in bytes."""
-    return _HEADER.size + (tile_count + edge_count) * _ENTRY.size
-
-
-class IndexWriter:
-    """Fills a tiles.idx in any order; `data` is the file's content once `missing` entries are none.
-
-    Parameters
-    ----------
-    geometry: the picture's.
-    """
-
-    def __init__(self, geometry: Geometry) -> None:
-        self.missing = self._count = geometry.tile_count + geometry.edge_count
-        self.data = bytearray(index_bytes(geometry.tile_count, geometry.edge_count))
-        _HEADER.pack_into(self.data, 0, _MAGIC, PYRAMID_VERSION, geometry.tile_count, geometry.edge_count)
-
-    def put(self, position: int, entry: Entry) -> None:
-        """Set the entry at `position`; each is set once, and no tile is empty.
-
-        Raises
-        ------
-        IndexError: where there is no such position.
-        ValueError: where it was set before, or the entry's length is 0.
-        """
-        if not 0 <= position < self._count:
-            raise IndexError(f"no entry {position}")
-        at = _HEADER.size + position * _ENTRY.size
-        if entry.length == 0 or _ENTRY.unpack_from(self.data, at)[1]:
-            raise ValueError(f"entry {position} is set twice or empty")
-        _ENTRY.pack_into(self.data, at, entry.offset, entry.length, entry.part)
-        self.missing -= 1

@@ -18,12 +18,10 @@ from pipeline.pyramid import (
     SZI,
     THUMBNAIL,
     THUMBNAIL_EDGE,
-    Entry,
     Format,
     Geometry,
-    Index,
-    IndexWriter,
 )
+from pipeline.tile_index import Entry, Index, IndexWriter
 from tiler import szi
 from tiler.edges import decode, pad_all
 from tiler.job import Built, Job

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pyramid import Entry, Format, Geometry, Index, IndexWriter, Level, tile_id
+from pipeline.pyramid import Format, Geometry, Level, tile_id
+from pipeline.tile_index import Entry, Index, IndexWriter
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import pyvips
 
-from pipeline.pyramid import FILES, PARTS, PYRAMID_VERSION, Geometry, Index
+from pipeline.pyramid import FILES, PARTS, PYRAMID_VERSION, Geometry
+from pipeline.tile_index import Index
 from tests import pictures
 from tiler.build import build
 from tiler.job import Built, Job
