@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import dramatiq
 import grpc
@@ -76,7 +77,7 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
             path,
             settings=settings,
             guard=guard,
-            progress=lambda done, total: run.report(bytes_downloaded=done, bytes_total=total),
+            progress=partial(_report, run),
         )
         run.on_stop(fetch.close)
         fetched = fetch.run()
@@ -87,6 +88,11 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
         with suppress(StorageError):
             storage.drop_scratch(run.run_id)
     return pb.IngestResult(sha256=fetched.sha256, bytes=fetched.bytes)
+
+
+def _report(run: Run, done: int, total: int | None) -> None:
+    percent = 100.0 * done / total if total else None
+    run.report(bytes_downloaded=done, bytes_total=total, stage_percent=percent)
 
 
 def _hand_on(wake_up: pb.WakeUp, status: StatusClient, publish: Publish) -> None:

@@ -141,6 +141,20 @@ def test_a_cancel_reaches_a_download_that_is_blocked(house: House) -> None:
     assert house.stored() == []
 
 
+def test_a_download_of_known_length_tells_its_percent(house: House) -> None:
+    # Given a download whose server holds the rest back after a thousand bytes
+    gate = threading.Event()
+    dataset_id = house.submit(house.server.on("/slow.png", answers.gated(PNG, 1000, gate)))
+    # When it is watched, Then its share of the stage is told
+    watch = house.status.users.WatchDataset(pb.WatchDatasetRequest(dataset_id=dataset_id), timeout=30)
+    status = next(one.status for one in watch if one.status.progress.bytes_downloaded)
+    watch.cancel()
+    assert status.progress.stage_percent == pytest.approx(100 * status.progress.bytes_downloaded / len(PNG))
+    assert status.percent == pytest.approx(status.progress.stage_percent / 2)
+    gate.set()
+    wait(house)
+
+
 def test_a_worker_that_is_asked_to_stop_gives_its_download_back(house: House) -> None:
     # Given a download that is blocked
     dataset_id = house.submit(house.server.on("/slow.png", answers.gated(PNG, 1000, threading.Event())))
