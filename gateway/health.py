@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from gateway import schemas
 from gateway.context import Context
 from gateway.problems import examples, respond
 from gateway.rpc import ask
@@ -21,19 +21,51 @@ CHECK_TIMEOUT = 2.0
 
 OK = "ok"
 
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served; `degraded` when they are accepted but will be worked on later."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"status": "ok", "checks": {"statussvc": "ok", "storage": "ok", "broker": "ok"}},
+                {
+                    "status": "degraded",
+                    "checks": {
+                        "statussvc": "ok",
+                        "storage": "ok",
+                        "broker": "RabbitMQ at rabbitmq:5672 cannot be reached.",
+                    },
+                },
+            ]
+        }
+    )
+
+    status: Literal["ok", "degraded"]
+    checks: dict[str, str] = Field(description='By part: "ok", or what is wrong with it.')
+
+
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Whether the process answers", responses={200: {"model": schemas.Alive}})
+@router.get("/healthz", summary="Whether the process answers", responses={200: {"model": Alive}})
 async def healthz() -> Response:
     """Asks nothing else."""
-    return Response(schemas.Alive(status="ok").model_dump_json(), media_type="application/json")
+    return Response(Alive(status="ok").model_dump_json(), media_type="application/json")
 
 
 @router.get(
     "/readyz",
     summary="Whether what it needs is there",
-    responses={200: {"model": schemas.Readiness}, **examples()},
+    responses={200: {"model": Readiness}, **examples()},
 )
 async def readyz(request: Request) -> Response:
     """`degraded`: requests are accepted, and worked on later. 503: requests cannot be accepted."""
@@ -44,7 +76,7 @@ async def readyz(request: Request) -> Response:
         extensions: dict[str, Any] = {"checks": checks}
         return respond(request.scope, 503, "service_unavailable", statussvc, {"Retry-After": "2"}, **extensions)
     status = "ok" if all(check == OK for check in checks.values()) else "degraded"
-    readiness = schemas.Readiness.model_validate({"status": status, "checks": checks})
+    readiness = Readiness.model_validate({"status": status, "checks": checks})
     return Response(readiness.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

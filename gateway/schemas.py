@@ -286,26 +286,3 @@ class Problem(BaseModel):
     success: Literal[False]
     errors: list[FieldProblem] | SkipJsonSchema[None] = _absent("On 422: what is wrong where.")
     state: State | SkipJsonSchema[None] = _absent("On 409: where the dataset stands now.")
-
-
-class Alive(BaseModel):
-    """The process answers."""
-
-    model_config = _example({"status": "ok"})
-
-    status: Literal["ok"]
-
-
-class Readiness(BaseModel):
-    """Whether requests can be served; `degraded` when they are accepted but will be worked on later."""
-
-    model_config = _example(
-        {"status": "ok", "checks": {"statussvc": "ok", "storage": "ok", "broker": "ok"}},
-        {
-            "status": "degraded",
-            "checks": {"statussvc": "ok", "storage": "ok", "broker": "RabbitMQ at rabbitmq:5672 cannot be reached."},
-        },
-    )
-
-    status: Literal["ok", "degraded"]
-    checks: dict[str, str] = Field(description='By part: "ok", or what is wrong with it.')
