@@ -64,6 +64,19 @@ def test_grpcurl_asks_for_a_status_without_a_proto_file(stack: Stack, client: Cl
     assert "STATE_READY" in json.dumps(answer)
 
 
+def test_no_service_but_the_decoder_needs_much_memory(stack: Stack, client: Client) -> None:
+    # Given a large picture that went through the stack
+    jobs.ready(client, jobs.submit(client, f"http://pictures:8080/{stack.large_picture(30)}", "Large"))
+    # When one adds up the most that each process of a container ever held, then each service stays below 200 MiB
+    for service in ("gateway", "statussvc", "ingest"):
+        script = (
+            "import pathlib, re; print(sum(int(re.search(r'VmHWM:\\s+(\\d+)', text).group(1)) for text in"
+            " (path.read_text() for path in pathlib.Path('/proc').glob('[0-9]*/status')) if 'VmHWM' in text))"
+        )
+        kib = int(stack.compose("exec", "-T", service, "python", "-c", script))
+        assert kib < 200 * 1024, f"{service}: {kib // 1024} MiB"
+
+
 @pytest.mark.parametrize("service", OUR_SERVICES)
 def test_a_service_runs_with_no_rights(stack: Stack, service: str) -> None:
     # Given a service's container
