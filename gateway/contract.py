@@ -140,7 +140,7 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     if words.progress == "completed":
         return schemas.Ready(dataset_id=row.dataset_id, status="ready", tile_info=tile_info(row.pyramid, links))
     if words.progress is None:
-        return schemas.Failed(status="failed", error=error(row))
+        return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
     progress = row.progress
     working = schemas.Working(
         dataset_id=row.dataset_id,

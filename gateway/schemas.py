@@ -211,6 +211,7 @@ class Failed(BaseModel):
 
     model_config = _example(
         {
+            "dataset_id": "custom_a1b2c3d4",
             "status": "failed",
             "error": {
                 "code": "not_an_image",
@@ -220,6 +221,7 @@ class Failed(BaseModel):
         }
     )
 
+    dataset_id: str
     status: Literal["failed"]
     error: Error
 

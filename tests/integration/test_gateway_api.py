@@ -132,6 +132,7 @@ def test_a_failed_dataset_says_why_and_can_be_retried(gateway: Gateway, status: 
     status.begin(dataset_id, run)
     status.fail(run, "source_not_found", retryable=False)
     assert gateway.get(f"/api/datasets/{dataset_id}/status").json() == {
+        "dataset_id": dataset_id,
         "status": "failed",
         "error": {"code": "source_not_found", "message": "It did not work.", "retryable": False},
     }

@@ -137,6 +137,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
     "failed": (
         row(pb.STATE_FAILED, finish_time=at(9), failure=NOT_FOUND),
         {
+            "dataset_id": "custom_a1b2c3d4",
             "status": "failed",
             "error": {"code": "source_not_found", "message": "The server answered 404.", "retryable": False},
         },
@@ -148,6 +149,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             failure=pb.Failure(code="cancelled", message="Cancelled on request.", retryable=True),
         ),
         {
+            "dataset_id": "custom_a1b2c3d4",
             "status": "failed",
             "error": {"code": "cancelled", "message": "Cancelled on request.", "retryable": True},
         },
@@ -155,6 +157,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
     "cancelled, without words": (
         row(pb.STATE_CANCELLED),
         {
+            "dataset_id": "custom_a1b2c3d4",
             "status": "failed",
             "error": {"code": "cancelled", "message": "The dataset was cancelled on request.", "retryable": True},
         },

@@ -29,8 +29,10 @@ export class Catalogue {
       this.load();
     });
     parts.more.addEventListener("click", () => this.#loadMore());
-    setInterval(() => document.hidden || this.refresh(), REFRESH);
-    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+    // What a person asked for is under way: looking for news must not overtake it.
+    const look = () => document.hidden || this.#request || this.refresh();
+    setInterval(look, REFRESH);
+    document.addEventListener("visibilitychange", look);
   }
 
   /** Load the first page anew, by the filters as they stand. */
@@ -91,6 +93,7 @@ export class Catalogue {
       if (!request.signal.aborted) this.#showProblem(error.message);
       return null;
     } finally {
+      if (this.#request === request) this.#request = null;
       this.parts.list.setAttribute("aria-busy", "false");
     }
   }
