@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pipeline.pyramid import Geometry
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.leases import STAGE_SPAN, Lease
-from statussvc.lifecycle import FINAL, Stage, State
+from statussvc.lifecycle import FINAL, WORKING, Stage, State
 
 FORMATS = {"JPEG": pb.TILE_FORMAT_JPEG, "PNG": pb.TILE_FORMAT_PNG, "WEBP": pb.TILE_FORMAT_WEBP}
 FORMAT_NAMES = {value: name for name, value in FORMATS.items()}
@@ -72,6 +72,8 @@ def status(row: Any, lease: Lease | None) -> pb.DatasetStatus:
         message.failure.CopyFrom(
             pb.Failure(code=row.error_code, message=row.error_message, retryable=row.error_retryable)
         )
+    if state in WORKING:
+        message.progress.SetInParent()  # shown alike before its lease is there
     if lease:
         message.progress.CopyFrom(lease.progress)
         if lease.stage_percent is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Connection, Engine
 
 from pipeline.errors import StatusUnavailable
@@ -155,6 +157,41 @@ class InlineStatus:
             result: T = stop.value
             return result
         raise AssertionError("the call waits")
+
+
+class Beating:
+    """A run whose worker lives: beats until it is left, and keeps the answers."""
+
+    def __init__(self, status: Status, run_id: str) -> None:
+        self.answers: list[pb.ReportProgressResponse] = []
+        self._status, self._run_id = status, run_id
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"beat-{run_id[:4]}")
+
+    def __enter__(self) -> Beating:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        for sequence in itertools.count(1):
+            self.answers.append(self._status.beat(self._run_id, sequence, bytes_downloaded=sequence))
+            if self._left.wait(0.2):
+                return
+
+
+def await_health(address: str, wanted: str) -> None:
+    """Returns when the health service says so. Raises grpc.RpcError after 30 seconds."""
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        told = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        for answer in told:
+            if health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == wanted:
+                told.cancel()
+                return
+    raise AssertionError("the watch ended")
 
 
 @contextmanager

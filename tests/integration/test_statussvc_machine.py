@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from random import Random
 from typing import Any, TypeVar
 
 import pytest
@@ -27,12 +28,14 @@ from statussvc.lifecycle import Stage
 from statussvc.repository import outbox
 from statussvc.repository.stages import Policy
 from statussvc.tables import datasets, metadata, pyramids, runs
-from tests.status_model import DAY, WAITS, Dataset, Limits, Model, Run
+from tests.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
 from tests.status_rig import InlineStatus
 
 T = TypeVar("T")
 
-CONTENTS = ("aa" * 32, "bb" * 32)
+CONTENTS = ("aa" * 32, "aa" * 32, "bb" * 32)
+"""The datasets' bytes, as their SHA-256: two have the same."""
+
 STAGES = {"INGEST": pb.STAGE_INGEST, "TILER": pb.STAGE_TILER}
 NAMES = {value: name for name, value in STAGES.items()}
 LIMITS = Limits(crashes=2, retries=2, base=2.0, cap=300.0, keep_sources=2 * 3600.0)
@@ -50,8 +53,9 @@ class Statussvc(RuleBasedStateMachine):
 
     engine: Engine
 
-    @initialize(contents=st.lists(st.sampled_from(CONTENTS), min_size=2, max_size=3))
-    def start(self, contents: list[str]) -> None:
+    @initialize(along=st.tuples(*[st.sampled_from([3, 3, 3, 2, 1, 4, 0])] * len(CONTENTS)))
+    def start(self, along: tuple[int, ...]) -> None:
+        """Each dataset has come along by so many begins and completes."""
         with self.engine.begin() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(table.delete())
@@ -64,8 +68,11 @@ class Statussvc(RuleBasedStateMachine):
         self.shown: dict[str, tuple[pb.DatasetStatus, int]] = {}
         self.percents: dict[tuple[str, int], float] = {}
         self.out_of_line = False
-        for content in [*contents, contents[0]]:
+        for content in CONTENTS:
             self.create(content)
+        for one, steps in zip(self.model.datasets.values(), along, strict=True):
+            for _ in range(steps):
+                self.advance(one)
 
     def create(self, content: str) -> None:
         request = pb.CreateDatasetRequest(name="Earth", url="https://example.org/earth.jpg")
@@ -89,7 +96,10 @@ class Statussvc(RuleBasedStateMachine):
         return self.call(make())
 
     def a_dataset(self, number: int) -> Dataset:
-        return list(self.model.datasets.values())[number % len(self.model.datasets)]
+        """One that is not deleted, for most numbers."""
+        present = [one for one in self.model.datasets.values() if not one.deleted] if number < 9 else []
+        known = present or list(self.model.datasets.values())
+        return known[number % len(known)]
 
     def a_run(self, number: int, alive: bool) -> Run:
         known = list(self.model.alive()) if alive else []
@@ -147,14 +157,33 @@ class Statussvc(RuleBasedStateMachine):
     def begin_what_waits(self, number: int, lost: bool) -> None:
         """A message in time; its dataset may have moved on all the same."""
         one = self.a_dataset(number)
-        stage = WAITS.get(one.state, "INGEST")
-        self.begin(one.dataset_id, one.attempt, stage, self.new_run_id(), lost)
+        self.begin(one.dataset_id, one.attempt, WAITS.get(one.state, "INGEST"), self.new_run_id(), lost)
+
+    @rule(number=pick)
+    def begin_and_die(self, number: int) -> None:
+        """The commit's answer is lost, and the worker dies before it can ask again."""
+        one = self.a_dataset(number)
+        if not one.deleted and one.state in WAITS and not (one.state == "DOWNLOADED" and self.model.built(one.tile_id)):
+            wake_up = pb.WakeUp(dataset_id=one.dataset_id, attempt=one.attempt, stage=STAGES[WAITS[one.state]])
+            request = pb.BeginStageRequest(wake_up=wake_up, run_id=self.new_run_id(), worker="w")
+            self.model.begin(one.dataset_id, one.attempt, WAITS[one.state], request.run_id)
+            self.status.database.answers_to_lose = 1
+            with pytest.raises(StatusUnavailable):
+                self.call(self.status.pipeline.BeginStage(request, ANY))
+            self.out_of_line = True
 
     @rule(number=pick, attempt=st.integers(1, 4), stage=st.sampled_from(["INGEST", "TILER"]))
     def begin_by_any_message(self, number: int, attempt: int, stage: str) -> None:
         """Doubled, late or out of order; or of a dataset that was never there."""
         dataset_id = NOBODY if number == 11 else self.a_dataset(number).dataset_id
         self.begin(dataset_id, attempt, stage, self.new_run_id())
+
+    def advance(self, one: Dataset) -> None:
+        """Begins the stage that waits, or completes the one at work."""
+        if one.run is not None:
+            self.complete_run(one.run, lost=False)
+        elif one.state in WAITS:
+            self.begin(one.dataset_id, one.attempt, WAITS[one.state], self.new_run_id())
 
     @precondition(lambda self: self.model.runs)
     @rule(number=pick, alive=likely)
@@ -165,7 +194,9 @@ class Statussvc(RuleBasedStateMachine):
     @precondition(lambda self: self.model.runs)
     @rule(number=pick, alive=likely, lost=st.booleans())
     def complete(self, number: int, alive: bool, lost: bool) -> None:
-        run = self.a_run(number, alive)
+        self.complete_run(self.a_run(number, alive), lost)
+
+    def complete_run(self, run: Run, lost: bool) -> None:
         request = pb.CompleteStageRequest(run_id=run.run_id)
         if run.stage == "INGEST":
             request.ingest.sha256, request.ingest.bytes = self.contents[run.dataset.dataset_id], 1234
@@ -228,13 +259,19 @@ class Statussvc(RuleBasedStateMachine):
             assert answer.order == pb.ReportProgressResponse.ORDER_STOP or self.out_of_line
             assert answer.reason in ("cancelled", "deleted", "superseded") or self.out_of_line
         else:
-            assert answer.order == pb.ReportProgressResponse.ORDER_CONTINUE
+            assert answer.order == pb.ReportProgressResponse.ORDER_CONTINUE or self.out_of_line
 
     # Users
 
-    @rule(number=pick, lost=st.booleans(), what=st.sampled_from(["cancel", "retry", "retry", "delete"]))
-    def order(self, number: int, lost: bool, what: str) -> None:
+    @rule(
+        number=pick, lost=st.booleans(), possible=likely, what=st.sampled_from(["cancel", "retry", "retry", "delete"])
+    )
+    def order(self, number: int, lost: bool, possible: bool, what: str) -> None:
         one, users = self.a_dataset(number), self.status.users
+        fit = {"cancel": {*WAITS, *WORKS}, "retry": {"FAILED", "CANCELLED"}, "delete": {*WAITS, *WORKS, *ENDS}}[what]
+        fitting = [other for other in self.model.datasets.values() if other.state in fit and not other.deleted]
+        if possible and fitting:
+            one = fitting[number % len(fitting)]
         expected = getattr(self.model, what)(one)
         make: Callable[[], Coroutine[Any, Any, Any]] = {
             "cancel": lambda: users.CancelDataset(pb.CancelDatasetRequest(dataset_id=one.dataset_id), ANY),
@@ -277,6 +314,8 @@ class Statussvc(RuleBasedStateMachine):
         self.status.monotonic += seconds
         self.model.now = self.status.wall
         self.call(self.status.housekeeper.agree())
+        if self.out_of_line:
+            self.status.monotonic += FIRST_BEAT
         self.out_of_line = False
         self.model.pass_watched(min(seconds, 2.0))
         self.call(self.status.housekeeper.expire(longest=2.0))
@@ -399,23 +438,14 @@ class Statussvc(RuleBasedStateMachine):
         """Whatever went before: workers that work end every dataset."""
         if not hasattr(self, "model"):
             return
-        for _ in range(3):
-            self.silence()
-            self.tick(400.0)
-            self.lease_pending({"INGEST", "TILER"}, 0)
-            for one in self.model.datasets.values():
-                for stage in ("INGEST", "TILER"):
-                    if not one.deleted and WAITS.get(one.state) == stage:
-                        self.begin(one.dataset_id, one.attempt, stage, self.new_run_id())
-                        if one.run is not None:
-                            self.complete_run(one.run)
+        self.silence()
+        self.tick(400.0)
+        self.lease_pending({"INGEST", "TILER"}, 0)
+        for one in self.model.datasets.values():
+            while not one.deleted and one.state not in ENDS:
+                self.advance(one)
         self.rows_are_as_the_model()
-        assert all(one.deleted or one.state in ("READY", "FAILED", "CANCELLED") for one in self.model.datasets.values())
         assert not list(self.model.alive())
-
-    def complete_run(self, run: Run) -> None:
-        alive = list(self.model.alive())
-        self.complete(len(alive) - 1 - alive.index(run), alive=True, lost=False)
 
 
 def drive(engine: Engine, examples: int, steps: int) -> None:
@@ -434,15 +464,91 @@ def drive(engine: Engine, examples: int, steps: int) -> None:
     )
 
 
-def test_any_order_of_calls_does_what_the_design_says_on_sqlite() -> None:
+def walk(engine: Engine, seed: int, steps: int) -> None:
+    """A long way through the same rules, which Hypothesis with its short ones seldom takes: deep histories."""
+    machine = type("Machine", (Statussvc,), {"engine": engine})()
+    choose = Random(seed)  # noqa: S311  # chooses tests
+
+    def call(name: str, **choices: list[Any]) -> None:
+        rules_arguments = {argument: choose.choice(values) for argument, values in choices.items()}
+        getattr(machine, name)(**rules_arguments)
+
+    numbers, alive, rarely = list(range(12)), [True] * 5 + [False], [False] * 3 + [True]
+    orders = ["cancel", "retry", "retry", "retry"]
+    kinds = ["retryable", "retryable", "permanent", "source_missing"]
+    machine.start(tuple(choose.randrange(5) for _ in CONTENTS))
+    for step in range(steps):
+        if sum(not one.deleted for one in machine.model.datasets.values()) < len(CONTENTS):
+            machine.create(choose.choice(CONTENTS))
+        ways: list[Callable[[], None]] = [
+            lambda: call("lease_pending", empty=[set(), {"INGEST"}, {"INGEST", "TILER"}], limit=[0, 0, 1]),
+            *[lambda: call("begin_what_waits", number=numbers, lost=rarely)] * 4,
+            lambda: call("begin_by_any_message", number=numbers, attempt=[1, 2, 3, 4, 5], stage=["INGEST", "TILER"]),
+            lambda: call("order", number=numbers, lost=rarely, possible=alive, what=orders),
+            lambda: call("time_passes", seconds=[2.0, 16.0, 61.0, 400.0]),
+            lambda: call("sweep", confirm=[True, False]),
+        ]
+        if choose.random() < 0.15:
+            ways = [
+                lambda: call("begin_and_die", number=numbers),
+                machine.silence,
+                lambda: call("wall_clock_jumps", seconds=[DAY, -DAY]),
+                lambda: call("time_passes", seconds=[3 * 3600.0]),
+                lambda: call("restart", orderly=[True, False]),
+                lambda: call("order", number=numbers, lost=rarely, possible=[True], what=["delete"]),
+            ]
+        elif machine.model.runs and choose.random() < 0.5:
+            ways = [
+                *[lambda: call("complete", number=numbers, alive=alive, lost=rarely)] * 4,
+                lambda: call("fail", number=numbers, alive=alive, lost=rarely, kind=kinds, retry_after=[0.0, 1000.0]),
+                lambda: call("release", number=numbers, alive=alive, lost=rarely),
+                lambda: call("begin_again", number=numbers, alive=alive),
+                lambda: call("beat", number=numbers, alive=alive, rise=alive, more=list(range(-20, 40))),
+            ]
+            if machine.messages:
+                ways.append(lambda: call("confirm_published", number=[0, 0, 1, 2, 5]))
+            if machine.leased:
+                ways.append(lambda: call("remove_late", number=numbers))
+        try:
+            choose.choice(ways)()
+            machine.rows_are_as_the_model()
+            machine.what_is_shown_has_a_new_revision_and_does_not_go_back()
+            machine.what_waits_can_be_published_in_the_end()
+        except BaseException as error:
+            error.add_note(f"seed {seed}, step {step}")
+            raise
+    machine.teardown()
+
+
+@pytest.fixture
+def sqlite() -> Iterator[Engine]:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
-    drive(engine, examples=80, steps=40)
+    yield engine
     engine.dispose()
 
 
-def test_any_order_of_calls_does_what_the_design_says_on_postgres(postgres_url: str) -> None:
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Engine]:
     engine = create_engine(postgres_url, connect_args={"options": "-c synchronous_commit=off"})
     metadata.create_all(engine)
-    drive(engine, examples=12, steps=40)
+    yield engine
     engine.dispose()
+
+
+def test_any_order_of_calls_does_what_the_design_says_on_sqlite(sqlite: Engine) -> None:
+    drive(sqlite, examples=50, steps=20)
+
+
+def test_long_histories_do_what_the_design_says_on_sqlite(sqlite: Engine) -> None:
+    for seed in range(30):
+        walk(sqlite, seed, steps=80)
+
+
+def test_any_order_of_calls_does_what_the_design_says_on_postgres(postgres: Engine) -> None:
+    drive(postgres, examples=12, steps=20)
+
+
+def test_long_histories_do_what_the_design_says_on_postgres(postgres: Engine) -> None:
+    for seed in range(100, 105):
+        walk(postgres, seed, steps=80)
