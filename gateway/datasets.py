@@ -13,6 +13,7 @@ from gateway import contract, preferences, schemas
 from gateway.context import Context
 from gateway.problems import InvalidField, StateConflict, examples
 from gateway.rpc import ask, wait_until_final
+from pipeline import faults
 from pipeline.errors import Conflict, NotFound, StageError
 from pipeline.sources import check_literal_host
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -90,6 +91,7 @@ async def create(
         check_literal_host(new.url, context.allowed)
     except StageError as error:
         raise InvalidField(error, "/url") from error
+    faults.reach("gateway_before_create")
     answer = await ask(
         context.rpc.CreateDataset,
         pb.CreateDatasetRequest(
@@ -102,6 +104,7 @@ async def create(
             idempotency_key=idempotency_key or "",
         ),
     )
+    faults.reach("gateway_after_create")
     context.relay.poke()
     dataset_id = answer.dataset.dataset_id
     headers = {"Location": context.links.dataset(dataset_id)}

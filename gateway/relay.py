@@ -19,6 +19,7 @@ import dramatiq
 from dramatiq.errors import BrokerConnectionError
 
 from gateway.broker_link import BrokerAway, BrokerLink, link_to
+from pipeline import faults
 from pipeline.errors import StatusUnavailable
 from pipeline.messages import publish
 from pipeline.status import StatusClient
@@ -130,7 +131,9 @@ class Relay:
             self._unpublished.extend(self._status.lease_pending(request).wake_ups)
             more = len(self._unpublished) >= BATCH
         while self._unpublished and not self._stopping.is_set():
+            faults.reach("relay_before_publish")
             publish(self._broker, self._unpublished[0])
+            faults.reach("relay_after_publish")
             self._status.confirm_published(self._unpublished.popleft())
         return more
 

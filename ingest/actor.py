@@ -14,6 +14,7 @@ import grpc
 from ingest.fetch import Fetch
 from ingest.guard import Guard
 from ingest.settings import IngestSettings
+from pipeline import faults
 from pipeline.errors import StatusUnavailable, StorageError
 from pipeline.messages import ActorName, Queue
 from pipeline.run import Limits, Run, run_stage
@@ -57,6 +58,7 @@ def declare(
             status, wake_up, lambda run: ingest(run, settings, guard, storage), stopping=stopping, limits=limits
         )
         if answer is not None and answer.HasField("next"):
+            faults.reach("ingest_after_complete")
             _hand_on(answer.next, status, publish)
 
     return fetch_source
@@ -82,6 +84,7 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
         run.on_stop(fetch.close)
         fetched = fetch.run()
         run.check()
+        faults.reach("ingest_before_store")
         storage.put_file(path, run.grant.source_key)
     finally:
         # What stays for want of a working storage is swept by the janitor.
@@ -91,6 +94,8 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
 
 
 def _report(run: Run, done: int, total: int | None) -> None:
+    if 0 < done != total:
+        faults.reach("ingest_mid_download")
     percent = 100.0 * done / total if total else None
     run.report(bytes_downloaded=done, bytes_total=total, stage_percent=percent)
 
@@ -99,6 +104,7 @@ def _hand_on(wake_up: pb.WakeUp, status: StatusClient, publish: Publish) -> None
     """Wakes the tiler. Where it fails, the relay does it once the wake-up's lease ends."""
     try:
         publish(wake_up)
+        faults.reach("ingest_after_publish")
         status.confirm_published(wake_up)
     except (dramatiq.DramatiqError, StatusUnavailable, grpc.RpcError) as error:
         logger.warning("%s: the tiler's wake-up is left to the relay: %s", wake_up.dataset_id, error)

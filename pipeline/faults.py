@@ -1,4 +1,4 @@
-"""Points at which a test may have the process killed, as a power cut would."""
+"""Points at which a test may have the process killed, as a power cut would, or frozen."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import signal
 VARIABLE = "TILEWRIGHT_FAULT"
 """POINT:FILE. The process that first reaches POINT makes FILE, which tells the test so, and is killed."""
 
+SIGNAL_VARIABLE = "TILEWRIGHT_FAULT_SIGNAL"
+"""What the process gets in place of SIGKILL: SIGSTOP freezes it until a test sends SIGCONT."""
+
 _POINT, _, _FILE = os.environ.get(VARIABLE, "").partition(":")
+_SIGNAL = signal.Signals[os.environ.get(SIGNAL_VARIABLE, "SIGKILL")]
 
 
 def reach(point: str) -> None:
-    """Kills this process, once, where the environment names this point; otherwise does nothing."""
+    """Kills (or freezes) this process, once, where the environment names this point; otherwise does nothing."""
     if point != _POINT:
         return
     try:
         os.close(os.open(_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), _SIGNAL)

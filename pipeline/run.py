@@ -22,7 +22,9 @@ from typing import TypeVar
 
 import grpc
 
+from pipeline import faults
 from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError
+from pipeline.messages import QUEUE_OF
 from pipeline.status import StatusClient, repeat
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -151,6 +153,7 @@ def run_stage(
     run = Run(run_id, wake_up, begun.grant)
     beat = _Beat(status, run, stopping, limits)
     beat.start()
+    faults.reach(f"{QUEUE_OF[wake_up.stage]}_after_begin")
     try:
         return _report(status, run, beat, work, stopping)
     finally:
@@ -180,6 +183,7 @@ def _report(
         complete.ingest.CopyFrom(result)
     else:
         complete.tiler.CopyFrom(result)
+    faults.reach(f"{QUEUE_OF[run.wake_up.stage]}_before_complete")
     answer = _say(lambda: status.complete_stage(complete), dataset_id, stopping)
     if answer is not None and answer.answer != pb.ANSWER_WON:
         logger.info("%s: the result was %s", dataset_id, pb.Answer.Name(answer.answer))

@@ -188,29 +188,7 @@ def rabbitmq() -> Iterator[RabbitServer]:
     mapper = find_program("epmd")
     server, account = RabbitServer(free_port(), free_port()), Account("rabbitmq")
     with account.folder() as home:
-        (home / "enabled_plugins").write_text("[rabbitmq_management].\n")
-        (home / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{server.port}\n"
-            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {server.management_port}\n"
-            "log.console = true\nlog.console.level = warning\nlog.file = false\n"
-        )
-        (home / "env.conf").touch()
-        env = {
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(free_port()),
-            # Replaces the start script's shell by the server, so that what is killed is the server itself.
-            "RABBITMQ_ALLOW_INPUT": "1",
-            "RABBITMQ_SERVER_START_ARGS": "-noinput",
-            "RABBITMQ_BASE": str(home),
-            "RABBITMQ_CONF_ENV_FILE": str(home / "env.conf"),
-            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
-            "RABBITMQ_DIST_PORT": str(free_port()),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
-            "RABBITMQ_LOG_BASE": str(home / "log"),
-            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-            "RABBITMQ_NODENAME": f"tilewright-{os.getpid()}@localhost",
-            "RABBITMQ_PID_FILE": str(home / "pid"),
-        }
+        env = rabbitmq_environment(home, server)
         # The mapper is started here, in the foreground, or else Erlang starts one that nobody ends. The server is
         # killed: nothing of its folder is kept, and an orderly end takes it six seconds.
         with (
@@ -219,6 +197,38 @@ def rabbitmq() -> Iterator[RabbitServer]:
         ):
             running.await_ready(server.answers)
             yield server
+
+
+def rabbitmq_environment(home: Path, server: RabbitServer, *settings: str) -> dict[str, str]:
+    """Write a RabbitMQ's files into its folder, with further lines for its rabbitmq.conf; give its environment."""
+    (home / "enabled_plugins").write_text("[rabbitmq_management].\n")
+    lines = [
+        f"listeners.tcp.1 = 127.0.0.1:{server.port}",
+        "management.tcp.ip = 127.0.0.1",
+        f"management.tcp.port = {server.management_port}",
+        "log.console = true",
+        "log.console.level = warning",
+        "log.file = false",
+        *settings,
+    ]
+    (home / "rabbitmq.conf").write_text("".join(f"{line}\n" for line in lines))
+    (home / "env.conf").touch()
+    return {
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(free_port()),
+        # Replaces the start script's shell by the server, so that what is killed is the server itself.
+        "RABBITMQ_ALLOW_INPUT": "1",
+        "RABBITMQ_SERVER_START_ARGS": "-noinput",
+        "RABBITMQ_BASE": str(home),
+        "RABBITMQ_CONF_ENV_FILE": str(home / "env.conf"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_NODENAME": f"tilewright-{os.getpid()}@localhost",
+        "RABBITMQ_PID_FILE": str(home / "pid"),
+    }
 
 
 class PostgresServer:

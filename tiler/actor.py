@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dramatiq
 
+from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.messages import ActorName, Queue
 from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, Format
@@ -48,6 +49,7 @@ def declare(
     def build_pyramid(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_TILER)
         run_stage(status, wake_up, lambda run: tile(run, settings, storage), stopping=stopping, limits=limits)
+        faults.reach("tiler_after_complete")
 
     return build_pyramid
 
@@ -77,6 +79,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         for name in FILES:
             run.check()
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))
+            faults.reach("tiler_mid_store")
         run.report(tiles_done=built.tile_count, tiles_total=built.tile_count, stage_percent=100.0)
     finally:
         # What stays for want of a working storage is swept by the janitor.

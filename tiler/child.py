@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+from pipeline import faults
 from pipeline.errors import StageError
 from pipeline.pyramid import Geometry
 from tiler import sandbox
@@ -74,6 +75,7 @@ class _Reporter:
         now = time.monotonic()
         if now >= self._due:
             self._due = now + REPORT_INTERVAL
+            faults.reach("tiler_child_mid_build")
             _say(Progress(self._tiles_done, self.tiles_total, round(percent, 2)))
 
 

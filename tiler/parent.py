@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from pipeline import faults
 from pipeline.errors import StageError
 from pipeline.run import Run
 from tiler.job import Built, Failed, Job, Progress, Report, decode_report, encode_job
@@ -55,10 +56,12 @@ def build(run: Run, job: Job, *, threads: int, command: tuple[str, ...] = COMMAN
     """
     outcome: Report | None = None
     with _Child(job, threads, command) as child:
+        logger.info("%s: child %d started", run.wake_up.dataset_id, child.pid)
         run.on_stop(child.kill)
         for report in child.reports():
             outcome = report
             if isinstance(report, Progress):
+                faults.reach("tiler_mid_build")
                 run.report(
                     tiles_done=report.tiles_done, tiles_total=report.tiles_total or None, stage_percent=report.percent
                 )
@@ -109,6 +112,10 @@ class _Child:
         with suppress(BrokenPipeError):
             self._stdin.write(encode_job(job))
             self._stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def reports(self) -> Iterator[Report]:
         """Give the child's reports as they come, until it closes its output or is killed."""

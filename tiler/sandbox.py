@@ -12,6 +12,8 @@ import resource
 import signal
 from types import ModuleType
 
+from pipeline import faults
+
 OPEN_FILES = 256
 """Descriptors: a build needs about ten, and libvips a few for each thread."""
 
@@ -24,6 +26,9 @@ TRUSTED_LOADERS = (
     "VipsForeignLoadHeif",
 )
 """Those that libvips' authors fuzz and trust; all others are blocked."""
+
+KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", faults.VARIABLE, faults.SIGNAL_VARIABLE)
+"""What a child gets of its worker's environment."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -41,7 +46,7 @@ def environment(scratch: str, threads: int) -> dict[str, str]:
     scratch: the run's folder; libvips spills large decodes there.
     threads: of libvips; 0 for one a core.
     """
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH", "TZ") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {
         "LC_ALL": "C.UTF-8",  # the texts that failures.py reads are English
         "TMPDIR": scratch,

@@ -1,0 +1,77 @@
+"""A farm for tests that break it, and pictures no two of which are alike."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import pictures, servers
+from tests.faults.farm import Farm
+from tests.sources import SourceServer, serve
+
+NewPicture = Callable[[], bytes]
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> NewPicture:
+    """Gives JPEGs of 1,100 x 700 pixels that show the same and differ in their bytes; over two blocks of a download."""
+    file = pictures.jpeg(tmp_path_factory.mktemp("picture") / "a.jpg", 1100, 700, Q=96)
+    data, numbers = file.read_bytes(), itertools.count()
+    assert len(data) > 600_000
+
+    def make() -> bytes:
+        comment = b"%d" % next(numbers)
+        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + data[2:]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sources() -> Iterator[SourceServer]:
+    """Paths are scripted, each test its own."""
+    with serve() as server:
+        yield server
+
+
+@contextmanager
+def running_farm(
+    folder: Path, broker: servers.RabbitServer, url: str, database_url: str, sources: SourceServer
+) -> Iterator[Farm]:
+    """A started farm."""
+    farm = Farm(folder, broker, url, database_url, f"127.0.0.1:{sources.port}")
+    try:
+        farm.start()
+        yield farm
+    finally:
+        farm.close()
+
+
+@pytest.fixture(scope="session")
+def shared_farm(
+    tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: servers.RabbitServer, sources: SourceServer
+) -> Iterator[Farm]:
+    folder = tmp_path_factory.mktemp("farm")
+    with rabbitmq_server.vhost() as url:
+        with running_farm(folder, rabbitmq_server, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
+            yield farm
+
+
+@pytest.fixture
+def farm(shared_farm: Farm) -> Iterator[Farm]:
+    """The run's farm on SQLite, as it was when it was started; a test may do with its services what it wants."""
+    yield shared_farm
+    shared_farm.reset()
+
+
+@pytest.fixture
+def postgres_farm(
+    tmp_path: Path, rabbitmq_server: servers.RabbitServer, rabbitmq_url: str, postgres_url: str, sources: SourceServer
+) -> Iterator[Farm]:
+    """A farm of the test's own on PostgreSQL."""
+    with running_farm(tmp_path, rabbitmq_server, rabbitmq_url, postgres_url, sources) as farm:
+        yield farm

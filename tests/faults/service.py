@@ -1,0 +1,146 @@
+"""One of our services as a child process that is started again when it ends by itself, as compose does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.faults import SIGNAL_VARIABLE, VARIABLE
+
+LIMIT = 90.0
+"""Seconds for what has to happen in other processes: only a broken test takes that long."""
+
+LOOK = 0.02
+"""Seconds between two looks at what no event tells."""
+
+STOP_LIMIT = 20.0
+"""Seconds a service may take to end in order."""
+
+
+def until(condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
+    """Returns once the condition holds."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about within {limit:.0f} seconds"
+        time.sleep(LOOK)
+
+
+class Service:
+    """Signals go to the process' group, as they go to all of a container; a tiler's child is a group of its own.
+
+    Parameters
+    ----------
+    arguments: of the Python interpreter.
+    environment: TILEWRIGHT_… variables that every start gets.
+    folder: for the log and for the marks of faults.
+    """
+
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.deaths = 0
+        self.variables: dict[str, str] = {}
+        self._command = [sys.executable, *arguments]
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TILEWRIGHT_")} | environment
+        self._folder = folder
+        self._faults = 0
+        self._fault: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._wanted = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._wanted
+
+    def start(self, **variables: str) -> None:
+        """Starts it, and from now on whenever it ends by itself; the variables are for these starts only."""
+        with self._lock:
+            self._wanted, self.variables = True, variables
+            self._launch()
+
+    def stop(self) -> int:
+        """Ends it in order. Returns its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def down(self) -> None:
+        """Kills it, and leaves it so."""
+        self._end(signal.SIGKILL)
+
+    def restart(self, **variables: str) -> None:
+        """Ends it in order and starts it anew."""
+        self.stop()
+        self.start(**variables)
+
+    def kill(self) -> None:
+        """Kills it; returns when it is started again."""
+        before = self.deaths
+        self.signal(signal.SIGKILL)
+        until(lambda: self.deaths > before, f"a new start of {self.name}")
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def arm(self, point: str, number: str = "SIGKILL", **variables: str) -> Path:
+        """Starts it anew, to be hit at a point by a signal. Returns the file that tells that it was."""
+        self._faults += 1
+        mark = self._folder / f"{self.name}-{self._faults}-{point}"
+        self.stop()
+        self._fault = {VARIABLE: f"{point}:{mark}", SIGNAL_VARIABLE: number}
+        self.start(**variables)
+        return mark
+
+    def _launch(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment | self._fault | self.variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        threading.Thread(target=self._watch, args=(self._process,), name=f"watch-{self.name}", daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        # Without reaping: until then its number is no other's, and its group can be signalled.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            # What is left of its group, as a container's end takes all of it.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if self._wanted and self._process is process:
+                self._launch()
+                self.deaths += 1
+
+    def _end(self, number: int) -> int:
+        with self._lock:
+            self._wanted = False
+            process = self._process
+        if process is None:
+            return 0
+        self.signal(number)
+        if number != signal.SIGKILL:
+            # One that is frozen has to hear it.
+            self.signal(signal.SIGCONT)
+        try:
+            return process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            process.wait()
+            raise AssertionError(f"{self.name} did not end:\n{self.log.read_text()[-4000:]}") from None
