@@ -39,6 +39,7 @@ EXTRA_DENIED: tuple[Network, ...] = (
     ip_network("64:ff9b:1::/48"),  # local NAT64, RFC 8215: what it translates to is the operator's affair
     ip_network("100:0:0:1::/64"),  # dummy prefix, RFC 9780
     ip_network("2001::/23"),  # IETF protocol assignments, Teredo among them
+    ip_network("2002::/16"),  # 6to4, deprecated by RFC 7526: what it carries is routed by nobody any more
     ip_network("3fff::/20"),  # documentation, RFC 9637
     ip_network("5f00::/16"),  # segment routing, RFC 9602
     ip_network("fec0::/10"),  # site-local, RFC 3879
@@ -51,9 +52,6 @@ LAST_32_BITS: tuple[IPv6Network, ...] = (
     IPv6Network("64:ff9b::/96"),  # NAT64, RFC 6052
 )
 """Prefixes whose last 32 bits are an IPv4 address."""
-
-SIX_TO_FOUR = IPv6Network("2002::/16")
-"""RFC 3056: the 32 bits after the prefix are an IPv4 address."""
 
 ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 """RFC 5214 §6.1: bits 64 to 95 of an address whose last 32 bits are an IPv4 address."""
@@ -220,8 +218,6 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
     bits = int(address)
     if any(address in network for network in LAST_32_BITS) or (bits >> 32) & 0xFFFF_FFFF in ISATAP:
         yield IPv4Address(bits & 0xFFFF_FFFF)
-    if address in SIX_TO_FOUR:
-        yield IPv4Address((bits >> 80) & 0xFFFF_FFFF)
 
 
 def _plain(host: str) -> str:
