@@ -28,7 +28,7 @@ async def run(settings: GatewaySettings) -> None:
     broker = make_broker(settings.rabbitmq_url)
     storage = DirectoryStorage(settings.storage)
     pipeline_status = StatusClient(settings.status_address)
-    relay = Relay(pipeline_status, broker)
+    relay = Relay(pipeline_status, broker, queue_check_interval=settings.queue_check_interval)
     janitor = Janitor(pipeline_status, storage, settings.sweep_interval)
     status = AsyncStatusClient(settings.status_address)
     server = Server(

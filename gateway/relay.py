@@ -28,9 +28,6 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 IDLE_INTERVAL = 1.0
 """Seconds between two looks without a poke: retries fall due, and ingest may have failed to publish."""
 
-EMPTINESS_INTERVAL = 30.0
-"""Seconds between two looks at which queues are empty: a message counts as lost after 60, so twice in that time."""
-
 FIRST_BACK_OFF = 0.5
 LONGEST_BACK_OFF = 5.0
 """Seconds. A broker that is back is found within five, and one that is starting is not hammered."""
@@ -54,9 +51,17 @@ class Relay:
     status: a client of the relay's own; closing it is the caller's.
     broker: any Dramatiq broker; closing it is the caller's, after stop().
     link: how to ask the broker; by default as its kind has it.
+    queue_check_interval: seconds between two looks at which queues are empty.
     """
 
-    def __init__(self, status: StatusClient, broker: dramatiq.Broker, link: BrokerLink | None = None) -> None:
+    def __init__(
+        self,
+        status: StatusClient,
+        broker: dramatiq.Broker,
+        link: BrokerLink | None = None,
+        *,
+        queue_check_interval: float = 30.0,
+    ) -> None:
         self._status = status
         self._broker = broker
         self._link = link or link_to(broker)
@@ -65,6 +70,7 @@ class Relay:
         self._stopping = threading.Event()
         self._state = "The broker has not been reached yet."
         self._status_away = False
+        self._queue_check_interval = queue_check_interval
         self._emptiness_due = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -141,7 +147,7 @@ class Relay:
         if time.monotonic() < self._emptiness_due:
             return ()
         empty = self._link.empty_queues()
-        self._emptiness_due = time.monotonic() + EMPTINESS_INTERVAL
+        self._emptiness_due = time.monotonic() + self._queue_check_interval
         return empty
 
     def _note_broker(self, state: str) -> None:

@@ -47,6 +47,14 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
             "only, and a sweep lists all of storage."
         ),
     )
+    queue_check_interval: float = Field(
+        30.0,
+        gt=0,
+        description=(
+            "Seconds between two looks at whether RabbitMQ's queues are empty, which tells lost messages: half of "
+            "TILEWRIGHT_LOST_AFTER_SECONDS."
+        ),
+    )
     stop_timeout: int = Field(
         5, ge=0, description="Seconds that open requests have to end in on a stop: half of what a whole stack has."
     )

@@ -38,9 +38,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         empty = {_stage(stage) for stage in request.empty_queues}
         limit = request.limit if request.limit > 0 else DEFAULT_LIMIT
-        now = self._core.now()
+        policy, now = self._core.policy, self._core.now()
         due = await self._core.database.keep_house(
-            lambda connection: outbox.lease_pending(connection, limit, empty, self._core.policy.retry_cap, now)
+            lambda connection: outbox.lease_pending(connection, limit, empty, policy.retry_cap, now, policy.lost_after)
         )
         return pb.LeasePendingResponse(
             wake_ups=[

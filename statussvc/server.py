@@ -33,6 +33,18 @@ SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name
 logger = logging.getLogger(__name__)
 
 
+def policy_of(settings: StatusSettings) -> Policy:
+    """What the settings say, in seconds."""
+    days = settings.keep_sources_days
+    return Policy(
+        crash_limit=settings.crash_limit,
+        retry_limit=settings.retry_limit,
+        retry_base=settings.retry_base_seconds,
+        retry_cap=settings.retry_cap_seconds,
+        keep_sources=None if days is None else days * DAY,
+    )
+
+
 class PortTaken(OSError):
     """Raised when the address to listen on cannot be had."""
 
@@ -46,13 +58,7 @@ class Server:
             database=Database(settings.database_url),
             leases=Leases(settings.lease_seconds),
             hub=Hub(),
-            policy=Policy(
-                crash_limit=settings.crash_limit,
-                retry_limit=settings.retry_limit,
-                retry_base=settings.retry_base_seconds,
-                retry_cap=settings.retry_cap_seconds,
-                keep_sources=None if settings.keep_sources_days is None else settings.keep_sources_days * DAY,
-            ),
+            policy=policy_of(settings),
         )
         self._housekeeper = Housekeeper(self._core)
         self._health = health.aio.HealthServicer()

@@ -44,6 +44,14 @@ class StatusSettings(Settings):
         gt=0,
         description="Longest wait before a retry, in seconds; a source's Retry-After is capped to it as well.",
     )
+    lost_after_seconds: float = Field(
+        60.0,
+        gt=0,
+        description=(
+            "Seconds after which a wake-up that was published, and whose queue is empty or has been overtaken, counts "
+            "as lost and is published again. Far above what a broker takes; a double does no harm."
+        ),
+    )
     keep_sources_days: Annotated[float | None, Field(ge=0), BeforeValidator(_none_if_empty)] = Field(
         None,
         description=(

@@ -204,7 +204,7 @@ async def _around(
     broker = EmbeddedBroker()
     pipeline_status = StatusClient(status_address)
     gateway_status = AsyncStatusClient(status_address)
-    relay = Relay(pipeline_status, broker)
+    relay = Relay(pipeline_status, broker, queue_check_interval=settings.gateway.queue_check_interval)
     janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval)
     gateway = gateway_server.Server(
         create_app(settings.gateway, gateway_status, storage, relay, janitor),

@@ -14,7 +14,7 @@ LEASE_SECONDS = 15.0
 """How long a row is one publisher's: longer than a publish may block (10 s)."""
 
 LOST_AFTER = 60.0
-"""Seconds after which a published row that still waits is looked at: its message may be lost."""
+"""Seconds, unless set otherwise, after which a published row that still waits is looked at: its message may be lost."""
 
 CLOCK_SLACK = 5.0
 """Seconds that a published time may lie ahead before it counts as a jump of the wall clock."""
@@ -30,7 +30,12 @@ class Due:
 
 
 def lease_pending(
-    connection: Connection, limit: int, empty: Collection[Stage], longest_delay: float, now: float
+    connection: Connection,
+    limit: int,
+    empty: Collection[Stage],
+    longest_delay: float,
+    now: float,
+    lost_after: float = LOST_AFTER,
 ) -> list[Due]:
     """Leases up to `limit` waiting rows that are due, oldest first.
 
@@ -38,6 +43,7 @@ def lease_pending(
     ----------
     empty: stages whose queue the broker shows empty: what was published there long ago is lost.
     longest_delay: seconds; a `not_before` further ahead is due, since the wall clock has jumped.
+    lost_after: seconds after which a message may be lost.
     """
     due: list[Due] = []
     ready = (
@@ -47,7 +53,7 @@ def lease_pending(
     )
     for state, stage in WAITING.items():
         # One query a reason, so that each reads its own range of the index, however long the queue is.
-        for unpublished in _unpublished(connection, stage, stage in empty, now):
+        for unpublished in _unpublished(connection, stage, stage in empty, now, lost_after):
             rows = connection.execute(
                 select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
                 .where(datasets.c.state == state, unpublished, *ready)
@@ -89,13 +95,15 @@ def _past(column: Column[float], now: float, longest: float) -> ColumnElement[bo
     return or_(column.is_(None), column <= now, column > now + longest)
 
 
-def _unpublished(connection: Connection, stage: Stage, empty: bool, now: float) -> Iterator[ColumnElement[bool]]:
+def _unpublished(
+    connection: Connection, stage: Stage, empty: bool, now: float, lost_after: float
+) -> Iterator[ColumnElement[bool]]:
     """The reasons for which a row has to be published: never done, done at no possible time, message lost."""
     published = datasets.c.published_at
     yield published.is_(None)
     yield published > now + CLOCK_SLACK
     if empty:
-        yield published <= now - LOST_AFTER
+        yield published <= now - lost_after
         return
     # A queue is first in, first out: what was published long before a row that has begun is lost.
     begun = connection.scalar(
@@ -103,4 +111,4 @@ def _unpublished(connection: Connection, stage: Stage, empty: bool, now: float) 
         select(func.max(runs.c.published_at)).where(runs.c.stage == stage, runs.c.published_at <= now + CLOCK_SLACK)
     )
     if begun is not None:
-        yield published <= min(now, begun) - LOST_AFTER
+        yield published <= min(now, begun) - lost_after

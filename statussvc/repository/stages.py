@@ -17,7 +17,7 @@ from pipeline.pyramid import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 from statussvc.repository.insert import insert_once
-from statussvc.repository.outbox import LEASE_SECONDS
+from statussvc.repository.outbox import LEASE_SECONDS, LOST_AFTER
 from statussvc.tables import datasets, pyramids, runs
 
 WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
@@ -32,6 +32,7 @@ class Policy:
     retry_base: float
     retry_cap: float
     keep_sources: float | None = None
+    lost_after: float = LOST_AFTER
 
     def back_off(self, retries: int, retry_after: float) -> float:
         """Capped and jittered exponential back-off; a source's own wish is heard up to the cap."""
