@@ -134,16 +134,19 @@ class Model:
         one.run = self.runs[run_id] = Run(run_id, one, attempt, stage, one.published)
         one.state = "DOWNLOADING" if stage == "INGEST" else "TILING"
         one.not_before, one.failing = None, False
-        self.storage.add(f"scratch/{run_id}/")
+        self.storage |= {f"scratch/{run_id}/", self.made_by(one.run)}
         return "GRANT"
+
+    @staticmethod
+    def made_by(run: Run) -> str:
+        """Where a run puts what it makes; it may lie there from its begin on, and also when it has lost its stage."""
+        if run.stage == "INGEST":
+            return f"sources/{run.dataset.dataset_id}/{run.attempt}"
+        return f"pyramids/{run.dataset.tile_id}/{run.run_id}/"
 
     def complete(self, run: Run) -> tuple[str, bool]:
         one = run.dataset
-        # What a run has made lies in storage before it says so, also where it has lost its stage.
-        if run.stage == "INGEST":
-            self.storage.add(f"sources/{one.dataset_id}/{run.attempt}")
-        else:
-            self.storage.add(f"pyramids/{one.tile_id}/{run.run_id}/")
+        self.storage.add(self.made_by(run))
         if run.ended:
             return run.ended[1:] if run.ended[0] == "completed" else ("REFUSED", False)
         if run.stage == "INGEST":

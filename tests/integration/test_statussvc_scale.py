@@ -1,0 +1,174 @@
+"""A hundred thousand datasets: what is asked all the time reads a few rows of them, and never all.
+
+SQLite's steps and PostgreSQL's rows are counted, not timed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, event, text
+
+from statussvc.lifecycle import Stage, State
+from statussvc.repository import catalogue, garbage, outbox, stages
+from statussvc.tables import metadata
+
+NOW = 1_800_000_000.0
+ROWS = 100_000
+STEPS = 60_000
+"""Steps of SQLite's machine that a call may take. A scan of all rows takes at least five a row."""
+TOUCHED = 3_000
+"""Rows that PostgreSQL may touch in one statement."""
+
+# Of ten rows seven are ready, two wait for ingest and one for a tiler, all published: nothing is due. Every
+# thousandth has failed, and is of a seldom category and subject.
+FILL = """
+INSERT INTO datasets (seq, dataset_id, name, description, category, subject, url, tile_size, state, attempt, crashes,
+                      retries, revision, created_at, queued_at, started_at, published_at, source_key, tile_id)
+SELECT n, 'custom_' || n, 'Name ' || n, '', CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
+       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
+       CASE WHEN n % 1000 = 0 THEN 'FAILED' WHEN n % 10 < 7 THEN 'READY' WHEN n % 10 < 9 THEN 'QUEUED'
+            ELSE 'DOWNLOADED' END,
+       1, 0, 0, 1, :now - 1000, :now - 1000, :now - 900, CASE WHEN n % 10 < 7 THEN NULL ELSE :now - 500 END,
+       'sources/custom_' || n || '/1', 'tile' || n
+FROM numbers
+"""
+FILL_RUNS = """
+INSERT INTO runs (run_id, dataset_id, attempt, stage, worker, begun_at, published_at, ended_at, outcome, answer,
+                  bytes_downloaded, tiles_done)
+SELECT 'run' || n, 'custom_' || n, 1, CASE WHEN n % 2 = 0 THEN 'INGEST' ELSE 'TILER' END, 'w', :now - 900, :now - 950,
+       :now - 800, 'completed', 'WON', 0, 0
+FROM numbers
+"""
+FILL_PYRAMIDS = """
+INSERT INTO pyramids (tile_id, build, deleting, width, height, tile_size, format, tile_count, bytes, created_at)
+SELECT 'tile' || n, 'run' || n, FALSE, 1000, 700, 256, 'JPEG', 30, 99, :now - 800 FROM numbers
+"""
+NUMBERS = {
+    "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows) ",
+    "postgresql": "WITH numbers(n) AS (SELECT generate_series(1, :rows)) ",
+}
+
+
+def fill(engine: Engine) -> Engine:
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS):
+            numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
+            # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
+            connection.execute(text(f"{into} {numbers} SELECT {select}"), {"now": NOW, "rows": ROWS})
+    return engine
+
+
+@pytest.fixture(scope="module")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    path: Path = tmp_path_factory.mktemp("rows") / "rows.sqlite3"
+    engine = fill(create_engine(f"sqlite:///{path}"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def postgres(postgres_server: Any) -> Iterator[Engine]:
+    with postgres_server.database() as url:
+        engine = fill(create_engine(url))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        yield engine
+        engine.dispose()
+
+
+def page(**wanted: Any) -> Callable[[Connection], Any]:
+    asked = {"states": (), "category": "", "subject": "", "query": "", "size": 50, "before": None, **wanted}
+    return lambda connection: catalogue.page(connection, catalogue.Page(**asked))
+
+
+WORKING = (State.QUEUED, State.DOWNLOADING, State.DOWNLOADED, State.TILING)
+PREFIXES = ["sources/custom_5000/1", "pyramids/tile5000/run5000/", "scratch/run5000/"]
+
+CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
+    "GetStatus": (lambda connection: catalogue.get(connection, "custom_50000"), None),
+    "GetPyramid": (lambda connection: catalogue.pyramid(connection, "tile50000"), None),
+    "LeasePending, nothing due": (lambda connection: outbox.lease_pending(connection, 100, (), 300.0, NOW), 0),
+    "LeasePending, a queue lost": (
+        lambda connection: outbox.lease_pending(connection, 99, list(Stage), 300.0, NOW),
+        99,
+    ),
+    "ListDatasets": (page(), 51),
+    "ListDatasets, a late page": (page(before=500), 51),
+    "ListDatasets of one state": (page(states=(State.READY,)), 51),
+    "ListDatasets of a state that is seldom": (page(states=(State.FAILED,)), 51),
+    "ListDatasets of a state that nothing is in": (page(states=(State.CANCELLED,)), 0),
+    "ListDatasets of what is processing": (page(states=WORKING), 51),
+    "ListDatasets of a category": (page(category="seldom"), 51),
+    "ListDatasets of no category": (page(category="never"), 0),
+    "ListDatasets of a subject": (page(subject="seldom"), 51),
+    "ListDatasets of no subject": (page(subject="never"), 0),
+    "runs at work": (lambda connection: stages.at_work(connection, ()), 0),
+    "LeaseGarbage": (lambda connection: garbage.lease(connection, PREFIXES, None, NOW), 1),
+}
+
+
+def steps_of(engine: Engine, function: Callable[[Connection], Any]) -> tuple[int, Any]:
+    """How many steps a call takes, to the hundred, and its result."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 100
+        return 0
+
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(count, 100)
+        result = function(connection)
+        driver.set_progress_handler(None, 100)
+        connection.rollback()
+    return steps, result
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_sqlite_takes_few_steps(call: str, sqlite: Engine) -> None:
+    function, found = CALLS[call]
+    steps, result = steps_of(sqlite, function)
+    assert steps < STEPS
+    assert found is None or len(result) == found
+
+
+def test_the_number_of_steps_tells_a_scan_of_all_rows(sqlite: Engine) -> None:
+    steps, result = steps_of(sqlite, page(query="no such name"))
+    assert (result, steps > STEPS) == ([], True)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_postgres_touches_few_rows(call: str, postgres: Engine) -> None:
+    function, found = CALLS[call]
+    asked: list[tuple[str, Any]] = []
+    with postgres.connect() as connection:
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.startswith("SELECT"):
+                asked.append((statement, parameters))
+
+        result = function(connection)
+        connection.rollback()
+        event.remove(connection, "before_cursor_execute", note)
+        assert asked
+        for statement, parameters in asked:
+            (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).one()
+            assert _touched(plan[0]["Plan"]) < TOUCHED, json.dumps(plan, indent=1)
+        connection.rollback()
+    assert found is None or len(result) == found
+
+
+def _touched(node: dict[str, Any]) -> float:
+    """Rows that a plan's scans gave or threw away."""
+    own = 0.0
+    if "Scan" in node["Node Type"]:
+        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return own + sum(_touched(child) for child in node.get("Plans", ()))
