@@ -12,6 +12,7 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.lifecycle import Stage
 from statussvc.repository import garbage, outbox, stages
+from statussvc.repository.rows import Outcome
 from statussvc.views import FORMAT_NAMES
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         await self._core.database.write(lambda connection: garbage.confirm(connection, request.item.prefix))
         return pb.ConfirmGarbageResponse()
 
-    def _ended(self, run_id: str, outcome: stages.Outcome) -> None:
+    def _ended(self, run_id: str, outcome: Outcome) -> None:
         self._core.leases.end(run_id)
         if outcome.dataset_id:
             self._core.hub.notify(outcome.dataset_id)
@@ -159,7 +160,7 @@ def _stage(value: pb.Stage.ValueType) -> Stage:
         raise ValueError("stage: is missing or unknown") from None
 
 
-def _answer(outcome: stages.Outcome) -> pb.Answer.ValueType:
+def _answer(outcome: Outcome) -> pb.Answer.ValueType:
     return pb.Answer.Value(f"ANSWER_{outcome.answer}")
 
 

@@ -42,6 +42,7 @@ def policy_of(settings: StatusSettings) -> Policy:
         retry_base=settings.retry_base_seconds,
         retry_cap=settings.retry_cap_seconds,
         keep_sources=None if days is None else days * DAY,
+        lost_after=settings.lost_after_seconds,
     )
 
 

@@ -16,7 +16,7 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
 from statussvc.core import Core
 from statussvc.lifecycle import FINAL, State
-from statussvc.repository import catalogue, stages
+from statussvc.repository import catalogue, orders
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -79,7 +79,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
         now = self._core.now()
-        run_id = await self._core.database.write(lambda connection: stages.delete(connection, request.dataset_id, now))
+        run_id = await self._core.database.write(lambda connection: orders.delete(connection, request.dataset_id, now))
         self._stop(run_id, "deleted", request.dataset_id)
         return pb.DeleteDatasetResponse()
 
@@ -100,13 +100,13 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def CancelDataset(self, request: pb.CancelDatasetRequest, context: Context) -> pb.CancelDatasetResponse:
         now = self._core.now()
-        run_id = await self._core.database.write(lambda connection: stages.cancel(connection, request.dataset_id, now))
+        run_id = await self._core.database.write(lambda connection: orders.cancel(connection, request.dataset_id, now))
         self._stop(run_id, "cancelled", request.dataset_id)
         return pb.CancelDatasetResponse(status=await self._status(request.dataset_id))
 
     async def RetryDataset(self, request: pb.RetryDatasetRequest, context: Context) -> pb.RetryDatasetResponse:
         now = self._core.now()
-        await self._core.database.write(lambda connection: stages.retry(connection, request.dataset_id, now))
+        await self._core.database.write(lambda connection: orders.retry(connection, request.dataset_id, now))
         self._core.hub.notify(request.dataset_id)
         return pb.RetryDatasetResponse(status=await self._status(request.dataset_id))
 

@@ -1,7 +1,9 @@
 """The only SQL. Each function takes a Connection inside a transaction, and the time where it needs one.
 
-catalogue   create, read, list, describe, delete
-stages      begin and the outcomes of runs: the life cycle's writes
+catalogue   create, read, list, describe
+stages      begin and the outcomes of runs
+orders      cancel, retry, delete
+rows        what both move rows by
 outbox      waiting rows to publish
 garbage     what in storage no row refers to
 """

@@ -1,4 +1,4 @@
-"""Datasets as their submitters see them: create, read, list, describe, delete."""
+"""Datasets as their submitters see them: create, read, list, describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life cycle's writes: a stage is granted to one run, and its outcome is taken once.
+"""What runs write: a stage is granted to one run, and its outcome is taken once.
 
 Every function locks the dataset's row first, so that a second service cannot move it meanwhile.
 """
@@ -12,15 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from pipeline.errors import NotFound
 from pipeline.pyramid import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 from statussvc.repository.insert import insert_once
 from statussvc.repository.outbox import LEASE_SECONDS, LOST_AFTER
+from statussvc.repository.rows import LOST, REFUSED, WON, Outcome, end, lock, lock_present, move_to, run_of, wait_again
 from statussvc.tables import datasets, pyramids, runs
-
-WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +39,6 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run's outcome was taken; `next_attempt` where a wake-up of the tiler has to follow."""
-
-    answer: str
-    dataset_id: str = ""
-    next_attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a stage could not be done."""
 
@@ -66,7 +55,7 @@ def begin(
 
     Repeating the call with the same run_id gives the same grant.
     """
-    row = _lock(connection, dataset_id)
+    row = lock(connection, dataset_id)
     if row is None or row.deleted_at is not None:
         return "DELETED"
     if row.state == State.CANCELLED:
@@ -77,10 +66,10 @@ def begin(
         if row.run_id == run_id:
             return row
         return "BUSY" if (row.attempt, WORKING[row.state]) == (attempt, stage) else "SUPERSEDED"
-    if (row.attempt, WAITING[row.state]) != (attempt, stage) or _run(connection, run_id) is not None:
+    if (row.attempt, WAITING[row.state]) != (attempt, stage) or run_of(connection, run_id) is not None:
         return "SUPERSEDED"
     if stage is Stage.TILER and _built(connection, row.tile_id):
-        _set(connection, row, move(row.state, Event.FOUND), now)
+        move_to(connection, row, move(row.state, Event.FOUND), now)
         return "FINISHED"
     connection.execute(
         insert(runs).values(
@@ -95,8 +84,8 @@ def begin(
             tiles_done=0,
         )
     )
-    _set(connection, row, move(row.state, Event.BEGIN), now, run_id=run_id, started_at=row.started_at or now)
-    return _lock_present(connection, dataset_id)
+    move_to(connection, row, move(row.state, Event.BEGIN), now, run_id=run_id, started_at=row.started_at or now)
+    return lock_present(connection, dataset_id)
 
 
 def complete_ingest(connection: Connection, run_id: str, sha256: str, size: int, now: float) -> Outcome:
@@ -112,11 +101,11 @@ def complete_ingest(connection: Connection, run_id: str, sha256: str, size: int,
         "tile_id": tile_id,
     }
     if _built(connection, tile_id):
-        _set(connection, row, move(row.state, Event.FOUND), now, **values)
-        return _end(connection, run, "completed", WON, now)
+        move_to(connection, row, move(row.state, Event.FOUND), now, **values)
+        return end(connection, run, "completed", WON, now)
     # The ingest worker gets the lease of the relay: it publishes the tiler's wake-up itself.
-    _set(connection, row, move(row.state, Event.DONE), now, **values, leased_until=now + LEASE_SECONDS)
-    return _end(connection, run, "completed", WON, now, next_attempt=row.attempt)
+    move_to(connection, row, move(row.state, Event.DONE), now, **values, leased_until=now + LEASE_SECONDS)
+    return end(connection, run, "completed", WON, now, next_attempt=row.attempt)
 
 
 def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], now: float) -> Outcome:
@@ -133,8 +122,8 @@ def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], no
             ).rowcount
             == 1
         )
-    _set(connection, row, move(row.state, Event.DONE), now)
-    return _end(connection, run, "completed", WON if won else LOST, now)
+    move_to(connection, row, move(row.state, Event.DONE), now)
+    return end(connection, run, "completed", WON if won else LOST, now)
 
 
 def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Outcome:
@@ -152,13 +141,13 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     if source_lost:
         reason["source_key"] = None  # also where it fails for good: a retry must fetch it again
     if not failure.retryable or retries > policy.retry_limit:
-        _set(connection, row, move(row.state, Event.FAIL), now, **reason)
+        move_to(connection, row, move(row.state, Event.FAIL), now, **reason)
     elif source_lost:
-        _wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries)
+        wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries)
     else:
         not_before = now + policy.back_off(retries, failure.retry_after)
-        _wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
-    return _end(connection, run, "failed", WON, now)
+        wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
+    return end(connection, run, "failed", WON, now)
 
 
 def release(connection: Connection, run_id: str, now: float) -> Outcome:
@@ -166,8 +155,8 @@ def release(connection: Connection, run_id: str, now: float) -> Outcome:
     run, row, known = _current(connection, run_id, "released")
     if known is not None:
         return known
-    _wait_again(connection, row, Event.GIVEN_BACK, now)
-    return _end(connection, run, "released", WON, now)
+    wait_again(connection, row, Event.GIVEN_BACK, now)
+    return end(connection, run, "released", WON, now)
 
 
 def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> Outcome:
@@ -178,7 +167,7 @@ def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> O
     crashes = row.crashes + 1
     if crashes >= policy.crash_limit:
         message = f"The worker died {crashes} times over this dataset."
-        _set(
+        move_to(
             connection,
             row,
             move(row.state, Event.FAIL),
@@ -189,52 +178,8 @@ def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> O
             error_retryable=True,
         )
     else:
-        _wait_again(connection, row, Event.GIVEN_BACK, now, crashes=crashes)
-    return _end(connection, run, "expired", REFUSED, now)
-
-
-def cancel(connection: Connection, dataset_id: str, now: float) -> str | None:
-    """Ends a dataset on request. Returns the run to stop, if one is at work. Raises NotFound, Conflict."""
-    row = _lock_present(connection, dataset_id)
-    _set(
-        connection,
-        row,
-        move(row.state, Event.CANCEL),
-        now,
-        error_code="cancelled",
-        error_message="The dataset was cancelled on request.",
-        error_retryable=True,
-    )
-    return _stop_run(connection, row, now)
-
-
-def retry(connection: Connection, dataset_id: str, now: float) -> None:
-    """Sets a failed or cancelled dataset to work again, with fresh counts. Raises NotFound, Conflict."""
-    row = _lock_present(connection, dataset_id)
-    event = Event.RETRY_WITH_SOURCE if row.source_key else Event.RETRY_FROM_START
-    _wait_again(
-        connection,
-        row,
-        event,
-        now,
-        crashes=0,
-        retries=0,
-        finished_at=None,
-        error_code=None,
-        error_message=None,
-        error_retryable=None,
-    )
-
-
-def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
-    """Tombstones a dataset in any state. Returns the run to stop, if one is at work. Raises NotFound."""
-    row = _lock_present(connection, dataset_id)
-    connection.execute(
-        update(datasets)
-        .where(datasets.c.seq == row.seq)
-        .values(deleted_at=now, run_id=None, leased_until=None, revision=row.revision + 1)
-    )
-    return _stop_run(connection, row, now)
+        wait_again(connection, row, Event.GIVEN_BACK, now, crashes=crashes)
+    return end(connection, run, "expired", REFUSED, now)
 
 
 def at_work(connection: Connection, known: Collection[str]) -> list[Row[Any]]:
@@ -260,23 +205,6 @@ def flush_progress(connection: Connection, values: dict[str, dict[str, Any]]) ->
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(**counts))
 
 
-def _lock(connection: Connection, dataset_id: str) -> Row[Any] | None:
-    return connection.execute(
-        select(datasets).where(datasets.c.dataset_id == dataset_id).with_for_update()
-    ).one_or_none()
-
-
-def _lock_present(connection: Connection, dataset_id: str) -> Row[Any]:
-    row = _lock(connection, dataset_id)
-    if row is None or row.deleted_at is not None:
-        raise NotFound(f"There is no dataset {dataset_id}.")
-    return row
-
-
-def _run(connection: Connection, run_id: str) -> Row[Any] | None:
-    return connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
-
-
 def _current(
     connection: Connection, run_id: str, outcome: str, stage: Stage | None = None
 ) -> tuple[Any, Any, Outcome | None]:
@@ -284,7 +212,7 @@ def _current(
     dataset_id = connection.scalar(select(runs.c.dataset_id).where(runs.c.run_id == run_id))
     if dataset_id is None:
         return None, None, Outcome(REFUSED)
-    row = _lock(connection, dataset_id)
+    row = lock(connection, dataset_id)
     # Read behind the lock: a second service may have ended the run meanwhile.
     run = connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
     if run.ended_at is not None and run.outcome == outcome:
@@ -294,44 +222,7 @@ def _current(
     return run, row, None
 
 
-def _end(
-    connection: Connection, run: Row[Any], outcome: str, answer: str, now: float, next_attempt: int | None = None
-) -> Outcome:
-    connection.execute(
-        update(runs)
-        .where(runs.c.run_id == run.run_id)
-        .values(ended_at=now, outcome=outcome, answer=answer, next_attempt=next_attempt)
-    )
-    return Outcome(answer, run.dataset_id, next_attempt)
-
-
-def _stop_run(connection: Connection, row: Row[Any], now: float) -> str | None:
-    run = _run(connection, row.run_id) if row.run_id else None
-    if run is None or run.ended_at is not None:
-        return None
-    _end(connection, run, "stopped", REFUSED, now)
-    return str(run.run_id)
-
-
 def _built(connection: Connection, tile_id: str) -> bool:
     # Locked, so that a second service cannot mark it for deletion before this row is seen to refer to it.
     query = select(pyramids.c.deleting).where(pyramids.c.tile_id == tile_id).with_for_update()
     return connection.scalar(query) is False
-
-
-def _wait_again(connection: Connection, row: Row[Any], event: Event, now: float, **values: Any) -> None:
-    _set(connection, row, move(row.state, event), now, **{"attempt": row.attempt + 1, **values})
-
-
-def _set(connection: Connection, row: Row[Any], state: State, now: float, **values: Any) -> None:
-    """Moves a row, with what every move into a kind of state implies."""
-    implied: dict[str, Any] = {"state": state, "revision": row.revision + 1}
-    if state in WORKING:
-        implied |= {"not_before": None, "error_code": None, "error_message": None, "error_retryable": None}
-    if state in WAITING:
-        implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
-    if state in FINAL:
-        implied |= {"run_id": None, "finished_at": now, "published_at": None, "leased_until": None}
-    if state is State.READY:
-        implied |= {"error_code": None, "error_message": None, "error_retryable": None}
-    connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))

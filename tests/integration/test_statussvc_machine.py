@@ -240,14 +240,15 @@ class Statussvc(RuleBasedStateMachine):
         assert pb.Answer.Name(answer.answer).removeprefix("ANSWER_") == expected
 
     @precondition(lambda self: self.model.runs)
-    @rule(number=pick, alive=likely, rise=st.booleans(), more=st.integers(-20, 40))
-    def beat(self, number: int, alive: bool, rise: bool, more: int) -> None:
+    @rule(number=pick, alive=likely, rises=st.integers(0, 3), more=st.integers(-20, 40))
+    def beat(self, number: int, alive: bool, rises: int, more: int) -> None:
         run = self.a_run(number, alive)
-        run.beats += rise
-        if rise:
-            run.percent = min(100.0, max(0.0, run.percent + more))
         self.send_beat(run)
-        if rise and not run.ended:
+        for _ in range(rises):
+            run.beats += 1
+            run.percent = min(100.0, max(0.0, run.percent + more))
+            self.send_beat(run)
+        if rises and not run.ended:
             run.idle = 0.0
 
     def send_beat(self, run: Run) -> None:
@@ -503,7 +504,7 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
                 lambda: call("fail", number=numbers, alive=alive, lost=rarely, kind=kinds, retry_after=[0.0, 1000.0]),
                 lambda: call("release", number=numbers, alive=alive, lost=rarely),
                 lambda: call("begin_again", number=numbers, alive=alive),
-                lambda: call("beat", number=numbers, alive=alive, rise=alive, more=list(range(-20, 40))),
+                lambda: call("beat", number=numbers, alive=alive, rises=[0, 1, 2, 3], more=list(range(-20, 40))),
             ]
             if machine.messages:
                 ways.append(lambda: call("confirm_published", number=[0, 0, 1, 2, 5]))
@@ -537,7 +538,7 @@ def postgres(postgres_url: str) -> Iterator[Engine]:
 
 
 def test_any_order_of_calls_does_what_the_design_says_on_sqlite(sqlite: Engine) -> None:
-    drive(sqlite, examples=50, steps=20)
+    drive(sqlite, examples=80, steps=20)
 
 
 def test_long_histories_do_what_the_design_says_on_sqlite(sqlite: Engine) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, insert, select, update
 from sqlalchemy.pool import StaticPool
 
 from statussvc.lifecycle import Stage, State
-from statussvc.repository import outbox
+from statussvc.repository import orders, outbox
 from statussvc.repository.catalogue import NewDataset, create
 from statussvc.tables import datasets, metadata, runs
 
@@ -162,3 +162,16 @@ def test_several_relays_share_what_is_due_and_none_gets_it_twice(engine: Engine)
     assert lease(engine, limit=3) == waiting[:3]
     assert lease(engine, limit=3) == [*waiting[3:], tiler]
     assert lease(engine, limit=3) == []
+
+
+def test_a_retry_by_hand_does_not_wait_for_the_time_of_the_automatic_one(engine: Engine) -> None:
+    # Given one that was cancelled while it waited for its next try
+    dataset_id = add(engine, not_before=NOW + 200.0, error_code="stalled", error_message="It stood still.")
+    with engine.begin() as connection:
+        orders.cancel(connection, dataset_id, NOW)
+    assert lease(engine) == []
+    # When it is retried
+    with engine.begin() as connection:
+        orders.retry(connection, dataset_id, NOW)
+    # Then it is due at once
+    assert lease(engine) == [dataset_id]

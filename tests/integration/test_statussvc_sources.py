@@ -10,8 +10,9 @@ from sqlalchemy import Engine, create_engine, select, update
 from sqlalchemy.pool import StaticPool
 
 from statussvc.lifecycle import State
-from statussvc.repository import garbage, stages
+from statussvc.repository import garbage, orders
 from statussvc.repository.catalogue import NewDataset, create
+from statussvc.repository.stages import Policy
 from statussvc.server import policy_of
 from statussvc.settings import StatusSettings
 from statussvc.tables import datasets, metadata
@@ -65,7 +66,7 @@ def test_a_source_goes_when_its_time_is_over_and_its_row_forgets_it(state: State
     if state is not State.READY:
         # And a retry starts with the download
         with engine.begin() as connection:
-            stages.retry(connection, row(engine).dataset_id, NOW + KEEP)
+            orders.retry(connection, row(engine).dataset_id, NOW + KEEP)
         assert (row(engine).state, row(engine).attempt) == (State.QUEUED, 2)
 
 
@@ -91,7 +92,7 @@ def test_a_clock_that_was_set_back_keeps_a_source_longer(engine: Engine) -> None
 def test_a_retry_before_the_time_is_over_takes_the_source_up_again(engine: Engine) -> None:
     key = ended(engine, State.CANCELLED)
     with engine.begin() as connection:
-        stages.retry(connection, row(engine).dataset_id, NOW + 1.0)
+        orders.retry(connection, row(engine).dataset_id, NOW + 1.0)
     assert (row(engine).state, row(engine).source_key) == (State.DOWNLOADED, key)
     assert lease(engine, key, KEEP, NOW + 10 * KEEP) == []
 
@@ -115,3 +116,11 @@ def test_the_setting_is_in_days_and_empty_is_for_ever(
 ) -> None:
     monkeypatch.setenv("TILEWRIGHT_KEEP_SOURCES_DAYS", value)
     assert policy_of(StatusSettings()).keep_sources == seconds
+
+
+def test_every_setting_of_the_policy_reaches_it() -> None:
+    settings = StatusSettings(
+        crash_limit=7, retry_limit=8, retry_base_seconds=9, retry_cap_seconds=10, lost_after_seconds=11
+    )
+    policy = Policy(crash_limit=7, retry_limit=8, retry_base=9.0, retry_cap=10.0, lost_after=11.0)
+    assert policy_of(settings) == policy

@@ -1,0 +1,74 @@
+"""Locking a dataset's row, moving it, and ending its run: what stages and orders have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from pipeline.errors import NotFound
+from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, State, move
+from statussvc.tables import datasets, runs
+
+WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run's outcome was taken; `next_attempt` where a wake-up of the tiler has to follow."""
+
+    answer: str
+    dataset_id: str = ""
+    next_attempt: int | None = None
+
+
+def lock(connection: Connection, dataset_id: str) -> Row[Any] | None:
+    """A dataset's row, which no other service can change until the transaction ends."""
+    return connection.execute(
+        select(datasets).where(datasets.c.dataset_id == dataset_id).with_for_update()
+    ).one_or_none()
+
+
+def lock_present(connection: Connection, dataset_id: str) -> Row[Any]:
+    """As `lock`. Raises NotFound, also where it is deleted."""
+    row = lock(connection, dataset_id)
+    if row is None or row.deleted_at is not None:
+        raise NotFound(f"There is no dataset {dataset_id}.")
+    return row
+
+
+def run_of(connection: Connection, run_id: str) -> Row[Any] | None:
+    """A run's row."""
+    return connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
+
+
+def end(
+    connection: Connection, run: Row[Any], outcome: str, answer: str, now: float, next_attempt: int | None = None
+) -> Outcome:
+    """Ends a run, once: its row keeps how, and the answer to give again."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run.run_id)
+        .values(ended_at=now, outcome=outcome, answer=answer, next_attempt=next_attempt)
+    )
+    return Outcome(answer, run.dataset_id, next_attempt)
+
+
+def wait_again(connection: Connection, row: Row[Any], event: Event, now: float, **values: Any) -> None:
+    """Moves a row into a waiting state, as another attempt."""
+    move_to(connection, row, move(row.state, event), now, **{"attempt": row.attempt + 1, **values})
+
+
+def move_to(connection: Connection, row: Row[Any], state: State, now: float, **values: Any) -> None:
+    """Moves a row, with what every move into a kind of state implies."""
+    implied: dict[str, Any] = {"state": state, "revision": row.revision + 1}
+    if state in WORKING:
+        implied |= {"not_before": None, "error_code": None, "error_message": None, "error_retryable": None}
+    if state in WAITING:
+        implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
+    if state in FINAL:
+        implied |= {"run_id": None, "finished_at": now, "published_at": None, "leased_until": None}
+    if state is State.READY:
+        implied |= {"error_code": None, "error_message": None, "error_retryable": None}
+    connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))
