@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from pipeline.errors import StatusUnavailable
 from statussvc.core import Core
 from statussvc.repository import outbox, stages
 
@@ -15,7 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 class Housekeeper:
-    """Every method raises StatusUnavailable while the database is away, and may then be called again."""
+    """Every method raises StatusUnavailable while the database is away, and may then be called again.
+
+    One service at a time: a second on the same rows would take up these runs too, hear none of their beats,
+    and expire them.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -35,7 +38,7 @@ class Housekeeper:
 
         try:
             found = await self._core.database.keep_house(flush)
-        except StatusUnavailable:
+        except BaseException:  # also where the service is being stopped: it flushes once more
             leases.not_flushed(counts)
             raise
         for run in found:

@@ -122,6 +122,7 @@ class Server:
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
             except Exception:
                 logger.exception("the sweep of runs failed; trying again")
+                await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in ("", *SERVICES):
