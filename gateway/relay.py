@@ -21,7 +21,7 @@ from dramatiq.errors import BrokerConnectionError
 from gateway.broker_link import BrokerAway, BrokerLink, link_to
 from pipeline import faults
 from pipeline.errors import StatusUnavailable
-from pipeline.messages import publish
+from pipeline.messages import is_blocked, publish
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -39,6 +39,8 @@ STOP_PATIENCE = 2.0
 """Seconds that stop() waits for the thread. It may hang in a broken connection for longer; it is a daemon."""
 
 OK = "ok"
+
+BLOCKED = "RabbitMQ takes no messages: an alarm blocks it, since its memory or disk is short."
 
 logger = logging.getLogger(__name__)
 
@@ -110,14 +112,16 @@ class Relay:
         """Publish all that waits. Returns whether broker and statussvc were there."""
         try:
             self._link.touch()
-            self._note_broker(OK)
+            if not self._unpublished:
+                # A broker may be there and take no messages: with some at hand, only a confirm tells.
+                self._note_broker(OK)
             while not self._stopping.is_set() and self._publish_batch():
                 pass
         except BrokerAway as error:
             self._note_broker(str(error))
             return False
         except BrokerConnectionError as error:
-            self._note_broker(f"The broker refuses messages ({type(error).__name__}).")
+            self._note_broker(BLOCKED if is_blocked(error) else f"The broker refuses messages ({error.message!r}).")
             return False
         except StatusUnavailable as error:
             self._note_status(error)
@@ -140,6 +144,7 @@ class Relay:
             faults.reach("relay_before_publish")
             publish(self._broker, self._unpublished[0])
             faults.reach("relay_after_publish")
+            self._note_broker(OK)
             self._status.confirm_published(self._unpublished.popleft())
         return more
 

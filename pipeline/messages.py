@@ -11,8 +11,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import dramatiq
+from dramatiq.brokers import rabbitmq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
+from pika.exceptions import ConnectionBlockedTimeout
 
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 SOCKET_TIMEOUT = 10.0
 """Seconds. A broker blocked by an alarm would hold a confirmed publish for ever; a row's lease (15 s) is longer."""
 
+# Dramatiq's six attempts at a broker that an alarm blocks would take a minute: publish() knows when one more can help.
+rabbitmq.MAX_ENQUEUE_ATTEMPTS = 1
 
 MAX_PRIORITY = 4
 """Levels of broker priority. An argument of the queue: producers and consumers must declare the same, and a
@@ -96,15 +101,25 @@ def publish(broker: dramatiq.Broker, wake_up: pb.WakeUp) -> None:
 
     Raises dramatiq.errors.ConnectionClosed where the broker cannot be reached, refuses or blocks.
     """
-    broker.enqueue(
-        dramatiq.Message(
-            queue_name=QUEUE_OF[wake_up.stage],
-            actor_name=ACTOR_OF[wake_up.stage],
-            args=(),
-            kwargs={"dataset_id": wake_up.dataset_id, "attempt": wake_up.attempt},
-            options={},
-        )
+    message: dramatiq.Message[None] = dramatiq.Message(
+        queue_name=QUEUE_OF[wake_up.stage],
+        actor_name=ACTOR_OF[wake_up.stage],
+        args=(),
+        kwargs={"dataset_id": wake_up.dataset_id, "attempt": wake_up.attempt},
+        options={},
     )
+    try:
+        broker.enqueue(message)
+    except ConnectionClosed as error:
+        if is_blocked(error):
+            raise
+        # The connection was dead, perhaps for hours: what an idle thread holds is not kept alive. A new one is made.
+        broker.enqueue(message)
+
+
+def is_blocked(error: dramatiq.DramatiqError) -> bool:
+    """Whether a publish failed since the broker is there but takes no messages: an alarm."""
+    return isinstance(error.message, ConnectionBlockedTimeout)
 
 
 def stop_signal(broker: dramatiq.Broker) -> threading.Event:

@@ -93,6 +93,7 @@ class Farm:
         self.rabbitmq_url = rabbitmq_url
         self.closing = threading.Event()
         self.watches: dict[str, Watch] = {}
+        self.dead_letters = 0
         self._broker = broker
         self._engine = create_engine(database_url, poolclass=NullPool)
         self._grpc_port, self._port = free_port(), free_port()

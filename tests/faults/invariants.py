@@ -39,17 +39,16 @@ class Expected:
     retries: int = 0
 
 
-def check_invariants(farm: Farm, expected: Mapping[str, Expected], *, dead_letters: int = 0) -> None:
+def check_invariants(farm: Farm, expected: Mapping[str, Expected]) -> None:
     """Holds a farm whose datasets have all come to their end to the invariants; sweeps its storage.
 
     Parameters
     ----------
     expected: how each of these ended.
-    dead_letters: messages that RabbitMQ was to put aside so far.
     """
     farm.await_ready()
     until(lambda: _queues(farm) == {0}, f"empty queues{farm.queues()}")
-    assert sum(sum(counts) for name, counts in farm.queues().items() if name.endswith(".XQ")) == dead_letters
+    assert sum(sum(counts) for name, counts in farm.queues().items() if name.endswith(".XQ")) == farm.dead_letters
     for row in farm.rows():
         assert row["deleted_at"] or (row["finished_at"] and row["run_id"] is None), f"not final: {row}"
     assert all(run["ended_at"] for run in farm.rows("runs")), "a run has no end"

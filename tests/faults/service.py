@@ -54,6 +54,7 @@ class Service:
         self._fault: dict[str, str] = {}
         self._lock = threading.Lock()
         self._wanted = False
+        self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -124,23 +125,23 @@ class Service:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if self._wanted and self._process is process:
+            if self._wanted:
                 self._launch()
                 self.deaths += 1
+            else:
+                self._ended.set()
 
     def _end(self, number: int) -> int:
         with self._lock:
+            if not self._wanted or self._process is None:
+                return 0
             self._wanted = False
+            self._ended.clear()
             process = self._process
-        if process is None:
-            return 0
-        self.signal(number)
-        if number != signal.SIGKILL:
+            os.killpg(process.pid, number)
             # One that is frozen has to hear it.
-            self.signal(signal.SIGCONT)
-        try:
-            return process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            process.wait()
-            raise AssertionError(f"{self.name} did not end:\n{self.log.read_text()[-4000:]}") from None
+            os.killpg(process.pid, signal.SIGCONT)
+        if not self._ended.wait(STOP_LIMIT):
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(f"{self.name} did not end:\n{self.log.read_text()[-4000:]}")
+        return process.wait()

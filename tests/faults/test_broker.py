@@ -1,0 +1,215 @@
+"""RabbitMQ killed, stopped, blocked, purged, and filled with what nobody asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from pipeline.messages import make_broker, publish
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests import servers
+from tests.answers import gated, whole
+from tests.faults.broker_rig import OwnRabbit, own_rabbitmq
+from tests.faults.conftest import NewPicture, running_farm
+from tests.faults.farm import Farm
+from tests.faults.invariants import Expected, check_invariants
+from tests.faults.service import until
+from tests.sources import SourceServer
+
+CONSUMER_TIMEOUT = 2000
+"""Milliseconds that this RabbitMQ lets a consumer hold a message."""
+
+
+@pytest.fixture(scope="module")
+def rabbit() -> Iterator[OwnRabbit]:
+    try:
+        with own_rabbitmq(f"consumer_timeout = {CONSUMER_TIMEOUT}") as server:
+            yield server
+    except servers.Lacking as lack:
+        if os.environ.get("CI"):
+            pytest.fail(str(lack))
+        pytest.skip(str(lack))
+
+
+@pytest.fixture(scope="module")
+def breaking_farm(rabbit: OwnRabbit, tmp_path_factory: pytest.TempPathFactory, sources: SourceServer) -> Iterator[Farm]:
+    folder = tmp_path_factory.mktemp("breaking-farm")
+    with running_farm(folder, rabbit, rabbit.url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
+        yield farm
+
+
+def broker_state(farm: Farm) -> str:
+    return str(farm.get("/readyz", "checks", "broker"))
+
+
+def test_a_broker_that_is_killed_loses_nothing_and_holds_up_no_post(
+    breaking_farm: Farm, rabbit: OwnRabbit, sources: SourceServer, picture: NewPicture
+) -> None:
+    farm = breaking_farm
+    gate = threading.Event()
+    at_work, waiting, late = picture(), picture(), picture()
+    # Given a download at work, and a dataset whose message waits in its queue
+    farm.ingest.restart()
+    first = farm.submit(sources.on("/at-work.jpg", gated(at_work, 300_000, gate)))
+    farm.await_state(first, pb.STATE_DOWNLOADING)
+    until(lambda: broker_state(farm) == "ok", "a reached broker")
+    second = farm.submit(sources.on("/waiting.jpg", gated(waiting, 300_000, gate)))
+    # When RabbitMQ is killed
+    rabbit.kill()
+    until(lambda: "cannot be reached" in broker_state(farm), "a degraded gateway")
+    # Then a POST is accepted all the same: the broker is not back before its answer
+    third = farm.submit(sources.on("/late.jpg", whole(late)))
+    assert farm.get("/readyz", "status") == "degraded"
+    gate.set()
+    # And the download that was at work is brought to its end
+    farm.await_state(first, pb.STATE_DOWNLOADED)
+    # And when RabbitMQ is back, all go on without a restart of anything
+    starts = {name: service.pid for name, service in farm.services.items()}
+    rabbit.start()
+    for dataset_id in (first, second, third):
+        farm.finish(dataset_id)
+    until(lambda: broker_state(farm) == "ok", "a reached broker")
+    assert starts == {name: service.pid for name, service in farm.services.items()}
+    check_invariants(farm, {first: Expected(at_work), second: Expected(waiting), third: Expected(late)})
+
+
+def test_a_broker_that_an_alarm_blocks_holds_up_no_post(
+    breaking_farm: Farm, rabbit: OwnRabbit, sources: SourceServer, picture: NewPicture
+) -> None:
+    farm, data = breaking_farm, picture()
+    # Given a RabbitMQ that is out of memory: it takes connections, and no message
+    rabbit.control("set_vm_memory_high_watermark", "0")
+    # When datasets are submitted, then they are accepted
+    dataset_id = farm.submit(sources.on("/blocked.jpg", whole(data)))
+    # And /readyz says why they wait
+    until(lambda: "an alarm blocks it" in broker_state(farm), "a blocked broker")
+    assert farm.get("/readyz", "status") == "degraded"
+    assert farm.row(dataset_id)["state"] == "QUEUED"
+    # And when the alarm is over, they go on
+    rabbit.control("set_vm_memory_high_watermark", "0.4")
+    farm.finish(dataset_id)
+    check_invariants(farm, {dataset_id: Expected(data)})
+
+
+def test_a_job_longer_than_the_consumer_timeout_is_done_once(
+    breaking_farm: Farm, sources: SourceServer, picture: NewPicture
+) -> None:
+    farm, data, gate = breaking_farm, picture(), threading.Event()
+    # Given a download that goes on while RabbitMQ takes its message away and delivers it again
+    dataset_id = farm.submit(sources.on("/long.jpg", gated(data, 300_000, gate)))
+    farm.await_state(dataset_id, pb.STATE_DOWNLOADING)
+    until(lambda: f"{dataset_id}: attempt 1 dropped: DROP_BUSY" in farm.ingest.log.read_text(), "a redelivery")
+    # When it ends
+    gate.set()
+    farm.finish(dataset_id)
+    # Then it was done once: the message that came again was dropped
+    assert sources.requests["/long.jpg"] == 1
+    check_invariants(farm, {dataset_id: Expected(data)})
+
+
+def test_a_purged_queue_is_filled_again_by_itself(farm: Farm, sources: SourceServer, picture: NewPicture) -> None:
+    # Given datasets whose messages wait, since no worker is there
+    farm.ingest.stop()
+    farm.statussvc.restart(TILEWRIGHT_LOST_AFTER_SECONDS="2")
+    farm.gateway.restart(TILEWRIGHT_QUEUE_CHECK_INTERVAL="1")
+    made = [picture(), picture()]
+    ids = [farm.submit(sources.on(f"/purged-{number}.jpg", whole(data))) for number, data in enumerate(made)]
+    until(lambda: farm.queues().get("ingest", (0, 0))[0] == len(ids), "published messages")
+    # When the queue is purged
+    with pika.BlockingConnection(pika.URLParameters(farm.rabbitmq_url)) as connection:
+        connection.channel().queue_purge("ingest")
+    # Then they are published again
+    until(lambda: farm.queues()["ingest"][0] >= len(ids), "messages that were published again")
+    farm.ingest.start()
+    for dataset_id in ids:
+        farm.finish(dataset_id)
+    check_invariants(farm, {dataset_id: Expected(data) for dataset_id, data in zip(ids, made, strict=True)})
+
+
+def test_messages_that_are_doubled_late_early_or_rubbish_do_no_harm(
+    farm: Farm, sources: SourceServer, picture: NewPicture
+) -> None:
+    data, gate = picture(), threading.Event()
+    dataset_id = farm.submit(sources.on("/doubled.jpg", gated(data, 300_000, gate)))
+    farm.await_state(dataset_id, pb.STATE_DOWNLOADING)
+    producer = make_broker(farm.rabbitmq_url)
+    # Given a dataset at work, when its messages come again, too early, of an attempt past and one to come
+    for attempt in (0, 1, 1, 2):
+        for stage in (pb.STAGE_INGEST, pb.STAGE_TILER):
+            publish(producer, pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=stage))
+    # And messages of no dataset, and some that are none
+    publish(producer, pb.WakeUp(dataset_id="custom_00000000", attempt=1, stage=pb.STAGE_TILER))
+    rubbish = [
+        b"\xff\x00 no JSON",
+        b"[]",
+        json.dumps({"actor_name": "nobody"}).encode(),
+        message("ingest", "no.such.actor", dataset_id=dataset_id, attempt=1),
+        message("ingest", "ingest.fetch", dataset_id=dataset_id),
+        message("ingest", "ingest.fetch", dataset_id={"not": "an id"}, attempt="one"),
+    ]
+    for body in rubbish:
+        producer.channel.basic_publish("", "ingest", body)
+    producer.close()
+    until(lambda: farm.queues()["ingest"] == (0, 1), "a queue that holds the download's message only")
+    # Then the dataset ends as if nothing had been, and so does the next one
+    gate.set()
+    after = picture()
+    next_id = farm.submit(sources.on("/after-rubbish.jpg", whole(after)))
+    farm.finish(dataset_id)
+    farm.finish(next_id)
+    assert sources.requests["/doubled.jpg"] == 1
+    # And messages that come when all is over find nothing to do
+    producer = make_broker(farm.rabbitmq_url)
+    for stage in (pb.STAGE_INGEST, pb.STAGE_TILER):
+        publish(producer, pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=stage))
+    producer.close()
+    # And what could not be read was put aside, where an operator finds it
+    farm.dead_letters += 4
+    check_invariants(farm, {dataset_id: Expected(data), next_id: Expected(after)})
+
+
+def message(queue: str, actor: str, **arguments: object) -> bytes:
+    """A well-formed message of Dramatiq."""
+    fields = {"queue_name": queue, "actor_name": actor, "args": [], "kwargs": arguments, "options": {}}
+    return json.dumps(fields | {"message_id": "1", "message_timestamp": 1}).encode()
+
+
+def test_two_gateways_publish_nothing_twice(
+    farm: Farm, sources: SourceServer, picture: NewPicture, tmp_path: Path
+) -> None:
+    # Given two gateways, and no worker
+    farm.ingest.stop()
+    port = servers.free_port()
+    other = farm.add("gateway-2", ["-m", "gateway"], TILEWRIGHT_PORT=str(port))
+    other.start()
+    urls = (farm.url, f"http://127.0.0.1:{port}")
+    until(lambda: answers(farm, urls[1]), "a second gateway")
+    data = picture()
+    source = sources.on("/twice.jpg", whole(data))
+    # When datasets are submitted to both
+    ids = []
+    for number in range(30):
+        answer = farm.session.post(
+            f"{urls[number % 2]}/api/datasets", json={"name": "Earth", "url": source}, timeout=60
+        )
+        ids.append(farm.watch(answer.json()["dataset_id"]))
+    until(lambda: all(farm.row(dataset_id)["published_at"] for dataset_id in ids), "published rows")
+    # Then each was published once
+    assert farm.queues()["ingest"] == (len(ids), 0)
+    farm.ingest.start()
+    for dataset_id in ids:
+        farm.finish(dataset_id)
+    check_invariants(farm, {dataset_id: Expected(data) for dataset_id in ids[:2]})
+
+
+def answers(farm: Farm, url: str) -> bool:
+    try:
+        return bool(farm.session.get(f"{url}/healthz", timeout=10).ok)
+    except OSError:
+        return False
