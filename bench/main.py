@@ -16,16 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import requests
+
 from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
-from tilewright.client import Client
 from tilewright.launch import LaunchedStack, launched
 from tilewright.pictures import served
 
 ROUNDS = 3
-LOOK = 0.02
-"""Seconds between two looks at the status: a thousandth of what is measured."""
+LONGEST_JOB = 300
+"""Seconds: the longest wait that the contract grants."""
 
 IDLE_POSTS = 200
 BUSY_JOBS = 3
@@ -69,29 +70,30 @@ def main() -> None:
 def measure(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> Measured:
     """Runs all rounds: ours and theirs in turn, then the POSTs."""
     measured = Measured()
-    client = Client(stack.url)
     with watched(stack.process.pid, "tilewright up", "its tiler's child") as peaks:
         for number in range(ROUNDS):
             say(f"Round {number + 1} of {ROUNDS}")
             path = variant(picture, number, folder / "pictures")
             measured.theirs.append(by_hand(f"{url}/{path.name}", folder, measured.memory))
-            measured.ours.append(through_the_stack(client, f"{url}/{path.name}"))
+            measured.ours.append(through_the_stack(stack.url, f"{url}/{path.name}"))
             path.unlink()
         say("POSTs, idle and busy")
-        post(client, stack, picture, folder, url, measured)
-    client.close()
+        post(stack, picture, folder, url, measured)
     measured.memory |= peaks.of
     return measured
 
 
-def through_the_stack(client: Client, url: str) -> float:
-    """Seconds from the POST to the status `ready`."""
+def through_the_stack(server: str, url: str) -> float:
+    """Seconds from the POST to `ready`. Waits by `Prefer: wait`: polls would be a load of their own."""
+    body = {"name": "bench", "url": url}
     begun = time.perf_counter()
-    dataset_id = client.submit(url, "bench")["dataset_id"]
-    last = list(client.watch(dataset_id, pause=LOOK))[-1]
+    answer = requests.post(
+        f"{server}/api/datasets", json=body, headers={"Prefer": f"wait={LONGEST_JOB}"}, timeout=LONGEST_JOB + 10
+    )
     seconds = time.perf_counter() - begun
-    if last["status"] != "ready":
-        raise RuntimeError(f"the picture failed: {last['error']}")
+    dataset = answer.json()
+    if dataset["status"] != "ready":
+        raise RuntimeError(f"the picture is not ready: {dataset}")
     return seconds
 
 
@@ -117,11 +119,11 @@ def run(name: str, command: list[str], memory: dict[str, int]) -> None:
     memory[name] = max(memory.get(name, 0), peaks.of.get(name, 0))
 
 
-def post(client: Client, stack: LaunchedStack, picture: Path, folder: Path, url: str, measured: Measured) -> None:
+def post(stack: LaunchedStack, picture: Path, folder: Path, url: str, measured: Measured) -> None:
     """Times POSTs of a small, known picture: first alone, then while the large one is downloaded and tiled anew."""
     small = folder / "pictures" / "small.jpg"
     subprocess.run([sys.executable, "-c", THUMBNAIL, str(picture), str(small)], check=True)
-    through_the_stack(client, f"{url}/{small.name}")
+    through_the_stack(stack.url, f"{url}/{small.name}")
     poster = Poster(stack.url, f"{url}/{small.name}")
     over = threading.Event()
     over.set()
@@ -132,7 +134,7 @@ def post(client: Client, stack: LaunchedStack, picture: Path, folder: Path, url:
     def work() -> None:
         try:
             for path in paths:
-                through_the_stack(Client(stack.url), f"{url}/{path.name}")
+                through_the_stack(stack.url, f"{url}/{path.name}")
         finally:
             over.set()
 
