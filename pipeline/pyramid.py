@@ -22,7 +22,7 @@ from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 PYRAMID_VERSION = 1
-"""Part of every tile_id. Raise it with any change that alters a stored pixel or the index's layout."""
+"""Part of every tile_id. Raise it with any change that alters a stored pixel or an address."""
 
 DEFAULT_TILE_SIZE = 256
 """Pixels. What viewers assume where nothing is said (Deep Zoom, slippy maps)."""

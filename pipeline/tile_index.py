@@ -12,10 +12,13 @@ import struct
 from mmap import mmap
 from typing import NamedTuple
 
-from pipeline.pyramid import PYRAMID_VERSION, Geometry
+from pipeline.pyramid import Geometry
 
 Buffer = bytes | bytearray | memoryview | mmap
 """What an Index reads from."""
+
+INDEX_VERSION = 1
+"""Of this layout alone. Apart from PYRAMID_VERSION, which names pixels: pyramids made by an older release stay readable."""
 
 _MAGIC = b"TWIX"
 _HEADER = struct.Struct("<4sIII")
@@ -44,7 +47,7 @@ class Index:
         self.tile_count: int
         self.edge_count: int
         magic, version, self.tile_count, self.edge_count = _HEADER.unpack_from(data)
-        if magic != _MAGIC or version != PYRAMID_VERSION:
+        if magic != _MAGIC or version != INDEX_VERSION:
             raise ValueError("no index of this version")
         if len(data) != index_bytes(self.tile_count, self.edge_count):
             raise ValueError("the index is cut short")
@@ -82,7 +85,7 @@ class IndexWriter:
     def __init__(self, geometry: Geometry) -> None:
         self.missing = self._count = geometry.tile_count + geometry.edge_count
         self.data = bytearray(index_bytes(geometry.tile_count, geometry.edge_count))
-        _HEADER.pack_into(self.data, 0, _MAGIC, PYRAMID_VERSION, geometry.tile_count, geometry.edge_count)
+        _HEADER.pack_into(self.data, 0, _MAGIC, INDEX_VERSION, geometry.tile_count, geometry.edge_count)
 
     def put(self, position: int, entry: Entry) -> None:
         """Set the entry at `position`; each is set once, and no tile is empty.
