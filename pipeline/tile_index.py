@@ -18,7 +18,7 @@ Buffer = bytes | bytearray | memoryview | mmap
 """What an Index reads from."""
 
 INDEX_VERSION = 1
-"""Of this layout alone. Apart from PYRAMID_VERSION, which names pixels: pyramids made by an older release stay readable."""
+"""Of this layout alone; PYRAMID_VERSION names pixels. So pyramids of an older release stay readable."""
 
 _MAGIC = b"TWIX"
 _HEADER = struct.Struct("<4sIII")
