@@ -22,6 +22,7 @@ from pipeline.pyramid import (
     Geometry,
 )
 from pipeline.tile_index import Entry, Index, IndexWriter
+from pipeline.writeback import written_back
 from tiler import szi
 from tiler.edges import decode, pad_all
 from tiler.job import Built, Job
@@ -73,9 +74,10 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
 def _tiles(picture: Picture, target: Path, tile_size: int, meter: Meter) -> None:
     image = picture.image.copy()
     follow(image, meter)
-    image.dzsave(
-        str(target), container="szi", overlap=0, tile_size=tile_size, keep="none", **_SAVE_OPTIONS[picture.format]
-    )
+    with written_back(target):
+        image.dzsave(
+            str(target), container="szi", overlap=0, tile_size=tile_size, keep="none", **_SAVE_OPTIONS[picture.format]
+        )
 
 
 def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> None:

@@ -14,6 +14,9 @@ from types import ModuleType
 
 from pipeline import faults
 
+NICENESS = 10
+"""Added to the child's: it takes all cores, and whoever answers a request on the same machine goes first."""
+
 OPEN_FILES = 256
 """Descriptors: a build needs about ten, and libvips a few for each thread."""
 
@@ -57,7 +60,8 @@ def environment(scratch: str, threads: int) -> dict[str, str]:
 
 
 def confine_process() -> None:
-    """Limit this process: no core dump, few descriptors, no new privileges, death with its parent."""
+    """Limit this process: last in line, no core dump, few descriptors, no new privileges, death with its parent."""
+    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     least = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)

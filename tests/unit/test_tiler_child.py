@@ -151,16 +151,20 @@ def test_the_environment_holds_nothing_of_the_workers_own(monkeypatch: pytest.Mo
     assert (made["TMPDIR"], made["VIPS_CONCURRENCY"], made["PATH"]) == ("/scratch/run", "3", "/usr/bin")
 
 
-def test_a_confined_process_has_no_core_dump_few_files_and_no_new_privileges(tmp_path: Path) -> None:
+def test_a_confined_process_is_last_in_line_and_has_no_core_dump_few_files_and_no_new_privileges(
+    tmp_path: Path,
+) -> None:
     code = (
-        "import resource, pathlib; from tiler import sandbox; sandbox.confine_process();"
+        "import os, resource, pathlib; from tiler import sandbox; before = os.nice(0); sandbox.confine_process();"
         "print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE));"
+        "print('niceness', min(19, before + 10) == os.nice(0));"
         "print(pathlib.Path('/proc/self/status').read_text())"
     )
     said = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=PATIENCE
     ).stdout
     assert said.startswith("(0, 0) (256, 256)\n")
+    assert "niceness True\n" in said
     assert "NoNewPrivs:\t1" in said
 
 

@@ -1,0 +1,44 @@
+"""Early writing of growing files: a hint that changes nothing but when bytes reach the disk."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline import writeback
+
+
+def test_a_file_is_written_out_while_it_grows_also_where_it_comes_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the kernel's call, watched
+    called = threading.Semaphore(0)
+    kernels = writeback._sync_file_range
+    assert kernels is not None
+    answers: list[int] = []
+
+    def watched(*arguments: object) -> None:
+        answers.append(kernels(*arguments))
+        called.release()
+
+    monkeypatch.setattr(writeback, "_sync_file_range", watched)
+    monkeypatch.setattr(writeback, "INTERVAL", 0.01)
+    path = tmp_path / "tiles"
+    # When a file is made while the block runs
+    with writeback.written_back(path):
+        path.write_bytes(b"x" * 100_000)
+        assert called.acquire(timeout=30)
+    # Then the kernel took the hint, and nobody is left who gives it
+    assert set(answers) == {0}
+    assert "write-back" not in [thread.name for thread in threading.enumerate()]
+    assert path.read_bytes() == b"x" * 100_000
+
+
+def test_a_system_without_the_call_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writeback, "_sync_file_range", None)
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"x")
+        writeback.write_back(file.fileno())
+    assert (tmp_path / "file").read_bytes() == b"x"
