@@ -20,7 +20,7 @@ from pipeline.messages import ActorName, Queue
 from pipeline.run import Limits, Run, run_stage
 from pipeline.sources import Allowed
 from pipeline.status import StatusClient
-from pipeline.storage import Storage
+from pipeline.storage import Storage, require_room
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
             settings=settings,
             guard=guard,
             progress=partial(_report, run),
+            room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
         )
         run.on_stop(fetch.close)
         fetched = fetch.run()

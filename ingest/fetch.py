@@ -15,7 +15,7 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 
 from ingest import answer
-from ingest.body import BLOCK, Body
+from ingest.body import BLOCK, Body, Room
 from ingest.explain import explain
 from ingest.guard import Guard, GuardedAdapter
 from ingest.settings import IngestSettings
@@ -47,13 +47,24 @@ class Fetch:
     path: the file to write; what is there is overwritten. After an error it may hold a part.
     guard: decides what may be connected to.
     progress: called after every block, from the running thread.
+    room: is asked whether what is to come fits on the disk; by default it always does.
     """
 
-    def __init__(self, url: str, path: Path, *, settings: IngestSettings, guard: Guard, progress: Progress) -> None:
+    def __init__(
+        self,
+        url: str,
+        path: Path,
+        *,
+        settings: IngestSettings,
+        guard: Guard,
+        progress: Progress,
+        room: Room = lambda _: None,
+    ) -> None:
         self._url = url
         self._path = path
         self._settings = settings
         self._progress = progress
+        self._room = room
         self._wire = Wire()
         self._session = _session(settings, GuardedAdapter(guard, self._wire))
         self._host = ""
@@ -141,7 +152,7 @@ class Fetch:
         raw: urllib3.HTTPResponse = response.raw
         answer.check_status(self._host, raw.status, raw.headers.getlist)
         total = answer.check_framing(self._host, raw.headers.getlist, self._settings.max_source_bytes)
-        with Body(self._path, self._host, total, self._settings.max_source_bytes) as body:
+        with Body(self._path, self._host, total, self._settings.max_source_bytes, self._room) as body:
             self._progress(0, total)
             while block := raw.read1(BLOCK, decode_content=False):
                 body.take(block)

@@ -53,11 +53,23 @@ class Storage(Protocol):
     def list_prefix(self, prefix: str) -> Iterator[str]:
         """The keys of all objects below a prefix, in no order; an empty folder as its key and a slash."""
 
+    def free_bytes(self) -> int | None:
+        """Bytes that runs may write until the volume of scratch is full; None where nobody can tell."""
+
     def scratch(self, run_id: str) -> Path:
         """Makes and gives the folder a run may write to."""
 
     def drop_scratch(self, run_id: str) -> None:
         """Removes a run's folder and all in it; one that is absent is no error."""
+
+
+def require_room(storage: Storage, needed: int, reserve: int) -> None:
+    """Raises StageError("out_of_disk") where `needed` more bytes would leave less than `reserve` bytes free."""
+    free = storage.free_bytes()
+    if free is not None and free - reserve < needed:
+        raise StageError(
+            "out_of_disk", "The storage is too full for this file. Free space or enlarge the volume, then retry."
+        )
 
 
 class DirectoryStorage:
@@ -122,6 +134,13 @@ class DirectoryStorage:
             yield from (f"{key}/{name}" for name in names)
             if not folders and not names:
                 yield f"{key}/"
+
+    def free_bytes(self) -> int | None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self.root).free
+        except OSError as error:
+            raise _explain(error, "the storage's root") from error
 
     def scratch(self, run_id: str) -> Path:
         path = self._path(f"scratch/{run_id}")

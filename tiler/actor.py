@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import dramatiq
@@ -14,7 +15,7 @@ from pipeline.messages import ActorName, Queue
 from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, Format
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
-from pipeline.storage import Storage, pyramid_key
+from pipeline.storage import Storage, pyramid_key, require_room
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
 from tiler.job import Job
@@ -66,6 +67,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
     grant = run.grant
     try:
         scratch = storage.scratch(run.run_id)
+        check_room = partial(require_room, storage, 0, settings.disk_reserve_bytes)
+        check_room()
+        free = storage.free_bytes()
         job = Job(
             source=str(_source(run, storage, scratch)),
             scratch=str(scratch),
@@ -74,8 +78,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             tile_size=grant.options.tile_size or DEFAULT_TILE_SIZE,
             max_pixels=settings.max_pixels,
             min_libvips=settings.min_libvips,
+            room=None if free is None else free - settings.disk_reserve_bytes,
         )
-        built = parent.build(run, job, threads=settings.tiler_threads)
+        built = parent.build(run, job, threads=settings.tiler_threads, check_room=check_room)
         for name in FILES:
             run.check()
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))

@@ -19,6 +19,7 @@ from pipeline import faults
 from pipeline.errors import StageError
 from pipeline.pyramid import Geometry
 from tiler import sandbox
+from tiler.estimate import require_room
 from tiler.job import Built, Failed, Job, Progress, Report, decode_job, encode_report
 
 REPORT_INTERVAL = 0.1
@@ -52,7 +53,9 @@ def _outcome(job: Job) -> Built | Failed:
     try:
         sandbox.confine_libvips(pyvips, job.min_libvips)
         picture = open_picture(source, max_pixels=job.max_pixels, meter=meter)
-        reporter.tiles_total = Geometry(picture.image.width, picture.image.height, job.tile_size).tile_count
+        geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
+        reporter.tiles_total = geometry.tile_count
+        require_room(job, geometry, picture.format)
         return build(picture, job, meter)
     except StageError as error:
         return Failed(error.code, error.message)

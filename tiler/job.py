@@ -22,6 +22,7 @@ class Job(NamedTuple):
     tile_size: edge of a tile in pixels.
     max_pixels: pixels of the largest picture taken.
     min_libvips: least version of libvips, such as "8.18.3".
+    room: bytes that may be written to the scratch; None where nobody can tell.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Job(NamedTuple):
     tile_size: int
     max_pixels: int
     min_libvips: str
+    room: int | None = None
 
 
 class Progress(NamedTuple):

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,14 @@ LOG_TAIL = 2000
 logger = logging.getLogger(__name__)
 
 
-def build(run: Run, job: Job, *, threads: int, command: tuple[str, ...] = COMMAND) -> Built:
+def build(
+    run: Run,
+    job: Job,
+    *,
+    threads: int,
+    command: tuple[str, ...] = COMMAND,
+    check_room: Callable[[], None] = lambda: None,
+) -> Built:
     """Have a child do a job; returns when it has ended, however it did.
 
     Parameters
@@ -47,6 +54,7 @@ def build(run: Run, job: Job, *, threads: int, command: tuple[str, ...] = COMMAN
     run: is told of progress; its stop kills the child.
     threads: of libvips; 0 for one a core.
     command: what to start.
+    check_room: called while the child writes; what it raises ends the child, and is raised.
 
     Raises
     ------
@@ -62,6 +70,7 @@ def build(run: Run, job: Job, *, threads: int, command: tuple[str, ...] = COMMAN
             outcome = report
             if isinstance(report, Progress):
                 faults.reach("tiler_mid_build")
+                check_room()
                 run.report(
                     tiles_done=report.tiles_done, tiles_total=report.tiles_total or None, stage_percent=report.percent
                 )

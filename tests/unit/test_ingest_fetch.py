@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from ingest import body
+from ingest.body import ROOM_INTERVAL
 from ingest.fetch import Fetch, Fetched
 from ingest.guard import Guard
 from ingest.settings import IngestSettings
@@ -327,21 +327,68 @@ def test_a_wrong_url_is_not_fetched(tmp_path: Path) -> None:
     assert failure.value.code == "source_invalid_url"
 
 
-@pytest.mark.parametrize("declared", [True, False])
-def test_a_full_disk_is_told(
-    server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: bool
-) -> None:
-    # Given a disk that is full: as its free space tells, or as writing finds
-    if declared:
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=len(JPEG) - 1))
-        path = tmp_path / "got"
-    else:
-        path = Path("/dev/full")
-    # When a file is fetched, then the code says it
+def test_a_full_disk_is_told(server: SourceServer) -> None:
+    # Given a disk that is full
     with pytest.raises(StageError) as failure:
-        fetch(server.url("/x.jpg"), path)
+        fetch(server.url("/x.jpg"), Path("/dev/full"))
+    # Then the code says it
     assert failure.value.code == "out_of_disk"
     assert failure.value.retryable
+
+
+@pytest.mark.parametrize(("path", "asked"), [("/x.jpg", [len(JPEG)]), ("/unknown.jpg", [ROOM_INTERVAL])])
+def test_a_file_that_does_not_fit_is_refused_before_it_is_written(
+    server: SourceServer, tmp_path: Path, path: str, asked: list[int]
+) -> None:
+    server.on("/unknown.jpg", answers.unknown_length(JPEG))
+    needed: list[int] = []
+
+    # Given a disk that has no room, neither for what is declared nor for what is not
+    def no_room(count: int) -> None:
+        needed.append(count)
+        raise StageError("out_of_disk", "There is no room.")
+
+    job = Fetch(
+        server.url(path),
+        tmp_path / "got",
+        settings=IngestSettings(),
+        guard=LOCAL,
+        progress=lambda done, total: None,
+        room=no_room,
+    )
+    with pytest.raises(StageError) as failure:
+        job.run()
+    assert failure.value.code == "out_of_disk"
+    assert needed == asked
+    assert not (tmp_path / "got").exists()
+
+
+def test_a_disk_that_others_fill_ends_the_download(
+    server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "ROOM_INTERVAL", 100_000)
+    needed: list[int] = []
+
+    # Given a disk that is short of room a while after the start
+    def less_and_less(count: int) -> None:
+        needed.append(count)
+        if len(needed) > 2:
+            raise StageError("out_of_disk", "There is no room.")
+
+    job = Fetch(
+        server.on("/y.jpg", answers.whole(JPEG)),
+        tmp_path / "got",
+        settings=IngestSettings(),
+        guard=LOCAL,
+        progress=lambda done, total: None,
+        room=less_and_less,
+    )
+    with pytest.raises(StageError) as failure:
+        job.run()
+    # Then it is asked about what is still to come, and the download ends
+    assert failure.value.code == "out_of_disk"
+    assert needed == sorted(needed, reverse=True)
+    assert needed[0] == len(JPEG) > needed[1] > needed[2] > 0
 
 
 def stopped_while(start: Callable[[Fetch], None], job: Fetch) -> None:

@@ -1,0 +1,38 @@
+"""How much room a pyramid will take, before a pixel is decoded. A rough guess: what is free is watched all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import StageError
+from pipeline.pyramid import Format, Geometry
+from tiler.job import Job
+
+PIXEL_BYTES = {Format.JPEG: 0.5, Format.PNG: 4.0, Format.WEBP: 0.5}
+"""Bytes of a tile a pixel: photographs take 0.2 to 0.4 as JPEG at Q 85; PNG tiles of photographs are hardly smaller
+than their samples."""
+
+ALL_LEVELS = 4 / 3
+"""All levels together, of the largest one: each has a quarter of the pixels of the one below."""
+
+SOURCE_TIMES = 3.0
+"""Times its source that a pyramid hardly ever takes: a drawing of few colours has large pixels and small files."""
+
+
+def pyramid_bytes(geometry: Geometry, tile_format: Format, source_bytes: int) -> int:
+    """Guess the bytes of a build."""
+    by_pixels = geometry.width * geometry.height * PIXEL_BYTES[tile_format] * ALL_LEVELS
+    return int(min(by_pixels, source_bytes * SOURCE_TIMES))
+
+
+def require_room(job: Job, geometry: Geometry, tile_format: Format) -> None:
+    """Raise StageError("out_of_disk") where the build will hardly fit."""
+    if job.room is None:
+        return
+    needed = pyramid_bytes(geometry, tile_format, Path(job.source).stat().st_size)
+    if needed > job.room:
+        raise StageError(
+            "out_of_disk",
+            f"The tiles need about {needed / 1e6:,.0f} MB, and the storage has not got them to spare. "
+            "Free space or enlarge the volume, then retry.",
+        )
