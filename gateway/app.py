@@ -6,6 +6,7 @@ RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   the tiles' own ASGI app: no
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import grpc
@@ -34,6 +35,10 @@ EXPOSED = ["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-I
 """Headers that a page of another origin may read."""
 
 
+TEND_INTERVAL = 5.0
+"""Seconds for which a deleted pyramid may still be served and hold its space."""
+
+
 class Gateway:
     """What the server runs.
 
@@ -51,7 +56,14 @@ class Gateway:
         self._api = api
         self._tiles = AnswerErrors(tiles)
         self.close = tiles.close
+        self._drop_deleted = tiles.pyramids.drop_deleted
         self._app = RequestId(AccessLog(self._dispatch))
+
+    async def tend(self) -> None:
+        """Give up the files of deleted pyramids now and then, so that their space is freed. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(TEND_INTERVAL)
+            self._drop_deleted()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

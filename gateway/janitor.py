@@ -65,7 +65,11 @@ class Janitor:
         """Sweep once. Returns how many things were removed. Raises StatusUnavailable, StorageError."""
         removed = 0
         listing = self._found()
-        while found := list(islice(listing, BATCH)):
+        more = True
+        while more:
+            found = list(islice(listing, BATCH))
+            more = len(found) == BATCH
+            # Asked also where nothing was found: statussvc knows of builds whose files were lost.
             request = pb.LeaseGarbageRequest(found=[pb.StoredItem(prefix=prefix) for prefix in found])
             for item in self._status.lease_garbage(request).garbage:
                 if self._stopping.is_set():

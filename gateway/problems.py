@@ -215,7 +215,10 @@ _EXAMPLE_FIELDS = {
 }
 
 
-_UNREADABLE = "This is not JSON: it cannot be read as UTF-8."
+MAX_FIELDS = 20
+"""Faults told at once: who has more of them needs no complete list, and an answer must not outgrow its request."""
+
+_UNREADABLE = "This is not JSON in UTF-8, or it is nested or written out of all proportion."
 
 _PARAMETER_OF_FIELD = {"page_token": "cursor"}
 """What statussvc calls by another name, and only statussvc can check."""
@@ -240,7 +243,7 @@ def _detail(error: Exception, code: str, fields: Sequence[schemas.FieldProblem])
 def _fields(error: Exception) -> list[dict[str, str]]:
     match error:
         case RequestValidationError():
-            return [_field(one) for one in error.errors()]
+            return [_field(one) for one in error.errors()[:MAX_FIELDS]]
         case HTTPException():
             return [{"pointer": "", "detail": _UNREADABLE}]
         case InvalidField():

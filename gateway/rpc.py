@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+
+logger = logging.getLogger(__name__)
 
 
 async def ask(
@@ -67,6 +70,7 @@ async def wait_until_final(
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             raise NotFound(error.details() or "") from error
+        logger.warning("%s: waited for no longer: %s", dataset_id, error.details())
         return False
     finally:
         call.cancel()

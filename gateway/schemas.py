@@ -84,6 +84,7 @@ class NewDataset(BaseModel):
     category: Label | None = Field(default="", description="Free text to filter by.")
     subject: Label | None = Field(default="", description="Free text to filter by.")
     url: str = Field(
+        pattern=_NO_NUL,
         description="Where the image is fetched from: http or https, public, without a password.",
         json_schema_extra={"format": "uri"},
     )

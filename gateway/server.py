@@ -62,9 +62,11 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until stop(). Leaves signals alone. Raises PortTaken."""
+        tending = asyncio.create_task(self._app.tend(), name="tend")
         try:
             await self._server.serve(sockets=[self._listener()])
         finally:
+            tending.cancel()
             self._app.close()
 
     async def wait_until_ready(self) -> None:

@@ -25,7 +25,11 @@ RPC_TIMEOUT = 10.0
 BEAT_TIMEOUT = 2.0
 """Seconds a heart-beat may take: four of them fit in a lease, and a stop must not wait for a frozen statussvc."""
 
+MAX_MESSAGE = 16 * 1024**2
+"""Bytes of one answer: the catalogue's largest page, 200 datasets of the longest texts, takes about ten million."""
+
 CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
     # A restarted statussvc is found again within a second, not after gRPC's default two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection
+
 from pipeline.errors import DATASET_CODES
 from pipeline.storage import source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -140,7 +142,11 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def LeaseGarbage(self, request: pb.LeaseGarbageRequest, context: Context) -> pb.LeaseGarbageResponse:
         prefixes, now = [item.prefix for item in request.found], self._core.now()
         keep = self._core.policy.keep_sources
-        leased = await self._core.database.write(lambda connection: garbage.lease(connection, prefixes, keep, now))
+
+        def lease(connection: Connection) -> list[str]:
+            return garbage.lease(connection, [*prefixes, *garbage.built_for_nobody(connection)], keep, now)
+
+        leased = await self._core.database.write(lease)
         return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
 
     async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:
@@ -176,8 +182,8 @@ def _grant(row: Any, stage: Stage) -> pb.Grant:
 
 
 def _made(result: pb.TilerResult) -> dict[str, Any]:
-    if result.width < 1 or result.height < 1 or result.format not in FORMAT_NAMES:
-        raise ValueError("tiler: width, height and format are needed")
+    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or result.format not in FORMAT_NAMES:
+        raise ValueError("tiler: width, height, format, tile_count and bytes are needed")
     return {
         "width": result.width,
         "height": result.height,

@@ -7,10 +7,11 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
+from pipeline.errors import StageError
+from pipeline.sources import check_url
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
@@ -27,6 +28,8 @@ TILE_SIZES = (256, 512)
 MAX_NAME = 200
 MAX_KEY = 255
 """Characters of an idempotency key."""
+MAX_LENGTHS = {"description": 10_000, "category": 200, "subject": 200}
+"""Characters of texts. The largest page of the catalogue has to fit one message (pipeline.status.MAX_MESSAGE)."""
 DEFAULT_PAGE, MAX_PAGE = 50, 200
 
 READS = 5
@@ -163,8 +166,10 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         url=request.url,
         idempotency_key=request.idempotency_key,
     )
-    if urlsplit(request.url).scheme not in ("http", "https"):
-        raise ValueError("url: must begin with http:// or https://")
+    try:
+        check_url(request.url)
+    except StageError as error:
+        raise ValueError(f"url: {error.message}") from error
     tile_size = request.options.tile_size or TILE_SIZES[0]
     if tile_size not in TILE_SIZES:
         raise ValueError(f"options.tile_size: must be one of {TILE_SIZES}")
@@ -190,11 +195,16 @@ def _check_texts(**texts: str) -> None:
     for field, value in texts.items():
         if "\0" in value:
             raise ValueError(f"{field}: must not contain the character U+0000")
+        if len(value) > MAX_LENGTHS.get(field, len(value)):
+            raise ValueError(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
 
 
 def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
         raise ValueError("page_token: is not one that this service gave")
+    unknown = [state for state in request.states if state not in pb.State.values()]
+    if unknown or pb.STATE_UNSPECIFIED in request.states:
+        raise ValueError("states: has one that is no state of a dataset")
     return catalogue.Page(
         states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),
         category=request.category,

@@ -63,7 +63,7 @@ class Status:
 
     def create(self, name: str = "Earth", **fields: Any) -> str:
         """Creates a dataset and returns its id."""
-        request = pb.CreateDatasetRequest(name=name, url="https://example.org/earth.jpg", **fields)
+        request = pb.CreateDatasetRequest(**{"name": name, "url": "https://example.org/earth.jpg", **fields})
         return self.users.CreateDataset(request).dataset.dataset_id
 
     def begin(self, dataset_id: str, run_id: str, *, attempt: int = 1, stage: int = pb.STAGE_INGEST) -> Any:

@@ -84,7 +84,14 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             earlier = connection.execute(select(idempotency).where(idempotency.c.key == new.idempotency_key)).one()
             if earlier.request_hash != new.fingerprint():
                 raise KeyReused(new.idempotency_key)
-            return earlier.dataset_id, True
+            if connection.scalar(with_pyramid().where(datasets.c.dataset_id == earlier.dataset_id)) is not None:
+                return earlier.dataset_id, True
+            # Deleted meanwhile: the key names nothing any more, and is free.
+            connection.execute(
+                update(idempotency)
+                .where(idempotency.c.key == new.idempotency_key)
+                .values(dataset_id=dataset_id, created_at=now)
+            )
     connection.execute(
         insert(datasets).values(
             dataset_id=dataset_id,

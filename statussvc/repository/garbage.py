@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, delete, exists, or_, select, update
 
-from pipeline.storage import source_key
+from pipeline.storage import pyramid_key, source_key
 from statussvc.lifecycle import FINAL, State
 from statussvc.repository.insert import insert_once
 from statussvc.tables import datasets, garbage, pyramids, runs
 
 LEASE_SECONDS = 600.0
 """How long a piece is one janitor's to delete; past it another may."""
+
+BATCH = 100
+"""Builds of nobody that one call looks up; the next sweep finds the rest."""
 
 FORGET_AFTER = 86400.0
 """Seconds past its lease after which a piece is forgotten: any janitor has swept many times since."""
@@ -39,6 +42,18 @@ def lease(connection: Connection, prefixes: Iterable[str], keep_sources: float |
         for prefix in prefixes
         if _is_garbage(connection, prefix, keep_sources, now) and _take(connection, prefix, now)
     ]
+
+
+def built_for_nobody(connection: Connection) -> list[str]:
+    """Builds that count and that no dataset refers to, whether storage still has them or not.
+
+    A build whose files were lost would otherwise be found by no janitor, and be taken for built for ever.
+    """
+    referred = exists().where(datasets.c.tile_id == pyramids.c.tile_id, datasets.c.deleted_at.is_(None))
+    rows = connection.execute(
+        select(pyramids.c.tile_id, pyramids.c.build).where(~pyramids.c.deleting, ~referred).limit(BATCH)
+    )
+    return [pyramid_key(row.tile_id, row.build) for row in rows]
 
 
 def confirm(connection: Connection, prefix: str) -> None:

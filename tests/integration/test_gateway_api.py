@@ -209,6 +209,7 @@ def test_the_catalogue_is_filtered_and_paged(gateway: Gateway, status: Status) -
     ("body", "code", "pointer"),
     [
         ({"url": URL}, "invalid_request", "/name"),
+        ({"name": "x", "url": f"{URL}\udfff"}, "invalid_request", "/url"),
         ({"name": "x"}, "invalid_request", "/url"),
         ({"name": "", "url": URL}, "invalid_request", "/name"),
         ({"name": "  ", "url": URL}, "invalid_request", "/name"),

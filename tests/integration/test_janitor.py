@@ -103,6 +103,22 @@ def test_a_deleted_dataset_takes_its_source_and_pyramid_along_unless_another_has
     assert stored(storage) == set()
 
 
+def test_a_pyramid_whose_files_were_lost_is_built_anew_once_no_dataset_refers_to_it(
+    status: Status, storage: DirectoryStorage, janitor: Janitor
+) -> None:
+    # Given a ready dataset whose files were lost, with the whole storage
+    dataset_id, _ = make_ready(status, storage)
+    storage.delete_prefix("pyramids")
+    storage.delete_prefix("sources")
+    # When it is deleted and storage is swept
+    status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=dataset_id))
+    janitor.sweep()
+    # Then the same bytes are tiled again
+    again = status.create()
+    status.begin(again, "5" * 32)
+    assert status.complete_ingest("5" * 32).HasField("next")
+
+
 def test_it_sweeps_at_start_when_poked_and_outlives_a_failed_sweep(
     status: Status, storage: DirectoryStorage, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

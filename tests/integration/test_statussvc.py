@@ -14,6 +14,8 @@ import grpc
 import pytest
 from sqlalchemy import create_engine
 
+from pipeline.sources import MAX_URL_LENGTH
+from pipeline.status import MAX_MESSAGE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.database import Database
 from statussvc.tables import metadata
@@ -324,10 +326,35 @@ def test_an_idempotency_key_gives_the_first_dataset_again_or_is_refused(status: 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"name": ""}, {"name": "x" * 201}, {"options": pb.TileOptions(tile_size=300)}], ids=str
+    "fields",
+    [
+        {"name": ""},
+        {"name": "x" * 201},
+        {"description": "x" * 10_001},
+        {"category": "x" * 201},
+        {"url": "ftp://example.org/a.jpg"},
+        {"url": "http://user:secret@example.org/a.jpg"},
+        {"options": pb.TileOptions(tile_size=300)},
+    ],
+    ids=lambda fields: next(iter(fields)),
 )
 def test_a_malformed_dataset_is_refused(status: Status, fields: dict[str, Any]) -> None:
     assert code_of(lambda: status.create(**fields)) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_the_key_of_a_deleted_dataset_is_free_again(status: Status) -> None:
+    first = status.create(idempotency_key="k")
+    status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=first))
+    second = status.create(idempotency_key="k")
+    assert second != first
+    assert status.create(idempotency_key="k") == second
+
+
+def test_a_full_page_of_the_longest_texts_fits_one_answer(status: Status) -> None:
+    for _ in range(3):
+        status.create(description="\N{WORLD MAP}" * 10_000)
+    row = status.users.ListDatasets(pb.ListDatasetsRequest(page_size=1)).datasets[0]
+    assert 200 * row.ByteSize() + 200 * MAX_URL_LENGTH < MAX_MESSAGE
 
 
 def test_garbage_is_what_no_row_refers_to(status: Status) -> None:
