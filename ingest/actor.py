@@ -21,6 +21,7 @@ from pipeline.run import Limits, Run, run_stage
 from pipeline.sources import Allowed
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, require_room
+from pipeline.writeback import written_back
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
         )
         run.on_stop(fetch.close)
-        fetched = fetch.run()
+        with written_back(path):
+            fetched = fetch.run()
         run.check()
         faults.reach("ingest_before_store")
         storage.put_file(path, run.grant.source_key)
