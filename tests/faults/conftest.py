@@ -40,10 +40,17 @@ def sources() -> Iterator[SourceServer]:
 
 @contextmanager
 def running_farm(
-    folder: Path, broker: servers.RabbitServer, url: str, database_url: str, sources: SourceServer
+    folder: Path,
+    broker: servers.RabbitServer,
+    url: str,
+    database_url: str,
+    sources: SourceServer,
+    *,
+    storage: Path | None = None,
+    **variables: str,
 ) -> Iterator[Farm]:
     """A started farm."""
-    farm = Farm(folder, broker, url, database_url, f"127.0.0.1:{sources.port}")
+    farm = Farm(folder, broker, url, database_url, f"127.0.0.1:{sources.port}", storage=storage, **variables)
     try:
         farm.start()
         yield farm

@@ -85,11 +85,23 @@ class Farm:
     folder: an empty folder for storage, logs and marks.
     broker: whose vhost `rabbitmq_url` is.
     allow: what the farm may fetch from, HOST:PORT.
+    storage: another folder for the storage.
+    variables: further settings of all services.
     """
 
-    def __init__(self, folder: Path, broker: RabbitServer, rabbitmq_url: str, database_url: str, allow: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: RabbitServer,
+        rabbitmq_url: str,
+        database_url: str,
+        allow: str,
+        *,
+        storage: Path | None = None,
+        **variables: str,
+    ) -> None:
         self.folder = folder
-        self.storage = DirectoryStorage(folder / "storage")
+        self.storage = DirectoryStorage(storage or folder / "storage")
         self.rabbitmq_url = rabbitmq_url
         self.closing = threading.Event()
         self.watches: dict[str, Watch] = {}
@@ -108,6 +120,7 @@ class Farm:
             "TILEWRIGHT_STATUS_ADDRESS": self.address,
             "TILEWRIGHT_STORAGE": str(self.storage.root),
         }
+        self.environment |= variables
         self.services: dict[str, Service] = {}
         self.statussvc = self.add("statussvc", ["-m", "statussvc"])
         self.gateway = self.add("gateway", ["-m", "gateway"])
@@ -121,14 +134,18 @@ class Farm:
 
     def add(self, name: str, arguments: list[str], **variables: str) -> Service:
         """Another service, not started yet."""
-        self.services[name] = Service(name, arguments, self.environment | variables, self.folder)
-        return self.services[name]
+        return self._add(Service(name, arguments, self.environment | variables, self.folder))
 
     def add_worker(self, name: str, kind: str, *, threads: int = 1) -> Service:
         """Another worker, not started yet."""
         arguments = ["-m", "dramatiq", f"{kind}.worker", "--processes", "1", "--threads", str(threads)]
         arguments += ["--worker-shutdown-timeout", "10000"]
-        return self.add(name, arguments, dramatiq_queue_prefetch=str(threads))
+        environment = self.environment | {"dramatiq_queue_prefetch": str(threads)}
+        return self._add(Service(name, arguments, environment, self.folder, hasty=True))
+
+    def _add(self, service: Service) -> Service:
+        self.services[service.name] = service
+        return service
 
     def start(self) -> None:
         """Returns when datasets are accepted."""
@@ -145,10 +162,10 @@ class Farm:
         usual = (self.statussvc, self.gateway, self.ingest, self.tiler)
         for name, service in list(self.services.items()):
             if service not in usual:
-                service.stop()
+                service.down()
                 del self.services[name]
             elif service.variables or not service.running:
-                service.restart()
+                service.begin_anew()
         self.await_ready()
 
     def close(self) -> None:
@@ -186,6 +203,14 @@ class Farm:
 
         until(accepted, "an accepted POST")
         return self.watch(answers[-1].json()["dataset_id"])
+
+    def act(self, method: str, dataset_id: str, action: str = "") -> int:
+        """Does something to a dataset: POST its "/cancel" or "/retry", or DELETE it. Gives the HTTP status."""
+        path = f"{self.url}/api/datasets/{dataset_id}{action}"
+        status = self.session.request(method, path, timeout=LIMIT).status_code
+        if action == "/retry":
+            self.watch(dataset_id)
+        return status
 
     def watch(self, dataset_id: str) -> str:
         """Watches a dataset from now on."""

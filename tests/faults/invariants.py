@@ -52,9 +52,12 @@ def check_invariants(farm: Farm, expected: Mapping[str, Expected]) -> None:
     for row in farm.rows():
         assert row["deleted_at"] or (row["finished_at"] and row["run_id"] is None), f"not final: {row}"
     assert all(run["ended_at"] for run in farm.rows("runs")), "a run has no end"
-    sweep(farm)
     until(lambda: not list(children(farm)), "the end of all children")
-    _check_storage(farm)
+    # The gateway's own janitor may be at work on what it has leased.
+    until(lambda: sweep(farm) == 0 and _stored(farm) == _referred(farm), "a storage that holds what is referred to", 30)
+    assert {row["tile_id"] for row in farm.rows("pyramids") if not row["deleting"]} >= {
+        row["tile_id"] for row in farm.rows() if row["state"] == "READY" and not row["deleted_at"]
+    }
     for dataset_id, wanted in expected.items():
         _check_dataset(farm, dataset_id, wanted)
 
@@ -84,19 +87,16 @@ def children(farm: Farm) -> Iterator[psutil.Process]:
             continue
 
 
-def _check_storage(farm: Farm) -> None:
-    """Everything stored is referred to, everything referred to is stored, and nobody's scratch is left."""
-    referred = {row["source_key"] for row in farm.rows() if not row["deleted_at"]} - {None}
-    assert set(keys(farm, "sources")) == referred
-    pyramids = farm.rows("pyramids")
-    assert not any(row["deleting"] for row in pyramids)
-    assert set(keys(farm, "pyramids")) == {
-        pyramid_key(row["tile_id"], row["build"], name) for row in pyramids for name in FILES
+def _stored(farm: Farm) -> set[str]:
+    return {key for kind in ("sources", "pyramids", "scratch") for key in keys(farm, kind)}
+
+
+def _referred(farm: Farm) -> set[str]:
+    """What has to be stored, and nothing else may be: so much for leftovers, doubles and losses."""
+    sources = {row["source_key"] for row in farm.rows() if not row["deleted_at"]} - {None}
+    return sources | {
+        pyramid_key(row["tile_id"], row["build"], name) for row in farm.rows("pyramids") for name in FILES
     }
-    assert {row["tile_id"] for row in pyramids} >= {
-        row["tile_id"] for row in farm.rows() if row["state"] == "READY" and not row["deleted_at"]
-    }
-    assert list(keys(farm, "scratch")) == []
 
 
 def keys(farm: Farm, kind: str) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _check_watch(statuses: list[pb.DatasetStatus]) -> None:
     """Revisions rise, percent does not go back within an attempt, and the last is final, the only final one."""
     for before, after in pairwise(statuses):
         assert before.revision <= after.revision
-        if before.attempt == after.attempt:
+        if before.attempt == after.attempt and before.HasField("percent") and after.HasField("percent"):
             assert before.percent <= after.percent, statuses
     assert [status.state in FINAL for status in statuses] == [False] * (len(statuses) - 1) + [True]
 

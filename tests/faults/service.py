@@ -40,10 +40,14 @@ class Service:
     arguments: of the Python interpreter.
     environment: TILEWRIGHT_… variables that every start gets.
     folder: for the log and for the marks of faults.
+    hasty: is killed where a test only wants it to begin anew: an orderly end takes a worker two seconds.
     """
 
-    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], environment: dict[str, str], folder: Path, *, hasty: bool = False
+    ) -> None:
         self.name = name
+        self.hasty = hasty
         self.log = folder / f"{name}.log"
         self.deaths = 0
         self.variables: dict[str, str] = {}
@@ -51,6 +55,7 @@ class Service:
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TILEWRIGHT_")} | environment
         self._folder = folder
         self._faults = 0
+        self._marks: list[Path] = []
         self._fault: dict[str, str] = {}
         self._lock = threading.Lock()
         self._wanted = False
@@ -85,6 +90,14 @@ class Service:
         self.stop()
         self.start(**variables)
 
+    def begin_anew(self, **variables: str) -> None:
+        """Ends it, having nothing to do, and starts it."""
+        if self.hasty:
+            self.down()
+        else:
+            self.stop()
+        self.start(**variables)
+
     def kill(self) -> None:
         """Kills it; returns when it is started again."""
         before = self.deaths
@@ -95,16 +108,23 @@ class Service:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def arm(self, point: str, number: str = "SIGKILL", **variables: str) -> Path:
-        """Starts it anew, to be hit at a point by a signal. Returns the file that tells that it was."""
+    def arm(self, point: str, number: str = "SIGKILL", *, times: int = 1, **variables: str) -> Path:
+        """Starts it anew, to be hit at a point by a signal, as often as `times`, once a start.
+
+        Returns the file that tells that it was hit for the last time.
+        """
         self._faults += 1
-        mark = self._folder / f"{self.name}-{self._faults}-{point}"
-        self.stop()
-        self._fault = {VARIABLE: f"{point}:{mark}", SIGNAL_VARIABLE: number}
-        self.start(**variables)
-        return mark
+        marks = [self._folder / f"{self.name}-{self._faults}-{point}-{count}" for count in range(times)]
+        self._marks = list(marks)
+        self._fault = {VARIABLE: point, SIGNAL_VARIABLE: number}
+        self.begin_anew(**variables)
+        return marks[-1]
 
     def _launch(self) -> None:
+        if self._marks:
+            # The last one stays: it exists by then, so that nothing more is hit.
+            mark = self._marks.pop(0) if len(self._marks) > 1 else self._marks[0]
+            self._fault[VARIABLE] = f"{self._fault[VARIABLE].partition(':')[0]}:{mark}"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -138,9 +158,13 @@ class Service:
             self._wanted = False
             self._ended.clear()
             process = self._process
-            os.killpg(process.pid, number)
-            # One that is frozen has to hear it.
-            os.killpg(process.pid, signal.SIGCONT)
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)
+            else:
+                # As Docker does: to the first process only. Dramatiq's workers take a second SIGTERM for impatience.
+                os.kill(process.pid, number)
+                # One that is frozen has to hear it.
+                os.killpg(process.pid, signal.SIGCONT)
         if not self._ended.wait(STOP_LIMIT):
             os.killpg(process.pid, signal.SIGKILL)
             raise AssertionError(f"{self.name} did not end:\n{self.log.read_text()[-4000:]}")

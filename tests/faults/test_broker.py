@@ -55,7 +55,6 @@ def test_a_broker_that_is_killed_loses_nothing_and_holds_up_no_post(
     gate = threading.Event()
     at_work, waiting, late = picture(), picture(), picture()
     # Given a download at work, and a dataset whose message waits in its queue
-    farm.ingest.restart()
     first = farm.submit(sources.on("/at-work.jpg", gated(at_work, 300_000, gate)))
     farm.await_state(first, pb.STATE_DOWNLOADING)
     until(lambda: broker_state(farm) == "ok", "a reached broker")
@@ -115,7 +114,7 @@ def test_a_job_longer_than_the_consumer_timeout_is_done_once(
 
 def test_a_purged_queue_is_filled_again_by_itself(farm: Farm, sources: SourceServer, picture: NewPicture) -> None:
     # Given datasets whose messages wait, since no worker is there
-    farm.ingest.stop()
+    farm.ingest.down()
     farm.statussvc.restart(TILEWRIGHT_LOST_AFTER_SECONDS="2")
     farm.gateway.restart(TILEWRIGHT_QUEUE_CHECK_INTERVAL="1")
     made = [picture(), picture()]
@@ -184,7 +183,7 @@ def test_two_gateways_publish_nothing_twice(
     farm: Farm, sources: SourceServer, picture: NewPicture, tmp_path: Path
 ) -> None:
     # Given two gateways, and no worker
-    farm.ingest.stop()
+    farm.ingest.down()
     port = servers.free_port()
     other = farm.add("gateway-2", ["-m", "gateway"], TILEWRIGHT_PORT=str(port))
     other.start()
