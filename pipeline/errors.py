@@ -50,7 +50,7 @@ DATASET_CODES: dict[str, Code] = {
     "source_forbidden_address": Code(
         False,
         "The URL leads to a private, loopback or otherwise reserved address.",
-        "Use a public URL, or have the operator name the host in TILEWRIGHT_ALLOW_SOURCES.",
+        "Use a public URL, or have the operator allow the host: --allow-source, TILEWRIGHT_ALLOW_SOURCES.",
     ),
     "source_invalid_url": Code(
         False,
@@ -91,10 +91,10 @@ DATASET_CODES: dict[str, Code] = {
     "image_truncated": Code(
         False,
         "The image file ends before the picture does.",
-        "Upload the file again at its source, then submit it anew.",
+        "Upload the file again at its source, then retry.",
     ),
     "image_corrupt": Code(
-        False, "The image file is damaged.", "Open it in another program, save it anew, and submit that."
+        False, "The image file is damaged.", "Open it in another program, save it anew at its source, then retry."
     ),
     "image_too_large": Code(
         False, "The picture has more pixels than this installation accepts.", "Have the operator raise the limit."
@@ -136,6 +136,9 @@ REQUEST_CODES: dict[str, Code] = {
     "unexpected_error": Code(True, "Something went wrong inside the gateway.", "Report it with its request_id."),
 }
 """Codes that a request can be answered with."""
+
+BAD_SOURCE = frozenset({"image_corrupt", "image_truncated", "not_an_image", "unsupported_format"})
+"""Codes that speak of the stored bytes themselves: a retry fetches the source anew, since it may have been mended."""
 
 CODES: dict[str, Code] = DATASET_CODES | REQUEST_CODES
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
+from pipeline.errors import BAD_SOURCE
 from statussvc.lifecycle import Event, move
 from statussvc.repository.rows import REFUSED, end, lock_present, move_to, run_of, wait_again
 from statussvc.tables import datasets
@@ -27,9 +28,13 @@ def cancel(connection: Connection, dataset_id: str, now: float) -> str | None:
 
 
 def retry(connection: Connection, dataset_id: str, now: float) -> None:
-    """Sets a failed or cancelled dataset to work again, with fresh counts. Raises NotFound, Conflict."""
+    """Sets a failed or cancelled dataset to work again, with fresh counts. Raises NotFound, Conflict.
+
+    A source that was itself at fault is fetched anew: its owner may have mended it.
+    """
     row = lock_present(connection, dataset_id)
-    event = Event.RETRY_WITH_SOURCE if row.source_key else Event.RETRY_FROM_START
+    source = None if row.error_code in BAD_SOURCE else row.source_key
+    event = Event.RETRY_WITH_SOURCE if source else Event.RETRY_FROM_START
     wait_again(
         connection,
         row,
@@ -37,6 +42,7 @@ def retry(connection: Connection, dataset_id: str, now: float) -> None:
         now,
         crashes=0,
         retries=0,
+        source_key=source,
         finished_at=None,
         error_code=None,
         error_message=None,

@@ -352,6 +352,7 @@ def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
 
     # Then the newest come first, a page of them, and the next page goes on, with the focus on its first
     sheets = page.get_by_role("heading", level=3)
+    expect(page.get_by_text("24 or more images found.")).to_be_attached()
     expect(card(page, "Two halves")).to_have_count(0)
     expect(sheets).to_have_count(24)
     expect(sheets.first).to_have_text("Sheet 29")

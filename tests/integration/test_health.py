@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,16 +86,23 @@ def test_an_address_that_answers_an_error_is_unhealthy(http_server: str) -> None
         check_http(f"{http_server}/elsewhere")
 
 
-def test_a_worker_is_healthy_while_it_is_connected_to_the_broker(rabbitmq_url: str) -> None:
-    # Given a real broker to which this machine holds no connection
-    with pytest.raises(UnhealthyError, match="no connection to the broker"):
-        check_worker(rabbitmq_url)
-    # When one is open
+def test_a_worker_is_healthy_while_it_is_connected_to_the_broker() -> None:
+    # Given a port of its own (other tests hold connections to the run's RabbitMQ), and no connection to it
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        url = f"amqp://guest:guest@127.0.0.1:{broker.getsockname()[1]}/"
+        with pytest.raises(UnhealthyError, match="no connection to the broker"):
+            check_worker(url)
+        # When one is open
+        with socket.create_connection(broker.getsockname()), broker.accept()[0]:
+            # Then the worker is healthy
+            check_worker(url)
+        # And when it is closed, the worker is no longer
+        with pytest.raises(UnhealthyError):
+            check_worker(url)
+
+
+def test_a_worker_that_is_connected_to_a_real_broker_is_healthy(rabbitmq_url: str) -> None:
     with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)):
-        # Then the worker is healthy
-        check_worker(rabbitmq_url)
-    # And when it is closed, the worker is no longer
-    with pytest.raises(UnhealthyError):
         check_worker(rabbitmq_url)
 
 

@@ -176,6 +176,20 @@ def test_a_retry_takes_up_a_finished_download(status: Status) -> None:
     assert code_of(lambda: status.users.RetryDataset(retry)) == grpc.StatusCode.FAILED_PRECONDITION
 
 
+def test_a_retry_fetches_anew_what_was_at_fault_itself(status: Status) -> None:
+    # Given a stored source that turned out to be damaged
+    dataset_id = status.create()
+    status.begin(dataset_id, "a" * 32)
+    status.complete_ingest("a" * 32)
+    status.begin(dataset_id, "b" * 32, stage=pb.STAGE_TILER)
+    status.fail("b" * 32, "image_truncated", retryable=False)
+    # When it is retried, Then it is downloaded again, and the damaged bytes are garbage
+    answer = status.users.RetryDataset(pb.RetryDatasetRequest(dataset_id=dataset_id)).status
+    assert (answer.state, answer.attempt) == (pb.STATE_QUEUED, 2)
+    found = pb.LeaseGarbageRequest(found=[pb.StoredItem(prefix=f"sources/{dataset_id}/1")])
+    assert len(status.pipeline.LeaseGarbage(found).garbage) == 1
+
+
 def test_cancel_and_delete_stop_the_run_at_its_next_beat(status: Status) -> None:
     cancelled, deleted = status.create(), status.create()
     status.begin(cancelled, "c" * 32)

@@ -35,6 +35,9 @@ export class Submission {
       this.stage,
     );
     this.section.hidden = false;
+    // On a phone the form fills the screen: what came of it must be seen.
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.section.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
     live.show({ status: "queued", progress: "queued", state: "QUEUED", percent: 0 });
     live.follow();
   }

@@ -40,7 +40,9 @@ async function showProgress(dataset) {
 }
 
 async function showPicture(dataset) {
-  await openViewer(stage, { dzi: dataset.tile_urls.dzi, name: dataset.name, remember: true });
+  const viewer = await openViewer(stage, { dzi: dataset.tile_urls.dzi, name: dataset.name, remember: true });
+  // The picture is what the page is for: its keys work at once, unless somebody is elsewhere already.
+  if (document.activeElement === document.body) viewer.canvas.focus({ preventScroll: true });
 }
 
 function showGone() {
