@@ -10,6 +10,7 @@ UV := $(BIN)/uv
 PROTO := protos/tilewright/status/v1/status.proto
 SOURCES := bench gateway ingest pipeline protos statussvc tests tiler tilewright
 ARGS ?=
+SECONDS ?= 180
 
 ##@ Start here
 .PHONY: help
@@ -61,6 +62,10 @@ docs: setup ## Write the reference tables of docs/ anew from the code
 .PHONY: bench
 bench: setup ## Measure against curl and bare libvips; prints ratios
 	@$(BIN)/python -m bench.main $(ARGS)
+
+.PHONY: soak
+soak: setup ## Kill workers at random for SECONDS (180) under 200 datasets, and count what is lost: nothing
+	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(ARGS)
 
 .PHONY: lock
 lock: setup ## Resolve all dependencies anew (UPGRADE=1: to their newest versions)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import grpc
 import requests
-from sqlalchemy import NullPool, create_engine, select
+from sqlalchemy import NullPool, create_engine, func, select
 
 from pipeline.status import CHANNEL_OPTIONS, StatusClient
 from pipeline.storage import DirectoryStorage
@@ -236,6 +236,12 @@ class Farm:
         with self._engine.connect() as connection:
             query = select(datasets).where(datasets.c.dataset_id == dataset_id)
             return dict(connection.execute(query).mappings().one())
+
+    def unfinished(self) -> int:
+        """How many datasets are not in a final state."""
+        with self._engine.connect() as connection:
+            query = select(func.count()).where(datasets.c.finished_at.is_(None))
+            return connection.execute(query).scalar_one()
 
     def queues(self) -> dict[str, tuple[int, int]]:
         """By queue: messages that are ready, and that a worker holds."""
