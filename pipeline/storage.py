@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.writeback import settle
 
 
 def source_key(dataset_id: str, attempt: int) -> str:
@@ -86,16 +87,12 @@ class DirectoryStorage:
     def put_file(self, path: Path, key: str) -> None:
         target = self._path(key)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            made = self._make_folders(target.parent)
             _sync(path)
             path.replace(target)
-            # A new folder's own entry has to reach the disk too: sync up to the root.
-            folder = target.parent
-            while True:
+            # The file's own entry, and those of new folders, have to reach the disk too.
+            for folder in (target.parent, *(folder.parent for folder in made)):
                 _sync(folder)
-                if folder == self.root:
-                    break
-                folder = folder.parent
         except OSError as error:
             raise _explain(error, key) from error
 
@@ -159,6 +156,12 @@ class DirectoryStorage:
             raise ValueError(f"not a storage key: {key!r}")
         return self.root.joinpath(*parts)
 
+    def _make_folders(self, folder: Path) -> list[Path]:
+        """Makes a folder and those above it. Returns the new ones, the deepest first."""
+        made = [one for one in (folder, *folder.parents) if one.is_relative_to(self.root) and not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        return made
+
     def _drop_empty(self, folder: Path) -> None:
         # Two levels below the root stay: `sources`, `pyramids` and `scratch` themselves.
         while self.root not in (folder, folder.parent):
@@ -172,6 +175,7 @@ class DirectoryStorage:
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        settle(descriptor)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ THREADS: dict[str, int] = {
     Queue.TILER: 1,  # one tiling takes all cores
 }
 """How many jobs of each queue are worked on at once."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread lets another have the interpreter. A POST changes threads several times, and
+waits that long at each while a download keeps a thread busy; Python's own 5 ms would add up."""
 
 WORKERS_PATIENCE = 5.0
 """Seconds that running stages have to give themselves back: a beat and an rpc take one, and all of it may take ten."""
@@ -147,6 +152,7 @@ def run(options: UpOptions) -> int:
     configure(settings.gateway, "tilewright")
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with exclusive(options.data):
         return uvloop.run(_run_until_told(options, settings))
 

@@ -36,9 +36,28 @@ def test_a_file_is_written_out_while_it_grows_also_where_it_comes_late(
     assert path.read_bytes() == b"x" * 100_000
 
 
+def test_a_file_is_settled_in_pieces_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = writeback._sync_file_range
+    assert kernels is not None
+    seen: list[tuple[int, int]] = []
+
+    def watched(descriptor: int, offset: object, length: object, flags: int) -> None:
+        assert kernels(descriptor, offset, length, flags) == 0
+        seen.append((offset.value, length.value))  # type: ignore[attr-defined]  # ctypes.c_int64
+
+    monkeypatch.setattr(writeback, "_sync_file_range", watched)
+    monkeypatch.setattr(writeback, "PIECE", 1000)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 2500)
+    with path.open("rb") as file:
+        writeback.settle(file.fileno())
+    assert seen == [(0, 1000), (1000, 1000), (2000, 1000)]
+
+
 def test_a_system_without_the_call_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writeback, "_sync_file_range", None)
     with (tmp_path / "file").open("wb") as file:
         file.write(b"x")
         writeback.write_back(file.fileno())
+        writeback.settle(file.fileno())
     assert (tmp_path / "file").read_bytes() == b"x"
