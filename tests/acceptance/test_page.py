@@ -342,34 +342,34 @@ def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
 ) -> None:
     # Given thirty datasets that failed, one that is ready, and a newest one of another name
     url = sources.on("/page-many.jpg", status(404))
-    many = [submit(client, url, f"Sheet {number:02}") for number in range(30)]
+    many = [submit(client, url, f"Leaflet {number:02}") for number in range(30)]
     many.append(submit(client, url, "Another"))
     for dataset_id in many:
         list(client.watch(dataset_id))
 
     # When their word is searched for
     page = new_page()
-    page.get_by_role("searchbox", name="Search").fill("sheet")
+    page.get_by_role("searchbox", name="Search").fill("leaflet")
 
     # Then the newest come first, a page of them, and the next page goes on, with the focus on its first
-    sheets = page.get_by_role("heading", level=3)
-    expect(sheets.first).to_have_text("Sheet 29")
-    expect(sheets).to_have_count(24)
+    leaflets = page.get_by_role("heading", level=3)
+    expect(leaflets.first).to_have_text("Leaflet 29")
+    expect(leaflets).to_have_count(24)
     expect(card(page, "Two halves")).to_have_count(0)
     page.get_by_role("button", name="Show more").click()
-    expect(sheets).to_have_count(30)
-    expect(sheets.last).to_have_text("Sheet 00")
-    expect(page.get_by_role("link", name="Sheet 05")).to_be_focused()
+    expect(leaflets).to_have_count(30)
+    expect(leaflets.last).to_have_text("Leaflet 00")
+    expect(page.get_by_role("link", name="Leaflet 05")).to_be_focused()
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
 
     # When only ready ones are asked for, then there is none, and the page says so
     page.get_by_label("State").select_option("Ready")
-    expect(sheets).to_have_count(0)
+    expect(leaflets).to_have_count(0)
     expect(page.get_by_text("Nothing matches.")).to_be_visible()
 
     # And the filters are in the address, so that a reload keeps them
     page.reload()
-    expect(page.get_by_role("searchbox", name="Search")).to_have_value("sheet")
+    expect(page.get_by_role("searchbox", name="Search")).to_have_value("leaflet")
     page.get_by_role("searchbox", name="Search").fill("halves")
     expect(card(page, "Two halves")).to_be_visible()
 
