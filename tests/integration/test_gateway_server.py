@@ -187,6 +187,9 @@ def test_a_signal_ends_the_process_in_order(status: Status, tmp_path: Path, numb
         waiting.start()
         while not requests.get(f"{url}/api/datasets", timeout=LIMIT).json()["datasets"]:
             pass
+        # And it has found that the broker is away
+        while log[-1]["level"] != "WARNING":
+            log.append(json.loads(running.stderr.readline()))
         # When it gets the signal
         running.send_signal(number)
         _, rest = running.communicate(timeout=LIMIT)
