@@ -201,7 +201,9 @@ class Statussvc(RuleBasedStateMachine):
         if run.stage == "INGEST":
             request.ingest.sha256, request.ingest.bytes = self.contents[run.dataset.dataset_id], 1234
         else:
-            request.tiler.CopyFrom(pb.TilerResult(width=1000, height=700, format=pb.TILE_FORMAT_JPEG, tile_count=30))
+            request.tiler.CopyFrom(
+                pb.TilerResult(width=1000, height=700, format=pb.TILE_FORMAT_JPEG, tile_count=30, bytes=99)
+            )
         expected = self.model.complete(run)
         answer = self.tell(lambda: self.status.pipeline.CompleteStage(request, ANY), lost)
         assert (pb.Answer.Name(answer.answer).removeprefix("ANSWER_"), answer.HasField("next")) == expected
