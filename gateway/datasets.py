@@ -16,6 +16,7 @@ from gateway.rpc import ask, wait_until_final
 from pipeline import faults
 from pipeline.errors import Conflict, NotFound, StageError
 from pipeline.sources import check_literal_host
+from pipeline.texts import MAX_KEY, MAX_LABEL
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 POLL_AFTER = 1
@@ -81,7 +82,7 @@ async def create(
         str | None,
         Header(
             min_length=1,
-            max_length=255,
+            max_length=MAX_KEY,
             description="Makes repeating the same request harmless for 24 hours.",
         ),
     ] = None,
@@ -133,8 +134,8 @@ async def catalogue(
     status_: Annotated[
         list[schemas.Status] | None, Query(alias="status", description="Only datasets with one of these.")
     ] = None,
-    category: Annotated[str, Query(max_length=200, pattern=_TEXT, description="Only this category.")] = "",
-    subject: Annotated[str, Query(max_length=200, pattern=_TEXT, description="Only this subject.")] = "",
+    category: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this category.")] = "",
+    subject: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this subject.")] = "",
     q: Annotated[
         str, Query(max_length=200, pattern=_TEXT, description="Only where the name or description contains this.")
     ] = "",

@@ -8,22 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
+from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_NAME
+
 Status = Literal["queued", "processing", "ready", "failed"]
 CatalogueStatus = Literal["processing", "ready", "failed"]
 Progress = Literal["queued", "downloading", "generating_tiles", "completed"]
 State = Literal["QUEUED", "DOWNLOADING", "DOWNLOADED", "TILING", "READY", "FAILED", "CANCELLED"]
 Extension = Literal["jpg", "png", "webp"]
 
-MAX_DESCRIPTION = 10_000
-"""Characters: a few pages. The catalogue sends descriptions whole, 200 of them in its largest page."""
-
 _NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
 
 _NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=_NOT_BLANK)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=_NOT_BLANK)]
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
-Label = Annotated[str, StringConstraints(max_length=200, pattern=_NO_NUL)]
+Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
 
 _TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
 _TILE_INFO: dict[str, Any] = {

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from pipeline.errors import StageError
 from pipeline.sources import check_url
+from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
     Context = ServicerContext[Any, Any]
 
 TILE_SIZES = (256, 512)
-MAX_NAME = 200
-MAX_KEY = 255
-"""Characters of an idempotency key."""
-MAX_LENGTHS = {"description": 10_000, "category": 200, "subject": 200}
-"""Characters of texts. The largest page of the catalogue has to fit one message (pipeline.status.MAX_MESSAGE)."""
+MAX_LENGTHS = {"description": MAX_DESCRIPTION, "category": MAX_LABEL, "subject": MAX_LABEL}
 DEFAULT_PAGE, MAX_PAGE = 50, 200
 
 READS = 5
