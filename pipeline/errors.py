@@ -102,6 +102,11 @@ DATASET_CODES: dict[str, Code] = {
     "decoder_crashed": Code(
         False, "The decoder crashed on this file.", "The file is probably damaged: save it anew with another program."
     ),
+    "decoder_too_slow": Code(
+        False,
+        "Decoding took more time than a picture of this size may.",
+        "The file is probably damaged: save it anew with another program.",
+    ),
     "out_of_memory": Code(
         True,
         "The picture needs more memory to decode than a worker may use.",

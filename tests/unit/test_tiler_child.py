@@ -16,8 +16,7 @@ import pyvips
 
 from tests import pictures
 from tiler.job import Built, Failed, Job, Progress, Report, decode_job, decode_report, encode_job, encode_report
-from tiler.parent import COMMAND
-from tiler.sandbox import environment
+from tiler.parent import COMMAND, environment
 
 PATIENCE = 60
 """Seconds after which a test of this file gives up; an idle machine needs less than one."""
@@ -43,7 +42,7 @@ def run_child(job: Job) -> tuple[list[Report], subprocess.CompletedProcess[bytes
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(job.scratch, 0),
+        env=environment(Path(job.scratch), 0),
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -146,7 +145,7 @@ def test_the_child_imports_no_service() -> None:
 def test_the_environment_holds_nothing_of_the_workers_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILEWRIGHT_RABBITMQ_URL", "amqp://tilewright:secret@rabbitmq/")
     monkeypatch.setenv("PATH", "/usr/bin")
-    made = environment("/scratch/run", 3)
+    made = environment(Path("/scratch/run"), 3)
     assert "secret" not in str(made)
     assert (made["TMPDIR"], made["VIPS_CONCURRENCY"], made["PATH"]) == ("/scratch/run", "3", "/usr/bin")
 
@@ -155,7 +154,8 @@ def test_a_confined_process_is_last_in_line_and_has_no_core_dump_few_files_and_n
     tmp_path: Path,
 ) -> None:
     code = (
-        "import os, resource, pathlib; from tiler import sandbox; before = os.nice(0); sandbox.confine_process();"
+        "import os, resource, pathlib; from pipeline import sandbox; before = os.nice(0);"
+        "sandbox.confine(sandbox.Allowance());"
         "print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE));"
         "print('niceness', min(19, before + 10) == os.nice(0));"
         "print(pathlib.Path('/proc/self/status').read_text())"
@@ -171,7 +171,7 @@ def test_a_confined_process_is_last_in_line_and_has_no_core_dump_few_files_and_n
 def test_the_child_ends_when_its_life_line_ends(slow_job: Job) -> None:
     # Given a child at work
     with subprocess.Popen(
-        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(slow_job.scratch, 0)
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(Path(slow_job.scratch), 0)
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -208,7 +208,7 @@ def test_the_child_ends_with_its_parent_also_where_its_life_line_is_held_open(
         [sys.executable, "-I", "-c", code, str(job_out), str(said_in), *COMMAND],
         stdout=subprocess.PIPE,
         pass_fds=(job_out, said_in),
-        env=environment(slow_job.scratch, 0),
+        env=environment(Path(slow_job.scratch), 0),
     ) as parent:
         assert parent.stdout is not None
         child = os.pidfd_open(int(parent.stdout.readline()))

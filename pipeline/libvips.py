@@ -1,0 +1,57 @@
+"""Which libvips may open a stranger's file, and with which of its loaders.
+
+Nothing here loads libvips: a kind of child does, and passes the module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+
+TRUSTED_LOADERS = (
+    "VipsForeignLoadJpeg",
+    "VipsForeignLoadPng",
+    "VipsForeignLoadWebp",
+    "VipsForeignLoadNsgif",
+    "VipsForeignLoadTiff",
+    "VipsForeignLoadHeif",
+)
+"""Those that libvips' authors fuzz and trust; all others are blocked."""
+
+
+class UnsafeLibvips(Exception):
+    """Raised when libvips is older than the least version that may open a stranger's file."""
+
+
+def version(pyvips: ModuleType) -> tuple[int, ...]:
+    """Of the loaded libvips, such as (8, 18, 7)."""
+    return tuple(pyvips.version(part) for part in range(3))
+
+
+def require(pyvips: ModuleType, least_version: str) -> None:
+    """Raise UnsafeLibvips where libvips is older than `least_version`, such as "8.18.3"."""
+    found = version(pyvips)
+    if found < tuple(int(part) for part in least_version.split(".")):
+        text = ".".join(map(str, found))
+        raise UnsafeLibvips(f"libvips {text} is older than {least_version}, which strangers' files need")
+
+
+def block_loaders(pyvips: ModuleType, allowed: Iterable[str] = ()) -> None:
+    """Leave libvips only its trusted loaders, and those that the operator allows, such as "VipsForeignLoadSvg"."""
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    for loader in (*TRUSTED_LOADERS, *allowed):
+        pyvips.operation_block_set(loader, False)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Give the variables that libvips reads, for a child's environment.
+
+    Parameters
+    ----------
+    threads: of libvips; 0 for one a core.
+    """
+    return {
+        "VIPS_BLOCK_UNTRUSTED": "1",
+        "VIPS_CONCURRENCY": str(threads),
+        "VIPS_WARNING": "1",  # any value silences them: a damaged file can make thousands of warnings
+    }

@@ -1,0 +1,201 @@
+"""Starts a confined child process, watches it, and says what became of it.
+
+The child is a session and process group of its own: a kill reaches the group, whatever a decoder is doing, and nothing
+else. Its standard input stays open as its life line, so that it ends with this process, too. See pipeline.child for
+the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from pipeline.errors import StageError
+
+LOG = "child.log"
+"""The child's standard error, in its folder."""
+
+LINE_LIMIT = 1 << 16
+"""Bytes of a line: a thousand times what a report needs, and an end to what a broken child can make us hold."""
+
+LOG_TAIL = 2000
+"""Bytes of the child's standard error that are kept when it has ended."""
+
+OUT_OF_MEMORY = (
+    "cannot allocate memory",
+    "failed to allocate",  # GLib, which then ends the process by SIGTRAP or SIGABRT
+    "out of memory",
+    "bad_alloc",  # C++, which then aborts
+    "error creating thread",  # GLib, where no room is left for a thread's stack
+)
+"""What a process says, in lower case, before it ends itself for want of memory."""
+
+
+def command(module: str) -> tuple[str, ...]:
+    """How a kind of child is started. Isolated: no PYTHON… variable, no user's packages, no module from the folder."""
+    return (sys.executable, "-I", "-m", module)
+
+
+class Child:
+    """One started child; as a context it leaves no process of its group behind.
+
+    Parameters
+    ----------
+    command: what to start, such as command("tiler.child").
+    job: the line it is told first, its newline included.
+    folder: an existing folder, where it starts and its standard error is kept.
+    environment: all of its environment.
+    total: seconds it may take; None where something else holds that limit.
+    silence: seconds it may go without a line; None likewise.
+    """
+
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        job: bytes,
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        total: float | None = None,
+        silence: float | None = None,
+    ) -> None:
+        self._log = folder / LOG
+        self._total, self._silence = total, silence
+        self._ends_at = None if total is None else time.monotonic() + total
+        # Guards the process id: it must not be signalled once it is reaped and may be another's.
+        self._lock = threading.Lock()
+        self._reaped = False
+        self.exit_code = 0
+        self.last_words = ""
+        with self._log.open("wb") as log:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=folder,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None  # noqa: S101  # both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._stdin: IO[bytes] = self._process.stdin
+        self._stdout: IO[bytes] = self._process.stdout
+        self.send(job)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, data: bytes) -> None:
+        """Write to the child's standard input. One that is dead is none to complain here: it says so by its exit."""
+        with suppress(BrokenPipeError):
+            self._stdin.write(data)
+            self._stdin.flush()
+
+    def close_life_line(self) -> None:
+        """End the child's standard input, and with it the child, in its own way."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def lines(self) -> Iterator[bytes]:
+        """Give the child's lines as they come, each with its newline, until it has ended.
+
+        Raises
+        ------
+        StageError: stalled, where one of its limits is over; the child is killed.
+        ValueError: where a line is longer than LINE_LIMIT.
+        """
+        rest = b""
+        while piece := self._read():
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+            if len(rest) > LINE_LIMIT:
+                raise ValueError(f"a line without an end: {rest[:200]!r}")
+        if rest:
+            yield rest
+        self._await_end()
+
+    def kill(self) -> None:
+        """Kill the child's whole group. May be called from any thread, at any time."""
+        with self._lock:
+            if not self._reaped:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+
+    def death(self) -> Exception:
+        """Say why a child that has ended gave no outcome.
+
+        Returns
+        -------
+        A StageError by the signal that ended it: out_of_memory, decoder_too_slow, out_of_disk or decoder_crashed; a
+        RuntimeError where it ended by itself.
+        """
+        return explain_end(self.exit_code, self.last_words)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        with self._lock:
+            self.exit_code = self._process.wait()
+            self._reaped = True
+        self.close_life_line()
+        self._stdout.close()
+        with suppress(OSError), self._log.open("rb") as log:
+            log.seek(max(0, self._log.stat().st_size - LOG_TAIL))
+            self.last_words = log.read(LOG_TAIL).decode(errors="replace").strip()
+
+    def _read(self) -> bytes:
+        self._wait_for(self._stdout.fileno(), self._silence)
+        return os.read(self._stdout.fileno(), LINE_LIMIT)
+
+    def _await_end(self) -> None:
+        """Wait without reaping: until the block's end the process id stays the child's own."""
+        handle = os.pidfd_open(self._process.pid)
+        try:
+            self._wait_for(handle, self._silence)
+        finally:
+            os.close(handle)
+
+    def _wait_for(self, descriptor: int, silence: float | None) -> None:
+        left = None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+        patience = min((limit for limit in (left, silence) if limit is not None), default=None)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if poll.poll(None if patience is None else patience * 1000):
+            return
+        self.kill()
+        if silence is not None and patience == silence:
+            raise StageError("stalled", f"The decoder said nothing for {silence:g} seconds.")
+        raise StageError("stalled", f"The decoder took longer than {self._total:g} seconds.")
+
+
+def explain_end(exit_code: int, last_words: str) -> Exception:
+    """Name why a child that nobody here has killed ended without an outcome; see Child.death."""
+    if exit_code >= 0:
+        return RuntimeError(f"the child ended with {exit_code} and without an outcome")
+    number = -exit_code
+    said = last_words.lower()
+    if number == signal.SIGKILL or any(saying in said for saying in OUT_OF_MEMORY):
+        # Nobody here sent it, so it was the kernel (or the container's limit).
+        return StageError("out_of_memory", "The picture needs more memory to decode than a worker may use.")
+    if number == signal.SIGXCPU:
+        return StageError("decoder_too_slow", "Decoding took more time than a picture of this size may.")
+    if number == signal.SIGXFSZ:
+        return StageError("out_of_disk", "The build grew larger than the room it was given.")
+    return StageError("decoder_crashed", f"The decoder crashed on this file ({signal.Signals(number).name}).")

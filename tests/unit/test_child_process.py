@@ -1,0 +1,126 @@
+"""Any confined child and its parent: what they say to each other, the child's limits, its end explained."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import parent
+from pipeline.errors import StageError
+from pipeline.parent import Child, explain_end
+
+ANSWERING = """
+import json
+from pipeline import child
+job = json.loads(child.first_line())
+child.watch_life_line()
+for offset, length in job["ranges"]:
+    child.say(json.dumps([offset, length]).encode() + b"\\n")
+    child.say(child.receive(length).hex().encode() + b"\\n")
+child.end()
+"""
+"""A child that asks its parent for bytes, as one does that is to look at the head of a source."""
+
+
+def start(code: str, folder: Path, job: bytes = b"{}\n", /, **limits: float) -> Child:
+    return Child((sys.executable, "-I", "-c", code), job, folder=folder, environment=os.environ, **limits)
+
+
+def test_a_child_may_ask_for_bytes_as_often_as_it_needs(tmp_path: Path) -> None:
+    # Given a source, and a child that wants three of its pieces
+    source = bytes(range(256)) * 100
+    heard = []
+    with start(ANSWERING, tmp_path, b'{"ranges": [[0, 4], [20000, 3000], [255, 2]]}\n') as child:
+        # When its parent answers each question
+        for line in child.lines():
+            heard.append(line.decode().strip())
+            if line.startswith(b"["):
+                offset, length = map(int, line.strip(b"[]\n").split(b","))
+                child.send(source[offset : offset + length])
+    # Then it has got just these bytes, and ends well
+    assert heard[1::2] == [source[0:4].hex(), source[20000:23000].hex(), source[255:257].hex()]
+    assert child.exit_code == 0
+
+
+def test_a_child_that_waits_for_an_answer_ends_with_its_life_line(tmp_path: Path) -> None:
+    with start(ANSWERING, tmp_path, b'{"ranges": [[0, 4]]}\n') as child:
+        lines = child.lines()
+        assert next(lines) == b"[0, 4]\n"
+        # When the other end of its standard input is gone, then it ends by itself
+        child.close_life_line()
+        assert list(lines) == []
+    assert child.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"total": 0.2}, "The decoder took longer than 0.2 seconds."),
+        ({"silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
+        ({"total": 600.0, "silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
+        ({"total": 0.2, "silence": 600.0}, "The decoder took longer than 0.2 seconds."),
+    ],
+)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import threading; threading.Event().wait()",
+        "import os, threading; os.close(1); threading.Event().wait()",
+        "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); threading.Event().wait()",
+    ],
+)
+def test_a_child_that_hangs_is_killed_when_a_limit_is_over(
+    limits: dict[str, float], message: str, code: str, tmp_path: Path
+) -> None:
+    with pytest.raises(StageError) as caught, start(code, tmp_path, **limits) as child:
+        list(child.lines())
+    assert (caught.value.code, caught.value.message) == ("stalled", message)
+    assert child.exit_code == -9
+
+
+def test_a_child_that_talks_on_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StageError) as caught,
+        start("while True: print('on', flush=True)", tmp_path, total=0.3) as child,
+    ):
+        assert set(child.lines()) == {b"on\n"}
+    assert caught.value.code == "stalled"
+
+
+def test_what_a_child_says_without_end_is_not_kept(tmp_path: Path) -> None:
+    code = "import sys\nwhile True: sys.stdout.write('x' * 4096)"
+    with pytest.raises(ValueError, match="a line without an end"), start(code, tmp_path) as child:
+        list(child.lines())
+
+
+def test_the_last_words_are_few_however_many_there_were(tmp_path: Path) -> None:
+    with start("import sys; sys.stderr.write('x' * 10**6 + 'the end'); sys.exit(3)", tmp_path) as child:
+        assert list(child.lines()) == []
+    assert child.exit_code == 3
+    assert len(child.last_words) == parent.LOG_TAIL
+    assert child.last_words.endswith("xthe end")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "last_words", "code"),
+    [
+        (-9, "", "out_of_memory"),
+        (-11, "", "decoder_crashed"),
+        (-6, "free(): invalid pointer", "decoder_crashed"),
+        (-6, "terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory"),
+        (-5, "GLib-ERROR **: ../glib/gmem.c:137: failed to allocate 4294836224 bytes", "out_of_memory"),
+        (-24, "", "decoder_too_slow"),
+        (-25, "", "out_of_disk"),
+    ],
+)
+def test_the_signal_that_ended_a_child_says_why(exit_code: int, last_words: str, code: str) -> None:
+    error = explain_end(exit_code, last_words)
+    assert isinstance(error, StageError)
+    assert error.code == code
+
+
+def test_an_end_by_itself_is_nobodys_fault_but_ours() -> None:
+    assert isinstance(explain_end(1, "Traceback"), RuntimeError)
