@@ -38,6 +38,7 @@ class Queue(StrEnum):
 
     INGEST = "ingest"
     TILER = "tiler"
+    INSPECT = "inspect"
 
 
 class ActorName(StrEnum):
@@ -45,10 +46,11 @@ class ActorName(StrEnum):
 
     INGEST = "ingest.fetch"
     TILER = "tiler.build"
+    INSPECT = "ingest.inspect"
 
 
-QUEUE_OF = {pb.STAGE_INGEST: Queue.INGEST, pb.STAGE_TILER: Queue.TILER}
-ACTOR_OF = {pb.STAGE_INGEST: ActorName.INGEST, pb.STAGE_TILER: ActorName.TILER}
+QUEUE_OF = {pb.STAGE_INGEST: Queue.INGEST, pb.STAGE_TILER: Queue.TILER, pb.STAGE_INSPECT: Queue.INSPECT}
+ACTOR_OF = {pb.STAGE_INGEST: ActorName.INGEST, pb.STAGE_TILER: ActorName.TILER, pb.STAGE_INSPECT: ActorName.INSPECT}
 
 
 class StopSignal(Middleware):

@@ -58,7 +58,7 @@ class Run:
         self.stop_reason = ""
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
-        self._progress = pb.Progress()
+        self._beat = pb.ReportProgressRequest(run_id=run_id)
         self._progressed_at = time.monotonic()
 
     def report(
@@ -69,8 +69,10 @@ class Run:
         tiles_done: int | None = None,
         tiles_total: int | None = None,
         stage_percent: float | None = None,
+        source: pb.SourceInfo | None = None,
+        preview: pb.Preview | None = None,
     ) -> None:
-        """Notes progress; the next beat carries it. What is left out keeps its value."""
+        """Notes progress, and what was found out; the next beat carries it. What is left out keeps its value."""
         given = {
             "bytes_downloaded": bytes_downloaded,
             "bytes_total": bytes_total,
@@ -80,9 +82,13 @@ class Run:
         }
         with self._lock:
             for field, value in given.items():
-                if value is not None and getattr(self._progress, field) != value:
-                    setattr(self._progress, field, value)
+                if value is not None and getattr(self._beat.progress, field) != value:
+                    setattr(self._beat.progress, field, value)
                     self._progressed_at = time.monotonic()
+            if source is not None:
+                self._beat.source.CopyFrom(source)
+            if preview is not None:
+                self._beat.preview.CopyFrom(preview)
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Has `callback` called, once and from another thread, when the run must stop; at once if it must already.
@@ -114,15 +120,15 @@ class Run:
             except Exception:
                 logger.exception("%s: the work could not be unblocked", self.wake_up.dataset_id)
 
-    def snapshot(self) -> tuple[pb.Progress, float]:
-        """A copy of the progress, and the monotonic time of its last change."""
+    def snapshot(self) -> tuple[pb.ReportProgressRequest, float]:
+        """What the next beat has to say, and the monotonic time of the progress's last change."""
         with self._lock:
-            copy = pb.Progress()
-            copy.CopyFrom(self._progress)
+            copy = pb.ReportProgressRequest()
+            copy.CopyFrom(self._beat)
             return copy, self._progressed_at
 
 
-Work = Callable[[Run], pb.IngestResult | pb.TilerResult]
+Work = Callable[[Run], pb.IngestResult | pb.TilerResult | pb.InspectionReport]
 
 
 def run_stage(
@@ -179,10 +185,13 @@ def _report(
         return None
     beat.settle()
     complete = pb.CompleteStageRequest(run_id=run.run_id)
-    if isinstance(result, pb.IngestResult):
-        complete.ingest.CopyFrom(result)
-    else:
-        complete.tiler.CopyFrom(result)
+    match result:
+        case pb.IngestResult():
+            complete.ingest.CopyFrom(result)
+        case pb.TilerResult():
+            complete.tiler.CopyFrom(result)
+        case pb.InspectionReport():
+            complete.inspect.CopyFrom(result)
     faults.reach(f"{QUEUE_OF[run.wake_up.stage]}_before_complete")
     answer = _say(lambda: status.complete_stage(complete), dataset_id, stopping)
     if answer is not None and answer.answer != pb.ANSWER_WON:
@@ -257,7 +266,8 @@ class _Beat(threading.Thread):
         sequence = 0
         while not self._ended.wait(BEAT_INTERVAL if sequence else 0.0):
             sequence += 1
-            progress, progressed_at = self._run.snapshot()
+            beat, progressed_at = self._run.snapshot()
+            beat.beat_seq = sequence
             if not self._settled.is_set():
                 if self._stopping.is_set():
                     self._run.stop(self.SHUTDOWN)
@@ -265,9 +275,7 @@ class _Beat(threading.Thread):
                     self._give_up(stall)
                     return
             try:
-                answer = self._status.report_progress(
-                    pb.ReportProgressRequest(run_id=self._run.run_id, beat_seq=sequence, progress=progress)
-                )
+                answer = self._status.report_progress(beat)
             except StatusUnavailable:
                 continue
             except grpc.RpcError:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +38,9 @@ class Storage(Protocol):
 
     def put_file(self, path: Path, key: str) -> None:
         """Publishes a finished file of this run's scratch under a key. Durable when it returns."""
+
+    def link(self, key: str, to: str) -> None:
+        """Stores an object's bytes under a second key; either may be deleted without the other. Durable."""
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Reads up to `length` bytes from `offset`."""
@@ -85,14 +88,16 @@ class DirectoryStorage:
         self.root = root.resolve()
 
     def put_file(self, path: Path, key: str) -> None:
-        target = self._path(key)
         try:
-            made = self._make_folders(target.parent)
             _sync(path)
-            path.replace(target)
-            # The file's own entry, and those of new folders, have to reach the disk too.
-            for folder in (target.parent, *(folder.parent for folder in made)):
-                _sync(folder)
+            self._enter(key, path.replace)
+        except OSError as error:
+            raise _explain(error, key) from error
+
+    def link(self, key: str, to: str) -> None:
+        try:
+            self._path(to).unlink(missing_ok=True)
+            self._enter(to, lambda target: target.hardlink_to(self._path(key)))
         except OSError as error:
             raise _explain(error, key) from error
 
@@ -155,6 +160,15 @@ class DirectoryStorage:
         if any(part in ("", ".", "..") for part in parts):
             raise ValueError(f"not a storage key: {key!r}")
         return self.root.joinpath(*parts)
+
+    def _enter(self, key: str, put: Callable[[Path], object]) -> None:
+        """Makes a key's entry, durably."""
+        target = self._path(key)
+        made = self._make_folders(target.parent)
+        put(target)
+        # The file's own entry, and those of new folders, have to reach the disk too.
+        for folder in (target.parent, *(folder.parent for folder in made)):
+            _sync(folder)
 
     def _make_folders(self, folder: Path) -> list[Path]:
         """Makes a folder and those above it. Returns the new ones, the deepest first."""

@@ -8,6 +8,7 @@ run nothing but a fresh lease.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.lifecycle import Stage
 
-STAGE_SPAN = {Stage.INGEST: (0.0, 50.0), Stage.TILER: (50.0, 100.0)}
+STAGE_SPAN = {Stage.INGEST: (0.0, 50.0), Stage.TILER: (50.0, 100.0), Stage.INSPECT: (0.0, 100.0)}
 """Which part of the whole job's percent a stage fills: on a usual line and disk both take about as long."""
 
 FORGET_AFTER = 60.0
@@ -24,6 +25,34 @@ FORGET_AFTER = 60.0
 FIRST_BEAT = 2.0
 """Seconds in which a run at work finds a restarted service: its client tries once a second, and it beats twice in one.
 Counts are at most a second old after a crash; shown before that beat they could go back."""
+
+
+PACE_SECONDS = 5.0
+"""Span over which a download's rate is told: short enough to follow the line, long enough not to flicker."""
+
+PACE_LEAST = 0.4
+"""Seconds of beats below which no rate is told."""
+
+
+class Pace:
+    """How fast a count has risen lately."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def note(self, count: int, now: float) -> None:
+        """Takes the count as of now."""
+        self._samples.append((now, count))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - PACE_SECONDS:
+            self._samples.popleft()
+
+    @property
+    def per_second(self) -> float | None:
+        """Counts a second; None while it is too early to tell."""
+        if len(self._samples) < 2:
+            return None
+        (since, before), (now, count) = self._samples[0], self._samples[-1]
+        return (count - before) / (now - since) if now - since >= PACE_LEAST else None
 
 
 @dataclass(slots=True)
@@ -48,6 +77,9 @@ class Lease:
     """Found at work after a restart, and not heard of since: its counts may be a second old."""
     percent_then: float = 0.0
     """stage_percent when this service first saw the run: what its pace is measured from."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the run has found out about its source, as it was last written to the dataset's row."""
+    pace: Pace = field(default_factory=Pace)
     eta: float | None = None
     """Seconds until the stage ended at the pace so far, told at its last change; None too early to tell."""
 
@@ -64,6 +96,8 @@ class Lease:
         if progress.HasField("stage_percent"):
             self.stage_percent = min(100.0, max(self.stage_percent or 0.0, progress.stage_percent))
         self.eta = self._eta(now - self.began)
+        if self.stage is Stage.INGEST:
+            self.pace.note(progress.bytes_downloaded, now)
         self.changes += 1
         self.dirty = True
 

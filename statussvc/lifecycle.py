@@ -1,6 +1,7 @@
-"""The life cycle of a dataset: a table of the allowed moves. Pure.
+"""The life cycle of a dataset, and of an inspection: a table of the allowed moves. Pure.
 
-QUEUED → DOWNLOADING → DOWNLOADED → TILING → READY
+A dataset:      QUEUED → DOWNLOADING → DOWNLOADED → TILING → READY
+An inspection:  REQUESTED → INSPECTING → READY
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class State(StrEnum):
     READY = "READY"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    REQUESTED = "REQUESTED"
+    INSPECTING = "INSPECTING"
 
 
 class Stage(StrEnum):
@@ -27,6 +30,7 @@ class Stage(StrEnum):
 
     INGEST = "INGEST"
     TILER = "TILER"
+    INSPECT = "INSPECT"
 
 
 class Event(StrEnum):
@@ -48,10 +52,10 @@ class Event(StrEnum):
     RETRY_FROM_START = "RETRY_FROM_START"
 
 
-WAITING = {State.QUEUED: Stage.INGEST, State.DOWNLOADED: Stage.TILER}
+WAITING = {State.QUEUED: Stage.INGEST, State.DOWNLOADED: Stage.TILER, State.REQUESTED: Stage.INSPECT}
 """States that wait for a worker, and for which stage."""
 
-WORKING = {State.DOWNLOADING: Stage.INGEST, State.TILING: Stage.TILER}
+WORKING = {State.DOWNLOADING: Stage.INGEST, State.TILING: Stage.TILER, State.INSPECTING: Stage.INSPECT}
 """States in which a run is at work, and at which stage."""
 
 FINAL = frozenset({State.READY, State.FAILED, State.CANCELLED})
@@ -66,6 +70,9 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.TILING, Event.DONE): State.READY,
     (State.TILING, Event.GIVEN_BACK): State.DOWNLOADED,
     (State.TILING, Event.SOURCE_LOST): State.QUEUED,
+    (State.REQUESTED, Event.BEGIN): State.INSPECTING,
+    (State.INSPECTING, Event.DONE): State.READY,
+    (State.INSPECTING, Event.GIVEN_BACK): State.REQUESTED,
     (State.FAILED, Event.RETRY_WITH_SOURCE): State.DOWNLOADED,
     (State.FAILED, Event.RETRY_FROM_START): State.QUEUED,
     (State.CANCELLED, Event.RETRY_WITH_SOURCE): State.DOWNLOADED,
@@ -84,5 +91,5 @@ def move(state: State, event: Event) -> State:
 
 
 def stage_of(state: State) -> Stage | None:
-    """The stage a dataset waits for or is in; None in a final state."""
+    """The stage a row waits for or is in; None in a final state."""
     return WAITING.get(state) or WORKING.get(state)

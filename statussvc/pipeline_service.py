@@ -5,24 +5,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection
+from google.protobuf import json_format
+from sqlalchemy import Connection, Row
 
 from pipeline.errors import DATASET_CODES
-from pipeline.storage import source_key
+from pipeline.storage import pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.lifecycle import Stage
-from statussvc.repository import garbage, outbox, stages
+from statussvc.repository import garbage, known, outbox, stages
 from statussvc.repository.rows import Outcome
-from statussvc.views import FORMAT_NAMES
+from statussvc.views import FORMAT_NAMES, options
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     Context = ServicerContext[Any, Any]
 
-STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER}
+STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER, pb.STAGE_INSPECT: Stage.INSPECT}
 STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
 DEFAULT_LIMIT = 100
 
@@ -30,6 +31,11 @@ RUN_ID = re.compile("[0-9a-f]{32}")
 """A run's id becomes part of storage keys, so it is held to its form."""
 
 SHA256 = re.compile("[0-9a-f]{64}")
+
+SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
+
+PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
+"""A file of a build."""
 
 
 class PipelineService(pb_grpc.PipelineServiceServicer):
@@ -67,20 +73,31 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         stage = _stage(wake_up.stage)
         if not RUN_ID.fullmatch(request.run_id):
             raise ValueError("run_id: must be a UUID in hex")
-        begun = await self._core.database.write(
-            lambda connection: stages.begin(
+
+        def begin(connection: Connection) -> pb.Grant | str:
+            row = stages.begin(
                 connection, wake_up.dataset_id, wake_up.attempt, stage, request.run_id, request.worker, now
             )
-        )
+            return row if isinstance(row, str) else _grant(connection, row, stage)
+
+        begun = await self._core.database.write(begin)
         if isinstance(begun, str):
             self._core.hub.notify(wake_up.dataset_id)
             return pb.BeginStageResponse(drop=pb.BeginStageResponse.Drop.Value(f"DROP_{begun}"))
         self._core.leases.grant(request.run_id, wake_up.dataset_id, stage)
         self._core.hub.notify(wake_up.dataset_id)
-        return pb.BeginStageResponse(grant=_grant(begun, stage))
+        return pb.BeginStageResponse(grant=begun)
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         leases = self._core.leases
+        _check_counts(request.progress)
+        # Before the beat is taken: one whose facts cannot be written for want of a database is repeated.
+        facts = _facts(request)
+        lease = leases.get(request.run_id)
+        if lease is not None and facts != lease.facts:
+            await self._core.database.write(lambda connection: stages.describe(connection, request.run_id, facts))
+            lease.facts = facts
+            self._core.hub.notify(lease.dataset_id)
         reason, changed = leases.beat(request.run_id, request.beat_seq, request.progress)
         if reason:
             return pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_STOP, reason=reason)
@@ -96,15 +113,19 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                 source = request.ingest
                 if not SHA256.fullmatch(source.sha256):
                     raise ValueError("ingest.sha256: must be 64 lower-case hex digits")
+                fetched = stages.Fetched(source.sha256, source.bytes, source.etag, source.last_modified)
                 outcome = await self._core.database.write(
-                    lambda connection: stages.complete_ingest(
-                        connection, request.run_id, source.sha256, source.bytes, now
-                    )
+                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now)
                 )
             case "tiler":
                 made = _made(request.tiler)
                 outcome = await self._core.database.write(
                     lambda connection: stages.complete_tiler(connection, request.run_id, made, now)
+                )
+            case "inspect":
+                report = json_format.MessageToJson(request.inspect, indent=None)
+                outcome = await self._core.database.write(
+                    lambda connection: stages.complete_inspect(connection, request.run_id, report, now)
                 )
             case _:
                 raise ValueError("result: is missing")
@@ -170,15 +191,56 @@ def _answer(outcome: Outcome) -> pb.Answer.ValueType:
     return pb.Answer.Value(f"ANSWER_{outcome.answer}")
 
 
-def _grant(row: Any, stage: Stage) -> pb.Grant:
-    return pb.Grant(
-        url=row.url,
-        options=pb.TileOptions(tile_size=row.tile_size),
-        source_key=row.source_key if stage is Stage.TILER else source_key(row.dataset_id, row.attempt),
-        tile_id=row.tile_id,
-        source_bytes=row.source_bytes,
-        source_sha256=row.source_sha256,
-    )
+def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
+    grant = pb.Grant(url=row.url, options=options(row))
+    match stage:
+        case Stage.INGEST:
+            grant.source_key = source_key(row.dataset_id, row.attempt)
+            grant.expected_sha256 = row.expected_sha256
+            grant.resume_run_id = known.forerunner(connection, row.dataset_id) or ""
+            earlier = known.finished_download(connection, row)
+            if earlier is not None:
+                grant.known.source_key, grant.known.bytes = earlier.source_key, earlier.source_bytes
+                grant.known.sha256 = earlier.source_sha256
+                grant.known.etag, grant.known.last_modified = earlier.source_etag, earlier.source_modified
+        case Stage.TILER:
+            grant.source_key, grant.tile_id = row.source_key, row.tile_id
+            grant.source_bytes, grant.source_sha256 = row.source_bytes, row.source_sha256
+        case Stage.INSPECT:
+            pass
+    return grant
+
+
+def _check_counts(progress: pb.Progress) -> None:
+    if min(progress.bytes_downloaded, progress.bytes_total, progress.tiles_done, progress.tiles_total) < 0:
+        raise ValueError("progress: counts must not be negative")
+
+
+def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
+    """What a beat says of the source and of a preview, as columns of `datasets`. Raises ValueError."""
+    facts: dict[str, Any] = {}
+    if request.HasField("source"):
+        source = request.source
+        if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages) < 1:
+            raise ValueError("source: format, width, height and pages are needed")
+        facts |= {
+            "source_format": source.format,
+            "source_width": source.width,
+            "source_height": source.height,
+            "source_pages": source.pages,
+        }
+    if request.HasField("preview"):
+        preview = request.preview
+        if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
+            raise ValueError("preview: width, height and a key below the run's build are needed")
+        if preview.key.split("/")[2] != request.run_id:
+            raise ValueError("preview.key: must lie below the run's own build")
+        facts |= {
+            "preview_key": preview.key,
+            "preview_width": preview.width,
+            "preview_height": preview.height,
+        }
+    return facts
 
 
 def _made(result: pb.TilerResult) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
 from statussvc.core import Core
 from statussvc.lifecycle import FINAL, State
-from statussvc.repository import catalogue, orders
+from statussvc.repository import catalogue, inspections, orders
+from statussvc.views import FORMAT_NAMES
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
     Context = ServicerContext[Any, Any]
 
 TILE_SIZES = (256, 512)
+MAX_NUMBER = 2**31 - 1
+SHA256 = re.compile("[0-9a-f]{64}")
 MAX_LENGTHS = {"description": MAX_DESCRIPTION, "category": MAX_LABEL, "subject": MAX_LABEL}
 DEFAULT_PAGE, MAX_PAGE = 50, 200
+MAX_WAIT = 300
+"""Seconds that a call may wait for an inspection's end."""
 
 READS = 5
 """Times that rows are read until they go with the leases: a run may end between the two."""
@@ -114,6 +119,24 @@ class StatusService(pb_grpc.StatusServiceServicer):
         row = await self._core.database.read(lambda connection: catalogue.pyramid(connection, request.tile_id))
         return pb.GetPyramidResponse(pyramid=views.pyramid(row, tile_size=row.tile_size, size=row.bytes))
 
+    async def CreateInspection(
+        self, request: pb.CreateInspectionRequest, context: Context
+    ) -> pb.CreateInspectionResponse:
+        _check_url(request.url)
+        now = self._core.now()
+        row = await self._core.database.write(lambda connection: inspections.create(connection, request.url, now))
+        return pb.CreateInspectionResponse(inspection=views.inspection(row))
+
+    async def GetInspection(self, request: pb.GetInspectionRequest, context: Context) -> pb.GetInspectionResponse:
+        if not 0 <= request.wait_seconds <= MAX_WAIT:
+            raise ValueError(f"wait_seconds: must be 0 to {MAX_WAIT}")
+        with self._core.hub.watch(request.inspection_id) as watch, suppress(TimeoutError):
+            async with asyncio.timeout(request.wait_seconds):
+                while (await self._inspection(request.inspection_id)).state not in FINAL:
+                    await watch.changed()
+                    watch.begin()
+        return pb.GetInspectionResponse(inspection=views.inspection(await self._inspection(request.inspection_id)))
+
     def _stop(self, run_id: str | None, reason: str, dataset_id: str) -> None:
         if run_id:
             self._core.leases.stop(run_id, reason)
@@ -146,6 +169,9 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def _status(self, dataset_id: str) -> pb.DatasetStatus:
         return self._show(await self._row(dataset_id))
 
+    async def _inspection(self, inspection_id: str) -> Any:
+        return await self._core.database.read(lambda connection: inspections.get(connection, inspection_id))
+
     def _show(self, row: Any) -> pb.DatasetStatus:
         return views.status(row, self._core.leases.get(row.run_id))
 
@@ -163,13 +189,21 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         url=request.url,
         idempotency_key=request.idempotency_key,
     )
-    try:
-        check_url(request.url)
-    except StageError as error:
-        raise ValueError(f"url: {error.message}") from error
-    tile_size = request.options.tile_size or TILE_SIZES[0]
+    _check_url(request.url)
+    options = request.options
+    tile_size = options.tile_size or TILE_SIZES[0]
     if tile_size not in TILE_SIZES:
         raise ValueError(f"options.tile_size: must be one of {TILE_SIZES}")
+    if options.format not in (pb.TILE_FORMAT_UNSPECIFIED, *FORMAT_NAMES):
+        raise ValueError("options.format: is none that tiles can have")
+    if not 0 <= options.quality <= 100:
+        raise ValueError("options.quality: must be 1 to 100, or 0 for the usual one")
+    if options.quality and options.format == pb.TILE_FORMAT_PNG:
+        raise ValueError("options.quality: PNG tiles have none, since they lose nothing")
+    if not 0 <= options.page <= MAX_NUMBER:
+        raise ValueError("options.page: must be 0 or more")
+    if request.sha256 and not SHA256.fullmatch(request.sha256):
+        raise ValueError("sha256: must be 64 lower-case hex digits")
     if len(request.idempotency_key) > MAX_KEY:
         raise ValueError(f"idempotency_key: must have at most {MAX_KEY} characters")
     return catalogue.NewDataset(
@@ -179,8 +213,19 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         subject=request.subject,
         url=request.url,
         tile_size=tile_size,
+        tile_format=FORMAT_NAMES.get(options.format, ""),
+        tile_quality=options.quality,
+        page=options.page,
+        sha256=request.sha256,
         idempotency_key=request.idempotency_key,
     )
+
+
+def _check_url(url: str) -> None:
+    try:
+        check_url(url)
+    except StageError as error:
+        raise ValueError(f"url: {error.message}") from error
 
 
 def _check_name(name: str) -> None:

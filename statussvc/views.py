@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipeline.pyramid import Geometry
@@ -32,6 +33,37 @@ def timestamp(seconds: float | None) -> Timestamp | None:
         return None
     micros = round(seconds * 1_000_000)
     return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+
+
+def options(row: Any) -> pb.TileOptions:
+    """What a dataset's row asks of its pyramid."""
+    return pb.TileOptions(
+        tile_size=row.tile_size,
+        format=FORMATS.get(row.tile_format, pb.TILE_FORMAT_UNSPECIFIED),
+        quality=row.tile_quality,
+        page=row.page,
+    )
+
+
+def inspection(row: Any) -> pb.Inspection:
+    """An inspection's row."""
+    message = pb.Inspection(
+        inspection_id=row.dataset_id,
+        url=row.url,
+        state=pb.State.Value(f"STATE_{State(row.state)}"),
+        attempt=row.attempt,
+        create_time=timestamp(row.created_at),
+        finish_time=timestamp(row.finished_at),
+    )
+    if row.error_code:
+        message.failure.CopyFrom(_failure(row))
+    if row.report is not None:
+        json_format.Parse(row.report, message.report)
+    return message
+
+
+def _failure(row: Any) -> pb.Failure:
+    return pb.Failure(code=row.error_code, message=row.error_message, retryable=row.error_retryable)
 
 
 def pyramid(row: Any, *, tile_size: int, size: int) -> pb.Pyramid:
@@ -69,20 +101,19 @@ def status(row: Any, lease: Lease | None) -> pb.DatasetStatus:
         retry_time=timestamp(row.not_before) if row.error_code and state not in FINAL else None,
     )
     if row.error_code:
-        message.failure.CopyFrom(
-            pb.Failure(code=row.error_code, message=row.error_message, retryable=row.error_retryable)
+        message.failure.CopyFrom(_failure(row))
+    if row.source_format is not None:
+        message.source.CopyFrom(
+            pb.SourceInfo(
+                format=row.source_format, width=row.source_width, height=row.source_height, pages=row.source_pages
+            )
         )
+    if row.preview_key is not None:
+        message.preview.CopyFrom(pb.Preview(key=row.preview_key, width=row.preview_width, height=row.preview_height))
     if state in WORKING:
         message.progress.SetInParent()  # shown alike before its lease is there
     if lease:
-        message.progress.CopyFrom(lease.progress)
-        if lease.stage_percent is not None:
-            message.progress.stage_percent = lease.stage_percent
-        percent = lease.percent()
-        if percent is not None:
-            message.percent = percent
-        if lease.eta is not None:
-            message.eta_seconds = lease.eta
+        _show_live(lease, message)
     elif state in SETTLED_PERCENT:
         message.percent = SETTLED_PERCENT[state]
     if row.source_bytes is not None and state not in (State.QUEUED, State.DOWNLOADING):
@@ -91,6 +122,19 @@ def status(row: Any, lease: Lease | None) -> pb.DatasetStatus:
         message.progress.tiles_done = message.progress.tiles_total = row.tile_count
         message.pyramid.CopyFrom(pyramid(row, tile_size=row.pyramid_tile_size, size=row.pyramid_bytes))
     return message
+
+
+def _show_live(lease: Lease, message: pb.DatasetStatus) -> None:
+    message.progress.CopyFrom(lease.progress)
+    if lease.stage_percent is not None:
+        message.progress.stage_percent = lease.stage_percent
+    percent = lease.percent()
+    if percent is not None:
+        message.percent = percent
+    if lease.eta is not None:
+        message.eta_seconds = lease.eta
+    if lease.pace.per_second is not None:
+        message.bytes_per_second = lease.pace.per_second
 
 
 def dataset(row: Any, lease: Lease | None) -> pb.Dataset:
@@ -102,7 +146,7 @@ def dataset(row: Any, lease: Lease | None) -> pb.Dataset:
         category=row.category,
         subject=row.subject,
         url=row.url,
-        options=pb.TileOptions(tile_size=row.tile_size),
+        options=options(row),
         create_time=timestamp(row.created_at),
         status=status(row, lease),
     )

@@ -259,9 +259,21 @@ class Model:
         build = owner if kind == "scratch" else rest[0]
         if build in self.runs and self.runs[build].ended is None:
             return True
-        if kind == "scratch" or self.pyramids.get(owner) != (build, False):
+        if kind == "scratch":
+            return self._to_be_taken_over(build)
+        if self.pyramids.get(owner) != (build, False):
             return False
         return any(one.refers and one.tile_id == owner and not one.deleted for one in self.datasets.values())
+
+    def _to_be_taken_over(self, run_id: str) -> bool:
+        """Whether the download that this run began goes on with what it finished."""
+        run = self.runs.get(run_id)
+        if run is None or run.stage != "INGEST" or run.dataset.deleted:
+            return False
+        ended = [
+            one for one in self.runs.values() if one.dataset is run.dataset and one.stage == "INGEST" and one.ended
+        ]
+        return run.dataset.state in ("QUEUED", "DOWNLOADING") and run is max(ended, key=lambda one: one.attempt)
 
     def confirm_garbage(self, prefix: str) -> None:
         self.storage.discard(prefix)

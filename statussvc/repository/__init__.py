@@ -3,6 +3,8 @@
 catalogue   create, read, list, describe
 stages      begin and the outcomes of runs
 orders      cancel, retry, delete
+inspections create, read, forget
+known       what an ingest run may build on
 rows        what both move rows by
 outbox      waiting rows to publish
 garbage     what in storage no row refers to

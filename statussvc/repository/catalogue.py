@@ -13,6 +13,8 @@ from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, union
 from pipeline.errors import NotFound
 from statussvc.lifecycle import State
 from statussvc.repository.insert import insert_once
+from statussvc.repository.known import url_hash
+from statussvc.repository.rows import Kind
 from statussvc.tables import datasets, idempotency, pyramids
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
@@ -33,11 +35,18 @@ class NewDataset:
     subject: str
     url: str
     tile_size: int
+    tile_format: str = ""
+    tile_quality: int = 0
+    page: int = 0
+    sha256: str = ""
     idempotency_key: str = ""
 
     def fingerprint(self) -> str:
         """The same for the same request."""
-        parts = (self.name, self.description, self.category, self.subject, self.url, str(self.tile_size))
+        parts = [self.name, self.description, self.category, self.subject, self.url, str(self.tile_size)]
+        rest = [self.tile_format, str(self.tile_quality), str(self.page), self.sha256]
+        if rest != ["", "0", "0", ""]:  # keys stored before these could be asked for still match
+            parts += rest
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -60,7 +69,7 @@ def with_pyramid() -> Select[Any]:
             and_(datasets.c.tile_id == pyramids.c.tile_id, ~pyramids.c.deleting),
             isouter=True,
         )
-        .where(datasets.c.deleted_at.is_(None))
+        .where(datasets.c.deleted_at.is_(None), datasets.c.kind == Kind.DATASET)
     )
 
 
@@ -69,7 +78,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
 
     Raises KeyReused when the key was used with another request.
     """
-    dataset_id = _free_id(connection)
+    dataset_id = free_id(connection, "custom_")
     if new.idempotency_key:
         connection.execute(idempotency.delete().where(idempotency.c.created_at < now - IDEMPOTENCY_SECONDS))
         claimed = insert_once(
@@ -95,12 +104,18 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
     connection.execute(
         insert(datasets).values(
             dataset_id=dataset_id,
+            kind=Kind.DATASET,
             name=new.name,
             description=new.description,
             category=new.category,
             subject=new.subject,
             url=new.url,
+            url_hash=url_hash(new.url),
+            expected_sha256=new.sha256,
             tile_size=new.tile_size,
+            tile_format=new.tile_format,
+            tile_quality=new.tile_quality,
+            page=new.page,
             state=State.QUEUED,
             attempt=1,
             crashes=0,
@@ -113,10 +128,10 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
     return dataset_id, False
 
 
-def _free_id(connection: Connection) -> str:
-    # Eight digits as the contract's example; longer where chance has taken one, also by a deleted dataset.
+def free_id(connection: Connection, prefix: str) -> str:
+    """An id that no row has or had: eight hex digits, as the contract's example, more where chance took one."""
     for size in (4, 6, 8):
-        dataset_id = f"custom_{secrets.token_hex(size)}"
+        dataset_id = f"{prefix}{secrets.token_hex(size)}"
         if connection.scalar(select(datasets.c.seq).where(datasets.c.dataset_id == dataset_id)) is None:
             break
     return dataset_id
@@ -154,7 +169,7 @@ def page(connection: Connection, wanted: Page) -> Sequence[Row[Any]]:
 
 
 def _seqs(wanted: Page, state: State | None) -> Select[tuple[int]]:
-    query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None))
+    query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None), datasets.c.kind == Kind.DATASET)
     if state:
         query = query.where(datasets.c.state == state)
     if wanted.category:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, delete, exists, or_, select, update
 from pipeline.storage import pyramid_key, source_key
 from statussvc.lifecycle import FINAL, State
 from statussvc.repository.insert import insert_once
+from statussvc.repository.known import forerunner
 from statussvc.tables import datasets, garbage, pyramids, runs
 
 LEASE_SECONDS = 600.0
@@ -73,7 +74,7 @@ def _is_garbage(connection: Connection, prefix: str, keep_sources: float | None,
         case ["pyramids", tile_id, build]:
             return not _run_alive(connection, build) and _pyramid_unused(connection, tile_id, build)
         case ["scratch", run_id]:
-            return not _run_alive(connection, run_id)
+            return not _run_alive(connection, run_id) and not _to_be_taken_over(connection, run_id)
     return False
 
 
@@ -109,6 +110,19 @@ def _run_alive(connection: Connection, run_id: str) -> bool:
     return (
         connection.scalar(select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))) is not None
     )
+
+
+def _to_be_taken_over(connection: Connection, run_id: str) -> bool:
+    """Whether the download that this run began goes on with what the run finished."""
+    row = connection.execute(
+        select(datasets.c.dataset_id, datasets.c.state, datasets.c.deleted_at)
+        .join(runs, runs.c.dataset_id == datasets.c.dataset_id)
+        .where(runs.c.run_id == run_id)
+        .with_for_update(of=datasets)
+    ).one_or_none()
+    if row is None or row.deleted_at is not None or row.state not in (State.QUEUED, State.DOWNLOADING):
+        return False
+    return forerunner(connection, row.dataset_id) == run_id
 
 
 def _pyramid_unused(connection: Connection, tile_id: str, build: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, update
 
-from statussvc.lifecycle import WAITING, Stage, State
+from statussvc.lifecycle import WAITING, Stage
 from statussvc.tables import datasets, runs
 
 LEASE_SECONDS = 15.0
@@ -84,9 +84,7 @@ def confirm_published(connection: Connection, dataset_id: str, attempt: int, sta
 def forget_published(connection: Connection) -> None:
     """Makes every waiting row due at once, for a broker that starts empty."""
     connection.execute(
-        update(datasets)
-        .where(datasets.c.state.in_([State.QUEUED, State.DOWNLOADED]))
-        .values(published_at=None, leased_until=None)
+        update(datasets).where(datasets.c.state.in_(list(WAITING))).values(published_at=None, leased_until=None)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -12,6 +13,13 @@ from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, State, move
 from statussvc.tables import datasets, runs
 
 WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
+
+
+class Kind(StrEnum):
+    """What a row is."""
+
+    DATASET = "dataset"
+    INSPECTION = "inspection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +32,16 @@ class Outcome:
 
 
 def lock(connection: Connection, dataset_id: str) -> Row[Any] | None:
-    """A dataset's row, which no other service can change until the transaction ends."""
+    """A dataset's or inspection's row, which no other service can change until the transaction ends."""
     return connection.execute(
         select(datasets).where(datasets.c.dataset_id == dataset_id).with_for_update()
     ).one_or_none()
 
 
 def lock_present(connection: Connection, dataset_id: str) -> Row[Any]:
-    """As `lock`. Raises NotFound, also where it is deleted."""
+    """As `lock`. Raises NotFound, also where it is deleted or no dataset."""
     row = lock(connection, dataset_id)
-    if row is None or row.deleted_at is not None:
+    if row is None or row.deleted_at is not None or row.kind != Kind.DATASET:
         raise NotFound(f"There is no dataset {dataset_id}.")
     return row
 
@@ -69,6 +77,9 @@ def move_to(connection: Connection, row: Row[Any], state: State, now: float, **v
         implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
     if state in FINAL:
         implied |= {"run_id": None, "finished_at": now, "published_at": None, "leased_until": None}
+    if state in WAITING or state in FINAL:
+        # A run's preview goes with the run's files.
+        implied |= {"preview_key": None, "preview_width": None, "preview_height": None}
     if state is State.READY:
         implied |= {"error_code": None, "error_message": None, "error_retryable": None}
     connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))

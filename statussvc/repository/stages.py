@@ -6,12 +6,13 @@ Every function locks the dataset's row first, so that a second service cannot mo
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from pipeline.pyramid import Options
 from pipeline.pyramid import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
@@ -36,6 +37,16 @@ class Policy:
         """Capped and jittered exponential back-off; a source's own wish is heard up to the cap."""
         delay: float = min(self.retry_cap, self.retry_base * 2 ** min(retries - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
         return max(delay, min(retry_after, self.retry_cap))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A stored source: its bytes' hash and number, and the validators its server gave (empty where it gave none)."""
+
+    sha256: str
+    size: int
+    etag: str = ""
+    modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +99,32 @@ def begin(
     return lock_present(connection, dataset_id)
 
 
-def complete_ingest(connection: Connection, run_id: str, sha256: str, size: int, now: float) -> Outcome:
-    """The source is stored. READY at once where its pyramid is built already, else it waits for the tiler."""
+def describe(connection: Connection, run_id: str, facts: dict[str, Any]) -> None:
+    """Writes what a run at work found out about its source, or made of it, into the dataset's row."""
+    connection.execute(
+        update(datasets).where(datasets.c.run_id == run_id).values(**facts, revision=datasets.c.revision + 1)
+    )
+
+
+def complete_ingest(
+    connection: Connection, run_id: str, fetched: Fetched, options: Callable[[Row[Any]], Options], now: float
+) -> Outcome:
+    """The source is stored. READY at once where its pyramid is built already, else it waits for the tiler.
+
+    Parameters
+    ----------
+    options: gives what a row asks of its pyramid.
+    """
     run, row, known = _current(connection, run_id, "completed", Stage.INGEST)
     if known is not None:
         return known
-    tile_id = tile_id_of(sha256, row)
+    tile_id = tile_id_of(fetched.sha256, options(row))
     values = {
         "source_key": source_key(row.dataset_id, row.attempt),
-        "source_sha256": sha256,
-        "source_bytes": size,
+        "source_sha256": fetched.sha256,
+        "source_bytes": fetched.size,
+        "source_etag": fetched.etag,
+        "source_modified": fetched.modified,
         "tile_id": tile_id,
     }
     if _built(connection, tile_id):
@@ -124,6 +151,15 @@ def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], no
         )
     move_to(connection, row, move(row.state, Event.DONE), now)
     return end(connection, run, "completed", WON if won else LOST, now)
+
+
+def complete_inspect(connection: Connection, run_id: str, report: str, now: float) -> Outcome:
+    """The source was looked at. The report is kept as it is given."""
+    run, row, known = _current(connection, run_id, "completed", Stage.INSPECT)
+    if known is not None:
+        return known
+    move_to(connection, row, move(row.state, Event.DONE), now, report=report)
+    return end(connection, run, "completed", WON, now)
 
 
 def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Outcome:

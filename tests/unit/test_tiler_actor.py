@@ -77,7 +77,7 @@ def test_a_stored_source_becomes_a_stored_pyramid(
     # And the result says what they are
     stored = sum(storage.size(key) for key in storage.list_prefix("pyramids"))
     assert result == pb.TilerResult(width=700, height=300, format=pb.TILE_FORMAT_JPEG, tile_count=17, bytes=stored)
-    assert run.snapshot()[0] == pb.Progress(tiles_done=17, tiles_total=17, stage_percent=100.0)
+    assert run.snapshot()[0].progress == pb.Progress(tiles_done=17, tiles_total=17, stage_percent=100.0)
 
 
 def test_the_description_is_stored_last(

@@ -64,7 +64,7 @@ def test_a_built_pyramid_and_its_progress_come_through(run: Run, job: Job) -> No
     pictures.jpeg(Path(job.source), 3000, 2000)
     built = build(run, job, threads=0)
     assert (built.width, built.height, built.tile_count) == (3000, 2000, 137)
-    progress, _ = run.snapshot()
+    progress = run.snapshot()[0].progress
     assert 0 <= progress.tiles_done <= progress.tiles_total == 137
     assert 0 < progress.stage_percent <= 100
 

@@ -50,6 +50,10 @@ class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType
     """Ended with an error. Final, but may be retried."""
     STATE_CANCELLED: _State.ValueType  # 7
     """Ended on request. Final, but may be retried."""
+    STATE_REQUESTED: _State.ValueType  # 8
+    """Of an inspection: waits for an inspect worker."""
+    STATE_INSPECTING: _State.ValueType  # 9
+    """Of an inspection: a run looks at the source."""
 
 class State(_State, metaclass=_StateEnumTypeWrapper):
     """Where a dataset stands in its life cycle."""
@@ -70,6 +74,10 @@ STATE_FAILED: State.ValueType  # 6
 """Ended with an error. Final, but may be retried."""
 STATE_CANCELLED: State.ValueType  # 7
 """Ended on request. Final, but may be retried."""
+STATE_REQUESTED: State.ValueType  # 8
+"""Of an inspection: waits for an inspect worker."""
+STATE_INSPECTING: State.ValueType  # 9
+"""Of an inspection: a run looks at the source."""
 Global___State: _TypeAlias = State  # noqa: Y015
 
 class _Stage:
@@ -84,6 +92,8 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """Fetch the source into storage."""
     STAGE_TILER: _Stage.ValueType  # 2
     """Turn the stored source into a pyramid."""
+    STAGE_INSPECT: _Stage.ValueType  # 3
+    """Look at a source's header, for an inspection."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """A piece of work that one run does."""
@@ -94,6 +104,8 @@ STAGE_INGEST: Stage.ValueType  # 1
 """Fetch the source into storage."""
 STAGE_TILER: Stage.ValueType  # 2
 """Turn the stored source into a pyramid."""
+STAGE_INSPECT: Stage.ValueType  # 3
+"""Look at a source's header, for an inspection."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 class _TileFormat:
@@ -159,20 +171,96 @@ class TileOptions(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TILE_SIZE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     tile_size: _builtins.int
     """Edge of a tile in pixels: 256 or 512; 0 stands for 256."""
+    format: Global___TileFormat.ValueType
+    """Format of the tiles; unspecified: JPEG, or PNG where the picture has transparency."""
+    quality: _builtins.int
+    """Quality of JPEG and WebP tiles, 1 to 100; 0 stands for 85."""
+    page: _builtins.int
+    """Which page of a source of several, from 0."""
     def __init__(
         self,
         *,
         tile_size: _builtins.int = ...,
+        format: Global___TileFormat.ValueType = ...,
+        quality: _builtins.int = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "page", b"page", "quality", b"quality", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TileOptions: _TypeAlias = TileOptions  # noqa: Y015
+
+@_typing.final
+class SourceInfo(_message.Message):
+    """What a source's header says, as it is stored: before any orientation is applied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    format: _builtins.str
+    """Such as "jpeg", "png", "tiff", "webp", "heif", "gif"."""
+    width: _builtins.int
+    """Width in pixels of the page that is tiled."""
+    height: _builtins.int
+    """Height in pixels of the page that is tiled."""
+    pages: _builtins.int
+    """Number of pages; 1 for most."""
+    def __init__(
+        self,
+        *,
+        format: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        pages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "height", b"height", "pages", b"pages", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceInfo: _TypeAlias = SourceInfo  # noqa: Y015
+
+@_typing.final
+class Preview(_message.Message):
+    """A small picture of the source, there while its pyramid is being made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """Width in pixels."""
+    height: _builtins.int
+    """Height in pixels."""
+    key: _builtins.str
+    """Where it lies in storage, below its run's build."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "key", b"key", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preview: _TypeAlias = Preview  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -326,6 +414,9 @@ class DatasetStatus(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     PYRAMID_FIELD_NUMBER: _builtins.int
     RETRY_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -338,6 +429,8 @@ class DatasetStatus(_message.Message):
     """Share of the whole job that is done, 0 to 100; never goes back within an attempt."""
     eta_seconds: _builtins.float
     """Seconds until the present stage ends, where it can be told."""
+    bytes_per_second: _builtins.float
+    """How fast the source arrives, over the last seconds of a download."""
     @_builtins.property
     def queue_time(self) -> _timestamp_pb2.Timestamp:
         """When the dataset began to wait in its present queue."""
@@ -366,6 +459,14 @@ class DatasetStatus(_message.Message):
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When an automatic retry is due, where one is waiting for its time."""
 
+    @_builtins.property
+    def source(self) -> Global___SourceInfo:
+        """What the source's header says, once it has been read."""
+
+    @_builtins.property
+    def preview(self) -> Global___Preview:
+        """A small picture, once there is one."""
+
     def __init__(
         self,
         *,
@@ -382,15 +483,22 @@ class DatasetStatus(_message.Message):
         failure: Global___Failure | None = ...,
         pyramid: Global___Pyramid | None = ...,
         retry_time: _timestamp_pb2.Timestamp | None = ...,
+        source: Global___SourceInfo | None = ...,
+        preview: Global___Preview | None = ...,
+        bytes_per_second: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "source", b"source", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
+    _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
     _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015
     _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
     _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes_per_second) -> _WhichOneofReturnType__bytes_per_second | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds) -> _WhichOneofReturnType__eta_seconds | None: ...
     @_typing.overload
@@ -471,6 +579,7 @@ class CreateDatasetRequest(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A name for a person; 1 to 200 characters."""
     description: _builtins.str
@@ -485,6 +594,8 @@ class CreateDatasetRequest(_message.Message):
     """Where given, a second call with this key and the same request answers with the first one's
     dataset; with another request it is refused with ALREADY_EXISTS. Kept for 24 hours.
     """
+    sha256: _builtins.str
+    """SHA-256 that the source's bytes must have, in hex; empty: any."""
     @_builtins.property
     def options(self) -> Global___TileOptions:
         """What is asked of the pyramid."""
@@ -499,10 +610,11 @@ class CreateDatasetRequest(_message.Message):
         url: _builtins.str = ...,
         options: Global___TileOptions | None = ...,
         idempotency_key: _builtins.str = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "name", b"name", "options", b"options", "subject", b"subject", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "name", b"name", "options", b"options", "sha256", b"sha256", "subject", b"subject", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1010,7 +1122,7 @@ class WakeUp(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
-    """The dataset's public id."""
+    """The dataset's or inspection's public id."""
     attempt: _builtins.int
     """The attempt that waits; a message of an older one is stale."""
     stage: Global___Stage.ValueType
@@ -1232,6 +1344,9 @@ class Grant(_message.Message):
     TILE_ID_FIELD_NUMBER: _builtins.int
     SOURCE_BYTES_FIELD_NUMBER: _builtins.int
     SOURCE_SHA256_FIELD_NUMBER: _builtins.int
+    EXPECTED_SHA256_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    RESUME_RUN_ID_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Where to fetch the source from."""
     source_key: _builtins.str
@@ -1242,9 +1357,17 @@ class Grant(_message.Message):
     """Bytes of the stored source (tiler)."""
     source_sha256: _builtins.str
     """SHA-256 of the source, in hex (tiler)."""
+    expected_sha256: _builtins.str
+    """SHA-256 that the source's bytes must have, in hex; empty: any (ingest)."""
+    resume_run_id: _builtins.str
+    """The last ended ingest run of this dataset: what it finished lies in its scratch (ingest)."""
     @_builtins.property
     def options(self) -> Global___TileOptions:
         """What is asked of the pyramid."""
+
+    @_builtins.property
+    def known(self) -> Global___KnownSource:
+        """A finished download of the same URL (ingest)."""
 
     def __init__(
         self,
@@ -1255,14 +1378,55 @@ class Grant(_message.Message):
         tile_id: _builtins.str = ...,
         source_bytes: _builtins.int = ...,
         source_sha256: _builtins.str = ...,
+        expected_sha256: _builtins.str = ...,
+        known: Global___KnownSource | None = ...,
+        resume_run_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "source_bytes", b"source_bytes", "source_key", b"source_key", "source_sha256", b"source_sha256", "tile_id", b"tile_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_sha256", b"expected_sha256", "known", b"known", "options", b"options", "resume_run_id", b"resume_run_id", "source_bytes", b"source_bytes", "source_key", b"source_key", "source_sha256", b"source_sha256", "tile_id", b"tile_id", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Grant: _TypeAlias = Grant  # noqa: Y015
+
+@_typing.final
+class KnownSource(_message.Message):
+    """A finished download that is still stored: the source need not be fetched again where its validator holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    LAST_MODIFIED_FIELD_NUMBER: _builtins.int
+    source_key: _builtins.str
+    """Where it lies."""
+    bytes: _builtins.int
+    """Its length."""
+    sha256: _builtins.str
+    """SHA-256 over its bytes, in hex."""
+    etag: _builtins.str
+    """The strong ETag it came with, in its quotes; may be empty."""
+    last_modified: _builtins.str
+    """The Last-Modified it came with; may be empty."""
+    def __init__(
+        self,
+        *,
+        source_key: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        last_modified: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "sha256", b"sha256", "source_key", b"source_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownSource: _TypeAlias = KnownSource  # noqa: Y015
 
 @_typing.final
 class ReportProgressRequest(_message.Message):
@@ -1273,6 +1437,8 @@ class ReportProgressRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     BEAT_SEQ_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     beat_seq: _builtins.int
@@ -1281,16 +1447,26 @@ class ReportProgressRequest(_message.Message):
     def progress(self) -> Global___Progress:
         """What the stage has done so far."""
 
+    @_builtins.property
+    def source(self) -> Global___SourceInfo:
+        """What the source's header says, once it has been read."""
+
+    @_builtins.property
+    def preview(self) -> Global___Preview:
+        """A small picture that the run has stored."""
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         beat_seq: _builtins.int = ...,
         progress: Global___Progress | None = ...,
+        source: Global___SourceInfo | None = ...,
+        preview: Global___Preview | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "progress", b"progress", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "progress", b"progress", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "run_id", b"run_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1353,19 +1529,27 @@ class IngestResult(_message.Message):
 
     SHA256_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    LAST_MODIFIED_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 over the source's bytes, in hex."""
     bytes: _builtins.int
     """Bytes of the source."""
+    etag: _builtins.str
+    """The strong ETag that the server gave, in its quotes; empty where it gave none."""
+    last_modified: _builtins.str
+    """The Last-Modified that the server gave; empty where it gave none."""
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         bytes: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        last_modified: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1418,6 +1602,7 @@ class CompleteStageRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     INGEST_FIELD_NUMBER: _builtins.int
     TILER_FIELD_NUMBER: _builtins.int
+    INSPECT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     @_builtins.property
@@ -1428,22 +1613,245 @@ class CompleteStageRequest(_message.Message):
     def tiler(self) -> Global___TilerResult:
         """Of STAGE_TILER."""
 
+    @_builtins.property
+    def inspect(self) -> Global___InspectionReport:
+        """Of STAGE_INSPECT."""
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         ingest: Global___IngestResult | None = ...,
         tiler: Global___TilerResult | None = ...,
+        inspect: Global___InspectionReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "result", b"result", "tiler", b"tiler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "tiler", b"tiler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "result", b"result", "run_id", b"run_id", "tiler", b"tiler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "run_id", b"run_id", "tiler", b"tiler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["ingest", "tiler"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["ingest", "tiler", "inspect"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___CompleteStageRequest: _TypeAlias = CompleteStageRequest  # noqa: Y015
+
+@_typing.final
+class InspectionReport(_message.Message):
+    """What an inspection found. Counts are those of the pyramid that would be made with the usual options."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    TILES_FIELD_NUMBER: _builtins.int
+    MAX_ZOOM_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    FETCHED_BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    """Length of the source, where the server says so."""
+    levels: _builtins.int
+    """Deep Zoom levels to come."""
+    tiles: _builtins.int
+    """Deep Zoom tiles to come."""
+    max_zoom: _builtins.int
+    """Highest XYZ zoom to come."""
+    memory_bytes: _builtins.int
+    """Bytes of memory that decoding would take, by the header."""
+    content_type: _builtins.str
+    """The Content-Type that the server gave; may be empty."""
+    ranges: _builtins.bool
+    """Whether the server gives parts of the source."""
+    fetched_bytes: _builtins.int
+    """Bytes that the inspection itself fetched."""
+    @_builtins.property
+    def source(self) -> Global___SourceInfo:
+        """What the header says; absent where it is no image, or could not be read."""
+
+    @_builtins.property
+    def refused(self) -> Global___Failure:
+        """Why a dataset of this source would fail; absent where nothing speaks against it."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___SourceInfo | None = ...,
+        bytes: _builtins.int | None = ...,
+        levels: _builtins.int = ...,
+        tiles: _builtins.int = ...,
+        max_zoom: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        refused: Global___Failure | None = ...,
+        content_type: _builtins.str = ...,
+        ranges: _builtins.bool = ...,
+        fetched_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "refused", b"refused", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "ranges", b"ranges", "refused", b"refused", "source", b"source", "tiles", b"tiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
+    _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
+
+Global___InspectionReport: _TypeAlias = InspectionReport  # noqa: Y015
+
+@_typing.final
+class Inspection(_message.Message):
+    """A look at a source, without tiling it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSPECTION_ID_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    inspection_id: _builtins.str
+    """"inspect_" and eight or more lower-case hex digits."""
+    url: _builtins.str
+    """The source."""
+    state: Global___State.ValueType
+    """STATE_REQUESTED, STATE_INSPECTING, STATE_READY or STATE_FAILED."""
+    attempt: _builtins.int
+    """Counts begins over crashes, releases and failures, from 1."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came to its end."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why the source could not be looked at, in STATE_FAILED."""
+
+    @_builtins.property
+    def report(self) -> Global___InspectionReport:
+        """What was found, in STATE_READY."""
+
+    def __init__(
+        self,
+        *,
+        inspection_id: _builtins.str = ...,
+        url: _builtins.str = ...,
+        state: Global___State.ValueType = ...,
+        attempt: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        failure: Global___Failure | None = ...,
+        report: Global___InspectionReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failure", b"failure", "finish_time", b"finish_time", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "failure", b"failure", "finish_time", b"finish_time", "inspection_id", b"inspection_id", "report", b"report", "state", b"state", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inspection: _TypeAlias = Inspection  # noqa: Y015
+
+@_typing.final
+class CreateInspectionRequest(_message.Message):
+    """A new inspection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """The source: http or https."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateInspectionRequest: _TypeAlias = CreateInspectionRequest  # noqa: Y015
+
+@_typing.final
+class CreateInspectionResponse(_message.Message):
+    """The new inspection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSPECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inspection(self) -> Global___Inspection:
+        """As committed."""
+
+    def __init__(
+        self,
+        *,
+        inspection: Global___Inspection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inspection", b"inspection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inspection", b"inspection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateInspectionResponse: _TypeAlias = CreateInspectionResponse  # noqa: Y015
+
+@_typing.final
+class GetInspectionRequest(_message.Message):
+    """Names an inspection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSPECTION_ID_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    inspection_id: _builtins.str
+    """The inspection's id."""
+    wait_seconds: _builtins.float
+    """Seconds to wait for its end, at most 300; 0 does not wait."""
+    def __init__(
+        self,
+        *,
+        inspection_id: _builtins.str = ...,
+        wait_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inspection_id", b"inspection_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInspectionRequest: _TypeAlias = GetInspectionRequest  # noqa: Y015
+
+@_typing.final
+class GetInspectionResponse(_message.Message):
+    """An inspection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSPECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inspection(self) -> Global___Inspection:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        inspection: Global___Inspection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inspection", b"inspection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inspection", b"inspection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInspectionResponse: _TypeAlias = GetInspectionResponse  # noqa: Y015
 
 @_typing.final
 class CompleteStageResponse(_message.Message):

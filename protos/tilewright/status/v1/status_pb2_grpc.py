@@ -85,6 +85,16 @@ class StatusServiceStub:
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidResponse.FromString,
                 _registered_method=True)
+        self.CreateInspection = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/CreateInspection',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionResponse.FromString,
+                _registered_method=True)
+        self.GetInspection = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/GetInspection',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer:
@@ -161,6 +171,20 @@ class StatusServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateInspection(self, request, context):
+        """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInspection(self, request, context):
+        """One inspection. NOT_FOUND for an unknown id, and a day after its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +237,16 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.GetPyramid,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidResponse.SerializeToString,
+            ),
+            'CreateInspection': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateInspection,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionResponse.SerializeToString,
+            ),
+            'GetInspection': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInspection,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +520,60 @@ class StatusService:
             '/tilewright.status.v1.StatusService/GetPyramid',
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.SerializeToString,
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateInspection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/CreateInspection',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInspection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/GetInspection',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

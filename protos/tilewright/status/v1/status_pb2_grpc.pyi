@@ -61,6 +61,10 @@ class StatusServiceStub:
     """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
     GetPyramid: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetPyramidRequest, _status_pb2.GetPyramidResponse]
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
+    CreateInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]
+    """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
+    GetInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]
+    """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
 
 @_typing.type_check_only
 class StatusServiceAsyncStub(StatusServiceStub):
@@ -87,6 +91,10 @@ class StatusServiceAsyncStub(StatusServiceStub):
     """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
     GetPyramid: _aio.UnaryUnaryMultiCallable[_status_pb2.GetPyramidRequest, _status_pb2.GetPyramidResponse]  # type: ignore[assignment]
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
+    CreateInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]  # type: ignore[assignment]
+    """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
+    GetInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]  # type: ignore[assignment]
+    """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
 
 class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
     """For users and the gateway."""
@@ -170,6 +178,22 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.GetPyramidResponse, _abc.Awaitable[_status_pb2.GetPyramidResponse]]:
         """The build that counts for a tile_id. NOT_FOUND when there is none."""
+
+    @_abc_1.abstractmethod
+    def CreateInspection(
+        self,
+        request: _status_pb2.CreateInspectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.CreateInspectionResponse, _abc.Awaitable[_status_pb2.CreateInspectionResponse]]:
+        """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
+
+    @_abc_1.abstractmethod
+    def GetInspection(
+        self,
+        request: _status_pb2.GetInspectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.GetInspectionResponse, _abc.Awaitable[_status_pb2.GetInspectionResponse]]:
+        """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
 
 def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

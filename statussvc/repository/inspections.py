@@ -1,0 +1,64 @@
+"""Inspections: rows with the one stage INSPECT, under the same rules as datasets, forgotten after a day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from pipeline.errors import NotFound
+from statussvc.lifecycle import State
+from statussvc.repository.catalogue import free_id
+from statussvc.repository.rows import Kind
+from statussvc.tables import datasets, runs
+
+KEEP_SECONDS = 86400.0
+"""How long an inspection is kept: a source may be another one tomorrow."""
+
+
+def create(connection: Connection, url: str, now: float) -> Row[Any]:
+    """Inserts an inspection in REQUESTED, and forgets the old ones."""
+    _forget(connection, now - KEEP_SECONDS)
+    inspection_id = free_id(connection, "inspect_")
+    connection.execute(
+        insert(datasets).values(
+            dataset_id=inspection_id,
+            kind=Kind.INSPECTION,
+            name="",
+            description="",
+            category="",
+            subject="",
+            url=url,
+            expected_sha256="",
+            tile_size=0,
+            tile_format="",
+            tile_quality=0,
+            page=0,
+            state=State.REQUESTED,
+            attempt=1,
+            crashes=0,
+            retries=0,
+            revision=1,
+            created_at=now,
+            queued_at=now,
+        )
+    )
+    return get(connection, inspection_id)
+
+
+def get(connection: Connection, inspection_id: str) -> Row[Any]:
+    """One inspection. Raises NotFound."""
+    row = connection.execute(
+        select(datasets).where(datasets.c.dataset_id == inspection_id, datasets.c.kind == Kind.INSPECTION)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no inspection {inspection_id}.")
+    return row
+
+
+def _forget(connection: Connection, before: float) -> None:
+    old = select(datasets.c.dataset_id).where(
+        datasets.c.kind == Kind.INSPECTION, datasets.c.created_at < before, datasets.c.state != State.INSPECTING
+    )
+    connection.execute(delete(runs).where(runs.c.dataset_id.in_(old.scalar_subquery())))
+    connection.execute(delete(datasets).where(datasets.c.dataset_id.in_(old.scalar_subquery())))
