@@ -31,9 +31,8 @@ from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
-EXPOSED = ["ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
+EXPOSED = ["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
 """Headers that a page of another origin may read."""
-
 
 TEND_INTERVAL = 5.0
 """Seconds for which a deleted pyramid may still be served and hold its space."""

@@ -1,7 +1,8 @@
 """The one table from errors to HTTP, and the application/problem+json (RFC 9457) that every error is answered with.
 
-A problem's `type` opens the documentation of its code, `detail` says what happened and what to do, and on 422
-`errors` says what is wrong with which part of the request.
+A browser that opens an address in its own window gets the same as a page. A problem's `type` opens the documentation of
+its code, `detail` says what happened and what to do, and on 422 `errors` says what is wrong with which part of the
+request.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from gateway import schemas
+from gateway import error_page, schemas
 from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError
 from pipeline.logs import request_id
 
@@ -124,7 +125,7 @@ def answer(error: Exception, scope: Scope) -> Response:
 def respond(
     scope: Scope, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extensions: Any
 ) -> Response:
-    """Make a problem's response.
+    """Make a problem's response: JSON, or a page where the reader is a person at a browser.
 
     Parameters
     ----------
@@ -141,12 +142,11 @@ def respond(
         success=False,
         **extensions,
     )
-    return Response(
-        problem.model_dump_json(exclude_unset=True),
-        status,
-        {"Cache-Control": "no-store", **(headers or {})},
-        media_type=MEDIA_TYPE,
-    )
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", **(headers or {})}
+    if error_page.wants_page(scope["path"], scope.get("headers", ())):
+        page = error_page.problem_page(problem, scope["path"])
+        return Response(page, status, {**headers, **error_page.HEADERS}, media_type=error_page.MEDIA_TYPE)
+    return Response(problem.model_dump_json(exclude_unset=True), status, headers, media_type=MEDIA_TYPE)
 
 
 async def handle(request: Request, error: Exception) -> Response:

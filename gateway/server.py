@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from gateway.app import Gateway
+from gateway.http_protocol import Protocol
 from pipeline.errors import TilewrightError
 
 BACKLOG = 2048
@@ -38,7 +39,7 @@ class Server:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

@@ -524,7 +524,7 @@ def test_no_rule_of_accessibility_is_broken(
     expect(page.get_by_role("button", name="Cancel Working one")).to_be_visible()
 
     # When axe-core looks at every page, then WCAG 2.2 AA has nothing to complain of
-    for path in ("/", f"/view/{picture}", f"/view/{failed}", f"/view/{working}", "/docs/errors"):
+    for path in ("/", f"/view/{picture}", f"/view/{failed}", f"/view/{working}", "/docs/errors", "/no/such/page"):
         if path != "/":
             page.goto(path)
             page.wait_for_load_state("networkidle" if path == f"/view/{picture}" else "load")
@@ -542,7 +542,7 @@ def test_nothing_scrolls_sideways_on_the_narrowest_screen(new_page: NewPage, pic
     page = new_page(viewport={"width": 320, "height": 640}, has_touch=True)
 
     # When each page is shown, then it is no wider than the screen
-    for path in ("/", f"/view/{picture}", "/docs/errors"):
+    for path in ("/", f"/view/{picture}", "/docs/errors", "/no/such/page"):
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).not_to_have_text("Opening…")
         assert page.evaluate("() => document.documentElement.scrollWidth") == 320, path
@@ -578,6 +578,16 @@ def test_every_problem_opens_the_line_of_its_code(new_page: NewPage, stack: Laun
     # When its type is opened, then the code is there to read
     page = new_page(problem["type"])
     expect(page.locator(f"#{problem['code']}")).to_be_in_viewport()
+
+
+def test_a_dead_link_says_so_and_leads_back(new_page: NewPage) -> None:
+    # When an address is opened that is none
+    page = new_page("/no/such/page")
+
+    # Then that can be read, and there is a way back
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing at this address.")
+    page.get_by_role("link", name="All pictures").click()
+    expect(page.get_by_label("Image address")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/", "/view/custom_00000000", "/docs", "/docs/errors"])
