@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
@@ -15,8 +15,20 @@ from tests import servers
 
 Server = TypeVar("Server")
 
+FAILED = pytest.StashKey[bool]()
+"""Of a test: whether it has failed, for fixtures that come after."""
 
-def _started(server: AbstractContextManager[Server]) -> Iterator[Server]:
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes for the fixtures that a test has failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def started(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    """A server as a fixture: where this machine lacks it, the test is skipped, or fails in CI."""
     with ExitStack() as stack:
         try:
             running = stack.enter_context(server)
@@ -28,9 +40,16 @@ def _started(server: AbstractContextManager[Server]) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[servers.RabbitServer]:
+def shared_rabbitmq() -> Iterator[servers.OwnRabbit]:
     """The run's one RabbitMQ, started when the first test asks for it."""
-    yield from _started(servers.rabbitmq())
+    yield from started(servers.rabbitmq())
+
+
+@pytest.fixture
+def rabbitmq_server(shared_rabbitmq: servers.OwnRabbit) -> servers.RabbitServer:
+    """The run's one RabbitMQ, started again where it has crashed."""
+    shared_rabbitmq.revive()
+    return shared_rabbitmq
 
 
 @pytest.fixture
@@ -43,7 +62,7 @@ def rabbitmq_url(rabbitmq_server: servers.RabbitServer) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.PostgresServer]:
     """The run's one PostgreSQL, started when the first test asks for it."""
-    yield from _started(servers.postgres())
+    yield from started(servers.postgres())
 
 
 @pytest.fixture

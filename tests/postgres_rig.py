@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.servers import START_LIMIT, Account, PostgresServer, find_program, free_port
+from tests.processes import START_LIMIT, Account, find_program, free_port
+from tests.servers import PostgresServer
 
 
 class OwnPostgres(PostgresServer):
@@ -33,8 +34,8 @@ class OwnPostgres(PostgresServer):
         settings.append(f"unix_socket_directories={self._home}")
         command = [self._program, "-D", str(self._home / "data"), *(f"--{setting}" for setting in settings)]
         # SIGINT is PostgreSQL's fast stop: open connections are cut with a word of farewell.
-        running = self._running.enter_context(self._account.process(command, self._home, stop=signal.SIGINT))
-        running.await_ready(self.answers)
+        server = self._account.server(command, self._home, self.answers, stop=signal.SIGINT)
+        running = self._running.enter_context(server)
         self._process = running.process
 
     def stop(self) -> None:

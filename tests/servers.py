@@ -10,122 +10,19 @@ import base64
 import itertools
 import json
 import os
-import pwd
-import shutil
 import signal
-import socket
 import subprocess
-import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 
-START_LIMIT = 60.0
-"""Seconds a server may take to answer; either takes one to five on two cores."""
+from tests.processes import START_LIMIT, STOP_LIMIT, Account, Lacking, Running, find_program, free_port
 
-STOP_LIMIT = 30.0
-"""Seconds a server may take to end before it is killed."""
-
-
-class Lacking(Exception):
-    """Raised when this machine has not got the program asked for; says which."""
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def find_program(name: str, *folders: str) -> str:
-    """The path of a program on PATH or in the folders given (patterns below /, the last match wins)."""
-    found = [str(path) for folder in folders for path in sorted(Path("/").glob(f"{folder.lstrip('/')}/{name}"))]
-    path = found[-1] if found else shutil.which(name)
-    if path is None:
-        raise Lacking(f"{name} is not installed")
-    return path
-
-
-class Account:
-    """Whom a server runs as: the account named when the tests run as root, else whoever runs them."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name if os.geteuid() == 0 else None
-
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """A temporary folder that belongs to the account. Not pytest's own: only its owner can look into that."""
-        path = Path(tempfile.mkdtemp(prefix="tilewright-"))
-        try:
-            if self.name is not None:
-                owner = pwd.getpwnam(self.name)
-                os.chown(path, owner.pw_uid, owner.pw_gid)
-            yield path
-        finally:
-            shutil.rmtree(path)
-
-    @contextmanager
-    def process(
-        self, command: list[str], home: Path, env: Mapping[str, str] | None = None, stop: int = signal.SIGTERM
-    ) -> Iterator[Running]:
-        """Run the command, its output going to a file; at the end signal its whole group and wait for it."""
-        log = home / f"{Path(command[0]).name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=home,
-                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(home), **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                user=self.name,
-                group=None if self.name is None else pwd.getpwnam(self.name).pw_gid,
-                extra_groups=None if self.name is None else [],
-            )
-        try:
-            yield Running(process, log)
-        finally:
-            _end(process, stop)
-
-
-class Running:
-    """A server's process and the file it writes to."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    def await_ready(self, answers: Callable[[], bool]) -> None:
-        """Return once the server answers; raise with its output when it ends before, or takes too long."""
-        deadline = time.monotonic() + START_LIMIT
-        while not answers():
-            try:
-                code = self.process.wait(timeout=0.05)
-            except subprocess.TimeoutExpired:
-                code = None
-            if code is not None or time.monotonic() > deadline:
-                output = self.log.read_text(errors="replace")[-4000:]
-                raise RuntimeError(f"{self.process.args!r} did not start (exit code {code}):\n{output}")
-
-
-def _end(process: subprocess.Popen[bytes], stop: int) -> None:
-    # The leader may be a shell whose death would leave its child behind, so the group gets the signal.
-    try:
-        os.killpg(process.pid, stop)
-        process.wait(timeout=STOP_LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    except ProcessLookupError:
-        process.wait()
+__all__ = ["Lacking", "OwnRabbit", "PostgresServer", "RabbitServer", "free_port", "postgres", "rabbitmq"]
 
 
 class RabbitServer:
@@ -180,27 +77,78 @@ class RabbitServer:
         return True
 
 
+class OwnRabbit(RabbitServer):
+    """One node, whose server comes and goes. What was durable is there again."""
+
+    def __init__(self, account: Account, home: Path, *settings: str) -> None:
+        super().__init__(free_port(), free_port())
+        # Debian's wrapper in sbin insists on its fixed folders; the programs behind it obey their environment.
+        folders = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/*/sbin")
+        self._program, self._ctl = find_program("rabbitmq-server", *folders), find_program("rabbitmqctl", *folders)
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.environment = _environment(home, self, *settings)
+        self._account, self._home = account, home
+        self._stack = ExitStack()
+        self._running: Running | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._running is not None
+        return self._running.process.pid
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        server = self._account.server([self._program], self._home, self.answers, self.environment, signal.SIGKILL)
+        self._running = self._stack.enter_context(server)
+
+    def stop(self) -> None:
+        """Ends it in order, which takes it some seconds."""
+        if self._running is not None:
+            self._running.process.send_signal(signal.SIGTERM)
+            self._running.process.wait(STOP_LIMIT)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        self._running = None
+        self._stack.close()
+
+    def revive(self) -> None:
+        """Starts it where it is not there: a test that failed may have left it so, or it has crashed."""
+        if self._running is not None and self._running.process.poll() is not None:
+            self.kill()
+        if self._running is None:
+            self.start()
+
+    def control(self, *arguments: str) -> None:
+        """Runs rabbitmqctl."""
+        with self._account.process([self._ctl, *arguments], self._home, self.environment) as running:
+            if running.process.wait(START_LIMIT) != 0:
+                raise subprocess.CalledProcessError(running.process.returncode, arguments, running.log.read_text())
+
+
 @contextmanager
-def rabbitmq() -> Iterator[RabbitServer]:
-    """Run a rabbitmq-server with its own node name, port mapper (epmd) and folder. Raises Lacking."""
-    # Debian's wrapper in sbin insists on its fixed folders; the program behind it obeys its environment.
-    program = find_program("rabbitmq-server", "/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/*/sbin")
-    mapper = find_program("epmd")
-    server, account = RabbitServer(free_port(), free_port()), Account("rabbitmq")
+def rabbitmq(*settings: str) -> Iterator[OwnRabbit]:
+    """Run a rabbitmq-server with its own node name, port mapper (epmd) and folder. Raises Lacking.
+
+    Parameters
+    ----------
+    settings: further lines of its rabbitmq.conf.
+    """
+    mapper, account = find_program("epmd"), Account("rabbitmq")
     with account.folder() as home:
-        env = rabbitmq_environment(home, server)
-        # The mapper is started here, in the foreground, or else Erlang starts one that nobody ends. The server is
-        # killed: nothing of its folder is kept, and an orderly end takes it six seconds.
-        with (
-            account.process([mapper], home, env),
-            account.process([program], home, env, stop=signal.SIGKILL) as running,
-        ):
-            running.await_ready(server.answers)
-            yield server
+        server = OwnRabbit(account, home, *settings)
+        # The mapper is started here, in the foreground, or else Erlang starts one that nobody ends.
+        with account.process([mapper], home, server.environment):
+            try:
+                server.start()
+                yield server
+            finally:
+                server.kill()
 
 
-def rabbitmq_environment(home: Path, server: RabbitServer, *settings: str) -> dict[str, str]:
-    """Write a RabbitMQ's files into its folder, with further lines for its rabbitmq.conf; give its environment."""
+def _environment(home: Path, server: RabbitServer, *settings: str) -> dict[str, str]:
+    """Writes a RabbitMQ's files into its folder; gives its environment."""
     (home / "enabled_plugins").write_text("[rabbitmq_management].\n")
     lines = [
         f"listeners.tcp.1 = 127.0.0.1:{server.port}",
@@ -228,6 +176,8 @@ def rabbitmq_environment(home: Path, server: RabbitServer, *settings: str) -> di
         "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
         "RABBITMQ_NODENAME": f"tilewright-{os.getpid()}@localhost",
         "RABBITMQ_PID_FILE": str(home / "pid"),
+        # How often a channel looks at its consumers' time, in milliseconds; rabbitmq.conf has no word for it.
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-rabbit channel_tick_interval 1000",
     }
 
 
@@ -285,6 +235,5 @@ def postgres() -> Iterator[PostgresServer]:
             "unix_socket_directories": str(home),
         }
         arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with account.process([program, "-D", str(data), *arguments], home) as running:
-            running.await_ready(server.answers)
+        with account.server([program, "-D", str(data), *arguments], home, server.answers):
             yield server

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests import pictures, servers
+from tests.conftest import FAILED
 from tests.faults.farm import Farm
 from tests.sources import SourceServer, serve
 
@@ -58,21 +59,59 @@ def running_farm(
         farm.close()
 
 
+class SharedFarm:
+    """A farm that tests use one after the other. After one that failed it is made anew: what that one has left
+    behind (a frozen service, a dataset at work) is no fault of the next.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[Farm]]) -> None:
+        self._make = make
+        self._stack = ExitStack()
+        self._farm: Farm | None = None
+
+    @contextmanager
+    def lend(self, test: pytest.Stash) -> Iterator[Farm]:
+        """The farm, which is afterwards as it was when it was started. `test`: where FAILED is noted."""
+        if self._farm is None:
+            self._farm = self._stack.enter_context(self._make())
+        try:
+            yield self._farm
+            if not test.get(FAILED, False):
+                self._farm.reset()
+                return
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+
+    def close(self) -> None:
+        self._farm = None
+        self._stack.close()
+
+
 @pytest.fixture(scope="session")
 def shared_farm(
-    tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: servers.RabbitServer, sources: SourceServer
-) -> Iterator[Farm]:
-    folder = tmp_path_factory.mktemp("farm")
-    with rabbitmq_server.vhost() as url:
-        with running_farm(folder, rabbitmq_server, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
-            yield farm
+    tmp_path_factory: pytest.TempPathFactory, shared_rabbitmq: servers.OwnRabbit, sources: SourceServer
+) -> Iterator[SharedFarm]:
+    @contextmanager
+    def make() -> Iterator[Farm]:
+        folder = tmp_path_factory.mktemp("farm")
+        with shared_rabbitmq.vhost() as url:
+            with running_farm(folder, shared_rabbitmq, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
+                yield farm
+
+    shared = SharedFarm(make)
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def farm(shared_farm: Farm) -> Iterator[Farm]:
+def farm(
+    shared_farm: SharedFarm, rabbitmq_server: servers.RabbitServer, request: pytest.FixtureRequest
+) -> Iterator[Farm]:
     """The run's farm on SQLite, as it was when it was started; a test may do with its services what it wants."""
-    yield shared_farm
-    shared_farm.reset()
+    with shared_farm.lend(request.node.stash) as farm:
+        yield farm
 
 
 @pytest.fixture

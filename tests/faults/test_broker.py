@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pika
@@ -15,11 +15,12 @@ from pipeline.messages import make_broker, publish
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import servers
 from tests.answers import gated, whole
-from tests.faults.broker_rig import OwnRabbit, own_rabbitmq
-from tests.faults.conftest import NewPicture, running_farm
+from tests.conftest import started
+from tests.faults.conftest import NewPicture, SharedFarm, running_farm
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants
 from tests.faults.service import until
+from tests.servers import OwnRabbit
 from tests.sources import SourceServer
 
 CONSUMER_TIMEOUT = 2000
@@ -27,20 +28,39 @@ CONSUMER_TIMEOUT = 2000
 
 
 @pytest.fixture(scope="module")
-def rabbit() -> Iterator[OwnRabbit]:
-    try:
-        with own_rabbitmq(f"consumer_timeout = {CONSUMER_TIMEOUT}") as server:
-            yield server
-    except servers.Lacking as lack:
-        if os.environ.get("CI"):
-            pytest.fail(str(lack))
-        pytest.skip(str(lack))
+def breaking_rabbit() -> Iterator[OwnRabbit]:
+    yield from started(servers.rabbitmq(f"consumer_timeout = {CONSUMER_TIMEOUT}"))
+
+
+@pytest.fixture
+def rabbit(breaking_rabbit: OwnRabbit) -> OwnRabbit:
+    """A RabbitMQ for the tests of this module to break."""
+    breaking_rabbit.revive()
+    return breaking_rabbit
 
 
 @pytest.fixture(scope="module")
-def breaking_farm(rabbit: OwnRabbit, tmp_path_factory: pytest.TempPathFactory, sources: SourceServer) -> Iterator[Farm]:
-    folder = tmp_path_factory.mktemp("breaking-farm")
-    with running_farm(folder, rabbit, rabbit.url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
+def shared_breaking_farm(
+    breaking_rabbit: OwnRabbit, tmp_path_factory: pytest.TempPathFactory, sources: SourceServer
+) -> Iterator[SharedFarm]:
+    @contextmanager
+    def make() -> Iterator[Farm]:
+        folder = tmp_path_factory.mktemp("breaking-farm")
+        with breaking_rabbit.vhost() as url:
+            with running_farm(folder, breaking_rabbit, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
+                yield farm
+
+    shared = SharedFarm(make)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def breaking_farm(
+    shared_breaking_farm: SharedFarm, rabbit: OwnRabbit, request: pytest.FixtureRequest
+) -> Iterator[Farm]:
+    """A farm on that RabbitMQ."""
+    with shared_breaking_farm.lend(request.node.stash) as farm:
         yield farm
 
 

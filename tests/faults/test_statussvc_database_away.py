@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from statussvc.repository.stages import Policy
 from statussvc.tables import datasets, runs
 from statussvc.watch import Hub
 from tests import servers
+from tests.conftest import started
 from tests.postgres_rig import CommitLoser, OwnPostgres, own_postgres
 from tests.status_rig import SHA, Beating, Status, await_health, running
 
@@ -49,13 +49,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def postgres() -> Iterator[OwnPostgres]:
-    try:
-        with own_postgres() as server:
-            yield server
-    except servers.Lacking as lack:
-        if os.environ.get("CI"):
-            pytest.fail(str(lack))
-        pytest.skip(str(lack))
+    yield from started(own_postgres())
 
 
 def answered(call: Callable[[], Any]) -> grpc.StatusCode:

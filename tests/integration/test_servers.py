@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pika
 import pika.exceptions
@@ -12,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests import servers
+from tests import processes, servers, status_rig
 
 
 def test_a_message_goes_through_rabbitmq(rabbitmq_url: str) -> None:
@@ -71,10 +76,16 @@ def test_a_database_goes_away_though_it_is_in_use(postgres_server: servers.Postg
     left_open.close()
 
 
-def test_rabbitmq_leaves_no_process_behind() -> None:
-    # Given a server, with its port mapper and its helpers
+def test_a_rabbitmq_that_has_crashed_is_started_again_and_leaves_no_process_behind() -> None:
     before = set(psutil.Process().children(recursive=True))
     with servers.rabbitmq() as server:
+        # Given a server that crashes under a test
+        os.kill(server.pid, signal.SIGSEGV)
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+        # When the next one asks for it, then it is there again
+        server.revive()
+        assert server.answers()
+        # And given its port mapper and its helpers
         started = set(psutil.Process().children(recursive=True)) - before
         port = server.port
     # When it has ended
@@ -88,20 +99,43 @@ def test_rabbitmq_leaves_no_process_behind() -> None:
 
 def test_a_server_that_cannot_start_says_why() -> None:
     # Given a program that writes why it fails
-    account = servers.Account("postgres")
-    with account.folder() as home, account.process(["/bin/sh", "-c", "echo no luck; exit 3"], home) as running:
+    account = processes.Account("postgres")
+    with account.folder() as home, pytest.raises(RuntimeError) as failure:
         # When one waits for it
-        with pytest.raises(RuntimeError) as failure:
-            running.await_ready(lambda: False)
-        # Then the error carries its output and its exit code
-        assert "exit code 3" in str(failure.value)
-        assert "no luck" in str(failure.value)
+        with account.server(["/bin/sh", "-c", "echo no luck; exit 3"], home, lambda: False):
+            raise AssertionError
+    # Then the error carries its output and its exit code
+    assert "exit code 3" in str(failure.value)
+    assert "no luck" in str(failure.value)
+
+
+def test_a_program_is_started_unharmed_beside_busy_rpcs(tmp_path: Path) -> None:
+    over = threading.Event()
+    with status_rig.running(f"sqlite:///{tmp_path}/rows.sqlite3") as status, ThreadPoolExecutor(4) as threads:
+
+        def ask(dataset_id: str) -> None:
+            while not over.is_set():
+                status.get(dataset_id)
+
+        # Given rpcs in all threads
+        asking = [threads.submit(ask, status.create()) for _ in range(4)]
+        # When programs are started meanwhile, then none ends by a signal
+        account = processes.Account("postgres")
+        with account.folder() as home:
+            codes = []
+            for _ in range(20):
+                with account.process(["/bin/true"], home) as running:
+                    codes.append(running.process.wait(10))
+        over.set()
+        for one in asking:
+            one.result()
+    assert codes == [0] * 20
 
 
 def test_a_server_that_ignores_the_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a process that ignores SIGTERM
-    monkeypatch.setattr(servers, "STOP_LIMIT", 0.2)
-    account = servers.Account("postgres")
+    monkeypatch.setattr(processes, "STOP_LIMIT", 0.2)
+    account = processes.Account("postgres")
     command = ["/bin/sh", "-c", "trap '' TERM; echo deaf; exec sleep 600"]
     with account.folder() as home, account.process(command, home) as running:
         running.await_ready(lambda: running.log.read_bytes() == b"deaf\n")
