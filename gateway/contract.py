@@ -42,6 +42,14 @@ EXTENSION: dict[pb.TileFormat.ValueType, schemas.Extension] = {
     pb.TILE_FORMAT_WEBP: "webp",
 }
 
+TILE_FORMAT: dict[str | None, pb.TileFormat.ValueType] = {
+    None: pb.TILE_FORMAT_UNSPECIFIED,
+    "jpeg": pb.TILE_FORMAT_JPEG,
+    "png": pb.TILE_FORMAT_PNG,
+    "webp": pb.TILE_FORMAT_WEBP,
+}
+"""What a request may ask for."""
+
 FINAL = frozenset({pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED})
 """States that only a retry leads out of."""
 
@@ -76,6 +84,9 @@ class Links:
 
     def status(self, dataset_id: str) -> str:
         return f"{self.dataset(dataset_id)}/status"
+
+    def preview(self, dataset_id: str) -> str:
+        return f"{self.dataset(dataset_id)}/preview"
 
     def view(self, dataset_id: str) -> str:
         return f"{self.base}/view/{dataset_id}"
@@ -147,20 +158,28 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
         status="queued" if words.status == "queued" else "processing",
         progress=words.progress,
         message=message(row, now),
-        percent=round(row.percent, 1),
+        percent=round(row.percent, 1) if row.HasField("percent") else None,
         stage_percent=round(progress.stage_percent, 1) if progress.HasField("stage_percent") else None,
         bytes_downloaded=progress.bytes_downloaded,
         bytes_total=progress.bytes_total if progress.HasField("bytes_total") else None,
+        bytes_per_second=round(row.bytes_per_second, 1) if row.HasField("bytes_per_second") else None,
         tiles_done=progress.tiles_done,
         tiles_total=progress.tiles_total if progress.HasField("tiles_total") else None,
         eta_seconds=round(row.eta_seconds, 1) if row.HasField("eta_seconds") else None,
         attempt=row.attempt,
         state=words.state,
         queued_at=timestamp(row.queue_time),
+        source=source(row.source) if row.HasField("source") else None,
+        preview=links.preview(row.dataset_id) if row.HasField("preview") else None,
     )
     if row.HasField("start_time"):
         working.started_at = timestamp(row.start_time)
     return working
+
+
+def source(info: pb.SourceInfo) -> schemas.SourceInfo:
+    """What the source's header says."""
+    return schemas.SourceInfo(format=info.format, width=info.width, height=info.height, pages=info.pages)
 
 
 def message(row: pb.DatasetStatus, now: float) -> str:

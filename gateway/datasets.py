@@ -101,7 +101,13 @@ async def create(
             category=new.category or "",
             subject=new.subject or "",
             url=new.url,
-            options=pb.TileOptions(tile_size=new.tile_size or 0),
+            options=pb.TileOptions(
+                tile_size=new.tile_size or 0,
+                format=contract.TILE_FORMAT[new.format],
+                quality=new.quality or 0,
+                page=new.page or 0,
+            ),
+            sha256=(new.sha256 or "").lower(),
             idempotency_key=idempotency_key or "",
         ),
     )
@@ -165,7 +171,7 @@ async def catalogue(
 )
 async def get(context: Parts, dataset_id: str) -> Response:
     """A dataset, with its tile URLs as soon as they are real."""
-    answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=_known_form(dataset_id)))
+    answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
     return _json(contract.dataset(answer.dataset, context.links))
 
 
@@ -177,7 +183,7 @@ async def get(context: Parts, dataset_id: str) -> Response:
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
     """What is left out stays; null empties a text."""
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
-    answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=_known_form(dataset_id), **texts))
+    answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
     return _json(contract.dataset(answer.dataset, context.links))
 
 
@@ -189,7 +195,7 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
 )
 async def delete(context: Parts, dataset_id: str) -> Response:
     """In any state; work on it stops. Its source and its tiles go, unless another dataset has the same."""
-    await ask(context.rpc.DeleteDataset, pb.DeleteDatasetRequest(dataset_id=_known_form(dataset_id)))
+    await ask(context.rpc.DeleteDataset, pb.DeleteDatasetRequest(dataset_id=known_form(dataset_id)))
     context.janitor.poke()
     return Response(status_code=204)
 
@@ -206,7 +212,7 @@ async def delete(context: Parts, dataset_id: str) -> Response:
 )
 async def get_status(context: Parts, request: Request, dataset_id: str) -> Response:
     """Poll until `status` is `ready` or `failed`."""
-    answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=_known_form(dataset_id)))
+    answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
     now = time.time()
     etag = contract.etag(answer.status, now)
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -226,7 +232,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
 async def retry(context: Parts, dataset_id: str) -> Response:
     """For a failed or cancelled dataset. What was downloaded already is used again."""
     try:
-        answer = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=_known_form(dataset_id)))
+        answer = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
     context.relay.poke()
@@ -241,7 +247,7 @@ async def retry(context: Parts, dataset_id: str) -> Response:
 async def cancel(context: Parts, dataset_id: str) -> Response:
     """It ends as failed, with the code `cancelled`; a retry goes on with it."""
     try:
-        answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=_known_form(dataset_id)))
+        answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
     return _json(contract.status(answer.status, context.links, time.time()))
@@ -252,7 +258,8 @@ async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> 
     return StateConflict(str(conflict), contract.WORDS[present.status.state].state)
 
 
-def _known_form(dataset_id: str) -> str:
+def known_form(dataset_id: str) -> str:
+    """The id. Raises NotFound where it is none that a dataset can have: it is not even asked for."""
     if not _DATASET_ID.fullmatch(dataset_id):
         raise NotFound(f"There is no dataset {dataset_id[:80]!r}.")
     return dataset_id

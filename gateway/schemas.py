@@ -22,6 +22,7 @@ _NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=_NOT_BLANK)]
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
 
 _TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
@@ -75,7 +76,8 @@ class NewDataset(BaseModel):
     """What is to be tiled. Unknown fields are ignored."""
 
     model_config = _example(
-        {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256}
+        {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256},
+        {"name": "A slide", "url": "https://example.org/slide.tif", "format": "webp", "quality": 90, "page": 1},
     )
 
     name: Name = Field(description="A name for a person; space around it is dropped.")
@@ -88,6 +90,19 @@ class NewDataset(BaseModel):
         json_schema_extra={"format": "uri"},
     )
     tile_size: Literal[256, 512] | None = Field(default=256, description="Edge of a tile in pixels.")
+    format: Literal["jpeg", "png", "webp"] | None = Field(
+        default=None, description="Format of the tiles; null: JPEG, or PNG where the picture has transparency."
+    )
+    quality: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Of JPEG and WebP tiles; null: 85. PNG tiles lose nothing, and ignore it.",
+    )
+    page: int | None = Field(default=0, ge=0, le=2**31 - 1, description="Which page of a source of several, from 0.")
+    sha256: Sha256 | None = Field(
+        default=None, description="What the source's bytes must hash to; other bytes fail as `source_corrupted`."
+    )
 
 
 class DatasetChange(BaseModel):
@@ -156,6 +171,15 @@ class Error(BaseModel):
     retryable: bool = Field(description="Whether a retry can help.")
 
 
+class SourceInfo(BaseModel):
+    """What the source's header says, before any orientation is applied."""
+
+    format: str = Field(description="Such as `jpeg`, `png`, `tiff`, `webp`, `heif` or `gif`.")
+    width: int = Field(description="Pixels of the page that is tiled.")
+    height: int = Field(description="Pixels of the page that is tiled.")
+    pages: int
+
+
 class Working(BaseModel):
     """Waiting, or being worked on."""
 
@@ -170,12 +194,15 @@ class Working(BaseModel):
             "stage_percent": 34.0,
             "bytes_downloaded": 41943040,
             "bytes_total": 123456789,
+            "bytes_per_second": 19400000.0,
             "tiles_done": 0,
             "tiles_total": None,
             "eta_seconds": 4.2,
             "attempt": 1,
             "state": "DOWNLOADING",
             "queued_at": "2024-05-01T12:00:00.000Z",
+            "source": {"format": "jpeg", "width": 43200, "height": 21600, "pages": 1},
+            "preview": None,
         }
     )
 
@@ -184,16 +211,25 @@ class Working(BaseModel):
     progress: Literal["queued", "downloading", "generating_tiles"]
     started_at: str | SkipJsonSchema[None] = _absent("When work first began; absent before.")
     message: str = Field(description="What is being done, in a sentence for a person.")
-    percent: float = Field(ge=0, le=100, description="Share of the whole job; never goes back within an attempt.")
+    percent: float | None = Field(
+        ge=0,
+        le=100,
+        description="Share of the whole job, null while it cannot be told; never goes back within an attempt.",
+    )
     stage_percent: float | None = Field(description="Share of the present stage; null where it cannot be told.")
     bytes_downloaded: int
     bytes_total: int | None = Field(description="null where the source's server does not say.")
+    bytes_per_second: float | None = Field(
+        description="How fast the source arrives; null where nothing arrives, or not for long enough."
+    )
     tiles_done: int
     tiles_total: int | None = Field(description="null until the picture's size is known.")
     eta_seconds: float | None = Field(description="Until the present stage ends; null where it cannot be told.")
     attempt: int = Field(description="Counts from 1.")
     state: State
     queued_at: str = Field(description="When it began to wait in its present queue.")
+    source: SourceInfo | None = Field(description="null until the source's header has been read.")
+    preview: str | None = Field(description="A small picture, there before the tiles are; null while there is none.")
 
 
 class Ready(BaseModel):

@@ -31,6 +31,7 @@ SZI = "pyramid.szi"
 EDGES = "edges.bin"
 INDEX = "tiles.idx"
 THUMBNAIL = "thumbnail.jpg"
+PREVIEW = "preview.jpg"
 DESCRIPTION = "pyramid.json"
 FILES = (SZI, EDGES, INDEX, THUMBNAIL, DESCRIPTION)
 """The files of a build, in the order in which they are stored: the description last."""

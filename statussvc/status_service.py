@@ -198,8 +198,6 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         raise ValueError("options.format: is none that tiles can have")
     if not 0 <= options.quality <= 100:
         raise ValueError("options.quality: must be 1 to 100, or 0 for the usual one")
-    if options.quality and options.format == pb.TILE_FORMAT_PNG:
-        raise ValueError("options.quality: PNG tiles have none, since they lose nothing")
     if not 0 <= options.page <= MAX_NUMBER:
         raise ValueError("options.page: must be 0 or more")
     if request.sha256 and not SHA256.fullmatch(request.sha256):

@@ -18,7 +18,7 @@ from pipeline.storage import source_key
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 from statussvc.repository.insert import insert_once
 from statussvc.repository.outbox import LEASE_SECONDS, LOST_AFTER
-from statussvc.repository.rows import LOST, REFUSED, WON, Outcome, end, lock, lock_present, move_to, run_of, wait_again
+from statussvc.repository.rows import LOST, REFUSED, WON, Outcome, end, lock, move_to, run_of, wait_again
 from statussvc.tables import datasets, pyramids, runs
 
 
@@ -96,7 +96,7 @@ def begin(
         )
     )
     move_to(connection, row, move(row.state, Event.BEGIN), now, run_id=run_id, started_at=row.started_at or now)
-    return lock_present(connection, dataset_id)
+    return connection.execute(select(datasets).where(datasets.c.seq == row.seq)).one()
 
 
 def describe(connection: Connection, run_id: str, facts: dict[str, Any]) -> None:

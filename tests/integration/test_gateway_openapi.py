@@ -60,6 +60,7 @@ def test_the_documented_operations_are_the_contracts(document: dict[str, Any]) -
         "DELETE /api/datasets/{dataset_id}",
         "GET /api/datasets",
         "GET /api/datasets/{dataset_id}",
+        "GET /api/datasets/{dataset_id}/preview",
         "GET /api/datasets/{dataset_id}/status",
         "GET /healthz",
         "GET /readyz",
@@ -98,6 +99,8 @@ def test_every_success_has_an_example(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         for status, answer in operation["responses"].items():
             if status in ("204", "304") or status >= "400":
+                continue
+            if "image/jpeg" in answer["content"]:
                 continue
             schema = answer["content"]["application/json"]["schema"]
             for part in schema.get("anyOf", [schema]):

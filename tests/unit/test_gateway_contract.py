@@ -61,6 +61,7 @@ DOWNLOADING = row(
     start_time=at(0.5),
     percent=17.04,
     eta_seconds=4.26,
+    bytes_per_second=1_234_567.89,
     progress=pb.Progress(bytes_downloaded=34_990_000, bytes_total=100_000_000, stage_percent=34.99),
 )
 TILING = row(
@@ -68,6 +69,8 @@ TILING = row(
     start_time=at(0.5),
     percent=80.5,
     progress=pb.Progress(bytes_downloaded=100, bytes_total=100, tiles_done=610, tiles_total=1000, stage_percent=61.0),
+    source=pb.SourceInfo(format="tiff", width=4000, height=3000, pages=2),
+    preview=pb.Preview(width=1024, height=768, key="pyramids/ab/cd/preview.jpg"),
 )
 
 STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
@@ -82,12 +85,15 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "stage_percent": None,
             "bytes_downloaded": 0,
             "bytes_total": None,
+            "bytes_per_second": None,
             "tiles_done": 0,
             "tiles_total": None,
             "eta_seconds": None,
             "attempt": 1,
             "state": "QUEUED",
             "queued_at": "2024-05-01T12:00:00.000Z",
+            "source": None,
+            "preview": None,
         },
     ),
     "downloading": (
@@ -102,12 +108,15 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "stage_percent": 35.0,
             "bytes_downloaded": 34_990_000,
             "bytes_total": 100_000_000,
+            "bytes_per_second": 1234567.9,
             "tiles_done": 0,
             "tiles_total": None,
             "eta_seconds": 4.3,
             "attempt": 1,
             "state": "DOWNLOADING",
             "queued_at": "2024-05-01T12:00:00.000Z",
+            "source": None,
+            "preview": None,
         },
     ),
     "tiling": (
@@ -122,12 +131,15 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "stage_percent": 61.0,
             "bytes_downloaded": 100,
             "bytes_total": 100,
+            "bytes_per_second": None,
             "tiles_done": 610,
             "tiles_total": 1000,
             "eta_seconds": None,
             "attempt": 1,
             "state": "TILING",
             "queued_at": "2024-05-01T12:00:00.000Z",
+            "source": {"format": "tiff", "width": 4000, "height": 3000, "pages": 2},
+            "preview": "/api/datasets/custom_a1b2c3d4/preview",
         },
     ),
     "ready": (
@@ -195,12 +207,12 @@ def test_the_message_says_what_is_being_done(given: pb.DatasetStatus, message: s
     assert contract.message(given, NOON) == message
 
 
-def test_a_percent_that_is_not_known_yet_is_zero_and_not_null() -> None:
+def test_a_percent_that_is_not_known_is_null() -> None:
     # Given a download whose length the server does not say
     given = row(pb.STATE_DOWNLOADING, progress=pb.Progress(bytes_downloaded=5))
-    # Then an old client that computes with `percent` still can, and a new one sees that the stage's is unknown
+    # Then nothing is made up
     answer = sent(contract.status(given, Links(), NOON))
-    assert (answer["percent"], answer["stage_percent"]) == (0.0, None)
+    assert (answer["percent"], answer["stage_percent"], answer["bytes_downloaded"]) == (None, None, 5)
 
 
 def test_the_answer_to_a_post_is_the_contracts_and_has_links() -> None:
@@ -325,9 +337,10 @@ def test_the_extension_follows_the_format(tile_format: pb.TileFormat.ValueType, 
 
 
 def test_every_state_has_its_words_and_every_format_its_extension() -> None:
-    assert set(contract.WORDS) == set(pb.State.values()) - {pb.STATE_UNSPECIFIED}
+    of_no_dataset = {pb.STATE_UNSPECIFIED, pb.STATE_REQUESTED, pb.STATE_INSPECTING}
+    assert set(contract.WORDS) == set(pb.State.values()) - of_no_dataset
     assert [words.state for words in contract.WORDS.values()] == [
-        name.removeprefix("STATE_") for name, value in pb.State.items() if value != pb.STATE_UNSPECIFIED
+        name.removeprefix("STATE_") for name, value in pb.State.items() if value not in of_no_dataset
     ]
     assert set(contract.EXTENSION) == set(pb.TileFormat.values()) - {pb.TILE_FORMAT_UNSPECIFIED}
 

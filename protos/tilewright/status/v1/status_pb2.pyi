@@ -179,7 +179,7 @@ class TileOptions(_message.Message):
     format: Global___TileFormat.ValueType
     """Format of the tiles; unspecified: JPEG, or PNG where the picture has transparency."""
     quality: _builtins.int
-    """Quality of JPEG and WebP tiles, 1 to 100; 0 stands for 85."""
+    """Quality of JPEG and WebP tiles, 1 to 100; 0 stands for 85. PNG tiles ignore it."""
     page: _builtins.int
     """Which page of a source of several, from 0."""
     def __init__(
