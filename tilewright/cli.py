@@ -53,6 +53,14 @@ class StatusFilter(StrEnum):
     FAILED = "failed"
 
 
+class TileFormat(StrEnum):
+    """Formats that tiles can be asked for in."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+
 DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The dataset's id, such as custom_a1b2c3d4.")]
 Server = Annotated[
     str, typer.Option("--server", envvar="TILEWRIGHT_SERVER", metavar="URL", help="Where the server is.")
@@ -150,6 +158,13 @@ def submit(
     category: Annotated[str | None, typer.Option(help="Free text to filter by.")] = None,
     subject: Annotated[str | None, typer.Option(help="Free text to filter by.")] = None,
     tile_size: Annotated[int | None, typer.Option(help="Edge of a tile in pixels: 256 (the default) or 512.")] = None,
+    tile_format: Annotated[
+        TileFormat | None,
+        typer.Option("--format", help="Format of the tiles; by itself JPEG, or PNG with transparency."),
+    ] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP tiles; 85 by itself.")] = None,
+    page: Annotated[int | None, typer.Option(min=0, help="Which page of a source of several, from 0.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the source's bytes must hash to, in hex.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show its progress, and come back when it has ended.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -167,7 +182,16 @@ def submit(
     """
     with _connect(server) as client:
         answer = client.submit(
-            url, name, description=description, category=category, subject=subject, tile_size=tile_size
+            url,
+            name,
+            description=description,
+            category=category,
+            subject=subject,
+            tile_size=tile_size,
+            format=tile_format,
+            quality=quality,
+            page=page,
+            sha256=sha256,
         )
         if wait:
             _wait(client, answer["dataset_id"], as_json=as_json, quiet=quiet)

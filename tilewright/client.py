@@ -110,7 +110,7 @@ class Client:
     def submit(self, url: str, name: str, **fields: str | int | None) -> Json:
         """Creates a dataset from an image's URL and gives the server's answer, `dataset_id` in it.
 
-        `fields` are `description`, `category`, `subject` and `tile_size`; what is None is left out.
+        `fields` are those of the contract's POST; what is None is left out.
         """
         body = {"url": url, "name": name} | {key: value for key, value in fields.items() if value is not None}
         return self._json("POST", "/api/datasets", json=body)

@@ -169,6 +169,39 @@ def cursor(page: Page) -> dict[str, float]:
     return {key: float(value) for key, value in (part.split("=") for part in urlsplit(page.url).fragment.split("&"))}
 
 
+def test_a_preview_is_shown_in_the_place_of_the_picture_to_come(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a dataset at work, whose status has a preview
+    gate = threading.Event()
+    dataset_id = submit(client, sources.on("/page-preview.jpg", gated(halves, 1000, gate)), "With a preview")
+    said = {
+        "dataset_id": dataset_id,
+        "status": "processing",
+        "progress": "generating_tiles",
+        "state": "TILING",
+        "message": "Generating tiles… 20 %",
+        "percent": 60,
+        "stage_percent": 20,
+        "source": {"format": "jpeg", "width": 43200, "height": 21600, "pages": 1},
+        "preview": f"/api/datasets/{dataset_id}/preview",
+    }
+    page = new_page("/docs/errors")
+    page.route("**/status", lambda route: route.fulfill(json=said))
+    page.route("**/preview", lambda route: route.fulfill(body=halves, content_type="image/jpeg"))
+    # When its page is opened
+    page.goto(f"/view/{dataset_id}")
+    # Then the preview covers the stage, with its colours, and the size of what is to come is told
+    expect(page.get_by_text("43,200 × 21,600")).to_be_visible()
+    stage = page.locator("#stage")
+    shows(stage, 0.06, 0.9, RED)
+    shows(stage, 0.94, 0.9, BLUE)
+    # And when its run has gone, and the preview with it, then it is shown no more
+    said["preview"] = None
+    expect(page.locator(".laying-preview")).to_have_count(0)
+    gate.set()
+
+
 def test_an_address_becomes_a_picture_on_the_spot(
     new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
 ) -> None:

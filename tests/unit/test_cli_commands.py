@@ -96,6 +96,22 @@ def test_submit_prints_nothing_but_the_id_on_standard_output(gateway: ScriptedGa
     assert f"{gateway.url}/view/{ID}" in ended.err
 
 
+def test_submit_hands_on_what_is_asked_of_the_tiles(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.on("POST /api/datasets", Answer(202, {"dataset_id": ID}))
+    wishes = ("--tile-size", "512", "--format", "webp", "--quality", "70", "--page", "2", "--sha256", "ab" * 32)
+    assert run("submit", "https://example.org/a.tif", "--name", "A", *wishes, "--server", gateway.url).code == 0
+    (request,) = gateway.asked
+    assert request.body == {
+        "url": "https://example.org/a.tif",
+        "name": "A",
+        "tile_size": 512,
+        "format": "webp",
+        "quality": 70,
+        "page": 2,
+        "sha256": "ab" * 32,
+    }
+
+
 def test_submit_and_wait_tells_each_phase_once_and_prints_the_addresses(gateway: ScriptedGateway, run: Run) -> None:
     # Given a job with two looks at each of its phases
     gateway.on("POST /api/datasets", Answer(202, {"dataset_id": ID}))

@@ -60,6 +60,7 @@ export class Card {
   #showStatus(status) {
     this.element.dataset.status = ["ready", "failed"].includes(status.status) ? status.status : "processing";
     this.tiles.fill(status.status === "failed" ? 0 : status.percent);
+    this.tiles.show(status.preview);
   }
 
   async #reload() {

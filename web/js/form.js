@@ -49,11 +49,13 @@ export function wireForm(form, { onCreated }) {
   });
 }
 
+const NUMBERS = new Set(["tile_size", "page"]);
+
 function fieldsOf(form) {
   const fields = {};
   for (const [field, value] of new FormData(form)) {
     const text = value.trim();
-    if (text) fields[field] = field === "tile_size" ? Number(text) : text;
+    if (text) fields[field] = NUMBERS.has(field) ? Number(text) : text;
   }
   return fields;
 }

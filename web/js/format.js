@@ -54,12 +54,14 @@ export const waiting = ({ state }) => state === "QUEUED" || state === "DOWNLOADE
 export function details(status) {
   if (waiting(status)) return status.message ?? "";
   const parts = [];
+  if (status.source) parts.push(size(status.source.width, status.source.height));
   if (status.progress === "downloading" && status.bytes_downloaded > 0) {
     parts.push(
       status.bytes_total
         ? `${bytes(status.bytes_downloaded)} of ${bytes(status.bytes_total)}`
         : `${bytes(status.bytes_downloaded)} so far`,
     );
+    if (status.bytes_per_second) parts.push(`${bytes(status.bytes_per_second)}/s`);
   }
   if (status.progress === "generating_tiles" && status.tiles_total) {
     parts.push(`${count(status.tiles_done ?? 0)} of ${count(status.tiles_total)} tiles`);

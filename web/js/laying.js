@@ -1,11 +1,14 @@
-/** A picture of tiles being laid, in the place where the thumbnail will be. Decoration: the progress bar says the same. */
+/**
+ * A picture of tiles being laid, in the place where the thumbnail will be, and the preview over it once there is one.
+ * Decoration: the progress bar says the same.
+ */
 
 import { svg } from "./dom.js";
 
 const COLUMNS = 9;
 const ROWS = 6;
 
-/** Make the picture; `fill(percent)` lays as many tiles as are done. */
+/** Make the picture; `fill(percent)` lays as many tiles as are done, `show(address)` a preview. */
 export function laying() {
   const tiles = [];
   for (let row = 0; row < ROWS; row += 1) {
@@ -22,5 +25,16 @@ export function laying() {
     const laid = Math.floor(((percent ?? 0) / 100) * tiles.length);
     tiles.forEach((tile, position) => tile.classList.toggle("laid", position < laid));
   };
-  return { element, fill };
+  let shown = null;
+  const show = (address) => {
+    if ((address ?? null) === shown) return;
+    shown = address ?? null;
+    element.querySelector("image")?.remove();
+    if (!shown) return;
+    const image = svg("image", { href: shown, width: COLUMNS, height: ROWS, class: "laying-preview" });
+    // It may be gone with its run already; the tiles below are still there.
+    image.addEventListener("error", () => image.remove());
+    element.append(image);
+  };
+  return { element, fill, show };
 }

@@ -30,7 +30,10 @@ async function start() {
 
 async function showProgress(dataset) {
   const live = new LiveStatus(id, dataset.name, {
-    onStatus: (status) => tiles.fill(status.status === "failed" ? 0 : status.percent),
+    onStatus: (status) => {
+      tiles.fill(status.status === "failed" ? 0 : status.percent);
+      tiles.show(status.preview);
+    },
     onReady: start,
     onGone: showGone,
   });
