@@ -192,7 +192,7 @@ def test_a_preview_is_shown_in_the_place_of_the_picture_to_come(
     # When its page is opened
     page.goto(f"/view/{dataset_id}")
     # Then the preview covers the stage, with its colours, and the size of what is to come is told
-    expect(page.get_by_text("43,200 × 21,600")).to_be_visible()
+    expect(page.get_by_text(re.compile("43,200 . 21,600"))).to_be_visible()
     stage = page.locator("#stage")
     shows(stage, 0.06, 0.9, RED)
     shows(stage, 0.94, 0.9, BLUE)
