@@ -219,7 +219,7 @@ def status(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFA
         if as_json:
             print_json(now)
         else:
-            print_status(dataset_id, now)
+            print_status(dataset_id, now, client.server)
         _end_with(dataset_id, now)
 
 

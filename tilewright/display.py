@@ -145,7 +145,7 @@ def phase_of(status: Status) -> str:
     return str(status.get("progress") or status["status"])
 
 
-def megabytes(count: int) -> str:
+def megabytes(count: float) -> str:
     """A count of bytes for a person, in decimal megabytes as servers and disks count them."""
     return f"{count / 1e6:,.1f} MB"
 

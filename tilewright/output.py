@@ -34,8 +34,8 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def print_status(dataset_id: str, status: Json) -> None:
-    """A status as `name  value` lines."""
+def print_status(dataset_id: str, status: Json, server: str) -> None:
+    """A status as `name  value` lines, with its addresses where they are real."""
     rows: list[tuple[str, str]] = [("dataset", dataset_id), ("status", status["status"])]
     phase = str(status.get("progress") or "")
     if phase:
@@ -46,6 +46,11 @@ def print_status(dataset_id: str, status: Json) -> None:
         rows.append(("percent", f"{status['percent']:.0f} %"))
     if status.get("bytes_downloaded"):
         rows.append(("downloaded", megabytes(status["bytes_downloaded"])))
+    if status.get("bytes_per_second"):
+        rows.append(("rate", f"{megabytes(status['bytes_per_second'])}/s"))
+    source = status.get("source")
+    if source:
+        rows.append(("source", f"{source['format']}, {source['width']:,} x {source['height']:,} pixels"))
     if status.get("tiles_done"):
         rows.append(("tiles", f"{status['tiles_done']:,}"))
     if status.get("eta_seconds") is not None:
@@ -56,6 +61,8 @@ def print_status(dataset_id: str, status: Json) -> None:
     if tile_info:
         rows.append(("size", f"{tile_info['width']:,} x {tile_info['height']:,} pixels"))
         rows.append(("zooms", f"0 to {tile_info['max_zoom']}"))
+        rows.append(("view", view_url(dataset_id, server)))
+        rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
     _print_rows(rows)
 
 
