@@ -4,7 +4,7 @@
     /tiles/<tile_id>_files/<level>/<x>_<y>.<ext>      Deep Zoom tile
     /tiles/<tile_id>/<z>/<x>/<y>.<ext>                XYZ tile
     /tiles/<tile_id>/tilejson.json                    TileJSON 3.0
-    /tiles/<tile_id>/thumbnail.jpg                    at most 256 pixels
+    /tiles/<tile_id>/thumbnail.jpg                    at most 512 pixels
 
 All but the TileJSON never change: a tile_id stands for one source, its options and one pyramid version.
 """

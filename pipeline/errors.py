@@ -96,6 +96,9 @@ DATASET_CODES: dict[str, Code] = {
     "image_corrupt": Code(
         False, "The image file is damaged.", "Open it in another program, save it anew at its source, then retry."
     ),
+    "page_not_found": Code(
+        False, "The file has fewer pages than the one asked for.", "Give a page below the number of pages, from 0."
+    ),
     "image_too_large": Code(
         False, "The picture has more pixels than this installation accepts.", "Have the operator raise the limit."
     ),

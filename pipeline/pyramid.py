@@ -21,11 +21,14 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-PYRAMID_VERSION = 1
+PYRAMID_VERSION = 2
 """Part of every tile_id. Raise it with any change that alters a stored pixel or an address."""
 
 DEFAULT_TILE_SIZE = 256
 """Pixels. What viewers assume where nothing is said (Deep Zoom, slippy maps)."""
+
+DEFAULT_QUALITY = 85
+"""Of JPEG and WebP tiles, on libvips' scale of 1 to 100: where a photograph's tiles show no loss at their own size."""
 
 SZI = "pyramid.szi"
 EDGES = "edges.bin"
@@ -39,8 +42,14 @@ FILES = (SZI, EDGES, INDEX, THUMBNAIL, DESCRIPTION)
 PARTS = (SZI, EDGES)
 """File names by an entry's part number."""
 
-THUMBNAIL_EDGE = 256
-"""Longest edge of thumbnail.jpg in pixels."""
+THUMBNAIL_EDGE = 512
+"""Longest edge of thumbnail.jpg in pixels, at most: twice what a catalogue shows, for screens of double density."""
+
+PREVIEW = "preview.jpg"
+"""A file beside those of a build, stored before them where there is one: the picture, small."""
+
+PREVIEW_EDGE = 1024
+"""Longest edge of preview.jpg in pixels, at most."""
 
 
 class Format(StrEnum):
@@ -56,12 +65,28 @@ class Format(StrEnum):
         return f"image/{self.name.lower()}"
 
 
+_PNG = 2
+"""The proto's TILE_FORMAT_PNG: such tiles have no quality."""
+
+
 class Options(Protocol):
     """What is asked of a pyramid: status_pb2.TileOptions, or anything that looks like it."""
 
     @property
     def tile_size(self) -> int:
         """Edge of a tile in pixels; 0 stands for DEFAULT_TILE_SIZE."""
+
+    @property
+    def format(self) -> int:
+        """The tiles' format, a number of the proto's TileFormat; 0 stands for the picture's own: JPEG, or PNG."""
+
+    @property
+    def quality(self) -> int:
+        """Of JPEG and WebP tiles, 1 to 100; 0 stands for DEFAULT_QUALITY."""
+
+    @property
+    def page(self) -> int:
+        """Which page of the source, from 0."""
 
 
 def tile_id(source_sha256: str, options: Options) -> str:
@@ -79,6 +104,13 @@ def tile_id(source_sha256: str, options: Options) -> str:
         "tile_size": options.tile_size or DEFAULT_TILE_SIZE,
         "version": PYRAMID_VERSION,
     }
+    # Named only where it is no default, so that an option added later leaves the ids of what has not got it.
+    if options.format:
+        identity["format"] = options.format
+    if options.quality not in {0, DEFAULT_QUALITY} and options.format != _PNG:
+        identity["quality"] = options.quality
+    if options.page:
+        identity["page"] = options.page
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

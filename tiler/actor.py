@@ -29,6 +29,7 @@ TILE_FORMATS = {
     Format.PNG: pb.TILE_FORMAT_PNG,
     Format.WEBP: pb.TILE_FORMAT_WEBP,
 }
+FORMATS = {number: tile_format for tile_format, number in TILE_FORMATS.items()}
 
 
 def declare(
@@ -79,6 +80,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             max_pixels=settings.max_pixels,
             min_libvips=settings.min_libvips,
             room=None if free is None else free - settings.disk_reserve_bytes,
+            tile_format=FORMATS[grant.options.format].value if grant.options.format else "",
+            quality=grant.options.quality,
+            page=grant.options.page,
         )
         built = parent.build(run, job, threads=settings.tiler_threads, check_room=check_room)
         for name in FILES:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipeline import child, faults, libvips, sandbox
 from pipeline.errors import StageError
-from pipeline.pyramid import Geometry
+from pipeline.pyramid import Format, Geometry
 from tiler.estimate import require_room
-from tiler.job import Built, Failed, Job, Progress, decode_job, encode_report
+from tiler.job import Built, Failed, Job, Opened, Progress, decode_job, encode_report
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress; a beat carries the last one every 0.5 s."""
@@ -34,24 +34,41 @@ def _outcome(job: Job) -> Built | Failed:
     from tiler.failures import explain  # noqa: PLC0415
     from tiler.meter import Meter  # noqa: PLC0415
     from tiler.pixels import open_picture  # noqa: PLC0415
+    from tiler.source import Source  # noqa: PLC0415
 
-    source = Path(job.source)
+    source = Source(Path(job.source), job.page)
     reporter = _Reporter()
     meter = Meter(reporter.report)
     libvips.require(pyvips, job.min_libvips)
     libvips.block_loaders(pyvips)
     sandbox.confine(sandbox.Allowance())
     child.watch_life_line()
-    try:
-        picture = open_picture(source, max_pixels=job.max_pixels, meter=meter)
+
+    def tile() -> Built:
+        picture = open_picture(
+            source,
+            max_pixels=job.max_pixels,
+            meter=meter,
+            tile_format=Format(job.tile_format) if job.tile_format else None,
+        )
         geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
         reporter.tiles_total = geometry.tile_count
         require_room(job, geometry, picture.format)
         return build(picture, job, meter)
+
+    try:
+        child.say(encode_report(Opened(*source.header())))
+        try:
+            return tile()
+        except pyvips.Error as error:
+            if not source.may_be_lenient(error):
+                raise
+            source.strict = False
+            return tile()
     except StageError as error:
         return Failed(error.code, error.message)
     except (pyvips.Error, OSError, MemoryError) as error:
-        failure = explain(error, source)
+        failure = explain(error, source.path, source.page)
         sys.stderr.write(f"{failure.code}: {error}\n")
         return Failed(failure.code, failure.message)
 

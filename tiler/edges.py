@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -11,12 +11,21 @@ import pyvips
 
 from pipeline.pyramid import Format
 
-QUALITIES = (95, 98, 100)
-"""Of JPEG edge tiles, which are encoded a second time: the first that keeps to MAX_DIFFERENCE is taken.
-95 does for most photographs; noise, hard edges and slivers of a few pixels need more."""
-
 MAX_DIFFERENCE = 1.0
 """Most that an edge tile's samples may differ, in the mean, from those of the tile it pads."""
+
+JPEG_QUALITY = 99
+"""Of JPEG edge tiles, which are encoded a second time. Its quantizer's steps are 1 and 2, so that what it does to any
+picture is within MAX_DIFFERENCE (noise and hard edges of full contrast: 0.8 at most), and need not be looked at."""
+
+SMALL = 256
+"""Pixels of a tile below which chance may have its way with a mean, so that it is looked at."""
+
+SMALL_QUALITIES = (99, 100, 98, 97, 95)
+"""Of such a tile: the first within MAX_DIFFERENCE is taken, or else the closest."""
+
+WEBP_QUALITY = 95
+"""Of WebP edge tiles. Its colours are always halved in resolution: where that is too much, the tile is lossless."""
 
 AHEAD = 256
 """Tiles padded before the first of them is written: bounds the memory of a very long edge."""
@@ -34,29 +43,59 @@ def pad_all(tiles: Iterable[bytes], tile_format: Format, tile_size: int) -> Iter
 
 
 def pad(data: bytes, tile_format: Format, tile_size: int) -> bytes:
-    """Give one encoded tile padded, to the right and below, with white; wholly transparent in a PNG."""
+    """Give one encoded tile padded, to the right and below, with white; wholly transparent where it has alpha."""
     tile = decode(data, tile_format)
+    background = _CLEAR if tile.hasalpha() else _WHITE
+    square = tile.embed(0, 0, tile_size, tile_size, extend="background", background=background)
+    # Tiles are many and small, and each has a thread of its own: more threads for one would only cost.
+    square = square.copy()
+    square.set_type(pyvips.GValue.gint_type, "concurrency", 1)
     if tile_format is Format.PNG:
-        return bytes(_square(tile, tile_size, _CLEAR).pngsave_buffer(keep="none"))
-    square = _square(tile, tile_size, _WHITE)
+        return bytes(square.pngsave_buffer(keep="none"))
+    if tile_format is Format.WEBP:
+        return _closest(tile, tile_format, (_webp(square, lossless=False), _webp(square, lossless=True)))
+    if tile.width * tile.height >= SMALL:
+        return _jpeg(square, JPEG_QUALITY)()
+    return _closest(tile, tile_format, [_jpeg(square, quality) for quality in SMALL_QUALITIES])
+
+
+def decode(data: bytes, tile_format: Format) -> pyvips.Image:
+    """Open one of the pyramid's own tiles."""
+    match tile_format:
+        case Format.PNG:
+            return pyvips.Image.pngload_buffer(data)
+        case Format.WEBP:
+            return pyvips.Image.webpload_buffer(data)
+        case Format.JPEG:
+            return pyvips.Image.jpegload_buffer(data)
+
+
+Encoder = Callable[[], bytes]
+
+
+def _jpeg(square: pyvips.Image, quality: int) -> Encoder:
+    return lambda: bytes(square.jpegsave_buffer(Q=quality, keep="none"))
+
+
+def _webp(square: pyvips.Image, *, lossless: bool) -> Encoder:
+    # `exact`: colours under full transparency count, too, when the tile is looked at.
+    return lambda: bytes(
+        square.webpsave_buffer(
+            Q=WEBP_QUALITY, lossless=lossless, exact=True, smart_subsample=not lossless, effort=1, keep="none"
+        )
+    )
+
+
+def _closest(tile: pyvips.Image, tile_format: Format, encoders: Iterable[Encoder]) -> bytes:
+    """Give the first encoding within MAX_DIFFERENCE, or else the closest."""
+    tile = tile.copy_memory()
     closest, least = b"", float("inf")
-    for quality in QUALITIES:
-        padded = bytes(square.jpegsave_buffer(Q=quality, keep="none"))
-        again = pyvips.Image.jpegload_buffer(padded, access="sequential")
-        difference = (again.crop(0, 0, tile.width, tile.height) - tile).abs().avg()
+    for encode in encoders:
+        padded = encode()
+        inside = decode(padded, tile_format).crop(0, 0, tile.width, tile.height)
+        difference = (inside - tile).abs().avg()
         if difference < least:
             closest, least = padded, difference
         if difference <= MAX_DIFFERENCE:
             break
     return closest
-
-
-def decode(data: bytes, tile_format: Format) -> pyvips.Image:
-    """Open one of the pyramid's own tiles."""
-    if tile_format is Format.PNG:
-        return pyvips.Image.pngload_buffer(data)
-    return pyvips.Image.jpegload_buffer(data)
-
-
-def _square(tile: pyvips.Image, tile_size: int, background: list[int]) -> pyvips.Image:
-    return tile.embed(0, 0, tile_size, tile_size, extend="background", background=background)

@@ -18,7 +18,15 @@ _SAYINGS = (
     (("No space left on device", "Disk quota exceeded"), "out_of_disk", _DISK_FULL),
     (("Cannot allocate memory", "out of memory", "unable to allocate"), "out_of_memory", _MEMORY_FULL),
     (
-        ("samples out of range", "compression support is not configured"),
+        (
+            "samples out of range",
+            "not a whole number of bytes",
+            "bad labq format",
+            "compression support is not configured",
+            "compression format has not been built in",
+            "Unsupported JPEG data precision",
+            "Unsupported JPEG process",
+        ),
         "unsupported_format",
         "The picture's samples or its compression cannot be read here. Save it as a plain TIFF, JPEG or PNG.",
     ),
@@ -26,13 +34,14 @@ _SAYINGS = (
 )
 
 
-def explain(error: Exception, source: Path) -> StageError:
+def explain(error: Exception, source: Path, page: int = 0) -> StageError:
     """Name why opening or decoding `source` failed.
 
     Parameters
     ----------
     error: what libvips (pyvips.Error), Python (MemoryError) or the system (OSError) raised.
     source: the stored source, read again to tell a file cut short from a damaged one.
+    page: of the source.
 
     Returns
     -------
@@ -47,12 +56,12 @@ def explain(error: Exception, source: Path) -> StageError:
         if any(saying in text for saying in sayings):
             return StageError(code, message)
     try:
-        return _explain_content(text, source)
+        return _explain_content(text, source, page)
     except FileNotFoundError:
         return StageError("source_missing", "The stored original is no longer there.")
 
 
-def _explain_content(text: str, source: Path) -> StageError:
+def _explain_content(text: str, source: Path, page: int) -> StageError:
     with source.open("rb") as file:
         kind = sniff.kind_of(file.read(sniff.HEAD))
     if kind in {"text", "empty"}:
@@ -61,12 +70,12 @@ def _explain_content(text: str, source: Path) -> StageError:
             "not_an_image",
             f"The URL gave {what}, not an image. Give the image file's own address.",
         )
-    if kind in {"svg", "other"}:
+    if kind in {"svg", "other"} or (kind == "heif" and UNKNOWN_FORMAT in text):
         return StageError(
             "unsupported_format",
             "The file's format cannot be read here. Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF.",
         )
-    if sniff.ends_early(source) or "premature end of JPEG" in text:
+    if sniff.ends_early(source, page) or "premature end of JPEG" in text:
         return StageError(
             "image_truncated", "The image file ends before the picture does. Upload it again at its source."
         )

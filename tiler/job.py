@@ -1,7 +1,8 @@
 """What parent and child say to each other: one JSON object a line.
 
 The parent writes one Job to the child's standard input and keeps it open as a life line. The child
-writes reports to its standard output: any number of Progress, then one Built or one Failed.
+writes reports to its standard output: one Opened, at most one Previewed, any number of Progress, then one Built; or, at
+any point, one Failed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ class Job(NamedTuple):
     max_pixels: pixels of the largest picture taken.
     min_libvips: least version of libvips, such as "8.18.3".
     room: bytes that may be written to the scratch; None where nobody can tell.
+    tile_format: of the tiles, a value of pipeline.pyramid.Format; empty for JPEG, or PNG where there is transparency.
+    quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
+    page: of the source, from 0.
+    preview: whether to make a preview first.
     """
 
     source: str
@@ -33,6 +38,26 @@ class Job(NamedTuple):
     max_pixels: int
     min_libvips: str
     room: int | None = None
+    tile_format: str = ""
+    quality: int = 0
+    page: int = 0
+    preview: bool = False
+
+
+class Opened(NamedTuple):
+    """What the source's header says: see tiler.source.Header."""
+
+    format: str
+    width: int
+    height: int
+    pages: int
+
+
+class Previewed(NamedTuple):
+    """A preview lies in the job's scratch; its size in pixels."""
+
+    width: int
+    height: int
 
 
 class Progress(NamedTuple):
@@ -68,9 +93,11 @@ class Failed(NamedTuple):
     message: str
 
 
-Report = Progress | Built | Failed
+Report = Opened | Previewed | Progress | Built | Failed
 
-_KINDS: dict[str, type[Progress] | type[Built] | type[Failed]] = {
+_KINDS: dict[str, type[Opened] | type[Previewed] | type[Progress] | type[Built] | type[Failed]] = {
+    "opened": Opened,
+    "previewed": Previewed,
     "progress": Progress,
     "built": Built,
     "failed": Failed,

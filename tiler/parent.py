@@ -10,7 +10,8 @@ from pipeline import faults, libvips, parent, sandbox
 from pipeline.errors import StageError
 from pipeline.pyramid import FILES
 from pipeline.run import Run
-from tiler.job import Built, Failed, Job, Progress, Report, decode_report, encode_job
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tiler.job import Built, Failed, Job, Opened, Progress, Report, decode_report, encode_job
 
 COMMAND = parent.command("tiler.child")
 
@@ -47,12 +48,17 @@ def build(
         run.on_stop(child.kill)
         for line in child.lines():
             report = outcome = decode_report(line)
-            if isinstance(report, Progress):
-                faults.reach("tiler_mid_build")
-                check_room()
-                run.report(
-                    tiles_done=report.tiles_done, tiles_total=report.tiles_total or None, stage_percent=report.percent
-                )
+            match report:
+                case Opened():
+                    run.report(source=pb.SourceInfo(**report._asdict()))
+                case Progress():
+                    faults.reach("tiler_mid_build")
+                    check_room()
+                    run.report(
+                        tiles_done=report.tiles_done,
+                        tiles_total=report.tiles_total or None,
+                        stage_percent=report.percent,
+                    )
     run.check()
     if isinstance(outcome, Built) and child.exit_code == 0:
         _require_plain_files(scratch)

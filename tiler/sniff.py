@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import os
 import struct
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+
+from tiler import tiff
 
 HEAD = 4096
 """Bytes looked at to tell text from an image: a page's <html> comes well before."""
 
 JPEG_TAIL = 1 << 16
 """Bytes from the end searched for a JPEG's end marker: cameras append data of their own behind it."""
-
-
-_TIFF_PLACES = {273, 279, 324, 325}
-"""Tags: offsets and byte counts of strips, and of tiles."""
-
-_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value by its type (TIFF 6.0 section 2; 16 to 18 of BigTIFF)."""
-
-_TIFF_WORDS = {3: "H", 4: "I", 16: "Q"}
 
 
 def kind_of(head: bytes) -> str:
@@ -54,12 +48,20 @@ def kind_of(head: bytes) -> str:
     return "svg" if b"<svg" in head.lower() and b"<html" not in head.lower() else "text"
 
 
-def ends_early(path: Path) -> bool:
-    """Tell whether a readable format's container names bytes beyond the end of the file."""
+def ends_early(path: Path, page: int = 0) -> bool:
+    """Tell whether a readable format's container names bytes beyond the end of the file.
+
+    Parameters
+    ----------
+    page: of a TIFF, whose pages lie anywhere: the last one that is looked at.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
-        reader = _READERS.get(kind_of(file.read(HEAD)))
+        kind = kind_of(file.read(HEAD))
+        reader = _READERS.get(kind)
         try:
+            if kind == "tiff":
+                return _tiff_ends_early(file, size, page)
             return reader is not None and reader(file, size)
         except struct.error:
             return True
@@ -107,44 +109,8 @@ def _gif_ends_early(file: BinaryIO, size: int) -> bool:
     return file.read(1) != b";"
 
 
-def _tiff_ends_early(file: BinaryIO, size: int) -> bool:
-    file.seek(0)
-    order = "<" if file.read(2) == b"II" else ">"
-    (version,) = struct.unpack(f"{order}H", file.read(2))
-    big = version == 43  # BigTIFF: 8-byte offsets, 20-byte entries
-    if big:
-        file.seek(8)
-    (directory,) = struct.unpack(f"{order}{'Q' if big else 'I'}", file.read(8 if big else 4))
-    if directory >= size:
-        return True
-    file.seek(directory)
-    (entries,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
-    width = 20 if big else 12
-    return bool(file.tell() + entries * width > size) or _tiff_data_ends(file, order, big, entries) > size
-
-
-def _tiff_data_ends(file: BinaryIO, order: str, big: bool, entries: int) -> int:
-    """Give the end of the last byte that the directory at the file's position, or a strip or tile, takes."""
-    fields: dict[int, list[int]] = {}
-    ends = [0]
-    word = "Q" if big else "I"
-    directory = [file.read(20 if big else 12) for _ in range(min(entries, HEAD))]
-    for entry in directory:
-        tag, kind, count = struct.unpack_from(f"{order}HH{word}", entry)
-        value = entry[12 if big else 8 :]
-        length = _TIFF_SIZES.get(kind, 0) * count
-        if length > len(value):
-            (offset,) = struct.unpack(f"{order}{word}", value)
-            ends.append(offset + length)
-            if offset + length > os.fstat(file.fileno()).st_size:
-                break
-            file.seek(offset)
-            value = file.read(length) if tag in _TIFF_PLACES else b""
-        if tag in _TIFF_PLACES and kind in _TIFF_WORDS:
-            fields[tag] = list(struct.unpack_from(f"{order}{count}{_TIFF_WORDS[kind]}", value))
-    offsets = fields.get(273, fields.get(324, []))
-    counts = fields.get(279, fields.get(325, []))
-    return max(ends + [offset + count for offset, count in zip(offsets, counts, strict=False)])
+def _tiff_ends_early(file: BinaryIO, size: int, page: int) -> bool:
+    return any(directory.end() > size for directory in islice(tiff.directories(file), page + 1))
 
 
 def _heif_ends_early(file: BinaryIO, size: int) -> bool:
@@ -168,6 +134,5 @@ _READERS = {
     "png": _png_ends_early,
     "webp": _webp_ends_early,
     "gif": _gif_ends_early,
-    "tiff": _tiff_ends_early,
     "heif": _heif_ends_early,
 }

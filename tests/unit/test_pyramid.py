@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.pyramid import Format, Geometry, Level, tile_id
 from pipeline.tile_index import Entry, Index, IndexWriter
+from protos.tilewright.status.v1 import status_pb2 as pb
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -21,6 +22,9 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 @dataclass
 class Asked:
     tile_size: int = 0
+    format: int = 0
+    quality: int = 0
+    page: int = 0
 
 
 POWERS_AND_NEIGHBOURS = st.integers(0, 16).flatmap(lambda power: st.integers(-1, 1).map(lambda step: 2**power + step))
@@ -31,15 +35,33 @@ FEW_TILES = st.builds(Geometry, st.integers(1, 4100), st.integers(1, 4100), st.s
 
 def test_a_tile_id_is_the_hash_of_its_canonical_identity() -> None:
     # Given the identity written out by hand
-    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":1}}'
+    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":2}}'
     # Then the id is its SHA-256
     assert tile_id(EMPTY, Asked(256)) == hashlib.sha256(identity.encode()).hexdigest()
-    assert tile_id(EMPTY, Asked(256)) == "ee0ca6684c8a10447c54ba5680010c1e08db8ddc1a51363030efdf053ad59b9d"
+    assert tile_id(EMPTY, Asked(256)) == "2b73dde4ae897959b94594ad1ff76a50c9e68cd4e64db4e21975410e58a250e1"
 
 
 def test_a_default_and_its_explicit_value_give_the_same_tile_id() -> None:
     assert tile_id(EMPTY.upper(), Asked(0)) == tile_id(EMPTY, Asked(256))
-    assert tile_id(EMPTY, Asked(512)) != tile_id(EMPTY, Asked(256))
+    assert tile_id(EMPTY, Asked(quality=85)) == tile_id(EMPTY, Asked())
+    assert tile_id(EMPTY, Asked(format=pb.TILE_FORMAT_PNG, quality=40)) == tile_id(
+        EMPTY, Asked(format=pb.TILE_FORMAT_PNG)
+    )
+
+
+def test_whatever_changes_pixels_changes_the_tile_id() -> None:
+    asked = [
+        Asked(),
+        Asked(512),
+        Asked(format=pb.TILE_FORMAT_JPEG),
+        Asked(format=pb.TILE_FORMAT_PNG),
+        Asked(format=pb.TILE_FORMAT_WEBP),
+        Asked(format=pb.TILE_FORMAT_WEBP, quality=40),
+        Asked(quality=40),
+        Asked(page=1),
+        Asked(page=40),
+    ]
+    assert len({tile_id(EMPTY, options) for options in asked}) == len(asked)
     assert tile_id(hashlib.sha256(b"x").hexdigest(), Asked()) != tile_id(EMPTY, Asked())
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import pyvips
 
-from pipeline.pyramid import FILES, PARTS, PYRAMID_VERSION, Geometry
+from pipeline.pyramid import FILES, PARTS, PYRAMID_VERSION, Format, Geometry
 from pipeline.tile_index import Index
 from tests import pictures
 from tiler.build import build
 from tiler.job import Built, Job
 from tiler.meter import Meter
 from tiler.pixels import open_picture
+from tiler.source import Source
 
 SIZES = [(1, 1), (5, 7), (256, 256), (257, 255), (700, 301), (512, 1024), (1, 600), (1027, 2)]
 
@@ -26,13 +27,16 @@ SIZES = [(1, 1), (5, 7), (256, 256), (257, 255), (700, 301), (512, 1024), (1, 60
 class Build:
     """A build in a folder, read the way a reader does: by arithmetic and one positioned read."""
 
-    def __init__(self, source: Path, folder: Path, tile_size: int = 256) -> None:
+    def __init__(
+        self, source: Path, folder: Path, tile_size: int = 256, tile_format: str = "", quality: int = 0, page: int = 0
+    ) -> None:
         folder.mkdir()
         self.folder = folder
         self.moves: list[float] = []
-        job = Job(str(source), str(folder), "t" * 64, "s" * 64, tile_size, 10**9, "8.18.3")
+        job = Job(str(source), str(folder), "t" * 64, "s" * 64, tile_size, 10**9, "8.18.3", quality=quality)
         meter = Meter(lambda percent, _: self.moves.append(percent))
-        picture = open_picture(source, max_pixels=job.max_pixels, meter=meter)
+        wanted = Format(tile_format) if tile_format else None
+        picture = open_picture(Source(source, page), max_pixels=job.max_pixels, meter=meter, tile_format=wanted)
         self.built: Built = build(picture, job, meter)
         self.geometry = Geometry(self.built.width, self.built.height, tile_size)
         self.index = Index((folder / "tiles.idx").read_bytes())
@@ -118,6 +122,92 @@ def test_edge_tiles_of_a_jpeg_are_full_squares_close_to_the_level(
         assert (edge[outside] == 255).all()
 
 
+@pytest.mark.parametrize("quality", [0, 40, 100])
+@pytest.mark.parametrize(("bands", "tile_format"), [(3, "jpg"), (3, "webp"), (4, "webp"), (3, "png")])
+def test_edge_tiles_are_close_to_the_level_at_any_quality(
+    quality: int, bands: int, tile_format: str, tmp_path: Path, make: MakeBuild
+) -> None:
+    # Given a picture that is half noise, half a photograph's smoothness
+    pixels = pictures.scene(517, 300, bands=bands)
+    pixels[:, 256:] = pictures.noise(261, 300, bands=bands)
+    result = make(pictures.save(pixels, tmp_path / "source.png"), tile_format=tile_format, quality=quality)
+    for position, (zoom, x, y) in enumerate(result.geometry.edges(), result.geometry.tile_count):
+        level = result.geometry.level_of_zoom(zoom)
+        edge = pictures.decode(result.read(position)).astype(int)
+        tile = pictures.decode(result.read(result.geometry.deep_zoom_position(level, x, y))).astype(int)
+        # Then each edge tile is a full square that holds the tile it is made from
+        assert edge.shape == (256, 256, bands)
+        assert np.abs(edge[: tile.shape[0], : tile.shape[1]] - tile).mean() <= 1, (zoom, x, y)
+        # And where there is transparency, there is nothing outside
+        if bands == 4:
+            assert (edge[tile.shape[0] :, :, 3] == 0).all()
+            assert (edge[:, tile.shape[1] :, 3] == 0).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (7, 5), (3, 300), (300, 1)])
+@pytest.mark.parametrize("seed", range(5))
+def test_edge_tiles_of_slivers_are_close_to_the_level(
+    size: tuple[int, int], seed: int, tmp_path: Path, make: MakeBuild
+) -> None:
+    result = make(pictures.save(pictures.noise(*size, seed=seed), tmp_path / "source.png"), tile_format="jpg")
+    for position, (zoom, x, y) in enumerate(result.geometry.edges(), result.geometry.tile_count):
+        level = result.geometry.level_of_zoom(zoom)
+        edge = pictures.decode(result.read(position)).astype(int)
+        tile = pictures.decode(result.read(result.geometry.deep_zoom_position(level, x, y))).astype(int)
+        assert np.abs(edge[: tile.shape[0], : tile.shape[1]] - tile).mean() <= 1, (zoom, x, y)
+
+
+@pytest.mark.parametrize(("tile_format", "magic"), [("jpg", b"\xff\xd8"), ("png", b"\x89PNG"), ("webp", b"RIFF")])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_every_file_of_a_build_is_in_the_format_asked_for(
+    tile_format: str, magic: bytes, bands: int, tmp_path: Path, make: MakeBuild
+) -> None:
+    # Given a picture, with or without transparency, and a format
+    source = pictures.save(pictures.scene(530, 301, bands=bands), tmp_path / "source.png")
+    result = make(source, tile_format=tile_format)
+    # Then all tiles have it, and keep the transparency if they can
+    assert (result.built.extension, result.description["format"]) == (tile_format, tile_format)
+    for position in range(len(result.index)):
+        data = result.read(position)
+        assert data.startswith(magic)
+        assert pictures.decode(data).shape[2] == (3 if tile_format == "jpg" else bands)
+
+
+def test_png_tiles_of_an_opaque_picture_are_the_exact_mean(tmp_path: Path, make: MakeBuild) -> None:
+    pixels = pictures.noise(530, 301)
+    result = make(pictures.save(pixels, tmp_path / "source.png"), tile_format="png")
+    levels = pictures.levels(pixels)
+    for (level, x, y), data in result.tiles().items():
+        expected = levels[level][y * 256 : (y + 1) * 256, x * 256 : (x + 1) * 256]
+        assert np.array_equal(pictures.decode(data), expected), (level, x, y)
+    assert "quality" not in result.description
+
+
+def test_transparency_is_laid_on_white_where_jpeg_tiles_are_asked_for(tmp_path: Path, make: MakeBuild) -> None:
+    # Given a picture whose colour is black, wholly transparent on the left
+    pixels = np.zeros((300, 600, 4), dtype=np.uint8)
+    pixels[:, 300:, 3] = 255
+    result = make(pictures.save(pixels, tmp_path / "source.png"), tile_format="jpg")
+    # Then the left is white, the right black, and the description says why
+    tiles = result.tiles()
+    assert pictures.decode(tiles[10, 0, 0]).min() >= 254
+    assert pictures.decode(tiles[10, 2, 0]).max() <= 1
+    assert result.description["pixels"] == ["transparency laid on white: JPEG tiles have none"]
+
+
+@pytest.mark.parametrize("tile_format", ["jpg", "webp"])
+def test_a_lower_quality_gives_smaller_tiles_further_from_the_picture(tile_format: str, tmp_path: Path) -> None:
+    pixels = pictures.scene(512, 512)
+    source = pictures.save(pixels, tmp_path / "source.png")
+    builds = [Build(source, tmp_path / str(q), tile_format=tile_format, quality=q) for q in (30, 0, 95)]
+    assert [build.description["quality"] for build in builds] == [30, 85, 95]
+    sizes = [build.built.size for build in builds]
+    assert sizes == sorted(sizes)
+    top = [pictures.decode(build.tiles()[9, 1, 1]).astype(int) for build in builds]
+    distances = [float(np.abs(tile - pixels[256:, 256:]).mean()) for tile in top]
+    assert distances == sorted(distances, reverse=True)
+
+
 def test_edge_tiles_of_a_png_are_exact_and_transparent_outside(tmp_path: Path, make: MakeBuild) -> None:
     pixels = pictures.noise(300, 257, bands=4)
     result = make(pictures.save(pixels, tmp_path / "source.png"))
@@ -133,35 +223,52 @@ def test_zoom_0_is_one_full_tile_also_for_a_small_picture(tmp_path: Path, make: 
     assert pictures.decode(result.read(result.geometry.xyz_position(0, 0, 0))).shape == (256, 256, 3)
 
 
-@pytest.mark.parametrize(("size", "expected"), [((700, 301), (175, 76)), ((100, 60), (100, 60)), ((1, 3000), (1, 188))])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((2100, 903), (512, 220)),
+        ((700, 301), (512, 220)),
+        ((512, 301), (512, 301)),
+        ((100, 60), (100, 60)),
+        ((1, 3000), (1, 512)),
+    ],
+)
 @pytest.mark.parametrize("tile_size", [256, 512])
-def test_the_thumbnail_is_the_largest_level_of_at_most_256_pixels(
+def test_the_thumbnail_is_the_picture_at_512_pixels_or_less(
     size: tuple[int, int], expected: tuple[int, int], tile_size: int, tmp_path: Path, make: MakeBuild
 ) -> None:
-    result = make(pictures.jpeg(tmp_path / "source.jpg", *size), tile_size=tile_size)
+    # Given a picture of slopes, whose pixels are known wherever it is looked at
+    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    slopes = np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+    # When it is built
+    result = make(pictures.save(slopes, tmp_path / "source.png"), tile_size=tile_size)
+    # Then its thumbnail is the same slopes, at most 512 pixels long
     thumbnail = pictures.decode((result.folder / "thumbnail.jpg").read_bytes())
     assert thumbnail.shape == (expected[1], expected[0], 3)
+    x, y = np.meshgrid(np.linspace(0, 255, expected[0]), np.linspace(0, 255, expected[1]))
+    assert np.abs(thumbnail - np.stack([x, y, 255 - x], axis=-1)).mean() < 3
 
 
 def test_the_thumbnail_of_a_transparent_picture_is_flattened_on_white(tmp_path: Path, make: MakeBuild) -> None:
     pixels = np.zeros((300, 300, 4), dtype=np.uint8)
     result = make(pictures.save(pixels, tmp_path / "source.png"))
     thumbnail = pictures.decode((result.folder / "thumbnail.jpg").read_bytes())
-    assert thumbnail.shape == (150, 150, 3)
+    assert thumbnail.shape == (300, 300, 3)
     assert (thumbnail == 255).all()
 
 
 def test_the_description_says_what_the_pyramid_is(tmp_path: Path, make: MakeBuild) -> None:
     result = make(pictures.jpeg(tmp_path / "source.jpg", 700, 301))
     description = result.description
-    assert {name: description[name] for name in ("width", "height", "tile_size", "format", "levels", "max_zoom")} == {
+    assert {name: description[name] for name in ("width", "height", "tile_size", "format", "quality", "levels")} == {
         "width": 700,
         "height": 301,
         "tile_size": 256,
         "format": "jpg",
+        "quality": 85,
         "levels": 11,
-        "max_zoom": 2,
     }
+    assert description["max_zoom"] == 2
     assert (description["tiles"], description["edge_tiles"], description["overlap"]) == (17, 7, 0)
     assert description["source"] == {
         "sha256": "s" * 64,
@@ -209,30 +316,35 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
     meter = Meter(lambda *_: None)
     # When it is built, then libvips says so
     with pytest.raises(pyvips.Error, match="No space left on device"):
-        build(open_picture(source, max_pixels=job.max_pixels, meter=meter), job, meter)
+        build(open_picture(Source(source), max_pixels=job.max_pixels, meter=meter), job, meter)
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "bands", "dtype", "tile_format", "expected"),
     [
-        ("source.jpg", "a600ea048b80e45e395273e14671f2e3da0b84443786576475fb0873b84c520d"),
-        ("source.png", "3dba35795b9f6bdb522a7ece552a3409b8d730b3ef0acf732b5b7b5c967cf47c"),
+        ("source.jpg", 3, np.uint8, "", "6bebfaa1195e673da592cd6ec058ec3e9b1ce55434476d12748ccb50ac32d498"),
+        ("source.png", 4, np.uint8, "", "3dba35795b9f6bdb522a7ece552a3409b8d730b3ef0acf732b5b7b5c967cf47c"),
+        ("source.png", 4, np.uint8, "jpg", "19d1acf23dd358fb452b8403ef79e6816cda3bc323183d4e8901369210573c10"),
+        ("source.png", 4, np.uint8, "webp", "f73dc76af6987a9d19a656ae223ef8c549881bde92be81d826d6faf0d6c5f152"),
+        ("source.png", 3, np.uint16, "png", "0c891ec088fb519f4c3aa1a0f71a12fcb12cc73abb6e289a43cf9d46ff66053f"),
+        ("source.tif", 1, np.float32, "png", "6a0174728694efea8b9a810a95d80090d2dd3eba018c8139d9866ea049feaf52"),
     ],
 )
 def test_the_pixels_of_this_pyramid_version_never_change(
-    name: str, expected: str, tmp_path: Path, make: MakeBuild
+    name: str, bands: int, dtype: type, tile_format: str, expected: str, tmp_path: Path, make: MakeBuild
 ) -> None:
     # Given a picture made by arithmetic alone
     x, y = np.meshgrid(np.arange(530), np.arange(301))
     planes = [x * x // 7 + y, x * y // 5, x // 3 * (y // 4), 255 - x // 4 - y // 3]
-    bands = 4 if name.endswith("png") else 3
-    pixels = (np.stack(planes[:bands], axis=-1) % 256).astype(np.uint8)
-    result = make(pictures.save(pixels, tmp_path / name))
+    pixels: pictures.Pixels = (np.stack(planes[:bands], axis=-1) % 256).astype(dtype)
+    space = "rgb16" if dtype is np.uint16 else "srgb" if bands > 1 else "b-w"
+    source = pictures.save(pixels * dtype(257 if dtype is np.uint16 else 1), tmp_path / name, space)
+    result = make(source, tile_format=tile_format)
     # When all tiles are decoded, edge tiles included
     digest = hashlib.sha256()
     for position in range(len(result.index)):
         digest.update(pictures.decode(result.read(position)).tobytes())
     # Then they are what this version has always given; otherwise raise PYRAMID_VERSION with this literal, since
     # addresses are immutable and must never show other pixels than before
-    assert PYRAMID_VERSION == 1
+    assert PYRAMID_VERSION == 2
     assert digest.hexdigest() == expected

@@ -15,7 +15,7 @@ import pytest
 import pyvips
 
 from tests import pictures
-from tiler.job import Built, Failed, Job, Progress, Report, decode_job, decode_report, encode_job, encode_report
+from tiler.job import Built, Failed, Job, Opened, Progress, Report, decode_job, decode_report, encode_job, encode_report
 from tiler.parent import COMMAND, environment
 
 PATIENCE = 60
@@ -87,7 +87,8 @@ def test_the_child_builds_and_says_what_it_built(tmp_path: Path) -> None:
     reports, ended = run_child(job)
     # Then it ends well, after rising progress and one result
     assert ended.returncode == 0, ended.stderr
-    *progress, built = reports
+    opened, *progress, built = reports
+    assert opened == Opened("jpeg", 3000, 2000, 1)
     assert isinstance(built, Built)
     assert (built.width, built.height, built.extension, built.tile_count) == (3000, 2000, "jpg", 137)
     moved = [report for report in progress if isinstance(report, Progress)]
@@ -177,6 +178,7 @@ def test_the_child_ends_when_its_life_line_ends(slow_job: Job) -> None:
         assert child.stdout is not None
         child.stdin.write(encode_job(slow_job))
         child.stdin.flush()
+        assert b"opened" in child.stdout.readline()
         assert b"progress" in child.stdout.readline()
         # When its standard input ends
         child.stdin.close()
@@ -214,7 +216,7 @@ def test_the_child_ends_with_its_parent_also_where_its_life_line_is_held_open(
         child = os.pidfd_open(int(parent.stdout.readline()))
         try:
             os.write(job_in, encode_job(slow_job))
-            assert b"progress" in os.read(said_out, 4096)
+            assert b"opened" in os.read(said_out, 4096)
             # When the parent is killed
             parent.send_signal(signal.SIGKILL)
             # Then the child is gone, too

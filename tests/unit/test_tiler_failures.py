@@ -15,6 +15,7 @@ from tiler import sniff
 from tiler.failures import explain
 from tiler.meter import Meter
 from tiler.pixels import open_picture
+from tiler.source import Source
 
 FORMATS: dict[str, dict[str, object]] = {
     "plain.jpg": {},
@@ -36,7 +37,7 @@ FORMATS: dict[str, dict[str, object]] = {
 def decode_fully(path: Path) -> None:
     meter = Meter(lambda *_: None)
     try:
-        open_picture(path, max_pixels=10**9, meter=meter).image.avg()
+        open_picture(Source(path), max_pixels=10**9, meter=meter).image.avg()
     except pyvips.Error as error:
         raise explain(error, path) from error
 

@@ -14,12 +14,13 @@ from pipeline.pyramid import Format
 from tests import pictures
 from tiler.meter import Meter
 from tiler.pixels import Picture, open_picture
+from tiler.source import Source
 
 SCENE = pictures.scene(37, 21)
 
 
 def open_here(path: Path, max_pixels: int = 10**6) -> Picture:
-    return open_picture(path, max_pixels=max_pixels, meter=Meter(lambda *_: None))
+    return open_picture(Source(path), max_pixels=max_pixels, meter=Meter(lambda *_: None))
 
 
 def pixels_of(picture: Picture) -> pictures.Pixels:
@@ -131,22 +132,44 @@ def test_cmyk_is_converted(tmp_path: Path) -> None:
     assert picture.decisions == ["CMYK converted to sRGB through libvips' default CMYK profile"]
 
 
-def test_linear_light_is_converted(tmp_path: Path) -> None:
-    # Given a quarter of full light in every channel; sRGB's curve makes it 137 (IEC 61966-2-1)
-    picture = open_here(constant([0.25, 0.25, 0.25], np.float32, "scrgb", tmp_path / "source.tif"))
-    assert pixels_of(picture)[0, 0].tolist() == [137, 137, 137]
-
-
 def test_lab_is_converted(tmp_path: Path) -> None:
     picture = open_here(constant([50, 0, 0], np.float32, "lab", tmp_path / "source.tif"))
     assert pixels_of(picture)[0, 0].tolist() == [119, 119, 119]
 
 
-def test_float_grey_from_0_to_1_keeps_its_scale(tmp_path: Path) -> None:
-    ramp = np.linspace(0.2, 0.6, 16, dtype=np.float32).reshape(4, 4, 1)
-    picture = open_here(pictures.save(ramp, tmp_path / "source.tif", "b-w"))
-    assert pixels_of(picture)[..., 0].ravel()[[0, 15]].tolist() == [51, 153]
-    assert picture.decisions == ["float samples from 0 to 1 mapped to 0 to 255"]
+def test_floats_of_all_colours_share_one_range(tmp_path: Path) -> None:
+    # Given colours from 0.2 to 0.6, which a TIFF's reader takes for linear light
+    ramp = np.linspace(0.2, 0.6, 48).astype(np.float32).reshape(4, 4, 3)
+    picture = open_here(pictures.save(ramp, tmp_path / "source.tif", "scrgb"))
+    # Then the least is black and the greatest 255, whichever band they are in, and steps between are even
+    expected = np.rint((ramp - ramp.min()) * (255 / (ramp.max() - ramp.min())))
+    assert np.abs(pixels_of(picture) - expected).max() <= 1
+    assert picture.decisions == ["float samples from 0.2 to 0.6 mapped to 0 to 255"]
+
+
+@pytest.mark.parametrize(("alpha", "kept"), [([0, 0.2, 0.6, 1], True), ([0, 1, 2, 300], False)])
+def test_a_float_band_after_the_colours_is_alpha_where_it_is_a_share(
+    alpha: list[float], kept: bool, tmp_path: Path
+) -> None:
+    ramp = np.linspace(0, 900, 16).astype(np.float32).reshape(2, 2, 4)
+    ramp[..., 3] = np.array(alpha).reshape(2, 2)
+    found = pixels_of(open_here(pictures.save(ramp, tmp_path / "source.tif", "scrgb")))
+    assert found.shape == (2, 2, 4 if kept else 3)
+    if kept:
+        assert found[..., 3].ravel().tolist() == [0, 51, 153, 255]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 7.0, -3.0])
+def test_a_picture_of_one_value_is_black(value: float, tmp_path: Path) -> None:
+    picture = open_here(constant([value], np.float32, "b-w", tmp_path / "source.tif"))
+    assert pixels_of(picture).max() == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_picture_without_a_finite_value_is_black_or_white(value: float, tmp_path: Path) -> None:
+    picture = open_here(constant([value], np.float32, "b-w", tmp_path / "source.tif"))
+    assert np.unique(pixels_of(picture)).tolist() == [255 if value == np.inf else 0]
+    assert picture.decisions[0] == "float samples without a finite value among them mapped as if from 0 to 0"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int16])

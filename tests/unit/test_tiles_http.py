@@ -29,6 +29,7 @@ from tiler.build import build
 from tiler.job import Built, Job
 from tiler.meter import Meter
 from tiler.pixels import open_picture
+from tiler.source import Source
 
 TILE_ID = "0123456789abcdef" * 4
 WIDTH, HEIGHT = 700, 301
@@ -81,7 +82,7 @@ class Kiln:
             out.mkdir()
             job = Job(str(source), str(out), TILE_ID, "s" * 64, tile_size, 10**9, "8.18.3")
             meter = Meter(lambda *_: None)
-            self._built[key] = out, build(open_picture(source, max_pixels=10**9, meter=meter), job, meter)
+            self._built[key] = out, build(open_picture(Source(source), max_pixels=10**9, meter=meter), job, meter)
         return self._built[key]
 
 
@@ -241,7 +242,7 @@ def test_a_public_url_stands_in_the_tilejson(site: Site) -> None:
 def test_the_thumbnail_is_a_small_jpeg(site: Site) -> None:
     answer = site.get(f"/tiles/{TILE_ID}/thumbnail.jpg")
     assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
-    assert pictures.decode(answer.body).shape == (76, 175, 3)
+    assert pictures.decode(answer.body).shape == (220, 512, 3)
 
 
 def test_a_transparent_pictures_tiles_are_png(empty: Site) -> None:

@@ -1,0 +1,124 @@
+"""A stored source as it is opened, as often as it takes: which page, how strictly, by which reader."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyvips
+
+from pipeline.errors import StageError
+from tiler import sniff, tiff
+
+_NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"}
+
+
+HARMLESS = re.compile(
+    "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
+    "|bad ICC marker|extraneous bytes before marker 0x(?!d[0-9a])"
+)
+"""Remarks of libjpeg (jerror.h) that files of several cameras and programs give rise to. They concern what surrounds
+the coded pixels; bytes left over before a restart, a scan or the end are of the pixels."""
+
+
+class Header(NamedTuple):
+    """What a source's header says, before any pixel is decoded.
+
+    Parameters
+    ----------
+    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif" or "svg".
+    width, height: of the page that is tiled, in pixels, as stored: before an orientation is applied.
+    pages: of the file; 1 for most.
+    """
+
+    format: str
+    width: int
+    height: int
+    pages: int
+
+
+@dataclass
+class Source:
+    """A stored source and how it is to be read.
+
+    Parameters
+    ----------
+    path: of the file.
+    page: from 0.
+    strict: whether a JPEG's decoder must have nothing to remark on at all; see tiler.failures.
+    """
+
+    path: Path
+    page: int = 0
+    strict: bool = True
+
+    def open(self) -> pyvips.Image:
+        """Open the page anew, to be read once from top to bottom.
+
+        Raises
+        ------
+        StageError: page_not_found.
+        pyvips.Error: where no reader takes the file.
+        """
+        image = self._load()
+        pages = _pages(image)
+        if self.page >= pages:
+            kind = _NAMES.get(_format(image), _format(image))
+            raise StageError(
+                "page_not_found",
+                f"Page {self.page} was asked for, counted from 0, and this {kind} has "
+                f"{'one page' if pages == 1 else f'{pages} pages'}.",
+            )
+        return image if self.page == 0 else self._load(page=self.page)
+
+    def header(self) -> Header:
+        """Give what the header says; raises as `open`."""
+        image = self.open()
+        return Header(_format(image), image.width, image.height, _pages(image))
+
+    def may_be_lenient(self, error: pyvips.Error) -> bool:
+        """Tell whether what failed is only a strict JPEG decoder's remark on what leaves pixels as they are.
+
+        The decoder tells of its first remark alone, so that a worse one after such a one goes unnoticed.
+        """
+        return self.strict and self._kind() == "jpeg" and HARMLESS.search(str(error)) is not None
+
+    def means_transparency(self, bands: int) -> bool:
+        """Tell whether the last of `bands`, one more than the colours, is transparency: always but in some TIFFs.
+
+        ExtraSamples 0 is data of any kind, such as infrared. Where the tag is absent, the band is transparency by
+        custom, if not by TIFF 6.0. A band that the file has not got is the decoder's own, and opaque.
+        """
+        if self._kind() != "tiff":
+            return True
+        with self.path.open("rb") as file:
+            try:
+                directory = next(islice(tiff.directories(file), self.page, None))
+                unmarked = directory.values(tiff.Tag.EXTRA_SAMPLES)[:1] == (0,)
+                return not unmarked and directory.value(tiff.Tag.SAMPLES, bands) >= bands
+            except (struct.error, StopIteration):
+                return True
+
+    def _kind(self) -> str:
+        with self.path.open("rb") as file:
+            return sniff.kind_of(file.read(sniff.HEAD))
+
+    def _load(self, **options: int) -> pyvips.Image:
+        # Other loaders than JPEG's do not heed "warning", or fail over trifles.
+        fail_on = "warning" if self.strict and self._kind() == "jpeg" else "error"
+        return pyvips.Image.new_from_file(str(self.path), access="sequential", fail_on=fail_on, **options)
+
+
+def _format(image: pyvips.Image) -> str:
+    name = str(image.get("vips-loader")).removesuffix("load")
+    if name == "heif" and image.get_typeof("heif-compression") and image.get("heif-compression") == "av1":
+        return "avif"
+    return name
+
+
+def _pages(image: pyvips.Image) -> int:
+    return int(image.get("n-pages")) if image.get_typeof("n-pages") else 1

@@ -1,0 +1,155 @@
+"""Directories of a TIFF, read without a decoder: what libvips does not tell of them. Pure.
+
+Sources: TIFF 6.0, section 2; BigTIFF as libtiff writes it (8-byte offsets, 20-byte entries).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import BinaryIO, NamedTuple
+
+MAX_DIRECTORIES = 10_000
+"""Followed at most: a file whose directories form a ring would have no last one."""
+
+MAX_ENTRIES = 4096
+"""Read of one directory at most; a plain one has some twenty."""
+
+MAX_VALUES = 1 << 24
+"""Values read of one entry at most: the strips of a picture of 16 million rows."""
+
+_WORDS = {1: "B", 3: "H", 4: "I", 16: "Q", 18: "Q", 13: "I"}
+"""struct's letter by a value's type, for types of whole numbers without sign."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value by its type."""
+
+
+class Tag(IntEnum):
+    """The tags that are looked at."""
+
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    STRIP_OFFSETS = 273
+    SAMPLES = 277
+    ROWS_PER_STRIP = 278
+    STRIP_LENGTHS = 279
+    PLANAR = 284
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILE_OFFSETS = 324
+    TILE_LENGTHS = 325
+    SUB_DIRECTORIES = 330
+    EXTRA_SAMPLES = 338
+
+
+PLACES = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))
+"""Pairs of tags that say where the pixels lie."""
+
+
+class Entry(NamedTuple):
+    """One entry as it is stored: how many values, and in `value` the values themselves, or where they lie."""
+
+    tag: int
+    kind: int
+    values: int
+    value: bytes
+
+    @property
+    def length(self) -> int:
+        """Bytes of all values."""
+        return _SIZES.get(self.kind, 0) * self.values
+
+
+class Directory:
+    """One directory of a file, which stays the caller's.
+
+    Raises
+    ------
+    struct.error: where the file ends within it; also by its methods, where it ends within the values.
+    """
+
+    def __init__(self, file: BinaryIO, order: str, big: bool, offset: int) -> None:
+        self._file = file
+        self.order = order
+        self.big = big
+        self.offset = offset
+        file.seek(offset)
+        (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
+        self.entries = {entry.tag: entry for entry in map(self._entry, range(min(count, MAX_ENTRIES)))}
+        self._end = file.tell() + (8 if big else 4)
+        (self.next,) = struct.unpack(f"{order}{self._word}", file.read(8 if big else 4))
+
+    def values(self, tag: Tag) -> tuple[int, ...]:
+        """Give an entry's whole numbers; none where the tag is absent or of another type."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.kind not in _WORDS or entry.values > MAX_VALUES:
+            return ()
+        return struct.unpack(f"{self.order}{entry.values}{_WORDS[entry.kind]}", self.raw(entry)[: entry.length])
+
+    def value(self, tag: Tag, default: int) -> int:
+        """Give an entry's first whole number."""
+        return next(iter(self.values(tag)), default)
+
+    def raw(self, entry: Entry) -> bytes:
+        """Give an entry's values as they are stored."""
+        if entry.length <= len(entry.value):
+            return entry.value
+        self._file.seek(self.place(entry))
+        return self._file.read(entry.length)
+
+    def place(self, entry: Entry) -> int:
+        """Give where the values lie of an entry that has no room for them."""
+        (offset,) = struct.unpack(f"{self.order}{self._word}", entry.value)
+        return int(offset)
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Give offset and length of each strip or tile."""
+        found: list[tuple[int, int]] = []
+        for offsets, lengths in PLACES:
+            found.extend(zip(self.values(offsets), self.values(lengths), strict=False))
+        return found
+
+    def end(self) -> int:
+        """Give where the last byte ends that the directory names: its own, its values', its pixels'."""
+        size = os.fstat(self._file.fileno()).st_size
+        ends = [self._end]
+        ends += [self.place(entry) + entry.length for entry in self.entries.values() if entry.length > len(entry.value)]
+        if max(ends) <= size:
+            ends.extend(offset + length for offset, length in self.chunks())
+        return max(ends)
+
+    @property
+    def _word(self) -> str:
+        return "Q" if self.big else "I"
+
+    def _entry(self, _: int) -> Entry:
+        stored = self._file.read(20 if self.big else 12)
+        tag, kind, count = struct.unpack_from(f"{self.order}HH{self._word}", stored)
+        return Entry(tag, kind, count, stored[12 if self.big else 8 :])
+
+
+def directories(file: BinaryIO) -> Iterator[Directory]:
+    """Give the pages of an open TIFF in their order.
+
+    Raises
+    ------
+    struct.error: where the file ends within one.
+    """
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+    (version,) = struct.unpack(f"{order}H", file.read(2))
+    big = version == 43
+    if big:
+        file.seek(8)
+    (offset,) = struct.unpack(f"{order}{'Q' if big else 'I'}", file.read(8 if big else 4))
+    seen: set[int] = set()
+    while offset and offset not in seen and len(seen) < MAX_DIRECTORIES:
+        seen.add(offset)
+        directory = Directory(file, order, big, offset)
+        offset = directory.next
+        yield directory
