@@ -49,7 +49,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         limit = request.limit if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
         due = await self._core.database.keep_house(
-            lambda connection: outbox.lease_pending(connection, limit, empty, policy.retry_cap, now, policy.lost_after)
+            lambda connection: outbox.lease_pending(
+                connection, limit, empty, policy.retry_cap, now, policy.lost_after, policy.publish_lease
+            )
         )
         return pb.LeasePendingResponse(
             wake_ups=[
@@ -114,8 +116,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                 if not SHA256.fullmatch(source.sha256):
                     raise ValueError("ingest.sha256: must be 64 lower-case hex digits")
                 fetched = stages.Fetched(source.sha256, source.bytes, source.etag, source.last_modified)
+                lease = self._core.policy.publish_lease
                 outcome = await self._core.database.write(
-                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now)
+                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now, lease)
                 )
             case "tiler":
                 made = _made(request.tiler)

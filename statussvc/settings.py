@@ -44,6 +44,14 @@ class StatusSettings(Settings):
         gt=0,
         description="Longest wait before a retry, in seconds; a source's Retry-After is capped to it as well.",
     )
+    publish_lease_seconds: float = Field(
+        15.0,
+        gt=0,
+        description=(
+            "Seconds for which a wake-up is one publisher's; when that one has died, another publishes it after them. "
+            "Longer than a publish may block (10); if shorter, a wake-up may be published twice, which does no harm."
+        ),
+    )
     lost_after_seconds: float = Field(
         60.0,
         gt=0,

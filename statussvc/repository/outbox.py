@@ -11,7 +11,7 @@ from statussvc.lifecycle import WAITING, Stage
 from statussvc.tables import datasets, runs
 
 LEASE_SECONDS = 15.0
-"""How long a row is one publisher's: longer than a publish may block (10 s)."""
+"""How long, unless set otherwise, a row is one publisher's: longer than a publish may block (10 s)."""
 
 LOST_AFTER = 60.0
 """Seconds, unless set otherwise, after which a published row that still waits is looked at: its message may be lost."""
@@ -36,6 +36,7 @@ def lease_pending(
     longest_delay: float,
     now: float,
     lost_after: float = LOST_AFTER,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> list[Due]:
     """Leases up to `limit` waiting rows that are due, oldest first.
 
@@ -44,11 +45,12 @@ def lease_pending(
     empty: stages whose queue the broker shows empty: what was published there long ago is lost.
     longest_delay: seconds; a `not_before` further ahead is due, since the wall clock has jumped.
     lost_after: seconds after which a message may be lost.
+    lease_seconds: for which the rows are the caller's to publish.
     """
     due: list[Due] = []
     ready = (
         datasets.c.deleted_at.is_(None),
-        _past(datasets.c.leased_until, now, LEASE_SECONDS),
+        _past(datasets.c.leased_until, now, lease_seconds),
         _past(datasets.c.not_before, now, longest_delay),
     )
     for state, stage in WAITING.items():
@@ -65,7 +67,7 @@ def lease_pending(
                 connection.execute(
                     update(datasets)
                     .where(datasets.c.seq.in_([row.seq for row in rows]))
-                    .values(leased_until=now + LEASE_SECONDS)
+                    .values(leased_until=now + lease_seconds)
                 )
             due += [Due(row.dataset_id, row.attempt, stage) for row in rows]
     return due

@@ -32,6 +32,7 @@ class Policy:
     retry_cap: float
     keep_sources: float | None = None
     lost_after: float = LOST_AFTER
+    publish_lease: float = LEASE_SECONDS
 
     def back_off(self, retries: int, retry_after: float) -> float:
         """Capped and jittered exponential back-off; a source's own wish is heard up to the cap."""
@@ -107,13 +108,19 @@ def describe(connection: Connection, run_id: str, facts: dict[str, Any]) -> None
 
 
 def complete_ingest(
-    connection: Connection, run_id: str, fetched: Fetched, options: Callable[[Row[Any]], Options], now: float
+    connection: Connection,
+    run_id: str,
+    fetched: Fetched,
+    options: Callable[[Row[Any]], Options],
+    now: float,
+    publish_lease: float = LEASE_SECONDS,
 ) -> Outcome:
     """The source is stored. READY at once where its pyramid is built already, else it waits for the tiler.
 
     Parameters
     ----------
     options: gives what a row asks of its pyramid.
+    publish_lease: seconds for which the next wake-up is the caller's to publish.
     """
     run, row, known = _current(connection, run_id, "completed", Stage.INGEST)
     if known is not None:
@@ -131,7 +138,7 @@ def complete_ingest(
         move_to(connection, row, move(row.state, Event.FOUND), now, **values)
         return end(connection, run, "completed", WON, now)
     # The ingest worker gets the lease of the relay: it publishes the tiler's wake-up itself.
-    move_to(connection, row, move(row.state, Event.DONE), now, **values, leased_until=now + LEASE_SECONDS)
+    move_to(connection, row, move(row.state, Event.DONE), now, **values, leased_until=now + publish_lease)
     return end(connection, run, "completed", WON, now, next_attempt=row.attempt)
 
 

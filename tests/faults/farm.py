@@ -27,6 +27,7 @@ FINAL = (pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED)
 QUICK = {
     # Six missed beats: this machine may be busy with other tests.
     "TILEWRIGHT_LEASE_SECONDS": "3",
+    "TILEWRIGHT_PUBLISH_LEASE_SECONDS": "5",
     "TILEWRIGHT_RETRY_BASE_SECONDS": "0.2",
     # Tests sweep when they want to look.
     "TILEWRIGHT_SWEEP_INTERVAL": "3600",
