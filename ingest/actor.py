@@ -7,15 +7,19 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import dramatiq
 import grpc
 
-from ingest.fetch import Fetch
+from ingest.fetch import Fetch, Fetched
 from ingest.guard import Guard
+from ingest.hosts import Hosts
+from ingest.journal import Heritage, left_behind
 from ingest.settings import IngestSettings
+from ingest.version import Version
 from pipeline import faults
-from pipeline.errors import StatusUnavailable, StorageError
+from pipeline.errors import ObjectMissing, StageError, StatusUnavailable, StorageError
 from pipeline.messages import ActorName, Queue
 from pipeline.run import Limits, Run, run_stage
 from pipeline.sources import Allowed
@@ -25,6 +29,12 @@ from pipeline.writeback import written_back
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 logger = logging.getLogger(__name__)
+
+FOR_GOOD = ("cancelled", "deleted")
+"""Orders to stop after which nobody wants what is there."""
+
+BETTER_ANEW = ("source_corrupted", "out_of_disk")
+"""Codes of failures that a later run would only inherit with what is there."""
 
 Publish = Callable[[pb.WakeUp], None]
 """Publishes a wake-up and waits for the confirm; raises dramatiq.DramatiqError."""
@@ -50,13 +60,14 @@ def declare(
     Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
     """
     guard = Guard(Allowed(settings.allow_sources))
+    hosts = Hosts(settings.source_host_connections)
     limits = Limits(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.INGEST, actor_name=ActorName.INGEST)
     def fetch_source(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INGEST)
         answer = run_stage(
-            status, wake_up, lambda run: ingest(run, settings, guard, storage), stopping=stopping, limits=limits
+            status, wake_up, lambda run: ingest(run, settings, guard, hosts, storage), stopping=stopping, limits=limits
         )
         if answer is not None and answer.HasField("next"):
             faults.reach("ingest_after_complete")
@@ -65,7 +76,7 @@ def declare(
     return fetch_source
 
 
-def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -> pb.IngestResult:
+def ingest(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, storage: Storage) -> pb.IngestResult:
     """The stage's work: fetches the run's URL and stores it under the key of its grant.
 
     Raises
@@ -73,27 +84,73 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, storage: Storage) -
     StageError: the source cannot be had.
     Stopped: the run was told to stop.
     """
+    is_kept = False
     try:
         path = storage.scratch(run.run_id) / "source"
+        if run.grant.resume_run_id:
+            Heritage.adopt(storage.scratch(run.grant.resume_run_id), path.parent, run.grant.url)
+            storage.drop_scratch(run.grant.resume_run_id)
+        try:
+            fetched = _fetch(run, path, settings, guard, hosts, storage)
+        except Exception as error:
+            is_kept = left_behind(path.parent) and _may_go_on(run, error)
+            raise
+    finally:
+        if not is_kept:
+            # What stays for want of a working storage is swept by the janitor.
+            with suppress(StorageError):
+                storage.drop_scratch(run.run_id)
+    return pb.IngestResult(
+        sha256=fetched.sha256,
+        bytes=fetched.bytes,
+        etag=fetched.version.etag,
+        last_modified=fetched.version.last_modified,
+    )
+
+
+def _fetch(run: Run, path: Path, settings: IngestSettings, guard: Guard, hosts: Hosts, storage: Storage) -> Fetched:
+    """Stores the source; fetches it, unless it is stored already and unchanged."""
+    known = run.grant.known
+    while True:
         fetch = Fetch(
             run.grant.url,
             path,
             settings=settings,
             guard=guard,
+            hosts=hosts,
             progress=partial(_report, run),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
+            waiting=run.wait,
+            known=_known(known),
+            expected_sha256=run.grant.expected_sha256,
         )
         run.on_stop(fetch.close)
         with written_back(path):
             fetched = fetch.run()
         run.check()
         faults.reach("ingest_before_store")
-        storage.put_file(path, run.grant.source_key)
-    finally:
-        # What stays for want of a working storage is swept by the janitor.
-        with suppress(StorageError):
-            storage.drop_scratch(run.run_id)
-    return pb.IngestResult(sha256=fetched.sha256, bytes=fetched.bytes)
+        if not fetched.is_known:
+            storage.put_file(path, run.grant.source_key)
+            return fetched
+        try:
+            storage.link(known.source_key, run.grant.source_key)
+        except ObjectMissing:
+            known = pb.KnownSource()
+        else:
+            _report(run, fetched.bytes, fetched.bytes)
+            return fetched
+
+
+def _known(source: pb.KnownSource) -> Fetched | None:
+    version = Version(source.etag, source.last_modified)
+    return Fetched(source.sha256, source.bytes, version) if source.source_key and version else None
+
+
+def _may_go_on(run: Run, error: Exception) -> bool:
+    """Whether a later run of the dataset may go on from what this one leaves behind."""
+    if run.stopped.is_set():
+        return run.stop_reason not in FOR_GOOD
+    return not isinstance(error, StageError) or (error.retryable and error.code not in BETTER_ANEW)
 
 
 def _report(run: Run, done: int, total: int | None) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+from ingest.version import HeaderValues
 from pipeline.errors import StageError
-
-HeaderValues = Callable[[str], Sequence[str]]
-"""All values of a header, by its name in any case."""
 
 LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors that pass by themselves."""
 
 MAX_RETRY_AFTER = 7 * 24 * 3600.0
 """Seconds: a longer wait is a refusal in other words; statussvc caps it to its own longest delay anyway."""
+
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a 206 carries: the bytes from `first` to before `end`, of `total` where it says so."""
+
+    first: int
+    end: int
+    total: int | None
 
 
 def check_status(host: str, code: int, headers: HeaderValues) -> None:
@@ -47,8 +58,35 @@ def check_status(host: str, code: int, headers: HeaderValues) -> None:
     if code >= 400:
         raise StageError("source_refused", f"{said} and does not give the file. Try the URL in a browser.")
     if code == HTTPStatus.PARTIAL_CONTENT:
-        raise broken(host, "it sent a part of the file when asked for all of it")
+        raise broken(host, "it sent a part of the file when it was not asked for one")
     raise broken(host, f"it answered {_name(code)}, with no file")
+
+
+def check_part(host: str, headers: HeaderValues, first: int, end: int | None, max_bytes: int) -> Part:
+    """What a 206 carries, judged by what was asked for: the bytes from `first` to before `end`, or to the last.
+
+    It may carry less, but has to begin where it was asked to (RFC 9110 §15.3.7).
+
+    Raises StageError: as `check_framing`, and "source_protocol_error" for another range than was asked for, none, or
+    several, or a length that is not the range's.
+    """
+    if any(value.lower().startswith("multipart/") for value in headers("Content-Type")):
+        raise broken(host, "it sent several parts of the file when asked for one")
+    ranges = headers("Content-Range")
+    match = _CONTENT_RANGE.fullmatch(ranges[0].strip()) if len(ranges) == 1 else None
+    if match is None:
+        raise broken(host, "it sent a part of the file and did not say which")
+    last = int(match[2])
+    part = Part(int(match[1]), last + 1, None if match[3] == "*" else int(match[3]))
+    beyond = (end if end is not None else part.end) < part.end or (part.total or part.end) < part.end
+    if part.first != first or part.end <= first or beyond:
+        raise broken(host, "it sent another part of the file than it was asked for")
+    if part.total is not None and part.total > max_bytes:
+        raise too_large(host, max_bytes, part.total)
+    length = check_framing(host, headers, max_bytes)
+    if length not in (None, part.end - first):
+        raise broken(host, "it declared two lengths for one part of the file")
+    return part
 
 
 def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | None:
@@ -102,6 +140,15 @@ def too_large(host: str, max_bytes: int, length: int | None = None) -> StageErro
         "source_too_large",
         f"The file at {host} has {size}, and this installation accepts {_bytes(max_bytes)}. "
         "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
+    )
+
+
+def incomplete(host: str) -> StageError:
+    """The refusal of a body that ended too early."""
+    return StageError(
+        "source_incomplete",
+        f"The connection to {host} ended before the whole file had arrived. "
+        "Retry; if it happens again, check the server.",
     )
 
 

@@ -10,8 +10,8 @@ import requests
 import urllib3
 from urllib3.exceptions import LocationParseError
 
-from ingest.answer import broken
-from ingest.body import incomplete
+from ingest.answer import broken, incomplete
+from ingest.guard import HeadersTooLong
 from pipeline.errors import DATASET_CODES, StageError
 
 
@@ -37,6 +37,8 @@ def explain(error: Exception, host: str) -> StageError:
         return StageError("source_timeout", f"{host} sent nothing for too long. Retry later.")
     if caused_by(http.client.RemoteDisconnected, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead):
         return incomplete(host)
+    if caused_by(HeadersTooLong):
+        return broken(host, "its headers are longer than accepted (TILEWRIGHT_SOURCE_MAX_HEADER_BYTES)")
     if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
         return broken(host, "its answer cannot be read")
     if caused_by(ssl.SSLError):

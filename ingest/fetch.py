@@ -1,41 +1,48 @@
-"""Streams one URL into a file in constant memory, counted and hashed, or says in a sentence why it cannot be had."""
+"""Brings one URL's file in: counted, hashed and verified, or says in a sentence why it cannot be had.
+
+open()          the first request: what the server has, of which version, and whether it gives parts
+read(0, 8192)   any of its bytes, before the file is fetched
+run()           all of it, over as many connections as help, and on from what an earlier run has finished
+"""
 
 from __future__ import annotations
 
-import http.client
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from urllib.parse import urljoin
 
-import requests
-import urllib3
-from requests.structures import CaseInsensitiveDict
-
-from ingest import answer
-from ingest.body import BLOCK, Body, Room
-from ingest.explain import explain
-from ingest.guard import Guard, GuardedAdapter
+from ingest import checks
+from ingest.guard import Guard
+from ingest.hosts import Hosts
+from ingest.journal import Heritage, Notes, Record, left_behind, notes_of
+from ingest.line import Line
+from ingest.origin import NOTHING, Origin, Stream, Unchanged
 from ingest.settings import IngestSettings
+from ingest.spans import Ranges
+from ingest.spool import Progress, Room, Spool, storage_errors
+from ingest.transfer import LEAST_PIECE, Transfer, piece
+from ingest.version import Version
 from ingest.wire import Wire
-from pipeline.errors import StageError, Stopped
-from pipeline.sources import check_url
+from pipeline.errors import StageError, Stopped, TilewrightError
 
-MAX_REDIRECTS = 5
-"""More is a loop or a sign-in; curl's and the browsers' limits of 20 and more only make the error later."""
-
-Progress = Callable[[int, int | None], None]
-"""Told the bytes that have arrived, and those to come in all where the server says so."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole file: its SHA-256 in hex and its length in bytes."""
+    """A whole file: its SHA-256 in hex, its length in bytes, and its version where the server tells one.
+
+    `is_known`: the file was not sent, since it is still in the version that is known; nothing has been written.
+    """
 
     sha256: str
     bytes: int
+    version: Version = NOTHING
+    is_known: bool = False
 
 
 class Fetch:
@@ -44,10 +51,15 @@ class Fetch:
     Parameters
     ----------
     url: where from.
-    path: the file to write; what is there is overwritten. After an error it may hold a part.
+    path: the file to write, in a folder of this run's own; what is there is overwritten. After an error the folder may
+        hold what a later run can go on from, and so it may before (Heritage.adopt).
     guard: decides what may be connected to.
-    progress: called after every block, from the running thread.
+    hosts: counts the worker's connections.
+    progress: told after every block how far it is, by one thread at a time.
     room: is asked whether what is to come fits on the disk; by default it always does.
+    waiting: called now and then while the host has no place for a connection.
+    known: a finished download of this URL that need not be repeated while the file is in its version.
+    expected_sha256: what the file's SHA-256 must be, in hex; "" for any.
     """
 
     def __init__(
@@ -58,23 +70,67 @@ class Fetch:
         settings: IngestSettings,
         guard: Guard,
         progress: Progress,
+        hosts: Hosts | None = None,
         room: Room = lambda _: None,
+        waiting: Callable[[], None] = lambda: None,
+        known: Fetched | None = None,
+        expected_sha256: str = "",
     ) -> None:
+        self.origin = Origin(url, settings)
         self._url = url
         self._path = path
         self._settings = settings
         self._progress = progress
         self._room = room
+        self._known = known if known is not None and expected_sha256 in ("", known.sha256) else None
+        self._expected = checks.requested(expected_sha256)
+        self._heritage = Heritage(path.parent, url)
         self._wire = Wire()
-        self._session = _session(settings, GuardedAdapter(guard, self._wire))
-        self._host = ""
+        self._make_line = partial(Line, settings, guard, hosts or Hosts(settings.source_host_connections), self._wire)
+        self._line = self._make_line(waiting)
+        self._opened: Stream | Fetched | None = None
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the folder holds anything that a later run can go on from."""
+        return left_behind(self._path.parent)
+
+    def open(self) -> Stream | Fetched:
+        """Makes the first request, unless it has been made; then `origin` knows what the server has to offer.
+
+        Returns the body on its way, or the known file that need not be sent again. Raises as `run`.
+        """
+        if self._opened is None:
+            with self._reasons():
+                self._opened = self._begin()
+        return self._opened
+
+    def read(self, first: int, end: int) -> bytes:
+        """Bytes of the file before it is fetched: those from `first` to before `end`, fewer where it is shorter.
+
+        What lies at the file's beginning costs no request of its own: it is the first answer's. Anything else can be
+        had only where `origin.gives_parts`, and is of the version that `run` will fetch.
+
+        Raises as `run`.
+        """
+        opened = self.open()
+        slow = StageError("source_timeout", f"{self.origin.host} took too long to send a part. Retry later.")
+        with self._reasons(), self._wire.limit(self._settings.source_answer_timeout, slow):
+            if isinstance(opened, Stream) and opened.next == 0 and not (first and self.origin.gives_parts):
+                return opened.peek(end)[first:]
+            line = self._make_line()
+            try:
+                return self.origin.read(line, first, min(end, self.origin.length or end))
+            finally:
+                line.close()
 
     def run(self) -> Fetched:
         """Fetches the file.
 
         Raises
         ------
-        StageError: with one of the `source_…` codes, "not_an_image" or "out_of_disk".
+        StageError: with one of the `source_…` codes, "not_an_image", "unsupported_format" or "out_of_disk".
+        StorageError: the folder cannot be read or written.
         Stopped: `close` was called.
         """
         late = StageError(
@@ -82,119 +138,121 @@ class Fetch:
             f"The download took longer than {self._settings.source_time_limit:.0f} seconds. Retry later.",
         )
         try:
-            with self._wire.limit(self._settings.source_time_limit, late):
-                return self._follow()
-        except StageError:
-            # What the cut of a wire looks like from here depends on where it struck: its reason is what counts.
-            self._wire.check()
-            raise
-        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError) as error:
-            self._wire.check()
-            raise explain(error, self._host) from error
+            with self._reasons(), self._wire.limit(self._settings.source_time_limit, late):
+                opened = self.open()
+                return opened if isinstance(opened, Fetched) else self._receive(opened)
         finally:
-            self._session.close()
-            self._wire.release()
+            self.leave()
+
+    def leave(self) -> None:
+        """Ends its connections. After `run` there are none."""
+        self._line.close()
+        self._wire.release()
 
     def close(self) -> None:
         """Makes `run` end at once with Stopped, from another thread, whatever it is waiting for."""
         self._wire.cut(Stopped("the download was stopped"))
 
-    def _follow(self) -> Fetched:
-        url = self._url
-        for _ in range(MAX_REDIRECTS + 1):
+    @contextmanager
+    def _reasons(self) -> Iterator[None]:
+        try:
+            yield
+        except TilewrightError:
+            # What the cut of a wire looks like from here depends on where it struck: its reason is what counts.
             self._wire.check()
-            response = self._ask(url)
-            try:
-                following = self._next(url, response)
-                if following is None:
-                    return self._receive(response)
-                url = following
-            finally:
-                response.close()
-                self._wire.release()
-        raise StageError(
-            "source_too_many_redirects",
-            f"{self._host} redirects more than {MAX_REDIRECTS} times. Give the URL at which the file itself lies.",
-        )
+            raise
 
-    def _next(self, url: str, response: requests.Response) -> str | None:
-        try:
-            location = self._session.location(response)
-            # Browsers take an unquoted space; some servers rely on it.
-            return None if location is None else urljoin(url, location.replace(" ", "%20"))
-        except ValueError as error:
-            raise StageError(
-                "source_invalid_url",
-                f"{self._host} redirects to a malformed URL. Give the URL at which the file itself lies.",
-            ) from error
+    def _begin(self) -> Stream | Fetched:
+        """The first answer: of what is missing, or of all where what is there is of another version."""
+        record = self._heritage.record
+        if record is None:
+            return self._ask(0, NOTHING)
+        first = next(iter(Ranges(record.there).complement(record.length)))[0]
+        answer = self._ask(first, record.version)
+        if isinstance(answer, Fetched):
+            return answer
+        is_same = (self.origin.length, self.origin.version) == (record.length, record.version)
+        if is_same and self.origin.is_divisible and answer.next == first and self._has_room(record.length):
+            return answer
+        self._heritage.discard()
+        if answer.next == 0:
+            return answer
+        answer.close()
+        return self._ask(0, NOTHING)
 
-    def _ask(self, url: str) -> requests.Response:
-        came_from = self._host
+    def _ask(self, first: int, expected: Version) -> Stream | Fetched:
+        known = self._known
         try:
-            self._host = check_url(url).host
-            slow = StageError("source_timeout", f"{self._host} took too long to answer. Retry later.")
-            with self._wire.limit(self._settings.source_answer_timeout, slow):
-                return self._session.get(
-                    url,
-                    stream=True,
-                    allow_redirects=False,
-                    timeout=(self._settings.source_connect_timeout, self._settings.source_read_timeout),
-                )
-        except StageError as error:
-            if not came_from:
+            return self.origin.begin(self._line, first, expected, known.version if known is not None else NOTHING)
+        except Unchanged:
+            if known is None:
                 raise
-            self._wire.check()
-            raise StageError(
-                error.code, f"{came_from} redirects elsewhere, and there: {error.message}", retryable=error.retryable
-            ) from error
+            self._heritage.discard()
+            return replace(known, is_known=True)
 
-    def _receive(self, response: requests.Response) -> Fetched:
-        raw: urllib3.HTTPResponse = response.raw
-        answer.check_status(self._host, raw.status, raw.headers.getlist)
-        total = answer.check_framing(self._host, raw.headers.getlist, self._settings.max_source_bytes)
-        with Body(self._path, self._host, total, self._settings.max_source_bytes, self._room) as body:
-            self._progress(0, total)
-            while block := raw.read1(BLOCK, decode_content=False):
-                body.take(block)
-                self._progress(body.bytes, total)
-            # A wire that was cut looks like the end of a body without a length.
-            self._wire.check()
-            body.finish()
-        return Fetched(body.sha256, body.bytes)
+    def _has_room(self, length: int) -> bool:
+        try:
+            self._room(length)
+        except StageError:
+            logger.warning("%s: begun anew, for want of room beside what an earlier run fetched", self._path)
+            return False
+        return True
 
+    def _receive(self, stream: Stream) -> Fetched:
+        origin, record = self.origin, self._heritage.record
+        promises = (*self._expected, *checks.promised(origin.headers, is_whole=origin.is_whole))
+        spool = Spool(
+            self._path,
+            origin.host,
+            origin.length,
+            held=record.there if record is not None else (),
+            piece=piece(origin, self._settings.source_connections),
+            least=LEAST_PIECE,
+            max_bytes=self._settings.max_source_bytes,
+            algorithms=checks.algorithms(promises),
+            room=self._room,
+            progress=self._progress,
+        )
+        try:
+            with spool:
+                self._transfer(spool, stream)
+            spool.finish()
+            digests = spool.digests()
+        finally:
+            spool.close()
+        checks.hold(promises, digests, origin.host)
+        return Fetched(digests["sha256"], spool.count, origin.version)
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  the signature is requests'
-        # Whoever finds one here reads the answer's whole body into memory, also when told not to follow.
-        return None
+    def _transfer(self, spool: Spool, stream: Stream) -> None:
+        transfer = Transfer(self.origin, spool, self._settings, self._wire, self._make_line)
+        if not self.origin.is_divisible:
+            transfer.run(self._line, stream)
+            return
 
-    def location(self, response: requests.Response) -> str | None:
-        return super().get_redirect_target(response)
+        def record() -> Record:
+            return Record(self._url, self.origin.length or 0, self.origin.version, spool.there)
 
+        with Notes(notes_of(self._path), spool.descriptor, record) as notes:
+            copying = threading.Thread(target=self._copy, args=(spool, notes), name="ingest-copy", daemon=True)
+            copying.start()
+            try:
+                transfer.run(self._line, stream)
+            finally:
+                copying.join()
 
-def _session(settings: IngestSettings, adapter: GuardedAdapter) -> _Session:
-    session = _Session()
-    # Else proxies, .netrc's passwords and authorities come from the worker's environment.
-    session.trust_env = False
-    session.verify = str(settings.source_ca_bundle) if settings.source_ca_bundle else True
-    session.headers = CaseInsensitiveDict(
-        {
-            "User-Agent": user_agent(settings.source_contact),
-            "Accept": "image/*, */*;q=0.8",
-            "Accept-Encoding": "identity",
-        }
-    )
-    session.adapters.clear()
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def user_agent(contact: str) -> str:
-    """Who asks, and whom to ask back."""
-    return f"Tilewright/{_version()}" + (f" (+{contact})" if contact else "")
-
-
-@cache
-def _version() -> str:
-    return version("tilewright")
+    def _copy(self, spool: Spool, notes: Notes) -> None:
+        """Copies what earlier runs have finished, beside the connections that fetch the rest."""
+        if not self._heritage:
+            return
+        try:
+            with storage_errors(self._path):
+                for first, end in self._heritage.copy(spool.descriptor):
+                    spool.copied(first, end)
+                    if self._wire.reason is not None:
+                        return
+        except TilewrightError as error:
+            self._wire.cut(error)
+        else:
+            notes.note()
+        # What could not be copied now will not be another time.
+        self._heritage.discard()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Callable, Iterable
+from io import BufferedReader
 from ipaddress import ip_address
 from typing import Any, NoReturn
 
@@ -102,14 +103,55 @@ class Guard:
         return answers
 
 
+class HeadersTooLong(http.client.HTTPException):
+    """Raised when an answer's headers have more bytes than are accepted."""
+
+
+class _Headers:
+    """A socket's file while headers are read from it."""
+
+    def __init__(self, file: BufferedReader, most: int) -> None:
+        self._file = file
+        self._left = most
+
+    def readline(self, limit: int = -1) -> bytes:
+        line = self._file.readline(limit)
+        self._left -= len(line)
+        if self._left < 0:
+            raise HeadersTooLong
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers, of interim answers too, have a limit in all: http.client has one for each line."""
+
+    max_header_bytes: int
+    fp: BufferedReader | _Headers | None  # type: ignore[assignment]  # what reads like a file, for a while
+
+    def begin(self) -> None:
+        file = self.fp
+        if isinstance(file, BufferedReader):
+            self.fp = _Headers(file, self.max_header_bytes)
+            try:
+                super().begin()
+            finally:
+                if isinstance(self.fp, _Headers):
+                    self.fp = file
+
+
 class _Connection(HTTPConnection):
     """An HTTP connection that closes its socket also where urllib3 does not."""
 
+    max_header_bytes: int
     _answer: http.client.HTTPResponse | None = None
 
     def response_class(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]  # called like the class that it stands for
-        self._answer = http.client.HTTPResponse(sock, **options)
-        return self._answer
+        self._answer = answer = _Answer(sock, **options)
+        answer.max_header_bytes = self.max_header_bytes
+        return answer
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 itself has it
         try:
@@ -128,9 +170,10 @@ class _TLSConnection(_Connection, HTTPSConnection):
 class GuardedAdapter(HTTPAdapter):
     """Makes a requests.Session connect through a guard, its sockets held by a wire."""
 
-    def __init__(self, guard: Guard, wire: Wire) -> None:
+    def __init__(self, guard: Guard, wire: Wire, max_header_bytes: int) -> None:
         self._guard = guard
         self._wire = wire
+        self._max_header_bytes = max_header_bytes
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -148,11 +191,17 @@ class GuardedAdapter(HTTPAdapter):
                 connection.socket_options or (),
             )
 
+        most = self._max_header_bytes
+
         class Plain(_Connection):
+            max_header_bytes = most
+
             def _new_conn(self) -> socket.socket:
                 return connect(self)
 
         class Encrypted(_TLSConnection):
+            max_header_bytes = most
+
             def _new_conn(self) -> socket.socket:
                 return connect(self)
 

@@ -31,6 +31,44 @@ class IngestSettings(WorkerSettings, SourceSettings):
         gt=0,
         description="Seconds one download may take: less than TILEWRIGHT_STAGE_TIME_LIMIT, to fail by its own name.",
     )
+    source_min_rate: int = Field(
+        4096,
+        ge=0,
+        description=(
+            "Bytes a second that a source has to send at least, over TILEWRIGHT_SOURCE_RATE_WINDOW: half of what the "
+            "slowest telephone modem could, and enough to tell a server that only holds the connection."
+        ),
+    )
+    source_rate_window: float = Field(
+        60.0, gt=0, description="Seconds over which a source's rate is measured: longer than any pause of a good one."
+    )
+    source_connections: int = Field(
+        4,
+        ge=1,
+        le=32,
+        description=(
+            "Connections one download may use where the server gives parts of a file: what browsers allow "
+            "themselves, and where most servers' limit for one connection stops to matter."
+        ),
+    )
+    source_host_connections: int = Field(
+        8,
+        ge=1,
+        description=(
+            "Connections one worker has to one host at a time, over all its downloads: a download whose host has no "
+            "room waits for it."
+        ),
+    )
+    source_max_redirects: int = Field(
+        5,
+        ge=0,
+        description="Redirects that are followed: more is a loop or a sign-in, and a higher limit only tells it later.",
+    )
+    source_max_header_bytes: int = Field(
+        65536,
+        ge=1024,
+        description="Bytes an answer's headers may have in all: several times what servers accept of a request.",
+    )
     source_ca_bundle: Path | None = Field(
         None,
         description="PEM file of the certificate authorities to trust for https sources instead of the public ones.",

@@ -1,4 +1,4 @@
-"""The wire of one fetch: what it is connected by, and the one way to cut it from another thread.
+"""The wire of a connection: what it is connected by, and the one way to cut it from another thread.
 
 `requests` limits each read but no whole exchange, and nothing in it stops slow headers. Shutting the socket down
 does: a read that blocks in any phase (connect, TLS, headers, body) returns at once.
@@ -16,45 +16,85 @@ T = TypeVar("T")
 
 
 class Wire:
-    """Holds a fetch's sockets until they are released. All methods may be called from any thread."""
+    """Holds a connection's socket until it is released; a fetch's own holds those of its connections, its branches.
 
-    def __init__(self) -> None:
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, trunk: Wire | None = None) -> None:
+        self._trunk = trunk
         self._lock = threading.Lock()
-        self._held: list[socket.socket] = []
+        self._held: socket.socket | None = None
+        self._branches: list[Wire] = []
         self._waiting: set[threading.Event] = set()
+        self._is_cut = threading.Event()
         self._reason: Exception | None = None
 
+    def branch(self) -> Wire:
+        """A wire of its own that is cut with this one."""
+        branch = Wire(self)
+        with self._lock:
+            self._branches.append(branch)
+            reason = self._reason
+        if reason is not None:
+            branch.cut(reason)
+        return branch
+
     def hold(self, connection: socket.socket) -> None:
-        """Takes a hold on a socket, which may be about to connect."""
+        """Takes a hold on a socket, which may be about to connect, and ends the one that was held."""
         # A duplicate, since wrapping the socket in TLS takes its descriptor away.
         duplicate = connection.dup()
+        self.release()
         with self._lock:
-            self._held.append(duplicate)
+            self._held = duplicate
             if self._reason is not None:
                 _shut_down(duplicate)
 
     def release(self) -> None:
-        """Ends all connections and lets go of them."""
+        """Ends the connection and lets go of it."""
         with self._lock:
-            held, self._held = self._held, []
-        for duplicate in held:
-            _shut_down(duplicate)
-            duplicate.close()
+            held, self._held = self._held, None
+        if held is not None:
+            _shut_down(held)
+            held.close()
+
+    def renew(self) -> None:
+        """Ends the connection, and forgets a cut that was of this branch alone."""
+        self.release()
+        with self._lock:
+            self._reason = self._trunk.reason if self._trunk is not None else None
+            if self._reason is None:
+                self._is_cut.clear()
 
     def cut(self, reason: Exception) -> None:
-        """Shuts all sockets down, those held later too. `check` raises the first reason from now on."""
+        """Shuts the sockets down, the branches' and later ones too. `check` raises the first reason from now on."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
-            for duplicate in self._held:
-                _shut_down(duplicate)
+            self._is_cut.set()
+            if self._held is not None:
+                _shut_down(self._held)
             for event in self._waiting:
                 event.set()
+            branches = list(self._branches)
+        for branch in branches:
+            branch.cut(reason)
+
+    @property
+    def reason(self) -> Exception | None:
+        """Why it was cut, the trunk's reason first; None where it was not."""
+        return (self._trunk.reason if self._trunk is not None else None) or self._reason
 
     def check(self) -> None:
         """Raises the reason of a cut."""
-        if self._reason is not None:
-            raise self._reason
+        reason = self.reason
+        if reason is not None:
+            raise reason
+
+    def pause(self, seconds: float) -> None:
+        """Lets time pass; raises the reason of a cut at once."""
+        self._is_cut.wait(seconds)
+        self.check()
 
     @contextmanager
     def limit(self, seconds: float, reason: Exception) -> Iterator[None]:

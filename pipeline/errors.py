@@ -81,6 +81,14 @@ DATASET_CODES: dict[str, Code] = {
         "The file is larger than this installation accepts.",
         "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
     ),
+    "source_corrupted": Code(
+        True,
+        "The bytes that arrived are not those that the source or the request promised.",
+        "Retry; if it happens again, check the file, and the `sha256` you gave.",
+    ),
+    "source_too_slow": Code(
+        True, "The source's server sent too slowly for too long.", "Retry later; the download goes on where it stopped."
+    ),
     "source_missing": Code(True, "The stored original is no longer there.", "Retry: it is downloaded again."),
     "not_an_image": Code(
         False, "The URL gives something that is not an image.", "Give the image file's own address, not its page's."

@@ -90,6 +90,11 @@ class Run:
             if preview is not None:
                 self._beat.preview.CopyFrom(preview)
 
+    def wait(self) -> None:
+        """Notes that the work waits its turn, which is no stall."""
+        with self._lock:
+            self._progressed_at = time.monotonic()
+
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Has `callback` called, once and from another thread, when the run must stop; at once if it must already.
 

@@ -3,28 +3,71 @@
 from __future__ import annotations
 
 import gzip
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from email.message import Message
 from urllib.parse import urlsplit
 
 from tests.sources import Behaviour, Exchange, asked_range
 
 
-def ranges(data: bytes, etag: str = '"v1"') -> Behaviour:
+def ranges(data: bytes, etag: str = '"v1"', headers: Mapping[str, str] | None = None) -> Behaviour:
     """Bytes in memory, with ranges and the given validator."""
+    return sending(data, lambda exchange, body: exchange.body(body), etag, headers)
+
+
+def sending(
+    data: bytes, send: Callable[[Exchange, bytes], None], etag: str = '"v1"', headers: Mapping[str, str] | None = None
+) -> Behaviour:
+    """As `ranges`, but `send` sends each body, or what it likes of it. No ETag where that is ""."""
 
     def answer(exchange: Exchange) -> None:
         span = asked_range(exchange.headers, len(data), etag)
-        headers = {"Accept-Ranges": "bytes", "ETag": etag}
-        if span is None:
-            exchange.head(200, headers | {"Content-Length": str(len(data))})
-            exchange.body(data)
+        given = {"Accept-Ranges": "bytes"} | ({"ETag": etag} if etag else {}) | dict(headers or {})
+        if etag and exchange.headers.get("If-None-Match") == etag:
+            exchange.head(304, given)
             return
-        headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{len(data)}" if span else f"bytes */{len(data)}"
-        exchange.head(206 if span else 416, headers | {"Content-Length": str(len(span))})
-        exchange.body(data[span.start : span.stop])
+        if span is None:
+            exchange.head(200, {"Content-Length": str(len(data))} | given)
+            send(exchange, data)
+            return
+        where = f"bytes {span.start}-{span.stop - 1}/{len(data)}" if span else f"bytes */{len(data)}"
+        exchange.head(206 if span else 416, {"Content-Range": where, "Content-Length": str(len(span))} | given)
+        send(exchange, data[span.start : span.stop])
 
     return answer
+
+
+def limited(data: bytes, rate: int, etag: str = '"v1"', pause: float = 0.02) -> Behaviour:
+    """As `ranges`, at so many bytes a second for each connection."""
+
+    def send(exchange: Exchange, body: bytes) -> None:
+        step = int(rate * pause)
+        for first in range(0, len(body), step):
+            exchange.body(body[first : first + step])
+            if exchange.source_server.closing.wait(pause):
+                exchange.hang_up()
+                return
+
+    return sending(data, send, etag)
+
+
+def breaking(data: bytes, after: int, etag: str = '"v1"', headers: Mapping[str, str] | None = None) -> Behaviour:
+    """As `ranges`, but hangs up after so many bytes of each answer."""
+
+    def send(exchange: Exchange, body: bytes) -> None:
+        exchange.body(body[:after])
+        if len(body) > after:
+            exchange.hang_up()
+
+    return sending(data, send, etag, headers)
+
+
+def asked(headers: Message) -> tuple[int, int | None] | None:
+    """The first and the last byte that a request asked for; None where it asked for all."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("Range", ""))
+    return None if match is None else (int(match[1]), int(match[2]) if match[2] else None)
 
 
 def whole(data: bytes, headers: Mapping[str, str] | None = None) -> Behaviour:

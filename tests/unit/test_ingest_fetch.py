@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest import body
-from ingest.body import ROOM_INTERVAL
+from ingest import spool
 from ingest.fetch import Fetch, Fetched
 from ingest.guard import Guard
 from ingest.settings import IngestSettings
+from ingest.spool import ROOM_INTERVAL
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
 from tests import answers
@@ -54,7 +54,7 @@ def test_a_file_arrives_whole_with_its_hash_and_its_progress(server: SourceServe
     fetched = job.run()
     # Then all of it is there
     assert (tmp_path / "got").read_bytes() == JPEG
-    assert fetched == Fetched(hashlib.sha256(JPEG).hexdigest(), len(JPEG))
+    assert (fetched.sha256, fetched.bytes) == (hashlib.sha256(JPEG).hexdigest(), len(JPEG))
     # And the progress went from nothing to all of it
     assert steps[0] == (0, len(JPEG))
     assert steps[-1] == (len(JPEG), len(JPEG))
@@ -327,10 +327,11 @@ def test_a_wrong_url_is_not_fetched(tmp_path: Path) -> None:
     assert failure.value.code == "source_invalid_url"
 
 
-def test_a_full_disk_is_told(server: SourceServer) -> None:
+def test_a_full_disk_is_told(server: SourceServer, tmp_path: Path) -> None:
     # Given a disk that is full
+    (tmp_path / "got").symlink_to("/dev/full")
     with pytest.raises(StageError) as failure:
-        fetch(server.url("/x.jpg"), Path("/dev/full"))
+        fetch(server.url("/x.jpg"), tmp_path / "got")
     # Then the code says it
     assert failure.value.code == "out_of_disk"
     assert failure.value.retryable
@@ -366,7 +367,7 @@ def test_a_file_that_does_not_fit_is_refused_before_it_is_written(
 def test_a_disk_that_others_fill_ends_the_download(
     server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "ROOM_INTERVAL", 100_000)
+    monkeypatch.setattr(spool, "ROOM_INTERVAL", 100_000)
     needed: list[int] = []
 
     # Given a disk that is short of room a while after the start
