@@ -7,6 +7,7 @@ RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   the tiles' own ASGI app: no
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 
 import grpc
@@ -80,7 +81,12 @@ class Gateway:
 
 
 def create_app(
-    settings: GatewaySettings, status: AsyncStatusClient, storage: Storage, relay: Publisher, janitor: Sweeper
+    settings: GatewaySettings,
+    status: AsyncStatusClient,
+    storage: Storage,
+    relay: Publisher,
+    janitor: Sweeper,
+    sandbox: Mapping[str, str] | None = None,
 ) -> Gateway:
     """Put a gateway together.
 
@@ -89,8 +95,9 @@ def create_app(
     status: of the running loop; closing it is the caller's.
     relay: is poked after each commit.
     janitor: is poked after each deletion.
+    sandbox: of the tiler's children, by layer, where this process starts them.
     """
-    context = Context(settings, status, storage, relay, janitor)
+    context = Context(settings, status, storage, relay, janitor, sandbox)
     tiles = Tiles(partial(_get_pyramid, context), storage, public_url=settings.public_url)
     return Gateway(context, _make_api(context), tiles)
 

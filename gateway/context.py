@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -32,13 +33,20 @@ class Sweeper(Protocol):
 
 @dataclass
 class Context:
-    """One gateway's parts. `stopping` is set when it has been asked to stop: nobody waits any longer then."""
+    """One gateway's parts.
+
+    Parameters
+    ----------
+    sandbox: of the tiler's children where this process starts them, by layer; None where other machines do.
+    stopping: set when the gateway has been asked to stop: nobody waits any longer then.
+    """
 
     settings: GatewaySettings
     status: AsyncStatusClient
     storage: Storage
     relay: Publisher
     janitor: Sweeper
+    sandbox: Mapping[str, str] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:

@@ -51,6 +51,13 @@ class Readiness(BaseModel):
 
     status: Literal["ok", "degraded"]
     checks: dict[str, str] = Field(description='By part: "ok", or what is wrong with it.')
+    sandbox: dict[str, str] | None = Field(
+        None,
+        description=(
+            "Of the processes that decode what strangers send, where this one starts them (`tilewright up`): by layer, "
+            '"ok", or why the kernel does not hold it. Absent on a farm: there each worker says it in its log.'
+        ),
+    )
 
 
 router = APIRouter(tags=["health"])
@@ -76,8 +83,12 @@ async def readyz(request: Request) -> Response:
         extensions: dict[str, Any] = {"checks": checks}
         return respond(request.scope, 503, "service_unavailable", statussvc, {"Retry-After": "2"}, **extensions)
     status = "ok" if all(check == OK for check in checks.values()) else "degraded"
-    readiness = Readiness.model_validate({"status": status, "checks": checks})
-    return Response(readiness.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+    readiness = Readiness.model_validate({"status": status, "checks": checks, "sandbox": context.sandbox})
+    return Response(
+        readiness.model_dump_json(exclude_none=True),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 async def _statussvc(context: Context) -> str:

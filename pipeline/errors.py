@@ -142,7 +142,9 @@ REQUEST_CODES: dict[str, Code] = {
     "invalid_request": Code(False, "The request is not what this address takes.", "See `errors` for each field."),
     "not_found": Code(False, "There is nothing at this address.", "Check the id; the dataset may have been deleted."),
     "method_not_allowed": Code(False, "This address does not take that method.", "See the Allow header."),
-    "conflict": Code(False, "The dataset's present state does not allow this.", "Look at where it stands, and decide anew."),
+    "conflict": Code(
+        False, "The dataset's present state does not allow this.", "Look at where it stands, and decide anew."
+    ),
     "idempotency_key_reused": Code(
         False, "This Idempotency-Key was used with another body.", "Use a new key for a new request."
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 
 VARIABLE = "TILEWRIGHT_FAULT"
 """POINT:FILE. The process that first reaches POINT makes FILE, which tells the test so, and is killed."""
@@ -26,3 +27,8 @@ def reach(point: str) -> None:
         return
     # To this thread: a signal to the process may be another thread's to take, and this one would run on a little.
     signal.pthread_kill(threading.get_ident(), _SIGNAL)
+
+
+def folders() -> tuple[Path, ...]:
+    """The folder that a confined process has to be able to write FILE to; none where the environment names no point."""
+    return (Path(_FILE).parent,) if _FILE else ()

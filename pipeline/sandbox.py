@@ -1,4 +1,4 @@
-"""What is taken from a process before it opens a stranger's file.
+"""What is taken from a process before it opens a stranger's file. docs/sandbox.md says what each layer stops.
 
 A kind of child calls `confine` once, after it has imported all that it needs and before a decoder starts its first
 thread: what binds a process binds the calling thread and those that it starts later, and no other.
@@ -7,13 +7,18 @@ thread: what binds a process binds the calling thread and those that it starts l
 from __future__ import annotations
 
 import ctypes
+import json
+import logging
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from pipeline import faults
+from pipeline import faults, landlock, seccomp
 
 NICENESS = 10
 """Added to the child's: it takes all cores, and whoever answers a request on the same machine goes first."""
@@ -21,10 +26,36 @@ NICENESS = 10
 OPEN_FILES = 256
 """Descriptors: a build needs about ten, and libvips a few for each thread."""
 
+CPU_GRACE = 10
+"""Seconds of work between the signal that says that all is used, and the one that cannot be ignored."""
+
 KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", faults.VARIABLE, faults.SIGNAL_VARIABLE)
 """What a child gets of its worker's environment."""
 
+SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
+"""Where the system keeps code that may be loaded late, such as a part of libvips."""
+
+MACHINE_FACTS = ("/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo", "/dev/null", "/dev/urandom")
+"""What the C library and the decoders ask for: how many cores there are, and of what kind."""
+
+PROBE_LIMIT = 30.0
+"""Seconds that a probe may take; it needs a twentieth of one."""
+
 _PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION = 0x20080522
+
+
+class Layer(NamedTuple):
+    """One part of the sandbox.
+
+    Parameters
+    ----------
+    name: what it holds, and by what.
+    lacking: why it is not in force; empty where it is.
+    """
+
+    name: str
+    lacking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +64,8 @@ class Allowance:
 
     Parameters
     ----------
-    read: files and folders that it may read, with all in them.
-    write: folders that it may change.
+    read: files and folders that it may read, with all in them, besides the interpreter's and the system's libraries.
+    write: folders that it may read, and change files in.
     memory: bytes of address space; None for no limit.
     cpu: seconds of all its threads' work together; None for no limit.
     file: bytes of the largest file it may write; None for no limit.
@@ -59,24 +90,114 @@ def environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
     return kept | {"LC_ALL": "C.UTF-8", "TMPDIR": str(folder)} | dict(more)
 
 
-def confine(allowance: Allowance) -> None:
-    """Limit this process: last in line, no core dump, few descriptors, no new privileges, and what is allowed it."""
+def confine(allowance: Allowance) -> tuple[Layer, ...]:
+    """Leave this process what is allowed it, for good. What the kernel has not got is left out.
+
+    Returns
+    -------
+    The layers, with why they are not in force.
+
+    Raises
+    ------
+    RuntimeError: where a second thread is running, which would stay free.
+    OSError: where a layer that is there cannot be put in force.
+    """
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  as quick as can be: no Path is wanted
+    if threads != 1:
+        raise RuntimeError(f"{threads} threads are running: only the one that calls would be confined")
     os.nice(NICENESS)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    for kind, value in (
-        (resource.RLIMIT_AS, allowance.memory),
-        (resource.RLIMIT_CPU, allowance.cpu),
-        (resource.RLIMIT_FSIZE, allowance.file),
-    ):
-        if value is not None:
-            _limit(kind, value)
+    _limit(resource.RLIMIT_AS, allowance.memory)
+    _limit(resource.RLIMIT_CPU, allowance.cpu, CPU_GRACE)
+    _limit(resource.RLIMIT_FSIZE, allowance.file)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
+    _drop_capabilities(libc)
+    return (Layer("limits"), Layer("no new privileges"), *_landlock(allowance), _seccomp())
 
 
-def _limit(kind: int, value: int) -> None:
+def probe() -> tuple[Layer, ...]:
+    """Confine a process that does nothing else, and give its layers: what holds on this machine, here and now."""
+    try:
+        said = subprocess.run(
+            (sys.executable, "-I", "-m", "pipeline.sandbox"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=PROBE_LIMIT,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = getattr(error, "stderr", None) or b""
+        return (Layer("sandbox", f"it cannot be set up: {error} {words.decode(errors='replace')[-500:].strip()}"),)
+    return tuple(Layer(*layer) for layer in json.loads(said.stdout))
+
+
+def by_name(layers: tuple[Layer, ...]) -> dict[str, str]:
+    """Give the layers as a program reads them: each is "ok", or why it is not in force."""
+    return {layer.name: layer.lacking or "ok" for layer in layers}
+
+
+def announce(logger: logging.Logger, layers: tuple[Layer, ...]) -> None:
+    """Log what is in force, once a worker; a warning where something is not."""
+    lacking = [f"{layer.name}: {layer.lacking}" for layer in layers if layer.lacking]
+    if lacking:
+        logger.warning("the sandbox lacks %s. See docs/sandbox.md", "; ".join(lacking))
+    logger.info("the sandbox holds %s", ", ".join(layer.name for layer in layers if not layer.lacking) or "nothing")
+
+
+def _limit(kind: int, value: int | None, grace: int = 0) -> None:
+    if value is None:
+        return
     hard = resource.getrlimit(kind)[1]
-    least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (least, least))
+    most = value + grace if hard == resource.RLIM_INFINITY else min(value + grace, hard)
+    resource.setrlimit(kind, (min(value, most), most))
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Give up what a worker that runs as root has over others: to raise limits, and to open any file."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    none = (ctypes.c_uint32 * 6)()
+    if libc.capset(ctypes.byref(header), ctypes.byref(none)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _landlock(allowance: Allowance) -> tuple[Layer, Layer, Layer]:
+    files, tcp, signals = "files (Landlock)", "TCP (Landlock)", "signals (Landlock)"
+    try:
+        abi = landlock.restrict((*_libraries(), *allowance.read), (*allowance.write, *faults.folders()))
+    except OSError as error:
+        if error.errno not in landlock.LACKING:
+            raise
+        why = landlock.LACKING[error.errno]
+        return Layer(files, why), Layer(tcp, why), Layer(signals, why)
+    return (
+        Layer(files),
+        Layer(tcp, "" if abi >= 4 else f"this kernel's Landlock is of ABI {abi}: TCP needs 4 (Linux 6.7)"),
+        Layer(signals, "" if abi >= 6 else f"this kernel's Landlock is of ABI {abi}: signals need 6 (Linux 6.12)"),
+    )
+
+
+def _seccomp() -> Layer:
+    name = "system calls (seccomp)"
+    try:
+        seccomp.restrict()
+    except seccomp.UnknownMachine as error:
+        return Layer(name, str(error))
+    except OSError as error:
+        if error.errno not in seccomp.LACKING:
+            raise
+        return Layer(name, seccomp.LACKING[error.errno])
+    return Layer(name)
+
+
+def _libraries() -> tuple[Path, ...]:
+    """Where code may be loaded from late. The project's own folder is not among it: the storage may lie in it."""
+    roots = tuple(f"{root}/lib" for root in {sys.prefix, sys.base_prefix})
+    imports = (path for path in sys.path if path.startswith(roots))
+    return tuple(Path(path) for path in (*imports, *SYSTEM_LIBRARIES, *MACHINE_FACTS))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(confine(Allowance())))

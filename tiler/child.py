@@ -41,7 +41,7 @@ def _outcome(job: Job) -> Built | Failed:
     meter = Meter(reporter.report)
     libvips.require(pyvips, job.min_libvips)
     libvips.block_loaders(pyvips)
-    sandbox.confine(sandbox.Allowance())
+    sandbox.confine(sandbox.Allowance(read=(source.path,), write=(Path(job.scratch),)))
     child.watch_life_line()
 
     def tile() -> Built:

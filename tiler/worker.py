@@ -5,9 +5,11 @@ Nothing connects here: the command line forks after it has loaded this module.
 
 from __future__ import annotations
 
+import logging
+
 import dramatiq
 
-from pipeline import logs
+from pipeline import logs, sandbox
 from pipeline.messages import make_broker, stop_signal
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
@@ -16,6 +18,7 @@ from tiler.settings import TilerSettings
 
 settings = TilerSettings()
 logs.configure(settings, "tiler")
+sandbox.announce(logging.getLogger(__name__), sandbox.probe())
 broker = make_broker(settings.rabbitmq_url)
 dramatiq.set_broker(broker)
 actor.declare(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import libvips, sandbox
 from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line
@@ -54,7 +55,7 @@ class Check:
 
 def examine(data: Path, server: str) -> list[Check]:
     """Looks at everything, whatever an earlier check found. Changes nothing."""
-    return [*_libvips(TilerSettings().min_libvips), _data_directory(data), _disk(data), _server(server)]
+    return [*_libvips(TilerSettings().min_libvips), _sandbox(), _data_directory(data), _disk(data), _server(server)]
 
 
 def print_report(checks: list[Check]) -> None:
@@ -71,9 +72,10 @@ def _libvips(floor: str) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("libvips", "error", f"cannot be loaded ({error})", "Install it: pip install 'pyvips[binary]'")
         return
-    version = tuple(pyvips.version(part) for part in range(3))
-    text = ".".join(map(str, version))
-    if version < tuple(map(int, floor.split("."))):
+    text = ".".join(map(str, libvips.version(pyvips)))
+    try:
+        libvips.require(pyvips, floor)
+    except libvips.UnsafeLibvips:
         advice = "Older ones can be taken over by a crafted file. Upgrade: pip install -U pyvips-binary"
         yield Check("libvips", "error", f"{text}, below the floor of {floor}", advice)
     else:
@@ -84,6 +86,15 @@ def _libvips(floor: str) -> Iterator[Check]:
         yield Check("formats", "warning", f"cannot read {', '.join(missing)}", advice)
     else:
         yield Check("formats", "ok", f"reads {', '.join(FORMATS)}")
+
+
+def _sandbox() -> Check:
+    layers = sandbox.probe()
+    lacking = [f"{layer.name}: {layer.lacking}" for layer in layers if layer.lacking]
+    if lacking:
+        advice = "It works without, but a hole in a decoder would reach further: docs/sandbox.md says how far."
+        return Check("sandbox", "warning", f"not in force: {'; '.join(lacking)}", advice)
+    return Check("sandbox", "ok", f"in force: {', '.join(layer.name for layer in layers)}")
 
 
 def _data_directory(data: Path) -> Check:

@@ -32,6 +32,7 @@ from gateway.janitor import Janitor
 from gateway.relay import Relay
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
+from pipeline import sandbox
 from pipeline.errors import TilewrightError
 from pipeline.logs import configure
 from pipeline.messages import Queue, publish, stop_signal
@@ -207,13 +208,15 @@ async def _around(
     settings: StackSettings, storage: DirectoryStorage, status_address: str
 ) -> AsyncIterator[tuple[int, asyncio.Task[None]]]:
     """All that stands around statussvc: gives the gateway's port and its task."""
+    layers = await asyncio.to_thread(sandbox.probe)
+    sandbox.announce(logger, layers)
     broker = EmbeddedBroker()
     pipeline_status = StatusClient(status_address)
     gateway_status = AsyncStatusClient(status_address)
     relay = Relay(pipeline_status, broker, queue_check_interval=settings.gateway.queue_check_interval)
     janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval)
     gateway = gateway_server.Server(
-        create_app(settings.gateway, gateway_status, storage, relay, janitor),
+        create_app(settings.gateway, gateway_status, storage, relay, janitor, sandbox.by_name(layers)),
         settings.gateway.host,
         settings.gateway.port,
         settings.gateway.stop_timeout,

@@ -7,6 +7,8 @@ import re
 import threading
 from pathlib import Path
 
+import requests
+
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish, submit, until
 from tests.answers import gated
@@ -99,6 +101,12 @@ def test_doctor_finds_all_in_order(stack: LaunchedStack, command: Command) -> No
     assert set(levels) >= {"libvips", "formats", "data directory", "disk", "server"}
     assert {levels[name] for name in ("libvips", "formats", "data directory", "server")} == {"ok"}
     assert command("doctor", "--data", str(stack.data)).out.count("[ok]") >= 4
+    # And it says of the sandbox what the running stack says
+    ((level, found),) = [(check["level"], check["found"]) for check in report["checks"] if check["name"] == "sandbox"]
+    layers = requests.get(f"{stack.url}/readyz", timeout=10).json()["sandbox"]
+    assert "limits" in layers
+    assert level == ("ok" if set(layers.values()) == {"ok"} else "warning")
+    assert all(name in found for name, state in layers.items() if (state == "ok") == (level == "ok"))
 
 
 def test_doctor_ends_with_1_where_something_is_wrong(command: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import select
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import pyvips
 
+from pipeline import sandbox
+from pipeline.parent import Child
 from tests import pictures
 from tiler.job import Built, Failed, Job, Opened, Progress, Report, decode_job, decode_report, encode_job, encode_report
 from tiler.parent import COMMAND, environment
@@ -151,22 +154,66 @@ def test_the_environment_holds_nothing_of_the_workers_own(monkeypatch: pytest.Mo
     assert (made["TMPDIR"], made["VIPS_CONCURRENCY"], made["PATH"]) == ("/scratch/run", "3", "/usr/bin")
 
 
-def test_a_confined_process_is_last_in_line_and_has_no_core_dump_few_files_and_no_new_privileges(
-    tmp_path: Path,
-) -> None:
-    code = (
-        "import os, resource, pathlib; from pipeline import sandbox; before = os.nice(0);"
-        "sandbox.confine(sandbox.Allowance());"
-        "print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE));"
-        "print('niceness', min(19, before + 10) == os.nice(0));"
-        "print(pathlib.Path('/proc/self/status').read_text())"
-    )
-    said = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=PATIENCE
-    ).stdout
-    assert said.startswith("(0, 0) (256, 256)\n")
-    assert "niceness True\n" in said
-    assert "NoNewPrivs:\t1" in said
+ATTACK = """
+import os, signal, socket, subprocess, sys
+from pathlib import Path
+import tiler.child, tiler.pixels
+from pipeline.errors import StageError
+
+def attack(source, **_):
+    path, said = source.path, {}
+    for name, attempt in {
+        "its source": lambda: path.read_bytes(),
+        "its scratch": lambda: Path("mine").write_bytes(b"x"),
+        "another source": lambda: (path.parent.parent / "other/1").read_bytes(),
+        "another run": lambda: (Path.cwd().parent / "r2/pyramid.szi").write_bytes(b"x"),
+        "the database": lambda: (path.parents[3] / "tilewright.sqlite3").read_bytes(),
+        "the worker's secrets": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+        "the source itself": lambda: path.write_bytes(b"x"),
+        "a link": lambda: Path("pyramid.szi").symlink_to("/etc/passwd"),
+        "the network": lambda: socket.create_connection(("127.0.0.1", 9)),
+        "a program": lambda: subprocess.run([sys.executable, "-c", "0"]),
+        "the worker": lambda: os.kill(os.getppid(), signal.SIGSTOP),
+        "an escape": lambda: os.setsid(),
+    }.items():
+        try:
+            attempt()
+            said[name] = "done"
+        except PermissionError:
+            said[name] = "refused"
+    raise StageError("image_corrupt", repr(said))
+
+tiler.pixels.open_picture = attack
+tiler.child.main()
+"""
+
+
+def test_code_that_takes_the_decoder_over_gets_nowhere(tmp_path: Path) -> None:
+    # Given a data directory with what others have sent, and a decoder that a file has taken over
+    for name in ("storage/sources/mine/1", "storage/sources/other/1", "storage/scratch/r2/x", "tilewright.sqlite3"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"data")
+    scratch = tmp_path / "storage/scratch/r1"
+    scratch.mkdir()
+    job = make_job(tmp_path / "storage/sources/mine/1", scratch)
+    pictures.jpeg(tmp_path / "source.jpg").replace(job.source)
+    # When it tries what an attacker would
+    command = (sys.executable, "-I", "-c", ATTACK)
+    with Child(command, encode_job(job), folder=scratch, environment=environment(scratch, 0)) as child:
+        *_, report = (decode_report(line) for line in child.lines())
+    # Then it is refused all that the kernel has a layer for, and does only what it is there for
+    assert isinstance(report, Failed)
+    said = ast.literal_eval(report.message)
+    lacking = {layer.name for layer in sandbox.probe() if layer.lacking}
+    holds = {
+        "files (Landlock)": {
+            "another source", "another run", "the database", "the worker's secrets", "the source itself", "a link"
+        },
+        "system calls (seccomp)": {"the network", "a program", "the worker", "an escape", "a link"},
+    }  # fmt: skip
+    refused = set().union(*(tries for layer, tries in holds.items() if layer not in lacking))
+    assert {name for name in refused if said[name] != "refused"} == set()
+    assert (said["its source"], said["its scratch"]) == ("done", "done")
 
 
 def test_the_child_ends_when_its_life_line_ends(slow_job: Job) -> None:

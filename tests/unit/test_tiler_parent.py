@@ -142,6 +142,15 @@ def test_a_stop_reaches_a_child_that_does_anything(code: str, run: Run, job: Job
     assert_nothing_is_left(job)
 
 
+def test_a_link_that_a_child_left_is_not_published(run: Run, job: Job) -> None:
+    # Given a child that says it has built, and has left a link to a file of others
+    said = encode_report(Built(1, 1, "jpg", 1, 1))
+    code = f"os.symlink('/etc/passwd', 'tiles.idx'); os.write(1, {said!r})"
+    # When it has ended, then its word does not count
+    with pytest.raises(RuntimeError, match=r"left a link as tiles\.idx"):
+        build(run, job, threads=0, command=python(code))
+
+
 def test_a_run_that_was_stopped_before_starts_nothing_that_lasts(run: Run, job: Job) -> None:
     pictures.jpeg(Path(job.source))
     run.stop("cancelled")
