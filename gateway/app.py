@@ -1,6 +1,7 @@
 """The gateway as one ASGI app: its parts put together.
 
-RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   the tiles' own ASGI app: no routing, no dependency injection
+RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ ASGI apps of their own over one cache of
+                                ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
                                 └ the rest   FastAPI: the API, health, the pages
 """
 
@@ -17,16 +18,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import datasets, health, openapi, preview, problems
+from gateway import datasets, health, iiif, openapi, preview, problems, tiles
 from gateway.access_log import AccessLog
 from gateway.answer_errors import AnswerErrors
 from gateway.body_limit import BodyLimit
 from gateway.context import Context, Publisher, Sweeper
 from gateway.pages import page_routes
+from gateway.pyramid_app import PyramidApp
+from gateway.pyramid_cache import PyramidCache
 from gateway.request_id import RequestId
 from gateway.rpc import ask
 from gateway.settings import GatewaySettings
-from gateway.tiles import Tiles
 from pipeline.errors import TilewrightError
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
@@ -45,18 +47,19 @@ class Gateway:
     Parameters
     ----------
     context: the parts; `context.stopping` is to be set before the server stops.
-    api: answers all but tiles.
-    tiles: answers what lies below /tiles/.
+    api: answers what none of the others does.
+    pyramids: what `apps` answer from.
+    apps: by the beginning of the paths that each answers.
 
     `close()` gives up the files that are held open; requests may still be made, and open them again.
     """
 
-    def __init__(self, context: Context, api: ASGIApp, tiles: Tiles) -> None:
+    def __init__(self, context: Context, api: ASGIApp, pyramids: PyramidCache, apps: Mapping[str, PyramidApp]) -> None:
         self.context = context
         self._api = api
-        self._tiles = AnswerErrors(tiles)
-        self.close = tiles.close
-        self._drop_deleted = tiles.pyramids.drop_deleted
+        self._apps = [(prefix, AnswerErrors(app)) for prefix, app in apps.items()]
+        self.close = pyramids.close
+        self._drop_deleted = pyramids.drop_deleted
         self._app = RequestId(AccessLog(self._dispatch))
 
     async def tend(self) -> None:
@@ -71,9 +74,10 @@ class Gateway:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway does not speak {scope['type']}")
-        if scope["path"].startswith("/tiles/"):
-            await self._tiles(scope, receive, send)
-            return
+        for prefix, app in self._apps:
+            if scope["path"].startswith(prefix):
+                await app(scope, receive, send)
+                return
         if scope["method"] == "HEAD":
             # Where GET is, HEAD is: the server sends headers only, by its own copy of the scope.
             scope = {**scope, "method": "GET"}
@@ -98,8 +102,12 @@ def create_app(
     sandbox: of the tiler's children, by layer, where this process starts them.
     """
     context = Context(settings, status, storage, relay, janitor, sandbox)
-    tiles = Tiles(partial(_get_pyramid, context), storage, public_url=settings.public_url)
-    return Gateway(context, _make_api(context), tiles)
+    pyramids = PyramidCache(partial(_get_pyramid, context), storage)
+    apps: dict[str, PyramidApp] = {
+        tiles.PREFIX: tiles.Tiles(pyramids, public_url=settings.public_url),
+        iiif.PREFIX: iiif.Iiif(pyramids, public_url=settings.public_url),
+    }
+    return Gateway(context, _make_api(context), pyramids, apps)
 
 
 async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:

@@ -36,7 +36,8 @@ INDEX = "tiles.idx"
 THUMBNAIL = "thumbnail.jpg"
 PREVIEW = "preview.jpg"
 DESCRIPTION = "pyramid.json"
-FILES = (SZI, EDGES, INDEX, THUMBNAIL, DESCRIPTION)
+FULL = "full.jpg"
+FILES = (SZI, EDGES, INDEX, THUMBNAIL, FULL, DESCRIPTION)
 """The files of a build, in the order in which they are stored: the description last."""
 
 PARTS = (SZI, EDGES)
@@ -50,6 +51,11 @@ PREVIEW = "preview.jpg"
 
 PREVIEW_EDGE = 1024
 """Longest edge of preview.jpg in pixels, at most."""
+
+
+FULL_EDGE = 1024
+"""Longest edge in pixels, at most, of full.jpg: the largest level that keeps to it, as one JPEG. For who wants the
+whole picture in one file, such as IIIF's full/max: a screenful, in a quarter of a megabyte."""
 
 
 class Format(StrEnum):
@@ -155,6 +161,11 @@ class Geometry:
     def max_zoom(self) -> int:
         """The XYZ zoom of all pixels: max(0, ceil(log2(max(width, height) / tile_size)))."""
         return (-(-max(self.width, self.height) // self.tile_size) - 1).bit_length()
+
+    @cached_property
+    def full_level(self) -> int:
+        """The level that full.jpg shows: the largest whose edges are at most FULL_EDGE."""
+        return min(self.max_level, FULL_EDGE.bit_length() - 1)
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:

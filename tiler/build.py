@@ -1,4 +1,4 @@
-"""From a picture to the files of a build: tiles, index, edge tiles, thumbnail, description."""
+"""From a picture to the files of a build: tiles, index, edge tiles, two small pictures, description."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from pipeline.pyramid import (
     INDEX,
     PYRAMID_VERSION,
     SZI,
-    THUMBNAIL,
-    THUMBNAIL_EDGE,
     Format,
     Geometry,
 )
 from pipeline.tile_index import Entry, Index, IndexWriter
 from pipeline.writeback import written_back
 from tiler import szi
-from tiler.edges import decode, pad_all
+from tiler.edges import pad_all
 from tiler.follow import follow
 from tiler.job import Built, Job
 from tiler.meter import Meter
 from tiler.pixels import Picture
+from tiler.small import write_small
 
 EDGE_COST = 3
 """Tiles that are made in the time of one edge tile, which is decoded and encoded by itself: measured."""
@@ -56,7 +55,7 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
     if index.missing:
         raise RuntimeError(f"libvips left out {index.missing} of {geometry.tile_count} tiles")
     (out / INDEX).write_bytes(index.data)
-    _thumbnail(out, geometry, picture.format, Index(index.data))
+    write_small(out, geometry, picture.format, Index(index.data))
     (out / DESCRIPTION).write_text(json.dumps(_description(picture, geometry, job), indent=2) + "\n")
     return Built(
         width=geometry.width,
@@ -120,23 +119,6 @@ def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWrite
 
 def _read(archive: BinaryIO, tile: Entry) -> bytes:
     return os.pread(archive.fileno(), tile.length, tile.offset)
-
-
-def _thumbnail(out: Path, geometry: Geometry, tile_format: Format, index: Index) -> None:
-    """Write the picture at THUMBNAIL_EDGE, shrunk from the least level that is larger; never enlarged."""
-    level = min(geometry.max_level, THUMBNAIL_EDGE.bit_length())
-    size = geometry.level(level)
-    with (out / SZI).open("rb") as archive:
-        tiles = [
-            decode(_read(archive, index.entry(geometry.deep_zoom_position(level, x, y))), tile_format)
-            for y in range(size.rows)
-            for x in range(size.columns)
-        ]
-    whole = pyvips.Image.arrayjoin(tiles, across=size.columns).crop(0, 0, size.width, size.height)
-    small = whole.thumbnail_image(THUMBNAIL_EDGE, height=THUMBNAIL_EDGE, size="down")
-    if small.hasalpha():
-        small = small.flatten(background=255)
-    small.jpegsave(str(out / THUMBNAIL), Q=DEFAULT_QUALITY, keep="none")
 
 
 def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, object]:

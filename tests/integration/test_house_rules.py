@@ -16,7 +16,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROTO = "protos/tilewright/status/v1/status.proto"
-LOCKS = ["requirements-bootstrap.lock", "requirements-dev.lock", "requirements-node.lock", "requirements.lock"]
+LOCKS = [
+    "requirements-bootstrap.lock",
+    "requirements-conformance.lock",
+    "requirements-dev.lock",
+    "requirements-node.lock",
+    "requirements.lock",
+]
 
 OURS = {"bench", "docs", "gateway", "ingest", "pipeline", "protos", "statussvc", "tests", "tiler", "tilewright", "web"}
 SHIPPED = OURS - {"bench", "docs", "tests"}

@@ -70,7 +70,7 @@ def test_a_stored_source_becomes_a_stored_pyramid(
     # When its work is done
     result = actor.tile(run, settings, storage)
     # Then the files lie below the run's own id, and nothing else is left
-    names = ("edges.bin", "pyramid.json", "pyramid.szi", "thumbnail.jpg", "tiles.idx")
+    names = ("edges.bin", "full.jpg", "pyramid.json", "pyramid.szi", "thumbnail.jpg", "tiles.idx")
     assert keys(storage, "pyramids") == [f"pyramids/{TILE_ID}/{'r' * 32}/{name}" for name in names]
     assert keys(storage, "scratch") == []
     assert keys(storage, "sources") == [grant.source_key]
@@ -93,7 +93,7 @@ def test_the_description_is_stored_last(
     monkeypatch.setattr(storage, "put_file", put_file)
     actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
     assert stored[-1] == "pyramid.json"
-    assert len(stored) == 5
+    assert len(stored) == 6
 
 
 def test_a_source_that_is_gone_is_missing(grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage) -> None:

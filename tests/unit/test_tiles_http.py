@@ -5,151 +5,22 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import shutil
-import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Message
 
 from gateway.pyramid_cache import PyramidCache
 from gateway.request_id import RequestId
 from gateway.tiles import Tiles
-from pipeline.errors import NotFound, StatusUnavailable, StorageError
-from pipeline.pyramid import FILES, Geometry
+from pipeline.errors import StorageError
 from pipeline.storage import DirectoryStorage, pyramid_key
-from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
-from tiler.build import build
-from tiler.job import Built, Job
-from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
+from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, call, run
 
-TILE_ID = "0123456789abcdef" * 4
 WIDTH, HEIGHT = 700, 301
-
-T = TypeVar("T")
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class RemoteStorage(DirectoryStorage):
-    """A storage whose objects have no path of their own, as a bucket's."""
-
-    def local_path(self, key: str) -> Path | None:
-        return None
-
-
-class Catalogue:
-    """Stands for statussvc: which build counts."""
-
-    def __init__(self) -> None:
-        self.pyramids: dict[str, pb.Pyramid] = {}
-        self.asked: list[str] = []
-        self.away = False
-
-    async def get(self, tile_id: str) -> pb.Pyramid:
-        self.asked.append(tile_id)
-        await asyncio.sleep(0)
-        if self.away:
-            raise StatusUnavailable("statussvc is away")
-        if tile_id not in self.pyramids:
-            raise NotFound(f"no pyramid {tile_id}")
-        return self.pyramids[tile_id]
-
-
-class Kiln:
-    """Builds pyramids by the tiler itself, each but once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._built: dict[tuple[bytes, int], tuple[Path, Built]] = {}
-
-    def build(self, source: Path, tile_size: int) -> tuple[Path, Built]:
-        key = (source.read_bytes(), tile_size)
-        if key not in self._built:
-            out = self._folder / str(len(self._built))
-            out.mkdir()
-            job = Job(str(source), str(out), TILE_ID, "s" * 64, tile_size, 10**9, "8.18.3")
-            meter = Meter(lambda *_: None)
-            self._built[key] = out, build(open_picture(Source(source), max_pixels=10**9, meter=meter), job, meter)
-        return self._built[key]
-
-
-class Site:
-    """Stored pyramids and the app that serves them."""
-
-    def __init__(self, storage: DirectoryStorage, folder: Path, kiln: Kiln) -> None:
-        self.storage = storage
-        self.kiln = kiln
-        self.folder = folder
-        self.catalogue = Catalogue()
-        self.tiles = Tiles(self.catalogue.get, storage)
-
-    def store(self, source: Path, *, tile_id: str = TILE_ID, run: str = "a", tile_size: int = 256) -> pb.Pyramid:
-        folder, built = self.kiln.build(source, tile_size)
-        scratch = self.storage.scratch(run)
-        for name in FILES:
-            shutil.copy(folder / name, scratch)
-            self.storage.put_file(scratch / name, pyramid_key(tile_id, run, name))
-        geometry = Geometry(built.width, built.height, tile_size)
-        self.catalogue.pyramids[tile_id] = pb.Pyramid(
-            tile_id=tile_id,
-            build=run,
-            width=built.width,
-            height=built.height,
-            tile_size=tile_size,
-            format=pb.TILE_FORMAT_JPEG if built.extension == "jpg" else pb.TILE_FORMAT_PNG,
-            max_zoom=geometry.max_zoom,
-            tile_count=built.tile_count,
-            bytes=built.size,
-        )
-        return self.catalogue.pyramids[tile_id]
-
-    def stored(self, name: str, run: str = "a") -> Path:
-        return self.storage.root / pyramid_key(TILE_ID, run, name)
-
-    def get(self, path: str, method: str = "GET", app: ASGIApp | None = None, **headers: str) -> Answer:
-        return run(call(app or self.tiles, path, method, **headers))
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
-
-
-async def call(app: ASGIApp, path: str, method: str = "GET", **headers: str) -> Answer:
-    """One request straight to the app."""
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    given = {"host": "tiles.example.org"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "scheme": "http",
-        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-        "server": ("127.0.0.1", 8000),
-    }
-    await app(scope, receive, send)
-    start, *bodies = sent
-    names = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Answer(start["status"], names, b"".join(message["body"] for message in bodies))
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +38,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryStorage:
 def empty(storage: DirectoryStorage, tmp_path: Path, kiln: Kiln) -> Iterator[Site]:
     site = Site(storage, tmp_path, kiln)
     yield site
-    site.tiles.close()
+    site.pyramids.close()
 
 
 @pytest.fixture
@@ -233,9 +104,9 @@ def test_the_tilejsons_bounds_are_the_pictures_part_of_the_world(site: Site) -> 
 
 
 def test_a_public_url_stands_in_the_tilejson(site: Site) -> None:
-    tiles = Tiles(site.catalogue.get, site.storage, public_url="https://cdn.example.org/maps/")
+    tiles = Tiles(PyramidCache(site.catalogue.get, site.storage), public_url="https://cdn.example.org/maps/")
     document = json.loads(site.get(f"/tiles/{TILE_ID}/tilejson.json", app=tiles).body)
-    tiles.close()
+    tiles.pyramids.close()
     assert document["tiles"] == [f"https://cdn.example.org/maps/tiles/{TILE_ID}/{{z}}/{{x}}/{{y}}.jpg"]
 
 
@@ -482,7 +353,7 @@ def test_a_burst_over_more_pyramids_than_stay_open_is_served(tmp_path: Path, kil
         return await asyncio.gather(*(call(site.tiles, f"/tiles/{tile_id}/0/0/0.jpg") for tile_id in tile_ids * 5))
 
     assert {answer.status for answer in run(story())} == {200}
-    site.tiles.close()
+    site.pyramids.close()
 
 
 def test_files_of_a_deleted_build_are_let_go(tmp_path: Path, kiln: Kiln) -> None:
@@ -513,34 +384,6 @@ def test_a_storage_that_fails_is_told_to_come_again(site: Site, monkeypatch: pyt
     monkeypatch.setattr(site.storage, "get_range", fail)
     answer = site.get(PATHS[1])
     assert (answer.status, json.loads(answer.body)["code"]) == (503, "service_unavailable")
-
-
-class Server:
-    """The app behind a real HTTP server on a free port, in a thread of its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
-
-    def __enter__(self) -> int:
-        self._thread.start()
-        assert self._started.wait(60)
-        port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        return port
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        config = self._server.config
-        config.load()
-        self._server.lifespan = config.lifespan_class(config)
-        await self._server.startup()
-        self._started.set()
-        await self._server.main_loop()
-        await self._server.shutdown()
 
 
 def test_a_real_server_serves_tiles_304s_heads_and_problems(site: Site) -> None:
