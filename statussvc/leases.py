@@ -87,7 +87,7 @@ class Lease:
         """Share of the whole job, 0 to 100, where it is known."""
         low, high = STAGE_SPAN[self.stage]
         if self.stage_percent is None:
-            return low if self.stage is Stage.TILER else None
+            return None if self.progress.bytes_downloaded and self.stage is Stage.INGEST else low
         return low + (high - low) * self.stage_percent / 100.0
 
     def take(self, progress: pb.Progress, now: float) -> None:
