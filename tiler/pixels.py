@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import pyvips
 
-from pipeline.errors import StageError
 from pipeline.pyramid import Format
 from tiler.colours import to_srgb
 from tiler.follow import PASS_SHARE, follow
@@ -44,26 +43,20 @@ class Picture:
     decisions: list[str] = field(default_factory=list)
 
 
-def open_picture(source: Source, *, max_pixels: int, meter: Meter, tile_format: Format | None = None) -> Picture:
+def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = None) -> Picture:
     """Open a source; decodes only where an extra pass is needed (rotation, sample ranges).
 
     Parameters
     ----------
-    max_pixels: pixels of the largest picture taken, judged by the header.
     meter: is told of extra passes.
     tile_format: of the tiles; None for JPEG, or PNG where the picture has transparency.
 
     Raises
     ------
-    StageError: image_too_large, page_not_found, unsupported_format.
+    StageError: page_not_found, unsupported_format.
     pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
     """
     header = source.header()
-    if header.width * header.height > max_pixels:
-        raise StageError(
-            "image_too_large",
-            f"The picture has {header.width} x {header.height} pixels; at most {max_pixels} are taken here.",
-        )
     stored = source.open()
     decisions: list[str] = []
     image = drop_metadata(to_srgb(stored, source, decisions, meter))

@@ -40,6 +40,14 @@ class Header(NamedTuple):
     height: int
     pages: int
 
+    def require_at_most(self, pixels: int) -> None:
+        """Raise StageError("image_too_large") where the page has more."""
+        if self.width * self.height > pixels:
+            raise StageError(
+                "image_too_large",
+                f"The picture has {self.width} x {self.height} pixels; at most {pixels} are taken here.",
+            )
+
 
 @dataclass
 class Source:
@@ -56,14 +64,20 @@ class Source:
     page: int = 0
     strict: bool = True
 
-    def open(self) -> pyvips.Image:
+    def open(self, **options: int) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
+
+        Parameters
+        ----------
+        options: of libvips' loader, for a smaller version of the page; `page` overrides the source's own.
 
         Raises
         ------
         StageError: page_not_found.
         pyvips.Error: where no reader takes the file.
         """
+        if options:
+            return self._load(**({"page": self.page} if self.page else {}) | options)
         image = self._load()
         pages = _pages(image)
         if self.page >= pages:
