@@ -68,6 +68,27 @@ class SourceSettings(Settings):
     )
 
 
+class PictureSettings(Settings):
+    """Which pictures are taken: the same for whoever looks at a header first and for the tiler."""
+
+    max_pixels: int = Field(
+        100_000_000_000,
+        gt=0,
+        description=(
+            "Pixels of the largest picture taken, judged by its header. The default takes about an hour at the "
+            "40 million pixels a second that two cores reach, far inside the stage's time limit."
+        ),
+    )
+    min_libvips: str = Field(
+        "8.18.3",
+        pattern=r"^\d+\.\d+\.\d+$",
+        description=(
+            "Least version of libvips that may open a stranger's file. 8.18.3 closes a heap write by a many-band "
+            "TIFF (CVE-2026-69242); lower it only where the distribution has patched its own build."
+        ),
+    )
+
+
 class WorkerSettings(StatusClientSettings, BrokerSettings, StorageSettings):
     """What both kinds of worker need."""
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import pyvips
 
+from pipeline.header import Header, require_size
 from pipeline.pyramid import Format
 from tiler.colours import to_srgb
 from tiler.follow import PASS_SHARE, follow
 from tiler.meter import Meter
-from tiler.source import Header, Source
+from tiler.source import Source
 
 ORIENTATION = "orientation"
 UPRIGHT = 1
@@ -43,20 +44,22 @@ class Picture:
     decisions: list[str] = field(default_factory=list)
 
 
-def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = None) -> Picture:
+def open_picture(source: Source, *, max_pixels: int, meter: Meter, tile_format: Format | None = None) -> Picture:
     """Open a source; decodes only where an extra pass is needed (rotation, sample ranges).
 
     Parameters
     ----------
+    max_pixels: pixels of the largest picture taken, judged by the header.
     meter: is told of extra passes.
     tile_format: of the tiles; None for JPEG, or PNG where the picture has transparency.
 
     Raises
     ------
-    StageError: page_not_found, unsupported_format.
+    StageError: image_too_large, page_not_found, unsupported_format.
     pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
     """
     header = source.header()
+    require_size(header, max_pixels)
     stored = source.open()
     decisions: list[str] = []
     image = drop_metadata(to_srgb(stored, source, decisions, meter))

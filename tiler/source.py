@@ -7,15 +7,11 @@ import struct
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import pyvips
 
-from pipeline.errors import StageError
-from tiler import sniff, tiff
-
-_NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"}
-
+from pipeline import kinds, tiff
+from pipeline.header import Header, header_of, require_page
 
 HARMLESS = re.compile(
     "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
@@ -23,30 +19,6 @@ HARMLESS = re.compile(
 )
 """Remarks of libjpeg (jerror.h) that files of several cameras and programs give rise to. They concern what surrounds
 the coded pixels; bytes left over before a restart, a scan or the end are of the pixels."""
-
-
-class Header(NamedTuple):
-    """What a source's header says, before any pixel is decoded.
-
-    Parameters
-    ----------
-    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif" or "svg".
-    width, height: of the page that is tiled, in pixels, as stored: before an orientation is applied.
-    pages: of the file; 1 for most.
-    """
-
-    format: str
-    width: int
-    height: int
-    pages: int
-
-    def require_at_most(self, pixels: int) -> None:
-        """Raise StageError("image_too_large") where the page has more."""
-        if self.width * self.height > pixels:
-            raise StageError(
-                "image_too_large",
-                f"The picture has {self.width} x {self.height} pixels; at most {pixels} are taken here.",
-            )
 
 
 @dataclass
@@ -64,35 +36,21 @@ class Source:
     page: int = 0
     strict: bool = True
 
-    def open(self, **options: int) -> pyvips.Image:
+    def open(self) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
-
-        Parameters
-        ----------
-        options: of libvips' loader, for a smaller version of the page; `page` overrides the source's own.
 
         Raises
         ------
         StageError: page_not_found.
         pyvips.Error: where no reader takes the file.
         """
-        if options:
-            return self._load(**({"page": self.page} if self.page else {}) | options)
         image = self._load()
-        pages = _pages(image)
-        if self.page >= pages:
-            kind = _NAMES.get(_format(image), _format(image))
-            raise StageError(
-                "page_not_found",
-                f"Page {self.page} was asked for, counted from 0, and this {kind} has "
-                f"{'one page' if pages == 1 else f'{pages} pages'}.",
-            )
+        require_page(header_of(image), self.page)
         return image if self.page == 0 else self._load(page=self.page)
 
     def header(self) -> Header:
         """Give what the header says; raises as `open`."""
-        image = self.open()
-        return Header(_format(image), image.width, image.height, _pages(image))
+        return header_of(self.open())
 
     def may_be_lenient(self, error: pyvips.Error) -> bool:
         """Tell whether what failed is only a strict JPEG decoder's remark on what leaves pixels as they are.
@@ -119,20 +77,9 @@ class Source:
 
     def _kind(self) -> str:
         with self.path.open("rb") as file:
-            return sniff.kind_of(file.read(sniff.HEAD))
+            return kinds.kind_of(file.read(kinds.HEAD))
 
     def _load(self, **options: int) -> pyvips.Image:
         # Other loaders than JPEG's do not heed "warning", or fail over trifles.
         fail_on = "warning" if self.strict and self._kind() == "jpeg" else "error"
         return pyvips.Image.new_from_file(str(self.path), access="sequential", fail_on=fail_on, **options)
-
-
-def _format(image: pyvips.Image) -> str:
-    name = str(image.get("vips-loader")).removesuffix("load")
-    if name == "heif" and image.get_typeof("heif-compression") and image.get("heif-compression") == "av1":
-        return "avif"
-    return name
-
-
-def _pages(image: pyvips.Image) -> int:
-    return int(image.get("n-pages")) if image.get_typeof("n-pages") else 1

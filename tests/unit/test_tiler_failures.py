@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import pyvips
 
+from pipeline.endings import ends_early
 from pipeline.errors import StageError
+from pipeline.kinds import kind_of
 from tests import pictures
-from tiler import sniff
 from tiler.failures import explain
 from tiler.meter import Meter
 from tiler.pixels import open_picture
@@ -37,9 +38,14 @@ FORMATS: dict[str, dict[str, object]] = {
 def decode_fully(path: Path) -> None:
     meter = Meter(lambda *_: None)
     try:
-        open_picture(Source(path), meter=meter).image.avg()
+        open_picture(Source(path), max_pixels=10**9, meter=meter).image.avg()
     except pyvips.Error as error:
         raise explain(error, path) from error
+
+
+def is_cut(path: Path) -> bool:
+    with path.open("rb") as file:
+        return ends_early(kind_of(path.read_bytes()), file, path.stat().st_size)
 
 
 def code_of(path: Path) -> str:
@@ -55,7 +61,7 @@ def test_a_file_cut_short_is_truncated(name: str, share: float, tmp_path: Path) 
     # Given a file that decodes as it is
     source = pictures.save(pictures.scene(300, 250), tmp_path / name, "srgb", **FORMATS[name])
     decode_fully(source)
-    assert not sniff.ends_early(source)
+    assert not is_cut(source)
     # When its end is missing
     whole = source.read_bytes()
     cut = tmp_path / f"cut-{name}"
@@ -85,7 +91,7 @@ def test_strips_named_beyond_the_end_of_a_tiff_are_missing(tmp_path: Path) -> No
     whole = head.ljust(200, b"\0") + rows
     (tmp_path / "whole.tif").write_bytes(whole)
     decode_fully(tmp_path / "whole.tif")
-    assert not sniff.ends_early(tmp_path / "whole.tif")
+    assert not is_cut(tmp_path / "whole.tif")
     # When the last rows are missing
     (tmp_path / "cut.tif").write_bytes(whole[:-500])
     # Then it is cut short

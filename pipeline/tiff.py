@@ -5,11 +5,10 @@ Sources: TIFF 6.0, section 2; BigTIFF as libtiff writes it (8-byte offsets, 20-b
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 MAX_DIRECTORIES = 10_000
 """Followed at most: a file whose directories form a ring would have no last one."""
@@ -30,7 +29,6 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 class Tag(IntEnum):
     """The tags that are looked at."""
 
-    KIND = 254
     WIDTH = 256
     HEIGHT = 257
     BITS = 258
@@ -47,9 +45,6 @@ class Tag(IntEnum):
     SUB_DIRECTORIES = 330
     EXTRA_SAMPLES = 338
 
-
-REDUCED = 1
-"""Bit of Tag.KIND: the page is a smaller version of another."""
 
 PLACES = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))
 """Pairs of tags that say where the pixels lie."""
@@ -69,6 +64,14 @@ class Entry(NamedTuple):
         return _SIZES.get(self.kind, 0) * self.values
 
 
+class File(Protocol):
+    """What is read of a file. Positions are from its beginning; at its end there is less than was asked for."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, offset: int, /) -> int: ...
+    def tell(self) -> int: ...
+
+
 class Directory:
     """One directory of a file, which stays the caller's.
 
@@ -77,7 +80,7 @@ class Directory:
     struct.error: where the file ends within it; also by its methods, where it ends within the values.
     """
 
-    def __init__(self, file: BinaryIO, order: str, big: bool, offset: int) -> None:
+    def __init__(self, file: File, order: str, big: bool, offset: int) -> None:
         self._file = file
         self.order = order
         self.big = big
@@ -118,9 +121,13 @@ class Directory:
             found.extend(zip(self.values(offsets), self.values(lengths), strict=False))
         return found
 
-    def end(self) -> int:
-        """Give where the last byte ends that the directory names: its own, its values', its pixels'."""
-        size = os.fstat(self._file.fileno()).st_size
+    def end(self, size: int) -> int:
+        """Give where the last byte ends that the directory names: its own, its values', its pixels'.
+
+        Parameters
+        ----------
+        size: of the file. What lies beyond it is not looked at for what it names.
+        """
         ends = [self._end]
         ends += [self.place(entry) + entry.length for entry in self.entries.values() if entry.length > len(entry.value)]
         if max(ends) <= size:
@@ -137,7 +144,7 @@ class Directory:
         return Entry(tag, kind, count, stored[12 if self.big else 8 :])
 
 
-def directories(file: BinaryIO) -> Iterator[Directory]:
+def directories(file: File) -> Iterator[Directory]:
     """Give the pages of an open TIFF in their order.
 
     Raises

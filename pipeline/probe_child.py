@@ -1,0 +1,136 @@
+"""The process that reads one header of a stranger's file: `python -I -m pipeline.probe_child`.
+
+It has no file and no network. It asks its parent for the bytes that it needs: see pipeline.probe_job.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox
+from pipeline.blocks import Blocks
+from pipeline.endings import ends_early
+from pipeline.errors import StageError
+from pipeline.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, is_interlaced, require_page
+from pipeline.probe_job import REFUSED, Failed, Found, Job, Read, Unknown, decode_job, encode_report
+
+MEMORY = 1 << 30
+"""Bytes of address space: libvips with all its libraries takes 95 MB, and a header at most what is read for it."""
+
+CPU = 20
+"""Seconds of work; a header takes some milliseconds."""
+
+LOG_BYTES = 1 << 20
+"""Bytes that may be written: to the log, since there is nothing else."""
+
+SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4}
+
+MAPPED = {"webp", "gif"}
+"""Kinds of which libvips wants the whole file."""
+
+MAPPED_MOST = 1 << 20
+"""Bytes of such a file that it is given as a whole."""
+
+
+def main() -> None:
+    """Read one header and end the process: 0 where the outcome was reported, whatever it is."""
+    job = decode_job(child.first_line())
+    child.say(encode_report(_outcome(job)))
+    child.end()
+
+
+def _outcome(job: Job) -> Found | Failed | Unknown:
+    # All that is needed is loaded before the process is confined, and only once there is a job.
+    import pyvips  # noqa: PLC0415
+
+    libvips.require(pyvips, job.min_libvips)
+    libvips.block_loaders(pyvips)
+    sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
+    child.watch_life_line()
+    return look(pyvips, Blocks(_ask, job.length), job.page)
+
+
+def _ask(offset: int, length: int) -> bytes | None:
+    child.say(encode_report(Read(offset, length)))
+    answer = child.receive_line()
+    return None if answer == REFUSED else child.receive(int(answer))
+
+
+def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    pyvips: the module.
+    blocks: the file's bytes.
+    page: whose size is wanted, from 0.
+    """
+    head = blocks.read(kinds.HEAD)
+    kind = kinds.kind_of(head)
+    if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
+        return _by_bytes(kind, blocks, page)
+    try:
+        return _by_decoder(pyvips, blocks, page)
+    except StageError as error:
+        return Failed(error.code, error.message)
+    except pyvips.Error as error:
+        sys.stderr.write(f"{error}\n")
+        if blocks.exhausted:
+            return _by_bytes(kind, blocks, page)
+        failure = decoder_errors.explain(str(error), kind, lambda: _ends_early(kind, blocks, page), "source_custom")
+        return Failed(failure.code, failure.message)
+
+
+def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
+    if blocks.length is None:
+        return blocks.overrun
+    # Where it may not read on, it seems to end there.
+    return ends_early(kind, blocks, blocks.length, page) and not blocks.exhausted
+
+
+def _by_decoder(pyvips: Any, blocks: Blocks, page: int) -> Found:
+    image = _open(pyvips, blocks)
+    header = header_of(image)
+    if blocks.exhausted:
+        # It may have counted the pages only as far as it could read.
+        header = header._replace(pages=UNKNOWN_PAGES)
+    require_page(header, page)
+    if page:
+        image = _open(pyvips, blocks, page=page)
+        header = header_of(image)._replace(pages=header.pages)
+    memory = decoding_memory(
+        header,
+        samples=image.bands,
+        sample_bytes=SAMPLE_BYTES.get(image.format, 8),
+        interlaced=is_interlaced(image),
+    )
+    return Found(*header, memory)
+
+
+def _open(pyvips: Any, blocks: Blocks, **options: int) -> Any:
+    blocks.seek(0)
+    source = pyvips.SourceCustom()
+
+    def read(size: int) -> bytes:
+        try:
+            return blocks.read(size)
+        except MemoryError:
+            # What a callback raises is printed and forgotten, and the file would seem to end here.
+            blocks.exhausted = True
+            return b""
+
+    source.on_read(read)
+    if blocks.length is not None:
+        # Without a length there is no end to seek from: to libvips it is a pipe then.
+        source.on_seek(blocks.seek)
+    return pyvips.Image.new_from_source(source, "", access="sequential", **options)
+
+
+def _by_bytes(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
+    header: Header | None = header_bytes.read(kind, blocks, page)
+    return Unknown() if header is None else Found(*header, decoding_memory(header))
+
+
+if __name__ == "__main__":
+    main()
