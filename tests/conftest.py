@@ -10,10 +10,14 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import servers
 
 Server = TypeVar("Server")
+
+FAULTS = "tests/faults/"
 
 FAILED = pytest.StashKey[bool]()
 """Of a test: whether it has failed, for fixtures that come after."""
@@ -25,6 +29,24 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
     return report
+
+
+class ByRoom(LoadScopeScheduling):  # type: ignore[misc]  # the package has no types
+    """Gives one worker all of tests/faults, in which one test at a time may break things, and others file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return FAULTS if path.startswith(FAULTS) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByRoom:
+    """What pytest-xdist asks for: who runs what where several workers do (`make test`)."""
+    return ByRoom(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the faults, which take the longest, and mostly wait: the other worker has all else meanwhile."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FAULTS))
 
 
 def started(server: AbstractContextManager[Server]) -> Iterator[Server]:
