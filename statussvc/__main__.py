@@ -9,11 +9,13 @@ import sys
 
 from pipeline.errors import StatusUnavailable
 from pipeline.logs import configure
+from statussvc.claim import InUse
 from statussvc.server import PortTaken, Server
 from statussvc.settings import StatusSettings
 
 START_PATIENCE = 60.0
-"""Seconds to wait for the database at the start: a fresh PostgreSQL takes a while to make its files."""
+"""Seconds to wait for the database at the start: a fresh PostgreSQL takes a while to make its files, and the service
+that has it may be about to end."""
 
 logger = logging.getLogger("statussvc")
 
@@ -42,7 +44,7 @@ async def _start(server: Server, stop: asyncio.Event) -> int | None:
         except PortTaken as error:
             logger.error("%s", error)  # noqa: TRY400  # a sentence for the operator, no trace
             return None
-        except StatusUnavailable as error:
+        except (InUse, StatusUnavailable) as error:
             if asyncio.get_running_loop().time() > deadline:
                 logger.error("%s", error)  # noqa: TRY400  # the same
                 return None

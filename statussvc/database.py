@@ -9,9 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import alembic.command
-import alembic.config
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DataError, DBAPIError
 
 from pipeline import faults
@@ -20,8 +18,7 @@ from statussvc.engines import away, engines, patience
 
 T = TypeVar("T")
 
-MIGRATION_LOCK = 7453098
-"""Any constant: the PostgreSQL advisory lock under which one of several starting services migrates."""
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 READERS = 4
 
@@ -30,8 +27,8 @@ class Database:
     """Runs functions of a Connection in threads, each in one transaction.
 
     All writes go through one thread: on SQLite that is the fastest way there is, and on both it means
-    that two calls of one service never wait for each other's row locks. Row locks (FOR UPDATE) guard
-    against a second service during a deployment.
+    that two calls never wait for each other's row locks. Row locks (FOR UPDATE) guard against a service
+    that has lost its claim and does not know it yet.
 
     Every call is answered within the database's patience from when it was made, its wait for the thread
     included: a database that is locked, away or frozen makes calls slow, then StatusUnavailable.
@@ -42,15 +39,31 @@ class Database:
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
 
+    async def claim(self) -> None:
+        """Makes sure that no other service uses the database. Raises InUse, StatusUnavailable."""
+
+        def hold() -> None:
+            try:
+                with patience(time.monotonic() + self._engines.patience):
+                    self._engines.claim.hold()
+            except DBAPIError as error:
+                raise _explain(error) from error
+
+        await asyncio.get_running_loop().run_in_executor(self._write_thread, hold)
+
     def migrate(self) -> None:
         """Brings the schema up to date. Raises StatusUnavailable where the database cannot be reached."""
         try:
             with self._engines.writer.connect() as connection:
+                if _is_current(connection):
+                    return
+                import alembic.command  # noqa: PLC0415  # takes longer to load than all else that a start needs
+                import alembic.config  # noqa: PLC0415  # the same
+
                 if connection.dialect.name != "sqlite":
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
                 config = alembic.config.Config()
-                config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+                config.set_main_option("script_location", str(MIGRATIONS))
                 config.attributes["connection"] = connection
                 alembic.command.upgrade(config, "head")
                 connection.commit()
@@ -78,6 +91,7 @@ class Database:
     def close(self) -> None:
         self._write_thread.shutdown(wait=True)
         self._read_threads.shutdown(wait=True)
+        self._engines.claim.release()
         self._engines.dispose()
 
     async def _run(
@@ -103,6 +117,14 @@ class Database:
             return result
 
         return await asyncio.get_running_loop().run_in_executor(threads, transaction)
+
+
+def _is_current(connection: Connection) -> bool:
+    """Whether the last migration has been made. Alembic would tell as well."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    last = max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+    return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == last)
 
 
 def _explain(error: DBAPIError) -> Exception:

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import StatusUnavailable
+from statussvc.claim import Claim, FileClaim, NoClaim, SessionClaim
 
 SQLITE_PATIENCE = 9.0
 """Seconds to wait for another process' lock: just below the rpc's own time limit of 10."""
@@ -62,11 +63,12 @@ def away(error: DBAPIError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How to write and how to read."""
+    """How to write, how to read, and how to be the only one that does."""
 
     writer: Engine
     reader: Engine
     patience: float
+    claim: Claim
 
     def dispose(self) -> None:
         self.writer.dispose()
@@ -74,16 +76,18 @@ class Engines:
 
 
 def engines(url: str, size: int) -> Engines:
-    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once."""
+    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once, the claim's not counted."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        if parsed.database:
+        claim: Claim = NoClaim()
+        if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        return Engines(_sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False), SQLITE_PATIENCE)
+            claim = FileClaim(Path(parsed.database))
+        return Engines(_sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False), SQLITE_PATIENCE, claim)
     from statussvc import postgres  # noqa: PLC0415  # psycopg is a tenth of a second that the embedded stack saves
 
     engine = postgres.engine(parsed, size, time_left)
-    return Engines(engine, engine, postgres.PATIENCE)
+    return Engines(engine, engine, postgres.PATIENCE, SessionClaim(engine))
 
 
 def _sqlite(url: URL, *, immediate: bool) -> Engine:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from statussvc.core import Core
 from statussvc.repository import outbox, stages
+from statussvc.repository.rows import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -16,8 +17,8 @@ logger = logging.getLogger(__name__)
 class Housekeeper:
     """Every method raises StatusUnavailable while the database is away, and may then be called again.
 
-    One service at a time: a second on the same rows would take up these runs too, hear none of their beats,
-    and expire them.
+    One service at a time, by Database.claim: a second on the same rows would take up these runs too, hear none of
+    their beats, and expire them.
     """
 
     def __init__(self, core: Core) -> None:
@@ -54,10 +55,15 @@ class Housekeeper:
         for lease in self._core.leases.tick(longest):
             await self._expire(lease.run_id)
 
-    async def abandon(self) -> None:
-        """Ends all runs, and has every waiting row published anew."""
+    async def abandon(self, *, blame: bool) -> None:
+        """Ends all runs, and has every waiting row published anew.
+
+        Parameters
+        ----------
+        blame: whether the end of its run counts as a crash against a dataset.
+        """
         for run_id in self._core.leases.at_work():
-            await self._expire(run_id)
+            await (self._expire(run_id) if blame else self._release(run_id))
         await self._core.database.keep_house(outbox.forget_published)
 
     async def _expire(self, run_id: str) -> None:
@@ -65,6 +71,15 @@ class Housekeeper:
         outcome = await self._core.database.keep_house(
             lambda connection: stages.expire(connection, run_id, policy, now)
         )
+        self._ended(run_id, outcome)
+        logger.warning("%s: run %s died", outcome.dataset_id, run_id)
+
+    async def _release(self, run_id: str) -> None:
+        now = self._core.now()
+        outcome = await self._core.database.keep_house(lambda connection: stages.release(connection, run_id, now))
+        self._ended(run_id, outcome)
+        logger.info("%s: run %s was cut off", outcome.dataset_id, run_id)
+
+    def _ended(self, run_id: str, outcome: Outcome) -> None:
         self._core.leases.end(run_id)
         self._core.hub.notify(outcome.dataset_id)
-        logger.warning("%s: run %s died", outcome.dataset_id, run_id)

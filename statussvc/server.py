@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.claim import InUse
 from statussvc.core import Core, ErrorsToCodes
 from statussvc.database import Database
 from statussvc.housekeeper import Housekeeper
@@ -70,12 +71,14 @@ class Server:
     async def start(self) -> int:
         """Migrates, takes up the runs at work, and serves.
 
-        Returns the bound port. Raises StatusUnavailable where the database is away, PortTaken where the port is.
+        Returns the bound port. Raises StatusUnavailable where the database is away, InUse where another service
+        has it, PortTaken where the port is taken.
         """
+        await self._core.database.claim()
         await asyncio.to_thread(self._core.database.migrate)
         await self._housekeeper.agree()
-        if self._settings.abandon_runs:
-            await self._housekeeper.abandon()
+        if self._settings.abandon_runs != "no":
+            await self._housekeeper.abandon(blame=self._settings.abandon_runs == "expired")
         server = grpc.aio.server(interceptors=[ErrorsToCodes()], options=[("grpc.so_reuseport", 0)])
         pb_grpc.add_StatusServiceServicer_to_server(StatusService(self._core), server)
         pb_grpc.add_PipelineServiceServicer_to_server(PipelineService(self._core), server)
@@ -100,10 +103,10 @@ class Server:
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
-        try:
-            await self._housekeeper.agree()
-        except StatusUnavailable as error:
-            logger.warning("progress was not flushed: %s", error)
+            try:
+                await self._housekeeper.agree()
+            except StatusUnavailable as error:
+                logger.warning("progress was not flushed: %s", error)
         await asyncio.to_thread(self._core.database.close)
 
     async def wait(self) -> None:
@@ -115,10 +118,11 @@ class Server:
         while True:
             await asyncio.sleep(TICK)
             try:
+                await self._core.database.claim()
                 await self._housekeeper.agree()
                 await self._housekeeper.expire(longest=2 * TICK)
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
-            except StatusUnavailable as error:
+            except (InUse, StatusUnavailable) as error:
                 logger.warning("%s; trying again", error)
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
             except Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -67,10 +67,10 @@ class StatusSettings(Settings):
             "downloads it again. Empty: for ever, since a source may be gone when it is wanted next."
         ),
     )
-    abandon_runs: bool = Field(
-        False,
+    abandon_runs: Literal["no", "released", "expired"] = Field(
+        "no",
         description=(
-            "At start, count all runs as dead and publish all waiting rows anew. Only right where no worker outlives "
-            "statussvc: the embedded stack sets it."
+            "At start, end all runs, as released (nobody is blamed) or as expired (a crash each), and publish all "
+            "waiting rows anew. Only right where no worker outlives statussvc: the embedded stack sets it."
         ),
     )

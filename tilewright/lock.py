@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.errors import TilewrightError
+from pipeline.file_lock import Held, Holder, holding
 
 LOCK_NAME = "tilewright.lock"
 
@@ -22,33 +21,23 @@ class DirectoryUnusable(TilewrightError):
 
 
 @contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Holds a data directory, which is made where it is missing.
-
-    The kernel drops the lock with the process, however that ends, so that no stale lock is ever met.
+def exclusive(directory: Path) -> Iterator[Holder]:
+    """Holds a data directory, which is made where it is missing; gives who held it before.
 
     Raises DirectoryInUse, which names the directory and its holder, and DirectoryUnusable.
     """
-    path = directory / LOCK_NAME
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # Not truncated by opening: what is in there names the present holder.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DirectoryUnusable(
-            f"The data directory {directory} cannot be written to ({error.strerror}). Name another one with --data."
-        ) from error
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            directory.mkdir(parents=True, exist_ok=True)
+            last = stack.enter_context(holding(directory / LOCK_NAME))
+        except Held as error:
+            holder: Holder = error.args[0]
             raise DirectoryInUse(
-                f"The data directory {directory} is in use by process {holder}. "
+                f"The data directory {directory} is in use by process {holder.process or 'unknown'}. "
                 "Stop that one, or name another directory with --data."
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)
+        except OSError as error:
+            raise DirectoryUnusable(
+                f"The data directory {directory} cannot be written to ({error.strerror}). Name another one with --data."
+            ) from error
+        yield last

@@ -34,12 +34,14 @@ from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from pipeline import sandbox
 from pipeline.errors import TilewrightError
+from pipeline.file_lock import this_boot
 from pipeline.logs import configure
 from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient, StatusClient
 from pipeline.storage import DirectoryStorage
 from statussvc import server as status_server
+from statussvc.claim import InUse
 from statussvc.settings import StatusSettings
 from tiler.settings import TilerSettings
 from tilewright.broker import EmbeddedBroker, Workers
@@ -113,8 +115,8 @@ class StackSettings:
     tiler: TilerSettings
 
     @classmethod
-    def of(cls, options: UpOptions) -> StackSettings:
-        """Raises WrongOption."""
+    def of(cls, options: UpOptions, *, blame: bool = True) -> StackSettings:
+        """Raises WrongOption. `blame`: whether runs that the last stack has left at work count as crashed."""
         storage = options.data / "storage"
         try:
             named = IngestSettings().allow_sources
@@ -125,7 +127,7 @@ class StackSettings:
                     database_url=f"sqlite:///{options.data.resolve() / 'tilewright.sqlite3'}",
                     grpc_host=bracketed(options.host),
                     grpc_port=options.grpc_port,
-                    abandon_runs=True,
+                    abandon_runs="expired" if blame else "released",
                 ),
                 GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed),
                 IngestSettings(storage=storage, allow_sources=allowed),
@@ -145,23 +147,26 @@ class Running:
 
 
 def run(options: UpOptions) -> int:
-    """Runs the stack until SIGINT or SIGTERM; gives the exit code.
+    """Runs the stack until SIGINT, SIGTERM, or SIGHUP, its terminal's end; gives the exit code.
 
     Raises CannotStart, WrongOption, and what tilewright.lock.exclusive raises.
     """
-    settings = StackSettings.of(options)
-    configure(settings.gateway, "tilewright")
+    configure(StackSettings.of(options).gateway, "tilewright")
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    with exclusive(options.data):
+    with exclusive(options.data) as last:
+        # A job may be to blame for the end of the stack, but hardly for that of the machine, such as a flat battery.
+        settings = StackSettings.of(options, blame=last.boot == this_boot())
         return uvloop.run(_run_until_told(options, settings))
 
 
 async def _run_until_told(options: UpOptions, settings: StackSettings) -> int:
     told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, _tell, told, sign)
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What is ignored already stays so: nohup has the stack outlive its terminal.
+        if signal.getsignal(sign) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(sign, _tell, told, sign)
     async with running(options, settings) as stack:
         if not told.done():
             print_line(f"ready {stack.url} grpc://{stack.grpc_address}")
@@ -192,6 +197,8 @@ async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[
     try:
         try:
             grpc_port = await status.start()
+        except InUse as error:
+            raise CannotStart(str(error)) from error
         except status_server.PortTaken as error:
             raise CannotStart(
                 f"{error}. Stop that program, or give another port with --grpc-port (0 takes a free one)."

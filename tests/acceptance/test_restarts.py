@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import requests
 
+from pipeline.file_lock import holding, this_boot
 from tests.acceptance.conftest import Command, StartStack
 from tests.acceptance.jobs import LOOK, finish, submit, until
 from tests.answers import gated
@@ -76,6 +78,7 @@ def test_a_kill_in_the_middle_of_a_download_loses_nothing(
     with talking_to(stack) as client:
         assert finish(client, dataset_id)["status"] == "ready"
         assert_all_tiles_are_there(stack, client, dataset_id)
+    assert "died" in stack.log.read_text()
 
 
 def test_a_kill_in_the_middle_of_a_tiling_loses_nothing_and_leaves_no_child(
@@ -96,13 +99,17 @@ def test_a_kill_in_the_middle_of_a_tiling_loses_nothing_and_leaves_no_child(
     gone, alive = psutil.wait_procs(children, timeout=30)
     assert (len(gone), alive) == (len(children), [])
 
-    # And after a new start the dataset ends ready, from the source that is stored already
+    # And after a new start of the machine the dataset ends ready, from the source that is stored already
     asked = sources.requests["/huge.jpg"]
+    lock = stack.data / "tilewright.lock"
+    lock.write_text(lock.read_text().replace(this_boot(), "another-boot"))
     stack = start_stack()
     with talking_to(stack) as client:
         assert finish(client, dataset_id)["status"] == "ready"
         assert_all_tiles_are_there(stack, client, dataset_id)
     assert sources.requests["/huge.jpg"] == asked
+    # And nobody is to blame for the machine's end
+    assert "died" not in stack.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
@@ -148,7 +155,9 @@ def test_what_is_ready_stays_ready_over_a_restart(start_stack: StartStack, sourc
         dataset_id = submit(client, sources.url("/map.jpg"))
         finish(client, dataset_id)
         before = client.get(dataset_id)
-    assert stack.stop() == 0
+    # When its terminal is closed
+    stack.process.send_signal(signal.SIGHUP)
+    assert stack.process.wait(STOP_LIMIT) == 0
     stack = start_stack()
     with talking_to(stack) as client:
         assert client.get(dataset_id) == before
@@ -174,6 +183,16 @@ def test_a_second_start_on_the_same_directory_is_refused_and_harms_nothing(
         last = finish(client, dataset_id)
         assert last["status"] == "ready"
     assert "died" not in stack.log.read_text()
+
+
+def test_a_directory_whose_database_another_service_has_is_refused(command: Command, tmp_path: Path) -> None:
+    # Given a statussvc that was started by itself on the directory's database
+    with holding(tmp_path / "tilewright.sqlite3.lock"):
+        ended = command("up", "--port", "0", "--grpc-port", "0", "--data", str(tmp_path))
+    # Then the stack does not start beside it
+    assert (ended.code, ended.out) == (1, "")
+    assert f"in use by process {os.getpid()}." in " ".join(ended.err.split())
+    assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import alembic.autogenerate
 import alembic.migration
@@ -288,7 +288,10 @@ def test_a_restart_keeps_runs_outcomes_and_rising_revisions(database_url: str) -
         assert (answer.answer, answer.next.dataset_id) == (pb.ANSWER_WON, done)
 
 
-def test_the_embedded_stack_abandons_its_dead_runs_at_start(database_url: str) -> None:
+@pytest.mark.parametrize("how", ["released", "expired"])
+def test_the_embedded_stack_abandons_its_dead_runs_at_start(
+    database_url: str, how: Literal["released", "expired"]
+) -> None:
     with running(database_url) as status:
         working, waiting = status.create(), status.create()
         status.begin(working, "a" * 32)
@@ -296,8 +299,14 @@ def test_the_embedded_stack_abandons_its_dead_runs_at_start(database_url: str) -
             wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=stage)  # type: ignore[arg-type]
             status.pipeline.ConfirmPublished(pb.ConfirmPublishedRequest(wake_up=wake_up))
         assert status.pending() == []
-    with running(database_url, abandon_runs=True) as status:
-        assert status.pending() == [(working, 2, pb.STAGE_INGEST), (waiting, 1, pb.STAGE_INGEST)]
+    for attempt in (2, 3, 4):
+        with running(database_url, abandon_runs=how) as status:
+            # Then it is counted as what it was
+            if how == "expired" and attempt == 4:
+                assert status.state(working) == "FAILED"
+                continue
+            assert status.pending() == [(working, attempt, pb.STAGE_INGEST), (waiting, 1, pb.STAGE_INGEST)]
+            status.begin(working, str(attempt) * 32, attempt=attempt)
 
 
 def test_the_catalogue_is_paged_and_filtered_newest_first(status: Status) -> None:

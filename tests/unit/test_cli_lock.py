@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.file_lock import Holder, this_boot
 from tilewright.lock import DirectoryInUse, DirectoryUnusable, exclusive
 
 HOLD = (
@@ -53,14 +54,14 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
 
         # When the directory is asked for, then it is free, and names its new holder
         with exclusive(tmp_path):
-            assert (tmp_path / "tilewright.lock").read_text() == f"{os.getpid()}\n"
+            assert (tmp_path / "tilewright.lock").read_text().split()[0] == str(os.getpid())
 
 
-def test_the_lock_ends_with_its_block(tmp_path: Path) -> None:
-    with exclusive(tmp_path):
-        pass
-    with exclusive(tmp_path):
-        pass
+def test_the_lock_ends_with_its_block_and_tells_the_next_holder_of_the_last(tmp_path: Path) -> None:
+    with exclusive(tmp_path) as last:
+        assert last == Holder()
+    with exclusive(tmp_path) as last:
+        assert last == Holder(str(os.getpid()), this_boot())
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

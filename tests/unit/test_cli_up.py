@@ -33,7 +33,8 @@ def test_all_lies_in_the_data_directory_whatever_the_environment_says(
     storages = {settings.gateway.storage, settings.ingest.storage, settings.tiler.storage}
     assert storages == {tmp_path / "storage"}
     assert settings.status.database_url == f"sqlite:///{tmp_path / 'tilewright.sqlite3'}"
-    assert settings.status.abandon_runs
+    assert settings.status.abandon_runs == "expired"
+    assert StackSettings.of(options(tmp_path), blame=False).status.abandon_runs == "released"
 
 
 def test_options_add_to_the_sources_that_the_environment_allows(
