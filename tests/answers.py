@@ -64,6 +64,17 @@ def breaking(data: bytes, after: int, etag: str = '"v1"', headers: Mapping[str, 
     return sending(data, send, etag, headers)
 
 
+def gated_part(data: bytes, between: Callable[[], None], after: int = 1_000_000) -> Behaviour:
+    """As `ranges`, but does something after so many bytes of an answer."""
+
+    def send(exchange: Exchange, body: bytes) -> None:
+        exchange.body(body[:after])
+        between()
+        exchange.body(body[after:])
+
+    return sending(data, send)
+
+
 def asked(headers: Message) -> tuple[int, int | None] | None:
     """The first and the last byte that a request asked for; None where it asked for all."""
     match = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("Range", ""))
