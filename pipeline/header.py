@@ -41,6 +41,14 @@ class Header(NamedTuple):
     height: int
     pages: int
 
+    def require_at_most(self, pixels: int) -> None:
+        """Raise StageError("image_too_large") where the page has more."""
+        if self.width * self.height > pixels:
+            raise StageError(
+                "image_too_large",
+                f"The picture has {self.width} x {self.height} pixels; at most {pixels} are taken here.",
+            )
+
 
 def header_of(image: Any) -> Header:
     """Give the header of an opened pyvips.Image."""
@@ -78,12 +86,3 @@ def require_page(header: Header, page: int) -> None:
     kind = NAMES.get(header.format, header.format)
     has = "one page" if header.pages == 1 else f"{header.pages} pages"
     raise StageError("page_not_found", f"Page {page} was asked for, counted from 0, and this {kind} has {has}.")
-
-
-def require_size(header: Header, max_pixels: int) -> None:
-    """Raise StageError("image_too_large") where the picture has more than max_pixels."""
-    if header.width * header.height > max_pixels:
-        raise StageError(
-            "image_too_large",
-            f"The picture has {header.width} x {header.height} pixels; at most {max_pixels} are taken here.",
-        )

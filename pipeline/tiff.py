@@ -29,6 +29,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 class Tag(IntEnum):
     """The tags that are looked at."""
 
+    KIND = 254
     WIDTH = 256
     HEIGHT = 257
     BITS = 258
@@ -45,6 +46,9 @@ class Tag(IntEnum):
     SUB_DIRECTORIES = 330
     EXTRA_SAMPLES = 338
 
+
+REDUCED = 1
+"""Bit of Tag.KIND: the page is a smaller version of another."""
 
 PLACES = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))
 """Pairs of tags that say where the pixels lie."""

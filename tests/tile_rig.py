@@ -77,7 +77,7 @@ class Kiln:
             out.mkdir()
             job = Job(str(source), str(out), TILE_ID, "s" * 64, tile_size, 10**9, "8.18.3")
             meter = Meter(lambda *_: None)
-            self._built[key] = out, build(open_picture(Source(source), max_pixels=10**9, meter=meter), job, meter)
+            self._built[key] = out, build(open_picture(Source(source), meter=meter), job, meter)
         return self._built[key]
 
 

@@ -12,13 +12,13 @@ import dramatiq
 from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.messages import ActorName, Queue
-from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, Format
+from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, PREVIEW, Format
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, pyramid_key, require_room
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
-from tiler.job import Job
+from tiler.job import Job, Previewed
 from tiler.settings import TilerSettings
 
 READ_BYTES = 8 << 20
@@ -83,8 +83,15 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             tile_format=FORMATS[grant.options.format].value if grant.options.format else "",
             quality=grant.options.quality,
             page=grant.options.page,
+            preview=settings.preview,
         )
-        built = parent.build(run, job, threads=settings.tiler_threads, check_room=check_room)
+
+        def keep_preview(made: Previewed) -> None:
+            key = pyramid_key(grant.tile_id, run.run_id, PREVIEW)
+            storage.put_file(scratch / PREVIEW, key)
+            run.report(preview=pb.Preview(width=made.width, height=made.height, key=key))
+
+        built = parent.build(run, job, threads=settings.tiler_threads, check_room=check_room, keep_preview=keep_preview)
         for name in FILES:
             run.check()
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))

@@ -13,7 +13,7 @@ from pipeline import child, faults, libvips, sandbox
 from pipeline.errors import StageError
 from pipeline.pyramid import Format, Geometry
 from tiler.estimate import require_room
-from tiler.job import Built, Failed, Job, Opened, Progress, decode_job, encode_report
+from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, decode_job, encode_report
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress; a beat carries the last one every 0.5 s."""
@@ -34,6 +34,7 @@ def _outcome(job: Job) -> Built | Failed:
     from tiler.failures import explain  # noqa: PLC0415
     from tiler.meter import Meter  # noqa: PLC0415
     from tiler.pixels import open_picture  # noqa: PLC0415
+    from tiler.preview import make_preview  # noqa: PLC0415
     from tiler.source import Source  # noqa: PLC0415
 
     source = Source(Path(job.source), job.page)
@@ -45,19 +46,19 @@ def _outcome(job: Job) -> Built | Failed:
     child.watch_life_line()
 
     def tile() -> Built:
-        picture = open_picture(
-            source,
-            max_pixels=job.max_pixels,
-            meter=meter,
-            tile_format=Format(job.tile_format) if job.tile_format else None,
-        )
+        wanted = Format(job.tile_format) if job.tile_format else None
+        picture = open_picture(source, meter=meter, tile_format=wanted)
         geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
         reporter.tiles_total = geometry.tile_count
         require_room(job, geometry, picture.format)
         return build(picture, job, meter)
 
     try:
-        child.say(encode_report(Opened(*source.header())))
+        header = source.header()
+        child.say(encode_report(Opened(*header)))
+        header.require_at_most(job.max_pixels)
+        if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
+            child.say(encode_report(Previewed(*size)))
         try:
             return tile()
         except pyvips.Error as error:

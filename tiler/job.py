@@ -45,7 +45,7 @@ class Job(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What the source's header says: see tiler.source.Header."""
+    """What the source's header says: see pipeline.header.Header."""
 
     format: str
     width: int

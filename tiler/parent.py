@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline import faults, libvips, parent, sandbox
 from pipeline.errors import StageError
-from pipeline.pyramid import FILES
+from pipeline.pyramid import FILES, PREVIEW
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tiler.job import Built, Failed, Job, Opened, Progress, Report, decode_report, encode_job
+from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report, decode_report, encode_job
 
 COMMAND = parent.command("tiler.child")
 
@@ -25,6 +25,7 @@ def build(
     threads: int,
     command: tuple[str, ...] = COMMAND,
     check_room: Callable[[], None] = lambda: None,
+    keep_preview: Callable[[Previewed], None] = lambda _: None,
 ) -> Built:
     """Have a child do a job; returns when it has ended, however it did.
 
@@ -34,6 +35,7 @@ def build(
     threads: of libvips; 0 for one a core.
     command: what to start.
     check_room: called while the child writes; what it raises ends the child, and is raised.
+    keep_preview: called when a preview lies in the job's scratch.
 
     Raises
     ------
@@ -51,6 +53,9 @@ def build(
             match report:
                 case Opened():
                     run.report(source=pb.SourceInfo(**report._asdict()))
+                case Previewed():
+                    _require_plain_files(scratch, (PREVIEW,))
+                    keep_preview(report)
                 case Progress():
                     faults.reach("tiler_mid_build")
                     check_room()
@@ -61,7 +66,7 @@ def build(
                     )
     run.check()
     if isinstance(outcome, Built) and child.exit_code == 0:
-        _require_plain_files(scratch)
+        _require_plain_files(scratch, FILES)
         return outcome
     logger.warning("%s: child ended with %d: %s", run.wake_up.dataset_id, child.exit_code, child.last_words)
     if isinstance(outcome, Failed):
@@ -69,9 +74,9 @@ def build(
     raise child.death()
 
 
-def _require_plain_files(scratch: Path) -> None:
-    """Raise RuntimeError where a file of the build is a link: what it leads to is not the child's to publish."""
-    for name in FILES:
+def _require_plain_files(scratch: Path, names: Iterable[str]) -> None:
+    """Raise RuntimeError where a file that the child made is a link: what it leads to is not its to publish."""
+    for name in names:
         if (scratch / name).is_symlink():
             raise RuntimeError(f"the child left a link as {name}")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pyvips
 
-from pipeline.header import Header, require_size
+from pipeline.header import Header
 from pipeline.pyramid import Format
 from tiler.colours import to_srgb
 from tiler.follow import PASS_SHARE, follow
@@ -44,22 +44,20 @@ class Picture:
     decisions: list[str] = field(default_factory=list)
 
 
-def open_picture(source: Source, *, max_pixels: int, meter: Meter, tile_format: Format | None = None) -> Picture:
+def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = None) -> Picture:
     """Open a source; decodes only where an extra pass is needed (rotation, sample ranges).
 
     Parameters
     ----------
-    max_pixels: pixels of the largest picture taken, judged by the header.
     meter: is told of extra passes.
     tile_format: of the tiles; None for JPEG, or PNG where the picture has transparency.
 
     Raises
     ------
-    StageError: image_too_large, page_not_found, unsupported_format.
+    StageError: page_not_found, unsupported_format.
     pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
     """
     header = source.header()
-    require_size(header, max_pixels)
     stored = source.open()
     decisions: list[str] = []
     image = drop_metadata(to_srgb(stored, source, decisions, meter))

@@ -36,14 +36,20 @@ class Source:
     page: int = 0
     strict: bool = True
 
-    def open(self) -> pyvips.Image:
+    def open(self, **options: int) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
+
+        Parameters
+        ----------
+        options: of libvips' loader, for a smaller version of the page; `page` overrides the source's own.
 
         Raises
         ------
         StageError: page_not_found.
         pyvips.Error: where no reader takes the file.
         """
+        if options:
+            return self._load(**({"page": self.page} if self.page else {}) | options)
         image = self._load()
         require_page(header_of(image), self.page)
         return image if self.page == 0 else self._load(page=self.page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
+from PIL import Image
 
 from pipeline.errors import StageError, Stopped
 from pipeline.messages import publish
+from pipeline.pyramid import Format
 from pipeline.run import Run
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage, source_key
@@ -78,6 +81,91 @@ def test_a_stored_source_becomes_a_stored_pyramid(
     stored = sum(storage.size(key) for key in storage.list_prefix("pyramids"))
     assert result == pb.TilerResult(width=700, height=300, format=pb.TILE_FORMAT_JPEG, tile_count=17, bytes=stored)
     assert run.snapshot()[0].progress == pb.Progress(tiles_done=17, tiles_total=17, stage_percent=100.0)
+
+
+@pytest.fixture
+def large(grant: pb.Grant, storage: DirectoryStorage, tmp_path: Path) -> pb.Grant:
+    """A grant for a stored JPEG of 4,000 x 2,400 pixels."""
+    content = pictures.jpeg(tmp_path / "large.jpg", 4000, 2400).read_bytes()
+    storage.put_file(tmp_path / "large.jpg", grant.source_key)
+    grant.source_bytes = len(content)
+    return grant
+
+
+def test_a_preview_is_stored_and_told_before_the_pyramid(
+    large: pb.Grant, settings: TilerSettings, storage: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a storage that notes what is told when something is stored
+    run = Run("r" * 32, WAKE_UP, large)
+    told: list[tuple[str, pb.ReportProgressRequest]] = []
+    real = storage.put_file
+
+    def put_file(path: Path, key: str) -> None:
+        real(path, key)
+        told.append((path.name, run.snapshot()[0]))
+
+    monkeypatch.setattr(storage, "put_file", put_file)
+    # When a large JPEG is tiled
+    actor.tile(run, settings, storage)
+    # Then its header is told first, then its preview, then come the pyramid's files
+    assert [name for name, _ in told][:2] == ["preview.jpg", "pyramid.szi"]
+    assert told[0][1].source == pb.SourceInfo(format="jpeg", width=4000, height=2400, pages=1)
+    key = f"pyramids/{TILE_ID}/{'r' * 32}/preview.jpg"
+    assert told[1][1].preview == pb.Preview(width=1024, height=614, key=key)
+    assert pictures.decode(storage.get_range(key, 0, storage.size(key))).shape == (614, 1024, 3)
+
+
+def test_no_preview_is_made_where_the_operator_wants_none(large: pb.Grant, storage: DirectoryStorage) -> None:
+    run = Run("r" * 32, WAKE_UP, large)
+    actor.tile(run, TilerSettings(storage=storage.root, preview=False), storage)
+    assert not run.snapshot()[0].HasField("preview")
+    assert not any(key.endswith("preview.jpg") for key in keys(storage, "pyramids"))
+
+
+@pytest.mark.parametrize(
+    ("options", "extension", "expected"),
+    [
+        (pb.TileOptions(format=pb.TILE_FORMAT_PNG), "png", {"format": "png", "quality": None}),
+        (pb.TileOptions(format=pb.TILE_FORMAT_WEBP, quality=40), "webp", {"format": "webp", "quality": 40}),
+        (pb.TileOptions(quality=93), "jpg", {"format": "jpg", "quality": 93}),
+        (pb.TileOptions(tile_size=512), "jpg", {"format": "jpg", "quality": 85}),
+    ],
+)
+def test_the_tile_options_of_the_grant_are_followed(
+    options: pb.TileOptions,
+    extension: str,
+    expected: dict[str, object],
+    grant: pb.Grant,
+    settings: TilerSettings,
+    storage: DirectoryStorage,
+) -> None:
+    grant.options.CopyFrom(options)
+    result = actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
+    assert result.format == actor.TILE_FORMATS[Format(extension)]
+    key = f"pyramids/{TILE_ID}/{'r' * 32}/pyramid.json"
+    description = json.loads(storage.get_range(key, 0, storage.size(key)))
+    assert {name: description.get(name) for name in expected} == expected
+    assert description["tile_size"] == (options.tile_size or 256)
+
+
+def test_the_page_of_the_grant_is_tiled(
+    grant: pb.Grant, settings: TilerSettings, storage: DirectoryStorage, tmp_path: Path
+) -> None:
+    # Given a TIFF of two pages of different sizes
+    pages = [Image.fromarray(pictures.scene(width, 100)) for width in (200, 300)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    grant.source_bytes = (tmp_path / "pages.tif").stat().st_size
+    storage.put_file(tmp_path / "pages.tif", grant.source_key)
+    # When its second is asked for, then that is tiled
+    grant.options.page = 1
+    run = Run("r" * 32, WAKE_UP, grant)
+    assert actor.tile(run, settings, storage).width == 300
+    assert run.snapshot()[0].source == pb.SourceInfo(format="tiff", width=300, height=100, pages=2)
+    # When its third is asked for, then it is said that there is none
+    grant.options.page = 2
+    with pytest.raises(StageError, match="Page 2 was asked for, counted from 0, and this TIFF has 2 pages") as caught:
+        actor.tile(Run("q" * 32, WAKE_UP, grant), settings, storage)
+    assert (caught.value.code, caught.value.retryable) == ("page_not_found", False)
 
 
 def test_the_description_is_stored_last(

@@ -36,7 +36,7 @@ class Build:
         job = Job(str(source), str(folder), "t" * 64, "s" * 64, tile_size, 10**9, "8.18.3", quality=quality)
         meter = Meter(lambda percent, _: self.moves.append(percent))
         wanted = Format(tile_format) if tile_format else None
-        picture = open_picture(Source(source, page), max_pixels=job.max_pixels, meter=meter, tile_format=wanted)
+        picture = open_picture(Source(source, page), meter=meter, tile_format=wanted)
         self.built: Built = build(picture, job, meter)
         self.geometry = Geometry(self.built.width, self.built.height, tile_size)
         self.index = Index((folder / "tiles.idx").read_bytes())
@@ -316,7 +316,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
     meter = Meter(lambda *_: None)
     # When it is built, then libvips says so
     with pytest.raises(pyvips.Error, match="No space left on device"):
-        build(open_picture(Source(source), max_pixels=job.max_pixels, meter=meter), job, meter)
+        build(open_picture(Source(source), meter=meter), job, meter)
 
 
 @pytest.mark.parametrize(

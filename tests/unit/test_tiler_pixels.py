@@ -19,8 +19,8 @@ from tiler.source import Source
 SCENE = pictures.scene(37, 21)
 
 
-def open_here(path: Path, max_pixels: int = 10**6) -> Picture:
-    return open_picture(Source(path), max_pixels=max_pixels, meter=Meter(lambda *_: None))
+def open_here(path: Path) -> Picture:
+    return open_picture(Source(path), meter=Meter(lambda *_: None))
 
 
 def pixels_of(picture: Picture) -> pictures.Pixels:
@@ -222,5 +222,5 @@ def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     # When one pixel less than its header names is allowed, then that is what is said
     with pytest.raises(StageError, match="300 x 200 pixels; at most 59999") as caught:
-        open_here(tmp_path / "cut.png", max_pixels=59_999)
+        Source(tmp_path / "cut.png").header().require_at_most(59_999)
     assert caught.value.code == "image_too_large"
