@@ -49,7 +49,7 @@ class Iiif(PyramidApp):
 
     noun = "stored picture"
 
-    def split(self, path: str) -> tuple[str, list[str]] | None:
+    def split(self, path: str) -> tuple[str, list[str]]:
         tile_id, *rest = path.removeprefix(PREFIX).split("/")
         return tile_id, rest
 

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import problems
 from gateway.pyramid_cache import OpenPyramid, PyramidCache
+from gateway.streams import Stream
 from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageError
 
 METHODS = "GET, HEAD, OPTIONS"
@@ -96,11 +97,11 @@ class PyramidApp(ABC):
         self._public_url = public_url.rstrip("/")
 
     @abstractmethod
-    def split(self, path: str) -> tuple[str, list[str]] | None:
-        """Take a path apart: the tile_id, of TILE_ID's form or not, and the rest in parts; None where it is no path."""
+    def split(self, path: str) -> tuple[str, list[str]]:
+        """Take a path apart: the tile_id, of TILE_ID's form or not, and what else is in it."""
 
     @abstractmethod
-    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | None:
+    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
         """Give what a path leads to; None where there is nothing. Raises Malformed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +115,7 @@ class PyramidApp(ABC):
             response = problems.respond(scope, 405, "method_not_allowed", detail, allow)
         else:
             try:
-                await self._serve(scope, send)
+                await self._serve(scope, receive, send)
                 return
             except Malformed as error:
                 response = problems.respond(scope, 400, "invalid_request", str(error))
@@ -127,32 +128,29 @@ class PyramidApp(ABC):
         """Give the URL that addresses begin with, without a final slash."""
         return self._public_url or _base_of(scope)
 
-    async def _serve(self, scope: Scope, send: Send) -> None:
-        split = self.split(scope["path"])
-        if split is None or not TILE_ID.fullmatch(split[0]):
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tile_id, parts = self.split(scope["path"])
+        if not TILE_ID.fullmatch(tile_id):
             raise self._nothing(scope["path"])
         try:
-            await self._serve_once(*split, scope, send)
+            await self._serve_once(tile_id, parts, scope, receive, send)
         except ObjectMissing:
             # The build was swept after another took its place: ask once more which one counts.
             try:
-                await self._serve_once(*split, scope, send)
+                await self._serve_once(tile_id, parts, scope, receive, send)
             except ObjectMissing as error:
                 raise self._nothing(scope["path"]) from error
 
-    async def _serve_once(self, tile_id: str, parts: list[str], scope: Scope, send: Send) -> None:
+    async def _serve_once(self, tile_id: str, parts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
         pyramid = await self.pyramids.get(tile_id)
         try:
-            found = self.find(pyramid, parts, scope)
-            if found is None:
-                raise self._nothing(scope["path"])
-            if found.status == 200 and _matches(scope, found.etag):
-                await _send(send, 304, found, b"", None)
-            elif scope["method"] == "HEAD" and found.size is not None:
-                await _send(send, found.status, found, b"", found.size)
-            else:
-                body = await found.body()
-                await _send(send, found.status, found, b"" if scope["method"] == "HEAD" else body, len(body))
+            match self.find(pyramid, parts, scope):
+                case None:
+                    raise self._nothing(scope["path"])
+                case Stream() as stream:
+                    await stream.answer(scope, receive, send, CORS)
+                case Found() as found:
+                    await _answer(found, scope, send)
         except ObjectMissing:
             self.pyramids.forget(pyramid)
             raise
@@ -204,6 +202,16 @@ def _matches(scope: Scope, etag: bytes) -> bool:
             if etag in given or given == [b"*"]:
                 return True
     return False
+
+
+async def _answer(found: Found, scope: Scope, send: Send) -> None:
+    if found.status == 200 and _matches(scope, found.etag):
+        await _send(send, 304, found, b"", None)
+    elif scope["method"] == "HEAD" and found.size is not None:
+        await _send(send, found.status, found, b"", found.size)
+    else:
+        body = await found.body()
+        await _send(send, found.status, found, b"" if scope["method"] == "HEAD" else body, len(body))
 
 
 async def _send(send: Send, status: int, found: Found, body: bytes, length: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,9 @@ CAPACITY = 128
 SWEEP_EVERY = 256
 """Lookups between two looks for pyramids that were deleted: while we hold their files, their space is not free."""
 
+PIECE = 1 << 18
+"""Bytes read at once of a file that is sent whole: a reader's memory, and a hand-over to a thread, each time."""
+
 GetPyramid = Callable[[str], Awaitable[pb.Pyramid]]
 """Gives the build that counts for a tile_id; raises NotFound or StatusUnavailable."""
 
@@ -36,6 +39,12 @@ class Files(Protocol):
 
     async def read_file(self, name: str) -> bytes:
         """Read a whole small file of the build. Raises like `read`."""
+
+    async def size(self, name: str) -> int:
+        """Give a file's length in bytes. Raises like `read`."""
+
+    def stream(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Read a part of a file, however large, piece by piece; goes on where the files are closed meanwhile."""
 
     def deleted(self) -> bool:
         """Tell whether the build is known to be gone."""
@@ -178,6 +187,24 @@ class LocalFiles:
         except OSError as error:
             raise _explain(error, self._folder) from error
 
+    async def size(self, name: str) -> int:
+        try:
+            return (self._folder / name).stat().st_size
+        except OSError as error:
+            raise _explain(error, self._folder) from error
+
+    async def stream(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
+        try:
+            # A descriptor of its own: the cache may close the others before the last piece is read.
+            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _explain(error, self._folder) from error
+        try:
+            for at, size in _pieces(offset, length):
+                yield await asyncio.to_thread(os.pread, descriptor, size, at)
+        finally:
+            os.close(descriptor)
+
     def deleted(self) -> bool:
         return os.fstat(self._parts[0]).st_nlink == 0
 
@@ -210,11 +237,24 @@ class RemoteFiles:
         key = pyramid_key(self._tile_id, self._build, name)
         return await asyncio.to_thread(lambda: self._storage.get_range(key, 0, self._storage.size(key)))
 
+    async def size(self, name: str) -> int:
+        return await asyncio.to_thread(self._storage.size, pyramid_key(self._tile_id, self._build, name))
+
+    async def stream(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
+        key = pyramid_key(self._tile_id, self._build, name)
+        for at, size in _pieces(offset, length):
+            yield await asyncio.to_thread(self._storage.get_range, key, at, size)
+
     def deleted(self) -> bool:
         return False  # Nothing is held of it: the next read tells.
 
     def close(self) -> None:
         pass
+
+
+def _pieces(offset: int, length: int) -> Iterator[tuple[int, int]]:
+    for at in range(offset, offset + length, PIECE):
+        yield at, min(PIECE, offset + length - at)
 
 
 def _explain(error: OSError, folder: Path) -> StorageError:

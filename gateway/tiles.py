@@ -1,29 +1,32 @@
 """What lies below /tiles/.
 
     /tiles/<tile_id>.dzi                              Deep Zoom descriptor
+    /tiles/<tile_id>.szi                              all Deep Zoom tiles in one file, a zip; also by ranges
     /tiles/<tile_id>_files/<level>/<x>_<y>.<ext>      Deep Zoom tile
     /tiles/<tile_id>/<z>/<x>/<y>.<ext>                XYZ tile
     /tiles/<tile_id>/tilejson.json                    TileJSON 3.0
     /tiles/<tile_id>/thumbnail.jpg                    at most 512 pixels
 
-All but the TileJSON never change: a tile_id stands for one source, its options and one pyramid version.
+Tiles and their descriptors never change: a tile_id stands for one source, its options and one pyramid version.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from starlette.types import Scope
 
 from gateway.pyramid_app import SHORT, Found, PyramidApp, fixed, number
 from gateway.pyramid_cache import OpenPyramid
+from gateway.streams import Stream
 from pipeline import descriptors
-from pipeline.pyramid import THUMBNAIL
+from pipeline.pyramid import SZI, THUMBNAIL
 
 PREFIX = "/tiles/"
 
-_SUFFIXES = {1: ".dzi", 3: "_files"}
-"""What stands behind the tile_id, by the number of parts of the path."""
+_DIGITS = 64
+"""Of a tile_id; what follows it in the first part of a path is that path's kind."""
 
 
 class Tiles(PyramidApp):
@@ -31,29 +34,30 @@ class Tiles(PyramidApp):
 
     noun = "tile"
 
-    def split(self, path: str) -> tuple[str, list[str]] | None:
+    def split(self, path: str) -> tuple[str, list[str]]:
         first, *rest = path.removeprefix(PREFIX).split("/")
-        suffix = _SUFFIXES.get(len(rest) + 1, "")
-        return (first.removesuffix(suffix), rest) if first.endswith(suffix) else None
+        return first[:_DIGITS], [first[_DIGITS:], *rest]
 
-    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | None:
+    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
         geometry = pyramid.geometry
         try:
             match parts:
-                case []:
+                case [".dzi"]:
                     return fixed(pyramid, "dzi", "application/xml", descriptors.deep_zoom(geometry, pyramid.format))
-                case ["thumbnail.jpg"]:
+                case [".szi"]:
+                    return _archive(pyramid)
+                case ["", "thumbnail.jpg"]:
                     read = pyramid.files.read_file
                     return Found(f"{pyramid.tile_id}-thumbnail", "image/jpeg", lambda: read(THUMBNAIL))
-                case ["tilejson.json"]:
+                case ["", "tilejson.json"]:
                     address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
                     text = json.dumps(descriptors.tilejson(geometry, pyramid.format, address))
                     return fixed(pyramid, "tilejson", "application/json", text, SHORT)
-                case [level, file]:
+                case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")
                     place = number(level), number(x), number(y)
                     return _tile(pyramid, "d", place, geometry.deep_zoom_position(*place))
-                case [zoom, x, file]:
+                case ["", zoom, x, file]:
                     place = number(zoom), number(x), number(_stem(file, pyramid))
                     return _tile(pyramid, "x", place, geometry.xyz_position(*place))
         except (IndexError, ValueError):
@@ -65,6 +69,18 @@ def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position
     entry = pyramid.files.index.entry(position)
     etag = "{}-{}-{}-{}-{}".format(pyramid.tile_id, kind, *place)
     return Found(etag, pyramid.format.media_type, lambda: pyramid.files.read(entry), entry.length)
+
+
+def _archive(pyramid: OpenPyramid) -> Stream:
+    # The tiles' order in it is the build's own, so that a range of one build fits no other.
+    name = f'attachment; filename="{pyramid.tile_id[:12]}.szi"'.encode()
+    return Stream(
+        f"{pyramid.tile_id}-szi-{pyramid.build}",
+        "application/zip",
+        partial(pyramid.files.size, SZI),
+        partial(pyramid.files.stream, SZI),
+        headers=[(b"content-disposition", name)],
+    )
 
 
 def _stem(file: str, pyramid: OpenPyramid) -> str:

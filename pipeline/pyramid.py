@@ -40,6 +40,9 @@ FULL = "full.jpg"
 FILES = (SZI, EDGES, INDEX, THUMBNAIL, FULL, DESCRIPTION)
 """The files of a build, in the order in which they are stored: the description last."""
 
+CHECKED = (EDGES, INDEX, THUMBNAIL, FULL)
+"""Files whose CRC-32 the description holds, in eight hex digits; the SZI has one for each of its tiles."""
+
 PARTS = (SZI, EDGES)
 """File names by an entry's part number."""
 

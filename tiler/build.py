@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import pyvips
 
 from pipeline.pyramid import (
+    CHECKED,
     DEFAULT_QUALITY,
     DESCRIPTION,
     EDGES,
@@ -56,7 +58,8 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
         raise RuntimeError(f"libvips left out {index.missing} of {geometry.tile_count} tiles")
     (out / INDEX).write_bytes(index.data)
     write_small(out, geometry, picture.format, Index(index.data))
-    (out / DESCRIPTION).write_text(json.dumps(_description(picture, geometry, job), indent=2) + "\n")
+    description = _description(picture, geometry, job) | {"crc32": {name: _crc32(out / name) for name in CHECKED}}
+    (out / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return Built(
         width=geometry.width,
         height=geometry.height,
@@ -92,14 +95,10 @@ def _encoder(tile_format: Format, quality: int) -> dict[str, str | int]:
 
 
 def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> None:
-    # dzsave's threads finish in any order: each tile's place comes from its name, …_files/<level>/<x>_<y>.<ext>.
+    # dzsave's threads finish in any order: each tile's place comes from its name.
     for stored in szi.files(archive):
-        parts = stored.name.split("/")
-        if len(parts) < 3 or not parts[-2].isdigit():
-            continue
-        x, y = parts[-1].partition(".")[0].split("_")
-        position = geometry.deep_zoom_position(int(parts[-2]), int(x), int(y))
-        index.put(position, Entry(0, stored.offset, stored.length))
+        if stored.tile is not None:
+            index.put(geometry.deep_zoom_position(*stored.tile), Entry(0, stored.offset, stored.length))
 
 
 def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWriter, meter: Meter) -> None:
@@ -119,6 +118,14 @@ def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWrite
 
 def _read(archive: BinaryIO, tile: Entry) -> bytes:
     return os.pread(archive.fileno(), tile.length, tile.offset)
+
+
+def _crc32(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            checksum = zlib.crc32(piece, checksum)
+    return f"{checksum:08x}"
 
 
 def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, object]:

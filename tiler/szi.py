@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _LOCAL = struct.Struct("<4s22xHH")
-_CENTRAL = struct.Struct("<4s6xH8xII3H8xI")
+_CENTRAL = struct.Struct("<4s6xH4xIII3H8xI")
 _END = struct.Struct("<4s6xHIIH")
 _END64_LOCATOR = struct.Struct("<4s4xQ4x")
 _END64 = struct.Struct("<4s28xQQQ")
@@ -23,11 +23,21 @@ _MAX_COMMENT = 0xFFFF
 
 
 class Stored(NamedTuple):
-    """One file of the zip: its bytes are `offset` to `offset + length` of the zip's own."""
+    """One file of the zip: its bytes are `offset` to `offset + length` of the zip's own, and have that CRC-32."""
 
     name: str
     offset: int
     length: int
+    crc32: int
+
+    @property
+    def tile(self) -> tuple[int, int, int] | None:
+        """Level, column and row, from a name such as picture/picture_files/12/3_4.jpg; None for what is no tile."""
+        parts = self.name.split("/")
+        if len(parts) < 3 or not parts[-2].isdigit():
+            return None
+        x, y = parts[-1].partition(".")[0].split("_")
+        return int(parts[-2]), int(x), int(y)
 
 
 def files(path: Path) -> Iterator[Stored]:
@@ -47,7 +57,7 @@ def files(path: Path) -> Iterator[Stored]:
 def _files(data: mmap) -> Iterator[Stored]:
     count, at = _directory(data)
     for _ in range(count):
-        magic, method, packed, length, *lengths, offset = _CENTRAL.unpack_from(data, at)
+        magic, method, crc32, packed, length, *lengths, offset = _CENTRAL.unpack_from(data, at)
         name_length, extra_length, comment_length = lengths
         if magic != b"PK\x01\x02" or method != 0:
             raise ValueError("no uncompressed zip")
@@ -55,7 +65,7 @@ def _files(data: mmap) -> Iterator[Stored]:
         extra_at = name_at + name_length
         if _IN_EXTRA in {packed, length, offset}:
             length, offset = _zip64(data[extra_at : extra_at + extra_length], packed, length, offset)
-        yield Stored(data[name_at:extra_at].decode(), _data_offset(data, offset), length)
+        yield Stored(data[name_at:extra_at].decode(), _data_offset(data, offset), length, crc32)
         at = extra_at + extra_length + comment_length
 
 

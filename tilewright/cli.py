@@ -9,8 +9,6 @@ Rooms that take long to import (the stack, libvips, `requests`) are imported by 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import TilewrightError
+from tilewright import stored
+from tilewright.arguments import DEFAULT_SERVER, FAILED, AsJson, DatasetId, Quiet, Server
+from tilewright.arguments import connect as _connect
 from tilewright.display import follow, make_display
 from tilewright.output import (
     failure_of,
@@ -32,9 +33,6 @@ from tilewright.output import (
 
 if TYPE_CHECKING:
     from tilewright.client import Client
-
-DEFAULT_SERVER = "http://127.0.0.1:8000"
-FAILED = 1
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,14 +59,6 @@ class TileFormat(StrEnum):
     WEBP = "webp"
 
 
-DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The dataset's id, such as custom_a1b2c3d4.")]
-Server = Annotated[
-    str, typer.Option("--server", envvar="TILEWRIGHT_SERVER", metavar="URL", help="Where the server is.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress and no hints.")]
-
-
 def main() -> None:
     """Runs the command and turns what goes wrong into one sentence and an exit code."""
     try:
@@ -76,17 +66,6 @@ def main() -> None:
     except TilewrightError as error:
         note(f"tilewright: {error}")
         sys.exit(getattr(error, "exit_code", FAILED))
-
-
-@contextmanager
-def _connect(server: str) -> Iterator[Client]:
-    from tilewright.client import Client
-
-    client = Client(server)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def _print_version(wanted: bool) -> None:
@@ -111,6 +90,7 @@ def _root(
       tilewright up                                    the whole system, on http://127.0.0.1:8000
       tilewright submit URL --name "The Earth" --wait  tile an image and see it happen
       tilewright list --status failed                  what went wrong
+      tilewright export ID DIR                         its tiles as files, for any web host
       tilewright doctor                                is all there that is needed?
 
     \b
@@ -328,6 +308,10 @@ def delete(dataset_id: DatasetId, server: Server = DEFAULT_SERVER) -> None:
     with _connect(server) as client:
         client.delete(dataset_id)
         print_line(f"{dataset_id} is deleted")
+
+
+app.command()(stored.export)
+app.command()(stored.verify)
 
 
 @app.command()

@@ -8,8 +8,9 @@ ClientError
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -32,6 +33,9 @@ POLL_MOST = 5.0
 
 OUTAGE_MOST = 60.0
 """Seconds that a watch bears a server that is away: a restart takes a few."""
+
+PIECE = 1 << 18
+"""Bytes of a download held in memory at once."""
 
 FINAL = ("ready", "failed")
 """`status` after which nothing changes by itself."""
@@ -187,6 +191,30 @@ class Client:
     def delete(self, dataset_id: str) -> None:
         """Deletes a dataset."""
         self._send("DELETE", _path(dataset_id))
+
+    def tile_bytes(self, path: str) -> bytes:
+        """What lies at a path of the server: a tile, or another small file."""
+        return self._send("GET", path).content
+
+    def download(self, path: str, target: Path, advance: Callable[[int, int], None]) -> None:
+        """Writes what lies at a path of the server into a new file, piece by piece.
+
+        Parameters
+        ----------
+        advance: is told the bytes written so far and the bytes in all.
+
+        Raises Unreachable also where the connection breaks off.
+        """
+        response = self._send("GET", path, stream=True)
+        total, done = int(response.headers["Content-Length"]), 0
+        with response, target.open("xb") as file:
+            try:
+                for piece in response.iter_content(PIECE):
+                    file.write(piece)
+                    done += len(piece)
+                    advance(done, total)
+            except requests.exceptions.RequestException as error:
+                raise Unreachable(f"{self.server} broke off after {done:,} of {total:,} bytes. Try again.") from error
 
     def ready(self) -> Json:
         """What the server's readiness check says."""

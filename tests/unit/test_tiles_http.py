@@ -8,9 +8,11 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from starlette.types import Message
 
 from gateway.pyramid_cache import PyramidCache
 from gateway.request_id import RequestId
@@ -116,6 +118,96 @@ def test_the_thumbnail_is_a_small_jpeg(site: Site) -> None:
     assert pictures.decode(answer.body).shape == (220, 512, 3)
 
 
+def test_all_tiles_are_there_as_one_zip(site: Site) -> None:
+    answer = site.get(f"/tiles/{TILE_ID}.szi")
+    stored = site.stored("pyramid.szi").read_bytes()
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/zip")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{TILE_ID[:12]}.szi"'
+    assert answer.headers["content-length"] == str(len(stored))
+    assert answer.body == stored
+    # It is a build's own, whose tiles another build may have in another order
+    assert "immutable" not in answer.headers["cache-control"]
+    head = site.get(f"/tiles/{TILE_ID}.szi", "HEAD")
+    assert head == (200, answer.headers, b"")
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=100-299", 100, 300),
+        ("bytes=100-", 100, None),
+        ("bytes=-22", -22, None),
+        ("bytes=0-999999999999", 0, None),
+        ("bytes=-999999999999", 0, None),
+    ],
+)
+def test_the_zip_is_given_by_ranges_too(site: Site, asked: str, first: int, end: int | None) -> None:
+    stored = site.stored("pyramid.szi").read_bytes()
+    etag = site.get(f"/tiles/{TILE_ID}.szi", "HEAD").headers["etag"]
+    for known in (etag, None):
+        condition: dict[str, Any] = {"if_range": known} if known else {}
+        answer = site.get(f"/tiles/{TILE_ID}.szi", range=asked, **condition)
+        assert (answer.status, answer.body) == (206, stored[first:end])
+        begin = first % len(stored)
+        assert answer.headers["content-range"] == f"bytes {begin}-{begin + len(answer.body) - 1}/{len(stored)}"
+        assert answer.headers["content-length"] == str(len(answer.body))
+
+
+@pytest.mark.parametrize("asked", ["bytes=1-0", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=x-", "bytes 1-2"])
+def test_a_range_that_is_none_gives_the_whole(site: Site, asked: str) -> None:
+    assert site.get(f"/tiles/{TILE_ID}.szi", range=asked).status == 200
+    assert site.get(f"/tiles/{TILE_ID}.szi", range="bytes=0-0", if_range='"other"').status == 200
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused_with_the_length(site: Site, asked: str) -> None:
+    answer = site.get(f"/tiles/{TILE_ID}.szi", range=asked)
+    assert (answer.status, json.loads(answer.body)["code"]) == (416, "invalid_request")
+    assert answer.headers["content-range"] == f"bytes */{site.stored('pyramid.szi').stat().st_size}"
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_reader_who_leaves_is_not_read_for_any_longer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a file of many pieces
+    monkeypatch.setattr("gateway.pyramid_cache.PIECE", 512)
+    pieces: list[Message] = []
+
+    async def story() -> None:
+        left = asyncio.Event()
+
+        async def send(message: Message) -> None:
+            pieces.append(message)
+            if len(pieces) == 5:
+                left.set()
+            await asyncio.sleep(0)
+
+        async def receive() -> Message:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "method": "GET", "path": f"/tiles/{TILE_ID}.szi", "headers": []}
+        await site.tiles(scope, receive, send)
+
+    # When its reader leaves in the middle, then no more than what was on its way is read
+    run(story())
+    assert 5 <= len(pieces) < 10 < site.stored("pyramid.szi").stat().st_size / 512
+
+
+def test_a_long_read_goes_on_after_the_cache_has_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pyramid_cache.PIECE", 4096)
+    stored = site.stored("pyramid.szi").read_bytes()
+
+    async def story() -> bytes:
+        pyramid = await site.pyramids.get(TILE_ID)
+        pieces = pyramid.files.stream("pyramid.szi", 0, len(stored))
+        data = await anext(pieces)
+        site.pyramids.forget(pyramid)
+        return data + b"".join([piece async for piece in pieces])
+
+    assert run(story()) == stored
+
+
 def test_a_transparent_pictures_tiles_are_png(empty: Site) -> None:
     pixels = pictures.noise(300, 200, bands=4)
     empty.store(pictures.save(pixels, empty.folder / "source.png"))
@@ -182,6 +274,8 @@ OUTSIDE = [
     f"/tiles/{TILE_ID.upper()}.dzi",
     f"/tiles/{TILE_ID}.dzi/more",
     f"/tiles/{TILE_ID}.xml",
+    f"/tiles/{TILE_ID}/dzi",
+    f"/tiles/{TILE_ID}.szi/more",
     f"/tiles/{TILE_ID}_files/",
     f"/tiles/{TILE_ID}_files/10",
     f"/tiles/{TILE_ID}_files/10/",

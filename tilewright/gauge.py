@@ -1,0 +1,79 @@
+"""How far a piece of work of the command's own has come, on standard error: a live bar on a terminal, else a line."""
+
+# ruff: noqa: PLC0415  Rich takes a tenth of a second to import, and most commands show no bars
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from tilewright.output import note
+
+
+class Gauge(Protocol):
+    """Shows one step after another."""
+
+    def step(self, what: str, *, in_bytes: bool = False) -> None:
+        """Begins a step, such as "Unpacking"; counts are tiles, or bytes."""
+
+    def move(self, done: int, total: int) -> None:
+        """Tells how far the step is."""
+
+
+@contextmanager
+def gauge(*, quiet: bool = False) -> Iterator[Gauge]:
+    """The gauge that fits: none where `quiet`, bars where standard error is a terminal that can, else a line a step."""
+    if quiet:
+        yield _Silent()
+    elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        with _bar() as bar:
+            yield bar
+    else:
+        yield _Lines()
+
+
+class _Silent:
+    def step(self, what: str, *, in_bytes: bool = False) -> None:
+        pass
+
+    def move(self, done: int, total: int) -> None:
+        pass
+
+
+class _Lines(_Silent):
+    def step(self, what: str, *, in_bytes: bool = False) -> None:  # noqa: ARG002  a line shows no counts
+        note(f"{what}…")
+
+
+@contextmanager
+def _bar() -> Iterator[Gauge]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+    )
+
+    class Bar:
+        def __init__(self, progress: Progress) -> None:
+            self._progress = progress
+            self._task: TaskID | None = None
+            self._in_bytes = False
+
+        def step(self, what: str, *, in_bytes: bool = False) -> None:
+            self._task = self._progress.add_task(what, total=None, counts="")
+            self._in_bytes = in_bytes
+
+        def move(self, done: int, total: int) -> None:
+            counts = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if self._in_bytes else f"{done:,} of {total:,} tiles"
+            if self._task is not None:
+                self._progress.update(self._task, total=total, completed=done, counts=counts)
+
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield Bar(progress)
