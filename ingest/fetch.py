@@ -111,7 +111,7 @@ class Fetch:
         What lies at the file's beginning costs no request of its own: it is the first answer's. Anything else can be
         had only where `origin.gives_parts`, and is of the version that `run` will fetch.
 
-        Raises as `run`.
+        Raises as `run`; Crowded where the host has no place for a connection beside the first: nothing is wrong then.
         """
         opened = self.open()
         slow = StageError("source_timeout", f"{self.origin.host} took too long to send a part. Retry later.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,14 @@ def watch(status: Status, dataset_id: str, until: int) -> None:
         if change.status.state == until:
             return
     pytest.fail(f"the watch ended before {pb.State.Name(until)}")  # type: ignore[arg-type]  # enums are ints in messages
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits for what another process does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
 
 
 def test_a_worker_fetches_wakes_the_tiler_and_hands_back_what_a_stop_interrupts(
@@ -73,3 +84,52 @@ def test_a_worker_fetches_wakes_the_tiler_and_hands_back_what_a_stop_interrupts(
         assert producer.get_queue_message_counts("tiler")[0] == 1
         assert producer.get_queue_message_counts("ingest")[0] == 0
         producer.close()
+
+
+def test_what_a_killed_worker_has_fetched_is_not_fetched_again(tmp_path: Path, rabbitmq_url: str) -> None:
+    data = PNG + hashlib.shake_128(b"rest").digest(3_000_000)
+    held_up, gate = threading.Event(), threading.Event()
+    with serve() as server, running(f"sqlite:///{tmp_path}/rows.sqlite3", lease_seconds=5.0) as status:
+
+        def hold_up() -> None:
+            held_up.set()
+            server.wait_at(gate)
+
+        url = server.on("/a.png", answers.sequence(answers.gated_part(data, hold_up), answers.ranges(data)))
+        producer = make_broker(rabbitmq_url)
+        environment = os.environ | {
+            "TILEWRIGHT_RABBITMQ_URL": rabbitmq_url,
+            "TILEWRIGHT_STATUS_ADDRESS": status.address,
+            "TILEWRIGHT_STORAGE": str(tmp_path / "storage"),
+            "TILEWRIGHT_ALLOW_SOURCES": f"127.0.0.1:{server.port}",
+            "TILEWRIGHT_SOURCE_CONNECTIONS": "1",
+        }
+        command = [sys.executable, "-m", "dramatiq", "ingest.worker", "--processes", "1", "--threads", "1"]
+        with (tmp_path / "log").open("wb") as log:
+            first = subprocess.Popen(command, env=environment, stderr=log, stdout=log, start_new_session=True)
+            second = None
+            try:
+                # Given a worker in the middle of a download, whose first million bytes are noted
+                dataset_id = status.users.CreateDataset(
+                    pb.CreateDatasetRequest(name="Earth", url=url)
+                ).dataset.dataset_id
+                publish(producer, pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=pb.STAGE_INGEST))
+                assert held_up.wait(PATIENCE)
+                until(lambda: list((tmp_path / "storage/scratch").glob("*/source.json")))
+                # When it is killed, and another takes its place
+                os.killpg(first.pid, signal.SIGKILL)
+                watch(status, dataset_id, pb.STATE_QUEUED)
+                publish(producer, pb.WakeUp(dataset_id=dataset_id, attempt=2, stage=pb.STAGE_INGEST))
+                second = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+                watch(status, dataset_id, pb.STATE_DOWNLOADED)
+            finally:
+                gate.set()
+                for worker in filter(None, (first, second)):
+                    worker.kill()
+                    worker.wait()
+        producer.close()
+        # Then the other has asked for the rest only, and has the whole
+        assert [headers["Range"] for headers in server.headers["/a.png"]] == ["bytes=0-", "bytes=1000000-"]
+        storage = DirectoryStorage(tmp_path / "storage")
+        assert storage.get_range(source_key(dataset_id, 2), 0, len(data) + 1) == data
+        assert list(storage.list_prefix("scratch")) == ["scratch/"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,14 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from ingest import actor
+from ingest.actor import ingest
+from ingest.guard import Guard
+from ingest.hosts import Hosts
 from ingest.settings import IngestSettings
+from ingest.wire import Wire
 from pipeline.messages import publish
+from pipeline.run import Run
+from pipeline.sources import Allowed
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -45,13 +52,23 @@ class House:
             raise dramatiq.DramatiqError("no broker")  # type: ignore[no-untyped-call]  # dramatiq leaves it untyped
         self.published.append(wake_up)
 
-    def submit(self, url: str) -> str:
-        request = pb.CreateDatasetRequest(name="Earth", url=url)
+    def submit(self, url: str, sha256: str = "") -> str:
+        request = pb.CreateDatasetRequest(name="Earth", url=url, sha256=sha256)
         dataset_id = self.status.users.CreateDataset(request).dataset.dataset_id
         # Leased as the relay does it, so that nothing but the worker's own lease is pending afterwards.
         (leased,) = self.status.pipeline.LeasePending(pb.LeasePendingRequest()).wake_ups
         publish(self.broker, leased)
         return dataset_id
+
+    def again(self, dataset_id: str, attempt: int) -> None:
+        """Wakes the worker for a later attempt, as the relay does once it is due."""
+        publish(self.broker, pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INGEST))
+        wait(self)
+
+    def finish(self, dataset_id: str, build: str) -> None:
+        """Has the dataset tiled, so that its download counts as one to build on."""
+        self.status.begin(dataset_id, build, stage=pb.STAGE_TILER)
+        self.status.complete_tiler(build)
 
     def stored(self) -> list[str]:
         """All keys, scratch included, without the empty folders at the top."""
@@ -69,7 +86,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         client = StatusClient(status.address)
         storage = DirectoryStorage(tmp_path / "storage")
         made = House(server, status, storage, broker, threading.Event())
-        settings = IngestSettings(allow_sources=("127.0.0.1",), storage=storage.root)
+        settings = IngestSettings(allow_sources=("127.0.0.1",), storage=storage.root, source_connections=1)
         actor.declare(broker, settings, client, storage, made.stopping, publish=made.publish)
         worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=2)
         worker.start()
@@ -78,6 +95,14 @@ def house(tmp_path: Path) -> Iterator[House]:
         worker.stop()
         client.close()
     broker.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what happens in another thread, or has to be asked for."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
 
 
 def wait(house: House) -> None:
@@ -167,6 +192,152 @@ def test_a_worker_that_is_asked_to_stop_gives_its_download_back(house: House) ->
     assert house.status.get(dataset_id).attempt == 2
     assert not house.status.get(dataset_id).HasField("failure")
     assert house.stored() == []
+
+
+BIG = b"\x89PNG\r\n\x1a\n" + hashlib.shake_128(b"big").digest(2_000_000)
+
+
+def begun_at(house: House, path: str) -> list[str | None]:
+    return [headers["Range"] for headers in house.server.headers[path]]
+
+
+def test_a_retry_goes_on_where_the_failed_run_stopped(house: House) -> None:
+    # Given a download that broke, and whose server then asked to be left alone
+    busy = answers.status(503, {"Retry-After": "60"})
+    first = answers.sequence(answers.breaking(BIG, 1_000_000), busy, answers.ranges(BIG))
+    dataset_id = house.submit(house.server.on("/big.png", first))
+    wait(house)
+    assert house.status.state(dataset_id) == "QUEUED"
+    assert house.status.get(dataset_id).failure.code == "source_unavailable"
+    # When it is tried again
+    house.again(dataset_id, 2)
+    # Then only the rest was fetched, and the source is the whole
+    assert begun_at(house, "/big.png") == ["bytes=0-", "bytes=1000000-2000007", "bytes=1000000-"]
+    assert house.storage.get_range(source_key(dataset_id, 2), 0, len(BIG) + 1) == BIG
+    # And nothing else is left
+    assert house.stored() == [source_key(dataset_id, 2)]
+
+
+def test_a_download_that_was_given_back_goes_on_where_it_stopped(house: House) -> None:
+    # Given a download that is held up in its middle, and a worker that is asked to stop
+    arrived, gate = threading.Event(), threading.Event()
+
+    def held_up() -> None:
+        arrived.set()
+        house.server.wait_at(gate)
+
+    first = answers.sequence(answers.gated_part(BIG, held_up), answers.ranges(BIG))
+    dataset_id = house.submit(house.server.on("/big.png", first))
+    assert arrived.wait(30)
+    until(lambda: house.status.get(dataset_id).progress.bytes_downloaded == 1_000_000)
+    house.stopping.set()
+    wait(house)
+    assert house.status.state(dataset_id) == "QUEUED"
+    # When another one takes it up
+    house.stopping.clear()
+    house.again(dataset_id, 2)
+    gate.set()
+    # Then it has fetched the rest
+    assert begun_at(house, "/big.png") == ["bytes=0-", "bytes=1000000-"]
+    assert house.storage.get_range(source_key(dataset_id, 2), 0, len(BIG) + 1) == BIG
+    assert house.stored() == [source_key(dataset_id, 2)]
+
+
+def test_a_cancelled_download_leaves_nothing_although_it_could_be_gone_on_with(house: House) -> None:
+    # Given a download that could be gone on with
+    arrived, gate = threading.Event(), threading.Event()
+
+    def held_up() -> None:
+        arrived.set()
+        house.server.wait_at(gate)
+
+    dataset_id = house.submit(house.server.on("/big.png", answers.gated_part(BIG, held_up)))
+    assert arrived.wait(30)
+    # When it is cancelled, then it is gone
+    house.status.users.CancelDataset(pb.CancelDatasetRequest(dataset_id=dataset_id))
+    wait(house)
+    gate.set()
+    assert house.stored() == []
+
+
+def test_a_download_that_fails_for_good_leaves_nothing(house: House) -> None:
+    behaviour = answers.sequence(answers.breaking(BIG, 1_000_000), answers.status(404))
+    dataset_id = house.submit(house.server.on("/big.png", behaviour))
+    wait(house)
+    assert house.status.state(dataset_id) == "FAILED"
+    assert house.stored() == []
+
+
+def test_an_unchanged_file_is_not_fetched_again(house: House) -> None:
+    # Given a finished dataset whose source is still stored
+    url = house.server.on("/big.png", answers.ranges(BIG))
+    first = house.submit(url)
+    wait(house)
+    house.finish(first, "a" * 32)
+    # When the same URL is submitted again
+    second = house.submit(url)
+    wait(house)
+    # Then the server was asked whether it has changed, and has sent nothing
+    assert [headers["If-None-Match"] for headers in house.server.headers["/big.png"]] == [None, '"v1"']
+    # And the second has the same bytes, under a key of its own
+    assert house.status.state(second) == "READY"
+    assert house.storage.get_range(source_key(second, 1), 0, len(BIG) + 1) == BIG
+    status = house.status.get(second)
+    assert status.progress.bytes_downloaded == len(BIG)
+    assert status.pyramid.tile_id == house.status.get(first).pyramid.tile_id
+
+
+@pytest.mark.parametrize("sha256", ["", hashlib.sha256(PNG).hexdigest()], ids=["any", "other bytes are wanted"])
+def test_a_file_that_has_changed_or_is_gone_is_fetched_again(house: House, sha256: str) -> None:
+    # Given a finished dataset whose stored source somebody has removed, or whose bytes are not those wanted now
+    url = house.server.on("/big.png", answers.ranges(BIG))
+    first = house.submit(url)
+    wait(house)
+    house.finish(first, "a" * 32)
+    if sha256:
+        house.server.on("/big.png", answers.ranges(PNG, '"v1"'))
+    else:
+        house.storage.delete_prefix(source_key(first, 1))
+    # When the same URL is submitted again
+    second = house.submit(url, sha256=sha256)
+    wait(house)
+    # Then it is fetched
+    wanted = PNG if sha256 else BIG
+    assert house.storage.get_range(source_key(second, 1), 0, len(BIG) + 1) == wanted
+
+
+def test_bytes_that_are_not_those_wanted_are_refused_and_not_kept(house: House) -> None:
+    # Given a file of other bytes than the request promises
+    dataset_id = house.submit(house.server.on("/big.png", answers.ranges(BIG)), sha256="0" * 64)
+    # When it has been fetched
+    wait(house)
+    # Then it says so, and the next try begins anew
+    failure = house.status.get(dataset_id).failure
+    assert (failure.code, failure.retryable) == ("source_corrupted", True)
+    assert hashlib.sha256(BIG).hexdigest() in failure.message
+    assert "the request promises " + "0" * 64 in failure.message
+    assert house.stored() == []
+
+
+def test_a_download_that_waits_for_its_host_is_no_stall(house: House) -> None:
+    # Given a host whose one place is taken
+    settings = IngestSettings(source_host_connections=1)
+    hosts = Hosts(settings.source_host_connections)
+    hosts.enter("127.0.0.1", Wire(), lambda: None)
+    run = Run("c" * 32, pb.WakeUp(), pb.Grant(url=house.server.url("/x.png"), source_key=source_key("custom_1", 1)))
+    results: list[pb.IngestResult] = []
+    guard = Guard(Allowed(["127.0.0.1"]))
+    began = run.snapshot()[1]
+    # When another one begins
+    thread = threading.Thread(target=lambda: results.append(ingest(run, settings, guard, hosts, house.storage)))
+    thread.start()
+    # Then it waits, without asking, and says now and then that it lives
+    until(lambda: run.snapshot()[1] > began)
+    assert house.server.requests["/x.png"] == 0
+    # And goes on once there is a place
+    hosts.leave("127.0.0.1")
+    thread.join(30)
+    assert [result.sha256 for result in results] == [SHA256]
 
 
 def test_a_wake_up_that_cannot_be_published_is_left_to_the_relay(
