@@ -21,6 +21,7 @@ SAYINGS = (
             "not a whole number of bytes",
             "bad labq format",
             "compression support is not configured",
+            "decoding is not implemented",
             "compression format has not been built in",
             "Unsupported JPEG data precision",
             "Unsupported JPEG process",

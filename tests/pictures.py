@@ -79,3 +79,15 @@ def levels(pixels: Pixels) -> list[Pixels]:
     while max(found[0].shape[:2]) > 1:
         found.insert(0, halve(found[0]))
     return found
+
+
+def put_together(tiles: dict[tuple[int, int, int], bytes], level: int, tile_size: int) -> Pixels:
+    """A level's pixels, from its tiles by (level, x, y)."""
+    mine = {(x, y): decode(data) for (number, x, y), data in tiles.items() if number == level}
+    rows = [
+        np.concatenate([mine[x, y] for x in range(1 + max(x for x, _ in mine))], axis=1)
+        for y in range(1 + max(y for _, y in mine))
+    ]
+    whole: Pixels = np.concatenate(rows, axis=0)
+    assert all(max(tile.shape[:2]) <= tile_size for tile in mine.values())
+    return whole

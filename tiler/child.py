@@ -62,9 +62,8 @@ def _outcome(job: Job) -> Built | Failed:
         try:
             return tile()
         except pyvips.Error as error:
-            if not source.may_be_lenient(error):
+            if not source.overlook(error):
                 raise
-            source.strict = False
             return tile()
     except StageError as error:
         return Failed(error.code, error.message)

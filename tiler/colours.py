@@ -78,7 +78,7 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
         )
     named = "its own profile" if image.get_typeof(PROFILE) else "libvips' default CMYK profile"
     decisions.append(f"CMYK converted to sRGB through {named}")
-    return image.icc_transform("srgb", input_profile="cmyk", embedded=True, depth=8)
+    return image.icc_transform("srgb", input_profile="cmyk", embedded=True, depth=8, black_point_compensation=True)
 
 
 def _from_rgb(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
@@ -89,7 +89,7 @@ def _from_rgb(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
             decisions.append("converted to sRGB through the picture's own profile")
             if grey:
                 decisions.append("grey repeated over three bands")
-            return image.icc_transform("srgb", embedded=True, depth=8)
+            return image.icc_transform("srgb", embedded=True, depth=8, black_point_compensation=True)
         if effect == "unusable":
             decisions.append("the picture's colour profile is unusable and was ignored")
     if wide:

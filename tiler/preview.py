@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ def make_preview(source: Source, header: Header, folder: Path, meter: Meter) -> 
     """
     if header.width * header.height < LEAST_PIXELS:
         return None
+    source = replace(source, lenient=True)
     with suppress(pyvips.Error, StageError, struct.error):
         for find in _WAYS.get(header.format, ()):
             if (found := find(source, header)) is not None:

@@ -13,12 +13,18 @@ import pyvips
 from pipeline import kinds, tiff
 from pipeline.header import Header, header_of, require_page
 
-HARMLESS = re.compile(
-    "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
-    "|bad ICC marker|extraneous bytes before marker 0x(?!d[0-9a])"
-)
-"""Remarks of libjpeg (jerror.h) that files of several cameras and programs give rise to. They concern what surrounds
-the coded pixels; bytes left over before a restart, a scan or the end are of the pixels."""
+HARMLESS = {
+    "jpeg": re.compile(
+        "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
+        "|bad ICC marker|extraneous bytes before marker 0x(?!d[0-9a])"
+    ),
+    "tiff": re.compile('Bad value .* for ".*" tag'),
+}
+"""Remarks of libjpeg (jerror.h) and libtiff that files of several cameras and programs give rise to. They concern what
+surrounds the coded pixels. Bytes left over before a JPEG's restart, scan or end are no such thing."""
+
+_FAIL_ON = {"jpeg": ("warning", "error"), "tiff": ("error", "truncated")}
+"""libvips' fail_on, strict and lenient; "error" for all others, which do not heed "warning" or fail over trifles."""
 
 
 @dataclass
@@ -29,12 +35,12 @@ class Source:
     ----------
     path: of the file.
     page: from 0.
-    strict: whether a JPEG's decoder must have nothing to remark on at all; see tiler.failures.
+    lenient: whether a harmless remark of its decoder is overlooked.
     """
 
     path: Path
     page: int = 0
-    strict: bool = True
+    lenient: bool = False
 
     def open(self, **options: int) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
@@ -58,12 +64,16 @@ class Source:
         """Give what the header says; raises as `open`."""
         return header_of(self.open())
 
-    def may_be_lenient(self, error: pyvips.Error) -> bool:
-        """Tell whether what failed is only a strict JPEG decoder's remark on what leaves pixels as they are.
+    def overlook(self, error: Exception) -> bool:
+        """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.
 
-        The decoder tells of its first remark alone, so that a worse one after such a one goes unnoticed.
+        A decoder tells of its first remark alone: a worse one after a harmless one goes unnoticed.
         """
-        return self.strict and self._kind() == "jpeg" and HARMLESS.search(str(error)) is not None
+        harmless = HARMLESS.get(self._kind())
+        if self.lenient or harmless is None or not harmless.search(str(error)):
+            return False
+        self.lenient = True
+        return True
 
     def means_transparency(self, bands: int) -> bool:
         """Tell whether the last of `bands`, one more than the colours, is transparency: always but in some TIFFs.
@@ -86,6 +96,6 @@ class Source:
             return kinds.kind_of(file.read(kinds.HEAD))
 
     def _load(self, **options: int) -> pyvips.Image:
-        # Other loaders than JPEG's do not heed "warning", or fail over trifles.
-        fail_on = "warning" if self.strict and self._kind() == "jpeg" else "error"
+        strict, lenient = _FAIL_ON.get(self._kind(), ("error", "error"))
+        fail_on = lenient if self.lenient else strict
         return pyvips.Image.new_from_file(str(self.path), access="sequential", fail_on=fail_on, **options)

@@ -1,0 +1,99 @@
+"""Writes TIFFs byte by byte, for what other writers do not write: any sample type, order, plane layout, extra band."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tests import pictures
+
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+"""SampleFormat (TIFF 6.0, section 19)."""
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
+"""PhotometricInterpretation."""
+
+_KINDS = {"u": UNSIGNED, "i": SIGNED, "f": FLOAT}
+
+
+def write(
+    path: Path,
+    pixels: pictures.Pixels,
+    *,
+    photometric: int | None = None,
+    planar: bool = False,
+    big_endian: bool = False,
+    extra: Sequence[int] = (),
+    palette: Sequence[int] = (),
+    bits: int = 0,
+    rows: int = 0,
+    compression: int = 1,
+    encode: Callable[[bytes], bytes] = bytes,
+) -> Path:
+    """Write pixels (rows, columns, bands) of any numpy type.
+
+    Parameters
+    ----------
+    photometric: by default grey for 1 or 2 bands, RGB for more.
+    planar: each band by itself.
+    extra: ExtraSamples; none is written where it is empty.
+    palette: 3 * 2**bits numbers of 16 bits.
+    bits: of a sample, where it is less than one byte; rows are padded to whole bytes.
+    rows: of a strip; 0 for all in one.
+    compression: its number in the file.
+    encode: compresses a strip.
+    """
+    order = ">" if big_endian else "<"
+    height, width, bands = pixels.shape
+    if photometric is None:
+        photometric = BLACK_IS_ZERO if bands < 3 else RGB
+    planes = [pixels[..., band : band + 1] for band in range(bands)] if planar else [pixels]
+    rows = rows or height
+    strips = [encode(_rows(plane[top : top + rows], bits, order)) for plane in planes for top in range(0, height, rows)]
+    tags: dict[int, tuple[str, Sequence[int]]] = {
+        256: ("I", [width]),
+        257: ("I", [height]),
+        258: ("H", [bits or pixels.dtype.itemsize * 8] * bands),
+        259: ("H", [compression]),
+        262: ("H", [photometric]),
+        273: ("I", [0] * len(strips)),
+        277: ("H", [bands]),
+        278: ("I", [rows]),
+        279: ("I", [len(strip) for strip in strips]),
+        284: ("H", [2 if planar else 1]),
+        320: ("H", palette),
+        338: ("H", extra),
+        339: ("H", [_KINDS[pixels.dtype.kind]] * bands),
+    }
+    head = _directory(order, tags, [])
+    places = [len(head) + sum(map(len, strips[:number])) for number in range(len(strips))]
+    path.write_bytes(_directory(order, tags, places) + b"".join(strips))
+    return path
+
+
+def _rows(plane: pictures.Pixels, bits: int, order: str) -> bytes:
+    if not bits:
+        return plane.astype(plane.dtype.newbyteorder("big" if order == ">" else "little")).tobytes()
+    wide = (plane[..., 0, None] >> np.arange(bits - 1, -1, -1)) & 1
+    return np.packbits(wide.reshape(plane.shape[0], -1).astype(np.uint8), axis=1).tobytes()
+
+
+def _directory(order: str, tags: dict[int, tuple[str, Sequence[int]]], places: list[int]) -> bytes:
+    kinds = {"H": 3, "I": 4}
+    written = {tag: (letter, places if tag == 273 and places else values) for tag, (letter, values) in tags.items()}
+    written = {tag: (letter, values) for tag, (letter, values) in written.items() if len(values)}
+    behind = 8 + 2 + 12 * len(written) + 4
+    entries, stored = b"", b""
+    for tag, (letter, values) in sorted(written.items()):
+        raw = struct.pack(f"{order}{len(values)}{letter}", *values)
+        if len(raw) > 4:
+            place = struct.pack(f"{order}I", behind + len(stored))
+            stored += raw + b"\0" * (len(raw) % 2)
+            raw = place
+        entries += struct.pack(f"{order}HHI", tag, kinds[letter], len(values)) + raw.ljust(4, b"\0")
+    magic = b"MM\0*" if order == ">" else b"II*\0"
+    count = struct.pack(f"{order}H", len(written))
+    return magic + struct.pack(f"{order}I", 8) + count + entries + bytes(4) + stored

@@ -1,0 +1,211 @@
+"""The matrix: every kind of source, at several sizes and orientations, against pixels computed another way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image
+
+from pipeline.errors import StageError
+from pipeline.pyramid import Format
+from tests import formats_page, pictures, tiffs
+from tests.matrix import CASES, Case
+from tests.pictures import Pixels
+from tiler.build import build
+from tiler.failures import explain
+from tiler.job import Job
+from tiler.meter import Meter
+from tiler.pixels import Picture, open_picture
+from tiler.source import Source
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+NO_METER = Meter(lambda *_: None)
+
+
+def opened(path: Path) -> Picture:
+    return open_picture(Source(path), meter=NO_METER)
+
+
+def assert_like(found: Pixels, expected: Pixels, case: Case) -> None:
+    """Hold pixels against their reference; where both are wholly transparent, colour is of no account."""
+    found, expected = _without_opaque_alpha(found), _without_opaque_alpha(expected)
+    assert found.shape == expected.shape
+    distance = np.abs(found.astype(float) - expected)
+    if found.shape[2] == 4:
+        distance[(found[..., 3] == 0) & (expected[..., 3] == 0)] = 0
+    assert distance.max() <= case.tolerance + 0.5, (distance.max(), distance.mean())
+    assert distance.mean() <= case.mean + 0.3 * (case.tolerance > 0), (distance.max(), distance.mean())
+
+
+def _without_opaque_alpha(pixels: Pixels) -> Pixels:
+    return pixels[..., :3] if pixels.shape[2] == 4 and pixels[..., 3].min() == 255 else pixels
+
+
+@each_case
+@pytest.mark.parametrize("size", [(61, 37), (1, 1), (130, 5)], ids=lambda size: "x".join(map(str, size)))
+def test_a_source_becomes_the_pixels_it_should(case: Case, size: tuple[int, int], tmp_path: Path) -> None:
+    # Given a source of this kind, and what another decoder or numpy makes of it
+    path = tmp_path / f"source.{case.ending}"
+    expected = case.make(path, *size)
+    # When it is opened, then its pixels are these
+    picture = opened(path)
+    assert (picture.image.format, picture.image.interpretation) == ("uchar", "srgb")
+    assert_like(picture.image.numpy(), expected, case)
+
+
+@each_case
+def test_its_pyramid_is_right_at_every_level(case: Case, tmp_path: Path) -> None:
+    # Given a source of this kind, tiled without further loss
+    path = tmp_path / f"source.{case.ending}"
+    case.make(path, 307, 270)
+    job = Job(str(path), str(tmp_path), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
+    build(open_picture(Source(path), meter=NO_METER, tile_format=Format.PNG), job, NO_METER)
+    # When its tiles are put together, then each level is the one above halved, in whole numbers
+    tiles = pictures.deep_zoom(tmp_path / "pyramid.szi")
+    found = [pictures.put_together(tiles, level, 256) for level in range(1 + max(level for level, _, _ in tiles))]
+    expected = pictures.levels(found[-1])
+    assert len(found) == len(expected) == 10
+    for level, (pixels, reference) in enumerate(zip(found, expected, strict=True)):
+        assert np.array_equal(pixels, reference), level
+
+
+UPRIGHT = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels.transpose(1, 0, 2)[:, ::-1],
+    7: lambda pixels: pixels.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
+}
+"""From stored to upright pixels, by EXIF's table (2.3, 4.6.4, tag 274)."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(
+    ("ending", "options", "tolerance"),
+    [
+        ("jpg", {"quality": 100, "subsampling": 0}, 4),
+        ("png", {}, 0),
+        ("tif", {}, 0),
+        ("webp", {"lossless": True}, 0),
+        ("avif", {"quality": 100, "subsampling": "4:4:4"}, 4),
+    ],
+)
+def test_every_format_that_says_which_way_up_it_is_comes_upright(
+    ending: str, options: dict[str, Any], tolerance: int, orientation: int, tmp_path: Path
+) -> None:
+    # Given a file tagged with an orientation; AVIF has a transformation of its own, which Pillow makes of the tag
+    pixels = pictures.scene(61, 37)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    tag: dict[str, Any] = {"tiffinfo": {0x0112: orientation}} if ending == "tif" else {"exif": exif}
+    Image.fromarray(pixels).save(tmp_path / f"source.{ending}", **options, **tag)
+    # When it is opened, then it stands as EXIF's table says, and is not tagged any more
+    picture = opened(tmp_path / f"source.{ending}")
+    expected = UPRIGHT[orientation](pixels)
+    found = picture.image.numpy()
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= tolerance
+    assert not picture.image.get_typeof("orientation")
+    turned = orientation != 1 and ending != "avif"
+    assert picture.decisions == ([f"EXIF orientation {orientation} applied"] if turned else [])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_there_is_not_is_upright(orientation: int, tmp_path: Path) -> None:
+    # Given a TIFF with such a tag, on which its decoder remarks
+    pixels = pictures.scene(61, 37)
+    Image.fromarray(pixels).save(tmp_path / "source.tif", tiffinfo={0x0112: orientation})
+    source = Source(tmp_path / "source.tif")
+    with pytest.raises(pyvips.Error, match="Orientation") as caught:
+        open_picture(source, meter=NO_METER).image.numpy()
+    # When that is overlooked, once, then it is upright
+    assert source.overlook(caught.value)
+    assert np.array_equal(open_picture(source, meter=NO_METER).image.numpy(), pixels)
+    assert not source.overlook(caught.value)
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 60_000), (60_000, 1), (255, 511), (256, 512), (257, 513), (1023, 1025), (1024, 2), (2, 1)]
+)
+@pytest.mark.parametrize("bands", [3, 4])
+def test_a_size_at_the_edge_of_the_arithmetic_is_right_at_every_level(
+    size: tuple[int, int], bands: int, tmp_path: Path
+) -> None:
+    pixels = pictures.noise(*size, bands=bands)
+    source = pictures.save(pixels, tmp_path / "source.png", "srgb", compression=1)
+    job = Job(str(source), str(tmp_path), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
+    built = build(open_picture(Source(source), meter=NO_METER, tile_format=Format.PNG), job, NO_METER)
+    tiles = pictures.deep_zoom(tmp_path / "pyramid.szi")
+    expected = pictures.levels(pixels)
+    assert built.tile_count == len(tiles)
+    for level, reference in enumerate(expected):
+        assert np.array_equal(pictures.put_together(tiles, level, 256), reference), level
+
+
+@pytest.mark.parametrize(("ending", "options"), [("tif", {}), ("gif", {}), ("webp", {"lossless": True})])
+def test_any_page_can_be_asked_for(ending: str, options: dict[str, Any], tmp_path: Path) -> None:
+    # Given a file of three pages
+    path = tmp_path / f"source.{ending}"
+    pages = [Image.fromarray(pictures.scene(61, 37, seed=seed)) for seed in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], **options)
+    # When each is opened, then it is what Pillow sees there
+    for number in range(3):
+        with Image.open(path) as image:
+            image.seek(number)
+            expected = np.asarray(image.convert("RGB"))
+        picture = open_picture(Source(path, number), meter=NO_METER)
+        assert np.array_equal(picture.image.numpy()[..., :3], expected)
+        assert (picture.source["pages"], picture.source["page"]) == (3, number)
+
+
+@pytest.mark.parametrize(
+    ("ending", "sentence"),
+    [
+        ("tif", "Page 1 was asked for, counted from 0, and this TIFF has one page."),
+        ("jpg", "Page 1 was asked for, counted from 0, and this JPEG has one page."),
+        ("png", "Page 1 was asked for, counted from 0, and this PNG has one page."),
+        ("gif", "Page 1 was asked for, counted from 0, and this GIF has one page."),
+        ("webp", "Page 1 was asked for, counted from 0, and this WebP has one page."),
+        ("avif", "Page 1 was asked for, counted from 0, and this AVIF has one page."),
+    ],
+)
+def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path: Path) -> None:
+    Image.fromarray(pictures.scene(61, 37)).save(tmp_path / f"source.{ending}")
+    with pytest.raises(StageError) as caught:
+        Source(tmp_path / f"source.{ending}", 1).header()
+    assert (caught.value.code, caught.value.message) == ("page_not_found", sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "options"),
+    [
+        ("64-bit float", np.ones((4, 4, 1)), {}),
+        ("CMYK in floats", np.ones((4, 4, 4), np.float32), {"photometric": tiffs.SEPARATED}),
+        ("CIELAB of 8 bits", np.ones((4, 4, 3), np.uint8), {"photometric": 8}),
+        ("64-bit integer", np.ones((4, 4, 1), np.int64), {}),
+        ("a compression that is none", np.ones((4, 4, 1), np.uint8), {"compression": 34892}),
+    ],
+)
+def test_samples_that_cannot_be_read_are_an_unsupported_format(
+    name: str, pixels: Pixels, options: dict[str, Any], tmp_path: Path
+) -> None:
+    source = Source(tiffs.write(tmp_path / "source.tif", pixels, **options))
+    with pytest.raises((StageError, pyvips.Error)) as caught:
+        open_picture(source, meter=NO_METER).image.avg()
+    error = caught.value if isinstance(caught.value, StageError) else explain(caught.value, source.path)
+    assert error.code == "unsupported_format", name
+
+
+def test_the_page_on_formats_says_what_the_tiler_does() -> None:
+    # Given the page, when its table is made anew, then nothing changes; otherwise: make docs
+    page = formats_page.PAGE.read_text(encoding="utf-8")
+    assert page == formats_page.filled(page)
