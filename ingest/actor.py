@@ -16,6 +16,7 @@ from ingest.fetch import Fetch, Fetched
 from ingest.guard import Guard
 from ingest.hosts import Hosts
 from ingest.journal import Heritage, left_behind
+from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
 from ingest.version import Version
 from pipeline import faults
@@ -125,8 +126,12 @@ def _fetch(run: Run, path: Path, settings: IngestSettings, guard: Guard, hosts: 
             expected_sha256=run.grant.expected_sha256,
         )
         run.on_stop(fetch.close)
-        with written_back(path):
-            fetched = fetch.run()
+        try:
+            with written_back(path):
+                _preflight(run, fetch, settings, path.parent)
+                fetched = fetch.run()
+        finally:
+            fetch.leave()
         run.check()
         faults.reach("ingest_before_store")
         if not fetched.is_known:
@@ -139,6 +144,27 @@ def _fetch(run: Run, path: Path, settings: IngestSettings, guard: Guard, hosts: 
         else:
             _report(run, fetched.bytes, fetched.bytes)
             return fetched
+
+
+def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -> None:
+    """Reads the header before anything else, where the source is large enough for that.
+
+    Raises StageError where the source cannot be had, or cannot be tiled whatever would still come.
+    """
+    if isinstance(fetch.open(), Fetched) or is_small(fetch, settings.preflight_min_bytes):
+        return
+    seen = look(
+        fetch,
+        settings=settings,
+        page=run.grant.options.page,
+        folder=folder,
+        on_start=lambda child: run.on_stop(child.kill),
+    )
+    run.check()
+    if seen.header is not None:
+        run.report(source=source_info(seen.header))
+    if seen.refused is not None:
+        raise seen.refused
 
 
 def _known(source: pb.KnownSource) -> Fetched | None:

@@ -88,7 +88,9 @@ class Fetch:
         self._wire = Wire()
         self._make_line = partial(Line, settings, guard, hosts or Hosts(settings.source_host_connections), self._wire)
         self._line = self._make_line(waiting)
+        self._side: Line | None = None
         self._opened: Stream | Fetched | None = None
+        self._parts = 0
 
     @property
     def is_resumable(self) -> bool:
@@ -108,21 +110,40 @@ class Fetch:
     def read(self, first: int, end: int) -> bytes:
         """Bytes of the file before it is fetched: those from `first` to before `end`, fewer where it is shorter.
 
-        What lies at the file's beginning costs no request of its own: it is the first answer's. Anything else can be
-        had only where `origin.gives_parts`, and is of the version that `run` will fetch.
+        What lies at the file's beginning costs no request of its own: it is the first answer's (`is_near`). Anything
+        else can be had only where `origin.gives_parts`, and is of the version that `run` will fetch.
 
         Raises as `run`; Crowded where the host has no place for a connection beside the first: nothing is wrong then.
         """
         opened = self.open()
         slow = StageError("source_timeout", f"{self.origin.host} took too long to send a part. Retry later.")
-        with self._reasons(), self._wire.limit(self._settings.source_answer_timeout, slow):
-            if isinstance(opened, Stream) and opened.next == 0 and not (first and self.origin.gives_parts):
-                return opened.peek(end)[first:]
-            line = self._make_line()
-            try:
-                return self.origin.read(line, first, min(end, self.origin.length or end))
-            finally:
-                line.close()
+        seconds = self._settings.source_answer_timeout
+        with self._reasons():
+            if isinstance(opened, Stream) and self.is_near(first):
+                with self._wire.limit(seconds, slow):
+                    return opened.peek(end)[first:]
+            if self._side is None:
+                self._side = self._make_line()
+            with self._side.wire.limit(seconds, slow):
+                part = self.origin.read(self._side, first, min(end, self.origin.length or end))
+            self._parts += len(part)
+            return part
+
+    def is_near(self, first: int) -> bool:
+        """Whether `read` gives what lies at a place from the first answer, without a request."""
+        opened = self.open()
+        is_beginning = isinstance(opened, Stream) and opened.next == 0
+        return is_beginning and not (first > self.ahead and self.origin.gives_parts)
+
+    @property
+    def ahead(self) -> int:
+        """Bytes of the file's beginning that have come by `read`."""
+        return self._opened.ahead if isinstance(self._opened, Stream) else 0
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come by `read`."""
+        return self._parts + self.ahead
 
     def run(self) -> Fetched:
         """Fetches the file.
@@ -140,14 +161,21 @@ class Fetch:
         try:
             with self._reasons(), self._wire.limit(self._settings.source_time_limit, late):
                 opened = self.open()
+                self._leave_side()
                 return opened if isinstance(opened, Fetched) else self._receive(opened)
         finally:
             self.leave()
 
     def leave(self) -> None:
         """Ends its connections. After `run` there are none."""
+        self._leave_side()
         self._line.close()
         self._wire.release()
+
+    def _leave_side(self) -> None:
+        if self._side is not None:
+            self._side.close()
+            self._side = None
 
     def close(self) -> None:
         """Makes `run` end at once with Stopped, from another thread, whatever it is waiting for."""

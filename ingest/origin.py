@@ -56,6 +56,11 @@ class Stream:
         """Who sends it."""
         return self._answer.host
 
+    @property
+    def ahead(self) -> int:
+        """Bytes that have been peeked at."""
+        return len(self._peeked)
+
     def read(self) -> bytes:
         """The next bytes, as many as have arrived; none at the end.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.settings import SourceSettings, WorkerSettings
+from pipeline.settings import PictureSettings, SourceSettings, WorkerSettings
 
 
-class IngestSettings(WorkerSettings, SourceSettings):
+class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     """What a fetch may cost, and how it speaks to strangers' servers."""
 
     max_source_bytes: int = Field(
@@ -76,4 +76,26 @@ class IngestSettings(WorkerSettings, SourceSettings):
     source_contact: str = Field(
         "",
         description="URL or e-mail address put into the User-Agent, so that a server's owner knows whom to ask.",
+    )
+    preflight_min_bytes: int = Field(
+        1024**2,
+        ge=0,
+        description=(
+            "Bytes of the least source whose header is read before the rest is fetched: a smaller one is here within "
+            "the tenth of a second that this takes."
+        ),
+    )
+    header_max_bytes: int = Field(
+        2 * 1024**2,
+        ge=65536,
+        description=(
+            "Bytes that reading a header may fetch, or the 256th part of a large source where that is more, at most 64 "
+            "MiB: pyramidal TIFFs take 90 kB, and more the larger they are."
+        ),
+    )
+    header_time_limit: float = Field(
+        10.0, gt=0, description="Seconds that reading a header may take; past them the source is fetched without it."
+    )
+    inspect_time_limit: float = Field(
+        60.0, gt=0, description="Seconds that an inspection may take: somebody waits for it, and it fetches little."
     )

@@ -63,6 +63,10 @@ class Blocks:
         """Give the position."""
         return self._position
 
+    def seal(self) -> None:
+        """Ask for nothing more: what is not had yet is refused."""
+        self._ask = lambda _offset, _length: None
+
     def _piece(self, size: int) -> bytes:
         number, within = divmod(self._position, BLOCK)
         known = self._blocks.get(number, b"")

@@ -47,6 +47,8 @@ def _png_ends_early(file: File, size: int) -> bool:
     while at < size:
         file.seek(at)
         length, name = struct.unpack(">I4s", file.read(8))
+        if not name.isalpha():
+            return False
         at += 12 + length
         if name == b"IEND":
             return bool(at > size)

@@ -85,7 +85,8 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
 def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
     if blocks.length is None:
         return blocks.overrun
-    # Where it may not read on, it seems to end there.
+    # What broke it was among what is here. To look further, at a file that is lost, would cost more than the word.
+    blocks.seal()
     return ends_early(kind, blocks, blocks.length, page) and not blocks.exhausted
 
 

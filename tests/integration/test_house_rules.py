@@ -70,7 +70,7 @@ def test_imports_run_one_way() -> None:
     ("module", "never"),
     [
         ("gateway.app", ["pyvips", "sqlalchemy"]),
-        ("ingest.worker", ["fastapi", "starlette", "sqlalchemy"]),
+        ("ingest.worker", ["fastapi", "starlette", "sqlalchemy", "pyvips"]),
         ("tiler.worker", ["fastapi", "starlette", "sqlalchemy"]),
         ("statussvc.server", ["fastapi", "starlette", "pyvips"]),
     ],

@@ -1,0 +1,304 @@
+"""The header before the download: what the status shows of it, and what is refused before it is fetched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ingest import preflight
+from ingest.actor import ingest
+from ingest.guard import Guard
+from ingest.hosts import Hosts
+from ingest.settings import IngestSettings
+from pipeline.errors import StageError, Stopped
+from pipeline.run import Run
+from pipeline.sources import Allowed
+from pipeline.storage import DirectoryStorage
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests import answers, pictures
+from tests.sources import Behaviour, Exchange, SourceServer, asked_range, serve
+
+LOCAL = Guard(Allowed(["127.0.0.0/8"]))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of 900 x 800 pixels and some two megabytes, and what is none."""
+    folder = tmp_path_factory.mktemp("files")
+    noise = pictures.noise(900, 800)
+    pictures.save(noise, folder / "a.jpg", "srgb", Q=100)
+    pictures.save(noise, folder / "a.png")
+    pictures.save(noise, folder / "strips.tif")
+    pictures.save(noise, folder / "pyramid.tif", "srgb", tile=True, pyramid=True)
+    pages = [Image.fromarray(pictures.noise(900 - n, 800, seed=n)) for n in range(2)]
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
+    (folder / "small.png").write_bytes(pictures.save(pictures.scene(90, 80), folder / "s.png").read_bytes())
+    (folder / "rubbish.img").write_bytes(b"\1\2" + np.random.default_rng(1).bytes(2 << 20))
+    strips = (folder / "strips.tif").read_bytes()
+    (folder / "cut.tif").write_bytes(strips[: len(strips) * 2 // 3])
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2 << 20))
+    return folder
+
+
+@pytest.fixture
+def server(files: Path) -> Iterator[SourceServer]:
+    with serve(files) as running:
+        yield running
+
+
+class Work:
+    """One run of the ingest stage without a statussvc."""
+
+    def __init__(self, url: str, tmp_path: Path, *, page: int = 0, **settings: object) -> None:
+        self.storage = DirectoryStorage(tmp_path / "storage")
+        grant = pb.Grant(url=url, source_key="sources/custom_00000000/1", options=pb.TileOptions(page=page))
+        wake_up = pb.WakeUp(dataset_id="custom_00000000", attempt=1, stage=pb.STAGE_INGEST)
+        self.run = Run("1" * 32, wake_up, grant)
+        made = IngestSettings.model_validate({"storage": self.storage.root} | settings)
+        self._arguments = (made, LOCAL, Hosts(made.source_host_connections), self.storage)
+
+    def __call__(self) -> pb.IngestResult:
+        return ingest(self.run, *self._arguments)
+
+    @property
+    def source(self) -> tuple[str, int, int, int] | None:
+        """What the next beat says of the header."""
+        beat, _ = self.run.snapshot()
+        said = beat.source
+        return (said.format, said.width, said.height, said.pages) if beat.HasField("source") else None
+
+    @property
+    def stored(self) -> bytes:
+        return self.storage.get_range("sources/custom_00000000/1", 0, 1 << 30)
+
+    @property
+    def leftovers(self) -> list[str]:
+        return [key for key in self.storage.list_prefix("scratch") if key.rstrip("/") != "scratch"]
+
+
+def refusal(work: Work) -> str:
+    with pytest.raises(StageError) as caught:
+        work()
+    assert not caught.value.retryable
+    assert work.leftovers == []
+    return caught.value.code
+
+
+def held_back(data: bytes) -> Behaviour:
+    """Ranges, of which no answer goes on for more than 300 kB."""
+
+    def send(exchange: Exchange, body: bytes) -> None:
+        exchange.body(body[:300_000])
+        if len(body) > 300_000:
+            exchange.wait(threading.Event())
+            exchange.hang_up()
+
+    return answers.sending(data, send)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a.jpg", ("jpeg", 900, 800, 1)),
+        ("a.png", ("png", 900, 800, 1)),
+        ("strips.tif", ("tiff", 900, 800, 1)),
+        ("pyramid.tif", ("tiff", 900, 800, 4)),
+    ],
+)
+def test_the_status_shows_what_a_source_is_before_it_is_there(
+    name: str, source: tuple[str, int, int, int], server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    # Given a picture of megabytes at a server with ranges
+    work = Work(server.url(f"/{name}"), tmp_path)
+    seen: list[object] = []
+    report = work.run.report
+
+    def note(**progress: object) -> None:
+        report(**progress)  # type: ignore[arg-type]  # handed on as it is
+        seen.extend(["source"] if "source" in progress else ["bytes"] if progress.get("bytes_downloaded") else [])
+
+    work.run.report = note  # type: ignore[method-assign]  # to see in which order things are told
+    # When it is fetched
+    result = work()
+    # Then its header was told of first
+    assert work.source == source
+    assert seen[0] == "source"
+    assert "bytes" in seen
+    # And the file is whole
+    assert work.stored == (files / name).read_bytes()
+    assert result.bytes == len(work.stored)
+    assert work.leftovers == []
+
+
+def test_looking_costs_few_requests_and_none_where_the_beginning_is_enough(
+    server: SourceServer, tmp_path: Path
+) -> None:
+    Work(server.url("/a.jpg"), tmp_path / "1", source_connections=1)()
+    assert server.requests["/a.jpg"] == 1
+    Work(server.url("/strips.tif"), tmp_path / "2", source_connections=1)()
+    assert server.requests["/strips.tif"] == 2
+
+
+def test_a_small_source_is_simply_fetched(
+    server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        pytest.fail("a child was started")
+
+    # Given small files, with a length and without one
+    monkeypatch.setattr(preflight, "probe", never)
+    tiny = pictures.save(pictures.scene(20, 20), tmp_path / "t.png").read_bytes()
+    urls = [server.url("/small.png"), server.on("/chunked.png", answers.unknown_length(tiny))]
+    for number, url in enumerate(urls):
+        # When they are fetched, then nothing else is done
+        work = Work(url, tmp_path / str(number))
+        work()
+        assert work.source is None
+
+
+@pytest.mark.parametrize("behaviour", [answers.whole, answers.unknown_length])
+def test_a_server_without_ranges_shows_it_where_the_beginning_is_enough(
+    behaviour: Callable[[bytes], Behaviour], server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    # Given a server that only sends the whole file
+    for name, source in (("a.jpg", ("jpeg", 900, 800, 1)), ("strips.tif", None)):
+        data = (files / name).read_bytes()
+        url = server.on(f"/plain/{name}", behaviour(data))
+        # When it is fetched
+        work = Work(url, tmp_path / name)
+        work()
+        # Then a JPEG's header was told of, and no header was missed where it is at the end
+        assert work.source == source
+        # And all came by one request
+        assert server.requests[f"/plain/{name}"] == 1
+        assert work.stored == data
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "settings"),
+    [
+        ("a.jpg", "image_too_large", {"max_pixels": 719_999}),
+        ("strips.tif", "image_too_large", {"max_pixels": 719_999}),
+        ("rubbish.img", "unsupported_format", {}),
+        ("cut.tif", "image_truncated", {}),
+        ("broken.png", "image_corrupt", {}),
+    ],
+)
+def test_what_cannot_be_tiled_is_refused_before_it_is_fetched(
+    name: str, code: str, settings: dict[str, object], server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    # Given a server that would never send it all
+    url = server.on("/big", held_back((files / name).read_bytes()))
+    # When it is looked at, then that is its end
+    assert refusal(Work(url, tmp_path, **settings)) == code  # type: ignore[arg-type]  # names of settings
+    # And one further part was asked for at most
+    assert server.requests["/big"] <= 2
+
+
+def test_a_limit_is_that_of_the_tiler_to_the_pixel(server: SourceServer, tmp_path: Path) -> None:
+    work = Work(server.url("/a.jpg"), tmp_path, max_pixels=720_000)
+    work()
+    assert work.source == ("jpeg", 900, 800, 1)
+
+
+def test_the_page_asked_for_counts(server: SourceServer, tmp_path: Path) -> None:
+    # Given a file of two pages, when its second is asked for, then that one is shown
+    work = Work(server.url("/pages.tif"), tmp_path / "1", page=1)
+    work()
+    assert work.source == ("tiff", 899, 800, 2)
+    # And there is no third
+    assert refusal(Work(server.url("/pages.tif"), tmp_path / "2", page=2)) == "page_not_found"
+
+
+def test_a_page_of_the_web_is_refused_in_its_own_words(server: SourceServer, tmp_path: Path) -> None:
+    html = b"<!DOCTYPE html><html><body>" + b"x" * (2 << 20)
+    work = Work(server.on("/x.jpg", answers.ranges(html)), tmp_path)
+    with pytest.raises(StageError, match="sent a web page, not an image") as caught:
+        work()
+    assert caught.value.code == "not_an_image"
+
+
+def test_a_server_that_gives_other_bytes_for_a_range_does_not_decide(
+    server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    # Given a server whose ranges are rubbish, but for the one from the beginning
+    data = (files / "strips.tif").read_bytes()
+
+    def lie(exchange: Exchange) -> None:
+        span = asked_range(exchange.headers, len(data), '"v1"')
+        answers.ranges(data if span is None or span.start == 0 else bytes(len(data)))(exchange)
+
+    # When the file is fetched by one connection, then it is there: the tiler may decide
+    work = Work(server.on("/lies.tif", lie), tmp_path, source_connections=1)
+    work()
+    assert work.source is None
+    assert work.stored == data
+
+
+def test_a_server_that_refuses_further_ranges_is_fetched_from_all_the_same(
+    server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    # Given a server that has an answer for the first request only
+    data = (files / "strips.tif").read_bytes()
+    count = 0
+
+    def once(exchange: Exchange) -> None:
+        nonlocal count
+        count += 1
+        (answers.ranges(data) if count == 1 else answers.status(429))(exchange)
+
+    work = Work(server.on("/once.tif", once), tmp_path, source_connections=1)
+    work()
+    assert work.stored == data
+
+
+def test_a_child_that_cannot_be_had_harms_nothing(
+    server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(preflight, "probe", fail)
+    work = Work(server.url("/a.jpg"), tmp_path)
+    work()
+    assert work.source is None
+
+
+def test_a_source_that_cannot_be_had_fails_as_ever(server: SourceServer, tmp_path: Path) -> None:
+    work = Work(server.url("/missing.jpg"), tmp_path)
+    with pytest.raises(StageError) as caught:
+        work()
+    assert caught.value.code == "source_not_found"
+    assert server.requests["/missing.jpg"] == 1
+
+
+def test_a_stop_reaches_it_while_a_range_is_waited_for(server: SourceServer, files: Path, tmp_path: Path) -> None:
+    # Given a server that holds back the range with the directory
+    data = (files / "strips.tif").read_bytes()
+    gate, asked = threading.Event(), threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        span = asked_range(exchange.headers, len(data), '"v1"')
+        if span is not None and span.start > 0:
+            asked.set()
+            exchange.wait(gate)
+        answers.ranges(data)(exchange)
+
+    work = Work(server.on("/held.tif", hold), tmp_path)
+
+    def stop() -> None:
+        asked.wait()
+        work.run.stop("cancelled")
+
+    # When the run is told to stop
+    threading.Thread(target=stop).start()
+    # Then it does, while the server still holds back
+    with pytest.raises(Stopped):
+        work()
+    assert not gate.is_set()
+    assert work.leftovers == []
