@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from bench import serving
 from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
@@ -64,7 +65,10 @@ def main() -> None:
             launched(folder / "data", allow_sources=[urlsplit(url).netloc]) as stack,
         ):
             measured = measure(stack, picture, folder, url)
+            say("Tiles, beside nginx")
+            served_tiles = serve(stack, picture, folder, url)
     report(measured, picture.stat().st_size)
+    serving.report(served_tiles)
 
 
 def measure(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> Measured:
@@ -83,18 +87,30 @@ def measure(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> Meas
     return measured
 
 
+def serve(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> serving.Served:
+    """Measures how tiles are handed out; the picture is one that was tiled already."""
+    path = variant(picture, 0, folder / "pictures")
+    (folder / "nginx").mkdir()
+    return serving.measure(stack, tiled(stack.url, f"{url}/{path.name}"), folder / "nginx")
+
+
 def through_the_stack(server: str, url: str) -> float:
-    """Seconds from the POST to `ready`. Waits by `Prefer: wait`: polls would be a load of their own."""
-    body = {"name": "bench", "url": url}
+    """Seconds from the POST to `ready`."""
     begun = time.perf_counter()
+    tiled(server, url)
+    return time.perf_counter() - begun
+
+
+def tiled(server: str, url: str) -> str:
+    """Has a picture tiled, and gives its tile_id. Waits by `Prefer: wait`: polls would be a load of their own."""
+    body = {"name": "bench", "url": url}
     answer = requests.post(
         f"{server}/api/datasets", json=body, headers={"Prefer": f"wait={LONGEST_JOB}"}, timeout=LONGEST_JOB + 10
     )
-    seconds = time.perf_counter() - begun
     dataset = answer.json()
     if dataset["status"] != "ready":
         raise RuntimeError(f"the picture is not ready: {dataset}")
-    return seconds
+    return str(dataset["tile_info"]["tile_id"])
 
 
 def by_hand(url: str, folder: Path, memory: dict[str, int]) -> float:

@@ -3,6 +3,8 @@
 RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ ASGI apps of their own over one cache of
                                 ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
                                 └ the rest   FastAPI: the API, health, the pages
+
+A plain GET of a tile that is in memory comes no further than the connection (gateway.http_protocol).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from gateway.context import Context, Publisher, Sweeper
 from gateway.pages import page_routes
 from gateway.pyramid_app import PyramidApp
 from gateway.pyramid_cache import PyramidCache
+from gateway.quick_tiles import QuickTiles
 from gateway.request_id import RequestId
 from gateway.rpc import ask
 from gateway.settings import GatewaySettings
@@ -58,6 +61,7 @@ class Gateway:
         self.context = context
         self._api = api
         self._apps = [(prefix, AnswerErrors(app)) for prefix, app in apps.items()]
+        self.quick_tiles = QuickTiles(pyramids)
         self.close = pyramids.close
         self._drop_deleted = pyramids.drop_deleted
         self._app = RequestId(AccessLog(self._dispatch))

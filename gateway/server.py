@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.http_protocol import Protocol
+from gateway.http_protocol import protocol_for
 from pipeline.errors import TilewrightError
 
 BACKLOG = 2048
@@ -39,7 +39,7 @@ class Server:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=Protocol,
+                http=protocol_for(app.quick_tiles),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

@@ -150,10 +150,13 @@ async def call(app: ASGIApp, path: str, method: str = "GET", **headers: str) -> 
 
 
 class Server:
-    """The app behind a real HTTP server on a free port, in a thread of its own."""
+    """The app behind a real HTTP server on a free port, in a thread of its own; by the protocol given, or uvicorn's."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+    def __init__(self, app: ASGIApp, http: type[asyncio.Protocol] | None = None) -> None:
+        config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none", server_header=False)
+        if http is not None:
+            config.http = http
+        self._server = uvicorn.Server(config)
         self._started = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
 

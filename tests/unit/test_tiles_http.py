@@ -170,7 +170,7 @@ def test_a_range_behind_the_end_is_refused_with_the_length(site: Site, asked: st
 
 def test_a_reader_who_leaves_is_not_read_for_any_longer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a file of many pieces
-    monkeypatch.setattr("gateway.pyramid_cache.PIECE", 512)
+    monkeypatch.setattr("gateway.build_files.PIECE", 512)
     pieces: list[Message] = []
 
     async def story() -> None:
@@ -195,7 +195,7 @@ def test_a_reader_who_leaves_is_not_read_for_any_longer(site: Site, monkeypatch:
 
 
 def test_a_long_read_goes_on_after_the_cache_has_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.pyramid_cache.PIECE", 4096)
+    monkeypatch.setattr("gateway.build_files.PIECE", 4096)
     stored = site.stored("pyramid.szi").read_bytes()
 
     async def story() -> bytes:

@@ -1,0 +1,233 @@
+"""How many tiles a second the gateway hands out, beside nginx handing out the same tiles as files.
+
+One process each, sixteen connections, every tile of one pyramid in random order. Warm: all of it is in the page cache,
+and the two take turns. Cold: it was put out of the page cache just before, and each tile is asked for once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from tilewright.launch import LaunchedStack
+
+LIMIT_RATIO = 0.5
+
+ROUNDS = 5
+SECONDS = 3
+"""Of one measurement: five rounds of both stay below a minute."""
+
+COLD_SECONDS = 10
+"""In which the first round, of some thousand tiles, has to be over."""
+
+CONNECTIONS = 16
+
+START_LIMIT = 10.0
+"""Seconds that nginx may take to answer."""
+
+PROGRAMS = {"nginx": "nginx-light", "wrk": "wrk"}
+"""What is needed, and the Debian packages that have it."""
+
+SCRIPT = """
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s; long ns; } instant; int clock_gettime(int, instant *);")
+
+local function now()
+  local instant = ffi.new("instant[1]")
+  ffi.C.clock_gettime(1, instant)
+  return tonumber(instant[0].s) + tonumber(instant[0].ns) / 1e9
+end
+
+local requests, at, begun = {}, 0, nil
+local threads = {}
+seconds, count = 0, 0
+
+function setup(thread) threads[#threads + 1] = thread end
+
+function init(arguments)
+  for path in io.lines(arguments[1]) do requests[#requests + 1] = wrk.format("GET", path) end
+end
+
+function request()
+  begun = begun or now()
+  at = at + 1
+  if at == #requests and count == 0 then seconds, count = now() - begun, at end
+  return requests[(at - 1) % #requests + 1]
+end
+
+function done()
+  print("first round: " .. threads[1]:get("count") .. " in " .. threads[1]:get("seconds"))
+end
+"""
+"""Asks for all tiles over and over, and takes the time of the first round, which is the cold one."""
+
+NGINX = """
+daemon off;
+{user}
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 1000000;
+  types {{ image/jpeg jpg; }}
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; root {folder}; expires max; }}
+}}
+"""
+
+
+@dataclass
+class Served:
+    """Requests a second, by round; and what could not be measured, and why."""
+
+    ours: list[float] = field(default_factory=list)
+    nginx: list[float] = field(default_factory=list)
+    cold: tuple[float, float] = (0.0, 0.0)
+    lacking: str = ""
+
+
+def measure(stack: LaunchedStack, tile_id: str, folder: Path) -> Served:
+    """Measures. Says in `lacking` what this machine has not got, where it has not.
+
+    Parameters
+    ----------
+    tile_id: of a pyramid of the stack's, tiles JPEG.
+    folder: an empty one, for nginx' files.
+    """
+    lacking = [package for program, package in PROGRAMS.items() if _find(program) is None]
+    if lacking:
+        return Served(lacking=f"not measured: apt-get install {' '.join(lacking)}")
+    (archive,) = (stack.data / "storage/pyramids" / tile_id).glob("*/pyramid.szi")
+    paths = _unpack(archive, tile_id, folder)
+    random.Random(1).shuffle(paths)  # noqa: S311  any order will do, but the same for both
+    listed = folder / "paths.txt"
+    listed.write_text("".join(f"{path}\n" for path in paths))
+    (folder / "tiles.lua").write_text(SCRIPT)
+    served = Served()
+    with _nginx(folder) as theirs:
+        ours = stack.url
+        for url in (theirs, ours):
+            _warm(url, folder)
+        for _ in range(ROUNDS):
+            served.nginx.append(_warm(theirs, folder))
+            served.ours.append(_warm(ours, folder))
+        files = [folder / path.lstrip("/") for path in paths]
+        cold = [_cold(theirs, folder, files), _cold(ours, folder, [archive])]
+        served.cold = cold[0], cold[1]
+    return served
+
+
+def report(served: Served) -> None:
+    """Prints the table."""
+    print(f"\nTiles a second, {CONNECTIONS} connections, as ratios to nginx with the same tiles as files")
+    if served.lacking:
+        print(f"  {served.lacking}")
+        return
+    ratios = [ours / theirs for ours, theirs in zip(served.ours, served.nginx, strict=True)]
+    print(f"  warm   {statistics.median(ratios):.2f}   at least {LIMIT_RATIO}   (median of {ROUNDS} rounds)")
+    print(f"  cold   {served.cold[1] / served.cold[0]:.2f}   at least {LIMIT_RATIO}   (each tile once)")
+
+
+def _find(program: str) -> str | None:
+    # Debian has nginx where only root's PATH looks.
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def _unpack(archive: Path, tile_id: str, folder: Path) -> list[str]:
+    paths = []
+    with zipfile.ZipFile(archive) as tiles:
+        for name in tiles.namelist():
+            found = re.fullmatch(r".*_files/(\d+)/(\d+_\d+)\.\w+", name)
+            if found:
+                path = f"/tiles/{tile_id}_files/{found[1]}/{found[2]}.jpg"
+                target = folder / path.lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(tiles.read(name))
+                paths.append(path)
+    return paths
+
+
+@contextmanager
+def _nginx(folder: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    user = "user root;" if os.geteuid() == 0 else ""  # else its worker could not look into the folder
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, user=user))
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([_find("nginx") or "", "-c", str(folder / "nginx.conf"), "-p", str(folder)])
+    try:
+        deadline = time.monotonic() + START_LIMIT
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("nginx does not start")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        requests.get(f"{url}/paths.txt", timeout=1)
+    except requests.ConnectionError:
+        return False
+    return True
+
+
+def _wrk(url: str, folder: Path, seconds: int) -> str:
+    """Runs wrk and gives what it says. Raises where an answer was no tile."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(folder / "tiles.lua"), url, "--"]
+    told = subprocess.run([*command, str(folder / "paths.txt")], capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in told or "Socket errors" in told:
+        raise RuntimeError(told)
+    return told
+
+
+def _warm(url: str, folder: Path) -> float:
+    return float(_find_in(_wrk(url, folder, SECONDS), r"Requests/sec: +([\d.]+)")[1])
+
+
+def _cold(url: str, folder: Path, files: list[Path]) -> float:
+    _put_out(files)
+    found = _find_in(_wrk(url, folder, COLD_SECONDS), r"first round: (\d+) in ([\d.]+)")
+    if found[1] == "0":
+        raise RuntimeError(f"{url} did not hand out all tiles in {COLD_SECONDS} s")
+    return int(found[1]) / float(found[2])
+
+
+def _find_in(text: str, pattern: str) -> re.Match[str]:
+    found = re.search(pattern, text)
+    if found is None:
+        raise RuntimeError(text)
+    return found
+
+
+def _put_out(files: list[Path]) -> None:
+    """Puts files out of the page cache. They have to be on the disk for that."""
+    for path in files:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
