@@ -70,6 +70,8 @@ class Ranges:
 
     def remove(self, first: int, end: int) -> None:
         """Takes a range out, whatever of it is there."""
+        if first >= end:
+            return
         kept: list[Range] = []
         for one_first, one_end in self._ranges:
             kept += [

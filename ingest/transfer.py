@@ -17,6 +17,7 @@ from ingest.line import Crowded, Line
 from ingest.origin import Origin, OtherVersion, Stream
 from ingest.pace import Pace
 from ingest.settings import IngestSettings
+from ingest.sharing import Sharing
 from ingest.spans import UNBOUNDED, Span
 from ingest.spool import Spool
 from ingest.wire import Wire
@@ -24,9 +25,6 @@ from pipeline.errors import StageError
 
 TICK = 0.1
 """Seconds between two looks at how it goes: several fit in the time after which others may join."""
-
-JOIN_AFTER = 0.2
-"""Seconds in which the first connection shows what it can do alone."""
 
 WORTH_JOINING = 1.0
 """Seconds that the rest has to take for others to join: below it, connecting costs what it would gain."""
@@ -91,6 +89,7 @@ class Transfer:
         self._join_not_before = 0.0
         self._first: Line | None = None
         self._is_shared = False
+        self._sharing = Sharing(0.0)
         self._threads: list[threading.Thread] = []
 
     def run(self, line: Line, stream: Stream) -> None:
@@ -100,15 +99,20 @@ class Transfer:
         """
         began = time.monotonic()
         pace = Pace(began, self._settings.source_min_rate, self._settings.source_rate_window)
-        self._join_not_before = began + JOIN_AFTER
+        self._sharing = Sharing(began)
         self._first = line
         self._start(line, stream)
         try:
             while not self._wait():
-                pace.note(time.monotonic(), self._spool.received)
+                now = time.monotonic()
+                pace.note(now, self._spool.received)
                 if self._alive and pace.is_too_slow():
                     self._wire.cut(self._too_slow())
-                elif self._is_worth_joining(pace):
+                    continue
+                if self._is_shared:
+                    self._sharing.judge(now, pace.rate)
+                if self._is_worth_joining(now, pace.rate):
+                    self._sharing.begin(now, pace.rate)
                     self._join()
         finally:
             for thread in self._threads:
@@ -122,15 +126,16 @@ class Transfer:
                 lambda: self._wire.reason is not None or (self._spool.is_complete and not self._alive), TICK
             )
 
-    def _is_worth_joining(self, pace: Pace) -> bool:
+    def _is_worth_joining(self, now: float, rate: float) -> bool:
         return (
             self._origin.is_divisible
             and self._spool.is_sniffed
             and 0 < self._alive < (self._allowed if self._is_shared else min(self._allowed, 2))
-            and time.monotonic() >= self._join_not_before
+            and now >= self._join_not_before
+            and self._sharing.may_begin(now, rate)
             and self._spool.offers()
-            and self._spool.left >= WORTH_JOINING * pace.rate
-            and pace.rate < FAST_ENOUGH
+            and self._spool.left >= WORTH_JOINING * rate
+            and rate < FAST_ENOUGH
         )
 
     def _join(self) -> None:
@@ -201,7 +206,7 @@ class Transfer:
             self._is_shared = self._is_shared or line is not self._first
             if not self._spool.write(span, block):
                 return stream.next != stream.end
-            if line.is_wanted and self._alive > 1:
+            if self._alive > 1 and (line.is_wanted or (self._sharing.is_over and line is not self._first)):
                 raise Crowded(line.host)
         if stream.end is None:
             self._spool.seal(span.next)
@@ -229,7 +234,8 @@ class Transfer:
                 return True
             # The others do without it: a server that refuses one connection more is not asked again for as many.
             self._alive -= 1
-            self._join_not_before = time.monotonic() + REJOIN_AFTER
+            if not self._sharing.is_over:
+                self._join_not_before = time.monotonic() + REJOIN_AFTER
             if is_refusal or (error.code == "source_unavailable" and not isinstance(error, Crowded)):
                 self._allowed = self._alive
             self._changed.notify_all()

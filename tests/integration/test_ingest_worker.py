@@ -103,6 +103,7 @@ def test_what_a_killed_worker_has_fetched_is_not_fetched_again(tmp_path: Path, r
             "TILEWRIGHT_STORAGE": str(tmp_path / "storage"),
             "TILEWRIGHT_ALLOW_SOURCES": f"127.0.0.1:{server.port}",
             "TILEWRIGHT_SOURCE_CONNECTIONS": "1",
+            "TILEWRIGHT_PREFLIGHT_MIN_BYTES": "1000000000",
         }
         command = [sys.executable, "-m", "dramatiq", "ingest.worker", "--processes", "1", "--threads", "1"]
         with (tmp_path / "log").open("wb") as log:

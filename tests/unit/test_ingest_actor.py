@@ -86,7 +86,10 @@ def house(tmp_path: Path) -> Iterator[House]:
         client = StatusClient(status.address)
         storage = DirectoryStorage(tmp_path / "storage")
         made = House(server, status, storage, broker, threading.Event())
-        settings = IngestSettings(allow_sources=("127.0.0.1",), storage=storage.root, source_connections=1)
+        # By one connection, and without a look at headers: these pictures have none.
+        settings = IngestSettings(
+            allow_sources=("127.0.0.1",), storage=storage.root, source_connections=1, preflight_min_bytes=10**9
+        )
         actor.declare(broker, settings, client, storage, made.stopping, publish=made.publish)
         worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=2)
         worker.start()

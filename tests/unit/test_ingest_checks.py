@@ -17,6 +17,7 @@ from ingest.guard import Guard
 from ingest.hosts import Hosts
 from ingest.pace import Pace
 from ingest.settings import IngestSettings
+from ingest.sharing import Sharing
 from ingest.version import Version, version
 from ingest.wire import Wire
 from pipeline.errors import StageError, Stopped
@@ -171,6 +172,38 @@ def test_a_pace_tells_the_rate_of_late() -> None:
         pace.note(tenth / 10, 1000 * tenth if tenth <= 10 else 10_000)
     assert pace.rate == 0.0
     assert not pace.is_too_slow()
+
+
+def test_connections_that_do_not_help_leave_again() -> None:
+    # Given a download that has a hundred bytes a second alone
+    told = Sharing(0.0)
+    assert not told.may_begin(0.1, 100.0)
+    assert told.may_begin(0.2, 100.0)
+    told.begin(0.2, 100.0)
+    # When it has less with others, then these leave
+    over = []
+    for now in (1.0, 1.8):
+        told.judge(now, 50.0)
+        over.append(told.is_over)
+    assert over == [False, True]
+    # And do not come back where the first does better alone
+    assert not told.may_begin(10.0, 100.0)
+
+
+def test_connections_come_back_where_the_first_rate_was_a_burst() -> None:
+    # Given others that have left, since the first one's burst was faster than all together
+    told = Sharing(0.0)
+    told.begin(0.2, 100.0)
+    told.judge(2.0, 50.0)
+    # When the burst is over, then they join again
+    assert not told.may_begin(2.1, 20.0)
+    assert told.may_begin(4.0, 20.0)
+    told.begin(4.0, 20.0)
+    told.judge(6.0, 50.0)
+    # And stay, whatever the rate is later
+    told.judge(20.0, 1.0)
+    assert not told.is_over
+    assert told.may_begin(21.0, 1.0)
 
 
 def test_a_host_has_so_many_places_and_who_waits_comes_first() -> None:

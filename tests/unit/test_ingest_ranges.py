@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest import transfer
+from ingest import sharing, transfer
 from ingest.fetch import Fetch, Fetched
 from ingest.guard import Guard
 from ingest.settings import IngestSettings
@@ -114,7 +114,7 @@ def test_a_server_that_ignores_ranges_is_asked_once(
     server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour
 ) -> None:
     # Given a server that sends all of the file, whatever it is asked for, and a download that others would join
-    monkeypatch.setattr(transfer, "JOIN_AFTER", 0.0)
+    monkeypatch.setattr(sharing, "JOIN_AFTER", 0.0)
     monkeypatch.setattr(transfer, "WORTH_JOINING", 0.0)
     # When it is fetched, then its first answer is the file
     assert fetch(server.on("/x.jpg", behaviour), tmp_path / "got", source_connections=4).sha256 == SHA256
@@ -124,7 +124,7 @@ def test_a_server_that_ignores_ranges_is_asked_once(
 def test_a_file_of_no_version_comes_by_one_connection(
     server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "JOIN_AFTER", 0.0)
+    monkeypatch.setattr(sharing, "JOIN_AFTER", 0.0)
     monkeypatch.setattr(transfer, "WORTH_JOINING", 0.0)
     url = server.on("/x.jpg", answers.ranges(JPEG, etag=""))
     assert fetch(url, tmp_path / "got", source_connections=4).sha256 == SHA256
