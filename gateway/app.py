@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import datasets, health, iiif, openapi, preview, problems, tiles
+from gateway import datasets, health, iiif, inspections, openapi, preview, problems, tiles
 from gateway.access_log import AccessLog
 from gateway.answer_errors import AnswerErrors
 from gateway.body_limit import BodyLimit
@@ -142,6 +142,7 @@ def _make_api(context: Context) -> FastAPI:
     )
     app.include_router(datasets.router)
     app.include_router(preview.router)
+    app.include_router(inspections.router)
     app.include_router(health.router)
     app.router.routes.extend(page_routes(context.settings.public_url))
     return app

@@ -43,7 +43,7 @@ _APPLIED = {
 
 
 # Both are read by our own rules: their grammar is none that a schema could say.
-_PREFER = _header("Prefer", "`wait=N`: wait up to N seconds, at most 300, for the end (RFC 7240).")
+PREFER = _header("Prefer", "`wait=N`: wait up to N seconds, at most 300, for the end (RFC 7240).")
 _IF_NONE_MATCH = _header("If-None-Match", "The ETag of the status that is known already.")
 
 
@@ -62,7 +62,7 @@ Parts = Annotated[Context, Depends(_parts)]
     "/api/datasets",
     status_code=202,
     summary="Submit an image",
-    openapi_extra=_PREFER,
+    openapi_extra=PREFER,
     responses={
         201: {
             "model": schemas.Dataset,
@@ -121,12 +121,12 @@ async def create(
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
         ended = await wait_until_final(
-            context.status, dataset_id, seconds, context.stopping.wait(), _disconnected(request)
+            context.status, dataset_id, seconds, context.stopping.wait(), disconnected(request)
         )
         if ended:
             finished = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
-            return _json(contract.dataset(finished.dataset, context.links), 201, headers)
-    return _json(contract.created(answer.dataset, context.links), 202, headers)
+            return json_answer(contract.dataset(finished.dataset, context.links), 201, headers)
+    return json_answer(contract.created(answer.dataset, context.links), 202, headers)
 
 
 @router.get(
@@ -161,7 +161,7 @@ async def catalogue(
         ),
     )
     datasets = [contract.dataset(row, context.links) for row in answer.datasets]
-    return _json(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
+    return json_answer(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
 
 
 @router.get(
@@ -172,7 +172,7 @@ async def catalogue(
 async def get(context: Parts, dataset_id: str) -> Response:
     """A dataset, with its tile URLs as soon as they are real."""
     answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
-    return _json(contract.dataset(answer.dataset, context.links))
+    return json_answer(contract.dataset(answer.dataset, context.links))
 
 
 @router.patch(
@@ -184,7 +184,7 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
     """What is left out stays; null empties a text."""
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
     answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
-    return _json(contract.dataset(answer.dataset, context.links))
+    return json_answer(contract.dataset(answer.dataset, context.links))
 
 
 @router.delete(
@@ -220,7 +220,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
         headers["Retry-After"] = str(POLL_AFTER)
     if preferences.matches(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    return _json(contract.status(answer.status, context.links, now), headers=headers)
+    return json_answer(contract.status(answer.status, context.links, now), headers=headers)
 
 
 @router.post(
@@ -236,7 +236,7 @@ async def retry(context: Parts, dataset_id: str) -> Response:
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
     context.relay.poke()
-    return _json(contract.status(answer.status, context.links, time.time()), 202)
+    return json_answer(contract.status(answer.status, context.links, time.time()), 202)
 
 
 @router.post(
@@ -250,7 +250,7 @@ async def cancel(context: Parts, dataset_id: str) -> Response:
         answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
-    return _json(contract.status(answer.status, context.links, time.time()))
+    return json_answer(contract.status(answer.status, context.links, time.time()))
 
 
 async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
@@ -265,10 +265,12 @@ def known_form(dataset_id: str) -> str:
     return dataset_id
 
 
-def _json(model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_answer(model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A model as the answer's JSON; what was never set is left out."""
     return Response(model.model_dump_json(exclude_unset=True), status_code, headers, media_type="application/json")
 
 
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
+    """Return once the client is gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from ingest.fetch import Fetch
 from ingest.settings import IngestSettings
 from ingest.sniff import SNIFF_LENGTH, Sniffer
-from pipeline.errors import StageError
+from pipeline.errors import DATASET_CODES, StageError
 from pipeline.header import Header
 from pipeline.parent import Child
 from pipeline.probe import Budget, Probe, probe
@@ -115,9 +115,8 @@ def look(
     least = settings.header_max_bytes
     length = fetch.origin.length
     remote = Remote(fetch, least)
-    head = remote.read(0, SNIFF_LENGTH) or b""
     try:
-        _sniff(fetch.origin.host, head)
+        _sniff(fetch.origin.host, remote.read(0, SNIFF_LENGTH))
     except StageError as error:
         return Look(refused=error, fetched=fetch.received)
     budget = Budget(min(max(least, (length or 0) // SHARE), MOST_BYTES), MOST_READS, settings.header_time_limit)
@@ -154,7 +153,12 @@ def source_info(header: Header) -> pb.SourceInfo:
     return pb.SourceInfo(**header._asdict())
 
 
-def _sniff(host: str, head: bytes) -> None:
+def _sniff(host: str, head: bytes | None) -> None:
+    if head is None:
+        return
+    if not head:
+        advice = DATASET_CODES["not_an_image"].advice
+        raise StageError("not_an_image", f"{host} sent an empty file. {advice}")
     sniffer = Sniffer(host)
     sniffer.take(0, head)
     if len(head) < SNIFF_LENGTH:

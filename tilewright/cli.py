@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import TilewrightError
-from tilewright import stored
+from tilewright import inspection, stored
 from tilewright.arguments import DEFAULT_SERVER, FAILED, AsJson, DatasetId, Quiet, Server
 from tilewright.arguments import connect as _connect
 from tilewright.display import follow, make_display
@@ -89,6 +89,7 @@ def _root(
     Examples:
       tilewright up                                    the whole system, on http://127.0.0.1:8000
       tilewright submit URL --name "The Earth" --wait  tile an image and see it happen
+      tilewright inspect URL                           what is it, and can it be tiled?
       tilewright list --status failed                  what went wrong
       tilewright export ID DIR                         its tiles as files, for any web host
       tilewright doctor                                is all there that is needed?
@@ -183,6 +184,9 @@ def submit(
         if not quiet:
             note(f"See it happen: tilewright watch {answer['dataset_id']}")
             note(f"Look at it:    {view_url(answer['dataset_id'], client.server)}")
+
+
+app.command()(inspection.inspect)
 
 
 @app.command()

@@ -34,6 +34,9 @@ POLL_MOST = 5.0
 OUTAGE_MOST = 60.0
 """Seconds that a watch bears a server that is away: a restart takes a few."""
 
+INSPECT_WAIT = 5
+"""Seconds that the server may hold its answer back for an inspection's end: most take less than one."""
+
 PIECE = 1 << 18
 """Bytes of a download held in memory at once."""
 
@@ -215,6 +218,15 @@ class Client:
                     advance(done, total)
             except requests.exceptions.RequestException as error:
                 raise Unreachable(f"{self.server} broke off after {done:,} of {total:,} bytes. Try again.") from error
+
+    def inspect(self, url: str) -> Json:
+        """Has a source looked at, and gives the inspection once it has ended: `report`, or `error`."""
+        answer = self._json("POST", "/api/inspections", json={"url": url}, headers={"Prefer": f"wait={INSPECT_WAIT}"})
+        path = f"/api/inspections/{quote(answer['inspection_id'], safe='')}"
+        while answer["status"] not in FINAL:
+            time.sleep(POLL_INTERVAL)
+            answer = self._json("GET", path)
+        return answer
 
     def ready(self) -> Json:
         """What the server's readiness check says."""

@@ -63,7 +63,7 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
         rows.append(("zooms", f"0 to {tile_info['max_zoom']}"))
         rows.append(("view", view_url(dataset_id, server)))
         rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
-    _print_rows(rows)
+    print_rows(rows)
 
 
 def print_result(dataset: Json, server: str) -> None:
@@ -72,12 +72,12 @@ def print_result(dataset: Json, server: str) -> None:
     rows: list[tuple[str, str]] = [("dataset", dataset["dataset_id"]), ("status", dataset["status"])]
     rows.append(("view", view_url(dataset["dataset_id"], server)))
     rows.extend((name, urljoin(f"{server}/", urls[name])) for name in ("dzi", "xyz", "thumbnail") if urls.get(name))
-    _print_rows(rows)
+    print_rows(rows)
 
 
 def print_datasets(datasets: Iterable[Json]) -> int:
     """Datasets as a table on a terminal, else as tab-separated rows without a head. Gives their number."""
-    rows = [[_cell(dataset.get(column)) for column in COLUMNS] for dataset in datasets]
+    rows = [[cell(dataset.get(column)) for column in COLUMNS] for dataset in datasets]
     if not sys.stdout.isatty():
         for row in rows:
             print_line("\t".join(row))
@@ -100,12 +100,14 @@ def failure_of(dataset_id: str, status: Json) -> str:
     return line
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value in one line, without tabs."""
     # A tab or line break in a name would tear the row apart.
     return " ".join(str(value if value is not None else "").split())
 
 
-def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """`name  value` lines."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print_line(f"{name:<{width}}  {value}")

@@ -3,7 +3,8 @@
     statussvc   grpc.aio, on SQLite in the data directory   ┐
     gateway     uvicorn, relay's and janitor's threads      ┘ one event loop, in the main thread
     ingest      4 threads ┐
-    tiler       1 thread  ┘ one Dramatiq worker a queue, on queues in memory
+    inspect     2 threads ├ one Dramatiq worker a queue, on queues in memory
+    tiler       1 thread  ┘
 
 The code is the farm's own; the settings choose these parts.
 """
@@ -25,6 +26,7 @@ from typing import Any
 import uvloop
 
 import ingest.actor
+import ingest.inspection
 import tiler.actor
 from gateway import server as gateway_server
 from gateway.app import create_app
@@ -51,6 +53,7 @@ from tilewright.output import print_line
 THREADS: dict[str, int] = {
     Queue.INGEST: 4,  # downloads wait for the network, so that some share one core
     Queue.TILER: 1,  # one tiling takes all cores
+    Queue.INSPECT: 2,  # somebody waits for each, and one slow server must not hold the other up
 }
 """How many jobs of each queue are worked on at once."""
 
@@ -230,6 +233,7 @@ async def _around(
     )
     stopping = stop_signal(broker)
     ingest.actor.declare(broker, settings.ingest, pipeline_status, storage, stopping, publish=partial(publish, broker))
+    ingest.inspection.declare(broker, settings.ingest, pipeline_status, storage, stopping)
     tiler.actor.declare(broker, settings.tiler, pipeline_status, storage, stopping)
     workers = Workers(broker, THREADS)
     try:

@@ -17,7 +17,7 @@ from tilewright.client import Client
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
-OUR_SERVICES = ["gateway", "ingest", "statussvc", "tiler"]
+OUR_SERVICES = ["gateway", "ingest", "inspect", "statussvc", "tiler"]
 
 
 def test_a_url_becomes_tiles(stack: Stack, client: Client) -> None:
@@ -36,7 +36,7 @@ def test_a_url_becomes_tiles(stack: Stack, client: Client) -> None:
     assert dataset_id in rows.split()
 
 
-def test_the_management_interface_shows_both_queues_with_their_consumers(stack: Stack) -> None:
+def test_the_management_interface_shows_all_queues_with_their_consumers(stack: Stack) -> None:
     # Given the stack
     interface = f"http://127.0.0.1:{stack.rabbitmq.management_port}/"
     # When one opens the management interface, then it is there
@@ -47,6 +47,7 @@ def test_the_management_interface_shows_both_queues_with_their_consumers(stack: 
     assert isinstance(consumers, list)
     found = {consumer["queue"]["name"]: consumer["prefetch_count"] for consumer in consumers}
     assert found["ingest"] == 4
+    assert found["inspect"] == 4
     assert found["tiler"] == 1
 
 

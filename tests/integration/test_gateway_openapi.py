@@ -62,12 +62,14 @@ def test_the_documented_operations_are_the_contracts(document: dict[str, Any]) -
         "GET /api/datasets/{dataset_id}",
         "GET /api/datasets/{dataset_id}/preview",
         "GET /api/datasets/{dataset_id}/status",
+        "GET /api/inspections/{inspection_id}",
         "GET /healthz",
         "GET /readyz",
         "PATCH /api/datasets/{dataset_id}",
         "POST /api/datasets",
         "POST /api/datasets/{dataset_id}/cancel",
         "POST /api/datasets/{dataset_id}/retry",
+        "POST /api/inspections",
     ]
 
 

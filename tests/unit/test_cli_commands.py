@@ -343,3 +343,78 @@ def test_help_is_quick_since_no_heavy_room_is_loaded_for_it() -> None:
         "rich",
         "pydantic",
     }
+
+
+REPORT = {
+    "source": {"format": "tiff", "width": 43200, "height": 21600, "pages": 1},
+    "bytes": 2_799_360_478,
+    "content_type": "image/tiff",
+    "ranges": True,
+    "tile_size": 256,
+    "levels": 17,
+    "tiles": 19309,
+    "max_zoom": 8,
+    "memory_bytes": 244_056_064,
+    "fetched_bytes": 91_614,
+    "refused": None,
+}
+INSPECTION = {
+    "inspection_id": "inspect_0123abcd",
+    "url": "https://example.org/a.tif",
+    "status": "ready",
+    "report": REPORT,
+    "error": None,
+}
+
+
+def test_inspect_shows_a_report_to_read(gateway: ScriptedGateway, run: Run) -> None:
+    # Given a server that has looked at once
+    gateway.on("POST /api/inspections", Answer(201, INSPECTION))
+    # When a URL is inspected
+    ended = run("inspect", "https://example.org/a.tif", "--server", gateway.url)
+    # Then all that was seen is there to read
+    assert ended.code == 0
+    values = {line[:7].strip(): line[7:].strip() for line in ended.out.splitlines()}
+    assert values["format"] == "tiff"
+    assert values["size"] == "43,200 x 21,600 pixels"
+    assert values["file"] == "2,799.4 MB"
+    assert values["tiles"] == "19,309 of 256 pixels"
+    assert values["levels"] == "17, zooms 0 to 8"
+    assert values["refused"] == "no: it can be submitted"
+    # And the server was asked to answer when it is there
+    (request,) = gateway.asked
+    assert request.body == {"url": "https://example.org/a.tif"}
+
+
+def test_inspect_waits_for_a_look_that_takes_longer(gateway: ScriptedGateway, run: Run) -> None:
+    waiting = {"success": True, "inspection_id": "inspect_0123abcd", "status": "processing"}
+    gateway.on("POST /api/inspections", Answer(202, waiting))
+    gateway.on(
+        "GET /api/inspections/inspect_0123abcd",
+        Answer(200, INSPECTION | {"status": "processing", "report": None}),
+        Answer(200, INSPECTION),
+    )
+    ended = run("inspect", "https://example.org/a.tif", "--json", "--server", gateway.url)
+    assert ended.code == 0
+    assert json.loads(ended.out) == INSPECTION
+
+
+def test_inspect_ends_with_1_for_what_would_be_refused(gateway: ScriptedGateway, run: Run) -> None:
+    # Given a page where an image should be
+    refused = {"code": "not_an_image", "message": "It is a web page.", "retryable": False}
+    nothing = dict.fromkeys(("source", "bytes", "levels", "tiles", "max_zoom", "memory_bytes"))
+    report = REPORT | nothing | {"ranges": False, "refused": refused}
+    gateway.on("POST /api/inspections", Answer(201, INSPECTION | {"report": report}))
+    ended = run("inspect", "https://example.org/a.html", "--server", gateway.url)
+    assert ended.code == 1
+    assert "It is a web page. (not_an_image)" in ended.out
+    assert "unknown length" in ended.out
+
+
+def test_inspect_says_why_a_source_could_not_be_looked_at(gateway: ScriptedGateway, run: Run) -> None:
+    error = {"code": "source_not_found", "message": "There is nothing.", "retryable": False}
+    failed = INSPECTION | {"status": "failed", "report": None, "error": error}
+    gateway.on("POST /api/inspections", Answer(201, failed))
+    ended = run("inspect", "https://example.org/a.tif", "--server", gateway.url)
+    assert (ended.code, ended.out) == (1, "")
+    assert "There is nothing. (source_not_found)" in ended.err

@@ -14,7 +14,7 @@ import pytest
 import typer
 from pydantic import BaseModel, ValidationError
 
-from gateway import health, schemas
+from gateway import health, inspection_schemas, schemas
 from gateway.problems import STATUS_OF_CODE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig
@@ -40,6 +40,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     health.Alive,
     health.Readiness,
     schemas.Problem,
+    inspection_schemas.InspectionCreated,
+    inspection_schemas.Inspection,
 )
 
 BODIES: tuple[type[BaseModel], ...] = (
@@ -49,6 +51,9 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.Error,
     schemas.TileUrls,
     schemas.FieldProblem,
+    schemas.SourceInfo,
+    inspection_schemas.NewInspection,
+    inspection_schemas.Report,
 )
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

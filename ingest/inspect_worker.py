@@ -1,0 +1,31 @@
+"""The inspect worker: `dramatiq ingest.inspect_worker`, with the same settings as ingest's.
+
+A process of its own, so that a look at a source never waits behind downloads. Nothing connects here: the command line
+forks after it has loaded this module.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import dramatiq
+
+from ingest import inspection
+from ingest.settings import IngestSettings
+from pipeline import logs, sandbox
+from pipeline.messages import make_broker, stop_signal
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage
+
+settings = IngestSettings()
+logs.configure(settings, "inspect")
+sandbox.announce(logging.getLogger(__name__), sandbox.probe())
+broker = make_broker(settings.rabbitmq_url)
+dramatiq.set_broker(broker)
+inspection.declare(
+    broker,
+    settings,
+    StatusClient(settings.status_address),
+    DirectoryStorage(settings.storage),
+    stop_signal(broker),
+)

@@ -1,0 +1,164 @@
+"""The actor of queue `inspect`: a look at a source, of which only the header is fetched."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import dramatiq
+
+from ingest.answer import too_large
+from ingest.fetch import Fetch
+from ingest.guard import Guard
+from ingest.hosts import Hosts
+from ingest.preflight import Look, look, source_info
+from ingest.settings import IngestSettings
+from pipeline.errors import StageError, Stopped, StorageError
+from pipeline.messages import ActorName, Queue
+from pipeline.parent import Child
+from pipeline.pyramid import Geometry
+from pipeline.run import Limits, Run, run_stage
+from pipeline.sources import Allowed
+from pipeline.status import StatusClient
+from pipeline.storage import Storage
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+ANY_LENGTH = 1 << 62
+"""Bytes that a source may have to be looked at: whether it is too large to be fetched is part of the report."""
+
+MOST_CONTENT_TYPE = 200
+"""Characters of a Content-Type that are reported."""
+
+
+def declare(
+    broker: dramatiq.Broker,
+    settings: IngestSettings,
+    status: StatusClient,
+    storage: Storage,
+    stopping: threading.Event,
+) -> dramatiq.Actor[[str, int], None]:
+    """Declares the actor on a broker.
+
+    Parameters
+    ----------
+    stopping: set when the worker has been asked to stop.
+
+    Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
+    """
+    guard = Guard(Allowed(settings.allow_sources))
+    hosts = Hosts(settings.source_host_connections)
+    limits = Limits(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
+
+    @dramatiq.actor(broker=broker, queue_name=Queue.INSPECT, actor_name=ActorName.INSPECT)
+    def inspect_source(dataset_id: str, attempt: int) -> None:
+        wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INSPECT)
+        run_stage(
+            status, wake_up, lambda run: inspect(run, settings, guard, hosts, storage), stopping=stopping, limits=limits
+        )
+
+    return inspect_source
+
+
+def inspect(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, storage: Storage) -> pb.InspectionReport:
+    """The stage's work: asks for the run's URL, and leaves once the header is read.
+
+    Raises
+    ------
+    StageError: the source cannot be had. Never to be tried again by itself: somebody waits for the answer.
+    Stopped: the run was told to stop.
+    """
+    try:
+        return _Inspection(run, settings, guard, hosts, storage.scratch(run.run_id)).report()
+    except StageError as error:
+        raise StageError(error.code, error.message, retryable=False) from error
+    finally:
+        # What stays for want of a working storage is swept by the janitor.
+        with suppress(StorageError):
+            storage.drop_scratch(run.run_id)
+
+
+class _Inspection:
+    """One look, which ends in time."""
+
+    def __init__(self, run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, folder: Path) -> None:
+        self._run = run
+        self._settings = settings
+        self._folder = folder
+        self._is_late = threading.Event()
+        self._child: Child | None = None
+        self._fetch = Fetch(
+            run.grant.url,
+            folder / "source",
+            settings=settings.model_copy(update={"max_source_bytes": ANY_LENGTH}),
+            guard=guard,
+            hosts=hosts,
+            progress=lambda _done, _total: None,
+            waiting=run.wait,
+        )
+
+    def report(self) -> pb.InspectionReport:
+        """Look, and say what was seen."""
+        self._run.on_stop(self._end)
+        watchdog = threading.Timer(self._settings.inspect_time_limit, self._end_late)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            self._fetch.open()
+            seen = look(self._fetch, settings=self._settings, page=0, folder=self._folder, on_start=self._started)
+            self._run.check()
+            self._check_time()
+            return self._describe(seen)
+        except Stopped:
+            self._check_time()
+            raise
+        finally:
+            watchdog.cancel()
+            self._fetch.leave()
+
+    def _describe(self, seen: Look) -> pb.InspectionReport:
+        origin = self._fetch.origin
+        report = pb.InspectionReport(
+            content_type=next(iter(origin.headers("Content-Type")), "")[:MOST_CONTENT_TYPE],
+            ranges=origin.gives_parts,
+            fetched_bytes=seen.fetched,
+            memory_bytes=seen.memory,
+        )
+        if origin.length is not None:
+            report.bytes = origin.length
+        if seen.header is not None:
+            geometry = Geometry(seen.header.width, seen.header.height)
+            report.source.CopyFrom(source_info(seen.header))
+            report.levels, report.tiles, report.max_zoom = (
+                geometry.max_level + 1,
+                geometry.tile_count,
+                geometry.max_zoom,
+            )
+        if (refused := self._refusal(seen)) is not None:
+            report.refused.CopyFrom(pb.Failure(code=refused.code, message=refused.message, retryable=refused.retryable))
+        return report
+
+    def _refusal(self, seen: Look) -> StageError | None:
+        length, most = self._fetch.origin.length, self._settings.max_source_bytes
+        if length is not None and length > most:
+            return too_large(self._fetch.origin.host, most, length)
+        return seen.refused
+
+    def _started(self, child: Child) -> None:
+        self._child = child
+        if self._is_late.is_set() or self._run.stopped.is_set():
+            child.kill()
+
+    def _end(self) -> None:
+        self._fetch.close()
+        if self._child is not None:
+            self._child.kill()
+
+    def _end_late(self) -> None:
+        self._is_late.set()
+        self._end()
+
+    def _check_time(self) -> None:
+        if self._is_late.is_set() and not self._run.stopped.is_set():
+            seconds = self._settings.inspect_time_limit
+            raise StageError("source_timeout", f"Looking at the source took longer than {seconds:g} seconds.")

@@ -1,0 +1,55 @@
+"""What a source is, before it is submitted and while it is fetched, on a real stack."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from tests.acceptance.conftest import Command
+from tests.acceptance.jobs import LOOK, submit
+from tests.answers import sending
+from tests.sources import Exchange, SourceServer
+from tilewright.client import Client
+
+
+def test_inspect_looks_without_fetching(command: Command, sources: SourceServer) -> None:
+    # Given a picture of 100 megapixels
+    ended = command("inspect", sources.url("/huge.jpg"), "--json")
+    # Then it is known, and little of it was fetched
+    assert ended.code == 0
+    report = json.loads(ended.out)["report"]
+    assert report["source"] == {"format": "jpeg", "width": 10_000, "height": 10_000, "pages": 1}
+    assert report["fetched_bytes"] < 500_000 < report["bytes"]
+    # And a person can read it
+    assert "10,000 x 10,000 pixels" in command("inspect", sources.url("/huge.jpg")).out
+
+
+def test_inspect_tells_what_would_be_refused(command: Command, sources: SourceServer) -> None:
+    refused = command("inspect", sources.url("/page.html"))
+    assert refused.code == 1
+    assert "(not_an_image)" in refused.out
+    missing = command("inspect", sources.url("/nowhere.tif"))
+    assert missing.code == 1
+    assert "(source_not_found)" in missing.err
+
+
+def test_the_status_shows_the_header_while_the_rest_is_on_its_way(client: Client, sources: SourceServer) -> None:
+    # Given a server that holds back all but the first 300 kB
+    assert sources.directory is not None
+    data = (sources.directory / "huge.jpg").read_bytes()
+    gate = threading.Event()
+
+    def send(exchange: Exchange, body: bytes) -> None:
+        exchange.body(body[:300_000])
+        exchange.wait(gate)
+        exchange.body(body[300_000:])
+
+    # When it is submitted
+    dataset_id = submit(client, sources.on("/held.jpg", sending(data, send)))
+    # Then its size is there long before it is
+    status = next(one for one in client.watch(dataset_id, pause=LOOK) if one.get("source"))
+    assert status["state"] == "DOWNLOADING"
+    assert status["source"] == {"format": "jpeg", "width": 10_000, "height": 10_000, "pages": 1}
+    assert not gate.is_set()
+    client.cancel(dataset_id)
+    gate.set()
