@@ -137,9 +137,9 @@ class Farm:
         """Another service, not started yet."""
         return self._add(Service(name, arguments, self.environment | variables, self.folder))
 
-    def add_worker(self, name: str, kind: str, *, threads: int = 1) -> Service:
+    def add_worker(self, name: str, kind: str, *, threads: int = 1, module: str = "worker") -> Service:
         """Another worker, not started yet."""
-        arguments = ["-m", "dramatiq", f"{kind}.worker", "--processes", "1", "--threads", str(threads)]
+        arguments = ["-m", "dramatiq", f"{kind}.{module}", "--processes", "1", "--threads", str(threads)]
         arguments += ["--worker-shutdown-timeout", "10000"]
         environment = self.environment | {"dramatiq_queue_prefetch": str(threads)}
         return self._add(Service(name, arguments, environment, self.folder, hasty=True))
