@@ -17,6 +17,7 @@ FORMAT_NAMES = {value: name for name, value in FORMATS.items()}
 
 SETTLED_PERCENT = {
     State.QUEUED: 0.0,
+    State.DOWNLOADING: STAGE_SPAN[Stage.INGEST][0],
     State.DOWNLOADED: STAGE_SPAN[Stage.TILER][0],
     State.TILING: STAGE_SPAN[Stage.TILER][0],
     State.READY: 100.0,

@@ -218,15 +218,15 @@ def test_which_queues_are_empty_is_seen(rabbitmq_url: str, status: Status) -> No
     link = RabbitmqLink(broker)
     try:
         # Given queues that nobody has declared, then they hold nothing
-        assert link.empty_queues() == [pb.STAGE_INGEST, pb.STAGE_TILER]
-        # When one has a message, then only the other is empty, and the connection is as good as before
+        assert link.empty_queues() == [pb.STAGE_INGEST, pb.STAGE_TILER, pb.STAGE_INSPECT]
+        # When one has a message, then only the others are empty, and the connection is as good as before
         status.create()
         with relaying(status.address, make_broker(rabbitmq_url)) as (_, client):
             client.wait_for(1)
-        assert link.empty_queues() == [pb.STAGE_TILER]
+        assert link.empty_queues() == [pb.STAGE_TILER, pb.STAGE_INSPECT]
         link.touch()
         messages(rabbitmq_url, "ingest")
-        assert link.empty_queues() == [pb.STAGE_INGEST, pb.STAGE_TILER]
+        assert link.empty_queues() == [pb.STAGE_INGEST, pb.STAGE_TILER, pb.STAGE_INSPECT]
     finally:
         link.close()
         broker.close()

@@ -27,9 +27,11 @@ TOUCHED = 3_000
 # Of ten rows seven are ready, two wait for ingest and one for a tiler, all published: nothing is due. Every
 # thousandth has failed, and is of a seldom category and subject.
 FILL = """
-INSERT INTO datasets (seq, dataset_id, name, description, category, subject, url, tile_size, state, attempt, crashes,
-                      retries, revision, created_at, queued_at, started_at, published_at, source_key, tile_id)
-SELECT n, 'custom_' || n, 'Name ' || n, '', CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
+INSERT INTO datasets (seq, dataset_id, kind, expected_sha256, tile_format, tile_quality, page, name, description,
+                      category, subject, url, tile_size, state, attempt, crashes, retries, revision,
+                      created_at, queued_at, started_at, published_at, source_key, tile_id)
+SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
+       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
        CASE WHEN n % 1000 = 0 THEN 'FAILED' WHEN n % 10 < 7 THEN 'READY' WHEN n % 10 < 9 THEN 'QUEUED'
             ELSE 'DOWNLOADED' END,
