@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from itertools import islice
@@ -12,19 +11,11 @@ import pyvips
 
 from pipeline import kinds, tiff
 from pipeline.header import Header, header_of, require_page
+from tiler.remarks import is_harmless
 
-HARMLESS = {
-    "jpeg": re.compile(
-        "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
-        "|bad ICC marker|extraneous bytes before marker 0x(?!d[0-9a])"
-    ),
-    "tiff": re.compile('Bad value .* for ".*" tag'),
-}
-"""Remarks of libjpeg (jerror.h) and libtiff that files of several cameras and programs give rise to. They concern what
-surrounds the coded pixels. Bytes left over before a JPEG's restart, scan or end are no such thing."""
-
-_FAIL_ON = {"jpeg": ("warning", "error"), "tiff": ("error", "truncated")}
-"""libvips' fail_on, strict and lenient; "error" for all others, which do not heed "warning" or fail over trifles."""
+_FAIL_ON = {"jpeg": ("warning", "error"), "gif": ("warning", "warning"), "tiff": ("error", "truncated")}
+"""libvips' fail_on, strict and lenient; "error" for all others, which do not heed "warning" or fail over trifles. A GIF
+whose frame ends early is filled up with its background at "error"."""
 
 
 @dataclass
@@ -69,9 +60,9 @@ class Source:
 
         A decoder tells of its first remark alone: a worse one after a harmless one goes unnoticed.
         """
-        harmless = HARMLESS.get(self._kind())
-        if self.lenient or harmless is None or not harmless.search(str(error)):
-            return False
+        with self.path.open("rb") as file:
+            if self.lenient or not is_harmless(str(error), self._kind(), file):
+                return False
         self.lenient = True
         return True
 

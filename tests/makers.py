@@ -1,0 +1,220 @@
+"""Makers of sources: each writes one of width x height pixels, and gives the upright 8-bit sRGB pixels that it must
+become, computed another way than by libvips."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyvips
+from PIL import Image, ImageCms
+
+from tests import pictures, profiles, tiffs
+from tests.pictures import Pixels
+
+
+def _scene(width: int, height: int, bands: int = 3) -> Pixels:
+    return pictures.scene(width, height, bands=bands)
+
+
+def _grey(plane: Pixels) -> Pixels:
+    return np.repeat(plane[..., :1], 3, axis=2)
+
+
+def _decoded(path: Path, mode: str = "RGB") -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert(mode))
+
+
+def by_pillow(
+    path: Path, width: int, height: int, *, mode: str = "RGB", shown: str = "RGB", **options: object
+) -> Pixels:
+    bands = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    pixels = _scene(width, height, bands)
+    image = Image.fromarray(pixels[..., 0] if bands == 1 else pixels)
+    image.save(path, **options)  # type: ignore[arg-type]  # each format's own
+    return _decoded(path, shown)
+
+
+def by_libvips(path: Path, width: int, height: int, *, bands: int = 3, **options: object) -> Pixels:
+    """Lossless formats: what is written must come back."""
+    pixels = _scene(width, height, bands)
+    pictures.save(pixels, path, "srgb" if bands > 2 else "b-w", **options)
+    return pixels if bands > 2 else np.concatenate([_grey(pixels), pixels[..., 1:]], axis=-1)
+
+
+def few_colours(path: Path, width: int, height: int, *, bits: int, **options: object) -> Pixels:
+    image = Image.fromarray(_scene(width, height)).quantize(2**bits, dither=Image.Dither.NONE)
+    image.save(path, **({"bits": bits} if path.suffix == ".png" else {}), **options)  # type: ignore[arg-type]
+    return _decoded(path, "RGBA" if "transparency" in options else "RGB")
+
+
+def bits(path: Path, width: int, height: int, *, bits: int, **options: object) -> Pixels:
+    """Grey of less than 8 bits: its levels are spread evenly over 0 to 255."""
+    spread = (_scene(width, height, 1).astype(int) >> (8 - bits)) * 255 // (2**bits - 1)
+    pictures.save(spread.astype(np.uint8), path, "b-w", bitdepth=bits, **options)
+    return _grey(spread.astype(np.uint8))
+
+
+def wide(path: Path, width: int, height: int, *, bands: int, **options: object) -> Pixels:
+    """16 bits: the upper 8 count."""
+    pixels = _scene(width, height, bands)
+    low = np.random.default_rng(7).integers(0, 256, pixels.shape, dtype=np.uint16)
+    pictures.save((pixels.astype(np.uint16) << 8) | low, path, "rgb16" if bands > 2 else "grey16", **options)
+    return pixels if bands > 2 else np.concatenate([_grey(pixels), pixels[..., 1:]], axis=-1)
+
+
+def transparent_colour(path: Path, width: int, height: int, *, mode: str) -> Pixels:
+    pixels = _scene(width, height, 3 if mode == "RGB" else 1)
+    seen = pixels[height // 2, width // 2]
+    chosen: object = tuple(map(int, seen)) if mode == "RGB" else int(seen[0])
+    image = Image.fromarray(pixels if mode == "RGB" else pixels[..., 0])
+    image.save(path, transparency=chosen)
+    return _decoded(path, "RGBA")
+
+
+def with_profile(path: Path, width: int, height: int, *, primaries: profiles.Primaries, gamma: float) -> Pixels:
+    pixels = _scene(width, height)
+    profile = profiles.rgb_profile(primaries, gamma)
+    Image.fromarray(pixels).save(path, icc_profile=profile, quality=100)
+    return profiles.srgb_of(_decoded(path), primaries, gamma)
+
+
+def with_grey_profile(path: Path, width: int, height: int) -> Pixels:
+    pixels = _scene(width, height, 1)
+    Image.fromarray(pixels[..., 0]).save(path, icc_profile=profiles.grey_profile(1.5))
+    return profiles.srgb_of(_grey(pixels), profiles.SRGB, 1.5)
+
+
+def with_srgb_profile(path: Path, width: int, height: int) -> Pixels:
+    pixels = _scene(width, height)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(pixels).save(path, icc_profile=profile)
+    return pixels
+
+
+def ink_on_paper(inks: Pixels, profile: bytes) -> Pixels:
+    """CMYK as sRGB by Pillow's littlecms: relative colorimetric, black point compensated."""
+    transform = ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        "CMYK",
+        "RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    shown = ImageCms.applyTransform(Image.fromarray(inks, mode="CMYK"), transform)
+    assert shown is not None
+    return np.asarray(shown)
+
+
+def cmyk_profile() -> bytes:
+    """The profile that libvips takes where CMYK has none."""
+    found: bytes = pyvips.Operation.call("profile_load", "cmyk")
+    return found
+
+
+def inks(path: Path, width: int, height: int, *, with_profile: bool = False, **options: object) -> Pixels:
+    inks = _scene(width, height, 4)
+    image = pyvips.Image.new_from_array(inks).copy(interpretation="cmyk")
+    if with_profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", cmyk_profile())
+    image.write_to_file(str(path), **options)
+    if path.suffix == ".jpg":
+        # Adobe's way is to store CMYK inverted; Pillow undoes that as it opens the file
+        inks = _decoded(path, "CMYK")
+    return ink_on_paper(inks, cmyk_profile())
+
+
+def ycck(path: Path, width: int, height: int) -> Pixels:
+    """CMYK whose first three inks are stored as luminance and colour: Adobe's transform 2 instead of 0."""
+    Image.fromarray(_scene(width, height, 4), mode="CMYK").save(path, quality=100)
+    # Pillow, which wrote it, stores and reads CMYK inverted, as Adobe does
+    stored = 255.0 - _decoded(path, "CMYK")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"Adobe") + 11] = 2
+    path.write_bytes(data)
+    y, cb, cr, k = (stored[..., band] for band in range(4))
+    cb, cr = cb - 128, cr - 128
+    # T.871's formulae, of inverted inks
+    inks = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb, 255 - k], axis=-1)
+    return ink_on_paper(np.clip(np.rint(inks), 0, 255).astype(np.uint8), cmyk_profile())
+
+
+def layout(path: Path, width: int, height: int, *, bands: int = 3, dtype: type = np.uint8, **options: object) -> Pixels:
+    """A TIFF written by hand, of 8 or 16 bits."""
+    pixels = _scene(width, height, bands)
+    wide = pixels.astype(dtype) * dtype(257 if dtype is np.uint16 else 1)
+    tiffs.write(path, wide, **options)  # type: ignore[arg-type]
+    return pixels if bands > 2 else np.concatenate([_grey(pixels), pixels[..., 1:]], axis=-1)
+
+
+def unmarked(path: Path, width: int, height: int) -> Pixels:
+    pixels = _scene(width, height, 4)
+    tiffs.write(path, pixels, extra=[0])
+    return pixels[..., :3]
+
+
+def premultiplied(path: Path, width: int, height: int) -> Pixels:
+    pixels = _scene(width, height, 4)
+    pixels[..., 3] |= 128
+    alpha = pixels[..., 3:].astype(float)
+    tiffs.write(
+        path, np.concatenate([np.rint(pixels[..., :3] * alpha / 255).astype(np.uint8), pixels[..., 3:]], -1), extra=[1]
+    )
+    return pixels
+
+
+def palette(path: Path, width: int, height: int, *, bits: int) -> Pixels:
+    colours = np.random.default_rng(5).integers(0, 256, (3, 2**bits))
+    indexes = _scene(width, height, 1) >> (8 - bits)
+    tiffs.write(
+        path, indexes, bits=bits % 8, photometric=tiffs.PALETTE, palette=[int(v) * 257 for v in colours.ravel()]
+    )
+    shown: Pixels = colours.T[indexes[..., 0]].astype(np.uint8)
+    return shown
+
+
+def white_is_zero(path: Path, width: int, height: int) -> Pixels:
+    pixels = _scene(width, height, 1)
+    tiffs.write(path, pixels, photometric=tiffs.WHITE_IS_ZERO)
+    return 255 - _grey(pixels)
+
+
+def numbers(path: Path, width: int, height: int, *, dtype: type, bands: int = 1, scale: float = 3.0) -> Pixels:
+    """Samples without a scale of their own: stretched from the least to the greatest of all colours."""
+    least = 7 if np.dtype(dtype).kind == "u" else -60
+    values: Pixels = (_scene(width, height, bands).astype(float) * scale + least).astype(dtype)
+    tiffs.write(path, values)
+    low, high = float(values.min()), float(values.max())
+    stretched = np.rint((values.astype(float) - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    return _grey(stretched) if bands == 1 else stretched
+
+
+def holes(path: Path, width: int, height: int) -> Pixels:
+    """Heights with missing and infinite values: these are black and white, and the others keep their scale."""
+    values = _scene(width, height, 1).astype(np.float32) - 100
+    expected = (values - values.min()) * (255 / max(1.0, float(np.ptp(values))))
+    flat, shown = values.reshape(-1), expected.reshape(-1)
+    # Neither the first nor the last of a value: the range stays what it is
+    for place, (value, becomes) in enumerate([(np.nan, 0), (np.inf, 255), (-np.inf, 0)]):
+        middle = np.argsort(flat)[len(flat) // 2 :][:3]
+        if len(flat) > 9:
+            flat[middle[place]], shown[middle[place]] = value, becomes
+    tiffs.write(path, values)
+    return _grey(np.rint(expected).astype(np.uint8))
+
+
+def float_alpha(path: Path, width: int, height: int) -> Pixels:
+    pixels = _scene(width, height, 4)
+    low, high = int(pixels[..., :3].min()), int(pixels[..., :3].max())
+    tiffs.write(path, (pixels / 255).astype(np.float32), extra=[2])
+    colours = np.rint((pixels[..., :3].astype(float) - low) * (255 / (high - low) if high > low else 0))
+    return np.concatenate([colours.astype(np.uint8), pixels[..., 3:]], axis=-1)
+
+
+def frames(path: Path, width: int, height: int, **options: object) -> Pixels:
+    frames = [Image.fromarray(pictures.scene(width, height, seed=seed)) for seed in (1, 2)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)  # type: ignore[arg-type]
+    return _decoded(path)

@@ -1,0 +1,46 @@
+"""Which of a decoder's remarks leave the pixels as they are. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO
+
+HARMLESS = {
+    "jpeg": re.compile(
+        "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
+        "|bad ICC marker"
+    ),
+    "tiff": re.compile('Bad value .* for ".*" tag'),
+}
+"""By a file's kind: remarks of libjpeg (jerror.h) and libtiff that files of several cameras and programs give rise to.
+They concern what surrounds the coded pixels."""
+
+STRAY = "extraneous bytes before marker"
+"""libjpeg's remark on bytes that belong to nothing: harmless before the pixels, and a sign of damage among them."""
+
+_SEGMENTS = 1000
+"""Looked at before a JPEG's pixels at most: a profile of 4 MB takes 64."""
+
+_START_OF_SCAN = 0xDA
+
+
+def is_harmless(text: str, kind: str, file: BinaryIO) -> bool:
+    """Tell whether what a decoder said of an open file of this kind is no more than such a remark."""
+    if kind in HARMLESS and HARMLESS[kind].search(text):
+        return True
+    return kind == "jpeg" and STRAY in text and _has_stray_bytes(file)
+
+
+def _has_stray_bytes(file: BinaryIO) -> bool:
+    """Tell whether a JPEG has bytes that belong to no segment before its first scan (T.81, B.1.1)."""
+    file.seek(2)
+    for _ in range(_SEGMENTS):
+        if file.read(1) != b"\xff":
+            return True
+        marker = b"\xff"
+        while marker == b"\xff":  # fill bytes
+            marker = file.read(1)
+        if not marker or marker[0] == _START_OF_SCAN:
+            return False
+        file.seek(int.from_bytes(file.read(2), "big") - 2, 1)
+    return False
