@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.processes import START_LIMIT, STOP_LIMIT, Account, Lacking, Running, find_program, free_port
+from tests.processes import START_LIMIT, Account, Lacking, Running, find_program, free_port
 
 __all__ = ["Lacking", "OwnRabbit", "PostgresServer", "RabbitServer", "free_port", "postgres", "rabbitmq"]
 
@@ -101,23 +101,15 @@ class OwnRabbit(RabbitServer):
         server = self._account.server([self._program], self._home, self.answers, self.environment, signal.SIGKILL)
         self._running = self._stack.enter_context(server)
 
-    def stop(self) -> None:
-        """Ends it in order, which takes it some seconds."""
-        if self._running is not None:
-            self._running.process.send_signal(signal.SIGTERM)
-            self._running.process.wait(STOP_LIMIT)
-        self.kill()
-
     def kill(self) -> None:
         """Ends it as a power cut would."""
         self._running = None
         self._stack.close()
 
     def revive(self) -> None:
-        """Starts it where it is not there: a test that failed may have left it so, or it has crashed."""
-        if self._running is not None and self._running.process.poll() is not None:
+        """Starts it anew where it does not answer: a test that failed may have left it so, or it has crashed."""
+        if not self.answers():
             self.kill()
-        if self._running is None:
             self.start()
 
     def control(self, *arguments: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,29 +68,48 @@ def broker_state(farm: Farm) -> str:
     return str(farm.get("/readyz", "checks", "broker"))
 
 
-def test_a_broker_that_is_killed_loses_nothing_and_holds_up_no_post(
-    breaking_farm: Farm, rabbit: OwnRabbit, sources: SourceServer, picture: NewPicture
+def stop_in_order(rabbit: OwnRabbit) -> None:
+    rabbit.control("stop_app")
+
+
+def start_in_order(rabbit: OwnRabbit) -> None:
+    rabbit.control("start_app")
+
+
+@pytest.mark.parametrize(
+    ("end", "begin"),
+    [(OwnRabbit.kill, OwnRabbit.start), (stop_in_order, start_in_order)],
+    ids=["killed", "stopped"],
+)
+def test_a_broker_that_is_killed_or_stopped_loses_nothing_and_holds_up_no_post(
+    breaking_farm: Farm,
+    rabbit: OwnRabbit,
+    sources: SourceServer,
+    picture: NewPicture,
+    end: Callable[[OwnRabbit], None],
+    begin: Callable[[OwnRabbit], None],
+    request: pytest.FixtureRequest,
 ) -> None:
-    farm = breaking_farm
+    farm, name = breaking_farm, request.node.callspec.id
     gate = threading.Event()
     at_work, waiting, late = picture(), picture(), picture()
     # Given a download at work, and a dataset whose message waits in its queue
-    first = farm.submit(sources.on("/at-work.jpg", gated(at_work, 300_000, gate)))
+    first = farm.submit(sources.on(f"/{name}-at-work.jpg", gated(at_work, 300_000, gate)))
     farm.await_state(first, pb.STATE_DOWNLOADING)
     until(lambda: broker_state(farm) == "ok", "a reached broker")
-    second = farm.submit(sources.on("/waiting.jpg", gated(waiting, 300_000, gate)))
-    # When RabbitMQ is killed
-    rabbit.kill()
+    second = farm.submit(sources.on(f"/{name}-waiting.jpg", gated(waiting, 300_000, gate)))
+    # When RabbitMQ is killed, or stopped as an operator does
+    end(rabbit)
     until(lambda: "cannot be reached" in broker_state(farm), "a degraded gateway")
     # Then a POST is accepted all the same: the broker is not back before its answer
-    third = farm.submit(sources.on("/late.jpg", whole(late)))
+    third = farm.submit(sources.on(f"/{name}-late.jpg", whole(late)))
     assert farm.get("/readyz", "status") == "degraded"
     gate.set()
     # And the download that was at work is brought to its end
     farm.await_state(first, pb.STATE_DOWNLOADED)
     # And when RabbitMQ is back, all go on without a restart of anything
     starts = {name: service.pid for name, service in farm.services.items()}
-    rabbit.start()
+    begin(rabbit)
     for dataset_id in (first, second, third):
         farm.finish(dataset_id)
     until(lambda: broker_state(farm) == "ok", "a reached broker")
@@ -98,20 +117,28 @@ def test_a_broker_that_is_killed_loses_nothing_and_holds_up_no_post(
     check_invariants(farm, {first: Expected(at_work), second: Expected(waiting), third: Expected(late)})
 
 
+@contextmanager
+def out_of_memory(rabbit: OwnRabbit) -> Iterator[None]:
+    rabbit.control("set_vm_memory_high_watermark", "0")
+    try:
+        yield
+    finally:
+        rabbit.control("set_vm_memory_high_watermark", "0.4")
+
+
 def test_a_broker_that_an_alarm_blocks_holds_up_no_post(
     breaking_farm: Farm, rabbit: OwnRabbit, sources: SourceServer, picture: NewPicture
 ) -> None:
     farm, data = breaking_farm, picture()
     # Given a RabbitMQ that is out of memory: it takes connections, and no message
-    rabbit.control("set_vm_memory_high_watermark", "0")
-    # When datasets are submitted, then they are accepted
-    dataset_id = farm.submit(sources.on("/blocked.jpg", whole(data)))
-    # And /readyz says why they wait
-    until(lambda: "an alarm blocks it" in broker_state(farm), "a blocked broker")
-    assert farm.get("/readyz", "status") == "degraded"
-    assert farm.row(dataset_id)["state"] == "QUEUED"
+    with out_of_memory(rabbit):
+        # When datasets are submitted, then they are accepted
+        dataset_id = farm.submit(sources.on("/blocked.jpg", whole(data)))
+        # And /readyz says why they wait
+        until(lambda: "an alarm blocks it" in broker_state(farm), "a blocked broker")
+        assert farm.get("/readyz", "status") == "degraded"
+        assert farm.row(dataset_id)["state"] == "QUEUED"
     # And when the alarm is over, they go on
-    rabbit.control("set_vm_memory_high_watermark", "0.4")
     farm.finish(dataset_id)
     check_invariants(farm, {dataset_id: Expected(data)})
 
