@@ -34,7 +34,7 @@ up: setup ## Run the whole system in one process on http://127.0.0.1:8000
 ##@ Work on it
 .PHONY: test
 test: setup debian lint ## Everything CI runs: linters, types, imports, protos, all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: setup ## Linters, types, the one-way rule of imports, the protos' style
