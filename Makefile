@@ -20,7 +20,7 @@ help: ## Show this list
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: $(VENV)/.project $(VENV)/.conformance web/node_modules/.package-lock.json ## Make .venv with everything this project needs (assumes Python 3.11 only)
+setup: $(VENV)/.project $(VENV)/.conformance web/node_modules/.package-lock.json tests/viewers/node_modules/.package-lock.json ## Make .venv with everything this project needs (assumes Python 3.11 only)
 	@:
 
 .PHONY: demo
@@ -90,7 +90,7 @@ compose-test: setup ## Bring the stack up, do the main job through it, take it d
 ##@ Tidy up
 .PHONY: clean
 clean: ## Remove all that make setup and the tools made
-	rm -rf $(VENV) web/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) web/node_modules tests/viewers/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What follows is made once, and again when what it is made from changes.
@@ -122,6 +122,11 @@ $(VENV)/.conformance: requirements-conformance.lock | $(VENV)/.packages
 web/node_modules/.package-lock.json: web/package-lock.json | $(VENV)/.packages
 	@echo "Installing the page's assets"
 	@cd web && VENV=$(abspath $(VENV)) ../scripts/npm ci --loglevel=error --no-fund --no-audit --ignore-scripts >/dev/null
+	@touch $@
+
+tests/viewers/node_modules/.package-lock.json: tests/viewers/package-lock.json | $(VENV)/.packages
+	@echo "Installing viewers for the tests"
+	@cd tests/viewers && VENV=$(abspath $(VENV)) ../../scripts/npm ci --loglevel=error --no-fund --no-audit --ignore-scripts >/dev/null
 	@touch $@
 
 .PHONY: debian
