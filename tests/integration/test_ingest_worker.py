@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,12 +122,14 @@ def test_what_a_killed_worker_has_fetched_is_not_fetched_again(tmp_path: Path, r
                 os.killpg(first.pid, signal.SIGKILL)
                 watch(status, dataset_id, pb.STATE_QUEUED)
                 publish(producer, pb.WakeUp(dataset_id=dataset_id, attempt=2, stage=pb.STAGE_INGEST))
-                second = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+                second = subprocess.Popen(command, env=environment, stderr=log, stdout=log, start_new_session=True)
                 watch(status, dataset_id, pb.STATE_DOWNLOADED)
             finally:
                 gate.set()
                 for worker in filter(None, (first, second)):
-                    worker.kill()
+                    # The command forks: its children outlive a kill of it alone.
+                    with suppress(ProcessLookupError):
+                        os.killpg(worker.pid, signal.SIGKILL)
                     worker.wait()
         producer.close()
         # Then the other has asked for the rest only, and has the whole
