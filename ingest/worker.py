@@ -5,19 +5,21 @@ Nothing connects here: the command line forks after it has loaded this module.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 import dramatiq
 
 from ingest import actor
 from ingest.settings import IngestSettings
-from pipeline import logs
+from pipeline import logs, sandbox
 from pipeline.messages import make_broker, publish, stop_signal
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
 
 settings = IngestSettings()
 logs.configure(settings, "ingest")
+sandbox.announce(logging.getLogger(__name__), sandbox.probe())
 broker = make_broker(settings.rabbitmq_url)
 dramatiq.set_broker(broker)
 actor.declare(
