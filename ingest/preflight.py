@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from ingest.fetch import Fetch
 from ingest.settings import IngestSettings
 from ingest.sniff import SNIFF_LENGTH, Sniffer
+from pipeline import admission
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.header import Header
 from pipeline.parent import Child
@@ -134,7 +135,13 @@ def look(
         # A full disk, or no process to be had: the download says what that means for it.
         logger.warning("the header could not be looked at: %s", error)
         return Look(fetched=fetch.received)
-    return Look(found.header, found.memory, _verdict(found, remote, settings.max_pixels), fetch.received)
+    limits = admission.Limits(
+        settings.max_pixels,
+        settings.max_pixels_per_byte,
+        # Not this worker's own memory: the tiler's is another machine's, or another container's.
+        settings.decode_memory_bytes or None,
+    )
+    return Look(found.header, found.memory, _verdict(found, remote, limits), fetch.received)
 
 
 def is_small(fetch: Fetch, least: int) -> bool:
@@ -165,10 +172,10 @@ def _sniff(host: str, head: bytes | None) -> None:
         sniffer.finish()
 
 
-def _verdict(found: Probe, remote: Remote, max_pixels: int) -> StageError | None:
+def _verdict(found: Probe, remote: Remote, limits: admission.Limits) -> StageError | None:
     if found.header is not None:
         try:
-            found.header.require_at_most(max_pixels)
+            admission.admit(found.header, found.memory, remote.length, limits)
         except StageError as error:
             return error
     if found.verdict is not None and found.verdict.code in BROKEN and remote.is_far:

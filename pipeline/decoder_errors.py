@@ -11,9 +11,11 @@ UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
 
 MEMORY_FULL = "The picture needs more memory to decode than there is."
 DISK_FULL = "The disk filled up while the tiles were made."
+FILE_FULL = "The tiles grew larger than such a picture's may."
 
 SAYINGS = (
     (("No space left on device", "Disk quota exceeded"), "out_of_disk", DISK_FULL),
+    (("File too large",), "out_of_disk", FILE_FULL),
     (("Cannot allocate memory", "out of memory", "unable to allocate"), "out_of_memory", MEMORY_FULL),
     (
         (

@@ -108,7 +108,9 @@ DATASET_CODES: dict[str, Code] = {
         False, "The file has fewer pages than the one asked for.", "Give a page below the number of pages, from 0."
     ),
     "image_too_large": Code(
-        False, "The picture has more pixels than this installation accepts.", "Have the operator raise the limit."
+        False,
+        "The picture has more pixels, or takes more memory to decode, than this installation accepts.",
+        "Look at the limit that the message names: save the picture in another way, or have the operator raise it.",
     ),
     "decoder_crashed": Code(
         False, "The decoder crashed on this file.", "The file is probably damaged: save it anew with another program."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.errors import StageError
+from pipeline.pyramid import DEFAULT_TILE_SIZE
 
 UNKNOWN_PAGES = 0
 """Stands for a number of pages that only the whole file would tell."""
@@ -15,12 +16,24 @@ NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "P
 BASE_MEMORY = 64 << 20
 """Bytes that a tiling takes whatever the picture: the interpreter, libvips, its threads."""
 
-ROW_MEMORY = 16 * 256
-"""Bytes for each pixel of a row: the rows of tiles that all levels hold at once. Measured with tiles of 256 pixels, for
+ROW_MEMORY = 16
+"""Bytes for each pixel of a row of tiles: what all levels hold of them at once. Measured with tiles of 256 pixels, for
 widths from 4,000 to 64,000, from JPEG and TIFF."""
 
-WHOLE_MEMORY = {"gif": 4, "webp": 8, "heif": 13, "avif": 13}
+SOURCE_ROWS = 600
+"""Rows of the source that are held besides, where a pixel takes more than COMMON_BYTES: measured with 200 bands."""
+
+COMMON_BYTES = 4
+"""Of a pixel, up to which its source's rows are part of ROW_MEMORY."""
+
+WHOLE_MEMORY = {"gif": 4, "webp": 8, "heif": 15, "avif": 15}
 """Bytes a pixel, measured, of formats whose decoders hold the whole picture."""
+
+SUBSAMPLED = {"4:2:0": 1.5, "4:2:2": 2.0}
+"""Samples a pixel of a JPEG whose colours are coarser than its brightness, as libvips names it."""
+
+SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4}
+"""By libvips' name of a sample's type; all others take 8."""
 
 INTERLACED_MEMORY = {"jpeg": 2, "png": 1}
 """Bytes a sample, likewise, where such a file holds the picture in passes: coefficients, or 8-bit samples."""
@@ -41,13 +54,9 @@ class Header(NamedTuple):
     height: int
     pages: int
 
-    def require_at_most(self, pixels: int) -> None:
-        """Raise StageError("image_too_large") where the page has more."""
-        if self.width * self.height > pixels:
-            raise StageError(
-                "image_too_large",
-                f"The picture has {self.width} x {self.height} pixels; at most {pixels} are taken here.",
-            )
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
 
 
 def header_of(image: Any) -> Header:
@@ -61,11 +70,30 @@ def header_of(image: Any) -> Header:
 
 def is_interlaced(image: Any) -> bool:
     """Tell whether an opened pyvips.Image holds its picture in passes: a progressive JPEG, an interlaced PNG."""
-    return bool(image.get_typeof("interlaced") and image.get("interlaced"))
+    return any(image.get_typeof(name) and image.get(name) for name in ("interlaced", "jpeg-multiscan"))
 
 
-def decoding_memory(header: Header, *, samples: int = 3, sample_bytes: int = 1, interlaced: bool = False) -> int:
-    """Estimate the bytes that tiling a picture takes at most.
+def memory_of(image: Any, header: Header, tile_size: int = DEFAULT_TILE_SIZE) -> int:
+    """Estimate, as decoding_memory, by all that an opened pyvips.Image says of itself."""
+    coarse = image.get("jpeg-chroma-subsample") if image.get_typeof("jpeg-chroma-subsample") else ""
+    return decoding_memory(
+        header,
+        samples=SUBSAMPLED.get(coarse, image.bands),
+        sample_bytes=SAMPLE_BYTES.get(image.format, 8),
+        interlaced=is_interlaced(image),
+        tile_size=tile_size,
+    )
+
+
+def decoding_memory(
+    header: Header,
+    *,
+    samples: float = 3,
+    sample_bytes: int = 1,
+    interlaced: bool = False,
+    tile_size: int = DEFAULT_TILE_SIZE,
+) -> int:
+    """Estimate the bytes that tiling a picture takes at most, the file's own mapped pages left out.
 
     Parameters
     ----------
@@ -73,10 +101,12 @@ def decoding_memory(header: Header, *, samples: int = 3, sample_bytes: int = 1, 
     sample_bytes: of a sample.
     interlaced: see is_interlaced.
     """
-    each = WHOLE_MEMORY.get(header.format, 0)
+    each: float = WHOLE_MEMORY.get(header.format, 0) * sample_bytes
     if interlaced:
         each = INTERLACED_MEMORY.get(header.format, 0) * samples * sample_bytes
-    return BASE_MEMORY + header.width * ROW_MEMORY + header.width * header.height * each
+    beyond = max(0.0, samples * sample_bytes - COMMON_BYTES)
+    rows = header.width * (min(tile_size, header.height) * ROW_MEMORY + min(SOURCE_ROWS, header.height) * beyond)
+    return int(BASE_MEMORY + rows + header.pixels * each)
 
 
 def require_page(header: Header, page: int) -> None:

@@ -5,6 +5,7 @@ Nothing here loads libvips: a kind of child does, and passes the module.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -17,6 +18,18 @@ TRUSTED_LOADERS = (
     "VipsForeignLoadHeif",
 )
 """Those that libvips' authors fuzz and trust; all others are blocked."""
+
+
+ARENAS = 4
+"""Of glibc's allocator, each of which takes 64 MiB of addresses: by default there would be eight for each core."""
+
+SPARE_BYTES = 512 << 20
+"""Addresses that are no memory: code, arenas, the stacks of threads whose number does not depend on the machine."""
+
+THREAD_BYTES = 32 << 20
+"""Addresses for each of libvips' threads: three stacks of 8 MiB, since decoders start threads of their own."""
+
+_THREADS = "VIPS_CONCURRENCY"
 
 
 class UnsafeLibvips(Exception):
@@ -43,6 +56,17 @@ def block_loaders(pyvips: ModuleType, allowed: Iterable[str] = ()) -> None:
         pyvips.operation_block_set(loader, False)
 
 
+def address_space(memory: int, mapped: int) -> int:
+    """Give the bytes of address space (RLIMIT_AS) of a process that may take `memory`.
+
+    Parameters
+    ----------
+    mapped: bytes of the files that it maps: they take addresses, and memory only where there is some to spare.
+    """
+    threads = int(os.environ.get(_THREADS, "0")) or len(os.sched_getaffinity(0))
+    return memory + mapped + SPARE_BYTES + threads * THREAD_BYTES
+
+
 def environment(threads: int) -> dict[str, str]:
     """Give the variables that libvips reads, for a child's environment.
 
@@ -52,6 +76,7 @@ def environment(threads: int) -> dict[str, str]:
     """
     return {
         "VIPS_BLOCK_UNTRUSTED": "1",
-        "VIPS_CONCURRENCY": str(threads),
+        "MALLOC_ARENA_MAX": str(ARENAS),
+        _THREADS: str(threads),
         "VIPS_WARNING": "1",  # any value silences them: a damaged file can make thousands of warnings
     }

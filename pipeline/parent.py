@@ -193,9 +193,13 @@ def explain_end(exit_code: int, last_words: str) -> Exception:
     said = last_words.lower()
     if number == signal.SIGKILL or any(saying in said for saying in OUT_OF_MEMORY):
         # Nobody here sent it, so it was the kernel (or the container's limit).
-        return StageError("out_of_memory", "The picture needs more memory to decode than a worker may use.")
+        return StageError(
+            "out_of_memory",
+            "The picture needs more memory to decode than there is, or than may be used "
+            "(TILEWRIGHT_DECODE_MEMORY_BYTES).",
+        )
     if number == signal.SIGXCPU:
         return StageError("decoder_too_slow", "Decoding took more time than a picture of this size may.")
     if number == signal.SIGXFSZ:
-        return StageError("out_of_disk", "The build grew larger than the room it was given.")
+        return StageError("out_of_disk", "The tiles grew larger than such a picture's may.")
     return StageError("decoder_crashed", f"The decoder crashed on this file ({signal.Signals(number).name}).")

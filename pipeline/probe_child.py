@@ -12,7 +12,7 @@ from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbo
 from pipeline.blocks import Blocks
 from pipeline.endings import ends_early
 from pipeline.errors import StageError
-from pipeline.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, is_interlaced, require_page
+from pipeline.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, memory_of, require_page
 from pipeline.probe_job import REFUSED, Failed, Found, Job, Read, Unknown, decode_job, encode_report
 
 MEMORY = 1 << 30
@@ -23,8 +23,6 @@ CPU = 20
 
 LOG_BYTES = 1 << 20
 """Bytes that may be written: to the log, since there is nothing else."""
-
-SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4}
 
 MAPPED = {"webp", "gif"}
 """Kinds of which libvips wants the whole file."""
@@ -100,13 +98,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, page: int) -> Found:
     if page:
         image = _open(pyvips, blocks, page=page)
         header = header_of(image)._replace(pages=header.pages)
-    memory = decoding_memory(
-        header,
-        samples=image.bands,
-        sample_bytes=SAMPLE_BYTES.get(image.format, 8),
-        interlaced=is_interlaced(image),
-    )
-    return Found(*header, memory)
+    return Found(*header, memory_of(image, header))
 
 
 def _open(pyvips: Any, blocks: Blocks, **options: int) -> Any:

@@ -67,7 +67,8 @@ class Allowance:
     read: files and folders that it may read, with all in them, besides the interpreter's and the system's libraries.
     write: folders that it may read, and change files in.
     memory: bytes of address space; None for no limit.
-    cpu: seconds of all its threads' work together; None for no limit.
+    cpu: seconds of all its threads' work together; None for no limit. See also `allow_cpu`.
+    most_cpu: seconds that `allow_cpu` may give it in the end; by default those of `cpu`.
     file: bytes of the largest file it may write; None for no limit.
     """
 
@@ -75,6 +76,7 @@ class Allowance:
     write: tuple[Path, ...] = ()
     memory: int | None = None
     cpu: int | None = None
+    most_cpu: int | None = None
     file: int | None = None
 
 
@@ -109,7 +111,7 @@ def confine(allowance: Allowance) -> tuple[Layer, ...]:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_AS, allowance.memory)
-    _limit(resource.RLIMIT_CPU, allowance.cpu, CPU_GRACE)
+    _limit(resource.RLIMIT_CPU, allowance.cpu, allowance.most_cpu or allowance.cpu, grace=CPU_GRACE)
     _limit(resource.RLIMIT_FSIZE, allowance.file)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -147,12 +149,33 @@ def announce(logger: logging.Logger, layers: tuple[Layer, ...]) -> None:
     logger.info("the sandbox holds %s", ", ".join(layer.name for layer in layers if not layer.lacking) or "nothing")
 
 
-def _limit(kind: int, value: int | None, grace: int = 0) -> None:
+def allow_cpu(seconds: int) -> None:
+    """Give this process so much work in all, once it is known what it is to do; at most what it was confined to."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard - CPU_GRACE)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+
+
+def limit_file(size: int) -> None:
+    """Let this process write no larger file from now on, in bytes."""
+    _limit(resource.RLIMIT_FSIZE, size)
+
+
+def _limit(kind: int, value: int | None, most: int | None = None, *, grace: int = 0) -> None:
+    """Set a limit that is never above the one in force.
+
+    Parameters
+    ----------
+    most: what the process may raise it to; by default `value`.
+    grace: between the signal that says that all is used, and the one that cannot be ignored.
+    """
     if value is None:
         return
-    hard = resource.getrlimit(kind)[1]
-    most = value + grace if hard == resource.RLIM_INFINITY else min(value + grace, hard)
-    resource.setrlimit(kind, (min(value, most), most))
+    hard = max(value, most or 0) + grace
+    present = resource.getrlimit(kind)[1]
+    if present != resource.RLIM_INFINITY:
+        hard = min(hard, present)
+    resource.setrlimit(kind, (min(value, hard), hard))
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:

@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pipeline import machine
+
 
 def _split(value: object) -> object:
     if isinstance(value, str):
@@ -79,6 +81,24 @@ class PictureSettings(Settings):
             "40 million pixels a second that two cores reach, far inside the stage's time limit."
         ),
     )
+    max_pixels_per_byte: int = Field(
+        2000,
+        gt=0,
+        description=(
+            "Pixels that each byte of a file may unpack to, above the 1,073,741,824 that any file may have. A map of "
+            "all land at 43,200 x 21,600, black on white, has 500; files that are made to keep a server busy have "
+            "8,000 and more. Photographs have 1 to 10."
+        ),
+    )
+    decode_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Bytes of memory that decoding and tiling one picture may take, the file's own pages left out; what would "
+            "take more by its header is refused. 0 stands for three quarters of what the machine or the container has: "
+            "the rest is for the worker and for the kernel's copies of files."
+        ),
+    )
     min_libvips: str = Field(
         "8.18.3",
         pattern=r"^\d+\.\d+\.\d+$",
@@ -87,6 +107,11 @@ class PictureSettings(Settings):
             "TIFF (CVE-2026-69242); lower it only where the distribution has patched its own build."
         ),
     )
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that one decoding may take on this machine."""
+        return self.decode_memory_bytes or machine.memory_bytes() * 3 // 4
 
 
 class WorkerSettings(StatusClientSettings, BrokerSettings, StorageSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,8 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
 from tiler.job import Job, Previewed
 from tiler.settings import TilerSettings
+
+CORES = len(os.sched_getaffinity(0))
 
 READ_BYTES = 8 << 20
 """Bytes a ranged read: large enough that a request's own cost does not count, small beside a tiling's memory."""
@@ -84,6 +87,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             quality=grant.options.quality,
             page=grant.options.page,
             preview=settings.preview,
+            pixels_per_byte=settings.max_pixels_per_byte,
+            memory_bytes=settings.memory_limit,
+            work_seconds=int(settings.stage_time_limit) * CORES,
         )
 
         def keep_preview(made: Previewed) -> None:

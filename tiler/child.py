@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import child, faults, libvips, sandbox
+from pipeline import admission, child, faults, libvips, sandbox
 from pipeline.errors import StageError
 from pipeline.pyramid import Format, Geometry
-from tiler.estimate import require_room
+from tiler.estimate import HEADER_SECONDS, largest_file, require_room, work_seconds
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, decode_job, encode_report
 
 REPORT_INTERVAL = 0.1
@@ -42,7 +42,7 @@ def _outcome(job: Job) -> Built | Failed:
     meter = Meter(reporter.report)
     libvips.require(pyvips, job.min_libvips)
     libvips.block_loaders(pyvips)
-    sandbox.confine(sandbox.Allowance(read=(source.path,), write=(Path(job.scratch),)))
+    sandbox.confine(_allowance(job))
     child.watch_life_line()
 
     def tile() -> Built:
@@ -56,7 +56,10 @@ def _outcome(job: Job) -> Built | Failed:
     try:
         header = source.header()
         child.say(encode_report(Opened(*header)))
-        header.require_at_most(job.max_pixels)
+        limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
+        admission.admit(header, source.memory(job.tile_size), source.path.stat().st_size, limits)
+        sandbox.allow_cpu(work_seconds(header))
+        sandbox.limit_file(largest_file(header, job.tile_size))
         if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
             child.say(encode_report(Previewed(*size)))
         try:
@@ -71,6 +74,22 @@ def _outcome(job: Job) -> Built | Failed:
         failure = explain(error, source.path, source.page)
         sys.stderr.write(f"{failure.code}: {error}\n")
         return Failed(failure.code, failure.message)
+
+
+def _allowance(job: Job) -> sandbox.Allowance:
+    """What any job may do; once its header is read, how much work and how large a file it may take is known better."""
+    source = Path(job.source)
+    memory = None
+    if job.memory_bytes is not None and source.exists():
+        memory = libvips.address_space(job.memory_bytes, source.stat().st_size)
+    return sandbox.Allowance(
+        read=(source,),
+        write=(Path(job.scratch),),
+        memory=memory,
+        cpu=None if job.work_seconds is None else min(HEADER_SECONDS, job.work_seconds),
+        most_cpu=job.work_seconds,
+        file=job.room,
+    )
 
 
 class _Reporter:

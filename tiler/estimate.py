@@ -1,10 +1,15 @@
-"""How much room a pyramid will take, before a pixel is decoded. A rough guess: what is free is watched all the same."""
+"""What a pyramid will take, before a pixel is decoded: room, work, the largest file.
+
+The room is a rough guess: what is free is watched all the same. Work and file are bounds that no honest picture
+reaches.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.errors import StageError
+from pipeline.header import Header
 from pipeline.pyramid import Format, Geometry
 from tiler.job import Job
 
@@ -18,6 +23,34 @@ ALL_LEVELS = 4 / 3
 SOURCE_TIMES = 4.0
 """Times its source that a pyramid is taken for at most; those three take 1.3 to 3.3. A drawing of few colours has many
 pixels and a small file, and so small tiles."""
+
+
+HEADER_SECONDS = 60
+"""Of work for opening a file, and for any picture however small: headers are read in milliseconds."""
+
+PIXEL_SECONDS = 2e-6
+"""Of work a pixel, on all cores together: some 50 times what a JPEG takes on a common machine, 5 times what WebP tiles
+of an AVIF take."""
+
+PIXEL_ROOM = 6
+"""Bytes a pixel of the largest file: all levels with alpha, and what encoding noise adds."""
+
+TILE_ROOM = 4096
+"""Bytes a tile besides its pixels: its encoding's header, and its entry in the archive."""
+
+LEAST_FILE = 64 << 20
+"""Bytes that a file may have in any case: the child's log is one."""
+
+
+def work_seconds(header: Header) -> int:
+    """Give the seconds of work, of all threads together, after which a decoder is taken to be caught in a loop."""
+    return int(HEADER_SECONDS + header.pixels * PIXEL_SECONDS)
+
+
+def largest_file(header: Header, tile_size: int) -> int:
+    """Give the bytes that no file of a build can exceed."""
+    tiles = Geometry(header.width, header.height, tile_size).tile_count
+    return LEAST_FILE + header.pixels * PIXEL_ROOM + tiles * TILE_ROOM
 
 
 def pyramid_bytes(geometry: Geometry, tile_format: Format, source_bytes: int) -> int:

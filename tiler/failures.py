@@ -27,6 +27,8 @@ def explain(error: Exception, source: Path, page: int = 0) -> StageError:
         return StageError("out_of_memory", decoder_errors.MEMORY_FULL)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StageError("out_of_disk", decoder_errors.DISK_FULL)
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return StageError("out_of_disk", decoder_errors.FILE_FULL)
     try:
         with source.open("rb") as file:
             kind = kinds.kind_of(file.read(kinds.HEAD))

@@ -28,6 +28,8 @@ class Job(NamedTuple):
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0.
     preview: whether to make a preview first.
+    pixels_per_byte, memory_bytes: see pipeline.admission.Limits.
+    work_seconds: of all its threads together; None for no limit.
     """
 
     source: str
@@ -42,6 +44,9 @@ class Job(NamedTuple):
     quality: int = 0
     page: int = 0
     preview: bool = False
+    pixels_per_byte: int = 2000
+    memory_bytes: int | None = None
+    work_seconds: int | None = None
 
 
 class Opened(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyvips
 
 from pipeline import kinds, tiff
-from pipeline.header import Header, header_of, require_page
+from pipeline.header import Header, header_of, memory_of, require_page
 from tiler.remarks import is_harmless
 
 _FAIL_ON = {"jpeg": ("warning", "error"), "gif": ("warning", "warning"), "tiff": ("error", "truncated")}
@@ -54,6 +54,11 @@ class Source:
     def header(self) -> Header:
         """Give what the header says; raises as `open`."""
         return header_of(self.open())
+
+    def memory(self, tile_size: int) -> int:
+        """Give the bytes that tiling it takes at most, by its header; raises as `open`."""
+        image = self.open()
+        return memory_of(image, header_of(image), tile_size)
 
     def overlook(self, error: Exception) -> bool:
         """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.

@@ -125,6 +125,9 @@ class StackSettings:
             named = IngestSettings().allow_sources
             allowed = (*named, *(entry for entry in options.allow_sources if entry not in named))
             Allowed(allowed)
+            tiler = TilerSettings(storage=storage)
+            # Both on one machine: what the tiler has not got the memory for need not be fetched.
+            memory = tiler.memory_limit
             return cls(
                 StatusSettings(
                     database_url=f"sqlite:///{options.data.resolve() / 'tilewright.sqlite3'}",
@@ -133,8 +136,8 @@ class StackSettings:
                     abandon_runs="expired" if blame else "released",
                 ),
                 GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed),
-                IngestSettings(storage=storage, allow_sources=allowed),
-                TilerSettings(storage=storage),
+                IngestSettings(storage=storage, allow_sources=allowed, decode_memory_bytes=memory),
+                tiler,
             )
         except ValueError as error:
             raise WrongOption(str(error)) from error

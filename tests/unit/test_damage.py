@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pyvips
 
+from pipeline.admission import Limits, admit
 from pipeline.errors import StageError
 from tests import damage, makers
 from tests.pictures import Pixels
@@ -31,7 +32,7 @@ def outcome(path: Path) -> Pixels | str:
     source = Source(path)
     while True:
         try:
-            source.header().require_at_most(MAX_PIXELS)
+            admit(source.header(), source.memory(256), path.stat().st_size, Limits(MAX_PIXELS, 2000))
             pixels: Pixels = open_picture(source, meter=Meter(lambda *_: None)).image.numpy()
         except StageError as error:
             return error.code

@@ -184,6 +184,7 @@ def test_a_server_without_ranges_shows_it_where_the_beginning_is_enough(
     [
         ("a.jpg", "image_too_large", {"max_pixels": 719_999}),
         ("strips.tif", "image_too_large", {"max_pixels": 719_999}),
+        ("a.jpg", "image_too_large", {"decode_memory_bytes": 10**7}),
         ("rubbish.img", "unsupported_format", {}),
         ("cut.tif", "image_truncated", {}),
         ("broken.png", "image_corrupt", {}),

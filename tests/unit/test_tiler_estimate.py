@@ -1,4 +1,4 @@
-"""How much room a pyramid is thought to take."""
+"""What a pyramid is thought to take, and what no honest one can."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.pyramid import Format, Geometry
-from tiler.estimate import pyramid_bytes, require_room
+from pipeline.header import Header
+from pipeline.pyramid import SZI, Format, Geometry
+from tests import pictures
+from tiler.build import build
+from tiler.estimate import LEAST_FILE, largest_file, pyramid_bytes, require_room, work_seconds
 from tiler.job import Job
+from tiler.meter import Meter
+from tiler.pixels import open_picture
+from tiler.source import Source
 
 PICTURE = Geometry(30_000, 10_000)
 
@@ -42,3 +48,21 @@ def test_a_build_that_will_not_fit_is_refused_before_it_begins(tmp_path: Path) -
     with pytest.raises(StageError) as caught:
         require_room(job(3999), PICTURE, Format.JPEG)
     assert caught.value.code == "out_of_disk"
+
+
+def test_a_small_picture_has_a_minute_of_work_and_a_gigapixel_half_an_hour() -> None:
+    assert work_seconds(Header("png", 10, 10, 1)) == 60
+    assert work_seconds(Header("png", 32_768, 32_768, 1)) == 60 + 2147
+
+
+def test_the_hardest_picture_stays_within_its_largest_file(tmp_path: Path) -> None:
+    # Given noise with noisy transparency, which no encoder makes smaller
+    source = pictures.save(pictures.noise(1500, 1100, bands=4), tmp_path / "source.png")
+    found = Source(source).header()
+    # When it is tiled as what takes most
+    job = Job(str(source), str(tmp_path), "t" * 64, "s" * 64, 256, 10**9, "8.18.3", tile_format="png")
+    meter = Meter(lambda *_: None)
+    build(open_picture(Source(source), meter=meter, tile_format=Format.PNG), job, meter)
+    # Then its largest file is well below what it may be, even without what any file may have
+    largest = (tmp_path / SZI).stat().st_size
+    assert 1500 * 1100 * 4 < largest < largest_file(found, 256) - LEAST_FILE

@@ -7,6 +7,7 @@ import select
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,49 @@ def test_a_kill_that_nobody_here_sent_is_a_lack_of_memory(run: Run, job: Job) ->
     with pytest.raises(StageError) as caught:
         build(run, job, threads=0, command=python("os.kill(os.getpid(), signal.SIGKILL)"))
     assert caught.value.code == "out_of_memory"
+
+
+TAKEN_OVER = """
+import sys, threading, time
+import tiler.child, tiler.pixels
+def do(source, **_):
+    exec(sys.argv[1])
+tiler.pixels.open_picture = do
+tiler.child.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "limits", "failure"),
+    [
+        # By Python, by libvips, and by a library that ends its process where it gets none.
+        ("bytearray(10**10)", {"memory_bytes": 3 * 10**8}, "out_of_memory"),
+        ("import pyvips; pyvips.Image.black(10**5, 10**5).copy_memory()", {"memory_bytes": 3 * 10**8}, "out_of_memory"),
+        (
+            "import os; os.write(2, b'GLib-ERROR: failed to allocate 9 bytes'); os.abort()",
+            {"memory_bytes": 3 * 10**8},
+            "out_of_memory",
+        ),
+        ("while True: pass", {"work_seconds": 1}, "decoder_too_slow"),
+        (
+            "for _ in range(3): threading.Thread(target=exec, args=('while True: pass',)).start()",
+            {"work_seconds": 1},
+            "decoder_too_slow",
+        ),
+        ("open('tiles', 'wb').write(bytes(200_000))", {"room": 100_000}, "out_of_disk"),
+        ("import ctypes; ctypes.string_at(0)", {}, "decoder_crashed"),
+    ],
+)
+def test_a_decoder_that_goes_beyond_a_limit_ends_by_its_code(
+    code: str, limits: dict[str, Any], failure: str, run: Run, job: Job
+) -> None:
+    # Given a decoder that a file makes do what it should not
+    pictures.jpeg(Path(job.source))
+    command = (sys.executable, "-I", "-c", TAKEN_OVER, code)
+    # When it is at work under its limits, then it ends, and the code says by which
+    with pytest.raises(StageError) as caught:
+        build(run, job._replace(**limits), threads=0, command=command)
+    assert caught.value.code == failure
 
 
 @pytest.mark.parametrize(

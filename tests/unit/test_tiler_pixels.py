@@ -9,7 +9,6 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from pipeline.errors import StageError
 from pipeline.pyramid import Format
 from tests import pictures
 from tiler.meter import Meter
@@ -214,13 +213,3 @@ def test_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
     assert np.array_equal(pixels_of(picture), upright)
     assert not picture.image.get_typeof("orientation")
     assert picture.decisions == ([] if orientation == 1 else [f"EXIF orientation {orientation} applied"])
-
-
-def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path) -> None:
-    # Given a PNG whose second half, which any decoding needs, is missing
-    whole = pictures.save(pictures.noise(300, 200), tmp_path / "whole.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    # When one pixel less than its header names is allowed, then that is what is said
-    with pytest.raises(StageError, match="300 x 200 pixels; at most 59999") as caught:
-        Source(tmp_path / "cut.png").header().require_at_most(59_999)
-    assert caught.value.code == "image_too_large"
