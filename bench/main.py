@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from bench import fetching, serving
+from bench import fetching, serving, tiling
 from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
@@ -69,6 +69,7 @@ def main() -> None:
             served_tiles = serve(stack, picture, folder, url)
     report(measured, picture.stat().st_size)
     serving.report(served_tiles)
+    tiling.compare()
     fetching.compare()
 
 

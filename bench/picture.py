@@ -1,4 +1,4 @@
-"""The bench's picture: 16,384 x 16,384 pixels of the shaded relief of the Earth, made once and kept in a cache."""
+"""The bench's pictures: so many pixels of the shaded relief of the Earth, made once and kept in a cache."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ GRAIN = 4.0
 """Standard deviation of the noise added: the relief is smooth, and a photograph has several times its bytes."""
 
 
-def cached_picture() -> Path:
-    """The path of the JPEG, made where it is missing. A mosaic, not enlarged, which would blur it."""
+def cached_picture(side: int = SIDE) -> Path:
+    """The path of the JPEG of `side` x `side` pixels, made where it is missing. A mosaic: enlarging would blur it."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilewright-bench"
-    path = folder / f"earth-{SIDE}-q{QUALITY}-grain{GRAIN:.0f}.jpg"
+    path = folder / f"earth-{side}-q{QUALITY}-grain{GRAIN:.0f}.jpg"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         relief = pyvips.Image.new_from_file(str(earth()))
-        across, down = -(-SIDE // relief.width), -(-SIDE // relief.height)
+        across, down = -(-side // relief.width), -(-side // relief.height)
         unfinished = path.with_suffix(f".{os.getpid()}.jpg")
-        mosaic = relief.replicate(across, down).crop(0, 0, SIDE, SIDE)
-        grain = pyvips.Image.gaussnoise(SIDE, SIDE, sigma=GRAIN, mean=0, seed=1)
+        mosaic = relief.replicate(across, down).crop(0, 0, side, side)
+        grain = pyvips.Image.gaussnoise(side, side, sigma=GRAIN, mean=0, seed=1)
         (mosaic + grain).cast("uchar").copy(interpretation="srgb").jpegsave(str(unfinished), Q=QUALITY)
         unfinished.replace(path)
     return path

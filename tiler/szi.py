@@ -6,11 +6,11 @@ tiles. Source of the layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 _LOCAL = struct.Struct("<4s22xHH")
 _CENTRAL = struct.Struct("<4s6xH4xIII3H8xI")
@@ -43,42 +43,48 @@ class Stored(NamedTuple):
 def files(path: Path) -> Iterator[Stored]:
     """Give every file of a zip without compression, in the directory's order.
 
+    Reads at positions and maps nothing: what is mapped and touched would count as this process' memory.
+
     Raises
     ------
     ValueError: where it is no such zip.
     """
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+    with path.open("rb") as file, path.open("rb") as directory:
         try:
-            yield from _files(data)
+            yield from _files(file, directory)
         except struct.error as error:
             raise ValueError("the zip's directory is cut short") from error
 
 
-def _files(data: mmap) -> Iterator[Stored]:
-    count, at = _directory(data)
+def _files(file: BinaryIO, directory: BinaryIO) -> Iterator[Stored]:
+    count, at = _directory(file)
+    directory.seek(at)
     for _ in range(count):
-        magic, method, crc32, packed, length, *lengths, offset = _CENTRAL.unpack_from(data, at)
-        name_length, extra_length, comment_length = lengths
+        entry = _CENTRAL.unpack(directory.read(_CENTRAL.size))
+        magic, method, crc32, packed, length, name_length, extra_length, comment_length, offset = entry
         if magic != b"PK\x01\x02" or method != 0:
             raise ValueError("no uncompressed zip")
-        name_at = at + _CENTRAL.size
-        extra_at = name_at + name_length
+        name = directory.read(name_length).decode()
+        extra = directory.read(extra_length)
+        directory.read(comment_length)
         if _IN_EXTRA in {packed, length, offset}:
-            length, offset = _zip64(data[extra_at : extra_at + extra_length], packed, length, offset)
-        yield Stored(data[name_at:extra_at].decode(), _data_offset(data, offset), length, crc32)
-        at = extra_at + extra_length + comment_length
+            length, offset = _zip64(extra, packed, length, offset)
+        yield Stored(name, _data_offset(file, offset), length, crc32)
 
 
-def _directory(data: mmap) -> tuple[int, int]:
+def _directory(file: BinaryIO) -> tuple[int, int]:
     """Give the number of files and where the central directory begins."""
-    end = data.rfind(b"PK\x05\x06", max(0, len(data) - _END.size - _MAX_COMMENT))
+    start = max(0, file.seek(0, os.SEEK_END) - _END.size - _MAX_COMMENT - _END64_LOCATOR.size)
+    file.seek(start)
+    tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
     if end < 0:
         raise ValueError("no zip")
-    _, count, _, offset, _ = _END.unpack_from(data, end)
+    _, count, _, offset, _ = _END.unpack_from(tail, end)
     locator = end - _END64_LOCATOR.size
-    if locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
-        _, end64 = _END64_LOCATOR.unpack_from(data, locator)
-        _, count, _, offset = _END64.unpack_from(data, end64)
+    if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
+        _, end64 = _END64_LOCATOR.unpack_from(tail, locator)
+        _, count, _, offset = _END64.unpack(os.pread(file.fileno(), _END64.size, end64))
     return count, offset
 
 
@@ -97,8 +103,8 @@ def _zip64(extra: bytes, packed: int, length: int, offset: int) -> tuple[int, in
     raise ValueError("the zip names a zip64 field that it has not")
 
 
-def _data_offset(data: mmap, header: int) -> int:
-    magic, name_length, extra_length = _LOCAL.unpack_from(data, header)
+def _data_offset(file: BinaryIO, header: int) -> int:
+    magic, name_length, extra_length = _LOCAL.unpack(os.pread(file.fileno(), _LOCAL.size, header))
     if magic != b"PK\x03\x04":
         raise ValueError("no zip")
     return header + _LOCAL.size + int(name_length) + int(extra_length)
