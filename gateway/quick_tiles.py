@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import NamedTuple
 
 from gateway import access_log
 from gateway.pyramid_app import CORS, IMMUTABLE
-from gateway.pyramid_cache import PyramidCache
+from gateway.pyramid_cache import OpenPyramid, PyramidCache
+from pipeline.tile_index import Entry
 
 _NUMBER = rb"(0|[1-9][0-9]{0,8})"
 _TARGET = re.compile(
@@ -31,6 +33,16 @@ _LONG_WAY = frozenset({b"if-none-match", b"x-request-id"})
 _access = logging.getLogger(access_log.__name__)
 
 
+REMEMBERED = 8192
+"""Tiles whose place and headers are kept, some six megabytes: viewers of one picture ask for the same ones."""
+
+
+class _Tile(NamedTuple):
+    pyramid: OpenPyramid
+    entry: Entry
+    head: bytes
+
+
 class QuickTiles:
     """Gives answers.
 
@@ -41,6 +53,7 @@ class QuickTiles:
 
     def __init__(self, pyramids: PyramidCache) -> None:
         self._pyramids = pyramids
+        self._tiles: dict[bytes, _Tile] = {}
 
     def answer(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes | bytearray] | None:
         """Give status line and headers (without the last empty line), and body; None where it has to go the long way.
@@ -50,12 +63,26 @@ class QuickTiles:
         target: of a GET, as it was sent.
         headers: names in lower case.
         """
-        found = _TARGET.fullmatch(target)
-        if found is None or _access.isEnabledFor(logging.DEBUG):
+        if _access.isEnabledFor(logging.DEBUG):
             return None
         for name, _ in headers:
             if name in _LONG_WAY:
                 return None
+        tile = self._tiles.get(target)
+        if tile is None or self._pyramids.opened(tile.pyramid.tile_id) is not tile.pyramid:
+            tile = self._find(target)
+            if tile is None:
+                return None
+            if len(self._tiles) >= REMEMBERED:
+                self._tiles.clear()
+            self._tiles[target] = tile
+        body = tile.pyramid.files.read_now(tile.entry)
+        return None if body is None else (tile.head, body)
+
+    def _find(self, target: bytes) -> _Tile | None:
+        found = _TARGET.fullmatch(target)
+        if found is None:
+            return None
         tile_id, level, column, row, zoom, x, y, extension = found.groups()
         pyramid = self._pyramids.opened(tile_id.decode())
         if pyramid is None or extension.decode() != pyramid.format.value:
@@ -70,7 +97,4 @@ class QuickTiles:
         except IndexError:
             return None
         entry = pyramid.files.index.entry(position)
-        body = pyramid.files.read_now(entry)
-        if body is None:
-            return None
-        return _HEAD % (tile_id, kind, *place, pyramid.media_type, entry.length), body
+        return _Tile(pyramid, entry, _HEAD % (tile_id, kind, *place, pyramid.media_type, entry.length))

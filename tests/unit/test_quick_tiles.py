@@ -204,6 +204,26 @@ def test_a_build_that_is_gone_is_found_out_when_the_cache_looks(site: Site, wire
     assert wire.get(TILE).status == 404
 
 
+def test_a_tile_that_is_remembered_comes_from_the_build_that_counts(site: Site, wire: Wire) -> None:
+    # Given a tile that is remembered, and another picture's build in the place of its own
+    before = wire.get(TILE)
+    assert quick(wire.get(TILE))
+    site.store(pictures.save(pictures.noise(WIDTH, HEIGHT), site.folder / "other.png"), run="b")
+    site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
+    site.pyramids.drop_deleted()
+    # When it is asked for again, the long way first and then the short one, then it is the other's
+    long, short = wire.get(TILE), wire.get(TILE)
+    assert (quick(long), quick(short)) == (False, True)
+    assert long.body == short.body == pictures.deep_zoom(site.stored("pyramid.szi", "b"))[10, 1, 0]
+    assert short.body != before.body
+
+
+def test_only_so_many_tiles_are_remembered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.quick_tiles.REMEMBERED", 2)
+    for _ in range(2):
+        assert all(quick(wire.get(path)) for path in addresses())
+
+
 def test_a_bucket_is_always_asked_the_long_way(tmp_path: Path, kiln: Kiln) -> None:
     site = Site(RemoteStorage(tmp_path / "storage"), tmp_path, kiln)
     site.store(pictures.jpeg(tmp_path / "source.jpg", WIDTH, HEIGHT))
