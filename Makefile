@@ -65,7 +65,7 @@ bench: setup ## Measure against curl and bare libvips; prints ratios
 	@$(BIN)/python -m bench.main $(ARGS)
 
 .PHONY: soak
-soak: setup ## Kill workers at random for SECONDS (180) under 200 datasets, and count what is lost: nothing
+soak: setup ## Kill workers at random for SECONDS (180) under 200 datasets, count what is lost, time cancels
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(ARGS)
 
 .PHONY: lock

@@ -20,8 +20,12 @@ NewPicture = Callable[[], bytes]
 
 @pytest.fixture(scope="session")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> NewPicture:
+    return new_pictures(tmp_path_factory.mktemp("picture"))
+
+
+def new_pictures(folder: Path) -> NewPicture:
     """Gives JPEGs of 1,100 x 700 pixels that show the same and differ in their bytes; over two blocks of a download."""
-    file = pictures.jpeg(tmp_path_factory.mktemp("picture") / "a.jpg", 1100, 700, Q=96)
+    file = pictures.jpeg(folder / "a.jpg", 1100, 700, Q=96)
     data, numbers = file.read_bytes(), itertools.count()
     assert len(data) > 600_000
 

@@ -1,4 +1,5 @@
 """Many small datasets under workers that are killed at random: `make soak`, and a short form among the tests.
+`make soak` then goes on to the other long forms.
 
 Afterwards nothing may be lost, stuck, built by two winners, or left behind; and nothing may be built in vain but what
 a kill disturbed.
@@ -25,8 +26,10 @@ from pipeline.pyramid import FILES
 from pipeline.storage import pyramid_key
 from tests import pictures, servers
 from tests.answers import whole
+from tests.faults.conftest import running_farm
 from tests.faults.farm import Farm
 from tests.faults.invariants import keys, sweep
+from tests.faults.long_forms import run_long_forms
 from tests.faults.service import until
 from tests.sources import SourceServer, serve
 
@@ -181,9 +184,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, serve() as sources, servers.rabbitmq() as broker:
         with broker.vhost() as url, soaked_farm(Path(folder), broker, url, sources) as farm:
             report = soak(farm, sources, count=options.datasets, seconds=options.seconds, seed=options.seed)
-    lines = [f"{name.replace('_', ' '):18} {value}" for name, value in asdict(report).items()]
-    sys.stdout.write("\n".join([f"{'seed':18} {options.seed}", *lines, ""]))
-    return 0 if report.is_clean() else 1
+        lines = [f"{name.replace('_', ' '):18} {value}" for name, value in asdict(report).items()]
+        sys.stdout.write("\n".join([f"{'seed':18} {options.seed}", *lines, ""]))
+        if not report.is_clean():
+            return 1
+        (Path(folder) / "long").mkdir()
+        rows = f"sqlite:///{folder}/long/rows.sqlite3"
+        with broker.vhost() as url, running_farm(Path(folder) / "long", broker, url, rows, sources) as farm:
+            for line in run_long_forms(farm, sources, Path(folder)):
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
+    return 0
 
 
 if __name__ == "__main__":

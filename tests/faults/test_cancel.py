@@ -13,6 +13,7 @@ from tests.answers import gated, sequence, silent, whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
+from tests.faults.names import deaf_name_service
 from tests.faults.service import until
 from tests.sources import SourceServer
 
@@ -20,17 +21,6 @@ AT_ONCE = 10.0
 """Seconds. A second is promised; the machine may be busy; whatever else ends such a run takes a minute or more."""
 
 CANCELLED = Expected(state=pb.STATE_CANCELLED, code="cancelled")
-
-SLOW_NAME_SERVICE = """
-import socket, threading
-real = socket.getaddrinfo
-def getaddrinfo(host, *args, **kwargs):
-    if host == "slow.test":
-        open({mark!r}, "w").close()
-        threading.Event().wait()
-    return real(host, *args, **kwargs)
-socket.getaddrinfo = getaddrinfo
-"""
 
 
 def cancel(farm: Farm, dataset_id: str) -> None:
@@ -68,11 +58,9 @@ def test_a_download_that_is_blocked_is_cancelled_at_once(
 
 def test_a_look_up_of_a_name_that_is_blocked_is_cancelled_at_once(farm: Farm, tmp_path: Path) -> None:
     # Given a worker whose name service does not answer
-    mark = tmp_path / "asked"
-    (tmp_path / "sitecustomize.py").write_text(SLOW_NAME_SERVICE.format(mark=str(mark)))
-    farm.ingest.begin_anew(PYTHONPATH=str(tmp_path))
+    farm.ingest.begin_anew(**deaf_name_service(tmp_path))
     dataset_id = farm.submit("http://slow.test/a.jpg")
-    until(mark.exists, "a question to the name service")
+    until((tmp_path / "slow.test").exists, "a question to the name service")
     # When the download is cancelled, then it ends
     cancel(farm, dataset_id)
     check_invariants(farm, {dataset_id: CANCELLED})
