@@ -179,7 +179,7 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
 
 def source(info: pb.SourceInfo) -> schemas.SourceInfo:
     """What the source's header says."""
-    return schemas.SourceInfo(format=info.format, width=info.width, height=info.height, pages=info.pages)
+    return schemas.SourceInfo(format=info.format, width=info.width, height=info.height, pages=info.pages or None)
 
 
 def message(row: pb.DatasetStatus, now: float) -> str:

@@ -177,7 +177,9 @@ class SourceInfo(BaseModel):
     format: str = Field(description="Such as `jpeg`, `png`, `tiff`, `webp`, `heif` or `gif`.")
     width: int = Field(description="Pixels of the page that is tiled.")
     height: int = Field(description="Pixels of the page that is tiled.")
-    pages: int = Field(description="1 for most; 0 where only the whole file would tell, and it is not there yet.")
+    pages: int | None = Field(
+        description="1 for most; null where only the whole file would tell, and it is not there yet."
+    )
 
 
 class Working(BaseModel):

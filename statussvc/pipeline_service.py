@@ -224,8 +224,8 @@ def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if request.HasField("source"):
         source = request.source
-        if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages) < 1:
-            raise ValueError("source: format, width, height and pages are needed")
+        if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
+            raise ValueError("source: format, width and height are needed, and pages is no negative number")
         facts |= {
             "source_format": source.format,
             "source_width": source.width,

@@ -66,6 +66,14 @@ def test_what_the_header_says_is_shown_from_its_beat_on_and_after_a_restart_of_t
     assert status.get(dataset_id).source == HEADER
 
 
+def test_pages_that_only_the_whole_file_would_tell_are_not_asked_for(status: Status, run_ids: Iterator[str]) -> None:
+    dataset_id, run_id = status.create(), next(run_ids)
+    status.begin(dataset_id, run_id)
+    header = pb.SourceInfo(format="gif", width=20, height=10)
+    assert report(status, run_id, 1, source=header).order == pb.ReportProgressResponse.ORDER_CONTINUE
+    assert status.get(dataset_id).source == header
+
+
 def test_a_preview_is_shown_while_its_run_is_at_work_and_goes_with_it(status: Status, run_ids: Iterator[str]) -> None:
     # Given a tiling that has stored a preview below its build
     dataset_id = status.create()
@@ -85,6 +93,7 @@ def test_a_preview_is_shown_while_its_run_is_at_work_and_goes_with_it(status: St
     [
         {"source": pb.SourceInfo(format="<tiff>", width=1, height=1, pages=1)},
         {"source": pb.SourceInfo(format="tiff", width=0, height=1, pages=1)},
+        {"source": pb.SourceInfo(format="tiff", width=1, height=1, pages=-1)},
         {"preview": pb.Preview(width=1, height=1, key="sources/custom_a1b2c3d4/1")},
         {"preview": pb.Preview(width=1, height=1, key=f"pyramids/{'a' * 64}/{'b' * 32}/preview.jpg")},
         {"preview": pb.Preview(width=1, height=1, key=f"pyramids/{'a' * 64}/{1:032x}/../preview.jpg")},

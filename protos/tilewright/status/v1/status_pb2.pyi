@@ -215,7 +215,7 @@ class SourceInfo(_message.Message):
     height: _builtins.int
     """Height in pixels of the page that is tiled."""
     pages: _builtins.int
-    """Number of pages; 1 for most."""
+    """Number of pages; 1 for most, 0 where only the whole file would tell."""
     def __init__(
         self,
         *,
