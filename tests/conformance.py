@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(sys.prefix) / "conformance"
-"""Made by `make setup` from requirements-conformance.lock."""
+"""Made by `make oracles` from requirements-conformance.lock."""
 
 LIMIT = 120.0
 """Seconds that one of them may take: only one that hangs does."""
