@@ -127,6 +127,7 @@ def look(
                 remote,
                 page=page,
                 min_libvips=settings.min_libvips,
+                untrusted=settings.untrusted_formats,
                 budget=budget,
                 folder=Path(own),
                 on_start=on_start,

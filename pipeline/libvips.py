@@ -32,6 +32,10 @@ THREAD_BYTES = 32 << 20
 _THREADS = "VIPS_CONCURRENCY"
 
 
+UNTRUSTED_LOADERS = {"svg": "VipsForeignLoadSvg"}
+"""Those that an operator may allow all the same, by the format's name: see pipeline.settings.PictureSettings."""
+
+
 class UnsafeLibvips(Exception):
     """Raised when libvips is older than the least version that may open a stranger's file."""
 
@@ -50,9 +54,9 @@ def require(pyvips: ModuleType, least_version: str) -> None:
 
 
 def block_loaders(pyvips: ModuleType, allowed: Iterable[str] = ()) -> None:
-    """Leave libvips only its trusted loaders, and those that the operator allows, such as "VipsForeignLoadSvg"."""
+    """Leave libvips only its trusted loaders, and those of UNTRUSTED_LOADERS that the operator allows."""
     pyvips.operation_block_set("VipsForeignLoad", True)
-    for loader in (*TRUSTED_LOADERS, *allowed):
+    for loader in (*TRUSTED_LOADERS, *(UNTRUSTED_LOADERS[name] for name in allowed)):
         pyvips.operation_block_set(loader, False)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,6 +90,7 @@ def probe(
     min_libvips: str,
     budget: Budget,
     folder: Path,
+    untrusted: Iterable[str] = (),
     on_start: Callable[[parent.Child], None] = lambda _: None,
     command: tuple[str, ...] = COMMAND,
 ) -> Probe:
@@ -101,13 +102,14 @@ def probe(
     page: whose size is wanted, from 0.
     min_libvips: least version of libvips, such as "8.18.3".
     folder: an existing one, for the child's log.
+    untrusted: formats that are read although they are not trusted: keys of pipeline.libvips.UNTRUSTED_LOADERS.
     on_start: is given the child, so that another thread can kill it.
 
     Raises what `source.read` raises. What goes wrong with the child is logged, and nothing is known then.
     """
     server = _Server(source, budget)
     outcome: Report = Unknown()
-    job = encode_job(Job(source.length, page, min_libvips))
+    job = encode_job(Job(source.length, page, min_libvips, tuple(untrusted)))
     environment = sandbox.environment(folder, libvips.environment(threads=1))
     with parent.Child(command, job, folder=folder, environment=environment) as child:
         on_start(child)

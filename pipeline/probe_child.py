@@ -43,7 +43,7 @@ def _outcome(job: Job) -> Found | Failed | Unknown:
     import pyvips  # noqa: PLC0415
 
     libvips.require(pyvips, job.min_libvips)
-    libvips.block_loaders(pyvips)
+    libvips.block_loaders(pyvips, job.untrusted)
     sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
     child.watch_life_line()
     return look(pyvips, Blocks(_ask, job.length), job.page)

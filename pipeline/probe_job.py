@@ -23,11 +23,13 @@ class Job(NamedTuple):
     length: of the file in bytes; None where nobody knows.
     page: whose size is wanted, from 0.
     min_libvips: least version of libvips, such as "8.18.3".
+    untrusted: formats that are read although they are not trusted: keys of pipeline.libvips.UNTRUSTED_LOADERS.
     """
 
     length: int | None
     page: int
     min_libvips: str
+    untrusted: tuple[str, ...] = ()
 
 
 class Read(NamedTuple):

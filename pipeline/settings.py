@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline import machine
+from pipeline.libvips import UNTRUSTED_LOADERS
 
 
 def _split(value: object) -> object:
@@ -99,6 +100,14 @@ class PictureSettings(Settings):
             "the rest is for the worker and for the kernel's copies of files."
         ),
     )
+    untrusted_formats: CommaSeparated = Field(
+        (),
+        description=(
+            "Comma-separated formats that are read although libvips' authors do not hold their readers fit for "
+            "strangers' files: svg. Empty, since such a reader is the likeliest to be taken over. Give ingest workers "
+            "the same as tilers."
+        ),
+    )
     min_libvips: str = Field(
         "8.18.3",
         pattern=r"^\d+\.\d+\.\d+$",
@@ -107,6 +116,13 @@ class PictureSettings(Settings):
             "TIFF (CVE-2026-69242); lower it only where the distribution has patched its own build."
         ),
     )
+
+    @field_validator("untrusted_formats")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(names) - set(UNTRUSTED_LOADERS):
+            raise ValueError(f"no such format: {', '.join(sorted(unknown))}. There is: {', '.join(UNTRUSTED_LOADERS)}")
+        return names
 
     @property
     def memory_limit(self) -> int:

@@ -87,6 +87,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             quality=grant.options.quality,
             page=grant.options.page,
             preview=settings.preview,
+            untrusted=settings.untrusted_formats,
             pixels_per_byte=settings.max_pixels_per_byte,
             memory_bytes=settings.memory_limit,
             work_seconds=int(settings.stage_time_limit) * CORES,

@@ -41,7 +41,7 @@ def _outcome(job: Job) -> Built | Failed:
     reporter = _Reporter()
     meter = Meter(reporter.report)
     libvips.require(pyvips, job.min_libvips)
-    libvips.block_loaders(pyvips)
+    libvips.block_loaders(pyvips, job.untrusted)
     sandbox.confine(_allowance(job))
     child.watch_life_line()
 

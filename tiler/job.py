@@ -28,6 +28,7 @@ class Job(NamedTuple):
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0.
     preview: whether to make a preview first.
+    untrusted: formats that are read although they are not trusted: keys of pipeline.libvips.UNTRUSTED_LOADERS.
     pixels_per_byte, memory_bytes: see pipeline.admission.Limits.
     work_seconds: of all its threads together; None for no limit.
     """
@@ -47,6 +48,7 @@ class Job(NamedTuple):
     pixels_per_byte: int = 2000
     memory_bytes: int | None = None
     work_seconds: int | None = None
+    untrusted: tuple[str, ...] = ()
 
 
 class Opened(NamedTuple):

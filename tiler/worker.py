@@ -13,12 +13,13 @@ from pipeline import logs, sandbox
 from pipeline.messages import make_broker, stop_signal
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
-from tiler import actor
+from tiler import actor, readable
 from tiler.settings import TilerSettings
 
 settings = TilerSettings()
 logs.configure(settings, "tiler")
 sandbox.announce(logging.getLogger(__name__), sandbox.probe())
+readable.announce(logging.getLogger(__name__))
 broker = make_broker(settings.rabbitmq_url)
 dramatiq.set_broker(broker)
 actor.declare(

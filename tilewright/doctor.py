@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import libvips, sandbox
+from tiler import readable
 from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line
 
-FORMATS = {
-    "JPEG": "jpegload",
-    "PNG": "pngload",
-    "TIFF": "tiffload",
-    "WebP": "webpload",
-    "GIF": "gifload",
-    "HEIF/AVIF": "heifload",
-}
-"""The formats that sources may have, and libvips' name of what reads them."""
+RARE = {"TIFF compressed by zstd", "HEIC"}
+"""What pyvips-binary does not read either: not to be warned of."""
 
 DISK_LEAST = 10 * 10**9
 """Bytes. A gigapixel JPEG with its tiles takes one or two of these ten gigabytes."""
@@ -55,7 +49,14 @@ class Check:
 
 def examine(data: Path, server: str) -> list[Check]:
     """Looks at everything, whatever an earlier check found. Changes nothing."""
-    return [*_libvips(TilerSettings().min_libvips), _sandbox(), _data_directory(data), _disk(data), _server(server)]
+    return [
+        *_libvips(TilerSettings().min_libvips),
+        _formats(),
+        _sandbox(),
+        _data_directory(data),
+        _disk(data),
+        _server(server),
+    ]
 
 
 def print_report(checks: list[Check]) -> None:
@@ -80,12 +81,22 @@ def _libvips(floor: str) -> Iterator[Check]:
         yield Check("libvips", "error", f"{text}, below the floor of {floor}", advice)
     else:
         yield Check("libvips", "ok", f"{text} (at least {floor} is needed)")
-    missing = [name for name, loader in FORMATS.items() if not pyvips.type_find("VipsForeignLoad", loader)]
-    if missing:
-        advice = "This build of libvips lacks them; pyvips-binary has all."
-        yield Check("formats", "warning", f"cannot read {', '.join(missing)}", advice)
-    else:
-        yield Check("formats", "ok", f"reads {', '.join(FORMATS)}")
+
+
+def _formats() -> Check:
+    try:
+        found = readable.readable()
+    except readable.Unasked as error:
+        return Check("formats", "error", f"nothing can be read ({error})", "See above.")
+    lacking = [name for name, read in found.items() if not read]
+    text = f"reads {', '.join(name for name, read in found.items() if read)}"
+    if lacking:
+        text += f"; not {', '.join(lacking)}"
+    if set(lacking) - RARE:
+        return Check(
+            "formats", "warning", text, "This build of libvips lacks them; pyvips-binary has all but the rarest."
+        )
+    return Check("formats", "ok", text)
 
 
 def _sandbox() -> Check:

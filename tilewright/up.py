@@ -45,6 +45,7 @@ from pipeline.storage import DirectoryStorage
 from statussvc import server as status_server
 from statussvc.claim import InUse
 from statussvc.settings import StatusSettings
+from tiler import readable
 from tiler.settings import TilerSettings
 from tilewright.broker import EmbeddedBroker, Workers
 from tilewright.lock import exclusive
@@ -223,6 +224,7 @@ async def _around(
     """All that stands around statussvc: gives the gateway's port and its task."""
     layers = await asyncio.to_thread(sandbox.probe)
     sandbox.announce(logger, layers)
+    await asyncio.to_thread(readable.announce, logger)
     broker = EmbeddedBroker()
     pipeline_status = StatusClient(status_address)
     gateway_status = AsyncStatusClient(status_address)
