@@ -32,6 +32,7 @@ from gateway.quick_tiles import QuickTiles
 from gateway.request_id import RequestId
 from gateway.rpc import ask
 from gateway.settings import GatewaySettings
+from gateway.unfinished import UnfinishedBody
 from pipeline.errors import TilewrightError
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
@@ -132,6 +133,7 @@ def _make_api(context: Context) -> FastAPI:
         app.add_exception_handler(error, problems.handle)
     # From the inside out.
     app.add_middleware(BodyLimit)
+    app.add_middleware(UnfinishedBody, stopping=context.stopping)
     app.add_middleware(AnswerErrors)
     app.add_middleware(
         CORSMiddleware,

@@ -82,6 +82,28 @@ def test_a_stop_answers_those_who_wait(status: Status, tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [202]
 
 
+def test_a_stop_refuses_a_post_that_is_still_being_sent(
+    status: Status, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with gateway_rig.serving(status.address, tmp_path / "storage", stop_timeout=60) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.server.port), LIMIT) as connection:
+            # Given a post whose body is awaited
+            connection.sendall(
+                b"POST /api/datasets HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            )
+            answer = connection.makefile("rb")
+            assert answer.readline() == b"HTTP/1.1 100 Continue\r\n"
+            assert answer.readline() == b"\r\n"
+            connection.sendall(b'{"name":')
+            # When the gateway is stopped, then it is told to send it again, and nobody waits for the rest
+            gateway.stop()
+            told = answer.read()
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: " in told
+    assert not any(record.exc_info for record in caplog.records)
+
+
 class Posts(logging.Handler):
     """Notes when a POST has come to its end: the log has a line of it then."""
 
