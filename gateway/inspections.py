@@ -16,7 +16,7 @@ from gateway.inspection_schemas import Inspection, InspectionCreated, Inspection
 from gateway.problems import InvalidField, examples
 from gateway.rpc import ask
 from gateway.schemas import Error
-from pipeline.errors import DATASET_CODES, NotFound, StageError, StatusUnavailable
+from pipeline.errors import NotFound, StageError, StatusUnavailable
 from pipeline.pyramid import DEFAULT_TILE_SIZE
 from pipeline.sources import check_literal_host
 from pipeline.status import RPC_TIMEOUT
@@ -153,10 +153,4 @@ def _report(report: pb.InspectionReport) -> Report:
 
 
 def _error(failure: pb.Failure) -> Error:
-    # An inspection never tries again by itself, whatever its row says; asking again may help all the same.
-    known = DATASET_CODES.get(failure.code)
-    return Error(
-        code=failure.code,
-        message=failure.message,
-        retryable=known.retryable if known is not None else failure.retryable,
-    )
+    return Error(code=failure.code, message=failure.message, retryable=failure.retryable)

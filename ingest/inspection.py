@@ -65,13 +65,11 @@ def inspect(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, stor
 
     Raises
     ------
-    StageError: the source cannot be had. Never to be tried again by itself: somebody waits for the answer.
+    StageError: the source cannot be had.
     Stopped: the run was told to stop.
     """
     try:
         return _Inspection(run, settings, guard, hosts, storage.scratch(run.run_id)).report()
-    except StageError as error:
-        raise StageError(error.code, error.message, retryable=False) from error
     finally:
         # What stays for want of a working storage is swept by the janitor.
         with suppress(StorageError):

@@ -170,7 +170,10 @@ def complete_inspect(connection: Connection, run_id: str, report: str, now: floa
 
 
 def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Outcome:
-    """The stage could not be done: again after a back-off, or failed."""
+    """The stage could not be done: again after a back-off, or failed.
+
+    An inspection is never tried again by itself: somebody waits for what it says. That another may help is kept.
+    """
     run, row, known = _current(connection, run_id, "failed")
     if known is not None:
         return known
@@ -183,7 +186,7 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     source_lost = failure.code == "source_missing" and row.state == State.TILING
     if source_lost:
         reason["source_key"] = None  # also where it fails for good: a retry must fetch it again
-    if not failure.retryable or retries > policy.retry_limit:
+    if not failure.retryable or row.state == State.INSPECTING or retries > policy.retry_limit:
         move_to(connection, row, move(row.state, Event.FAIL), now, **reason)
     elif source_lost:
         wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries)

@@ -78,6 +78,18 @@ def test_whoever_waits_hears_of_the_end_at_once(status: Status) -> None:
     assert [answer.failure.code for answer in answers] == ["source_not_found"]
 
 
+def test_a_failure_that_may_pass_ends_it_all_the_same_and_says_that_another_may_help(status: Status) -> None:
+    # Given an inspection at work
+    inspection_id = inspect(status)
+    status.begin(inspection_id, RUN, stage=pb.STAGE_INSPECT)
+    # When its source is away for now
+    status.fail(RUN, "source_unavailable", retryable=True)
+    # Then whoever waits is told so at once, and nothing is left to be done
+    ended = look(status, inspection_id)
+    assert (ended.state, ended.failure.code, ended.failure.retryable) == (pb.STATE_FAILED, "source_unavailable", True)
+    assert status.pending() == []
+
+
 def test_one_that_does_not_end_in_time_is_shown_as_it_is(status: Status) -> None:
     assert look(status, inspect(status), wait=0.01).state == pb.STATE_REQUESTED
 
