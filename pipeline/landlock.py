@@ -19,8 +19,8 @@ _VERSION = 1
 _RULE_PATH_BENEATH = 1
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REMOVE_DIR, _REMOVE_FILE = 1 << 4, 1 << 5
-_MAKE_DIR, _MAKE_REG = 1 << 7, 1 << 8
+_REMOVE_FILE = 1 << 5
+_MAKE_REG = 1 << 8
 _TRUNCATE = 1 << 14
 
 _FIRST_RIGHTS = (1 << 13) - 1
@@ -34,8 +34,8 @@ _SCOPES = 0b11
 """Abstract Unix sockets of others, and signals to them, from ABI 6."""
 
 _READING = _READ_FILE | _READ_DIR
-_WRITING = _READING | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE | _MAKE_DIR | _REMOVE_DIR
-"""No links, sockets, devices or pipes are among it: what a folder is left with are files and folders."""
+_WRITING = _READING | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE
+"""No folders, links, sockets, devices or pipes are among it: what a folder is left with are files."""
 
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 """The rights that a rule may give to what is no folder."""

@@ -7,6 +7,7 @@ the other side.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,9 @@ LOG = "child.log"
 
 LINE_LIMIT = 1 << 16
 """Bytes of a line: a thousand times what a report needs, and an end to what a broken child can make us hold."""
+
+WATCH_INTERVAL = 0.5
+"""Seconds between two looks at what a child has done besides talking: a disk takes half a gigabyte in that time."""
 
 LOG_TAIL = 2000
 """Bytes of the child's standard error that are kept when it has ended."""
@@ -57,6 +61,8 @@ class Child:
     environment: all of its environment.
     total: seconds it may take; None where something else holds that limit.
     silence: seconds it may go without a line; None likewise.
+    watch: called about every WATCH_INTERVAL while `lines` is read, whether the child talks or not; what it raises is
+        raised there.
     """
 
     def __init__(
@@ -68,10 +74,12 @@ class Child:
         environment: Mapping[str, str],
         total: float | None = None,
         silence: float | None = None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = folder / LOG
         self._total, self._silence = total, silence
         self._ends_at = None if total is None else time.monotonic() + total
+        self._watch, self._watch_at = watch, time.monotonic()
         # Guards the process id: it must not be signalled once it is reaped and may be another's.
         self._lock = threading.Lock()
         self._reaped = False
@@ -173,14 +181,25 @@ class Child:
             os.close(handle)
 
     def _wait_for(self, descriptor: int, silence: float | None) -> None:
-        left = None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
-        patience = min((limit for limit in (left, silence) if limit is not None), default=None)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        if poll.poll(None if patience is None else patience * 1000):
-            return
+        began = time.monotonic()
+        over = min(
+            (end for end in (self._ends_at, None if silence is None else began + silence) if end is not None),
+            default=math.inf,
+        )
+        while True:
+            now = time.monotonic()
+            if now >= self._watch_at:
+                self._watch()
+                now = time.monotonic()
+                self._watch_at = now + WATCH_INTERVAL
+            if poll.poll(max(0.0, min(over, self._watch_at) - now) * 1000):
+                return
+            if time.monotonic() >= over:
+                break
         self.kill()
-        if silence is not None and patience == silence:
+        if silence is not None and over == began + silence:
             raise StageError("stalled", f"The decoder said nothing for {silence:g} seconds.")
         raise StageError("stalled", f"The decoder took longer than {self._total:g} seconds.")
 
@@ -202,4 +221,11 @@ def explain_end(exit_code: int, last_words: str) -> Exception:
         return StageError("decoder_too_slow", "Decoding took more time than a picture of this size may.")
     if number == signal.SIGXFSZ:
         return StageError("out_of_disk", "The tiles grew larger than such a picture's may.")
-    return StageError("decoder_crashed", f"The decoder crashed on this file ({signal.Signals(number).name}).")
+    return StageError("decoder_crashed", f"The decoder crashed on this file ({_name(number)}).")
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has none
+        return f"signal {number}"

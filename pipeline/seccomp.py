@@ -81,9 +81,23 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "move_pages": (279, 239),
     "shmget": (29, 194),
     "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgctl": (71, 187),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    # Memory that counts as nobody's: it is no part of the address space that is limited.
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    # Folders in folders, thousands deep: whoever removes them later would go down as far.
+    "mkdir": (83, None),
+    "mkdirat": (258, 34),
     # What Landlock does not hold: links for the parent to fall for, and the attributes of files.
     "symlink": (88, None),
     "symlinkat": (266, 36),
@@ -111,6 +125,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "utimes": (235, None),
     "futimesat": (261, None),
     "utimensat": (280, 88),
+    "file_setattr": (469, 469),
     # File systems and namespaces.
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -138,6 +153,9 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
+    "splice": (275, 76),
+    "tee": (276, 77),
+    "vmsplice": (278, 75),
     "keyctl": (250, 219),
     "add_key": (248, 217),
     "request_key": (249, 218),
@@ -171,10 +189,14 @@ _KILL = (62, 129)
 _TGKILL = (234, 131)
 _PRLIMIT = (302, 261)
 _PRCTL = (157, 167)
+_FCNTL = (72, 25)
+
+_SIGNALLING = (8, 10, 15)
+"""Commands of fcntl: F_SETOWN, F_SETSIG and F_SETOWN_EX, by which the kernel signals whom they name (fcntl.h)."""
 
 # Of linux/filter.h: load a word; jump if equal, if greater or equal, if any bit is set; return.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 """Where struct seccomp_data has them; of an argument the lower half, on these little-endian machines."""
 
 _ALLOW = 0x7FFF0000
@@ -238,8 +260,14 @@ def _instructions(machine: Machine, pid: int) -> Iterator[tuple[int, int, int, i
         yield test
         yield allow
         yield refuse
-    yield (_EQUAL, 0, 3, _PRCTL[machine.column])
-    yield (_LOAD, 0, 0, _FIRST_ARGUMENT)
-    yield (_EQUAL, 0, 1, _PR_SET_PDEATHSIG)
-    yield refuse
+    for number, argument, values in (
+        (_PRCTL[machine.column], _FIRST_ARGUMENT, (_PR_SET_PDEATHSIG,)),
+        (_FCNTL[machine.column], _SECOND_ARGUMENT, _SIGNALLING),
+    ):
+        yield (_EQUAL, 0, 2 + 2 * len(values), number)
+        yield (_LOAD, 0, 0, argument)
+        for value in values:
+            yield (_EQUAL, 0, 1, value)
+            yield refuse
+        yield allow
     yield allow

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import faults, libvips, parent, sandbox
 from pipeline.errors import StageError
-from pipeline.pyramid import FILES, PREVIEW
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
+from tiler import trust
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report, decode_report, encode_job
 
 COMMAND = parent.command("tiler.child")
@@ -34,7 +34,7 @@ def build(
     run: is told of progress; its stop kills the child, and its limits end one that hangs.
     threads: of libvips; 0 for one a core.
     command: what to start.
-    check_room: called while the child writes; what it raises ends the child, and is raised.
+    check_room: called all the while; what it raises ends the child, and is raised.
     keep_preview: called when a preview lies in the job's scratch.
 
     Raises
@@ -42,23 +42,31 @@ def build(
     Stopped: where the run was told to stop.
     StageError: where the picture cannot be tiled; by the signal that ended the child where it gave no outcome.
     RuntimeError: where the child ended by itself and without an outcome.
+    ValueError: where it says or leaves what it may not: see tiler.trust.
     """
     outcome: Report | None = None
     scratch = Path(job.scratch)
-    with parent.Child(command, encode_job(job), folder=scratch, environment=environment(scratch, threads)) as child:
+
+    def watch() -> None:
+        # A child that was taken over need not say anything while it fills the disk.
+        trust.require_few_files(scratch)
+        check_room()
+
+    made = environment(scratch, threads)
+    with parent.Child(command, encode_job(job), folder=scratch, environment=made, watch=watch) as child:
         logger.info("%s: child %d started", run.wake_up.dataset_id, child.pid)
         run.on_stop(child.kill)
         for line in child.lines():
             report = outcome = decode_report(line)
+            trust.require_plausible(report, job)
             match report:
                 case Opened():
                     run.report(source=pb.SourceInfo(**report._asdict()))
                 case Previewed():
-                    _require_plain_files(scratch, (PREVIEW,))
+                    trust.require_preview(scratch)
                     keep_preview(report)
                 case Progress():
                     faults.reach("tiler_mid_build")
-                    check_room()
                     run.report(
                         tiles_done=report.tiles_done,
                         tiles_total=report.tiles_total or None,
@@ -66,19 +74,12 @@ def build(
                     )
     run.check()
     if isinstance(outcome, Built) and child.exit_code == 0:
-        _require_plain_files(scratch, FILES)
+        trust.require_sound(scratch, outcome, job.tile_size)
         return outcome
     logger.warning("%s: child ended with %d: %s", run.wake_up.dataset_id, child.exit_code, child.last_words)
     if isinstance(outcome, Failed):
         raise StageError(outcome.code, outcome.message)
     raise child.death()
-
-
-def _require_plain_files(scratch: Path, names: Iterable[str]) -> None:
-    """Raise RuntimeError where a file that the child made is a link: what it leads to is not its to publish."""
-    for name in names:
-        if (scratch / name).is_symlink():
-            raise RuntimeError(f"the child left a link as {name}")
 
 
 def environment(scratch: Path, threads: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,25 @@ child.end()
 """A child that asks its parent for bytes, as one does that is to look at the head of a source."""
 
 
-def start(code: str, folder: Path, job: bytes = b"{}\n", /, **limits: float) -> Child:
-    return Child((sys.executable, "-I", "-c", code), job, folder=folder, environment=os.environ, **limits)
+def start(
+    code: str,
+    folder: Path,
+    job: bytes = b"{}\n",
+    /,
+    *,
+    watch: Callable[[], None] = lambda: None,
+    total: float | None = None,
+    silence: float | None = None,
+) -> Child:
+    return Child(
+        (sys.executable, "-I", "-c", code),
+        job,
+        folder=folder,
+        environment=os.environ,
+        total=total,
+        silence=silence,
+        watch=watch,
+    )
 
 
 def test_a_child_may_ask_for_bytes_as_often_as_it_needs(tmp_path: Path) -> None:
@@ -58,8 +76,8 @@ def test_a_child_that_waits_for_an_answer_ends_with_its_life_line(tmp_path: Path
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"total": 0.2}, "The decoder took longer than 0.2 seconds."),
-        ({"silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
+        ({"total": 0.2, "silence": None}, "The decoder took longer than 0.2 seconds."),
+        ({"total": None, "silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
         ({"total": 600.0, "silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
         ({"total": 0.2, "silence": 600.0}, "The decoder took longer than 0.2 seconds."),
     ],
@@ -73,9 +91,12 @@ def test_a_child_that_waits_for_an_answer_ends_with_its_life_line(tmp_path: Path
     ],
 )
 def test_a_child_that_hangs_is_killed_when_a_limit_is_over(
-    limits: dict[str, float], message: str, code: str, tmp_path: Path
+    limits: dict[str, float | None], message: str, code: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(StageError) as caught, start(code, tmp_path, **limits) as child:
+    with (
+        pytest.raises(StageError) as caught,
+        start(code, tmp_path, total=limits["total"], silence=limits["silence"]) as child,
+    ):
         list(child.lines())
     assert (caught.value.code, caught.value.message) == ("stalled", message)
     assert child.exit_code == -9
@@ -88,6 +109,22 @@ def test_a_child_that_talks_on_is_killed_when_its_time_is_over(tmp_path: Path) -
     ):
         assert set(child.lines()) == {b"on\n"}
     assert caught.value.code == "stalled"
+
+
+@pytest.mark.parametrize("code", ["while True: print('on', flush=True)", "import threading; threading.Event().wait()"])
+def test_a_child_is_watched_whether_it_talks_or_not(code: str, tmp_path: Path) -> None:
+    # Given a watch that has had enough at its third look
+    looks: list[int] = []
+
+    def watch() -> None:
+        looks.append(len(looks))
+        if len(looks) == 3:
+            raise StageError("out_of_disk", "The disk is full.")
+
+    # When the child goes on and on, then it is ended by that
+    with pytest.raises(StageError, match="The disk is full"), start(code, tmp_path, watch=watch) as child:
+        list(child.lines())
+    assert (looks, child.exit_code) == ([0, 1, 2], -9)
 
 
 def test_what_a_child_says_without_end_is_not_kept(tmp_path: Path) -> None:
@@ -114,6 +151,7 @@ def test_the_last_words_are_few_however_many_there_were(tmp_path: Path) -> None:
         (-5, "GLib-ERROR **: ../glib/gmem.c:137: failed to allocate 4294836224 bytes", "out_of_memory"),
         (-24, "", "decoder_too_slow"),
         (-25, "", "out_of_disk"),
+        (-40, "", "decoder_crashed"),
     ],
 )
 def test_the_signal_that_ended_a_child_says_why(exit_code: int, last_words: str, code: str) -> None:

@@ -92,9 +92,8 @@ def test_a_process_opens_no_file_but_those_it_was_allowed(tmp_path: Path) -> Non
         "write to scratch": "(scratch / 'a').write_bytes(b'x' * 9)",
         "read from scratch": "(scratch / 'a').read_bytes()",
         "cut it short": "os.truncate(scratch / 'a', 3)",
-        "make a folder": "(scratch / 'b').mkdir()",
-        "remove it": "(scratch / 'b').rmdir()",
-        "remove a file": "(scratch / 'a').unlink()",
+        "rename it": "(scratch / 'a').rename(scratch / 'b')",
+        "remove it": "(scratch / 'b').unlink()",
     }
     refused = {
         "write to the source": "source.write_bytes(b'')",
@@ -105,6 +104,7 @@ def test_a_process_opens_no_file_but_those_it_was_allowed(tmp_path: Path) -> Non
         "read the users": "Path('/etc/passwd').read_bytes()",
         "read the parent's secrets": "Path(f'/proc/{os.getppid()}/environ').read_bytes()",
         "make a file beside": "(other.parent / 'new').touch()",
+        "make a folder": "(scratch / 'b').mkdir()",
         "make a link": "(scratch / 'link').symlink_to(other)",
         "make a pipe": "os.mkfifo(scratch / 'pipe')",
         "run a program": "os.execv(sys.executable, [sys.executable, '-c', 'print(1)'])",
@@ -173,6 +173,13 @@ def test_a_process_makes_no_system_call_that_a_decoder_does_not_need() -> None:
         "its parent's limits": "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))",
         "its parent's priority": "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
         "its parent's handle": "os.pidfd_open(os.getppid())",
+        "its parent's cores": "os.sched_setaffinity(os.getppid(), {0})",
+        "its parent's turn": "os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))",
+        "a signal by a pipe": "fcntl.fcntl(0, 8, os.getppid())",
+        "a signal of its choice": "fcntl.fcntl(0, 10, signal.SIGKILL)",
+        "memory that nobody counts": "os.memfd_create('hidden')",
+        "a folder": "os.mkdir('/tmp/folder-of-a-decoder')",
+        "a pipe's pages": "system_call(275 if x86 else 76, 0, 0, 0, 0, 0, 0)",
         "the mode of a file": "os.chmod('/', 0o777)",
         "the owner of a file": "os.chown('/', 0, 0)",
         "the times of a file": "os.utime('/')",
@@ -194,6 +201,7 @@ def test_a_process_makes_no_system_call_that_a_decoder_does_not_need() -> None:
     }
     done = {
         "a signal to itself": "os.kill(os.getpid(), 0)",
+        "a flag of a file": "fcntl.fcntl(0, fcntl.F_SETFD, fcntl.fcntl(0, fcntl.F_GETFD))",
         "a thread": "threading.Thread(target=int).start()",
         "a lower limit": "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
         "a file": "Path('/etc/passwd').read_bytes()",

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
+import struct
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import StageError, Stopped
+from pipeline.pyramid import DESCRIPTION, FILES, FULL, INDEX, SZI, THUMBNAIL
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
-from tiler.job import Built, Failed, Job, encode_report
+from tiler.build import build as build_here
+from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report, encode_report
+from tiler.meter import Meter
 from tiler.parent import build
+from tiler.pixels import open_picture
+from tiler.source import Source
 
 
 @pytest.fixture
@@ -186,13 +194,160 @@ def test_a_stop_reaches_a_child_that_does_anything(code: str, run: Run, job: Job
     assert_nothing_is_left(job)
 
 
-def test_a_link_that_a_child_left_is_not_published(run: Run, job: Job) -> None:
-    # Given a child that says it has built, and has left a link to a file of others
-    said = encode_report(Built(1, 1, "jpg", 1, 1))
-    code = f"os.symlink('/etc/passwd', 'tiles.idx'); os.write(1, {said!r})"
-    # When it has ended, then its word does not count
-    with pytest.raises(RuntimeError, match=r"left a link as tiles\.idx"):
-        build(run, job, threads=0, command=python(code))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
+    """A sound build of a small picture, and what its child said of it."""
+    folder = tmp_path_factory.mktemp("made")
+    job = Job(str(folder / "source.jpg"), str(folder), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
+    pictures.jpeg(Path(job.source), 700, 301)
+    meter = Meter(lambda *_: None)
+    return folder, build_here(open_picture(Source(Path(job.source)), meter=meter), job, meter)
+
+
+def leave(made: tuple[Path, Built], job: Job) -> Built:
+    """Lays the build's files where a child of this job would have left them."""
+    folder, built = made
+    for name in FILES:
+        shutil.copy(folder / name, job.scratch)
+    return built
+
+
+def saying(*reports: Report | bytes) -> tuple[str, ...]:
+    """A child that says just this and ends well."""
+    lines = [report if isinstance(report, bytes) else encode_report(report) for report in reports]
+    return python(f"os.write(1, {b''.join(lines)!r})")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        Opened("gopher", 10, 10, 1),
+        Opened("png", 0, 10, 1),
+        Opened("png", 10, 2**31, 1),
+        Opened("png", 10, 10, -1),
+        Previewed(5000, 10),
+        Progress(-1, 10, 1.0),
+        Progress(1, 2**40, 1.0),
+        Progress(1, 10, float("nan")),
+        Progress(1, 10, float("inf")),
+        Progress(1, 10, 101.0),
+        Failed("no_such_code", "…"),
+        Failed("image_corrupt", "x" * 10_000),
+        b'{"progress": {"tiles_done": "1", "tiles_total": 2, "percent": 3}}\n',
+        b'{"failed": {"code": ["image_corrupt"], "message": "a list for a code"}}\n',
+    ],
+)
+def test_what_cannot_be_true_is_passed_on_to_nobody(
+    lie: Report | bytes, run: Run, job: Job, made: tuple[Path, Built]
+) -> None:
+    # Given a child that was taken over, says what cannot be, and then builds as if nothing were
+    built = leave(made, job)
+    # Then its word does not count, and nothing of it is reported
+    with pytest.raises(ValueError, match=r"the child said what cannot be|not a report"):
+        build(run, job, threads=0, command=saying(lie, built))
+    beat = run.snapshot()[0]
+    assert (beat.HasField("source"), beat.HasField("preview"), beat.progress.tiles_done) == (False, False, 0)
+
+
+def entry(folder: Path, position: int, offset: int, length: int, part: int) -> None:
+    data = bytearray((folder / INDEX).read_bytes())
+    struct.pack_into("<QII", data, 16 + 16 * position, offset, length, part)
+    (folder / INDEX).write_bytes(data)
+
+
+def swell(folder: Path, name: str) -> None:
+    os.truncate(folder / name, 200 << 20)
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def put_a_folder(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+
+
+def entry_of_all(folder: Path) -> None:
+    swell(folder, SZI)
+    entry(folder, 3, 0, 100 << 20, 0)
+
+
+def put_a_link(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to("/etc/passwd")
+
+
+def put_a_pipe(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+
+
+LEFT: list[tuple[str, Callable[[Path], object], str]] = [
+    ("a tile of four gigabytes", lambda path: entry(path, 3, 0, 2**32 - 1, 0), "leads astray"),
+    ("a tile as long as the archive", entry_of_all, "leads astray"),
+    ("a tile behind the archive", lambda path: entry(path, 3, 2**40, 10, 0), "leads astray"),
+    ("a tile without bytes", lambda path: entry(path, 3, 0, 0, 0), "leads astray"),
+    ("a tile in a part that there is not", lambda path: entry(path, 3, 0, 10, 7), "leads astray"),
+    ("an index cut short", lambda path: os.truncate(path / INDEX, 100), "left a tiles.idx of 100 bytes"),
+    ("an index of nothing", lambda path: zero(path / INDEX), "that is none"),
+    ("a vast full.jpg", lambda path: swell(path, FULL), "left a full.jpg of 209715200 bytes"),
+    ("a vast description", lambda path: swell(path, DESCRIPTION), "left a pyramid.json of 209715200 bytes"),
+    ("a link", lambda path: put_a_link(path, INDEX), "no plain file as tiles.idx"),
+    ("a folder", lambda path: put_a_folder(path, SZI), "no plain file as pyramid.szi"),
+    ("a pipe", lambda path: put_a_pipe(path, THUMBNAIL), "no plain file as thumbnail.jpg"),
+    ("nothing", lambda path: (path / FULL).unlink(), "left no full.jpg"),
+]
+
+
+@pytest.mark.parametrize(("harm", "finding"), [case[1:] for case in LEFT], ids=[case[0] for case in LEFT])
+def test_what_would_harm_who_serves_it_is_not_published(
+    harm: Callable[[Path], object], finding: str, run: Run, job: Job, made: tuple[Path, Built]
+) -> None:
+    # Given a child that says it has built, and has left something else
+    built = leave(made, job)
+    harm(Path(job.scratch))
+    sizes = [path.lstat().st_size for name in FILES if (path := Path(job.scratch) / name).is_file()]
+    # When it has ended, also where it says the right size, then its word does not count
+    with pytest.raises(ValueError, match=finding):
+        build(run, job, threads=0, command=saying(built._replace(size=sum(sizes))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"width": 5000}, {"height": -3}, {"extension": "gif"}, {"tile_count": 4}, {"size": 5}],
+)
+def test_a_build_that_is_not_the_one_told_of_is_not_published(
+    change: dict[str, Any], run: Run, job: Job, made: tuple[Path, Built]
+) -> None:
+    built = leave(made, job)
+    # Given what is right, it is published; and otherwise not
+    assert build(run, job, threads=0, command=saying(built)) == built
+    with pytest.raises(ValueError, match="the child"):
+        build(run, job, threads=0, command=saying(built._replace(**change)))
+    with pytest.raises(ValueError, match="the child said what cannot be"):
+        build(run, job._replace(tile_format="png"), threads=0, command=saying(built))
+
+
+def test_a_child_that_says_nothing_is_ended_when_the_disk_is_full(run: Run, job: Job) -> None:
+    # Given a child that writes and says nothing, and a disk that is full once it has begun
+    def check_room() -> None:
+        if (Path(job.scratch) / "much").exists():
+            raise StageError("out_of_disk", "The storage is too full.")
+
+    command = python("open('much', 'w').close(); time.sleep(600)")
+    # Then it is ended, not waited for
+    with pytest.raises(StageError) as caught:
+        build(run, job, threads=0, command=command, check_room=check_room)
+    assert caught.value.code == "out_of_disk"
+    assert_nothing_is_left(job)
+
+
+def test_a_child_that_makes_files_without_end_is_ended(run: Run, job: Job) -> None:
+    command = python("[open(f'f{n}', 'w').close() for n in range(1000)]; time.sleep(600)")
+    with pytest.raises(ValueError, match="made more than 200 files"):
+        build(run, job, threads=0, command=command)
+    assert_nothing_is_left(job)
 
 
 def test_a_run_that_was_stopped_before_starts_nothing_that_lasts(run: Run, job: Job) -> None:
@@ -202,14 +357,15 @@ def test_a_run_that_was_stopped_before_starts_nothing_that_lasts(run: Run, job: 
         build(run, job, threads=0)
 
 
-def test_what_a_child_leaves_behind_dies_with_it(run: Run, job: Job) -> None:
+def test_what_a_child_leaves_behind_dies_with_it(run: Run, job: Job, made: tuple[Path, Built]) -> None:
     # Given a child that starts a process of its own, which keeps the output open no longer than the child
-    said = encode_report(Built(1, 1, "jpg", 1, 1))
+    built = leave(made, job)
+    said = encode_report(built)
     code = (
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], stdout=subprocess.DEVNULL);"
         f"os.write(1, {said!r})"
     )
     # When it has done its work
-    assert build(run, job, threads=0, command=python(code)) == Built(1, 1, "jpg", 1, 1)
+    assert build(run, job, threads=0, command=python(code)) == built
     # Then the other process ends, too
     assert_nothing_is_left(job)
