@@ -17,6 +17,11 @@ from tiler.meter import Meter
 FLOAT_MAX = 3.4e38
 """Greatest finite 32-bit float, rounded down: what lies beyond is infinite or not a number."""
 
+FLOAT_SPANS = (1e-30, 1e38)
+"""From least to greatest sample: between these a float's own arithmetic neither overflows nor loses a level."""
+
+_WITH_FRACTIONS = {"float", "double"}
+
 
 class Range(NamedTuple):
     """The finite samples' least and greatest value; the least is the greater one where none is finite."""
@@ -49,7 +54,7 @@ def stretch(image: pyvips.Image, again: Callable[[], pyvips.Image], decisions: l
         decisions.append(f"{image.format} samples from {low:g} to {high:g} mapped to 0 to 255")
     stretched = _mapped(image.extract_band(0, n=colours), low, high)
     if image.bands > colours:
-        if image.format in {"float", "double"} and _is_share(ranges[colours]):
+        if image.format in _WITH_FRACTIONS and _is_share(ranges[colours]):
             stretched = stretched.bandjoin(_mapped(image.extract_band(colours), 0.0, 1.0))
         else:
             decisions.append("the band after the colours, of unknown meaning, left out")
@@ -57,6 +62,9 @@ def stretch(image: pyvips.Image, again: Callable[[], pyvips.Image], decisions: l
 
 
 def _mapped(samples: pyvips.Image, low: float, high: float) -> pyvips.Image:
+    if samples.format not in _WITH_FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
+        # libvips computes with floats, of 24 bits: too few for 32-bit numbers that lie far from zero.
+        samples = samples.cast("double")
     level = (samples - low) * (255.0 / (high - low) if high > low else 1.0)
     # Not-a-number compares to nothing: missing samples become black.
     return (level >= 0).ifthenelse(level, 0).rint().cast("uchar")
@@ -68,9 +76,15 @@ def _is_share(found: Range) -> bool:
 
 def _ranges(samples: pyvips.Image, meter: Meter) -> list[Range]:
     """Give the range of each band."""
+    bands = range(1, samples.bands + 1)
+    # Of the table, row 0 is of all bands; columns 0 and 1 are minimum and maximum.
+    if samples.format not in _WITH_FRACTIONS:
+        whole = samples.copy()
+        follow(whole, meter)
+        table = whole.stats()
+        return [Range(table(0, row)[0], table(1, row)[0]) for row in bands]
     finite = samples.abs() <= FLOAT_MAX
     joined = finite.ifthenelse(samples, FLOAT_MAX).bandjoin(finite.ifthenelse(samples, -FLOAT_MAX))
     follow(joined, meter)
     table = joined.stats()
-    # Row 0 is of all bands; columns 0 and 1 are minimum and maximum.
-    return [Range(table(0, row)[0], table(1, row + samples.bands)[0]) for row in range(1, samples.bands + 1)]
+    return [Range(table(0, row)[0], table(1, row + samples.bands)[0]) for row in bands]

@@ -179,6 +179,28 @@ def test_other_numbers_are_stretched_from_least_to_greatest(dtype: type, tmp_pat
     assert picture.decisions[0].endswith("samples from -100 to 400 mapped to 0 to 255")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "least", "step"),
+    [
+        (np.uint32, 4_000_000_000, 1),
+        (np.int32, -2_000_000_000, 1),
+        (np.int32, -(2**31), 2**24),
+        (np.float32, 2.0**20, 2.0**-3),
+        (np.float32, 0.0, 2.0**-149),
+        (np.float32, -(2.0**127), 2.0**120),
+    ],
+)
+def test_no_level_is_lost_far_from_zero_nor_at_the_ends_of_a_types_range(
+    dtype: type, least: float, step: float, tmp_path: Path
+) -> None:
+    # Given 256 levels that 24 bits cannot tell apart, or whose span or its inverse is no 32-bit float
+    levels = np.arange(256).reshape(16, 16)
+    heights: pictures.Pixels = (least + levels * step).astype(dtype)[..., None]
+    found = pixels_of(open_here(pictures.save(heights, tmp_path / "source.tif", "b-w")))
+    # Then each has its own place between black and white
+    assert found[..., 0].tolist() == levels.tolist()
+
+
 def test_missing_and_infinite_numbers_do_not_spoil_the_others(tmp_path: Path) -> None:
     heights = np.array([[-100, np.nan], [np.inf, 400]], dtype=np.float32)[..., None]
     found = pixels_of(open_here(pictures.save(heights, tmp_path / "source.tif", "b-w")))
