@@ -1,11 +1,14 @@
-"""What tells a viewer about a pyramid: the Deep Zoom descriptor and the TileJSON. Pure."""
+"""What tells of a pyramid: the Deep Zoom descriptor and the TileJSON for viewers, the seal of pyramid.json. Pure."""
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
-from pipeline.pyramid import Format, Geometry
+from pipeline.pyramid import DESCRIPTION, Format, Geometry
 
 MERCATOR_NORTH = math.degrees(math.atan(math.sinh(math.pi)))
 """Degrees of latitude at the upper edge of XYZ's square world, 85.05…"""
@@ -43,3 +46,16 @@ def tilejson(geometry: Geometry, tile_format: Format, tiles: str) -> dict[str, A
         "height": geometry.height,
         "format": tile_format.value,
     }
+
+
+def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the content of a pyramid.json with its own CRC-32 under `crc32`: of all else in it, however it is laid out.
+
+    Parameters
+    ----------
+    description: with the other files' checksums under `crc32`. A seal that it bears already is not counted.
+    """
+    sums = {name: checksum for name, checksum in description["crc32"].items() if name != DESCRIPTION}
+    plain = dict(description) | {"crc32": sums}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return plain | {"crc32": sums | {DESCRIPTION: f"{zlib.crc32(text.encode()):08x}"}}

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import pyvips
 
+from pipeline.descriptors import sealed
 from pipeline.pyramid import (
     CHECKED,
     DEFAULT_QUALITY,
@@ -52,13 +53,14 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
     _tiles(picture, out / SZI, job, meter)
     meter.begin(1.0)
     index = IndexWriter(geometry)
-    _index_tiles(out / SZI, geometry, index)
+    frame = _index_tiles(out / SZI, geometry, index)
     _edges(out, geometry, picture.format, index, meter)
     if index.missing:
         raise RuntimeError(f"libvips left out {index.missing} of {geometry.tile_count} tiles")
     (out / INDEX).write_bytes(index.data)
     write_small(out, geometry, picture.format, Index(index.data))
-    description = _description(picture, geometry, job) | {"crc32": {name: _crc32(out / name) for name in CHECKED}}
+    sums = {SZI: f"{frame:08x}"} | {name: _crc32(out / name) for name in CHECKED}
+    description = sealed(_description(picture, geometry, job) | {"crc32": sums})
     (out / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return Built(
         width=geometry.width,
@@ -94,11 +96,16 @@ def _encoder(tile_format: Format, quality: int) -> dict[str, str | int]:
             return {"suffix": ".png"}
 
 
-def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> None:
-    # dzsave's threads finish in any order: each tile's place comes from its name.
-    for stored in szi.files(archive):
-        if stored.tile is not None:
-            index.put(geometry.deep_zoom_position(*stored.tile), Entry(0, stored.offset, stored.length))
+def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> int:
+    """Fill the index; gives the CRC-32 of the archive's frame (tiler.szi)."""
+    checksum = 0
+    with archive.open("rb") as file:
+        # dzsave's threads finish in any order: each tile's place comes from its name.
+        for stored in szi.files(archive):
+            checksum = szi.crc32_around(file, stored, checksum)
+            if stored.tile is not None:
+                index.put(geometry.deep_zoom_position(*stored.tile), Entry(0, stored.offset, stored.length))
+        return szi.crc32_of_directory(file, checksum)
 
 
 def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWriter, meter: Meter) -> None:

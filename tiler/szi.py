@@ -7,7 +7,9 @@ tiles. Source of the layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12
 from __future__ import annotations
 
 import os
+import re
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -21,23 +23,32 @@ _END64 = struct.Struct("<4s28xQQQ")
 _IN_EXTRA = 0xFFFFFFFF
 _MAX_COMMENT = 0xFFFF
 
+_DESCRIPTOR = 24
+"""Bytes behind a file's at which its data descriptor ends at the latest."""
+
+_TILE = re.compile(r"[^/]+/[^/]+/([0-9]+)/([0-9]+)_([0-9]+)\.[a-z]+")
+
 
 class Stored(NamedTuple):
-    """One file of the zip: its bytes are `offset` to `offset + length` of the zip's own, and have that CRC-32."""
+    """One file of the zip: its bytes are `offset` to `offset + length` of the zip's own, and have that CRC-32.
+
+    Its own header begins at `header` and ends at `offset`.
+    """
 
     name: str
     offset: int
     length: int
     crc32: int
+    header: int
 
     @property
     def tile(self) -> tuple[int, int, int] | None:
         """Level, column and row, from a name such as picture/picture_files/12/3_4.jpg; None for what is no tile."""
-        parts = self.name.split("/")
-        if len(parts) < 3 or not parts[-2].isdigit():
+        found = _TILE.fullmatch(self.name)
+        if found is None:
             return None
-        x, y = parts[-1].partition(".")[0].split("_")
-        return int(parts[-2]), int(x), int(y)
+        level, x, y = map(int, found.groups())
+        return level, x, y
 
 
 def files(path: Path) -> Iterator[Stored]:
@@ -56,6 +67,23 @@ def files(path: Path) -> Iterator[Stored]:
             raise ValueError("the zip's directory is cut short") from error
 
 
+def crc32_around(file: BinaryIO, stored: Stored, checksum: int) -> int:
+    """Go on with the checksum of a zip's frame: with what lies before and behind one file, in the directory's order.
+
+    The frame is all of a zip but its files: what those hold has checksums of its own. See `crc32_of_directory`.
+    """
+    checksum = zlib.crc32(os.pread(file.fileno(), stored.offset - stored.header, stored.header), checksum)
+    return zlib.crc32(os.pread(file.fileno(), _DESCRIPTOR, stored.offset + stored.length), checksum)
+
+
+def crc32_of_directory(file: BinaryIO, checksum: int) -> int:
+    """End the checksum of a zip's frame: with its directory, to the end of the file. Raises as `files`."""
+    file.seek(_directory(file)[1])
+    while piece := file.read(1 << 20):
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
 def _files(file: BinaryIO, directory: BinaryIO) -> Iterator[Stored]:
     count, at = _directory(file)
     directory.seek(at)
@@ -69,7 +97,7 @@ def _files(file: BinaryIO, directory: BinaryIO) -> Iterator[Stored]:
         directory.read(comment_length)
         if _IN_EXTRA in {packed, length, offset}:
             length, offset = _zip64(extra, packed, length, offset)
-        yield Stored(name, _data_offset(file, offset), length, crc32)
+        yield Stored(name, _data_offset(file, offset), length, crc32, offset)
 
 
 def _directory(file: BinaryIO) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
+from pipeline.descriptors import sealed
 from pipeline.errors import TilewrightError
 from pipeline.pyramid import CHECKED, DESCRIPTION, EDGES, FILES, INDEX, SZI, Geometry
 from pipeline.tile_index import Entry, Index
@@ -85,16 +86,18 @@ def verify(build: Path, gauge: Gauge) -> Report:
         description = json.loads((build / DESCRIPTION).read_text(encoding="utf-8"))
         geometry = Geometry(description["width"], description["height"], description["tile_size"])
         sums = dict(description.get("crc32", {}))
+        if {SZI, DESCRIPTION} & sums.keys() and sealed(description)["crc32"] != sums:
+            report.add(f"{DESCRIPTION} is damaged: its CRC-32 is not the one that it holds")
         if description["tile_id"] != report.tile_id:
             report.add(f"{DESCRIPTION} is that of {description['tile_id']}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         report.add(f"{DESCRIPTION} cannot be read ({error})")
         return report
     if not missing and _readable(build, report, gauge):
         for name in CHECKED:
             if name in sums and (found := _crc32(build / name)) != sums[name]:
                 report.add(f"{name} is damaged: its CRC-32 is {found}, not {sums[name]}")
-        _verify_index(build, geometry, report, gauge)
+        _verify_index(build, geometry, sums.get(SZI), report, gauge)
     return report
 
 
@@ -128,7 +131,7 @@ def _readable(build: Path, report: Report, gauge: Gauge) -> bool:
     return readable
 
 
-def _verify_index(build: Path, geometry: Geometry, report: Report, gauge: Gauge) -> None:
+def _verify_index(build: Path, geometry: Geometry, frame: str | None, report: Report, gauge: Gauge) -> None:
     try:
         index = Index((build / INDEX).read_bytes())
     except ValueError as error:
@@ -139,6 +142,7 @@ def _verify_index(build: Path, geometry: Geometry, report: Report, gauge: Gauge)
         return
     gauge.step(f"Checking {report.tile_id[:12]}")
     _verify_tiles(build / SZI, geometry, index, report, gauge)
+    _verify_frame(build / SZI, frame, report)
     _verify_edges(build / EDGES, geometry, index, report)
 
 
@@ -161,6 +165,22 @@ def _verify_tiles(archive: Path, geometry: Geometry, index: Index, report: Repor
     for level, x, y in _addresses(geometry):
         if not seen[geometry.deep_zoom_position(level, x, y)]:
             report.add(f"{SZI}: tile {x}, {y} of level {level} is missing")
+
+
+def _verify_frame(archive: Path, expected: str | None, report: Report) -> None:
+    """What lies between the tiles is served with them, as one file, and read by other programs."""
+    if expected is None:
+        return
+    checksum = 0
+    try:
+        with archive.open("rb") as file:
+            for one in szi.files(archive):
+                checksum = szi.crc32_around(file, one, checksum)
+            checksum = szi.crc32_of_directory(file, checksum)
+    except ValueError:
+        return  # It is no zip any more, which is a finding already.
+    if f"{checksum:08x}" != expected:
+        report.add(f"{SZI} is damaged between its tiles: the CRC-32 of its headers is {checksum:08x}, not {expected}")
 
 
 def _verify_entry(one: szi.Stored, geometry: Geometry, index: Index, seen: bytearray, report: Report) -> None:
