@@ -35,10 +35,10 @@ FEW_TILES = st.builds(Geometry, st.integers(1, 4100), st.integers(1, 4100), st.s
 
 def test_a_tile_id_is_the_hash_of_its_canonical_identity() -> None:
     # Given the identity written out by hand
-    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":2}}'
+    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":3}}'
     # Then the id is its SHA-256
     assert tile_id(EMPTY, Asked(256)) == hashlib.sha256(identity.encode()).hexdigest()
-    assert tile_id(EMPTY, Asked(256)) == "2b73dde4ae897959b94594ad1ff76a50c9e68cd4e64db4e21975410e58a250e1"
+    assert tile_id(EMPTY, Asked(256)) == "978faed89f33cd992da423bb6fc549bd8bd96f2b98233307c570212f236907f7"
 
 
 def test_a_default_and_its_explicit_value_give_the_same_tile_id() -> None:
