@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Iterator
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,10 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 PIECE = 1 << 18
 """Bytes read at once of a file that is sent whole: a reader's memory, and a hand-over to a thread, each time."""
+
+LONGEST_TILE = 16 << 20
+"""Bytes of a tile that are read at once at most: tiles of 512 pixels square have an eighth of it, and a damaged index
+may name gigabytes."""
 
 NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 """Linux gives what is in memory, or else EAGAIN; elsewhere a read takes as long as it takes."""
@@ -35,7 +38,7 @@ class Files(Protocol):
         """
 
     async def read(self, entry: Entry) -> bytes:
-        """Read one tile. Raises ObjectMissing where the build is gone, StorageError where the storage fails."""
+        """Read one tile. Raises ObjectMissing where the build is gone, Damaged, or StorageError where storage fails."""
 
     async def read_file(self, name: str) -> bytes:
         """Read a whole small file of the build. Raises like `read`."""
@@ -60,7 +63,44 @@ async def open_files(storage: Storage, pyramid: pb.Pyramid) -> Files:
         return LocalFiles(index.parent)
     key = pyramid_key(pyramid.tile_id, pyramid.build, INDEX)
     size = await asyncio.to_thread(storage.size, key)
-    return RemoteFiles(storage, pyramid, Index(await asyncio.to_thread(storage.get_range, key, 0, size)))
+    data = await asyncio.to_thread(storage.get_range, key, 0, size)
+    try:
+        return RemoteFiles(storage, pyramid, Index(data))
+    except ValueError as error:
+        raise Damaged(f"{pyramid.build}: {error}") from error
+
+
+class Damaged(ObjectMissing):
+    """Raised when a file of a build is there and not what it was: the storage has lost something."""
+
+
+class FileIndex(Index):
+    """A tiles.idx in an open file, which stays the caller's.
+
+    Each entry is read when it is asked for. Mapped into memory, a file that is cut short or that the disk cannot read
+    would end this process by a signal (SIGBUS).
+
+    Raises
+    ------
+    ValueError: as Index.
+    OSError: where the disk cannot read it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._begin(os.fstat(descriptor).st_size)
+
+    def entry(self, position: int) -> Entry:
+        try:
+            return super().entry(position)
+        except OSError as error:
+            raise StorageError(f"the index cannot be read: {error.strerror or error}") from error
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) != length:
+            raise Damaged("the index is cut short")
+        return data
 
 
 class LocalFiles:
@@ -69,23 +109,25 @@ class LocalFiles:
     Such a read takes some microseconds, a hand-over to a thread ten times as long; a disk takes as long as it likes.
     """
 
+    index: Index
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._flags = NOWAIT
         self._parts: list[int] = []
         try:
-            self._parts.extend(os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC) for name in PARTS)
-            with (folder / INDEX).open("rb") as file:
-                self._map = mmap(file.fileno(), 0, access=ACCESS_READ)
-            self.index = Index(self._map)
+            self._parts.extend(os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC) for name in (*PARTS, INDEX))
+            self.index = FileIndex(self._parts[len(PARTS)])
         except OSError as error:
-            self._close_parts()
+            self.close()
             raise _explain(error, folder) from error
-        except BaseException:
-            self._close_parts()
-            raise
+        except ValueError as error:
+            self.close()
+            raise Damaged(f"{folder.name}: {error}") from error
 
     def read_now(self, entry: Entry) -> bytearray | None:
+        if not _is_sane(entry):
+            return None
         part = self._parts[entry.part]
         data = bytearray(entry.length)
         try:
@@ -99,6 +141,7 @@ class LocalFiles:
     async def read(self, entry: Entry) -> bytes:
         if (data := self.read_now(entry)) is not None and not self.deleted(entry.part):
             return bytes(data)
+        _require_sane(entry)
         # The disk has to be waited for, which is no business of the other requests. The descriptor is a copy, since the
         # cache may close ours meanwhile, and its number may then stand for another file.
         try:
@@ -113,8 +156,10 @@ class LocalFiles:
     def _read(self, part: int, entry: Entry) -> bytes:
         try:
             data = os.pread(part, entry.length, entry.offset)
-            if len(data) != entry.length or os.fstat(part).st_nlink == 0:
+            if os.fstat(part).st_nlink == 0:
                 raise ObjectMissing(f"{self._folder.name} is gone")
+            if len(data) != entry.length:
+                raise Damaged(f"{self._folder.name} is cut short")
             return data
         except OSError as error:
             raise _explain(error, self._folder) from error
@@ -147,10 +192,6 @@ class LocalFiles:
         return os.fstat(self._parts[part]).st_nlink == 0
 
     def close(self) -> None:
-        self._close_parts()
-        self._map.close()
-
-    def _close_parts(self) -> None:
         while self._parts:
             os.close(self._parts.pop())
 
@@ -168,10 +209,11 @@ class RemoteFiles:
         return None
 
     async def read(self, entry: Entry) -> bytes:
+        _require_sane(entry)
         key = pyramid_key(self._tile_id, self._build, PARTS[entry.part])
         data = await asyncio.to_thread(self._storage.get_range, key, entry.offset, entry.length)
         if len(data) != entry.length:
-            raise ObjectMissing(f"{key} is cut short")
+            raise Damaged(f"{key} is cut short")
         return data
 
     async def read_file(self, name: str) -> bytes:
@@ -191,6 +233,15 @@ class RemoteFiles:
 
     def close(self) -> None:
         pass
+
+
+def _is_sane(entry: Entry) -> bool:
+    return entry.part < len(PARTS) and entry.length <= LONGEST_TILE
+
+
+def _require_sane(entry: Entry) -> None:
+    if not _is_sane(entry):
+        raise Damaged(f"the index leads astray: {entry}")
 
 
 def _pieces(offset: int, length: int) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ caching, CORS, and the second look at which build counts when one's files are go
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.types import Receive, Scope, Send
 
 from gateway import problems
+from gateway.build_files import Damaged
 from gateway.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.streams import Stream
 from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageError
@@ -37,6 +39,8 @@ CORS = [
 TILE_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 """One spelling a number: a picture must have one address, or caches hold it twice."""
+
+logger = logging.getLogger(__name__)
 
 Body = Callable[[], Awaitable[bytes]]
 Headers = Sequence[tuple[bytes, bytes]]
@@ -138,6 +142,10 @@ class PyramidApp(ABC):
             # The build was swept after another took its place: ask once more which one counts.
             try:
                 await self._serve_once(tile_id, parts, scope, receive, send)
+            except Damaged as error:
+                # No wrong address, and not to be kept by a cache as one.
+                logger.warning("%s is damaged: %s. See `tilewright verify`", tile_id, error)
+                raise StorageError(str(error)) from error
             except ObjectMissing as error:
                 raise self._nothing(scope["path"]) from error
 

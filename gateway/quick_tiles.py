@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gateway import access_log
 from gateway.pyramid_app import CORS, IMMUTABLE
 from gateway.pyramid_cache import OpenPyramid, PyramidCache
+from pipeline.errors import StorageError
 from pipeline.tile_index import Entry
 
 _NUMBER = rb"(0|[1-9][0-9]{0,8})"
@@ -94,7 +95,7 @@ class QuickTiles:
             else:
                 kind, place = b"x", (zoom, x, y)
                 position = pyramid.geometry.xyz_position(int(zoom), int(x), int(y))
-        except IndexError:
+            entry = pyramid.files.index.entry(position)
+        except (IndexError, StorageError):
             return None
-        entry = pyramid.files.index.entry(position)
         return _Tile(pyramid, entry, _HEAD % (tile_id, kind, *place, pyramid.media_type, entry.length))

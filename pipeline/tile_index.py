@@ -9,12 +9,11 @@ It is a header of 16 bytes and one entry of 16 bytes a tile, all little-endian::
 from __future__ import annotations
 
 import struct
-from mmap import mmap
 from typing import NamedTuple
 
 from pipeline.pyramid import Geometry
 
-Buffer = bytes | bytearray | memoryview | mmap
+Buffer = bytes | bytearray | memoryview
 """What an Index reads from."""
 
 INDEX_VERSION = 1
@@ -34,7 +33,7 @@ class Entry(NamedTuple):
 
 
 class Index:
-    """A tiles.idx over its bytes (or a memory map of them); reading an entry copies nothing else.
+    """A tiles.idx over its bytes; reading an entry copies nothing else.
 
     Raises
     ------
@@ -42,16 +41,8 @@ class Index:
     """
 
     def __init__(self, data: Buffer) -> None:
-        if len(data) < _HEADER.size:
-            raise ValueError("the index is cut short")
-        self.tile_count: int
-        self.edge_count: int
-        magic, version, self.tile_count, self.edge_count = _HEADER.unpack_from(data)
-        if magic != _MAGIC or version != INDEX_VERSION:
-            raise ValueError("no index of this version")
-        if len(data) != index_bytes(self.tile_count, self.edge_count):
-            raise ValueError("the index is cut short")
         self._data = data
+        self._begin(len(data))
 
     def __len__(self) -> int:
         return self.tile_count + self.edge_count
@@ -65,8 +56,22 @@ class Index:
         """
         if not 0 <= position < len(self):
             raise IndexError(f"no entry {position}")
-        offset, length, part = _ENTRY.unpack_from(self._data, _HEADER.size + position * _ENTRY.size)
+        offset, length, part = _ENTRY.unpack(self._read(_HEADER.size + position * _ENTRY.size, _ENTRY.size))
         return Entry(part, offset, length)
+
+    def _begin(self, size: int) -> None:
+        if size < _HEADER.size:
+            raise ValueError("the index is cut short")
+        self.tile_count: int
+        self.edge_count: int
+        magic, version, self.tile_count, self.edge_count = _HEADER.unpack(self._read(0, _HEADER.size))
+        if magic != _MAGIC or version != INDEX_VERSION:
+            raise ValueError("no index of this version")
+        if size != index_bytes(self.tile_count, self.edge_count):
+            raise ValueError("the index is cut short")
+
+    def _read(self, offset: int, length: int) -> Buffer:
+        return self._data[offset : offset + length]
 
 
 def index_bytes(tile_count: int, edge_count: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 from starlette.types import Message
 
+from gateway.http_protocol import protocol_for
 from gateway.pyramid_cache import PyramidCache
+from gateway.quick_tiles import QuickTiles
 from gateway.request_id import RequestId
 from gateway.tiles import Tiles
 from pipeline.errors import StorageError
+from pipeline.pyramid import SZI, Geometry
 from pipeline.storage import DirectoryStorage, pyramid_key
 from tests import pictures
 from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, call, run
@@ -478,6 +482,70 @@ def test_a_storage_that_fails_is_told_to_come_again(site: Site, monkeypatch: pyt
     monkeypatch.setattr(site.storage, "get_range", fail)
     answer = site.get(PATHS[1])
     assert (answer.status, json.loads(answer.body)["code"]) == (503, "service_unavailable")
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Changes bytes in place: whoever has the file open sees it."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+TILE = f"/tiles/{TILE_ID}_files/10/1_0.jpg"
+ENTRY = 16 + 16 * Geometry(WIDTH, HEIGHT).deep_zoom_position(10, 1, 0)
+"""A tile, and where its entry lies in the index."""
+
+LOSSES: list[tuple[str, Callable[[Site], object]]] = [
+    ("the archive is cut short", lambda site: os.truncate(site.stored("pyramid.szi"), 16)),
+    ("the index is cut short", lambda site: os.truncate(site.stored("tiles.idx"), 20)),
+    ("the index is empty", lambda site: os.truncate(site.stored("tiles.idx"), 0)),
+    ("the index is another file", lambda site: overwrite(site.stored("tiles.idx"), 0, b"JUNK")),
+    ("an entry names gigabytes", lambda site: overwrite(site.stored("tiles.idx"), ENTRY + 8, b"\xff\xff\xff\xff")),
+    ("an entry names no part", lambda site: overwrite(site.stored("tiles.idx"), ENTRY + 12, b"\2")),
+    ("an entry leads behind the end", lambda site: overwrite(site.stored("tiles.idx"), ENTRY + 4, b"\7")),
+]
+
+
+@pytest.mark.parametrize("lose", [loss[1] for loss in LOSSES], ids=[loss[0] for loss in LOSSES])
+@pytest.mark.parametrize("opened", [True, False])
+def test_what_the_disk_has_lost_of_a_build_is_no_wrong_address_and_ends_nothing(
+    opened: bool, lose: Callable[[Site], object], site: Site
+) -> None:
+    async def story() -> list[Answer]:
+        if opened:
+            await call(site.tiles, f"/tiles/{TILE_ID}.dzi")
+        # Given a file of a build that is damaged where it lies, whether it is open or not
+        lose(site)
+        return [await call(site.tiles, TILE) for _ in range(2)]
+
+    for answer in run(story()):
+        if answer.status == 200:
+            # An index that was read whole before is none the worse
+            assert (
+                answer.body == pictures.deep_zoom(site.kiln.build(site.folder / "source.jpg", 256)[0] / SZI)[10, 1, 0]
+            )
+        else:
+            # Then the tile cannot be had now; no cache is to keep that there is none
+            assert (answer.status, json.loads(answer.body)["code"]) == (503, "service_unavailable")
+
+
+def test_a_server_outlives_an_index_that_is_cut_short_under_it(site: Site) -> None:
+    with Server(RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids))) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+        def status(path: str) -> int:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            return response.status
+
+        # Given tiles that were looked at, and then an index that ends before their entries
+        assert status(TILE) == status(TILE) == 200
+        os.truncate(site.stored("tiles.idx"), 16)
+        # Then what is asked for next is answered, whatever it is, and not by the end of the process
+        assert {status(f"/tiles/{TILE_ID}_files/10/2_{row}.jpg") for row in range(2)} <= {200, 503}
+        assert status(f"/tiles/{TILE_ID}/9/9/9.jpg") in (404, 503)
+        connection.close()
 
 
 def test_a_real_server_serves_tiles_304s_heads_and_problems(site: Site) -> None:
