@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import problems
 from gateway.build_files import Damaged
+from gateway.etags import has_already
 from gateway.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.streams import Stream
 from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageError
@@ -202,18 +203,8 @@ def _base_of(scope: Scope) -> str:
     return f"{scope.get('scheme', 'http')}://{host}"
 
 
-def _matches(scope: Scope, etag: bytes) -> bool:
-    """Tell whether If-None-Match names this ETag (RFC 9110 13.1.2: weak comparison)."""
-    for name, value in scope["headers"]:
-        if name == b"if-none-match":
-            given = [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
-            if etag in given or given == [b"*"]:
-                return True
-    return False
-
-
 async def _answer(found: Found, scope: Scope, send: Send) -> None:
-    if found.status == 200 and _matches(scope, found.etag):
+    if found.status == 200 and has_already(scope, found.etag):
         await _send(send, 304, found, b"", None)
     elif scope["method"] == "HEAD" and found.size is not None:
         await _send(send, found.status, found, b"", found.size)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from starlette.types import Receive, Scope, Send
 
 from gateway import problems
+from gateway.etags import has_already
 
 CACHE_CONTROL = b"public, max-age=300"
 """A file of a build, which another build may replace: its ETag tells."""
@@ -50,7 +51,10 @@ class Stream:
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, more: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        """Send it, or the range asked for; `more` headers besides. Raises ObjectMissing as long as nothing was sent."""
+        """Send it, the range asked for, or that the client has it already; `more` headers besides.
+
+        Raises ObjectMissing as long as nothing was sent.
+        """
         size = await self._size()
         headers = [
             (b"etag", self.etag),
@@ -59,6 +63,10 @@ class Stream:
             *self._headers,
             *more,
         ]
+        if has_already(scope, self.etag):
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         try:
             part = self._part(scope, size)
         except Unsatisfiable:

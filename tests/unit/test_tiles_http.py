@@ -164,6 +164,18 @@ def test_a_range_that_is_none_gives_the_whole(site: Site, asked: str) -> None:
     assert site.get(f"/tiles/{TILE_ID}.szi", range="bytes=0-0", if_range='"other"').status == 200
 
 
+@pytest.mark.parametrize("asked_range", ["", "bytes=0-9"])
+def test_an_archive_that_a_client_has_is_not_sent_again(asked_range: str, site: Site) -> None:
+    path = f"/tiles/{TILE_ID}.szi"
+    etag = site.get(path, "HEAD").headers["etag"]
+    for asked in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        answer = site.get(path, if_none_match=asked, range=asked_range)
+        assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", etag)
+        assert "content-length" not in answer.headers
+    # And where another build took its place, it is
+    assert site.get(path, if_none_match='"other"').body == site.stored("pyramid.szi").read_bytes()
+
+
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
 def test_a_range_behind_the_end_is_refused_with_the_length(site: Site, asked: str) -> None:
     answer = site.get(f"/tiles/{TILE_ID}.szi", range=asked)
