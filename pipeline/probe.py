@@ -18,6 +18,7 @@ from pipeline import libvips, parent, sandbox
 from pipeline.errors import StageError
 from pipeline.header import Header
 from pipeline.probe_job import REFUSED, Failed, Found, Job, Read, Report, Unknown, decode_report, encode_job
+from pipeline.texts import is_unicode
 
 COMMAND = parent.command("pipeline.probe_child")
 
@@ -30,6 +31,9 @@ FORMATS = frozenset({"jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg"
 
 MOST_NUMBER = (1 << 31) - 1
 """Pixels of an edge, and pages: what the status can hold."""
+
+MOST_OFFSET = 1 << 62
+"""Bytes before what may be read: no file is longer, and a number of a thousand digits is no server's business."""
 
 MOST_WORDS = 500
 """Characters of a sentence."""
@@ -141,7 +145,7 @@ class _Server:
 
     def answer(self, asked: Read) -> bytes:
         size = min(asked.length, self._bytes)
-        if asked.offset < 0 or size <= 0 or self._reads <= 0 or time.monotonic() >= self._ends_at:
+        if not 0 <= asked.offset < MOST_OFFSET or size <= 0 or self._reads <= 0 or time.monotonic() >= self._ends_at:
             return REFUSED
         data = self._source.read(asked.offset, asked.offset + size)
         if data is None:
@@ -165,7 +169,7 @@ def _judge(outcome: Report) -> Probe:
     match outcome:
         case Found() if _is_plausible(outcome):
             return Probe(Header(*outcome[:4]), outcome.memory)
-        case Failed() if outcome.code in VERDICTS:
+        case Failed() if outcome.code in VERDICTS and is_unicode(outcome.message):
             return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
         case Unknown():
             return Probe()

@@ -96,7 +96,7 @@ def decode_report(line: bytes) -> Report:
     try:
         ((kind, fields),) = json.loads(line).items()
         report = _KINDS[kind](**fields)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"not a report: {line[:200]!r}") from error
     types = get_type_hints(type(report)).values()
     if any(type(value) is not wanted for value, wanted in zip(report, types, strict=True)):

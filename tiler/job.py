@@ -137,5 +137,5 @@ def decode_report(line: bytes) -> Report:
     try:
         ((kind, fields),) = json.loads(line).items()
         return _KINDS[kind](**fields)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"not a report: {line[:200]!r}") from error

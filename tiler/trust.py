@@ -25,6 +25,7 @@ from pipeline.pyramid import (
     Format,
     Geometry,
 )
+from pipeline.texts import is_unicode
 from pipeline.tile_index import Index, index_bytes
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
 
@@ -106,7 +107,8 @@ def _is_plausible(report: Report, job: Job) -> bool:
                 counts = 0 <= report.tiles_done <= MOST_NUMBER and 0 <= report.tiles_total <= MOST_NUMBER
                 return counts and math.isfinite(report.percent) and 0 <= report.percent <= 100
             case Failed():
-                return report.code in DATASET_CODES and len(report.message) <= MOST_WORDS
+                is_sentence = len(report.message) <= MOST_WORDS and is_unicode(report.message)
+                return report.code in DATASET_CODES and is_sentence
             case Built():
                 return _is_of_this_job(report, job)
     except TypeError:  # a number that is none

@@ -272,6 +272,9 @@ def test_directories_in_a_ring_come_to_an_end() -> None:
         'print(\'{"read": {"offset": -5, "length": 10}}\')',
         'print(\'{"read": {"offset": 5, "length": -10}}\')',
         "print('x' * 300000)",
+        "print('[' * 50000)",
+        'print(\'{"failed": {"code": "image_corrupt", "message": "half a character: \\\\ud800"}}\')',
+        'print(\'{"read": {"offset": 1\' + "0" * 4000 + \', "length": 10}}\')',
     ],
 )
 def test_a_child_that_fails_or_lies_says_nothing_of_the_file(code: str, tmp_path: Path) -> None:

@@ -233,6 +233,8 @@ def saying(*reports: Report | bytes) -> tuple[str, ...]:
         Progress(1, 10, 101.0),
         Failed("no_such_code", "…"),
         Failed("image_corrupt", "x" * 10_000),
+        Failed("image_corrupt", "half a character: \ud800"),
+        b"[" * 50_000 + b"\n",
         b'{"progress": {"tiles_done": "1", "tiles_total": 2, "percent": 3}}\n',
         b'{"failed": {"code": ["image_corrupt"], "message": "a list for a code"}}\n',
     ],
