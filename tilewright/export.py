@@ -10,13 +10,15 @@ moved into place when all of it is there, what viewers open last.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -90,7 +92,7 @@ def export(
     NotExported, DamagedExport, ClientError
     """
     pyramid = Pyramid(client.get(dataset_id))
-    with _unfinished(folder, force=force) as work:
+    with unfinished(folder, force=force) as work:
         gauge.step("Downloading", in_bytes=True)
         archive = work / f"{dataset_id}.szi"
         client.download(pyramid.archive, archive, gauge.move)
@@ -111,23 +113,42 @@ def _entrance(dataset_id: str, layout: Layout) -> str:
 
 
 @contextmanager
-def _unfinished(folder: Path, *, force: bool) -> Iterator[Path]:
+def unfinished(folder: Path, *, force: bool) -> Iterator[Path]:
     """A folder to fill, in the folder that is to have it; nothing of it is left after the block."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.name.startswith(UNFINISHED):
-                shutil.rmtree(path)  # of an export that was killed
-            elif not force:
-                raise NotExported(f"{folder} is not empty. Name another folder, or use --force to write into this one.")
-        work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
-        work.chmod(0o755)  # What is moved out of it is for everyone to read.
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work)
+        with _alone_in(folder):
+            for path in folder.iterdir():
+                if path.name.startswith(UNFINISHED):
+                    shutil.rmtree(path)  # of an export that was killed
+                elif not force:
+                    advice = "Name another folder, or use --force to write into this one."
+                    raise NotExported(f"{folder} is not empty. {advice}")
+            work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
+            work.chmod(0o755)  # What is moved out of it is for everyone to read.
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work)
     except OSError as error:
         raise NotExported(f"{error.filename or folder}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds a folder against other exports, which would take this one's for left over; leaves no trace of it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # A file system that has no locks is done without.
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                advice = "Wait for its end, or name another folder."
+                raise NotExported(f"Another export is writing into {folder}. {advice}") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check(pyramid: Pyramid, archive: Path, gauge: Gauge) -> None:

@@ -17,6 +17,7 @@ from pipeline.pyramid import Geometry
 from pipeline.storage import DirectoryStorage
 from tests import pictures
 from tests.tile_rig import TILE_ID, Kiln, Server, Site
+from tilewright import export as exporting
 from tilewright.cli import main
 
 ID = "custom_0123abcd"
@@ -194,6 +195,23 @@ def test_what_a_killed_export_has_left_counts_for_nothing(export: Export, tmp_pa
     # When the export is tried again, then the folder counts as empty, and has nothing but the export at the end
     assert export(tmp_path / "site").code == 0
     assert {path.name for path in (tmp_path / "site").iterdir()} == {f"{ID}.dzi", f"{ID}_files"}
+
+
+def test_two_exports_into_one_folder_do_not_take_each_others_files(export: Export, tmp_path: Path) -> None:
+    # Given an export at work, which has written something already
+    site = tmp_path / "site"
+    with exporting.unfinished(site, force=False) as work:
+        (work / "half").write_text("half")
+        # When another begins in the same folder, then it leaves at once, whatever it is told
+        for force in ((), ("--force",)):
+            ended = export(site, *force)
+            assert (ended.code, ended.err) == (
+                1,
+                f"tilewright: Another export is writing into {site}. Wait for its end, or name another folder.\n",
+            )
+        # And the first has what it had
+        assert (work / "half").read_text() == "half"
+    assert export(site).code == 0
 
 
 @pytest.mark.parametrize("layout", ["dzi", "xyz", "szi"])
