@@ -10,6 +10,7 @@ UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
 """libvips' words where none of the loaders that are allowed here takes a file, or another source."""
 
 MEMORY_FULL = "The picture needs more memory to decode than there is."
+CUT_SHORT = "The image file ends before the picture does. Upload it again at its source."
 DISK_FULL = "The disk filled up while the tiles were made."
 FILE_FULL = "The tiles grew larger than such a picture's may."
 
@@ -27,6 +28,7 @@ SAYINGS = (
             "compression format has not been built in",
             "Unsupported JPEG data precision",
             "Unsupported JPEG process",
+            "tiled separate planes not supported",
         ),
         "unsupported_format",
         "The picture's samples or its compression cannot be read here. Save it as a plain TIFF, JPEG or PNG.",
@@ -65,9 +67,7 @@ def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str =
             "The file's format cannot be read here. Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF.",
         )
     if ends_early() or "premature end of JPEG" in text:
-        return StageError(
-            "image_truncated", "The image file ends before the picture does. Upload it again at its source."
-        )
+        return StageError("image_truncated", CUT_SHORT)
     return StageError("image_corrupt", f"The image file is damaged ({_reason(text, private)}).")
 
 

@@ -73,10 +73,15 @@ def is_interlaced(image: Any) -> bool:
     return any(image.get_typeof(name) and image.get(name) for name in ("interlaced", "jpeg-multiscan"))
 
 
-def memory_of(image: Any, header: Header, tile_size: int = DEFAULT_TILE_SIZE) -> int:
-    """Estimate, as decoding_memory, by all that an opened pyvips.Image says of itself."""
+def memory_of(image: Any, header: Header, tile_size: int = DEFAULT_TILE_SIZE, held: int = 0) -> int:
+    """Estimate, as decoding_memory, by all that an opened pyvips.Image says of itself.
+
+    Parameters
+    ----------
+    held: bytes that a TIFF's strips or tiles take besides, by pipeline.tiff_layout.held_bytes.
+    """
     coarse = image.get("jpeg-chroma-subsample") if image.get_typeof("jpeg-chroma-subsample") else ""
-    return decoding_memory(
+    return held + decoding_memory(
         header,
         samples=SUBSAMPLED.get(coarse, image.bands),
         sample_bytes=SAMPLE_BYTES.get(image.format, 8),

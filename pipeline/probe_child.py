@@ -5,10 +5,11 @@ It has no file and no network. It asks its parent for the bytes that it needs: s
 
 from __future__ import annotations
 
+import struct
 import sys
 from typing import Any
 
-from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox
+from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox, tiff_layout
 from pipeline.blocks import Blocks
 from pipeline.endings import ends_early
 from pipeline.errors import StageError
@@ -69,7 +70,7 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
     if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
         return _by_bytes(kind, blocks, page)
     try:
-        return _by_decoder(pyvips, blocks, page)
+        return _by_decoder(pyvips, blocks, kind, page)
     except StageError as error:
         return Failed(error.code, error.message)
     except pyvips.Error as error:
@@ -88,20 +89,28 @@ def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
     return ends_early(kind, blocks, blocks.length, page) and not blocks.exhausted
 
 
-def _by_decoder(pyvips: Any, blocks: Blocks, page: int) -> Found:
-    image = _open(pyvips, blocks)
+def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
+    image = _open(pyvips, blocks, kind)
     header = header_of(image)
     if blocks.exhausted:
         # It may have counted the pages only as far as it could read.
         header = header._replace(pages=UNKNOWN_PAGES)
     require_page(header, page)
     if page:
-        image = _open(pyvips, blocks, page=page)
+        image = _open(pyvips, blocks, kind, page=page)
         header = header_of(image)._replace(pages=header.pages)
-    return Found(*header, memory_of(image, header))
+    return Found(*header, memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0))
 
 
-def _open(pyvips: Any, blocks: Blocks, **options: int) -> Any:
+def _held(blocks: Blocks, page: int) -> int:
+    """Estimate what a TIFF's strips or tiles take; a little more where nobody knows the file's length."""
+    try:
+        return tiff_layout.held_bytes(blocks, sys.maxsize if blocks.length is None else blocks.length, page)
+    except struct.error:
+        return 0
+
+
+def _open(pyvips: Any, blocks: Blocks, kind: str, **options: int) -> Any:
     blocks.seek(0)
     source = pyvips.SourceCustom()
 
@@ -117,6 +126,9 @@ def _open(pyvips: Any, blocks: Blocks, **options: int) -> Any:
     if blocks.length is not None:
         # Without a length there is no end to seek from: to libvips it is a pipe then.
         source.on_seek(blocks.seek)
+    if kind == "tiff":
+        # The tables of a large one alone may take more than the 50 MB that libtiff would grant; a limit is in force.
+        options["unlimited"] = True
     return pyvips.Image.new_from_source(source, "", access="sequential", **options)
 
 

@@ -6,8 +6,11 @@ Sources: TIFF 6.0, section 2; BigTIFF as libtiff writes it (8-byte offsets, 20-b
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterator
 from enum import IntEnum
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 MAX_DIRECTORIES = 10_000
@@ -19,8 +22,11 @@ MAX_ENTRIES = 4096
 MAX_VALUES = 1 << 24
 """Values read of one entry at most: the strips of a picture of 16 million rows."""
 
+NATIVE = "<" if sys.byteorder == "little" else ">"
+"""This machine's order of bytes, as struct names it."""
+
 _WORDS = {1: "B", 3: "H", 4: "I", 16: "Q", 18: "Q", 13: "I"}
-"""struct's letter by a value's type, for types of whole numbers without sign."""
+"""array's letter by a value's type, for types of whole numbers without sign."""
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value by its type."""
@@ -34,6 +40,8 @@ class Tag(IntEnum):
     HEIGHT = 257
     BITS = 258
     COMPRESSION = 259
+    PHOTOMETRIC = 262
+    FILL_ORDER = 266
     STRIP_OFFSETS = 273
     SAMPLES = 277
     ROWS_PER_STRIP = 278
@@ -45,6 +53,10 @@ class Tag(IntEnum):
     TILE_LENGTHS = 325
     SUB_DIRECTORIES = 330
     EXTRA_SAMPLES = 338
+    SUBSAMPLING = 530
+    EXIF = 34665
+    GPS = 34853
+    INTEROPERABILITY = 40965
 
 
 REDUCED = 1
@@ -97,10 +109,20 @@ class Directory:
 
     def values(self, tag: Tag) -> tuple[int, ...]:
         """Give an entry's whole numbers; none where the tag is absent or of another type."""
+        return tuple(self.numbers(tag))
+
+    def numbers(self, tag: Tag) -> array[int]:
+        """Give what `values` gives, in as few bytes as they take in the file: there may be millions."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _WORDS or entry.values > MAX_VALUES:
-            return ()
-        return struct.unpack(f"{self.order}{entry.values}{_WORDS[entry.kind]}", self.raw(entry)[: entry.length])
+            return array("Q")
+        raw = self.raw(entry)[: entry.length]
+        if len(raw) < entry.length:
+            raise struct.error("the file ends within an entry's values")
+        found = array(_WORDS[entry.kind], raw)
+        if self.order != NATIVE:
+            found.byteswap()
+        return found
 
     def value(self, tag: Tag, default: int) -> int:
         """Give an entry's first whole number."""
@@ -168,3 +190,22 @@ def directories(file: File) -> Iterator[Directory]:
         directory = Directory(file, order, big, offset)
         offset = directory.next
         yield directory
+
+
+def find(file: File, page: int, sub: int | None = None) -> Directory | None:
+    """Give a page's directory, or one below it; None where there is none.
+
+    Parameters
+    ----------
+    page: from 0.
+    sub: which one of the page's subdirectories, from 0.
+
+    Raises
+    ------
+    struct.error: where the file ends within one.
+    """
+    directory = next(islice(directories(file), page, None), None)
+    if directory is None or sub is None:
+        return directory
+    offsets = directory.values(Tag.SUB_DIRECTORIES)
+    return Directory(file, directory.order, directory.big, offsets[sub]) if sub < len(offsets) else None

@@ -12,7 +12,7 @@ import numpy as np
 import pyvips
 from PIL import Image
 
-from tests import pictures
+from tests import pictures, zstd_tiffs
 
 WIDTH, HEIGHT = 150, 120
 
@@ -34,6 +34,12 @@ def _by_pillow(name: str, **options: Any) -> bytes:
     return saved.getvalue()
 
 
+def _by_tifffile(**options: Any) -> bytes:
+    saved = io.BytesIO()
+    zstd_tiffs.save(saved, _pixels(), **options)
+    return saved.getvalue()
+
+
 _WHOLE: dict[str, Callable[[], bytes]] = {
     "baseline.jpg": lambda: _by_libvips(".jpg", Q=85),
     "progressive.jpg": lambda: _by_libvips(".jpg", Q=85, interlace=True),
@@ -50,6 +56,10 @@ _WHOLE: dict[str, Callable[[], bytes]] = {
     "tiles.tif": lambda: _by_libvips(".tif", tile=True, tile_width=64, tile_height=64, bigtiff=True),
     "lzw.tif": lambda: _by_libvips(".tif", compression="lzw"),
     "deflate.tif": lambda: _by_libvips(".tif", compression="deflate"),
+    "lzw-tiles.tif": lambda: _by_tifffile(tile=(64, 64), compression="lzw"),
+    "deflate-tiles.tif": lambda: _by_tifffile(tile=(64, 64), compression="zlib", byteorder=">"),
+    "zstd.tif": lambda: _by_tifffile(predictor=2, rowsperstrip=32),
+    "zstd-tiles.tif": lambda: _by_tifffile(tile=(64, 64)),
     "jpeg.tif": lambda: _by_libvips(".tif", compression="jpeg"),
     "plain.avif": lambda: _by_libvips(".avif", effort=0),
 }

@@ -166,12 +166,11 @@ def premultiplied(path: Path, width: int, height: int) -> Pixels:
     return pixels
 
 
-def palette(path: Path, width: int, height: int, *, bits: int) -> Pixels:
+def palette(path: Path, width: int, height: int, *, bits: int, **options: object) -> Pixels:
     colours = np.random.default_rng(5).integers(0, 256, (3, 2**bits))
     indexes = _scene(width, height, 1) >> (8 - bits)
-    tiffs.write(
-        path, indexes, bits=bits % 8, photometric=tiffs.PALETTE, palette=[int(v) * 257 for v in colours.ravel()]
-    )
+    entries = [int(v) * 257 for v in colours.ravel()]
+    tiffs.write(path, indexes, bits=bits % 8, photometric=tiffs.PALETTE, palette=entries, **options)  # type: ignore[arg-type]
     shown: Pixels = colours.T[indexes[..., 0]].astype(np.uint8)
     return shown
 

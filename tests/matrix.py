@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import makers, profiles
+from tests import makers, profiles, zstd_tiffs
 from tests.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -115,6 +115,30 @@ CASES = (
     ),
     Case("TIFF", "LZW", "tif", partial(makers.by_libvips, compression="lzw", predictor="horizontal")),
     Case("TIFF", "deflate", "tif", partial(makers.by_libvips, compression="deflate", bands=4)),
+    Case("TIFF", "zstd", "tif", partial(zstd_tiffs.scene, predictor=2, rowsperstrip=7)),
+    Case("TIFF", "zstd, in one strip", "tif", partial(zstd_tiffs.scene, rowsperstrip=10**6)),
+    Case("TIFF", "zstd, in tiles", "tif", partial(zstd_tiffs.scene, predictor=2, tile=(32, 16))),
+    Case(
+        "TIFF",
+        "zstd, 16 bits, big-endian",
+        "tif",
+        partial(zstd_tiffs.scene, dtype=np.uint16, byteorder=">", predictor=2, rowsperstrip=5),
+    ),
+    Case("TIFF", "zstd, planes apart", "tif", partial(zstd_tiffs.scene, planar=True, predictor=2, rowsperstrip=9)),
+    Case("TIFF", "zstd, BigTIFF with alpha", "tif", partial(zstd_tiffs.scene, bands=4, bigtiff=True, extrasamples=[2])),
+    Case("TIFF", "zstd, palette, 4 bits", "tif", partial(zstd_tiffs.colours, bits=4)),
+    Case("TIFF", "zstd, CMYK with a profile", "tif", partial(zstd_tiffs.inks, tile=(16, 32)), 2, 0.1),
+    Case("TIFF", "zstd, float", "tif", partial(zstd_tiffs.heights, predictor=3, rowsperstrip=3), 1, 0.1),
+    Case(
+        "TIFF",
+        "zstd, float, big-endian, in tiles",
+        "tif",
+        partial(zstd_tiffs.heights, predictor=3, byteorder=">", tile=(48, 16)),
+        1,
+        0.1,
+    ),
+    Case("TIFF", "zstd, a pyramid of pages", "tif", zstd_tiffs.pyramid),
+    Case("TIFF", "zstd, a pyramid of subdirectories", "tif", partial(zstd_tiffs.pyramid, below=True)),
     Case("TIFF", "PackBits", "tif", partial(makers.by_libvips, compression="packbits")),
     Case("TIFF", "JPEG", "tif", partial(makers.by_pillow, compression="jpeg", quality=90), 1, 0.1),
     Case("TIFF", "lossless WebP", "tif", partial(makers.by_libvips, compression="webp", lossless=True)),

@@ -38,6 +38,7 @@ def _outcome(job: Job) -> Built | Failed:
     from tiler.source import Source  # noqa: PLC0415
 
     source = Source(Path(job.source), job.page)
+    source.prepare()
     reporter = _Reporter()
     meter = Meter(reporter.report)
     libvips.require(pyvips, job.min_libvips)
@@ -47,11 +48,12 @@ def _outcome(job: Job) -> Built | Failed:
 
     def tile() -> Built:
         wanted = Format(job.tile_format) if job.tile_format else None
-        picture = open_picture(source, meter=meter, tile_format=wanted)
-        geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
-        reporter.tiles_total = geometry.tile_count
-        require_room(job, geometry, picture.format)
-        return build(picture, job, meter)
+        with source.heeded():
+            picture = open_picture(source, meter=meter, tile_format=wanted)
+            geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
+            reporter.tiles_total = geometry.tile_count
+            require_room(job, geometry, picture.format)
+            return build(picture, job, meter)
 
     try:
         header = source.header()
@@ -67,11 +69,12 @@ def _outcome(job: Job) -> Built | Failed:
         except pyvips.Error as error:
             if not source.overlook(error):
                 raise
-            return tile()
+        # Only here is the error gone, and with it the failed dzsave, which writes its archive's end when it goes.
+        return tile()
     except StageError as error:
         return Failed(error.code, error.message)
     except (pyvips.Error, OSError, MemoryError) as error:
-        failure = explain(error, source.path, source.page)
+        failure = explain(source.cause(error), source.path, source.page)
         sys.stderr.write(f"{failure.code}: {error}\n")
         return Failed(failure.code, failure.message)
 

@@ -15,7 +15,7 @@ def explain(error: Exception, source: Path, page: int = 0) -> StageError:
 
     Parameters
     ----------
-    error: what libvips (pyvips.Error), Python (MemoryError) or the system (OSError) raised.
+    error: what libvips (pyvips.Error), Python (MemoryError) or the system (OSError) raised; or what is named already.
     source: the stored source, read again to tell a file cut short from a damaged one.
     page: of the source.
 
@@ -23,6 +23,8 @@ def explain(error: Exception, source: Path, page: int = 0) -> StageError:
     -------
     The error to report; "image_corrupt" where nothing more precise can be said.
     """
+    if isinstance(error, StageError):
+        return error
     if isinstance(error, MemoryError):
         return StageError("out_of_memory", decoder_errors.MEMORY_FULL)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:

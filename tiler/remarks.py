@@ -10,10 +10,10 @@ HARMLESS = {
         "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
         "|bad ICC marker"
     ),
-    "tiff": re.compile('Bad value .* for ".*" tag'),
+    "tiff": re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured'),
 }
 """By a file's kind: remarks of libjpeg (jerror.h) and libtiff that files of several cameras and programs give rise to.
-They concern what surrounds the coded pixels."""
+They concern what surrounds the coded pixels, or another page: one compressed by zstd is not left to libtiff."""
 
 STRAY = "extraneous bytes before marker"
 """libjpeg's remark on bytes that belong to nothing: harmless before the pixels, and a sign of damage among them."""
@@ -29,6 +29,12 @@ def is_harmless(text: str, kind: str, file: BinaryIO) -> bool:
     if kind in HARMLESS and HARMLESS[kind].search(text):
         return True
     return kind == "jpeg" and STRAY in text and _has_stray_bytes(file)
+
+
+def harmful(text: str, kind: str) -> str:
+    """Give what decoders said, line by line, without such remarks."""
+    lines = text.splitlines()
+    return "\n".join(line for line in lines if kind not in HARMLESS or not HARMLESS[kind].search(line))
 
 
 def _has_stray_bytes(file: BinaryIO) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyvips
 
-from pipeline import kinds, tiff
+from pipeline import kinds, tiff, tiff_layout
 from pipeline.header import Header, header_of, memory_of, require_page
-from tiler.remarks import is_harmless
+from tiler.remarks import harmful, is_harmless
+
+if TYPE_CHECKING:
+    from tiler.recoded import Recoded
 
 _FAIL_ON = {"jpeg": ("warning", "error"), "gif": ("warning", "warning"), "tiff": ("error", "truncated")}
 """libvips' fail_on, strict and lenient; "error" for all others, which do not heed "warning" or fail over trifles. A GIF
@@ -32,6 +38,7 @@ class Source:
     path: Path
     page: int = 0
     lenient: bool = False
+    _recoded: list[Recoded] = field(default_factory=list, init=False, repr=False)
 
     def open(self, **options: int) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
@@ -42,23 +49,60 @@ class Source:
 
         Raises
         ------
-        StageError: page_not_found.
+        StageError: page_not_found; of a page compressed by zstd also as tiler.recoded.
         pyvips.Error: where no reader takes the file.
         """
-        if options:
-            return self._load(**({"page": self.page} if self.page else {}) | options)
-        image = self._load()
-        require_page(header_of(image), self.page)
-        return image if self.page == 0 else self._load(page=self.page)
+        image = self._load(**options)
+        recoded = self._recode(**options)
+        if recoded is None:
+            return image
+        self._recoded.append(recoded)
+        pages = image.get("n-pages")
+        image = pyvips.Image.new_from_source(recoded.source(), "", **self._options()).copy()
+        image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
+        return image
 
     def header(self) -> Header:
         """Give what the header says; raises as `open`."""
-        return header_of(self.open())
+        return header_of(self._load())
 
     def memory(self, tile_size: int) -> int:
         """Give the bytes that tiling it takes at most, by its header; raises as `open`."""
-        image = self.open()
-        return memory_of(image, header_of(image), tile_size)
+        image = self._load()
+        held = 0
+        if self._kind() == "tiff":
+            with self.path.open("rb") as file, suppress(struct.error):
+                held = tiff_layout.held_bytes(file, self.path.stat().st_size, self.page)
+        return memory_of(image, header_of(image), tile_size, held)
+
+    def cause(self, error: Exception) -> Exception:
+        """Give what made a decoder fail: `error`, or what it could not tell."""
+        if not self._recoded or not isinstance(error, pyvips.Error):
+            return error
+        said = pyvips.Error(error.message, harmful(error.detail, self._kind()) or "nothing was said")
+        return next((recoded.fault for recoded in self._recoded if recoded.fault), said)
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Decode the source within. A tile that libvips cannot decode it paints black, and goes on.
+
+        Raises
+        ------
+        pyvips.Error: where a decoder failed all the same.
+        """
+        pyvips.vips_lib.vips_error_clear()
+        yield
+        if self._kind() != "tiff":
+            return
+        said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
+        if said := harmful(said, "tiff"):
+            raise pyvips.Error("a part of the picture could not be decoded", said)
+
+    def prepare(self) -> None:
+        """Load, in a process that is not confined yet, what only some sources need."""
+        with suppress(OSError):
+            if self._kind() == "tiff":
+                import_module("tiler.recoded")
 
     def overlook(self, error: Exception) -> bool:
         """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.
@@ -79,19 +123,43 @@ class Source:
         """
         if self._kind() != "tiff":
             return True
-        with self.path.open("rb") as file:
-            try:
-                directory = next(islice(tiff.directories(file), self.page, None))
+        with self.path.open("rb") as file, suppress(struct.error):
+            if directory := tiff.find(file, self.page):
                 unmarked = directory.values(tiff.Tag.EXTRA_SAMPLES)[:1] == (0,)
                 return not unmarked and directory.value(tiff.Tag.SAMPLES, bands) >= bands
-            except (struct.error, StopIteration):
-                return True
+        return True
 
     def _kind(self) -> str:
         with self.path.open("rb") as file:
             return kinds.kind_of(file.read(kinds.HEAD))
 
     def _load(self, **options: int) -> pyvips.Image:
+        """Open the page by libvips alone, which reads any TIFF's header."""
+        if options:
+            return self._by_libvips(**({"page": self.page} if self.page else {}) | options)
+        image = self._by_libvips()
+        require_page(header_of(image), self.page)
+        return image if self.page == 0 else self._by_libvips(page=self.page)
+
+    def _by_libvips(self, **options: int) -> pyvips.Image:
+        return pyvips.Image.new_from_file(str(self.path), **self._options(), **options)
+
+    def _options(self) -> dict[str, str | bool]:
         strict, lenient = _FAIL_ON.get(self._kind(), ("error", "error"))
-        fail_on = lenient if self.lenient else strict
-        return pyvips.Image.new_from_file(str(self.path), access="sequential", fail_on=fail_on, **options)
+        # Of a TIFF's memory pipeline.tiff_layout judges beforehand: libtiff would refuse 50 MB, however much there is.
+        unlimited = {"unlimited": True} if self._kind() == "tiff" else {}
+        return {"access": "sequential", "fail_on": lenient if self.lenient else strict, **unlimited}
+
+    def _recode(self, **options: int) -> Recoded | None:
+        """Give the page as libvips can read it, where it cannot by itself."""
+        if self._kind() != "tiff":
+            return None
+        with self.path.open("rb") as file:
+            directory = None
+            with suppress(struct.error):
+                directory = tiff.find(file, options.get("page", self.page), options.get("subifd"))
+            if directory and directory.value(tiff.Tag.COMPRESSION, 0) == tiff_layout.Compression.ZSTD:
+                from tiler.recoded import Recoded  # noqa: PLC0415  for the few that are
+
+                return Recoded(self.path, directory)
+        return None

@@ -15,7 +15,7 @@ from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line
 
-RARE = {"TIFF compressed by zstd", "HEIC"}
+RARE = {"HEIC"}
 """What pyvips-binary does not read either: not to be warned of."""
 
 DISK_LEAST = 10 * 10**9

@@ -33,12 +33,13 @@ def outcome(path: Path) -> Pixels | str:
     while True:
         try:
             admit(source.header(), source.memory(256), path.stat().st_size, Limits(MAX_PIXELS, 2000))
-            pixels: Pixels = open_picture(source, meter=Meter(lambda *_: None)).image.numpy()
+            with source.heeded():
+                pixels: Pixels = open_picture(source, meter=Meter(lambda *_: None)).image.numpy()
         except StageError as error:
             return error.code
         except pyvips.Error as error:
             if not source.overlook(error):
-                return explain(error, path).code
+                return explain(source.cause(error), path).code
         else:
             return pixels
 
