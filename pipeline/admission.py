@@ -53,12 +53,16 @@ def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits)
             "(TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         )
     if limits.memory is not None and memory > limits.memory:
-        takes, most = (f"{value / 1e9:,.1f} GB" for value in (memory, limits.memory))
+        takes, most = map(_size, (memory, limits.memory))
         raise StageError(
             "image_too_large",
             f"{_kind(header, memory)} of {size} takes about {takes} of memory to decode; at most {most} may be used "
             f"here (TILEWRIGHT_DECODE_MEMORY_BYTES).{_remedy(header, memory)}",
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 10**9 else f"{count / 1e6:,.0f} MB"
 
 
 def _kind(header: Header, memory: int) -> str:
@@ -69,6 +73,8 @@ def _kind(header: Header, memory: int) -> str:
 
 
 def _remedy(header: Header, memory: int) -> str:
+    if header.format == "tiff":
+        return " Save it in tiles of 256 x 256 pixels."
     if not _is_held(header, memory):
         return ""
     other = {"jpeg": "a baseline JPEG", "png": "a PNG without interlacing"}.get(header.format, "a tiled TIFF")

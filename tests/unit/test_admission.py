@@ -95,7 +95,7 @@ def test_honest_pictures_are_taken(picture: tuple[Header, int], source_bytes: in
             100 * MB,
             LIMITS,
             "A TIFF of 900 x 900 pixels takes about 32.5 GB of memory to decode; at most 3.0 GB may be used here "
-            "(TILEWRIGHT_DECODE_MEMORY_BYTES).",
+            "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it in tiles of 256 x 256 pixels.",
         ),
     ],
 )
