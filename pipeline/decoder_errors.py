@@ -33,7 +33,11 @@ SAYINGS = (
         "unsupported_format",
         "The picture's samples or its compression cannot be read here. Save it as a plain TIFF, JPEG or PNG.",
     ),
-    (("Security limit exceeded",), "image_too_large", "The picture has more pixels than its decoder accepts."),
+    (
+        ("Security limit exceeded",),
+        "image_too_large",
+        "The picture has more pixels, or more parts, than its decoder accepts.",
+    ),
 )
 """What is said, and the code and the sentence that it stands for."""
 

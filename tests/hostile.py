@@ -90,6 +90,7 @@ def loops_and_lies() -> dict[str, bytes]:
         "heif of boxes in boxes": nested_boxes(2000),
         "heif whose box is the largest": b"\0\0\0\x18ftypavif" + bytes(12) + struct.pack(">I4sQ", 1, b"meta", 2**63),
         "jpeg of markers alone": b"\xff\xd8\xff" + b"\xff" * 100_000,
+        "jpeg of more passes than any program makes": passes(800, 800),
         "jpeg of a million scans": jpeg(64, 64) + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 50_000,
         "gif without an end": gif(16, 16) + b"\x21\xfe\xff" + bytes(255) * 1000,
         "png whose chunk is the largest": b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 2**31 - 1, b"IHDR") + bytes(99),
@@ -143,6 +144,32 @@ def jpeg(width: int, height: int) -> bytes:
     frame = b"\xff\xc0\0\x0b\x08" + struct.pack(">HH", height, width) + b"\x01\x01\x11\0"
     tables = b"".join(b"\xff\xc4\0\x14" + bytes([kind]) + bytes([1]) + bytes(15) + b"\0" for kind in (0, 0x10))
     return b"\xff\xd8" + quantisation + frame + tables + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(64) + b"\xff\xd9"
+
+
+def passes(width: int, height: int) -> bytes:
+    """A progressive JPEG of 883 scans without a fault: each bit of each coefficient in one of its own, and all zero."""
+    blocks = -(-width // 8) * -(-height // 8)
+    frame = b"\xff\xc2\0\x0b\x08" + struct.pack(">HH", height, width) + b"\x01\x01\x11\0"
+    # One code a table, a single 0: "no difference" for DC, and for AC the end of a band for the whole picture at once.
+    run = blocks.bit_length() - 1
+    tables = b"".join(
+        b"\xff\xc4\0\x14" + bytes([kind, 1]) + bytes(15) + bytes([symbol])
+        for kind, symbol in ((0, 0), (0x10, run << 4))
+    )
+    end_of_band = f"0{blocks - (1 << run):0{run}b}"
+    scans = [b"\xff\xda\0\x08\x01\x01\0\0\0\0" + _packed("0" * blocks)]
+    for coefficient in range(1, 64):
+        for bit in range(13, -1, -1):
+            part = bytes([coefficient, coefficient, bit if bit == 13 else (bit + 1) << 4 | bit])
+            scans.append(b"\xff\xda\0\x08\x01\x01\0" + part + _packed(end_of_band))
+    quantisation = b"\xff\xdb\0\x43\0" + bytes([1] * 64)
+    return b"\xff\xd8" + quantisation + frame + tables + b"".join(scans) + b"\xff\xd9"
+
+
+def _packed(bits: str) -> bytes:
+    """Coded data of a JPEG: filled up with ones, and a 0 behind each 0xFF."""
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
 
 
 def gif(width: int, height: int) -> bytes:

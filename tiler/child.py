@@ -61,6 +61,7 @@ def _outcome(job: Job) -> Built | Failed:
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
         admission.admit(header, source.memory(job.tile_size), source.path.stat().st_size, limits)
         sandbox.allow_cpu(work_seconds(header))
+        source.require_few_scans()
         sandbox.limit_file(largest_file(header, job.tile_size))
         if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
             child.say(encode_report(Previewed(*size)))

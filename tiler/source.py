@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pyvips
 
 from pipeline import kinds, tiff, tiff_layout
-from pipeline.header import Header, header_of, memory_of, require_page
+from pipeline.header import Header, header_of, is_interlaced, memory_of, require_page
 from tiler.remarks import harmful, is_harmless
+from tiler.scans import require_few_scans
 
 if TYPE_CHECKING:
     from tiler.recoded import Recoded
@@ -103,6 +104,12 @@ class Source:
         with suppress(OSError):
             if self._kind() == "tiff":
                 import_module("tiler.recoded")
+
+    def require_few_scans(self) -> None:
+        """Raise StageError("decoder_too_slow") where it is a JPEG that asks for too many passes; else as `open`."""
+        if self._kind() == "jpeg" and is_interlaced(self.open()):
+            with self.path.open("rb") as file:
+                require_few_scans(file)
 
     def overlook(self, error: Exception) -> bool:
         """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.

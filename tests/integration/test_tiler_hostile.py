@@ -29,6 +29,7 @@ EXPECTED = {
     "gif of the largest size": "image_too_large",
     "tiff of one vast strip": "image_too_large",
     "png interlaced": "image_too_large",
+    "jpeg of more passes than any program makes": "decoder_too_slow",
     "svg of a billion laughs": "unsupported_format",
     "svg that includes a file": "unsupported_format",
     "libvips' own format": "unsupported_format",
