@@ -11,6 +11,7 @@ UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
 
 MEMORY_FULL = "The picture needs more memory to decode than there is."
 CUT_SHORT = "The image file ends before the picture does. Upload it again at its source."
+UNREADABLE = "The picture's samples or its compression cannot be read here. Save it as a plain TIFF, JPEG or PNG."
 DISK_FULL = "The disk filled up while the tiles were made."
 FILE_FULL = "The tiles grew larger than such a picture's may."
 
@@ -31,7 +32,7 @@ SAYINGS = (
             "tiled separate planes not supported",
         ),
         "unsupported_format",
-        "The picture's samples or its compression cannot be read here. Save it as a plain TIFF, JPEG or PNG.",
+        UNREADABLE,
     ),
     (
         ("Security limit exceeded",),

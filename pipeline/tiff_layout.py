@@ -31,11 +31,14 @@ SMALL_CHUNK = 1 << 20
 WINDOW = 1 << 27
 """Bytes of what went before that a zstd decoder may hold: what its encoder's highest level takes."""
 
-HELD_RECODED = 3
-"""Copies of a strip or tile that is not cut anew: as it is decoded, stored, and read by libtiff."""
+STRIP_BYTES = 1 << 18
+"""Of a strip as tiler.chunks cuts it anew: what asking for it costs is small beside it."""
 
-MAX_SPLIT_PLANES = 8
-"""Planes whose strips are decoded side by side at most: each has a decoder of its own."""
+HELD_RECODED = 4
+"""Copies of a tile there: as its planes are decoded, joined, stored, and read by libtiff."""
+
+DECODER_BYTES = 1 << 19
+"""Of a decoder at work, besides its window: what it was given, and what it gives."""
 
 
 class Compression(IntEnum):
@@ -45,8 +48,18 @@ class Compression(IntEnum):
     OLD_JPEG = 6
     JPEG = 7
     DEFLATE = 8
+    OLD_DEFLATE = 32946
     ZSTD = 50000
 
+
+DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.ZSTD}
+"""What tiler.frame decodes."""
+
+APART = 2
+"""Value of Tag.PLANAR."""
+
+FLOAT = 3
+"""Value of Tag.SAMPLE_FORMAT."""
 
 YCBCR = 6
 """Value of Tag.PHOTOMETRIC."""
@@ -107,10 +120,24 @@ def layout_of(directory: Directory) -> Layout | None:
         columns, rows = directory.value(Tag.TILE_WIDTH, 0), directory.value(Tag.TILE_HEIGHT, 0)
     else:
         columns, rows = width, min(height, directory.value(Tag.ROWS_PER_STRIP, ALL_ROWS))
-    planes = samples if directory.value(Tag.PLANAR, 1) == 2 else 1
+    planes = samples if directory.value(Tag.PLANAR, 1) == APART else 1
     bits = samples * sample_bits // max(1, planes)
     found = Layout(width, height, columns, rows, tiled, planes, bits)
     return found if min(found[:4]) > 0 and planes > 0 and bits > 0 else None
+
+
+def is_recoded(directory: Directory) -> bool:
+    """Tell whether libvips reads a page only through tiler.recoded.
+
+    pyvips-binary's libtiff has no zstd. Of planes that lie apart libvips 8.18 reads no tiles, and mixes up two bands
+    and floats of 16 bits without a remark.
+    """
+    if directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.ZSTD:
+        return True
+    samples = directory.value(Tag.SAMPLES, 1)
+    half = directory.value(Tag.BITS, 1) == 16 and directory.value(Tag.SAMPLE_FORMAT, 1) == FLOAT
+    apart = directory.value(Tag.PLANAR, 1) == APART and samples > 1
+    return apart and (Tag.TILE_WIDTH in directory.entries or samples == 2 or half)
 
 
 def held_bytes(file: File, size: int, page: int) -> int:
@@ -130,8 +157,8 @@ def held_bytes(file: File, size: int, page: int) -> int:
     if directory is None or layout is None:
         return 0
     compression = directory.value(Tag.COMPRESSION, 1)
-    if compression == Compression.ZSTD:
-        taken = _of_recoded(layout)
+    if is_recoded(directory):
+        taken = _of_recoded(layout, compression)
     else:
         taken = _stored(directory, layout, compression, size) + (
             _of_whole(layout) if _is_read_whole(layout, compression) else 0
@@ -160,9 +187,9 @@ def _stored(directory: Directory, layout: Layout, compression: int, size: int) -
     return min(size, max(lengths, default=0))
 
 
-def _of_recoded(layout: Layout) -> int:
+def _of_recoded(layout: Layout, compression: int) -> int:
     """Of a page that tiler.recoded gives to libvips: strips that are cut anew are never large."""
-    window = min(WINDOW, layout.chunk_bytes)
-    if not layout.tiled and layout.planes <= MAX_SPLIT_PLANES:
-        return window * layout.planes
-    return window + _of_whole(layout) + HELD_RECODED * layout.chunk_bytes
+    window = min(WINDOW, layout.chunk_bytes) if compression == Compression.ZSTD else 0
+    if layout.tiled:
+        return window + _of_whole(layout) + (HELD_RECODED * layout.planes - 1) * layout.chunk_bytes
+    return (window + DECODER_BYTES) * layout.planes

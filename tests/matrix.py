@@ -113,6 +113,27 @@ CASES = (
     Case(
         "TIFF", "planes apart, 16 bits, in strips", "tif", partial(makers.layout, planar=True, dtype=np.uint16, rows=7)
     ),
+    Case("TIFF", "planes apart, grey with alpha", "tif", partial(makers.layout, bands=2, extra=[2], planar=True)),
+    Case(
+        "TIFF",
+        "planes apart, half-precision float",
+        "tif",
+        partial(makers.numbers, dtype=np.float16, bands=3, planar=True),
+        1,
+        0.1,
+    ),
+    Case(
+        "TIFF",
+        "planes apart, in tiles, deflate",
+        "tif",
+        partial(zstd_tiffs.scene, planar=True, compression="zlib", predictor=2, tile=(16, 32)),
+    ),
+    Case(
+        "TIFF",
+        "planes apart, in tiles, zstd, 16 bits",
+        "tif",
+        partial(zstd_tiffs.scene, planar=True, dtype=np.uint16, byteorder=">", predictor=2, tile=(16, 32)),
+    ),
     Case("TIFF", "LZW", "tif", partial(makers.by_libvips, compression="lzw", predictor="horizontal")),
     Case("TIFF", "deflate", "tif", partial(makers.by_libvips, compression="deflate", bands=4)),
     Case("TIFF", "zstd", "tif", partial(zstd_tiffs.scene, predictor=2, rowsperstrip=7)),

@@ -1,9 +1,10 @@
-"""A page compressed by zstd, which pyvips-binary's libtiff cannot read, as a TIFF that every libtiff reads.
+"""A page that libvips reads not at all, or wrongly (pipeline.tiff_layout.is_recoded), as a TIFF that it reads.
 
 No such file is written: libvips reads it through a source, and what it asks for is decoded as it asks. It is a BigTIFF
 of the one page, its tags kept, whose strips and tiles are deflate of the kind that stores bytes as they are (RFC 1951,
 3.2.4): of a length known before, and a copy to decode. A predictor (TIFF 6.0, section 14) stays in force, since libtiff
-undoes it after deflate as after zstd; it ends with each row, so that strips may be cut anew, and none is large.
+undoes it after deflate as after zstd; it ends with each row, so that strips may be cut anew, and none is large. Planes
+that lie apart are joined.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any, NamedTuple
 
 import pyvips
 
-from pipeline.decoder_errors import CUT_SHORT
+from pipeline.decoder_errors import CUT_SHORT, UNREADABLE
 from pipeline.errors import StageError
 from pipeline.tiff import NATIVE, Directory, Tag
-from pipeline.tiff_layout import YCBCR, Compression, layout_of
-from tiler.zstd_chunks import Chunks, chunks_of
+from pipeline.tiff_layout import DECODED, YCBCR, Compression, Layout, layout_of
+from tiler.chunks import Chunks, chunks_of
 
 KEPT_BYTES = 32 << 20
 """Of the page's tags together: a profile takes a few megabytes at most. What has no room is left out."""
@@ -44,6 +45,7 @@ MADE_ANEW = {
     Tag.TILE_OFFSETS,
     Tag.TILE_LENGTHS,
     Tag.ROWS_PER_STRIP,
+    Tag.PLANAR,
 }
 NOT_CARRIED = {Tag.FILL_ORDER, Tag.SUB_DIRECTORIES, Tag.EXIF, Tag.GPS, Tag.INTEROPERABILITY}
 """Tags that do not hold for it: the bits are in order, and there are no other directories."""
@@ -85,12 +87,8 @@ class Recoded:
         layout = layout_of(directory)
         if layout is None:
             raise StageError("image_corrupt", "The image file is damaged (its directory makes no sense).")
-        if directory.value(Tag.PHOTOMETRIC, 0) == YCBCR and directory.values(Tag.SUBSAMPLING) != (1, 1):
-            raise StageError(
-                "unsupported_format",
-                "The picture's colours are coarser than its brightness and compressed by zstd, which cannot be read "
-                "here together. Save it as a plain TIFF, JPEG or PNG.",
-            )
+        if not _is_supported(directory, layout):
+            raise StageError("unsupported_format", UNREADABLE)
         file = path.open("rb")
         # libvips tells nobody when it has read enough: the file is open for as long as this is kept.
         weakref.finalize(self, file.close)
@@ -131,6 +129,13 @@ class Recoded:
         return self._last[1][within : within + size]
 
 
+def _is_supported(directory: Directory, layout: Layout) -> bool:
+    """Tell whether its strips or tiles can be decoded, and have the length that their sizes say."""
+    decoded = directory.value(Tag.COMPRESSION, Compression.NONE) in DECODED
+    coarse = directory.value(Tag.PHOTOMETRIC, 0) == YCBCR and directory.values(Tag.SUBSAMPLING) != (1, 1)
+    return decoded and not coarse and (layout.planes == 1 or layout.bits % 8 == 0)
+
+
 def stored_length(size: int) -> int:
     """Give the bytes that `stored` makes of so many."""
     return 2 + 5 * -(-size // BLOCK) + size + 4
@@ -152,6 +157,7 @@ def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int) -> bytes
     """Give all of the file that comes before its pixels."""
     entries = _kept(directory)
     count = len(chunks.sizes)
+    entries[Tag.PLANAR] = _Entry(SHORT, 1, struct.pack(f"{directory.order}H", 1))
     entries[Tag.COMPRESSION] = _Entry(SHORT, 1, struct.pack(f"{directory.order}H", Compression.DEFLATE))
     if not tiled:
         entries[Tag.ROWS_PER_STRIP] = _Entry(LONG, 1, struct.pack(f"{directory.order}I", chunks.rows))
@@ -169,8 +175,11 @@ def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int) -> bytes
 def _kept(directory: Directory) -> dict[int, _Entry]:
     found: dict[int, _Entry] = {}
     room = KEPT_BYTES
+    left_out = MADE_ANEW | NOT_CARRIED
+    if directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.NONE:
+        left_out |= {Tag.PREDICTOR}  # which is in force for compressed pixels only
     for tag, entry in directory.entries.items():
-        if tag in MADE_ANEW or tag in NOT_CARRIED or not 0 < entry.length <= room:
+        if tag in left_out or not 0 < entry.length <= room:
             continue
         data = directory.raw(entry)[: entry.length]
         if len(data) < entry.length:

@@ -50,7 +50,7 @@ class Source:
 
         Raises
         ------
-        StageError: page_not_found; of a page compressed by zstd also as tiler.recoded.
+        StageError: page_not_found; also as tiler.recoded.
         pyvips.Error: where no reader takes the file.
         """
         image = self._load(**options)
@@ -165,7 +165,7 @@ class Source:
             directory = None
             with suppress(struct.error):
                 directory = tiff.find(file, options.get("page", self.page), options.get("subifd"))
-            if directory and directory.value(tiff.Tag.COMPRESSION, 0) == tiff_layout.Compression.ZSTD:
+            if directory and tiff_layout.is_recoded(directory):
                 from tiler.recoded import Recoded  # noqa: PLC0415  for the few that are
 
                 return Recoded(self.path, directory)

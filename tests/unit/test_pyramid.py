@@ -35,10 +35,10 @@ FEW_TILES = st.builds(Geometry, st.integers(1, 4100), st.integers(1, 4100), st.s
 
 def test_a_tile_id_is_the_hash_of_its_canonical_identity() -> None:
     # Given the identity written out by hand
-    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":3}}'
+    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":4}}'
     # Then the id is its SHA-256
     assert tile_id(EMPTY, Asked(256)) == hashlib.sha256(identity.encode()).hexdigest()
-    assert tile_id(EMPTY, Asked(256)) == "978faed89f33cd992da423bb6fc549bd8bd96f2b98233307c570212f236907f7"
+    assert tile_id(EMPTY, Asked(256)) == "f8a0029e5b4215722876a3252645d0978f7bed46f8a5189cdb43f7370637e9d2"
 
 
 def test_a_default_and_its_explicit_value_give_the_same_tile_id() -> None:

@@ -1,15 +1,17 @@
-"""One strip or tile compressed by zstd, decoded piece by piece and held to the length that it should have.
+"""One compressed strip or tile, decoded piece by piece and held to the length that it should have.
 
-Source: RFC 8878. Like libtiff, it reads one frame of each strip or tile.
+Sources: RFC 8878 (zstd), RFC 1950 (zlib). Like libtiff, it reads one frame of each strip or tile.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import BinaryIO
+import zlib
+from typing import BinaryIO, Protocol
 
 from pipeline.decoder_errors import CUT_SHORT
 from pipeline.errors import StageError
+from pipeline.tiff_layout import Compression
 
 if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
@@ -33,12 +35,15 @@ class Frame:
     ----------
     file: stays the caller's.
     offset, length: of the compressed bytes.
+    compression: one of DECODERS.
     size: bytes that it holds.
     most: bytes that it may hold: a last strip may be padded to the height of the others.
     reverse: whether the bits of each byte are.
     """
 
-    def __init__(self, file: BinaryIO, offset: int, length: int, *, size: int, most: int, reverse: bool) -> None:
+    def __init__(
+        self, file: BinaryIO, offset: int, length: int, *, compression: int, size: int, most: int, reverse: bool
+    ) -> None:
         self._file = file
         self._place = offset
         self._rest = length
@@ -46,7 +51,7 @@ class Frame:
         self._most = most
         self._reverse = reverse
         self._given = 0
-        self._decoder = ZstdDecompressor(options={DecompressionParameter.window_log_max: WINDOW_LOG})
+        self._decoder = _decoder(compression, size)
 
     @property
     def given(self) -> int:
@@ -86,8 +91,8 @@ class Frame:
         """Give some bytes, none at times; at least one byte is read or given until the frame ends."""
         try:
             data = self._decoder.decompress(self._next() if self._decoder.needs_input else b"", most)
-        except ZstdError as error:
-            raise _damaged(str(error)) from error
+        except (ZstdError, zlib.error) as error:
+            raise _damaged(f"is none: {error}") from error
         self._given += len(data)
         return data
 
@@ -103,5 +108,67 @@ class Frame:
         return data.translate(REVERSED) if self._reverse else data
 
 
+class _Decoder(Protocol):
+    """As compression.zstd.ZstdDecompressor."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Inflater:
+    """zlib's, with the manners of zstd's."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj()
+        self._full = False
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self._full or self._zlib.unconsumed_tail)
+
+    def decompress(self, data: bytes, most: int, /) -> bytes:
+        found = self._zlib.decompress(self._zlib.unconsumed_tail + data, most)
+        self._full = len(found) == most
+        return found
+
+
+class _Copier:
+    """Of bytes that are not compressed."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._held = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._left == 0
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._held
+
+    def decompress(self, data: bytes, most: int, /) -> bytes:
+        found = (self._held + data)[: min(most, self._left)]
+        self._held = (self._held + data)[len(found) :]
+        self._left -= len(found)
+        return found
+
+
+def _decoder(compression: int, size: int) -> _Decoder:
+    match compression:
+        case Compression.ZSTD:
+            return ZstdDecompressor(options={DecompressionParameter.window_log_max: WINDOW_LOG})
+        case Compression.NONE:
+            return _Copier(size)
+    return _Inflater()
+
+
 def _damaged(what: str) -> StageError:
-    return StageError("image_corrupt", f"The image file is damaged (a strip or tile compressed by zstd {what}).")
+    return StageError("image_corrupt", f"The image file is damaged (a compressed strip or tile {what}).")

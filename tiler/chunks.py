@@ -1,4 +1,4 @@
-"""The decoded pixels of a page compressed by zstd: its tiles as they are, its strips cut anew."""
+"""The decoded pixels of a page of a TIFF: its tiles as they are, its strips cut anew, its planes joined."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import BinaryIO, Protocol
 
 from pipeline.errors import StageError
 from pipeline.tiff import Directory, Tag
-from pipeline.tiff_layout import MAX_SPLIT_PLANES, Layout
-from tiler.zstd_frame import Frame
-
-STRIP_BYTES = 1 << 18
-"""Of a strip as it is cut anew: what asking for it costs is small beside it."""
+from pipeline.tiff_layout import STRIP_BYTES, Compression, Layout
+from tiler.frame import Frame
 
 REVERSED = 2
 """Value of Tag.FILL_ORDER."""
 
+FLOATING = 3
+"""Value of Tag.PREDICTOR that takes samples apart into their bytes (Adobe's TIFF Technical Note 3)."""
+
 
 class Chunks(Protocol):
-    """Strips or tiles, numbered as in a TIFF: plane by plane, row by row.
+    """Strips or tiles, numbered as in a TIFF: row by row.
 
     Attributes
     ----------
@@ -39,6 +39,7 @@ def chunks_of(directory: Directory, layout: Layout, file: BinaryIO) -> Chunks:
     Parameters
     ----------
     directory: of the page.
+    layout: of the page: of planes that lie apart, samples of whole bytes.
     file: the same as the directory's, or opened anew; stays open for as long as pixels are read.
 
     Raises
@@ -47,19 +48,36 @@ def chunks_of(directory: Directory, layout: Layout, file: BinaryIO) -> Chunks:
     struct.error: where the file ends within the directory's values.
     """
     stored = _Stored(directory, layout, file)
-    return Tiles(stored, layout) if layout.tiled else Strips(stored, layout)
+    # A predictor's differences are between samples of one plane, and stay so where these lie between others.
+    compressed = directory.value(Tag.COMPRESSION, Compression.NONE) != Compression.NONE
+    unit = 1 if compressed and directory.value(Tag.PREDICTOR, 1) == FLOATING else layout.bits // 8
+    return Tiles(stored, layout, unit) if layout.tiled else Strips(stored, layout, unit)
 
 
 class Tiles:
-    """Tiles as they are, read in any order."""
+    """Tiles as they are, read in any order. What the file leaves out of one is zero, as it is to libvips."""
 
-    def __init__(self, stored: _Stored, layout: Layout) -> None:
+    def __init__(self, stored: _Stored, layout: Layout, unit: int) -> None:
         self.rows = layout.rows
-        self.sizes = array("Q", (layout.chunk_bytes if length else 0 for length in stored.lengths))
         self._stored = stored
         self._size = layout.chunk_bytes
+        self._unit = unit
+        self._of_plane = layout.chunks // layout.planes
+        whole = layout.planes * self._size
+        self.sizes = array("Q", (whole * self._is_there(number) for number in range(self._of_plane)))
 
     def read(self, number: int) -> bytes:
+        return joined([self._plane(each) for each in self._numbers(number)], self._unit)
+
+    def _numbers(self, number: int) -> range:
+        return range(number, len(self._stored.lengths), self._of_plane)
+
+    def _is_there(self, number: int) -> bool:
+        return any(self._stored.lengths[each] for each in self._numbers(number))
+
+    def _plane(self, number: int) -> bytes:
+        if self._stored.lengths[number] == 0:
+            return bytes(self._size)
         return self._stored.open(number, self._size).read(self._size)
 
 
@@ -67,21 +85,22 @@ class Strips:
     """Strips of some STRIP_BYTES each, however the file's own are cut, to be read from top to bottom: going back costs
     decoding from the beginning of the file's strip."""
 
-    def __init__(self, stored: _Stored, layout: Layout) -> None:
-        self.rows = layout.rows
-        if layout.planes <= MAX_SPLIT_PLANES:
-            self.rows = min(layout.height, max(1, STRIP_BYTES // layout.row_bytes))
-        self._down = -(-layout.height // self.rows)
-        last = layout.height - (self._down - 1) * self.rows
-        plane = array("Q", [self.rows * layout.row_bytes]) * (self._down - 1) + array("Q", [last * layout.row_bytes])
-        self.sizes = plane * layout.planes
+    def __init__(self, stored: _Stored, layout: Layout, unit: int) -> None:
+        row_bytes = layout.row_bytes * layout.planes
+        self.rows = min(layout.height, max(1, STRIP_BYTES // row_bytes))
+        down = -(-layout.height // self.rows)
+        last = layout.height - (down - 1) * self.rows
+        self.sizes = array("Q", [self.rows * row_bytes]) * (down - 1) + array("Q", [last * row_bytes])
         self._stored = stored
         self._layout = layout
+        self._unit = unit
         self._open: dict[int, tuple[int, Frame]] = {}
 
     def read(self, number: int) -> bytes:
-        plane, strip = divmod(number, self._down)
-        row, bottom = strip * self.rows, min((strip + 1) * self.rows, self._layout.height)
+        top, bottom = number * self.rows, min((number + 1) * self.rows, self._layout.height)
+        return joined([self._plane(plane, top, bottom) for plane in range(self._layout.planes)], self._unit)
+
+    def _plane(self, plane: int, row: int, bottom: int) -> bytes:
         data = bytearray()
         while row < bottom:
             end = min(bottom, (row // self._layout.rows + 1) * self._layout.rows)
@@ -105,6 +124,17 @@ class Strips:
         return data
 
 
+def joined(planes: list[bytes], unit: int) -> bytes:
+    """Give the bytes of planes of the same size, `unit` of each in turn."""
+    if len(planes) == 1:
+        return planes[0]
+    data = bytearray(len(planes) * len(planes[0]))
+    for number, plane in enumerate(planes):
+        for byte in range(unit):
+            data[number * unit + byte :: len(planes) * unit] = plane[byte::unit]
+    return bytes(data)
+
+
 class _Stored:
     """Where the file has its strips or tiles."""
 
@@ -112,6 +142,7 @@ class _Stored:
         self._offsets = directory.numbers(Tag.TILE_OFFSETS) or directory.numbers(Tag.STRIP_OFFSETS)
         self.lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
         self._file = file
+        self._compression = directory.value(Tag.COMPRESSION, 1)
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         found = min(len(self._offsets), len(self.lengths))
         if found < layout.chunks:
@@ -126,6 +157,7 @@ class _Stored:
             self._file,
             self._offsets[number],
             self.lengths[number],
+            compression=self._compression,
             size=size,
             most=most or size,
             reverse=self._reverse,
