@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from pipeline.settings import Settings
+from pipeline.texts import visible
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request at work in this context; empty outside of requests. Stands in every line logged there."""
@@ -46,11 +47,13 @@ class TextFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)} {record.levelname:7} {self._service} {record.name}: {record.getMessage()}"
+        # What a stranger's file or server said may be in it: no line of its own, and nothing that a terminal obeys.
+        message = visible(record.getMessage()).replace("\n", "\n  ")
+        line = f"{_time(record)} {record.levelname:7} {self._service} {record.name}: {message}"
         if request := request_id.get():
             line += f" [{request}]"
         if trace := _traceback(record):
-            line += f"\n{trace}"
+            line += f"\n{visible(trace)}"
         return mask(line)
 
 
@@ -73,7 +76,7 @@ class JsonFormatter(logging.Formatter):
             line["request_id"] = request
         if trace := _traceback(record):
             line["traceback"] = mask(trace)
-        return json.dumps(line, ensure_ascii=False)
+        return visible(json.dumps(line, ensure_ascii=False))
 
 
 def configure(settings: Settings, service: str, stream: TextIO | None = None) -> None:

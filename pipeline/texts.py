@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_NAME = 200
 """Characters, as all of these."""
 
@@ -14,6 +16,16 @@ MAX_LABEL = 200
 
 MAX_KEY = 255
 """Of an Idempotency-Key."""
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""All that a terminal or a reader of lines may take for more than text, but for tab and line feed: the C0 and C1
+controls, Unicode's line separators, and what turns the direction of writing."""
+
+
+def visible(text: str) -> str:
+    """Give a text that may be a stranger's as it may be shown on a terminal: controls are spelled, as \\u001b."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def is_unicode(text: str) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from pipeline.texts import visible
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -151,7 +153,7 @@ def megabytes(count: float) -> str:
 
 
 def _message(status: Status) -> str:
-    sentence = str(status.get("message") or "")
+    sentence = visible(str(status.get("message") or ""))
     eta = status.get("eta_seconds")
     return sentence if eta is None else f"{sentence}  about {duration(eta)} left in this stage"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urljoin
 
+from pipeline.texts import visible
 from tilewright.display import PHASES, duration, megabytes
 
 Json = dict[str, Any]
@@ -18,8 +19,8 @@ COLUMNS = ("dataset_id", "status", "progress", "created_at", "name")
 
 
 def print_line(text: str = "") -> None:
-    """One line on standard output, at once."""
-    sys.stdout.write(f"{text}\n")
+    """One line on standard output, at once. It may hold what strangers wrote: no terminal obeys it."""
+    sys.stdout.write(f"{visible(text)}\n")
     sys.stdout.flush()
 
 
@@ -30,7 +31,7 @@ def print_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """One line on standard error: what a person wants to know and a program does not."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 
@@ -103,7 +104,7 @@ def failure_of(dataset_id: str, status: Json) -> str:
 def cell(value: Any) -> str:
     """A value in one line, without tabs."""
     # A tab or line break in a name would tear the row apart.
-    return " ".join(str(value if value is not None else "").split())
+    return visible(" ".join(str(value if value is not None else "").split()))
 
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
