@@ -43,6 +43,9 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 logger = logging.getLogger(__name__)
 
+_HOST = re.compile(r"(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""A name or an address, with a port or without (RFC 9110, 7.2)."""
+
 Body = Callable[[], Awaitable[bytes]]
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -196,8 +199,9 @@ def fixed(
 
 def _base_of(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    if not host:
-        # HTTP/1.0 needs no Host; the address that was connected to is the next best name.
+    if not _HOST.fullmatch(host):
+        # HTTP/1.0 needs no Host, and what is none must not get into an answer that caches keep; the address that was
+        # connected to is the next best name.
         address, port = scope.get("server") or ("localhost", None)
         host = f"{address}:{port}" if port else address
     return f"{scope.get('scheme', 'http')}://{host}"

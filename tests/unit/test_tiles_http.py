@@ -343,6 +343,24 @@ def test_other_methods_are_refused(method: str, site: Site) -> None:
     assert json.loads(answer.body)["code"] == "method_not_allowed"
 
 
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [
+        ("tiles.example.org", "http://tiles.example.org"),
+        ("tiles.example.org:8443", "http://tiles.example.org:8443"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        ("", "http://127.0.0.1:8000"),
+        ('x"><script>', "http://127.0.0.1:8000"),
+        ("user@example.org", "http://127.0.0.1:8000"),
+        ("example.org/evil?", "http://127.0.0.1:8000"),
+        ("a b", "http://127.0.0.1:8000"),
+    ],
+)
+def test_no_address_is_made_of_what_is_no_host(host: str, base: str, site: Site) -> None:
+    document = json.loads(site.get(f"/tiles/{TILE_ID}/tilejson.json", host=host).body)
+    assert document["tiles"] == [f"{base}/tiles/{TILE_ID}/{{z}}/{{x}}/{{y}}.jpg"]
+
+
 def test_a_browser_may_ask_first(site: Site) -> None:
     answer = site.get(PATHS[1], "OPTIONS", origin="https://elsewhere.example", access_control_request_method="GET")
     assert answer.status == 204
