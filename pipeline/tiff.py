@@ -103,7 +103,7 @@ class Directory:
         self.order = order
         self.big = big
         self.offset = offset
-        file.seek(offset)
+        _seek(file, offset)
         (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
         self.entries = {entry.tag: entry for entry in map(self._entry, range(min(count, MAX_ENTRIES)))}
         self._end = file.tell() + (8 if big else 4)
@@ -134,7 +134,7 @@ class Directory:
         """Give an entry's values as they are stored."""
         if entry.length <= len(entry.value):
             return entry.value
-        self._file.seek(self.place(entry))
+        _seek(self._file, self.place(entry))
         return self._file.read(entry.length)
 
     def place(self, entry: Entry) -> int:
@@ -211,3 +211,10 @@ def find(file: File, page: int, sub: int | None = None) -> Directory | None:
         return directory
     offsets = directory.values(Tag.SUB_DIRECTORIES)
     return Directory(file, directory.order, directory.big, offsets[sub]) if sub < len(offsets) else None
+
+
+def _seek(file: File, offset: int) -> None:
+    try:
+        file.seek(offset)
+    except (OSError, OverflowError, ValueError) as error:
+        raise struct.error("no file is so long") from error

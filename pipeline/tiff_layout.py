@@ -14,6 +14,9 @@ from pipeline.tiff import Directory, File, Tag, find
 ALL_ROWS = (1 << 32) - 1
 """RowsPerStrip where it is absent: one strip."""
 
+MOST_BYTES = 1 << 48
+"""Of a strip or tile, with all its planes: far more than any memory."""
+
 HELD_STRIPS = 2
 """Rows of strips or tiles that libvips holds at once."""
 
@@ -123,7 +126,8 @@ def layout_of(directory: Directory) -> Layout | None:
     planes = samples if directory.value(Tag.PLANAR, 1) == APART else 1
     bits = samples * sample_bits // max(1, planes)
     found = Layout(width, height, columns, rows, tiled, planes, bits)
-    return found if min(found[:4]) > 0 and planes > 0 and bits > 0 else None
+    sensible = min(found[:4]) > 0 and planes > 0 and bits > 0 and planes * found.chunk_bytes <= MOST_BYTES
+    return found if sensible else None
 
 
 def is_recoded(directory: Directory) -> bool:

@@ -58,6 +58,7 @@ _WHOLE: dict[str, Callable[[], bytes]] = {
     "deflate.tif": lambda: _by_libvips(".tif", compression="deflate"),
     "lzw-tiles.tif": lambda: _by_tifffile(tile=(64, 64), compression="lzw"),
     "deflate-tiles.tif": lambda: _by_tifffile(tile=(64, 64), compression="zlib", byteorder=">"),
+    "planes-tiles.tif": lambda: _by_tifffile(planar=True, tile=(64, 64), compression="zlib", bigtiff=True),
     "zstd.tif": lambda: _by_tifffile(predictor=2, rowsperstrip=32),
     "zstd-tiles.tif": lambda: _by_tifffile(tile=(64, 64)),
     "jpeg.tif": lambda: _by_libvips(".tif", compression="jpeg"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from contextlib import suppress
 from typing import BinaryIO, Protocol
 
 from pipeline.decoder_errors import CUT_SHORT
@@ -99,8 +100,10 @@ class Frame:
     def _next(self) -> bytes:
         if self._rest <= 0:
             raise _damaged("has no end")
-        self._file.seek(self._place)
-        data = self._file.read(min(PIECE, self._rest))
+        data = b""
+        with suppress(OSError, OverflowError, ValueError):  # of a place that no file reaches
+            self._file.seek(self._place)
+            data = self._file.read(min(PIECE, self._rest))
         if not data:
             raise StageError("image_truncated", CUT_SHORT)
         self._place += len(data)

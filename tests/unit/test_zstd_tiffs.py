@@ -168,6 +168,28 @@ def test_a_strip_that_lies_behind_the_file_is_cut_short(tmp_path: Path) -> None:
     assert refusal(path).code == "image_truncated"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (struct.pack("<4sHH", b"II+", 8, 0), b"\xff" * 8),  # the directory
+        (struct.pack("<HH", 296, 3), struct.pack("<Q", 1000) + b"\xff" * 8),  # values of one of its entries
+        (struct.pack("<HHQ", 273, 16, 1), b"\xff" * 8),  # the strip
+    ],
+    ids=["directory", "values", "strip"],
+)
+def test_what_lies_further_than_any_file_reaches_is_cut_short(before: bytes, after: bytes, tmp_path: Path) -> None:
+    # Given a BigTIFF of which a part is said to lie where no system can seek to
+    path = tmp_path / "source.tif"
+    zstd_tiffs.save(path, SMALL, bigtiff=True, rowsperstrip=16)
+    data = bytearray(path.read_bytes())
+    at = data.index(before) + len(before)
+    data[at : at + len(after)] = after
+    path.write_bytes(data)
+    with pytest.raises(StageError) as caught:
+        built(path)
+    assert caught.value.code == "image_truncated"
+
+
 def test_fewer_strips_than_the_picture_has_are_damage(tmp_path: Path) -> None:
     path = written(tmp_path / "source.tif", zstd_tiffs.compress(RAW))
     data = bytearray(path.read_bytes())
