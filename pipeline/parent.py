@@ -29,6 +29,10 @@ LOG = "child.log"
 LINE_LIMIT = 1 << 16
 """Bytes of a line: a thousand times what a report needs, and an end to what a broken child can make us hold."""
 
+MOST_LINES = 1000
+"""Of a child in a WATCH_INTERVAL: a hundred times what one says that does its work. Each costs this process some
+microseconds, and where it is the whole stack, the tiles that it serves meanwhile."""
+
 WATCH_INTERVAL = 0.5
 """Seconds between two looks at what a child has done besides talking: a disk takes half a gigabyte in that time."""
 
@@ -80,6 +84,7 @@ class Child:
         self._total, self._silence = total, silence
         self._ends_at = None if total is None else time.monotonic() + total
         self._watch, self._watch_at = watch, time.monotonic()
+        self._said = 0
         # Guards the process id: it must not be signalled once it is reaped and may be another's.
         self._lock = threading.Lock()
         self._reaped = False
@@ -122,11 +127,14 @@ class Child:
         Raises
         ------
         StageError: stalled, where one of its limits is over; the child is killed.
-        ValueError: where a line is longer than LINE_LIMIT.
+        ValueError: where a line is longer than LINE_LIMIT, or where there are more than MOST_LINES.
         """
         rest = b""
         while piece := self._read():
             *lines, rest = (rest + piece).split(b"\n")
+            self._said += len(lines)
+            if self._said > MOST_LINES:
+                raise ValueError(f"more than {MOST_LINES} lines in {WATCH_INTERVAL:g} seconds: {piece[:200]!r}")
             for line in lines:
                 yield line + b"\n"
             if len(rest) > LINE_LIMIT:
@@ -194,6 +202,7 @@ class Child:
                 self._watch()
                 now = time.monotonic()
                 self._watch_at = now + WATCH_INTERVAL
+                self._said = 0
             if poll.poll(max(0.0, min(over, self._watch_at) - now) * 1000):
                 return
             if time.monotonic() >= over:

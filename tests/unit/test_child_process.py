@@ -26,6 +26,9 @@ child.end()
 """A child that asks its parent for bytes, as one does that is to look at the head of a source."""
 
 
+TALKING = "import select\nwhile True: print('on', flush=True); select.select([], [], [], 0.01)"
+
+
 def start(
     code: str,
     folder: Path,
@@ -105,13 +108,13 @@ def test_a_child_that_hangs_is_killed_when_a_limit_is_over(
 def test_a_child_that_talks_on_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
     with (
         pytest.raises(StageError) as caught,
-        start("while True: print('on', flush=True)", tmp_path, total=0.3) as child,
+        start(TALKING, tmp_path, total=0.3) as child,
     ):
         assert set(child.lines()) == {b"on\n"}
     assert caught.value.code == "stalled"
 
 
-@pytest.mark.parametrize("code", ["while True: print('on', flush=True)", "import threading; threading.Event().wait()"])
+@pytest.mark.parametrize("code", [TALKING, "import threading; threading.Event().wait()"])
 def test_a_child_is_watched_whether_it_talks_or_not(code: str, tmp_path: Path) -> None:
     # Given a watch that has had enough at its third look
     looks: list[int] = []
@@ -131,6 +134,13 @@ def test_what_a_child_says_without_end_is_not_kept(tmp_path: Path) -> None:
     code = "import sys\nwhile True: sys.stdout.write('x' * 4096)"
     with pytest.raises(ValueError, match="a line without an end"), start(code, tmp_path) as child:
         list(child.lines())
+
+
+def test_a_child_that_talks_without_pause_is_ended(tmp_path: Path) -> None:
+    # Given a child that was taken over, and has its parent read lines instead of doing anything else
+    with pytest.raises(ValueError, match="more than 1000 lines"), start("while True: print('on')", tmp_path) as child:
+        list(child.lines())
+    assert child.exit_code == -9
 
 
 def test_the_last_words_are_few_however_many_there_were(tmp_path: Path) -> None:
