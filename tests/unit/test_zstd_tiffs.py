@@ -90,12 +90,15 @@ def test_any_page_is_read_whatever_the_others_are_compressed_by(compressed: tupl
 
 @pytest.mark.parametrize("below", [False, True])
 def test_its_overview_gives_a_preview(below: bool, tmp_path: Path) -> None:
-    pixels = zstd_tiffs.pyramid(tmp_path / "source.tif", 4000, 2100, below=below, tile=(512, 512))
+    # Given a picture of 9.7 megapixels with overviews of a half and a quarter of its edges
+    pixels = zstd_tiffs.pyramid(tmp_path / "source.tif", 4400, 2200, below=below, tile=(512, 512))
     source = Source(tmp_path / "source.tif")
-    assert make_preview(source, source.header(), tmp_path, Meter(lambda *_: None)) is None
-    # An overview of a quarter is no cheap preview; where it counts as one, it is the picture's
+    # When a preview is made, then it is of the smaller one
+    assert make_preview(source, source.header(), tmp_path, Meter(lambda *_: None)) == (1024, 512)
     small = source.open(subifd=1) if below else source.open(page=2)
     assert np.array_equal(small.numpy(), pixels[::4, ::4])
+    seen = pictures.decode((tmp_path / "preview.jpg").read_bytes()).astype(int)
+    assert np.abs(seen[:: 512 // 4, :: 1024 // 8] - pixels[:: 2200 // 4, :: 4400 // 8]).mean() < 40
 
 
 def test_its_orientation_is_applied(tmp_path: Path) -> None:
