@@ -18,6 +18,7 @@ LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_R
 MAX_RETRY_AFTER = 7 * 24 * 3600.0
 """Seconds: a longer wait is a refusal in other words; statussvc caps it to its own longest delay anyway."""
 
+_BLANKS = " \t"  # HTTP knows no others (RFC 9110 §5.6.3), and what is stripped here, another reader may not strip.
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
@@ -101,7 +102,8 @@ def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | Non
     codings = _tokens(headers("Content-Encoding"))
     if any(coding != "identity" for coding in codings):
         raise broken(host, "it sent the file in a compressed coding that was not asked for")
-    transfer = _tokens(headers("Transfer-Encoding"))
+    # As http.client tells a chunked body: what it takes for another coding, it gives with the chunks' framing in it.
+    transfer = [value.strip(_BLANKS).lower() for value in headers("Transfer-Encoding")]
     lengths = _tokens(headers("Content-Length"))
     if transfer not in ([], ["chunked"]):
         raise broken(host, "it sent the file in an unknown transfer coding")
@@ -161,7 +163,7 @@ def broken(host: str, what: str) -> StageError:
 
 
 def _tokens(values: Sequence[str]) -> list[str]:
-    return [token.strip().lower() for value in values for token in value.split(",") if token.strip()]
+    return [token.strip(_BLANKS).lower() for value in values for token in value.split(",") if token.strip(_BLANKS)]
 
 
 def _name(code: int) -> str:

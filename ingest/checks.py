@@ -23,7 +23,8 @@ ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512", "m
 LENGTHS = {"sha256": 32, "sha512": 64, "md5": 16}
 """Bytes of a digest: what has others is no digest, and promises nothing."""
 
-_MEMBER = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*:?([A-Za-z0-9+/]+={0,2}):?\s*")
+# RFC 9651 §3.2: a member of a dictionary may have parameters, of which RFC 9530 knows none.
+_MEMBER = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*:?([A-Za-z0-9+/]+={0,2}):?\s*(?:;.*)?")
 
 
 @dataclass(frozen=True, slots=True)

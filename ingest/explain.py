@@ -11,12 +11,16 @@ import urllib3
 from urllib3.exceptions import LocationParseError
 
 from ingest.answer import broken, incomplete
-from ingest.guard import HeadersTooLong
+from ingest.guard import HeadersTooLong, HeadersUnreadable
 from pipeline.errors import DATASET_CODES, StageError
 
 
-def explain(error: Exception, host: str) -> StageError:
+def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError:
     """The StageError that a failed exchange with a host stands for.
+
+    Parameters
+    ----------
+    in_body: whether the answer's headers had come already.
 
     These libraries wrap each other's errors, so the whole chain is looked through for the telling one.
     """
@@ -39,9 +43,11 @@ def explain(error: Exception, host: str) -> StageError:
         return incomplete(host)
     if caused_by(HeadersTooLong):
         return broken(host, "its headers are longer than accepted (TILEWRIGHT_SOURCE_MAX_HEADER_BYTES)")
+    if caused_by(HeadersUnreadable):
+        return broken(host, "a line among its headers is no header, so that those behind it cannot be relied on")
     if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
         return broken(host, "its answer cannot be read")
-    if caused_by(ssl.SSLError):
+    if caused_by(ssl.SSLError) and not in_body:
         return StageError(
             "source_unreachable", f"No secure connection to {host} could be made. Check its TLS set-up, then retry."
         )

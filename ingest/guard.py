@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from io import BufferedReader
 from ipaddress import ip_address
 from typing import Any, NoReturn
@@ -18,6 +20,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HeaderParsingError
+from urllib3.util.response import assert_header_parsing
 
 from ingest.wire import Wire
 from pipeline.errors import StageError
@@ -107,26 +111,42 @@ class HeadersTooLong(http.client.HTTPException):
     """Raised when an answer's headers have more bytes than are accepted."""
 
 
+class HeadersUnreadable(http.client.HTTPException):
+    """Raised when an answer's headers have a line that is none."""
+
+
 class _Headers:
-    """A socket's file while headers are read from it."""
+    """A socket's file while headers are read from it. What is blank at a line's end is no part of it."""
 
     def __init__(self, file: BufferedReader, most: int) -> None:
         self._file = file
         self._left = most
 
     def readline(self, limit: int = -1) -> bytes:
-        line = self._file.readline(limit)
+        try:
+            line = self._file.readline(limit)
+        except ssl.SSLEOFError:
+            line = b""
         self._left -= len(line)
         if self._left < 0:
             raise HeadersTooLong
-        return line
+        if not line.endswith(b"\n") and len(line) != limit:
+            # http.client would take those that have come for all.
+            raise http.client.RemoteDisconnected("the connection ended within the headers")
+        # http.client takes "chunked " for another coding than "chunked".
+        text = line.rstrip(b" \t\r\n")
+        return text + b"\r\n" if text and text != line else line
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer whose headers, of interim answers too, have a limit in all: http.client has one for each line."""
+    """An answer whose headers can be relied on.
+
+    All of them, of interim answers too, have one limit: http.client has one for each line. It stops where a line is no
+    header, so that a length behind it would not be seen; and it takes any interim answer but 100 for the final one.
+    """
 
     max_header_bytes: int
     fp: BufferedReader | _Headers | None  # type: ignore[assignment]  # what reads like a file, for a while
@@ -137,9 +157,21 @@ class _Answer(http.client.HTTPResponse):
             self.fp = _Headers(file, self.max_header_bytes)
             try:
                 super().begin()
+                assert_header_parsing(self.msg)
+            except HeaderParsingError as error:
+                raise HeadersUnreadable from error
             finally:
                 if isinstance(self.fp, _Headers):
                     self.fp = file
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # typeshed does not know it
+            if not HTTPStatus.SWITCHING_PROTOCOLS < line[1] < HTTPStatus.OK or self.fp is None:
+                return line
+            # RFC 9110 §15.2: any number of interim answers may come unasked, 102 and 103 among them.
+            while self.fp.readline(self.max_header_bytes + 1) not in (b"\r\n", b"\n", b""):
+                pass
 
 
 class _Connection(HTTPConnection):
@@ -164,7 +196,13 @@ class _Connection(HTTPConnection):
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
-    """The same under TLS."""
+    """The same under TLS, where only the peer can end a body that has no length (RFC 9112 §9.8)."""
+
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, ssl.SSLSocket):
+            # Else whoever can end the TCP connection ends the file, too.
+            self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # typeshed knows the parameter only
 
 
 class GuardedAdapter(HTTPAdapter):

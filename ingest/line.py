@@ -163,7 +163,7 @@ class Answer:
             block = self._raw.read1(BLOCK, decode_content=False)
         except FAILURES as error:
             self.line.wire.check()
-            raise explain(error, self.host) from error
+            raise explain(error, self.host, in_body=True) from error
         if not block:
             # A wire that was cut looks like the end of a body without a length.
             self.line.wire.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 
 import requests
@@ -30,6 +31,8 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
     # Else proxies, .netrc's passwords and authorities come from the worker's environment.
     made.trust_env = False
     made.verify = str(settings.source_ca_bundle) if settings.source_ca_bundle else True
+    # What a server sets would come back to it with each request, and grow with each of its answers.
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     made.headers = CaseInsensitiveDict(
         {
             "User-Agent": user_agent(settings.source_contact),

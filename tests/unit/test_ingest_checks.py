@@ -57,6 +57,7 @@ OFFERS: list[tuple[str, str]] = [
     ("Digest", f"SHA-256={b64('sha256')}"),
     ("Digest", f"MD5={b64('md5')},SHA-512={b64('sha512')}"),
     ("Content-MD5", b64("md5")),
+    ("Repr-Digest", f"sha-256=:{b64('sha256')}:;by=me"),
     ("x-goog-hash", f"crc32c=AAAAAA==,md5={b64('md5')}"),
 ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from ingest.spool import ROOM_INTERVAL
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
 from tests import answers
-from tests.sources import Behaviour, SourceServer, serve
+from tests.sources import Behaviour, Exchange, SourceServer, serve
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(22_000))
 SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"></svg>'
@@ -66,6 +68,10 @@ def test_a_file_arrives_whole_with_its_hash_and_its_progress(server: SourceServe
     assert headers["User-Agent"].endswith(" (+https://example.org/bot)")
 
 
+ONE_CHUNK = b"3\r\n\xff\xd8\xff\r\n0\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     ("behaviour", "body"),
     [
@@ -79,6 +85,8 @@ def test_a_file_arrives_whole_with_its_hash_and_its_progress(server: SourceServe
         (answers.status(203, data=JPEG), JPEG),
         (answers.raw(b"HTTP/1.0 200 OK\r\n\r\n" + JPEG), JPEG),
         (answers.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\n\xff\xd8\xff"), b"\xff\xd8\xff"),
+        (answers.raw(b"HTTP/1.1 200 OK\nTransfer-Encoding: CHUNKED \t\n\n" + ONE_CHUNK), b"\xff\xd8\xff"),
+        (answers.raw(HINTS * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xd8\xff"), b"\xff\xd8\xff"),
     ],
     ids=[
         "chunked",
@@ -91,6 +99,8 @@ def test_a_file_arrives_whole_with_its_hash_and_its_progress(server: SourceServe
         "203",
         "http-1.0",
         "same-length-twice",
+        "blanks-behind-a-header",
+        "interim-answers",
     ],
 )
 def test_a_right_answer_is_taken(server: SourceServer, tmp_path: Path, behaviour: Behaviour, body: bytes) -> None:
@@ -158,6 +168,33 @@ WRONG_ANSWERS: list[tuple[str, Behaviour, str, bool]] = [
         "source_incomplete",
         True,
     ),
+    (
+        "a length behind a line that is no header",
+        answers.raw(b"HTTP/1.1 200 OK\r\nA: b\r\nno header\r\nContent-Length: 9\r\n\r\n\xff\xd8\xff"),
+        "source_protocol_error",
+        True,
+    ),
+    (
+        "a length with a space before its colon",
+        answers.raw(b"HTTP/1.1 200 OK\r\nContent-Length : 9\r\n\r\n\xff\xd8\xff"),
+        "source_protocol_error",
+        True,
+    ),
+    (
+        "chunks by a name that is not quite theirs",
+        answers.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n" + ONE_CHUNK),
+        "source_protocol_error",
+        True,
+    ),
+    (
+        "chunks in a list",
+        answers.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: , chunked\r\n\r\n" + ONE_CHUNK),
+        "source_protocol_error",
+        True,
+    ),
+    ("headers that are cut", answers.raw(b"HTTP/1.1 200 OK\r\nETag: x\r\nContent-Le"), "source_incomplete", True),
+    ("headers without an end", answers.raw(b"HTTP/1.1 200 OK\r\nETag: x\r\n"), "source_incomplete", True),
+    ("another protocol from here on", answers.raw(b"HTTP/1.1 101 OK\r\n\r\n"), "source_protocol_error", True),
     ("no answer", answers.raw(b""), "source_incomplete", True),
     ("no HTTP", answers.raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "source_protocol_error", True),
     (
@@ -227,6 +264,33 @@ def test_retry_after_is_passed_on(server: SourceServer, tmp_path: Path, value: s
     with pytest.raises(StageError) as failure:
         fetch(server.on("/busy", answers.status(503, {"Retry-After": value})), tmp_path / "got")
     assert failure.value.retry_after == seconds
+
+
+def test_a_cookie_is_not_brought_back(server: SourceServer, tmp_path: Path) -> None:
+    # Given a server that breaks every answer off, and sets one more cookie each time
+    number = itertools.count()
+
+    def breaking(exchange: Exchange) -> None:
+        cookie = {"Set-Cookie": f"a{next(number)}={'x' * 2000}"}
+        answers.breaking(JPEG, 100_000, headers=cookie)(exchange)
+
+    url = server.on("/a", breaking)
+    # When the file is fetched, then no request has a cookie, in particular not all of them
+    assert fetch(url, tmp_path / "got").bytes == len(JPEG)
+    assert server.requests["/a"] > 3
+    assert not any("Cookie" in headers for headers in server.headers["/a"])
+
+
+def test_a_redirect_is_not_shown_in_the_log(
+    server: SourceServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a redirect to a signed URL, whose answer has a line among its headers that is none
+    server.on("/b", answers.raw(b"HTTP/1.1 200 OK\r\nA: b\r\nno header\r\n\r\n\xff\xd8\xff"))
+    url = server.on("/a", answers.redirect("/b?signature=secret"))
+    # When it is fetched, then what signs it is neither in the sentence nor in the log
+    with caplog.at_level(logging.INFO), pytest.raises(StageError) as failure:
+        fetch(url, tmp_path / "got")
+    assert "secret" not in failure.value.message + caplog.text
 
 
 def test_redirects_are_followed_to_the_file(server: SourceServer, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,7 +19,7 @@ from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Address, Allowed
 from tests import answers
-from tests.sources import TLS_AUTHORITY, serve
+from tests.sources import TLS_AUTHORITY, Exchange, serve
 
 IMAGE = b"\x89PNG\r\n\x1a\n" + bytes(1000)
 
@@ -182,6 +184,37 @@ def test_tls_is_verified_for_the_name_though_the_address_is_connected_to(tmp_pat
             assert not failure.value.retryable
             assert "certificate" in failure.value.message
         assert server.requests == {"/a": 1}
+
+
+@pytest.mark.parametrize("is_ended", [True, False], ids=["ended", "cut"])
+def test_a_body_without_length_is_whole_only_where_tls_says_so(tmp_path: Path, is_ended: bool) -> None:
+    # Given a body without length under TLS, and a connection that its server ends, or somebody on the way
+    def answer(exchange: Exchange) -> None:
+        answers.unknown_length(IMAGE)(exchange)
+        if is_ended:
+            cast("ssl.SSLSocket", exchange.connection).unwrap()
+
+    guard = Guard(Allowed(["127.0.0.1"]), Names(source=["127.0.0.1"]))
+    with serve(tls=True) as server:
+        url = server.on("/a", answer).replace("127.0.0.1", "source.test")
+        # When it is fetched, then it is taken where the server has ended it
+        if is_ended:
+            assert fetch(url, tmp_path / "got", guard, source_ca_bundle=TLS_AUTHORITY).bytes == len(IMAGE)
+            return
+        # And else it is a part of a file at best
+        with pytest.raises(StageError) as failure:
+            fetch(url, tmp_path / "got", guard, source_ca_bundle=TLS_AUTHORITY)
+        assert (failure.value.code, failure.value.retryable) == ("source_incomplete", True)
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nETag: x\r\n"], ids=["before", "within"])
+def test_a_tls_connection_that_ends_before_the_body_is_incomplete(tmp_path: Path, start: bytes) -> None:
+    guard = Guard(Allowed(["127.0.0.1"]), Names(source=["127.0.0.1"]))
+    with serve(tls=True) as server:
+        url = server.on("/a", answers.raw(start)).replace("127.0.0.1", "source.test")
+        with pytest.raises(StageError) as failure:
+            fetch(url, tmp_path / "got", guard, source_ca_bundle=TLS_AUTHORITY)
+        assert (failure.value.code, failure.value.retryable) == ("source_incomplete", True)
 
 
 def test_https_to_a_server_without_tls_is_unreachable(tmp_path: Path) -> None:
