@@ -14,7 +14,7 @@ from typing import Self
 from ingest.answer import too_large
 from ingest.checks import Algorithm
 from ingest.digest import Digest
-from ingest.sniff import Sniffer
+from ingest.sniff import SNIFF_LENGTH, Sniffer
 from ingest.spans import Range, Span, Spans
 from pipeline.errors import DATASET_CODES, StageError, StorageError
 
@@ -73,6 +73,8 @@ class Spool:
         self.count = 0
         self._path = path
         self._host = host
+        held = tuple(held)
+        self._holds_beginning = any(first == 0 and end >= SNIFF_LENGTH for first, end in held)
         self._spans = Spans(length, held, piece=piece, least=least)
         self._max_bytes = max_bytes
         self._sniffer = Sniffer(host)
@@ -105,8 +107,8 @@ class Spool:
 
     @property
     def is_sniffed(self) -> bool:
-        """Whether the beginning has been seen, and may be that of an image."""
-        return self._sniffer.is_done
+        """Whether the beginning has been seen, and may be that of an image: by this run, or by the one that left it."""
+        return self._sniffer.is_done or self._holds_beginning
 
     @property
     def is_complete(self) -> bool:

@@ -2,7 +2,7 @@
 
 | source | by | cost |
 |---|---|---|
-| baseline JPEG | decoding at an eighth of its size, or a quarter or half | some 15 % of the tiling |
+| baseline JPEG | decoding at an eighth of its size, or a quarter or half | some 30 % of the tiling |
 | pyramid TIFF | its least overview that is large enough | next to nothing |
 | any JPEG otherwise, HEIF, AVIF | the thumbnail it carries | next to nothing |
 

@@ -52,7 +52,7 @@ class Runs:
         self._numbers = count()
         self.folder = root / "none"
 
-    def run(self, room: Room = lambda _: None) -> Fetched:
+    def run(self, room: Room = lambda _: None, connections: int = 1) -> Fetched:
         """Fetches in a new run, which takes over from the one before."""
         self.begin()
         steps: list[int] = []
@@ -60,7 +60,7 @@ class Runs:
             return Fetch(
                 self._url,
                 self.folder / "source",
-                settings=IngestSettings(source_connections=1),
+                settings=IngestSettings(source_connections=connections),
                 guard=LOCAL,
                 room=room,
                 progress=lambda done, _: steps.append(done),
@@ -150,6 +150,17 @@ def test_only_what_is_missing_is_asked_for(server: SourceServer, runs: Runs, the
     gaps = [(end, first) for (_, end), (first, _) in zip([(0, 0), *there], [*there, (len(SOURCE), 0)], strict=True)]
     assert firsts(server) == [first for first, end in gaps if first < end]
     assert runs.got == SOURCE
+
+
+def test_a_slow_connection_gets_help_from_others_in_a_later_run_too(server: SourceServer, runs: Runs) -> None:
+    # Given a server that limits each connection, and an earlier run that has the file's beginning
+    runs.leave(SOURCE, [(0, 500_000)])
+    server.on("/x.jpg", answers.limited(SOURCE, 1_000_000))
+    # When the next one runs, and may use several connections
+    assert runs.run(connections=4).sha256 == sha256(SOURCE)
+    # Then others have shared the rest with the first
+    assert firsts(server)[0] == 500_000
+    assert len(firsts(server)) > 2
 
 
 def careless(exchange: Exchange) -> None:
