@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 STDIN, STDOUT = 0, 1
@@ -76,5 +77,7 @@ def say(line: bytes) -> None:
 
 def end() -> NoReturn:
     """End the process well, but not in order: a decoder's threads make that slow and, at times, unsafe."""
-    sys.stderr.flush()
+    # Its log lies on the volume that it may have found full.
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline import admission, child, faults, libvips, sandbox
@@ -76,7 +77,8 @@ def _outcome(job: Job) -> Built | Failed:
         return Failed(error.code, error.message)
     except (pyvips.Error, OSError, MemoryError) as error:
         failure = explain(source.cause(error), source.path, source.page)
-        sys.stderr.write(f"{failure.code}: {error}\n")
+        with suppress(OSError):
+            sys.stderr.write(f"{failure.code}: {error}\n")
         return Failed(failure.code, failure.message)
 
 
