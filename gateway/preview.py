@@ -13,12 +13,9 @@ from gateway.datasets import Parts, known_form
 from gateway.problems import examples
 from gateway.rpc import ask
 from pipeline.errors import NotFound, ObjectMissing
-from pipeline.pyramid import PREVIEW, THUMBNAIL
+from pipeline.pyramid import PREVIEW, SMALL_FILE, THUMBNAIL
 from pipeline.storage import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-
-MAX_BYTES = 8 << 20
-"""More than a JPEG of 1,024 pixels square can have."""
 
 router = APIRouter(tags=["datasets"])
 
@@ -34,7 +31,7 @@ async def get_preview(context: Parts, dataset_id: str) -> Response:
     answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
     for key in _keys(answer.status):
         try:
-            data = await asyncio.to_thread(context.storage.get_range, key, 0, MAX_BYTES)
+            data = await asyncio.to_thread(context.storage.get_range, key, 0, SMALL_FILE)
         except ObjectMissing:
             continue
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

@@ -167,8 +167,8 @@ def _reports(child: parent.Child) -> Iterator[Report]:
 
 def _judge(outcome: Report) -> Probe:
     match outcome:
-        case Found() if _is_plausible(outcome):
-            return Probe(Header(*outcome[:4]), outcome.memory)
+        case Found() if is_plausible(header := Header(*outcome[:4])) and 0 <= outcome.memory < 1 << 63:
+            return Probe(header, outcome.memory)
         case Failed() if outcome.code in VERDICTS and is_unicode(outcome.message):
             return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
         case Unknown():
@@ -177,11 +177,7 @@ def _judge(outcome: Report) -> Probe:
     return Probe()
 
 
-def _is_plausible(found: Found) -> bool:
-    edges = found.width, found.height
-    return (
-        found.format in FORMATS
-        and all(0 < edge <= MOST_NUMBER for edge in edges)
-        and 0 <= found.pages <= MOST_NUMBER
-        and 0 <= found.memory < 1 << 63
-    )
+def is_plausible(header: Header) -> bool:
+    """Tell whether a child that says this may be believed: a format there is, and numbers that the status can hold."""
+    edges = all(0 < edge <= MOST_NUMBER for edge in (header.width, header.height))
+    return header.format in FORMATS and edges and 0 <= header.pages <= MOST_NUMBER

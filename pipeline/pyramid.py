@@ -34,7 +34,6 @@ SZI = "pyramid.szi"
 EDGES = "edges.bin"
 INDEX = "tiles.idx"
 THUMBNAIL = "thumbnail.jpg"
-PREVIEW = "preview.jpg"
 DESCRIPTION = "pyramid.json"
 FULL = "full.jpg"
 FILES = (SZI, EDGES, INDEX, THUMBNAIL, FULL, DESCRIPTION)
@@ -55,10 +54,12 @@ PREVIEW = "preview.jpg"
 PREVIEW_EDGE = 1024
 """Longest edge of preview.jpg in pixels, at most."""
 
-
 FULL_EDGE = 1024
 """Longest edge in pixels, at most, of full.jpg: the largest level that keeps to it, as one JPEG. For who wants the
 whole picture in one file, such as IIIF's full/max: a screenful, in a quarter of a megabyte."""
+
+SMALL_FILE = 8 << 20
+"""Bytes of a small file that is read whole: more than a JPEG of 1,024 pixels square can have."""
 
 
 class Format(StrEnum):

@@ -160,7 +160,7 @@ def held_bytes(file: File, size: int, page: int) -> int:
     layout = layout_of(directory) if directory is not None else None
     if directory is None or layout is None:
         return 0
-    compression = directory.value(Tag.COMPRESSION, 1)
+    compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     if is_recoded(directory):
         taken = _of_recoded(layout, compression)
     else:

@@ -142,7 +142,7 @@ class _Stored:
         self._offsets = directory.numbers(Tag.TILE_OFFSETS) or directory.numbers(Tag.STRIP_OFFSETS)
         self.lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
         self._file = file
-        self._compression = directory.value(Tag.COMPRESSION, 1)
+        self._compression = directory.value(Tag.COMPRESSION, Compression.NONE)
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         found = min(len(self._offsets), len(self.lengths))
         if found < layout.chunks:

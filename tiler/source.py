@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ class Source:
         """Give the bytes that tiling it takes at most, by its header; raises as `open`."""
         image = self._load()
         held = 0
-        if self._kind() == "tiff":
+        if self._kind == "tiff":
             with self.path.open("rb") as file, suppress(struct.error):
                 held = tiff_layout.held_bytes(file, self.path.stat().st_size, self.page)
         return memory_of(image, header_of(image), tile_size, held)
@@ -80,7 +81,7 @@ class Source:
         """Give what made a decoder fail: `error`, or what it could not tell."""
         if not self._recoded or not isinstance(error, pyvips.Error):
             return error
-        said = pyvips.Error(error.message, harmful(error.detail, self._kind()) or "nothing was said")
+        said = pyvips.Error(error.message, harmful(error.detail, self._kind) or "nothing was said")
         return next((recoded.fault for recoded in self._recoded if recoded.fault), said)
 
     @contextmanager
@@ -93,7 +94,7 @@ class Source:
         """
         pyvips.vips_lib.vips_error_clear()
         yield
-        if self._kind() != "tiff":
+        if self._kind != "tiff":
             return
         said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
         if said := harmful(said, "tiff"):
@@ -102,12 +103,12 @@ class Source:
     def prepare(self) -> None:
         """Load, in a process that is not confined yet, what only some sources need."""
         with suppress(OSError):
-            if self._kind() == "tiff":
+            if self._kind == "tiff":
                 import_module("tiler.recoded")
 
     def require_few_scans(self) -> None:
         """Raise StageError("decoder_too_slow") where it is a JPEG that asks for too many passes; else as `open`."""
-        if self._kind() == "jpeg" and is_interlaced(self.open()):
+        if self._kind == "jpeg" and is_interlaced(self.open()):
             with self.path.open("rb") as file:
                 require_few_scans(file)
 
@@ -117,7 +118,7 @@ class Source:
         A decoder tells of its first remark alone: a worse one after a harmless one goes unnoticed.
         """
         with self.path.open("rb") as file:
-            if self.lenient or not is_harmless(str(error), self._kind(), file):
+            if self.lenient or not is_harmless(str(error), self._kind, file):
                 return False
         self.lenient = True
         return True
@@ -128,7 +129,7 @@ class Source:
         ExtraSamples 0 is data of any kind, such as infrared. Where the tag is absent, the band is transparency by
         custom, if not by TIFF 6.0. A band that the file has not got is the decoder's own, and opaque.
         """
-        if self._kind() != "tiff":
+        if self._kind != "tiff":
             return True
         with self.path.open("rb") as file, suppress(struct.error):
             if directory := tiff.find(file, self.page):
@@ -136,6 +137,7 @@ class Source:
                 return not unmarked and directory.value(tiff.Tag.SAMPLES, bands) >= bands
         return True
 
+    @cached_property
     def _kind(self) -> str:
         with self.path.open("rb") as file:
             return kinds.kind_of(file.read(kinds.HEAD))
@@ -152,14 +154,14 @@ class Source:
         return pyvips.Image.new_from_file(str(self.path), **self._options(), **options)
 
     def _options(self) -> dict[str, str | bool]:
-        strict, lenient = _FAIL_ON.get(self._kind(), ("error", "error"))
+        strict, lenient = _FAIL_ON.get(self._kind, ("error", "error"))
         # Of a TIFF's memory pipeline.tiff_layout judges beforehand: libtiff would refuse 50 MB, however much there is.
-        unlimited = {"unlimited": True} if self._kind() == "tiff" else {}
+        unlimited = {"unlimited": True} if self._kind == "tiff" else {}
         return {"access": "sequential", "fail_on": lenient if self.lenient else strict, **unlimited}
 
     def _recode(self, **options: int) -> Recoded | None:
         """Give the page as libvips can read it, where it cannot by itself."""
-        if self._kind() != "tiff":
+        if self._kind != "tiff":
             return None
         with self.path.open("rb") as file:
             directory = None

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import DATASET_CODES
-from pipeline.probe import FORMATS, MOST_NUMBER, MOST_WORDS
+from pipeline.header import Header
+from pipeline.probe import MOST_NUMBER, MOST_WORDS, is_plausible
 from pipeline.pyramid import (
     DESCRIPTION,
     FILES,
@@ -21,6 +22,7 @@ from pipeline.pyramid import (
     PARTS,
     PREVIEW,
     PREVIEW_EDGE,
+    SMALL_FILE,
     THUMBNAIL,
     Format,
     Geometry,
@@ -28,9 +30,6 @@ from pipeline.pyramid import (
 from pipeline.texts import is_unicode
 from pipeline.tile_index import Index, index_bytes
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
-
-SMALL_FILE = 8 << 20
-"""Bytes of a file that the gateway reads whole: more than a JPEG of 1,024 pixels square can have."""
 
 MOST_FILES = 200
 """In a job's scratch: a build has ten, and libvips a few for what it spills."""
@@ -99,8 +98,7 @@ def _is_plausible(report: Report, job: Job) -> bool:
     try:
         match report:
             case Opened():
-                edges = all(0 < edge <= MOST_NUMBER for edge in (report.width, report.height))
-                return report.format in FORMATS and edges and 0 <= report.pages <= MOST_NUMBER
+                return is_plausible(Header(*report))
             case Previewed():
                 return all(0 < edge <= PREVIEW_EDGE for edge in report)
             case Progress():
