@@ -26,7 +26,7 @@ from bench.picture import cached_picture, variant
 from pipeline import libvips, parent, sandbox
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from tiler.job import Job, encode_job
+from tiler.job import JOBS, Job
 from tiler.parent import COMMAND
 from tilewright.launch import launch
 from tilewright.pictures import served
@@ -150,7 +150,7 @@ def peak_of_child(source: Path, folder: Path) -> int:
     job = Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**12, "8.18.3")
     environment = sandbox.environment(scratch, libvips.environment(0))
     with (
-        parent.Child(COMMAND, encode_job(job), folder=scratch, environment=environment) as child,
+        parent.Child(COMMAND, JOBS.encode(job), folder=scratch, environment=environment) as child,
         watched(child.pid, "child", "other") as peaks,
     ):
         said = list(child.lines())

@@ -17,7 +17,7 @@ from typing import Protocol
 from pipeline import libvips, parent, sandbox
 from pipeline.errors import StageError
 from pipeline.header import Header
-from pipeline.probe_job import REFUSED, Failed, Found, Job, Read, Report, Unknown, decode_report, encode_job
+from pipeline.probe_job import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Report, Unknown
 from pipeline.texts import is_unicode
 
 COMMAND = parent.command("pipeline.probe_child")
@@ -113,7 +113,7 @@ def probe(
     """
     server = _Server(source, budget)
     outcome: Report = Unknown()
-    job = encode_job(Job(source.length, page, min_libvips, tuple(untrusted)))
+    job = JOBS.encode(Job(source.length, page, min_libvips, tuple(untrusted)))
     environment = sandbox.environment(folder, libvips.environment(threads=1))
     with parent.Child(command, job, folder=folder, environment=environment) as child:
         on_start(child)
@@ -159,7 +159,7 @@ class _Server:
 def _reports(child: parent.Child) -> Iterator[Report]:
     try:
         for line in child.lines():
-            yield decode_report(line)
+            yield REPORTS.decode(line)
     except ValueError:
         logger.warning("the header's child said what it may not", exc_info=True)
         child.kill()

@@ -14,7 +14,7 @@ from pipeline.blocks import Blocks
 from pipeline.endings import ends_early
 from pipeline.errors import StageError
 from pipeline.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, memory_of, require_page
-from pipeline.probe_job import REFUSED, Failed, Found, Job, Read, Unknown, decode_job, encode_report
+from pipeline.probe_job import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
 
 MEMORY = 1 << 30
 """Bytes of address space: libvips with all its libraries takes 95 MB, and a header at most what is read for it."""
@@ -34,8 +34,8 @@ MAPPED_MOST = 1 << 20
 
 def main() -> None:
     """Read one header and end the process: 0 where the outcome was reported, whatever it is."""
-    job = decode_job(child.first_line())
-    child.say(encode_report(_outcome(job)))
+    job = JOBS.decode(child.first_line())
+    child.say(REPORTS.encode(_outcome(job)))
     child.end()
 
 
@@ -51,7 +51,7 @@ def _outcome(job: Job) -> Found | Failed | Unknown:
 
 
 def _ask(offset: int, length: int) -> bytes | None:
-    child.say(encode_report(Read(offset, length)))
+    child.say(REPORTS.encode(Read(offset, length)))
     answer = child.receive_line()
     return None if answer == REFUSED else child.receive(int(answer))
 

@@ -1,4 +1,4 @@
-"""What the prober of headers and its parent say to each other: one JSON object a line, and bytes.
+"""What the prober of headers and its parent say to each other: lines (see pipeline.lines), and bytes.
 
 parent ─ a Job ─────────────▶ child
        ◀─ a Read ─────────── child     any number of times
@@ -8,8 +8,9 @@ parent ─ a Job ─────────────▶ child
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple, get_type_hints
+from typing import NamedTuple
+
+from pipeline.lines import Codec
 
 REFUSED = b"-\n"
 """The answer to a Read for which there are no bytes to be had; none is granted any more."""
@@ -62,43 +63,6 @@ class Unknown(NamedTuple):
 
 Report = Read | Found | Failed | Unknown
 
-_KINDS: dict[str, type[Read] | type[Found] | type[Failed] | type[Unknown]] = {
-    "read": Read,
-    "found": Found,
-    "failed": Failed,
-    "unknown": Unknown,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+JOBS = Codec[Job]("job", {"job": Job})
 
-
-def encode_job(job: Job) -> bytes:
-    """One line of JSON."""
-    return json.dumps(job._asdict()).encode() + b"\n"
-
-
-def decode_job(line: bytes) -> Job:
-    """The job of a line of encode_job."""
-    return Job(**json.loads(line))
-
-
-def encode_report(report: Report) -> bytes:
-    """One line of JSON, its key the report's kind."""
-    return json.dumps({_NAMES[type(report)]: report._asdict()}).encode() + b"\n"
-
-
-def decode_report(line: bytes) -> Report:
-    """The report of a line of encode_report.
-
-    Raises
-    ------
-    ValueError: where the line is none: the child was cut off or is not what it should be.
-    """
-    try:
-        ((kind, fields),) = json.loads(line).items()
-        report = _KINDS[kind](**fields)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"not a report: {line[:200]!r}") from error
-    types = get_type_hints(type(report)).values()
-    if any(type(value) is not wanted for value, wanted in zip(report, types, strict=True)):
-        raise ValueError(f"not a report: {line[:200]!r}")
-    return report
+REPORTS = Codec[Report]("report", {"read": Read, "found": Found, "failed": Failed, "unknown": Unknown})

@@ -14,7 +14,7 @@ from pipeline import admission, child, faults, libvips, sandbox
 from pipeline.errors import StageError
 from pipeline.pyramid import Format, Geometry
 from tiler.estimate import HEADER_SECONDS, largest_file, require_room, work_seconds
-from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, decode_job, encode_report
+from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress; a beat carries the last one every 0.5 s."""
@@ -22,8 +22,8 @@ REPORT_INTERVAL = 0.1
 
 def main() -> None:
     """Do one job and end the process: 0 where the outcome was reported, whatever it is."""
-    job = decode_job(child.first_line())
-    child.say(encode_report(_outcome(job)))
+    job = JOBS.decode(child.first_line())
+    child.say(REPORTS.encode(_outcome(job)))
     child.end()
 
 
@@ -58,14 +58,14 @@ def _outcome(job: Job) -> Built | Failed:
 
     try:
         header = source.header()
-        child.say(encode_report(Opened(*header)))
+        child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
         admission.admit(header, source.memory(job.tile_size), source.path.stat().st_size, limits)
         sandbox.allow_cpu(work_seconds(header))
         source.require_few_scans()
         sandbox.limit_file(largest_file(header, job.tile_size))
         if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
-            child.say(encode_report(Previewed(*size)))
+            child.say(REPORTS.encode(Previewed(*size)))
         try:
             return tile()
         except pyvips.Error as error:
@@ -112,7 +112,7 @@ class _Reporter:
         if now >= self._due:
             self._due = now + REPORT_INTERVAL
             faults.reach("tiler_child_mid_build")
-            child.say(encode_report(Progress(self._tiles_done, self.tiles_total, round(percent, 2))))
+            child.say(REPORTS.encode(Progress(self._tiles_done, self.tiles_total, round(percent, 2))))
 
 
 if __name__ == "__main__":

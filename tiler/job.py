@@ -1,4 +1,4 @@
-"""What parent and child say to each other: one JSON object a line.
+"""What the tiler's child and its parent say to each other, in lines: see pipeline.lines.
 
 The parent writes one Job to the child's standard input and keeps it open as a life line. The child
 writes reports to its standard output: one Opened, at most one Previewed, any number of Progress, then one Built; or, at
@@ -7,8 +7,9 @@ any point, one Failed.
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
+
+from pipeline.lines import Codec
 
 
 class Job(NamedTuple):
@@ -102,40 +103,8 @@ class Failed(NamedTuple):
 
 Report = Opened | Previewed | Progress | Built | Failed
 
-_KINDS: dict[str, type[Opened] | type[Previewed] | type[Progress] | type[Built] | type[Failed]] = {
-    "opened": Opened,
-    "previewed": Previewed,
-    "progress": Progress,
-    "built": Built,
-    "failed": Failed,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+JOBS = Codec[Job]("job", {"job": Job})
 
-
-def encode_job(job: Job) -> bytes:
-    """One line of JSON."""
-    return json.dumps(job._asdict()).encode() + b"\n"
-
-
-def decode_job(line: bytes) -> Job:
-    """The job of a line of encode_job."""
-    return Job(**json.loads(line))
-
-
-def encode_report(report: Report) -> bytes:
-    """One line of JSON, its key the report's kind."""
-    return json.dumps({_NAMES[type(report)]: report._asdict()}).encode() + b"\n"
-
-
-def decode_report(line: bytes) -> Report:
-    """The report of a line of encode_report.
-
-    Raises
-    ------
-    ValueError: where the line is none: the child was cut off or is not what it should be.
-    """
-    try:
-        ((kind, fields),) = json.loads(line).items()
-        return _KINDS[kind](**fields)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"not a report: {line[:200]!r}") from error
+REPORTS = Codec[Report](
+    "report", {"opened": Opened, "previewed": Previewed, "progress": Progress, "built": Built, "failed": Failed}
+)

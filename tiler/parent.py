@@ -11,7 +11,7 @@ from pipeline.errors import StageError
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import trust
-from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report, decode_report, encode_job
+from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
 
 COMMAND = parent.command("tiler.child")
 
@@ -53,11 +53,11 @@ def build(
         check_room()
 
     made = environment(scratch, threads)
-    with parent.Child(command, encode_job(job), folder=scratch, environment=made, watch=watch) as child:
+    with parent.Child(command, JOBS.encode(job), folder=scratch, environment=made, watch=watch) as child:
         logger.info("%s: child %d started", run.wake_up.dataset_id, child.pid)
         run.on_stop(child.kill)
         for line in child.lines():
-            report = outcome = decode_report(line)
+            report = outcome = REPORTS.decode(line)
             trust.require_plausible(report, job)
             match report:
                 case Opened():

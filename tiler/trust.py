@@ -6,7 +6,6 @@ is published whose entries do not fit their files.
 
 from __future__ import annotations
 
-import math
 import stat
 from itertools import islice
 from pathlib import Path
@@ -95,22 +94,19 @@ def _size(scratch: Path, name: str) -> int:
 
 
 def _is_plausible(report: Report, job: Job) -> bool:
-    try:
-        match report:
-            case Opened():
-                return is_plausible(Header(*report))
-            case Previewed():
-                return all(0 < edge <= PREVIEW_EDGE for edge in report)
-            case Progress():
-                counts = 0 <= report.tiles_done <= MOST_NUMBER and 0 <= report.tiles_total <= MOST_NUMBER
-                return counts and math.isfinite(report.percent) and 0 <= report.percent <= 100
-            case Failed():
-                is_sentence = len(report.message) <= MOST_WORDS and is_unicode(report.message)
-                return report.code in DATASET_CODES and is_sentence
-            case Built():
-                return _is_of_this_job(report, job)
-    except TypeError:  # a number that is none
-        return False
+    match report:
+        case Opened():
+            return is_plausible(Header(*report))
+        case Previewed():
+            return all(0 < edge <= PREVIEW_EDGE for edge in report)
+        case Progress():
+            counts = 0 <= report.tiles_done <= MOST_NUMBER and 0 <= report.tiles_total <= MOST_NUMBER
+            return counts and 0 <= report.percent <= 100
+        case Failed():
+            is_sentence = len(report.message) <= MOST_WORDS and is_unicode(report.message)
+            return report.code in DATASET_CODES and is_sentence
+        case Built():
+            return _is_of_this_job(report, job)
 
 
 def _is_of_this_job(built: Built, job: Job) -> bool:

@@ -15,7 +15,7 @@ from pipeline.blocks import Blocks
 from pipeline.errors import Stopped
 from pipeline.header import Header
 from pipeline.probe import COMMAND, Budget, Probe, probe
-from pipeline.probe_job import Failed, Found, Read, Unknown, decode_report, encode_report
+from pipeline.probe_job import Failed, Found, Unknown
 from tests import pictures
 from tiler.failures import explain
 
@@ -339,17 +339,10 @@ def look(pyvips, blocks, page):
             found.append("held")
     return probe_child.Failed("not_an_image", " ".join(found))
 probe_child.look = look
-child.say(probe_child.encode_report(probe_child._outcome(probe_child.Job(5, 0, "8.18.3"))))
+child.say(probe_child.REPORTS.encode(probe_child._outcome(probe_child.Job(5, 0, "8.18.3"))))
 child.end()
 """
     probed = look(Far(PADDING), tmp_path, code=code)
     # Then it cannot
     assert probed.verdict is not None
     assert probed.verdict.message == "held held held"
-
-
-def test_reports_are_told_and_heard_alike() -> None:
-    for report in (Read(1, 2), Found("jpeg", 1, 2, 3, 4), Failed("a", "b"), Unknown()):
-        assert decode_report(encode_report(report)) == report
-    with pytest.raises(ValueError, match="not a report"):
-        decode_report(b'{"read": {"offset": "0", "length": 1}}')

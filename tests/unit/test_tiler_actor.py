@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
-from tiler import actor
+from tiler import actor, parent
 from tiler.settings import TilerSettings
 
 TILE_ID = "a" * 64
@@ -286,3 +287,42 @@ def test_a_wake_up_for_a_lost_source_ends_with_a_fail_stage(
     (outcome,) = status.outcomes
     assert isinstance(outcome, pb.FailStageRequest)
     assert (outcome.failure.code, outcome.failure.retryable) == ("source_missing", True)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        *(
+            '{"previewed": {"width": -1, "height": 99999999999999999999}}',
+            '{"previewed": {"width": true, "height": 1}}',
+        ),
+        '{"progress": {"tiles_done": 1e999, "tiles_total": 1, "percent": NaN}}',
+        '{"opened": {"format": "png", "width": 2147483648, "height": 1, "pages": 1}}',
+        '{"failed": {"code": ["a list"], "message": {}}}',
+        "[" * 60_000,
+    ],
+)
+def test_a_child_that_was_taken_over_costs_its_dataset_and_nothing_else(
+    lie: str,
+    grant: pb.Grant,
+    settings: TilerSettings,
+    storage: DirectoryStorage,
+    broker: StubBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given two wake-ups, and a child for the first that says what protobuf would not take
+    commands = iter([(sys.executable, "-I", "-c", f"print({lie!r})"), parent.COMMAND])
+    build = parent.build
+    monkeypatch.setattr(parent, "build", lambda run, job, **how: build(run, job, command=next(commands), **how))
+    status = Status(grant)
+    actor.declare(broker, settings, status, storage, threading.Event())
+    for _ in range(2):
+        publish(broker, WAKE_UP)
+    # When one worker takes both
+    work_off(broker)
+    # Then the first ends with a code, and the second well
+    failed, done = status.outcomes
+    assert isinstance(failed, pb.FailStageRequest)
+    assert isinstance(done, pb.CompleteStageRequest)
+    assert failed.failure.code == "internal_error"
+    assert "ValueError" in failed.failure.message or "Untrue" in failed.failure.message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import select
 import signal
@@ -11,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvips
@@ -18,24 +18,15 @@ import pyvips
 from pipeline import sandbox
 from pipeline.parent import Child
 from tests import pictures
-from tiler.job import Built, Failed, Job, Opened, Progress, Report, decode_job, decode_report, encode_job, encode_report
+from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Progress, Report
 from tiler.parent import COMMAND, environment
 
 PATIENCE = 60
 """Seconds after which a test of this file gives up; an idle machine needs less than one."""
 
 
-def make_job(source: Path, scratch: Path, **changes: object) -> Job:
-    fields: dict[str, object] = {
-        "source": str(source),
-        "scratch": str(scratch),
-        "tile_id": "t" * 64,
-        "source_sha256": "s" * 64,
-        "tile_size": 256,
-        "max_pixels": 2**31,
-        "min_libvips": "8.18.3",
-    }
-    return decode_job(json.dumps(fields | changes).encode())
+def make_job(source: Path, scratch: Path, **changes: Any) -> Job:
+    return Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 2**31, "8.18.3")._replace(**changes)
 
 
 def run_child(job: Job) -> tuple[list[Report], subprocess.CompletedProcess[bytes]]:
@@ -50,12 +41,12 @@ def run_child(job: Job) -> tuple[list[Report], subprocess.CompletedProcess[bytes
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        child.stdin.write(encode_job(job))
+        child.stdin.write(JOBS.encode(job))
         child.stdin.flush()
         lines = child.stdout.readlines()
         errors = child.stderr.read()
         code = child.wait(PATIENCE)
-    return [decode_report(line) for line in lines], subprocess.CompletedProcess(COMMAND, code, b"", errors)
+    return [REPORTS.decode(line) for line in lines], subprocess.CompletedProcess(COMMAND, code, b"", errors)
 
 
 @pytest.fixture
@@ -64,23 +55,6 @@ def slow_job(tmp_path: Path) -> Job:
     source = tmp_path / "large.png"
     pyvips.Image.black(32768, 32768, bands=3).copy(interpretation="srgb").write_to_file(str(source), compression=1)
     return make_job(source, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "report", [Progress(1, 2, 50.0), Built(3, 4, "png", 5, 6), Failed("image_corrupt", "The image file is damaged.")]
-)
-def test_a_report_is_one_line_and_reads_back(report: Report) -> None:
-    line = encode_report(report)
-    assert line.count(b"\n") == 1
-    assert decode_report(line) == report
-
-
-@pytest.mark.parametrize(
-    "line", [b"", b"{", b"[]", b"{}", b'{"built": {}}', b'{"other": {}}', b'{"progress": 1}', b"1"]
-)
-def test_what_is_no_report_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match="not a report"):
-        decode_report(line)
 
 
 def test_the_child_builds_and_says_what_it_built(tmp_path: Path) -> None:
@@ -199,8 +173,8 @@ def test_code_that_takes_the_decoder_over_gets_nowhere(tmp_path: Path) -> None:
     pictures.jpeg(tmp_path / "source.jpg").replace(job.source)
     # When it tries what an attacker would
     command = (sys.executable, "-I", "-c", ATTACK)
-    with Child(command, encode_job(job), folder=scratch, environment=environment(scratch, 0)) as child:
-        *_, report = (decode_report(line) for line in child.lines())
+    with Child(command, JOBS.encode(job), folder=scratch, environment=environment(scratch, 0)) as child:
+        *_, report = (REPORTS.decode(line) for line in child.lines())
     # Then it is refused all that the kernel has a layer for, and does only what it is there for
     assert isinstance(report, Failed)
     said = ast.literal_eval(report.message)
@@ -223,7 +197,7 @@ def test_the_child_ends_when_its_life_line_ends(slow_job: Job) -> None:
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(encode_job(slow_job))
+        child.stdin.write(JOBS.encode(slow_job))
         child.stdin.flush()
         assert b"opened" in child.stdout.readline()
         assert b"progress" in child.stdout.readline()
@@ -262,7 +236,7 @@ def test_the_child_ends_with_its_parent_also_where_its_life_line_is_held_open(
         assert parent.stdout is not None
         child = os.pidfd_open(int(parent.stdout.readline()))
         try:
-            os.write(job_in, encode_job(slow_job))
+            os.write(job_in, JOBS.encode(slow_job))
             assert b"opened" in os.read(said_out, 4096)
             # When the parent is killed
             parent.send_signal(signal.SIGKILL)

@@ -20,7 +20,7 @@ from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
 from tiler.build import build as build_here
-from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report, encode_report
+from tiler.job import REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
 from tiler.meter import Meter
 from tiler.parent import build
 from tiler.pixels import open_picture
@@ -150,7 +150,7 @@ def test_a_decoder_that_goes_beyond_a_limit_ends_by_its_code(
         "sys.exit(3)",
         "print('no report', flush=True); time.sleep(600)",
         "print('x' * 10**6, flush=True); time.sleep(600)",
-        "os.write(1, " + repr(encode_report(Built(1, 1, "jpg", 1, 1))) + "); sys.exit(3)",
+        "os.write(1, " + repr(REPORTS.encode(Built(1, 1, "jpg", 1, 1))) + "); sys.exit(3)",
     ],
 )
 def test_an_end_without_a_proper_outcome_is_an_error_of_ours(code: str, run: Run, job: Job) -> None:
@@ -160,7 +160,7 @@ def test_an_end_without_a_proper_outcome_is_an_error_of_ours(code: str, run: Run
 
 
 def test_a_failure_counts_even_if_the_child_dies_after_it(run: Run, job: Job) -> None:
-    said = encode_report(Failed("image_corrupt", "The image file is damaged."))
+    said = REPORTS.encode(Failed("image_corrupt", "The image file is damaged."))
     with pytest.raises(StageError) as caught:
         build(run, job, threads=0, command=python(f"os.write(1, {said!r}); os.kill(os.getpid(), 9)"))
     assert caught.value.code == "image_corrupt"
@@ -214,7 +214,7 @@ def leave(made: tuple[Path, Built], job: Job) -> Built:
 
 def saying(*reports: Report | bytes) -> tuple[str, ...]:
     """A child that says just this and ends well."""
-    lines = [report if isinstance(report, bytes) else encode_report(report) for report in reports]
+    lines = [report if isinstance(report, bytes) else REPORTS.encode(report) for report in reports]
     return python(f"os.write(1, {b''.join(lines)!r})")
 
 
@@ -231,6 +231,11 @@ def saying(*reports: Report | bytes) -> tuple[str, ...]:
         Progress(1, 10, float("nan")),
         Progress(1, 10, float("inf")),
         Progress(1, 10, 101.0),
+        Progress(2**63, 10, 1.0),
+        Progress(1, 10**4000, 1.0),
+        Progress(True, 10, 1.0),
+        Built(-1, 10, "jpg", 1, 1),
+        Built(2**31, 10, "jpg", 1, 1),
         Failed("no_such_code", "…"),
         Failed("image_corrupt", "x" * 10_000),
         Failed("image_corrupt", "half a character: \ud800"),
@@ -362,7 +367,7 @@ def test_a_run_that_was_stopped_before_starts_nothing_that_lasts(run: Run, job: 
 def test_what_a_child_leaves_behind_dies_with_it(run: Run, job: Job, made: tuple[Path, Built]) -> None:
     # Given a child that starts a process of its own, which keeps the output open no longer than the child
     built = leave(made, job)
-    said = encode_report(built)
+    said = REPORTS.encode(built)
     code = (
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], stdout=subprocess.DEVNULL);"
         f"os.write(1, {said!r})"
