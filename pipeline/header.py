@@ -26,7 +26,7 @@ SOURCE_ROWS = 600
 COMMON_BYTES = 4
 """Of a pixel, up to which its source's rows are part of ROW_MEMORY."""
 
-WHOLE_MEMORY = {"gif": 4, "webp": 8, "heif": 15, "avif": 15}
+WHOLE_MEMORY = {"gif": 5, "webp": 8, "heif": 15, "avif": 15}
 """Bytes a pixel, measured, of formats whose decoders hold the whole picture."""
 
 SUBSAMPLED = {"4:2:0": 1.5, "4:2:2": 2.0}

@@ -4,6 +4,7 @@ become, computed another way than by libvips."""
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +220,21 @@ def frames(path: Path, width: int, height: int, **options: object) -> Pixels:
     frames = [Image.fromarray(pictures.scene(width, height, seed=seed)) for seed in (1, 2)]
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)  # type: ignore[arg-type]
     return _decoded(path)
+
+
+def frame_on_canvas(path: Path, width: int, height: int) -> Pixels:
+    """A GIF whose only frame leaves a border of its canvas free, where it has room for one."""
+    left, top = min(3, width - 1), min(5, height - 1)
+    encoded = io.BytesIO()
+    frame_image = Image.fromarray(pictures.scene(width - left, height - top)).quantize(32)
+    frame_image.save(encoded, "gif")
+    data = bytearray(encoded.getvalue())
+    # Logical screen at byte 6; the frame's place follows its separator, behind the screen's table of colours.
+    place = data.index(b"\x2c", 13 + (3 << ((data[10] & 7) + 1)))
+    struct.pack_into("<HH", data, 6, width, height)
+    struct.pack_into("<HH", data, place + 1, left, top)
+    path.write_bytes(data)
+    pixels = np.zeros((height, width, 4), np.uint8)
+    pixels[top:, left:, :3] = np.asarray(frame_image.convert("RGB"))
+    pixels[top:, left:, 3] = 255
+    return pixels if left or top else pixels[..., :3]

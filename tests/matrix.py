@@ -203,4 +203,5 @@ CASES = (
     Case("GIF", "interlaced", "gif", partial(makers.few_colours, bits=6, interlace=1)),
     Case("GIF", "with a transparent colour", "gif", partial(makers.few_colours, bits=6, transparency=1)),
     Case("GIF", "animated: the first frame", "gif", makers.frames),
+    Case("GIF", "a frame smaller than its canvas", "gif", makers.frame_on_canvas),
 )

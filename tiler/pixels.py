@@ -12,6 +12,7 @@ import pyvips
 
 from pipeline.header import Header
 from pipeline.pyramid import Format
+from tiler import gif
 from tiler.colours import to_srgb
 from tiler.follow import PASS_SHARE, follow
 from tiler.meter import Meter
@@ -58,8 +59,8 @@ def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = N
     pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
     """
     header = source.header()
-    stored = source.open()
     decisions: list[str] = []
+    stored = _open(source, header, decisions)
     image = drop_metadata(to_srgb(stored, source, decisions, meter))
     if (orientation := orientation_of(stored)) != UPRIGHT:
         image = _turn(image, orientation, meter)
@@ -91,6 +92,17 @@ def drop_metadata(image: pyvips.Image) -> pyvips.Image:
         if name.startswith(_CARRIED):
             image.remove(name)
     return image
+
+
+def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
+    image = source.open()
+    if header.format != "gif":
+        return image
+    with source.path.open("rb") as file:
+        covered = gif.with_uncovered_transparent(image, file, source.page)
+    if covered is not image:
+        decisions.append("transparent where no frame covers the canvas")
+    return covered
 
 
 def _turn(image: pyvips.Image, orientation: int, meter: Meter) -> pyvips.Image:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyvips
 
 from pipeline import kinds, tiff, tiff_layout
+from pipeline.errors import StageError
 from pipeline.header import Header, header_of, is_interlaced, memory_of, require_page
 from tiler.remarks import harmful, is_harmless
 from tiler.scans import require_few_scans
@@ -144,11 +145,24 @@ class Source:
 
     def _load(self, **options: int) -> pyvips.Image:
         """Open the page by libvips alone, which reads any TIFF's header."""
+        if self._kind == "svg":
+            self._require_size_in_reach()
         if options:
             return self._by_libvips(**({"page": self.page} if self.page else {}) | options)
         image = self._by_libvips()
         require_page(header_of(image), self.page)
         return image if self.page == 0 else self._by_libvips(page=self.page)
+
+    def _require_size_in_reach(self) -> None:
+        """Raise StageError("image_too_large") for an SVG with an edge beyond what libvips counts, which it calls 1."""
+        found = self._by_libvips()
+        if 1 not in {found.width, found.height}:
+            return
+        with suppress(pyvips.Error):  # which comes of such an edge as well
+            larger = self._by_libvips(scale=3)
+            if found.width < larger.width and found.height < larger.height:
+                return
+        raise StageError("image_too_large", "The SVG has more pixels to an edge than can be counted here.")
 
     def _by_libvips(self, **options: int) -> pyvips.Image:
         return pyvips.Image.new_from_file(str(self.path), **self._options(), **options)

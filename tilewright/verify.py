@@ -141,46 +141,37 @@ def _verify_index(build: Path, geometry: Geometry, frame: str | None, report: Re
         report.add(f"{INDEX} is not that of a picture of {geometry.width} x {geometry.height}")
         return
     gauge.step(f"Checking {report.tile_id[:12]}")
-    _verify_tiles(build / SZI, geometry, index, report, gauge)
-    _verify_frame(build / SZI, frame, report)
+    _verify_archive(build / SZI, frame, geometry, index, report, gauge)
     _verify_edges(build / EDGES, geometry, index, report)
 
 
-def _verify_tiles(archive: Path, geometry: Geometry, index: Index, report: Report, gauge: Gauge) -> None:
+def _verify_archive(
+    archive: Path, frame: str | None, geometry: Geometry, index: Index, report: Report, gauge: Gauge
+) -> None:
+    """Hold each tile against its CRC-32, and what lies between the tiles against that of the whole frame."""
+    seen = bytearray(geometry.tile_count)
+    checksum = 0
     try:
-        stored = sorted(szi.files(archive), key=lambda file: file.offset)
+        with archive.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            for done, one in enumerate(szi.files(archive), 1):
+                checksum = szi.crc32_around(file, one, checksum)
+                if zlib.crc32(data[one.offset : one.offset + one.length]) != one.crc32:
+                    place = f"{one.length} bytes at {one.offset}"
+                    report.add(f"{SZI}: {one.name} is damaged ({place}): its CRC-32 is not the zip's")
+                if one.tile is not None:
+                    _verify_entry(one, geometry, index, seen, report)
+                gauge.move(min(done, geometry.tile_count), geometry.tile_count)
+            checksum = szi.crc32_of_directory(file, checksum)
     except ValueError as error:
         report.add(f"{SZI} is no zip that can be read: {error}")
         return
-    seen = bytearray(geometry.tile_count)
-    with archive.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        for done, one in enumerate(stored, 1):
-            if zlib.crc32(data[one.offset : one.offset + one.length]) != one.crc32:
-                place = f"{one.length} bytes at {one.offset}"
-                report.add(f"{SZI}: {one.name} is damaged ({place}): its CRC-32 is not the zip's")
-            if one.tile is not None:
-                _verify_entry(one, geometry, index, seen, report)
-            gauge.move(done, len(stored))
     report.tiles += sum(seen)
     for level, x, y in _addresses(geometry):
         if not seen[geometry.deep_zoom_position(level, x, y)]:
             report.add(f"{SZI}: tile {x}, {y} of level {level} is missing")
-
-
-def _verify_frame(archive: Path, expected: str | None, report: Report) -> None:
-    """What lies between the tiles is served with them, as one file, and read by other programs."""
-    if expected is None:
-        return
-    checksum = 0
-    try:
-        with archive.open("rb") as file:
-            for one in szi.files(archive):
-                checksum = szi.crc32_around(file, one, checksum)
-            checksum = szi.crc32_of_directory(file, checksum)
-    except ValueError:
-        return  # It is no zip any more, which is a finding already.
-    if f"{checksum:08x}" != expected:
-        report.add(f"{SZI} is damaged between its tiles: the CRC-32 of its headers is {checksum:08x}, not {expected}")
+    # The frame is served with the tiles, as one file, and read by other programs.
+    if frame is not None and f"{checksum:08x}" != frame:
+        report.add(f"{SZI} is damaged between its tiles: the CRC-32 of its headers is {checksum:08x}, not {frame}")
 
 
 def _verify_entry(one: szi.Stored, geometry: Geometry, index: Index, seen: bytearray, report: Report) -> None:

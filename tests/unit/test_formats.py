@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.pyramid import Format
-from tests import formats_page, pictures, tiffs
+from tests import formats_page, makers, pictures, tiffs
 from tests.matrix import CASES, Case
 from tests.pictures import Pixels
 from tiler.build import build
@@ -165,6 +166,24 @@ def test_any_page_can_be_asked_for(ending: str, options: dict[str, Any], tmp_pat
         picture = open_picture(Source(path, number), meter=NO_METER)
         assert np.array_equal(picture.image.numpy()[..., :3], expected)
         assert (picture.source["pages"], picture.source["page"]) == (3, number)
+
+
+def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None:
+    # Given a GIF whose first frame leaves a border free, and whose second one, of one pixel, lies in its corner
+    makers.frame_on_canvas(tmp_path / "source.gif", 61, 37)
+    data = (tmp_path / "source.gif").read_bytes()
+    pixel = b"\x2c" + struct.pack("<4HB", 0, 0, 1, 1, 0) + b"\x07\x03\x80\x01\x81\0"
+    (tmp_path / "source.gif").write_bytes(data[:-1] + pixel + data[-1:])
+    # When either is opened
+    alphas = [
+        open_picture(Source(tmp_path / "source.gif", page), meter=NO_METER).image.numpy()[..., 3] for page in (0, 1)
+    ]
+    # Then it is transparent where nothing was drawn until then
+    expected = np.zeros((37, 61), np.uint8)
+    expected[5:, 3:] = 255
+    assert np.array_equal(alphas[0], expected)
+    expected[0, 0] = 255
+    assert np.array_equal(alphas[1], expected)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.errors import StageError
 from pipeline.header import Header
 from pipeline.probe import Budget, probe
 from pipeline.run import Run
@@ -19,6 +20,7 @@ from tiler import readable
 from tiler.job import Job
 from tiler.parent import build
 from tiler.settings import TilerSettings
+from tiler.source import Source
 from tilewright import doctor
 
 SVG = (
@@ -74,6 +76,20 @@ def test_doctor_says_why_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch, tm
         "error",
         "nothing can be read (libvips.so.42: cannot open shared object file)",
     )
+
+
+@pytest.mark.parametrize(("width", "height"), [(10**9, 10**9), (10**9, 5), (1, 10**9)])
+def test_an_svg_too_large_to_count_is_not_read_as_one_pixel(width: int, height: int, tmp_path: Path) -> None:
+    size = f'width="{width}" height="{height}"'.encode()
+    (tmp_path / "source.svg").write_bytes(SVG.replace(b'width="300" height="200"', size, 1))
+    with pytest.raises(StageError) as caught:
+        Source(tmp_path / "source.svg").header()
+    assert caught.value.code == "image_too_large"
+
+
+def test_an_svg_of_one_pixel_is_read(tmp_path: Path) -> None:
+    (tmp_path / "source.svg").write_bytes(SVG.replace(b'width="300" height="200"', b'width="1" height="1"', 1))
+    assert Source(tmp_path / "source.svg").header()[1:3] == (1, 1)
 
 
 def test_svg_is_read_where_the_operator_allows_it(tmp_path: Path) -> None:
