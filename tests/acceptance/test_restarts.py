@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,9 @@ import pytest
 import requests
 
 from pipeline.file_lock import holding, this_boot
+from tests import waiting
 from tests.acceptance.conftest import Command, StartStack
-from tests.acceptance.jobs import LOOK, finish, submit, until
+from tests.acceptance.jobs import finish, submit, until
 from tests.answers import gated
 from tests.sources import SourceServer
 from tilewright.client import Client
@@ -50,10 +50,7 @@ def assert_all_tiles_are_there(stack: LaunchedStack, client: Client, dataset_id:
 
 def await_empty(folder: Path) -> None:
     """Returns once nothing is in it: the sweep at the start takes what a kill has left, beside the work."""
-    deadline = time.monotonic() + SWEEP_LIMIT
-    while left := list(folder.iterdir()):
-        assert time.monotonic() < deadline, left
-        time.sleep(LOOK)
+    waiting.until(lambda: not list(folder.iterdir()), "an empty scratch", SWEEP_LIMIT)
 
 
 def test_a_kill_in_the_middle_of_a_download_loses_nothing(

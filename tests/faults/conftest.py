@@ -6,6 +6,7 @@ import itertools
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,20 +94,28 @@ class SharedFarm:
         self._stack.close()
 
 
-@pytest.fixture(scope="session")
-def shared_farm(
-    tmp_path_factory: pytest.TempPathFactory, shared_rabbitmq: servers.OwnRabbit, sources: SourceServer
+def lendable(
+    new_folder: Callable[[], Path], rabbitmq: servers.OwnRabbit, sources: SourceServer
 ) -> Iterator[SharedFarm]:
+    """A farm on SQLite, on a broker that others may use as well."""
+
     @contextmanager
     def make() -> Iterator[Farm]:
-        folder = tmp_path_factory.mktemp("farm")
-        with shared_rabbitmq.vhost() as url:
-            with running_farm(folder, shared_rabbitmq, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
+        folder = new_folder()
+        with rabbitmq.vhost() as url:
+            with running_farm(folder, rabbitmq, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
                 yield farm
 
     shared = SharedFarm(make)
     yield shared
     shared.close()
+
+
+@pytest.fixture(scope="session")
+def shared_farm(
+    tmp_path_factory: pytest.TempPathFactory, shared_rabbitmq: servers.OwnRabbit, sources: SourceServer
+) -> Iterator[SharedFarm]:
+    yield from lendable(partial(tmp_path_factory.mktemp, "farm"), shared_rabbitmq, sources)
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.tables import datasets, metadata
-from tests.faults.service import LIMIT, Service, until
+from tests.faults.service import Service
 from tests.servers import RabbitServer, free_port
+from tests.waiting import LIMIT, until
 
 FINAL = (pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED)
 

@@ -20,8 +20,8 @@ from pipeline.storage import pyramid_key
 from pipeline.tile_index import Index
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.faults.farm import FINAL, Farm
-from tests.faults.service import until
 from tests.pictures import decode
+from tests.waiting import until
 
 LIKE = 25.0
 """Mean difference, of 255, between a picture and its tiles: JPEG costs this one 14, and upside down it is 105 off."""

@@ -19,8 +19,8 @@ from tests.faults.conftest import NewPicture, new_pictures
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
 from tests.faults.names import deaf_name_service
-from tests.faults.service import until
 from tests.sources import SourceServer
+from tests.waiting import until
 
 RESTARTS = 30
 """Ten deployments a day for three days of one download."""

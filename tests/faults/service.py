@@ -7,29 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.faults import SIGNAL_VARIABLE, VARIABLE
-
-LIMIT = 90.0
-"""Seconds for what has to happen in other processes: only a broken test takes that long."""
-
-LOOK = 0.02
-"""Seconds between two looks at what no event tells."""
+from tests.waiting import until
 
 STOP_LIMIT = 20.0
 """Seconds a service may take to end in order."""
-
-
-def until(condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
-    """Returns once the condition holds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about within {limit:.0f} seconds"
-        time.sleep(LOOK)
 
 
 class Service:

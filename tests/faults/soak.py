@@ -30,8 +30,8 @@ from tests.faults.conftest import running_farm
 from tests.faults.farm import Farm
 from tests.faults.invariants import keys, sweep
 from tests.faults.long_forms import run_long_forms
-from tests.faults.service import until
 from tests.sources import SourceServer, serve
+from tests.waiting import until
 
 SIZE = (900, 600)
 """Pixels of a picture: a pyramid of some twenty tiles, made in a tenth of a second."""

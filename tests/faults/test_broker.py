@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pika
@@ -16,12 +17,12 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import servers
 from tests.answers import gated, whole
 from tests.conftest import started
-from tests.faults.conftest import NewPicture, SharedFarm, running_farm
+from tests.faults.conftest import NewPicture, SharedFarm, lendable
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants
-from tests.faults.service import until
 from tests.servers import OwnRabbit
 from tests.sources import SourceServer
+from tests.waiting import until
 
 CONSUMER_TIMEOUT = 2000
 """Milliseconds that this RabbitMQ lets a consumer hold a message."""
@@ -43,16 +44,7 @@ def rabbit(breaking_rabbit: OwnRabbit) -> OwnRabbit:
 def shared_breaking_farm(
     breaking_rabbit: OwnRabbit, tmp_path_factory: pytest.TempPathFactory, sources: SourceServer
 ) -> Iterator[SharedFarm]:
-    @contextmanager
-    def make() -> Iterator[Farm]:
-        folder = tmp_path_factory.mktemp("breaking-farm")
-        with breaking_rabbit.vhost() as url:
-            with running_farm(folder, breaking_rabbit, url, f"sqlite:///{folder}/rows.sqlite3", sources) as farm:
-                yield farm
-
-    shared = SharedFarm(make)
-    yield shared
-    shared.close()
+    yield from lendable(partial(tmp_path_factory.mktemp, "breaking-farm"), breaking_rabbit, sources)
 
 
 @pytest.fixture

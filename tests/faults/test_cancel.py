@@ -14,8 +14,8 @@ from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
 from tests.faults.names import deaf_name_service
-from tests.faults.service import until
 from tests.sources import SourceServer
+from tests.waiting import until
 
 AT_ONCE = 10.0
 """Seconds. A second is promised; the machine may be busy; whatever else ends such a run takes a minute or more."""

@@ -18,8 +18,8 @@ from tests.answers import unknown_length, whole
 from tests.faults.conftest import NewPicture, running_farm
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
-from tests.faults.service import until
 from tests.sources import SourceServer
+from tests.waiting import until
 
 MEGABYTE = 1_000_000
 FAILED = Expected(state=pb.STATE_FAILED, code="out_of_disk", retries=0)

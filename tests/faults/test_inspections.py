@@ -11,8 +11,9 @@ from tests.answers import ranges, sequence, silent
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import keys, sweep
-from tests.faults.service import LIMIT, Service, until
+from tests.faults.service import Service
 from tests.sources import SourceServer
+from tests.waiting import LIMIT, until
 
 
 @pytest.fixture

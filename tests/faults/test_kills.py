@@ -8,8 +8,8 @@ from tests.answers import whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants
-from tests.faults.service import until
 from tests.sources import SourceServer
+from tests.waiting import until
 
 POINTS = [
     # service, point, attempts, crashes, retries

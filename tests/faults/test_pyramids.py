@@ -11,8 +11,8 @@ from tests.answers import whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, keys, sweep
-from tests.faults.service import until
 from tests.sources import SourceServer
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -23,12 +23,18 @@ def patient_farm(farm: Farm) -> Farm:
     return farm
 
 
-def freeze(farm: Farm, url: str) -> str:
-    """Submits, and freezes the tiler before it tells that the build is done. Gives the id."""
+def race(farm: Farm, url: str) -> tuple[str, str]:
+    """Submits, freezes the tiler before it tells that the build is done, and has another build the same meanwhile.
+
+    Gives the ids, that of the frozen one first.
+    """
     mark = farm.tiler.arm("tiler_before_complete", "SIGSTOP")
-    dataset_id = farm.submit(url)
+    slow = farm.submit(url)
     until(mark.exists, "a frozen tiler")
-    return dataset_id
+    farm.add_worker("tiler-2", "tiler").start()
+    quick = farm.submit(url)
+    farm.finish(quick)
+    return slow, quick
 
 
 def builds(farm: Farm, tile_id: str) -> set[str]:
@@ -39,12 +45,8 @@ def test_of_two_builds_that_race_one_counts_and_the_other_is_swept(
     patient_farm: Farm, sources: SourceServer, picture: NewPicture
 ) -> None:
     farm, data = patient_farm, picture()
-    source = sources.on("/race.jpg", whole(data))
     # Given a build that is done and not told, and another of the same bytes that is told first
-    slow = freeze(farm, source)
-    farm.add_worker("tiler-2", "tiler").start()
-    quick = farm.submit(source)
-    farm.finish(quick)
+    slow, quick = race(farm, sources.on("/race.jpg", whole(data)))
     tile_id = farm.row(quick)["tile_id"]
     assert len(builds(farm, tile_id)) == 2
     # When the first is told, too
@@ -60,12 +62,8 @@ def test_a_pyramid_is_kept_when_it_is_deleted_under_another_that_is_being_finish
     patient_farm: Farm, sources: SourceServer, picture: NewPicture
 ) -> None:
     farm, data = patient_farm, picture()
-    source = sources.on("/delete-race.jpg", whole(data))
     # Given a dataset that is ready, and one of the same bytes whose build is not told yet
-    slow = freeze(farm, source)
-    farm.add_worker("tiler-2", "tiler").start()
-    quick = farm.submit(source)
-    farm.finish(quick)
+    slow, quick = race(farm, sources.on("/delete-race.jpg", whole(data)))
     # When the ready one is deleted and swept, and the other one told
     assert farm.act("DELETE", quick) == 204
     sweep(farm)

@@ -14,8 +14,8 @@ from tests.answers import gated, sequence, whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import QUICK, Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
-from tests.faults.service import until
 from tests.sources import SourceServer
+from tests.waiting import until
 
 LEASE = float(QUICK["TILEWRIGHT_LEASE_SECONDS"])
 

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers
 from tests.sources import serve
 from tests.status_rig import Status, running
+from tests.waiting import until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100_000)
 PATIENCE = 60.0
@@ -34,14 +33,6 @@ def watch(status: Status, dataset_id: str, until: int) -> None:
         if change.status.state == until:
             return
     pytest.fail(f"the watch ended before {pb.State.Name(until)}")  # type: ignore[arg-type]  # enums are ints in messages
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for what another process does."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
 
 
 def test_a_worker_fetches_wakes_the_tiler_and_hands_back_what_a_stop_interrupts(
@@ -117,7 +108,7 @@ def test_what_a_killed_worker_has_fetched_is_not_fetched_again(tmp_path: Path, r
                 ).dataset.dataset_id
                 publish(producer, pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=pb.STAGE_INGEST))
                 assert held_up.wait(PATIENCE)
-                until(lambda: list((tmp_path / "storage/scratch").glob("*/source.json")))
+                until(lambda: list((tmp_path / "storage/scratch").glob("*/source.json")), "a note of what is there")
                 # When it is killed, and another takes its place
                 os.killpg(first.pid, signal.SIGKILL)
                 watch(status, dataset_id, pb.STATE_QUEUED)

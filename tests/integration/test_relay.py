@@ -27,6 +27,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig, servers, status_rig
 from tests.servers import free_port
 from tests.status_rig import Status
+from tests.waiting import until
 
 LIMIT = 60.0
 """Seconds after which a test gives up what it waits for."""
@@ -406,8 +407,7 @@ def test_a_poke_wakes_the_relay_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         status.batches.append([wake_up(1)])
         relay.poke()
         # Then it publishes
-        while not status.confirmed:
-            status.drained.wait(0.01)
+        until(lambda: status.confirmed, "a confirm")
     finally:
         # And it stops at once, too
         relay.stop()

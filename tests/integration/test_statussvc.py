@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import alembic.autogenerate
@@ -22,13 +21,6 @@ from statussvc.tables import metadata
 from tests.status_rig import SHA, Status, running
 
 DROP_BUSY, DROP_SUPERSEDED, DROP_FINISHED = "DROP_BUSY", "DROP_SUPERSEDED", "DROP_FINISHED"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return f"sqlite:///{tmp_path / 'rows.sqlite3'}"
 
 
 @pytest.fixture

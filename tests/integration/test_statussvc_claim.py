@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,16 +12,8 @@ import statussvc.__main__ as entrance
 from statussvc.claim import LOCK, InUse
 from statussvc.server import Server
 from statussvc.settings import StatusSettings
-from tests.faults.service import until
 from tests.status_rig import await_health, running
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/rows.sqlite3"
-    else:
-        yield request.getfixturevalue("postgres_url")
+from tests.waiting import until
 
 
 async def start_another(database_url: str) -> None:

@@ -28,13 +28,6 @@ REPORT = pb.InspectionReport(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return f"sqlite:///{tmp_path / 'db'}"
-
-
 @pytest.fixture
 def status(database_url: str) -> Iterator[Status]:
     with running(database_url, crash_limit=2, retry_limit=0) as started:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, insert, select, update
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Engine, insert, select, update
 
 from statussvc.lifecycle import Stage, State
 from statussvc.repository import orders, outbox
 from statussvc.repository.catalogue import NewDataset, create
-from statussvc.tables import datasets, metadata, runs
+from statussvc.tables import datasets, runs
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
 LONGEST_DELAY = 300.0
 EARTH = NewDataset("Earth", "", "", "", "https://example.org/earth.jpg", 256)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "postgres":
-        made = create_engine(request.getfixturevalue("postgres_url"))
-    else:
-        made = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    metadata.create_all(made)
-    yield made
-    made.dispose()
 
 
 def add(engine: Engine, **columns: Any) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, update
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Engine, select, update
 
 from statussvc.lifecycle import State
 from statussvc.repository import garbage, orders
@@ -15,23 +13,12 @@ from statussvc.repository.catalogue import NewDataset, create
 from statussvc.repository.stages import Policy
 from statussvc.server import policy_of
 from statussvc.settings import StatusSettings
-from statussvc.tables import datasets, metadata
+from statussvc.tables import datasets
 
 NOW = 1_800_000_000.0
 KEEP = 7 * 86400.0
 EARTH = NewDataset("Earth", "", "", "", "https://example.org/earth.jpg", 256)
 ENDS = [State.READY, State.FAILED, State.CANCELLED]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "postgres":
-        made = create_engine(request.getfixturevalue("postgres_url"))
-    else:
-        made = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    metadata.create_all(made)
-    yield made
-    made.dispose()
 
 
 def ended(engine: Engine, state: State) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers
 from tests.sources import SourceServer, serve
 from tests.status_rig import Status, running
+from tests.waiting import until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(500_000)
 SHA256 = hashlib.sha256(PNG).hexdigest()
@@ -98,14 +98,6 @@ def house(tmp_path: Path) -> Iterator[House]:
         worker.stop()
         client.close()
     broker.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what happens in another thread, or has to be asked for."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 def wait(house: House) -> None:
@@ -232,7 +224,7 @@ def test_a_download_that_was_given_back_goes_on_where_it_stopped(house: House) -
     first = answers.sequence(answers.gated_part(BIG, held_up), answers.ranges(BIG))
     dataset_id = house.submit(house.server.on("/big.png", first))
     assert arrived.wait(30)
-    until(lambda: house.status.get(dataset_id).progress.bytes_downloaded == 1_000_000)
+    until(lambda: house.status.get(dataset_id).progress.bytes_downloaded == 1_000_000, "a megabyte")
     house.stopping.set()
     wait(house)
     assert house.status.state(dataset_id) == "QUEUED"
@@ -335,7 +327,7 @@ def test_a_download_that_waits_for_its_host_is_no_stall(house: House) -> None:
     thread = threading.Thread(target=lambda: results.append(ingest(run, settings, guard, hosts, house.storage)))
     thread.start()
     # Then it waits, without asking, and says now and then that it lives
-    until(lambda: run.snapshot()[1] > began)
+    until(lambda: run.snapshot()[1] > began, "a sign of life")
     assert house.server.requests["/x.png"] == 0
     # And goes on once there is a place
     hosts.leave("127.0.0.1")

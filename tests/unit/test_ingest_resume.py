@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.sources import Allowed
 from tests import answers
 from tests.answers import asked
 from tests.sources import Behaviour, Exchange, SourceServer, serve
+from tests.waiting import until
 
 SOURCE = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"old").digest(3_000_000)
 OTHER = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"new").digest(3_000_000)
@@ -313,16 +313,14 @@ def test_what_is_there_is_noted_while_the_download_goes_on(
 ) -> None:
     # Given a download that is held up after a million bytes
     monkeypatch.setattr(journal, "INTERVAL", 0.01)
-    noted: list[Record | None] = []
+    noted = Record(server.url("/x.jpg"), len(SOURCE), V1, ((0, 1_000_000),))
+    looked: list[str] = []
 
     def look() -> None:
-        deadline = time.monotonic() + 30
-        while not noted and time.monotonic() < deadline:
-            record = Record.read(runs.folder / "source.json")
-            if record is not None and record.there == ((0, 1_000_000),):
-                noted.append(record)
+        until(lambda: Record.read(runs.folder / "source.json") == noted, "a note of that million")
+        looked.append("in time")
 
     server.on("/x.jpg", answers.gated_part(SOURCE, look))
     # When it is looked at meanwhile, then a killed worker's successor would find that million
     assert runs.run().sha256 == sha256(SOURCE)
-    assert noted == [Record(server.url("/x.jpg"), len(SOURCE), V1, ((0, 1_000_000),))]
+    assert looked == ["in time"]
