@@ -13,9 +13,8 @@ import dramatiq
 import grpc
 
 from ingest.fetch import Fetch, Fetched
-from ingest.guard import Guard
-from ingest.hosts import Hosts
 from ingest.journal import Heritage, left_behind
+from ingest.means import Means
 from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
 from ingest.version import Version
@@ -23,7 +22,6 @@ from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StatusUnavailable, StorageError
 from pipeline.messages import ActorName, Queue
 from pipeline.run import Limits, Run, run_stage
-from pipeline.sources import Allowed
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, require_room
 from pipeline.writeback import written_back
@@ -60,16 +58,12 @@ def declare(
 
     Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
     """
-    guard = Guard(Allowed(settings.allow_sources))
-    hosts = Hosts(settings.source_host_connections)
-    limits = Limits(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
+    means, limits = Means.of(settings, storage), Limits.of(settings)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.INGEST, actor_name=ActorName.INGEST)
     def fetch_source(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INGEST)
-        answer = run_stage(
-            status, wake_up, lambda run: ingest(run, settings, guard, hosts, storage), stopping=stopping, limits=limits
-        )
+        answer = run_stage(status, wake_up, lambda run: ingest(run, means), stopping=stopping, limits=limits)
         if answer is not None and answer.HasField("next"):
             faults.reach("ingest_after_complete")
             _hand_on(answer.next, status, publish)
@@ -77,7 +71,7 @@ def declare(
     return fetch_source
 
 
-def ingest(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, storage: Storage) -> pb.IngestResult:
+def ingest(run: Run, means: Means) -> pb.IngestResult:
     """The stage's work: fetches the run's URL and stores it under the key of its grant.
 
     Raises
@@ -85,6 +79,7 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, stora
     StageError: the source cannot be had.
     Stopped: the run was told to stop.
     """
+    storage = means.storage
     is_kept = False
     try:
         path = storage.scratch(run.run_id) / "source"
@@ -92,7 +87,7 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, stora
             Heritage.adopt(storage.scratch(run.grant.resume_run_id), path.parent, run.grant.url)
             storage.drop_scratch(run.grant.resume_run_id)
         try:
-            fetched = _fetch(run, path, settings, guard, hosts, storage)
+            fetched = _fetch(run, path, means)
         except Exception as error:
             is_kept = left_behind(path.parent) and _may_go_on(run, error)
             raise
@@ -109,16 +104,17 @@ def ingest(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, stora
     )
 
 
-def _fetch(run: Run, path: Path, settings: IngestSettings, guard: Guard, hosts: Hosts, storage: Storage) -> Fetched:
+def _fetch(run: Run, path: Path, means: Means) -> Fetched:
     """Stores the source; fetches it, unless it is stored already and unchanged."""
+    settings, storage = means.settings, means.storage
     known = run.grant.known
     while True:
         fetch = Fetch(
             run.grant.url,
             path,
             settings=settings,
-            guard=guard,
-            hosts=hosts,
+            guard=means.guard,
+            hosts=means.hosts,
             progress=partial(_report, run),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
             waiting=run.wait,

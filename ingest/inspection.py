@@ -10,8 +10,7 @@ import dramatiq
 
 from ingest.answer import too_large
 from ingest.fetch import Fetch
-from ingest.guard import Guard
-from ingest.hosts import Hosts
+from ingest.means import Means
 from ingest.preflight import Look, look, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, StorageError
@@ -19,7 +18,6 @@ from pipeline.messages import ActorName, Queue
 from pipeline.parent import Child
 from pipeline.pyramid import Geometry
 from pipeline.run import Limits, Run, run_stage
-from pipeline.sources import Allowed
 from pipeline.status import StatusClient
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -46,21 +44,17 @@ def declare(
 
     Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
     """
-    guard = Guard(Allowed(settings.allow_sources))
-    hosts = Hosts(settings.source_host_connections)
-    limits = Limits(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
+    means, limits = Means.of(settings, storage), Limits.of(settings)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.INSPECT, actor_name=ActorName.INSPECT)
     def inspect_source(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INSPECT)
-        run_stage(
-            status, wake_up, lambda run: inspect(run, settings, guard, hosts, storage), stopping=stopping, limits=limits
-        )
+        run_stage(status, wake_up, lambda run: inspect(run, means), stopping=stopping, limits=limits)
 
     return inspect_source
 
 
-def inspect(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, storage: Storage) -> pb.InspectionReport:
+def inspect(run: Run, means: Means) -> pb.InspectionReport:
     """The stage's work: asks for the run's URL, and leaves once the header is read.
 
     Raises
@@ -69,28 +63,28 @@ def inspect(run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, stor
     Stopped: the run was told to stop.
     """
     try:
-        return _Inspection(run, settings, guard, hosts, storage.scratch(run.run_id)).report()
+        return _Inspection(run, means, means.storage.scratch(run.run_id)).report()
     finally:
         # What stays for want of a working storage is swept by the janitor.
         with suppress(StorageError):
-            storage.drop_scratch(run.run_id)
+            means.storage.drop_scratch(run.run_id)
 
 
 class _Inspection:
     """One look, which ends in time."""
 
-    def __init__(self, run: Run, settings: IngestSettings, guard: Guard, hosts: Hosts, folder: Path) -> None:
+    def __init__(self, run: Run, means: Means, folder: Path) -> None:
         self._run = run
-        self._settings = settings
+        self._settings = means.settings
         self._folder = folder
         self._is_late = threading.Event()
         self._child: Child | None = None
         self._fetch = Fetch(
             run.grant.url,
             folder / "source",
-            settings=settings.model_copy(update={"max_source_bytes": ANY_LENGTH}),
-            guard=guard,
-            hosts=hosts,
+            settings=means.settings.model_copy(update={"max_source_bytes": ANY_LENGTH}),
+            guard=means.guard,
+            hosts=means.hosts,
             progress=lambda _done, _total: None,
             waiting=run.wait,
         )

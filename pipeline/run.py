@@ -18,13 +18,14 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import grpc
 
 from pipeline import faults
 from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError
 from pipeline.messages import QUEUE_OF
+from pipeline.settings import WorkerSettings
 from pipeline.status import StatusClient, repeat
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -45,6 +46,11 @@ class Limits:
 
     total: float
     progress: float
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> Self:
+        """Those of a worker."""
+        return cls(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
 
 
 class Run:

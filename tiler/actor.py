@@ -48,7 +48,7 @@ def declare(
     ----------
     stopping: set when the worker has been asked to stop.
     """
-    limits = Limits(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
+    limits = Limits.of(settings)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.TILER, actor_name=ActorName.TILER)
     def build_pyramid(dataset_id: str, attempt: int) -> None:

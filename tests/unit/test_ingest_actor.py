@@ -18,6 +18,7 @@ from ingest import actor
 from ingest.actor import ingest
 from ingest.guard import Guard
 from ingest.hosts import Hosts
+from ingest.means import Means
 from ingest.settings import IngestSettings
 from ingest.wire import Wire
 from pipeline.messages import publish
@@ -321,10 +322,10 @@ def test_a_download_that_waits_for_its_host_is_no_stall(house: House) -> None:
     hosts.enter("127.0.0.1", Wire(), lambda: None)
     run = Run("c" * 32, pb.WakeUp(), pb.Grant(url=house.server.url("/x.png"), source_key=source_key("custom_1", 1)))
     results: list[pb.IngestResult] = []
-    guard = Guard(Allowed(["127.0.0.1"]))
+    means = Means(settings, Guard(Allowed(["127.0.0.1"])), hosts, house.storage)
     began = run.snapshot()[1]
     # When another one begins
-    thread = threading.Thread(target=lambda: results.append(ingest(run, settings, guard, hosts, house.storage)))
+    thread = threading.Thread(target=lambda: results.append(ingest(run, means)))
     thread.start()
     # Then it waits, without asking, and says now and then that it lives
     until(lambda: run.snapshot()[1] > began, "a sign of life")

@@ -12,18 +12,14 @@ from PIL import Image
 
 from ingest import preflight
 from ingest.actor import ingest
-from ingest.guard import Guard
-from ingest.hosts import Hosts
+from ingest.means import Means
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.run import Run
-from pipeline.sources import Allowed
 from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers, pictures
 from tests.sources import Behaviour, Exchange, SourceServer, asked_range, serve
-
-LOCAL = Guard(Allowed(["127.0.0.0/8"]))
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +55,11 @@ class Work:
         grant = pb.Grant(url=url, source_key="sources/custom_00000000/1", options=pb.TileOptions(page=page))
         wake_up = pb.WakeUp(dataset_id="custom_00000000", attempt=1, stage=pb.STAGE_INGEST)
         self.run = Run("1" * 32, wake_up, grant)
-        made = IngestSettings.model_validate({"storage": self.storage.root} | settings)
-        self._arguments = (made, LOCAL, Hosts(made.source_host_connections), self.storage)
+        made = IngestSettings.model_validate({"storage": self.storage.root, "allow_sources": "127.0.0.0/8"} | settings)
+        self._means = Means.of(made, self.storage)
 
     def __call__(self) -> pb.IngestResult:
-        return ingest(self.run, *self._arguments)
+        return ingest(self.run, self._means)
 
     @property
     def source(self) -> tuple[str, int, int, int] | None:
