@@ -88,6 +88,9 @@ class Links:
     def preview(self, dataset_id: str) -> str:
         return f"{self.dataset(dataset_id)}/preview"
 
+    def preview_thumbnail(self, dataset_id: str) -> str:
+        return f"{self.preview(dataset_id)}?size=thumbnail"
+
     def view(self, dataset_id: str) -> str:
         return f"{self.base}/view/{dataset_id}"
 
@@ -171,6 +174,7 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
         queued_at=timestamp(row.queue_time),
         source=source(row.source) if row.HasField("source") else None,
         preview=links.preview(row.dataset_id) if row.HasField("preview") else None,
+        preview_thumbnail=links.preview_thumbnail(row.dataset_id) if row.HasField("preview") else None,
     )
     if row.HasField("start_time"):
         working.started_at = timestamp(row.start_time)

@@ -205,6 +205,7 @@ class Working(BaseModel):
             "queued_at": "2024-05-01T12:00:00.000Z",
             "source": {"format": "jpeg", "width": 43200, "height": 21600, "pages": 1},
             "preview": None,
+            "preview_thumbnail": None,
         }
     )
 
@@ -232,6 +233,7 @@ class Working(BaseModel):
     queued_at: str = Field(description="When it began to wait in its present queue.")
     source: SourceInfo | None = Field(description="null until the source's header has been read.")
     preview: str | None = Field(description="A small picture, there before the tiles are; null while there is none.")
+    preview_thumbnail: str | None = Field(description="The same, smaller.")
 
 
 class Ready(BaseModel):

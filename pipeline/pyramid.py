@@ -51,6 +51,9 @@ THUMBNAIL_EDGE = 512
 PREVIEW = "preview.jpg"
 """A file beside those of a build, stored before them where there is one: the picture, small."""
 
+PREVIEW_THUMBNAIL = "preview-thumbnail.jpg"
+"""A file beside PREVIEW, stored before it: the same, of THUMBNAIL_EDGE at most."""
+
 PREVIEW_EDGE = 1024
 """Longest edge of preview.jpg in pixels, at most."""
 

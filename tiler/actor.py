@@ -13,7 +13,7 @@ import dramatiq
 from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.messages import ActorName, Queue
-from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, PREVIEW, Format
+from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, pyramid_key, require_room
@@ -94,8 +94,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         )
 
         def keep_preview(made: Previewed) -> None:
-            key = pyramid_key(grant.tile_id, run.run_id, PREVIEW)
-            storage.put_file(scratch / PREVIEW, key)
+            for name in (PREVIEW_THUMBNAIL, PREVIEW):
+                key = pyramid_key(grant.tile_id, run.run_id, name)
+                storage.put_file(scratch / name, key)
             run.report(preview=pb.Preview(width=made.width, height=made.height, key=key))
 
         built = parent.build(run, job, threads=settings.tiler_threads, check_room=check_room, keep_preview=keep_preview)

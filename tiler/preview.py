@@ -23,7 +23,7 @@ import pyvips
 from pipeline import tiff
 from pipeline.errors import StageError
 from pipeline.header import Header
-from pipeline.pyramid import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE
+from pipeline.pyramid import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
 from tiler.colours import to_srgb
 from tiler.follow import follow
 from tiler.meter import Meter
@@ -44,13 +44,13 @@ _SHRINKS = (8, 4, 2)
 
 
 def make_preview(source: Source, header: Header, folder: Path, meter: Meter) -> tuple[int, int] | None:
-    """Write PREVIEW into the folder where the source gives it cheaply.
+    """Write PREVIEW and PREVIEW_THUMBNAIL into the folder where the source gives it cheaply.
 
     Never fails for the source's sake: what is wrong with it is for the tiling to say.
 
     Returns
     -------
-    Width and height in pixels, upright; None where no preview was made.
+    Width and height of the preview in pixels, upright; None where no preview was made.
     """
     if header.width * header.height < LEAST_PIXELS:
         return None
@@ -58,11 +58,11 @@ def make_preview(source: Source, header: Header, folder: Path, meter: Meter) -> 
     with suppress(pyvips.Error, StageError, struct.error):
         for find in _WAYS.get(header.format, ()):
             if (found := find(source, header)) is not None:
-                return _write(found, source, folder / PREVIEW, meter)
+                return _write(found, source, folder, meter)
     return None
 
 
-def _write(found: pyvips.Image, source: Source, target: Path, meter: Meter) -> tuple[int, int]:
+def _write(found: pyvips.Image, source: Source, folder: Path, meter: Meter) -> tuple[int, int]:
     orientation = orientation_of(found)
     meter.begin(SHARE)
     follow(found, meter)
@@ -75,7 +75,11 @@ def _write(found: pyvips.Image, source: Source, target: Path, meter: Meter) -> t
     image = turned(image, orientation)
     if image.hasalpha():
         image = image.flatten(background=255)
-    image.jpegsave(str(target), Q=DEFAULT_QUALITY, keep="none")
+    # In memory once more: both files are made of it.
+    image = image.copy_memory()
+    thumbnail = image.thumbnail_image(THUMBNAIL_EDGE, height=THUMBNAIL_EDGE, size="down")
+    for picture, name in ((thumbnail, PREVIEW_THUMBNAIL), (image, PREVIEW)):
+        picture.jpegsave(str(folder / name), Q=DEFAULT_QUALITY, keep="none")
     return image.width, image.height
 
 

@@ -21,6 +21,7 @@ from pipeline.pyramid import (
     PARTS,
     PREVIEW,
     PREVIEW_EDGE,
+    PREVIEW_THUMBNAIL,
     SMALL_FILE,
     THUMBNAIL,
     Format,
@@ -71,9 +72,10 @@ def require_sound(scratch: Path, built: Built, tile_size: int) -> None:
 
 
 def require_preview(scratch: Path) -> None:
-    """Raise Untrue where a child's preview is no file, or too large a one."""
-    if _size(scratch, PREVIEW) > SMALL_FILE:
-        raise Untrue(f"the child left a {PREVIEW} of more than {SMALL_FILE} bytes")
+    """Raise Untrue where a child's preview or its thumbnail is no file, or too large a one."""
+    for name in (PREVIEW_THUMBNAIL, PREVIEW):
+        if _size(scratch, name) > SMALL_FILE:
+            raise Untrue(f"the child left a {name} of more than {SMALL_FILE} bytes")
 
 
 def require_few_files(scratch: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from pipeline.pyramid import PREVIEW, THUMBNAIL
+from pipeline.pyramid import PREVIEW, PREVIEW_THUMBNAIL, THUMBNAIL
 from pipeline.storage import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig, status_rig
@@ -42,10 +43,10 @@ def dataset_id(gateway: Gateway, status: Status) -> str:
 def stored(folder: Path, status: Status, name: str, data: bytes) -> str:
     """The key of a file of the build at work; the tile_id is the same wherever the bytes are."""
     other = status.create()
-    run_id = "3" * 32
-    status.begin(other, run_id)
-    status.complete_ingest(run_id)
-    tile_id = status.begin(other, "4" * 32, stage=pb.STAGE_TILER).tile_id
+    ingest, tiler = uuid4().hex, uuid4().hex
+    status.begin(other, ingest)
+    status.complete_ingest(ingest)
+    tile_id = status.begin(other, tiler, stage=pb.STAGE_TILER).tile_id
     key = pyramid_key(tile_id, TILER, name)
     path = folder / "storage" / key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,20 +67,30 @@ def test_a_preview_is_served_while_its_dataset_is_being_tiled_and_never_cached(
     status.pipeline.ReportProgress(
         pb.ReportProgressRequest(run_id=TILER, beat_seq=1, preview=pb.Preview(width=9, height=9, key=key))
     )
-    # Then the status gives its address, and the address the picture
+    # Then the status gives its address, and the address the picture, in the place of its thumbnail, too
     assert gateway.get(f"/api/datasets/{dataset_id}/status").json()["preview"] == address
-    answer = gateway.get(address)
-    assert (answer.status_code, answer.content) == (200, b"a picture")
-    assert (answer.headers["Content-Type"], answer.headers["Cache-Control"]) == ("image/jpeg", "no-store")
+    thumbnail = gateway.get(f"/api/datasets/{dataset_id}/status").json()["preview_thumbnail"]
+    for url in (address, thumbnail):
+        answer = gateway.get(url)
+        assert (answer.status_code, answer.content) == (200, b"a picture")
+        assert (answer.headers["Content-Type"], answer.headers["Cache-Control"]) == ("image/jpeg", "no-store")
+    # And the thumbnail itself once that is there
+    stored(tmp_path, status, PREVIEW_THUMBNAIL, b"a thumbnail")
+    assert (gateway.get(address).content, gateway.get(thumbnail).content) == (b"a picture", b"a thumbnail")
 
 
-@pytest.mark.parametrize("name", [PREVIEW, THUMBNAIL])
+@pytest.mark.parametrize(("name", "size"), [(PREVIEW, "preview"), (THUMBNAIL, "preview"), (THUMBNAIL, "thumbnail")])
 def test_a_ready_dataset_has_one_too(
-    gateway: Gateway, status: Status, dataset_id: str, tmp_path: Path, name: str
+    gateway: Gateway, status: Status, dataset_id: str, tmp_path: Path, name: str, size: str
 ) -> None:
     stored(tmp_path, status, name, b"a picture")
     status.complete_tiler(TILER)
-    assert gateway.get(f"/api/datasets/{dataset_id}/preview").content == b"a picture"
+    assert gateway.get(f"/api/datasets/{dataset_id}/preview?size={size}").content == b"a picture"
+
+
+def test_another_size_is_refused(gateway: Gateway, dataset_id: str) -> None:
+    answer = gateway.get(f"/api/datasets/{dataset_id}/preview?size=huge")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 def test_a_dataset_that_is_not_there_has_none(gateway: Gateway) -> None:

@@ -94,6 +94,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "queued_at": "2024-05-01T12:00:00.000Z",
             "source": None,
             "preview": None,
+            "preview_thumbnail": None,
         },
     ),
     "downloading": (
@@ -117,6 +118,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "queued_at": "2024-05-01T12:00:00.000Z",
             "source": None,
             "preview": None,
+            "preview_thumbnail": None,
         },
     ),
     "tiling": (
@@ -140,6 +142,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "queued_at": "2024-05-01T12:00:00.000Z",
             "source": {"format": "tiff", "width": 4000, "height": 3000, "pages": 2},
             "preview": "/api/datasets/custom_a1b2c3d4/preview",
+            "preview_thumbnail": "/api/datasets/custom_a1b2c3d4/preview?size=thumbnail",
         },
     ),
     "ready": (

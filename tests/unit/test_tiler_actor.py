@@ -109,10 +109,11 @@ def test_a_preview_is_stored_and_told_before_the_pyramid(
     # When a large JPEG is tiled
     actor.tile(run, settings, storage)
     # Then its header is told first, then its preview, then come the pyramid's files
-    assert [name for name, _ in told][:2] == ["preview.jpg", "pyramid.szi"]
+    assert [name for name, _ in told][:3] == ["preview-thumbnail.jpg", "preview.jpg", "pyramid.szi"]
     assert told[0][1].source == pb.SourceInfo(format="jpeg", width=4000, height=2400, pages=1)
     key = f"pyramids/{TILE_ID}/{'r' * 32}/preview.jpg"
-    assert told[1][1].preview == pb.Preview(width=1024, height=614, key=key)
+    assert not told[1][1].HasField("preview")
+    assert told[2][1].preview == pb.Preview(width=1024, height=614, key=key)
     assert pictures.decode(storage.get_range(key, 0, storage.size(key))).shape == (614, 1024, 3)
 
 

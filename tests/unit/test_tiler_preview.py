@@ -50,6 +50,11 @@ def test_a_baseline_jpeg_gives_a_preview_of_1024_pixels(tmp_path: Path) -> None:
     with Image.open(source) as image:
         expected = np.asarray(image.resize((1024, 614), Image.Resampling.BOX)).astype(int)
     assert np.abs(preview - expected).mean() < 3
+    # And so does the thumbnail beside it
+    thumbnail = pictures.decode((tmp_path / "preview-thumbnail.jpg").read_bytes()).astype(int)
+    with Image.open(source) as image:
+        expected = np.asarray(image.resize((512, 307), Image.Resampling.BOX)).astype(int)
+    assert np.abs(thumbnail - expected).mean() < 3
 
 
 @pytest.mark.parametrize(

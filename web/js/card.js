@@ -60,7 +60,7 @@ export class Card {
   #showStatus(status) {
     this.element.dataset.status = ["ready", "failed"].includes(status.status) ? status.status : "processing";
     this.tiles.fill(status.status === "failed" ? 0 : status.percent);
-    this.tiles.show(status.preview);
+    this.tiles.show(status.preview_thumbnail);
   }
 
   async #reload() {
