@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,13 +23,16 @@ import pyvips
 import requests
 
 from bench.memory import watched
+from bench.picture import SIDE as SIDE_OF_PREVIEWED
 from bench.picture import cached_picture, variant
 from pipeline import libvips, parent, sandbox
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from tiler.follow import follow
 from tiler.job import JOBS, Job
+from tiler.meter import Meter
 from tiler.parent import COMMAND
-from tilewright.launch import launch
+from tilewright.launch import LaunchedStack, launch
 from tilewright.pictures import served
 
 SIDE = 32_000
@@ -36,6 +40,9 @@ SIDE = 32_000
 
 ROUNDS = 3
 LIMIT_RATIO, LIMIT_MEMORY = 0.9, 1.15
+LIMIT_PREVIEW = 2.0
+"""Seconds, up to SIDE_OF_PREVIEWED."""
+LIMIT_PROGRESS = 0.01
 
 HEIGHTS = (4_096, 16_384)
 MEMORY_WIDTH = 8_192
@@ -66,6 +73,8 @@ def compare(side: int = SIDE, rounds: int = ROUNDS) -> None:
     with tempfile.TemporaryDirectory(prefix="tilewright-bench-") as name:
         folder = Path(name)
         compare_times(cached_picture(side), side, rounds, folder)
+        time_previews(folder)
+        measure_progress(cached_picture(), folder)
         compare_memory(folder)
 
 
@@ -86,7 +95,7 @@ def compare_times(picture: Path, side: int, rounds: int, folder: Path) -> None:
                     data, allow_sources=[urlsplit(url).netloc], environment=os.environ | {"TILEWRIGHT_PREVIEW": preview}
                 )
                 try:
-                    seconds = message_to_ready(stack.url, stack.grpc_address, f"{url}/{path.name}")
+                    seconds = after_download(stack, f"{url}/{path.name}", until_ready)
                 finally:
                     stack.stop()
                 times.setdefault(label, []).append(seconds)
@@ -112,25 +121,91 @@ def bare(command: list[str], picture: Path, *options: str) -> float:
     return seconds
 
 
-def message_to_ready(server: str, grpc_address: str, url: str) -> float:
-    """Seconds from the end of the download to READY, as statussvc tells a watcher."""
-    made = requests.post(f"{server}/api/datasets", json={"name": "bench", "url": url}, timeout=30).json()
+def after_download(stack: LaunchedStack, url: str, until: Callable[[pb.DatasetStatus], bool]) -> float:
+    """Seconds from the end of a download until its dataset's status is such, as statussvc tells a watcher."""
+    made = requests.post(f"{stack.url}/api/datasets", json={"name": "bench", "url": url}, timeout=30).json()
     begun = None
-    with grpc.insecure_channel(grpc_address) as channel:
+    with grpc.insecure_channel(stack.grpc_address) as channel:
         stub = pb_grpc.StatusServiceStub(channel)
         for change in stub.WatchDataset(pb.WatchDatasetRequest(dataset_id=made["dataset_id"])):
             if begun is None and change.status.state in {pb.STATE_DOWNLOADED, pb.STATE_TILING}:
                 begun = time.perf_counter()
-            if change.status.state in {pb.STATE_READY, pb.STATE_FAILED}:
-                break
-    if begun is None or change.status.state != pb.STATE_READY:
-        raise RuntimeError(f"the picture is not ready: {change.status}")
-    return time.perf_counter() - begun
+            if begun is not None and until(change.status):
+                return time.perf_counter() - begun
+    raise RuntimeError(f"{url} came to its end: {change.status}")
+
+
+def until_ready(status: pb.DatasetStatus) -> bool:
+    return status.state == pb.STATE_READY
+
+
+def until_preview(status: pb.DatasetStatus) -> bool:
+    return status.HasField("preview")
+
+
+def time_previews(folder: Path) -> None:
+    """How long after its download a picture has a preview: by shrinking a JPEG, by an overview of a TIFF."""
+    pictures = folder / "previewed"
+    pictures.mkdir()
+    shutil.copy(cached_picture(), pictures / "baseline.jpg")
+    whole = pyvips.Image.new_from_file(str(cached_picture()), access="sequential")
+    whole.tiffsave(str(pictures / "pyramid.tif"), tile=True, pyramid=True, compression="jpeg", Q=90)
+    print(f"\nPreview of {SIDE_OF_PREVIEWED:,} x {SIDE_OF_PREVIEWED:,} pixels, from the download's end", end="")
+    print(f" (at most {LIMIT_PREVIEW:g} s)")
+    for path in sorted(pictures.iterdir()):
+        with served(pictures) as url:
+            stack = launch(folder / f"data-{path.stem}", allow_sources=[urlsplit(url).netloc])
+            try:
+                seconds = after_download(stack, f"{url}/{path.name}", until_preview)
+            finally:
+                stack.stop()
+        print(f"  {path.name:<12} {seconds:.2f} s")
+    shutil.rmtree(pictures)
+
+
+def measure_progress(picture: Path, folder: Path) -> None:
+    """What being told of progress costs: how often libvips tells of a tiling, times what a word costs.
+
+    Two tilings, one told of and one not, differ by more from run to run than by this.
+    """
+    image = pyvips.Image.new_from_file(str(picture), access="sequential")
+    words = _followed(image)
+    before = time.process_time()
+    image.dzsave(str(folder / "followed.szi"), container="szi")
+    work = time.process_time() - before
+    heard: list[float] = []
+    silent: list[float] = []
+    told = 0
+    for _ in range(ROUNDS):
+        for times in (heard, silent):
+            # Next to no work, and thousands of words.
+            light = pyvips.Image.black(2_000, 100_000).copy()
+            counted = _followed(light) if times is heard else None
+            before = time.process_time()
+            light.avg()
+            times.append(time.process_time() - before)
+            told = counted[0] if counted else told
+    cost = words[0] * max(0.0, min(heard) - min(silent)) / told
+    print(f"\nProgress: {words[0]:,} words take {cost / work:.2%} of a tiling's work (at most {LIMIT_PROGRESS:.0%})")
+
+
+def _followed(image: pyvips.Image) -> list[int]:
+    """Has an image told of; gives how often it was, in a list of one number."""
+    count = [0]
+
+    def counted(_percent: float, _fraction: float) -> None:
+        count[0] += 1
+
+    meter = Meter(counted)
+    meter.begin(1.0)
+    follow(image, meter)
+    return count
 
 
 def compare_memory(folder: Path) -> None:
     """Peaks of our child and of bare dzsave, for pictures of one width and of growing height."""
     print(f"\nPeak memory in MiB, {MEMORY_WIDTH:,} pixels wide, tiler's child / dzsave (at most {LIMIT_MEMORY} times)")
+    print("  and the child's with a preview, as times dzsave's")
     for ending, options in MEMORY_KINDS.items():
         line = []
         for height in HEIGHTS:
@@ -138,16 +213,20 @@ def compare_memory(folder: Path) -> None:
             whole = pyvips.Image.new_from_file(str(cached_picture()), access="sequential")
             whole.crop(0, 0, MEMORY_WIDTH, height).write_to_file(str(source), **options)
             ours, theirs = peak_of_child(source, folder), peak_of_dzsave(source, folder)
-            line.append(f"{height:>6,} high {ours / 2**20:4.0f} / {theirs / 2**20:4.0f} = {ours / theirs:.2f}")
+            more = peak_of_child(source, folder, preview=True)
+            line.append(
+                f"{height:>6,} high {ours / 2**20:4.0f} / {theirs / 2**20:4.0f} = {ours / theirs:.2f}"
+                f", {more / theirs:.2f}"
+            )
             source.unlink()
         print(f"  {ending:<4}" + "   ".join(line))
 
 
-def peak_of_child(source: Path, folder: Path) -> int:
+def peak_of_child(source: Path, folder: Path, *, preview: bool = False) -> int:
     """Bytes at most in memory of a child that tiles a source."""
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**12, "8.18.3")
+    job = Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**12, "8.18.3", preview=preview)
     environment = sandbox.environment(scratch, libvips.environment(0))
     with (
         parent.Child(COMMAND, JOBS.encode(job), folder=scratch, environment=environment) as child,

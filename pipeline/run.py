@@ -54,7 +54,12 @@ class Limits:
 
 
 class Run:
-    """A granted stage, as the work sees it. All methods may be called from any thread."""
+    """A granted stage, as the work sees it. All methods may be called from any thread.
+
+    Attributes
+    ----------
+    urgent: set when the next beat shall not wait for its time.
+    """
 
     def __init__(self, run_id: str, wake_up: pb.WakeUp, grant: pb.Grant) -> None:
         self.run_id = run_id
@@ -62,6 +67,7 @@ class Run:
         self.grant = grant
         self.stopped = threading.Event()
         self.stop_reason = ""
+        self.urgent = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
         self._beat = pb.ReportProgressRequest(run_id=run_id)
@@ -78,7 +84,10 @@ class Run:
         source: pb.SourceInfo | None = None,
         preview: pb.Preview | None = None,
     ) -> None:
-        """Notes progress, and what was found out; the next beat carries it. What is left out keeps its value."""
+        """Notes progress, and what was found out; the next beat carries it, and a preview is told at once.
+
+        What is left out keeps its value.
+        """
         given = {
             "bytes_downloaded": bytes_downloaded,
             "bytes_total": bytes_total,
@@ -95,6 +104,7 @@ class Run:
                 self._beat.source.CopyFrom(source)
             if preview is not None:
                 self._beat.preview.CopyFrom(preview)
+                self.urgent.set()
 
     def wait(self) -> None:
         """Notes that the work waits its turn, which is no stall."""
@@ -271,11 +281,16 @@ class _Beat(threading.Thread):
 
     def end(self) -> None:
         self._ended.set()
+        self._run.urgent.set()
         self.join()
 
     def run(self) -> None:
         sequence = 0
-        while not self._ended.wait(BEAT_INTERVAL if sequence else 0.0):
+        while True:
+            self._run.urgent.wait(BEAT_INTERVAL if sequence else 0.0)
+            self._run.urgent.clear()
+            if self._ended.is_set():
+                return
             sequence += 1
             beat, progressed_at = self._run.snapshot()
             beat.beat_seq = sequence

@@ -43,6 +43,8 @@ def _outcome(job: Job) -> Built | Failed:
     reporter = _Reporter()
     meter = Meter(reporter.report)
     libvips.require(pyvips, job.min_libvips)
+    # An operation kept for another time keeps its source mapped: what the preview was made of would count beside it.
+    pyvips.cache_set_max(0)
     libvips.block_loaders(pyvips, job.untrusted)
     sandbox.confine(_allowance(job))
     child.watch_life_line()

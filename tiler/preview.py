@@ -2,7 +2,7 @@
 
 | source | by | cost |
 |---|---|---|
-| baseline JPEG | decoding at an eighth of its size, or a quarter or half | some 30 % of the tiling |
+| baseline JPEG | decoding at an eighth of its size, or a quarter or half | a quarter of the tiling |
 | pyramid TIFF | its least overview that is large enough | next to nothing |
 | any JPEG otherwise, HEIF, AVIF | the thumbnail it carries | next to nothing |
 
@@ -33,7 +33,7 @@ from tiler.source import Source
 LEAST_PIXELS = 8_000_000
 """Pixels of a picture for which a preview is made: a smaller one is tiled within the half second between two beats."""
 
-SHARE = 0.13
+SHARE = 0.2
 """Of the whole: the decoding of a baseline JPEG at an eighth of its size."""
 
 OVERVIEW_SHARE = 16

@@ -17,6 +17,6 @@ class TilerSettings(WorkerSettings, PictureSettings):
         True,
         description=(
             "Whether to make a preview of up to 1,024 pixels before the tiles, where the source gives one cheaply: "
-            "some 30 % of a baseline JPEG's tiling, next to nothing for a TIFF with overviews."
+            "a quarter of a baseline JPEG's tiling, next to nothing for a TIFF with overviews."
         ),
     )

@@ -75,6 +75,22 @@ def test_work_that_returns_completes_its_stage_with_the_progress_it_reported(
     assert seen == [75.0]
 
 
+def test_a_preview_is_told_at_once(status: Status, client: StatusClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given beats so rare that none but the first comes by its time
+    monkeypatch.setattr("pipeline.run.BEAT_INTERVAL", 600.0)
+    dataset_id = status.create()
+    key = f"pyramids/{'0' * 64}/{{}}/preview.jpg"
+
+    def work(run: Run) -> pb.IngestResult:
+        # When a preview is reported after it, then whoever watches is told
+        watch = status.users.WatchDataset(pb.WatchDatasetRequest(dataset_id=dataset_id), timeout=30)
+        run.report(bytes_downloaded=3, preview=pb.Preview(width=9, height=9, key=key.format(run.run_id)))
+        assert any(response.status.HasField("preview") for response in watch)
+        return RESULT
+
+    assert run(client, dataset_id, work) is not None
+
+
 def test_a_dropped_wake_up_starts_no_work(status: Status, client: StatusClient) -> None:
     dataset_id = status.create()
     status.begin(dataset_id, "a" * 32)
