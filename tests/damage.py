@@ -12,7 +12,7 @@ import numpy as np
 import pyvips
 from PIL import Image
 
-from tests import pictures, zstd_tiffs
+from tests import heics, pictures, zstd_tiffs
 
 WIDTH, HEIGHT = 150, 120
 
@@ -62,6 +62,7 @@ _WHOLE: dict[str, Callable[[], bytes]] = {
     "zstd.tif": lambda: _by_tifffile(predictor=2, rowsperstrip=32),
     "zstd-tiles.tif": lambda: _by_tifffile(tile=(64, 64)),
     "jpeg.tif": lambda: _by_libvips(".tif", compression="jpeg"),
+    "plain.heic": lambda: heics.encoded(_pixels(), quality=80, chroma=420, matrix_coefficients=6),
     "plain.avif": lambda: _by_libvips(".avif", effort=0),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import makers, profiles, zstd_tiffs
+from tests import heics, makers, profiles, zstd_tiffs
 from tests.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -189,6 +189,14 @@ CASES = (
     Case("WebP", "lossless", "webp", partial(makers.by_libvips, lossless=True)),
     Case("WebP", "lossless with alpha", "webp", partial(makers.by_libvips, bands=4, lossless=True, exact=True)),
     Case("WebP", "animated: the first frame", "webp", partial(makers.frames, lossless=True)),
+    Case("HEIC", "without loss", "heic", heics.plain),
+    Case("HEIC", "colours at half the resolution", "heic", heics.lossy, 2, 0.5),
+    Case("HEIC", "in tiles, as phones write it", "heic", heics.grid),
+    Case("HEIC", "grey", "heic", partial(heics.plain, bands=1)),
+    Case("HEIC", "with alpha", "heic", partial(heics.plain, bands=4)),
+    Case("HEIC", "10 bits", "heic", partial(heics.deep, bands=3, bits=10)),
+    Case("HEIC", "12 bits with alpha", "heic", partial(heics.deep, bands=4, bits=12)),
+    Case("HEIC", "Display P3", "heic", partial(heics.with_profile, primaries=profiles.DISPLAY_P3, gamma=2.2), 2, 0.5),
     Case("AVIF", "lossless", "avif", partial(makers.by_libvips, lossless=True, compression="av1", effort=0)),
     Case("AVIF", "lossy", "avif", partial(makers.by_pillow, quality=90, subsampling="4:4:4"), 4, 1.0),
     Case(

@@ -4,9 +4,9 @@
 |---|---|---|
 | baseline JPEG | decoding at an eighth of its size, or a quarter or half | a quarter of the tiling |
 | pyramid TIFF | its least overview that is large enough | next to nothing |
-| any JPEG otherwise, HEIF, AVIF | the thumbnail it carries | next to nothing |
+| any JPEG otherwise, AVIF | the thumbnail it carries | next to nothing |
 
-A progressive JPEG, an interlaced PNG, a WebP (38 % measured) or a plain TIFF would cost too much: no preview.
+A progressive JPEG, an interlaced PNG, a WebP (38 % measured), a HEIC or a plain TIFF would cost too much: no preview.
 """
 
 from __future__ import annotations

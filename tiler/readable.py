@@ -50,8 +50,8 @@ SAMPLES = {
         "z0CP3ByuQyg="
     ),
 }
-"""A file of a few pixels of each, in base64. What some builds of libvips lack has a name of its own: zstd in libtiff,
-HEVC (iPhones' HEIC) in libheif."""
+"""A file of a few pixels of each, in base64. What some installations lack has a name of its own: zstd in TIFF, HEVC in
+HEIF."""
 
 
 class Unasked(Exception):

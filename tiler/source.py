@@ -56,6 +56,8 @@ class Source:
         pyvips.Error: where no reader takes the file.
         """
         image = self._load(**options)
+        if self._kind == "heif" and image.get("heif-compression") == "hevc":
+            return self._decode_heic(image, **options)
         recoded = self._recode(**options)
         if recoded is None:
             return image
@@ -106,6 +108,8 @@ class Source:
         with suppress(OSError):
             if self._kind == "tiff":
                 import_module("tiler.recoded")
+            if self._kind == "heif" and not self._is_avif():
+                import_module("tiler.heic")
 
     def require_few_scans(self) -> None:
         """Raise StageError("decoder_too_slow") where it is a JPEG that asks for too many passes; else as `open`."""
@@ -142,6 +146,17 @@ class Source:
     def _kind(self) -> str:
         with self.path.open("rb") as file:
             return kinds.kind_of(file.read(kinds.HEAD))
+
+    def _is_avif(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(12).endswith(b"avif")
+
+    def _decode_heic(self, header: pyvips.Image, **options: int) -> pyvips.Image:
+        from tiler.heic import decoded  # noqa: PLC0415  for the few that are
+
+        if options:
+            raise pyvips.Error("heif: no smaller version of a HEIC is read")
+        return decoded(self.path, self.page, header)
 
     def _load(self, **options: int) -> pyvips.Image:
         """Open the page by libvips alone, which reads any TIFF's header."""

@@ -15,9 +15,6 @@ from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line
 
-RARE = {"HEIC"}
-"""What pyvips-binary does not read either: not to be warned of."""
-
 DISK_LEAST = 10 * 10**9
 """Bytes. A gigapixel JPEG with its tiles takes one or two of these ten gigabytes."""
 
@@ -92,10 +89,9 @@ def _formats() -> Check:
     text = f"reads {', '.join(name for name, read in found.items() if read)}"
     if lacking:
         text += f"; not {', '.join(lacking)}"
-    if set(lacking) - RARE:
-        return Check(
-            "formats", "warning", text, "This build of libvips lacks them; pyvips-binary has all but the rarest."
-        )
+    if lacking:
+        advice = "This build of libvips lacks them; pyvips-binary and pi-heif together read all."
+        return Check("formats", "warning", text, advice)
     return Check("formats", "ok", text)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.pyramid import Format
-from tests import formats_page, makers, pictures, tiffs
+from tests import formats_page, heics, makers, pictures, tiffs
 from tests.matrix import CASES, Case
 from tests.pictures import Pixels
 from tiler.build import build
@@ -98,17 +98,21 @@ UPRIGHT = {
         ("tif", {}, 0),
         ("webp", {"lossless": True}, 0),
         ("avif", {"quality": 100, "subsampling": "4:4:4"}, 4),
+        ("heic", heics.LOSSLESS, 0),
     ],
 )
 def test_every_format_that_says_which_way_up_it_is_comes_upright(
     ending: str, options: dict[str, Any], tolerance: int, orientation: int, tmp_path: Path
 ) -> None:
-    # Given a file tagged with an orientation; AVIF has a transformation of its own, which Pillow makes of the tag
+    # Given a file tagged with an orientation; AVIF and HEIC have transformations for it, made of the tag
     pixels = pictures.scene(61, 37)
     exif = Image.Exif()
     exif[0x0112] = orientation
     tag: dict[str, Any] = {"tiffinfo": {0x0112: orientation}} if ending == "tif" else {"exif": exif}
-    Image.fromarray(pixels).save(tmp_path / f"source.{ending}", **options, **tag)
+    tag = {} if ending == "heic" else tag
+    image = Image.fromarray(pixels)
+    image.info["exif"] = exif.tobytes()  # where pillow-heif looks
+    image.save(tmp_path / f"source.{ending}", **options, **tag)
     # When it is opened, then it stands as EXIF's table says, and is not tagged any more
     picture = opened(tmp_path / f"source.{ending}")
     expected = UPRIGHT[orientation](pixels)
@@ -116,7 +120,7 @@ def test_every_format_that_says_which_way_up_it_is_comes_upright(
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).max() <= tolerance
     assert not picture.image.get_typeof("orientation")
-    turned = orientation != 1 and ending != "avif"
+    turned = orientation != 1 and ending not in {"avif", "heic"}
     assert picture.decisions == ([f"EXIF orientation {orientation} applied"] if turned else [])
 
 
@@ -168,6 +172,19 @@ def test_any_page_can_be_asked_for(ending: str, options: dict[str, Any], tmp_pat
         assert (picture.source["pages"], picture.source["page"]) == (3, number)
 
 
+def test_any_page_of_a_heic_can_be_asked_for(tmp_path: Path) -> None:
+    # Given a HEIC of three pictures, of which the second is the primary one
+    pages = [pictures.scene(61, 37 + number, seed=number) for number in range(3)]
+    heics.pages(tmp_path / "source.heic", *pages, primary=1)
+    # When each is opened, then page 0 is the primary one, and the others are counted over all
+    for number, expected in enumerate((pages[1], pages[1], pages[2])):
+        picture = open_picture(Source(tmp_path / "source.heic", number), meter=NO_METER)
+        assert picture.image.numpy().shape == expected.shape
+        # The writer takes the matrix of the first picture alone: the others are rounded.
+        assert np.abs(picture.image.numpy().astype(int) - expected).max() <= 2, number
+        assert picture.source["pages"] == 3
+
+
 def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None:
     # Given a GIF whose first frame leaves a border free, and whose second one, of one pixel, lies in its corner
     makers.frame_on_canvas(tmp_path / "source.gif", 61, 37)
@@ -194,6 +211,7 @@ def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None
         ("png", "Page 1 was asked for, counted from 0, and this PNG has one page."),
         ("gif", "Page 1 was asked for, counted from 0, and this GIF has one page."),
         ("webp", "Page 1 was asked for, counted from 0, and this WebP has one page."),
+        ("heic", "Page 1 was asked for, counted from 0, and this HEIF has one page."),
         ("avif", "Page 1 was asked for, counted from 0, and this AVIF has one page."),
     ],
 )

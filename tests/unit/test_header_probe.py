@@ -16,7 +16,7 @@ from pipeline.errors import Stopped
 from pipeline.header import Header
 from pipeline.probe import COMMAND, Budget, Probe, probe
 from pipeline.probe_job import Failed, Found, Unknown
-from tests import pictures
+from tests import heics, pictures
 from tiler.failures import explain
 
 BUDGET = Budget(bytes=2 << 20, reads=64, seconds=30.0)
@@ -99,8 +99,9 @@ def test_a_few_ranges_tell_what_a_picture_is(
 
 def test_a_small_picture_of_any_format_is_told_by_its_decoder(tmp_path: Path) -> None:
     # Given pictures that are had whole, also those whose decoders want that, when they are looked at
-    for name, format_ in (("a.webp", "webp"), ("a.gif", "gif"), ("a.avif", "avif")):
-        data = pictures.save(pictures.scene(90, 60), tmp_path / name).read_bytes()
+    for name, format_ in (("a.webp", "webp"), ("a.gif", "gif"), ("a.avif", "avif"), ("a.heic", "heif")):
+        pixels = pictures.scene(90, 60)
+        data = heics.encoded(pixels) if format_ == "heif" else pictures.save(pixels, tmp_path / name).read_bytes()
         found = look_here(data)
         # Then they are known as well as the tiler will know them
         assert isinstance(found, Found)

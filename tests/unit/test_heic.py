@@ -1,0 +1,115 @@
+"""HEICs: what libheif passes over is found, and all of it goes on in the confined child."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.run import Run
+from protos.tilewright.status.v1 import status_pb2 as pb
+from tests import heics, pictures
+from tiler.heif_items import Items
+from tiler.job import Job
+from tiler.parent import build
+from tiler.source import Source
+
+
+def damaged(data: bytes, at: int) -> bytes:
+    """With eight bytes of noise."""
+    return data[:at] + bytes.fromhex("a5c3f01e7b92d846") + data[at + 8 :]
+
+
+def code_of(path: Path, page: int = 0) -> str:
+    with pytest.raises(StageError) as caught:
+        Source(path, page).open()
+    return caught.value.code
+
+
+def test_the_confined_child_tiles_one(tmp_path: Path) -> None:
+    # Given a HEIC in tiles, with room for a preview
+    source, scratch = tmp_path / "source.heic", tmp_path / "scratch"
+    scratch.mkdir()
+    pixels = heics.grid(source, 307, 270)
+    job = Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**9, "8.18.3", tile_format="png", preview=True)
+    run = Run("r" * 32, pb.WakeUp(dataset_id="custom_0123abcd"), pb.Grant())
+    # When the child builds it, then the lowest level holds its pixels
+    built = build(run, job, threads=0)
+    assert (built.width, built.height) == (307, 270)
+    tiles = pictures.deep_zoom(scratch / "pyramid.szi")
+    assert (pictures.put_together(tiles, 9, 256) == pixels).all()
+    assert run.snapshot()[0].source == pb.SourceInfo(format="heif", width=307, height=270, pages=1)
+
+
+def test_damage_in_any_tile_is_found(tmp_path: Path) -> None:
+    # Given a HEIC of four tiles
+    heics.grid(tmp_path / "source.heic", 128, 128)
+    data = (tmp_path / "source.heic").read_bytes()
+    with (tmp_path / "source.heic").open("rb") as file:
+        coded = list(Items(file).coded(0))
+    assert len(coded) == 4
+    # When the middle of one is noise, then it is no picture
+    for number, tile in enumerate(coded):
+        at = data.index(tile.data) + len(tile.data) // 2
+        (tmp_path / f"{number}.heic").write_bytes(damaged(data, at))
+        assert code_of(tmp_path / f"{number}.heic") == "image_corrupt"
+
+
+def test_damage_in_the_transparency_is_found(tmp_path: Path) -> None:
+    heics.plain(tmp_path / "source.heic", 128, 96, bands=4)
+    data = (tmp_path / "source.heic").read_bytes()
+    with (tmp_path / "source.heic").open("rb") as file:
+        colours, alpha = Items(file).coded(0)
+    for name, part in (("colours", colours), ("alpha", alpha)):
+        at = data.index(part.data) + len(part.data) // 2
+        (tmp_path / name).write_bytes(damaged(data, at))
+        assert code_of(tmp_path / name) == "image_corrupt"
+
+
+def test_only_the_page_that_is_asked_for_counts(tmp_path: Path) -> None:
+    # Given a HEIC of two pictures, of which the second is damaged
+    pages = [pictures.scene(128, 96, seed=seed) for seed in (1, 2)]
+    heics.pages(tmp_path / "whole.heic", *pages)
+    data = (tmp_path / "whole.heic").read_bytes()
+    with (tmp_path / "whole.heic").open("rb") as file:
+        (second,) = Items(file).coded(1)
+    source = tmp_path / "source.heic"
+    source.write_bytes(damaged(data, data.index(second.data) + len(second.data) // 2))
+    # When each is opened, then the first is there, and the second is no picture
+    assert (Source(source, 0).open().numpy() == pages[0]).all()
+    assert code_of(source, 1) == "image_corrupt"
+
+
+def test_one_that_is_cut_short_is_told_so(tmp_path: Path) -> None:
+    heics.plain(tmp_path / "whole.heic", 128, 96)
+    data = (tmp_path / "whole.heic").read_bytes()
+    (tmp_path / "source.heic").write_bytes(data[:-100])
+    assert code_of(tmp_path / "source.heic") == "image_truncated"
+
+
+def test_items_that_are_made_of_each_other_come_to_an_end(tmp_path: Path) -> None:
+    # Given a grid whose tiles are the grid itself
+    heics.grid(tmp_path / "source.heic", 128, 128)
+    data = bytearray((tmp_path / "source.heic").read_bytes())
+    at = data.index(b"dimg") + 4
+    struct.pack_into(">6H", data, at, 5, 4, 5, 5, 5, 5)
+    (tmp_path / "source.heic").write_bytes(data)
+    # When its parts are looked for, then there is none, and what opens it fails
+    with (tmp_path / "source.heic").open("rb") as file:
+        assert list(Items(file).coded(0)) == []
+    with pytest.raises(pyvips.Error):
+        Source(tmp_path / "source.heic").open()
+
+
+@pytest.mark.parametrize("box", [b"iloc", b"iinf", b"iref", b"ipma", b"hvcC"])
+def test_boxes_that_promise_more_than_they_hold_are_damage(box: bytes, tmp_path: Path) -> None:
+    heics.grid(tmp_path / "source.heic", 128, 128)
+    data = bytearray((tmp_path / "source.heic").read_bytes())
+    at = data.index(box) + 4
+    data[at + 4 : at + 40] = b"\xff" * 36
+    (tmp_path / "source.heic").write_bytes(data)
+    with pytest.raises((StageError, pyvips.Error)):
+        Source(tmp_path / "source.heic").open()

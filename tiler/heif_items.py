@@ -1,0 +1,237 @@
+"""The coded pictures of a HEIF, as they lie in the file, for a look at them that no decoder's interface offers.
+
+Sources: ISO/IEC 23008-12 (HEIF), ISO/IEC 14496-12 (boxes, items), ISO/IEC 14496-15 8.3.3.1 (HEVCDecoderConfiguration).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from pipeline.decoder_errors import CUT_SHORT
+from pipeline.errors import StageError
+
+HEVC = b"hvc1"
+
+_PICTURES = {HEVC, b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"j2k1", b"unci", b"avc1", b"vvc1"}
+_HIDDEN = 1
+_LARGEST_META = 64 << 20
+"""Bytes of the box that describes all items: a grid of a gigapixel takes some hundred kilobytes."""
+
+_NOT_ON_TOP = {b"thmb", b"auxl"}
+"""References by which an item is a part of another one."""
+
+
+class Coded(NamedTuple):
+    """One coded picture.
+
+    Parameters
+    ----------
+    configuration: the HEVCDecoderConfigurationRecord.
+    data: its length-prefixed NAL units.
+    """
+
+    configuration: bytes
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Item:
+    kind: bytes = b""
+    is_hidden: bool = False
+    extents: list[tuple[int, int]] = field(default_factory=list)
+    construction: int = 0
+    configuration: bytes = b""
+    parts: list[int] = field(default_factory=list)
+    belongs_to: set[int] = field(default_factory=set)
+    is_part: bool = False
+
+
+class Items:
+    """What a HEIF's meta box says of its items.
+
+    Raises
+    ------
+    struct.error: where it ends within a box, or is none.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._items: dict[int, _Item] = {}
+        self._primary = 0
+        self._within = b""
+        for kind, body in _boxes(_meta(file)):
+            match kind:
+                case b"pitm":
+                    self._primary = _number(body, 4, 2 if body[0] == 0 else 4)
+                case b"iinf":
+                    self._read_kinds(body)
+                case b"iloc":
+                    self._read_places(body)
+                case b"iref":
+                    self._read_references(body)
+                case b"idat":
+                    self._within = body
+                case b"iprp":
+                    self._read_properties(body)
+
+    def coded(self, page: int) -> Iterator[Coded]:
+        """Give what a page is made of that HEVC has coded: one picture, the tiles of a grid, their transparency.
+
+        Parameters
+        ----------
+        page: 0 is the primary one; others are counted over all pictures that are no part of another one.
+
+        Raises
+        ------
+        StageError: image_truncated.
+        struct.error: where an item is not to be found.
+        """
+        tops = [number for number, item in sorted(self._items.items()) if _is_top(item)]
+        if page == 0:
+            tops = [self._primary]
+        elif page < len(tops):
+            tops = [tops[page]]
+        for number in self._closure(tops):
+            item = self._items[number]
+            if item.kind == HEVC:
+                yield Coded(item.configuration, self._data(item))
+
+    def _closure(self, numbers: Iterable[int]) -> list[int]:
+        found: dict[int, None] = {}
+        waiting = list(numbers)
+        while waiting:
+            number = waiting.pop()
+            if number in found or number not in self._items:
+                continue
+            found[number] = None
+            waiting.extend(self._items[number].parts)
+        return list(found)
+
+    def _data(self, item: _Item) -> bytes:
+        if item.construction == 1:
+            return b"".join(self._within[offset : offset + length] for offset, length in item.extents)
+        if item.construction != 0:
+            raise struct.error("an item is made of other items")
+        data = bytearray()
+        for offset, length in item.extents:
+            self._file.seek(offset)
+            found = self._file.read(length or -1)
+            if len(found) < length:
+                raise StageError("image_truncated", CUT_SHORT)
+            data += found
+        return bytes(data)
+
+    def _item(self, number: int) -> _Item:
+        return self._items.setdefault(number, _Item())
+
+    def _read_kinds(self, body: bytes) -> None:
+        for kind, entry in _boxes(body[6 if body[0] == 0 else 8 :]):
+            if kind == b"infe" and entry[0] >= 2:
+                width = 2 if entry[0] == 2 else 4
+                item = self._item(_number(entry, 4, width))
+                item.kind = entry[6 + width : 10 + width]
+                item.is_hidden = bool(entry[3] & _HIDDEN)
+
+    def _read_properties(self, body: bytes) -> None:
+        properties: list[bytes] = []
+        associations: list[tuple[int, list[int]]] = []
+        for kind, content in _boxes(body):
+            if kind == b"ipco":
+                properties = [data if name == b"hvcC" else b"" for name, data in _boxes(content)]
+            elif kind == b"ipma":
+                associations.extend(_associations(content))
+        for number, indices in associations:
+            for index in indices:
+                if 0 < index <= len(properties) and properties[index - 1]:
+                    self._item(number).configuration = properties[index - 1]
+
+    def _read_places(self, body: bytes) -> None:
+        version, stream = body[0], io.BytesIO(body[4:])
+        sizes = _take(stream, 2)
+        offset_size, length_size, base_size, index_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
+        wide = 4 if version == 2 else 2
+        for _ in range(_take(stream, wide)):
+            item = self._item(_take(stream, wide))
+            item.construction = _take(stream, 2) & 15 if version else 0
+            _take(stream, 2)
+            base = _take(stream, base_size)
+            for _ in range(_take(stream, 2)):
+                _take(stream, index_size if version else 0)
+                item.extents.append((base + _take(stream, offset_size), _take(stream, length_size)))
+
+    def _read_references(self, body: bytes) -> None:
+        wide = 4 if body[0] else 2
+        for kind, entry in _boxes(body[4:]):
+            stream = io.BytesIO(entry)
+            source = _take(stream, wide)
+            for _ in range(_take(stream, 2)):
+                target = _take(stream, wide)
+                if kind == b"dimg":
+                    self._item(source).parts.append(target)
+                    self._item(target).is_part = True
+                elif kind == b"auxl":
+                    self._item(target).parts.append(source)
+                if kind in _NOT_ON_TOP:
+                    self._item(source).is_part = True
+
+
+def _is_top(item: _Item) -> bool:
+    return item.kind in _PICTURES and not item.is_hidden and not item.is_part
+
+
+def _meta(file: BinaryIO) -> bytes:
+    """Give what is in the meta box."""
+    at = 0
+    while True:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        head = 8
+        if length == 1:
+            (length,) = struct.unpack(">Q", file.read(8))
+            head = 16
+        if kind == b"meta":
+            if not head + 4 <= length <= _LARGEST_META:
+                raise struct.error("a meta box of no such size")
+            return file.read(length - head)[4:]
+        if length < head:
+            raise struct.error("no meta box")
+        at += length
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        if length == 0:
+            length = len(data) - at
+        if not head <= length <= len(data) - at:
+            raise struct.error("a box beyond the one that it is in")
+        yield kind, data[at + head : at + length]
+        at += length
+
+
+def _associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
+    version, flags, stream = body[0], body[3], io.BytesIO(body[4:])
+    wide, mask = (2, 0x7FFF) if flags & 1 else (1, 0x7F)
+    for _ in range(_take(stream, 4)):
+        number = _take(stream, 4 if version else 2)
+        yield number, [_take(stream, wide) & mask for _ in range(_take(stream, 1))]
+
+
+def _number(data: bytes, at: int, size: int) -> int:
+    return _take(io.BytesIO(data[at:]), size)
+
+
+def _take(stream: io.BytesIO, size: int) -> int:
+    data = stream.read(size)
+    if len(data) < size:
+        raise struct.error("a box that ends within a number")
+    return int.from_bytes(data, "big")
