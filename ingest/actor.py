@@ -12,6 +12,7 @@ from pathlib import Path
 import dramatiq
 import grpc
 
+from ingest.checks import REQUEST, Unkept
 from ingest.fetch import Fetch, Fetched
 from ingest.journal import Heritage, left_behind
 from ingest.means import Means
@@ -108,6 +109,7 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
     """Stores the source; fetches it, unless it is stored already and unchanged."""
     settings, storage = means.settings, means.storage
     known = run.grant.known
+    arrived = ""
     while True:
         fetch = Fetch(
             run.grant.url,
@@ -126,6 +128,16 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
             with written_back(path):
                 _preflight(run, fetch, settings, path.parent)
                 fetched = fetch.run()
+        except Unkept as error:
+            if error.promise.by != REQUEST or arrived not in {"", error.found}:
+                raise
+            if arrived:
+                raise error.again() from error
+            # Damage on the way, or a wrong digest: only a second look tells them apart.
+            arrived = error.found
+            for file in path.parent.iterdir():
+                file.unlink()
+            continue
         finally:
             fetch.leave()
         run.check()

@@ -20,6 +20,9 @@ Algorithm = Literal["sha256", "sha512", "md5"]
 ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
 """Names in headers, to hashlib's. Checksums of 32 bits are left out: TCP has one of its own."""
 
+REQUEST = "the request"
+"""Who promises what the submitter has given."""
+
 LENGTHS = {"sha256": 32, "sha512": 64, "md5": 16}
 """Bytes of a digest: what has others is no digest, and promises nothing."""
 
@@ -59,7 +62,7 @@ def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Promise, ...]:
 
 def requested(sha256: str) -> tuple[Promise, ...]:
     """What the request for the dataset promises: a SHA-256 in hex; "" promises nothing."""
-    return (Promise("sha256", sha256.lower(), "the request"),) if sha256 else ()
+    return (Promise("sha256", sha256.lower(), REQUEST),) if sha256 else ()
 
 
 def algorithms(promises: Iterable[Promise]) -> set[Algorithm]:
@@ -67,15 +70,41 @@ def algorithms(promises: Iterable[Promise]) -> set[Algorithm]:
     return {"sha256", *(promise.algorithm for promise in promises)}
 
 
+class Unkept(StageError):
+    """Raised where a promise is not kept.
+
+    Parameters
+    ----------
+    promise: the one.
+    found: the digest of what has arrived, in hex.
+    host: that sent it.
+    again: whether it is so for the second time.
+    """
+
+    def __init__(self, promise: Promise, found: str, host: str, *, again: bool = False) -> None:
+        advice = "Retry; if it happens again, check the file at its source."
+        if again:
+            advice = "It was fetched twice, with the same bytes: check the sha256 that you gave, and the URL."
+        super().__init__(
+            "source_corrupted",
+            f"The file from {host} has the {promise.algorithm} {found}, and {promise.by} promises {promise.digest}. "
+            f"{advice}",
+            retryable=False if again else None,
+        )
+        self.promise = promise
+        self.found = found
+        self.host = host
+
+    def again(self) -> Unkept:
+        """The same, for good: what comes twice is no damage on the way."""
+        return Unkept(self.promise, self.found, self.host, again=True)
+
+
 def hold(promises: Iterable[Promise], digests: Mapping[Algorithm, str], host: str) -> None:
-    """Raises StageError("source_corrupted") where a promise is not kept by the digests of what has arrived."""
+    """Raises Unkept where a promise is not kept by the digests of what has arrived."""
     for promise in promises:
         if digests[promise.algorithm] != promise.digest:
-            raise StageError(
-                "source_corrupted",
-                f"The file from {host} has the {promise.algorithm} {digests[promise.algorithm]}, and {promise.by} "
-                f"promises {promise.digest}. Retry; if it happens again, check the file at its source.",
-            )
+            raise Unkept(promise, digests[promise.algorithm], host)
 
 
 def _members(values: Iterable[str], by: str) -> Iterator[Promise]:

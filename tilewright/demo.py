@@ -28,6 +28,9 @@ LOOK_INTERVAL = 0.1
 
 def main() -> int:
     """Runs the demo; gives its exit code."""
+    for sign in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(sign) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(sign, _hang_up)
     try:
         with tempfile.TemporaryDirectory(prefix="tilewright-demo-") as folder, served(earth().parent) as pictures:
             note("Starting Tilewright")
@@ -42,6 +45,11 @@ def main() -> int:
     except KeyboardInterrupt:
         note("")
         return 130
+
+
+def _hang_up(number: int, _: object) -> None:
+    # The stack is in a session of its own, which no terminal ends: leaving by all blocks stops it.
+    sys.exit(128 + number)
 
 
 def _start(data: Path, source: str) -> LaunchedStack:
@@ -71,6 +79,8 @@ def _run(stack: LaunchedStack, url: str) -> int:
         signal.signal(signal.SIGINT, lambda *_: stack.process.terminate())
         print_line("Ctrl-C ends the demo.")
         stack.process.wait()
+    else:
+        print_line("Its server ends with this demo, which nobody looks at: `make up` keeps one running.")
     return 0
 
 

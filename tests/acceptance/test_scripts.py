@@ -60,7 +60,10 @@ def test_the_demo_does_the_main_job_and_ends_where_nobody_looks() -> None:
     assert re.search(r"^Look at it: http://127\.0\.0\.1:\d+/view/custom_[0-9a-f]+$", done.stdout, re.MULTILINE)
 
 
-def test_the_demo_on_a_terminal_keeps_serving_until_ctrl_c() -> None:
+@pytest.mark.parametrize(("sign", "exit_code"), [(signal.SIGINT, 0), (signal.SIGHUP, 128 + signal.SIGHUP)])
+def test_the_demo_on_a_terminal_keeps_serving_until_ctrl_c_or_the_terminals_end(
+    sign: signal.Signals, exit_code: int
+) -> None:
     # Given a demo whose standard output is a terminal
     controller, terminal = pty.openpty()
     with subprocess.Popen(
@@ -77,8 +80,8 @@ def test_the_demo_on_a_terminal_keeps_serving_until_ctrl_c() -> None:
             assert "Ctrl-C" in screen.readline()
             assert requests.get(link, timeout=60).status_code == 200
 
-            # And Ctrl-C ends it, and its server
-            demo.send_signal(signal.SIGINT)
-            assert demo.wait(COMMAND_LIMIT) == 0
+            # And that ends it, and its server
+            demo.send_signal(sign)
+            assert demo.wait(COMMAND_LIMIT) == exit_code
     with pytest.raises(requests.ConnectionError):
         requests.get(link, timeout=60)

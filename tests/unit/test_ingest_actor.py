@@ -304,15 +304,34 @@ def test_a_file_that_has_changed_or_is_gone_is_fetched_again(house: House, sha25
 
 def test_bytes_that_are_not_those_wanted_are_refused_and_not_kept(house: House) -> None:
     # Given a file of other bytes than the request promises
-    dataset_id = house.submit(house.server.on("/big.png", answers.ranges(BIG)), sha256="0" * 64)
+    dataset_id = house.submit(house.server.on("/x.png", answers.whole(PNG)), sha256="0" * 64)
     # When it has been fetched
     wait(house)
-    # Then it says so, and the next try begins anew
+    # Then it was so twice, and the failure is for good, and says so
+    failure = house.status.get(dataset_id).failure
+    assert house.server.requests["/x.png"] == 2
+    assert (house.status.state(dataset_id), failure.code, failure.retryable) == ("FAILED", "source_corrupted", False)
+    assert SHA256 in failure.message
+    assert "the request promises " + "0" * 64 in failure.message
+    assert "check the sha256 that you gave" in failure.message
+    assert house.stored() == []
+
+
+def test_bytes_that_were_damaged_on_the_way_are_fetched_again(house: House) -> None:
+    # Given a server that sends other bytes at first
+    damaged = PNG[:-1] + b"x"
+    url = house.server.on("/x.png", answers.sequence(answers.whole(damaged), answers.whole(PNG)))
+    # When it is fetched by a request that promises the right ones, then these are stored
+    dataset_id = house.submit(url, sha256=SHA256)
+    wait(house)
+    assert house.storage.get_range(source_key(dataset_id, 1), 0, len(PNG) + 1) == PNG
+    # And where they are other ones each time, a later attempt may have luck
+    other = answers.sequence(*(answers.whole(PNG[:-1] + bytes([end])) for end in (1, 2)))
+    dataset_id = house.submit(house.server.on("/y.png", other), sha256=SHA256)
+    wait(house)
     failure = house.status.get(dataset_id).failure
     assert (failure.code, failure.retryable) == ("source_corrupted", True)
-    assert hashlib.sha256(BIG).hexdigest() in failure.message
-    assert "the request promises " + "0" * 64 in failure.message
-    assert house.stored() == []
+    assert house.server.requests["/y.png"] == 2
 
 
 def test_a_download_that_waits_for_its_host_is_no_stall(house: House) -> None:
