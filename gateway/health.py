@@ -13,7 +13,7 @@ from gateway.context import Context
 from gateway.problems import examples, respond
 from gateway.rpc import ask
 from pipeline.errors import StageError, StatusUnavailable, StorageError
-from pipeline.storage import Storage
+from pipeline.storage import Storage, require_room
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CHECK_TIMEOUT = 2.0
@@ -77,7 +77,8 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """`degraded`: requests are accepted, and worked on later. 503: requests cannot be accepted."""
     context: Context = request.app.state.context
-    statussvc, storage = await asyncio.gather(_statussvc(context), _storage(context.storage))
+    reserve = context.settings.disk_reserve_bytes
+    statussvc, storage = await asyncio.gather(_statussvc(context), _storage(context.storage, reserve))
     checks = {"statussvc": statussvc, "storage": storage, "broker": context.relay.state()}
     if statussvc != OK:
         extensions: dict[str, Any] = {"checks": checks}
@@ -100,14 +101,17 @@ async def _statussvc(context: Context) -> str:
     return OK
 
 
-async def _storage(storage: Storage) -> str:
+async def _storage(storage: Storage, reserve: int) -> str:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await asyncio.to_thread(_write, storage)
+            await asyncio.to_thread(require_room, storage, 0, reserve)
     except TimeoutError:
         return f"The storage did not answer within {CHECK_TIMEOUT:.0f} seconds."
-    except (StorageError, StageError) as error:
+    except StorageError as error:
         return f"The storage cannot be written: {error}"
+    except StageError as error:
+        return error.message
     return OK
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.header import NAMES, WHOLE_MEMORY, Header, decoding_memory
+from pipeline.texts import amount
 
 FREE_PIXELS = 1 << 30
 """Pixels that any file may have, however small it is: a gigapixel of one colour is a few hundred kilobytes, and is
@@ -53,16 +54,12 @@ def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits)
             "(TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         )
     if limits.memory is not None and memory > limits.memory:
-        takes, most = map(_size, (memory, limits.memory))
+        takes, most = map(amount, (memory, limits.memory))
         raise StageError(
             "image_too_large",
             f"{_kind(header, memory)} of {size} takes about {takes} of memory to decode; at most {most} may be used "
             f"here (TILEWRIGHT_DECODE_MEMORY_BYTES).{_remedy(header, memory)}",
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 10**9 else f"{count / 1e6:,.0f} MB"
 
 
 def _kind(header: Header, memory: int) -> str:

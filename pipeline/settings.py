@@ -57,6 +57,14 @@ class StorageSettings(Settings):
         Path("tilewright-data/storage"),
         description="Directory of sources, pyramids and scratch, shared by all services.",
     )
+    disk_reserve_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description=(
+            "Bytes that are left free on the storage's volume: a job that would take them fails as out_of_disk. A "
+            "gigabyte, since a brimful volume stops the database, the logs and all other jobs, too."
+        ),
+    )
 
 
 class SourceSettings(Settings):
@@ -133,14 +141,6 @@ class PictureSettings(Settings):
 class WorkerSettings(StatusClientSettings, BrokerSettings, StorageSettings):
     """What both kinds of worker need."""
 
-    disk_reserve_bytes: int = Field(
-        1024**3,
-        ge=0,
-        description=(
-            "Bytes that are left free on the storage's volume: a job that would take them fails as out_of_disk. A "
-            "gigabyte, since a brimful volume stops the database, the logs and all other jobs, too."
-        ),
-    )
     stage_time_limit: float = Field(
         6 * 3600.0,
         gt=0,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.texts import amount
 from pipeline.writeback import settle
 
 
@@ -71,8 +72,11 @@ def require_room(storage: Storage, needed: int, reserve: int) -> None:
     """Raises StageError("out_of_disk") where `needed` more bytes would leave less than `reserve` bytes free."""
     free = storage.free_bytes()
     if free is not None and free - reserve < needed:
+        wanted = f"{amount(needed)} more are needed" if needed else "more is needed"
         raise StageError(
-            "out_of_disk", "The storage is too full for this file. Free space or enlarge the volume, then retry."
+            "out_of_disk",
+            f"The storage has {amount(free)} free, of which {amount(reserve)} stay free "
+            f"(TILEWRIGHT_DISK_RESERVE_BYTES), and {wanted}. Free space or enlarge the volume, then retry.",
         )
 
 

@@ -28,6 +28,14 @@ def visible(text: str) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def amount(count: int) -> str:
+    """Give a number of bytes as people write it: 1.5 GB, 12 MB, 3 kB."""
+    for size, unit, digits in ((10**9, "GB", 1), (10**6, "MB", 0), (10**3, "kB", 0)):
+        if count >= size:
+            return f"{count / size:,.{digits}f} {unit}"
+    return f"{count:,} bytes"
+
+
 def is_unicode(text: str) -> bool:
     """Tell whether UTF-8 can carry a text: JSON may spell halves of characters (surrogates)."""
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import StageError
 from pipeline.header import Header
 from pipeline.pyramid import Format, Geometry
+from pipeline.texts import amount
 from tiler.job import Job
 
 PIXEL_BYTES = {Format.JPEG: 0.3, Format.PNG: 2.5, Format.WEBP: 0.3}
@@ -67,6 +68,6 @@ def require_room(job: Job, geometry: Geometry, tile_format: Format) -> None:
     if needed > job.room:
         raise StageError(
             "out_of_disk",
-            f"The tiles need about {needed / 1e6:,.0f} MB, and the storage has not got them to spare. "
-            "Free space or enlarge the volume, then retry.",
+            f"The tiles need about {amount(needed)}, and the storage has {amount(max(0, job.room))} to spare beyond "
+            "what stays free (TILEWRIGHT_DISK_RESERVE_BYTES). Free space or enlarge the volume, then retry.",
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from pipeline.texts import visible
+from pipeline.texts import amount, visible
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -148,8 +148,8 @@ def phase_of(status: Status) -> str:
 
 
 def megabytes(count: float) -> str:
-    """A count of bytes for a person, in decimal megabytes as servers and disks count them."""
-    return f"{count / 1e6:,.1f} MB"
+    """A count of bytes for a person, in decimal megabytes as servers and disks count them; a small one in less."""
+    return f"{count / 1e6:,.1f} MB" if count >= 10**6 else amount(int(count))
 
 
 def _message(status: Status) -> str:
@@ -172,7 +172,9 @@ def _bytes(status: Status) -> str:
     done, total = status.get("bytes_downloaded"), status.get("bytes_total")
     if done is None:
         return ""
-    return megabytes(done) if total is None else f"{done / 1e6:,.1f} of {megabytes(total)}"
+    if total is None:
+        return megabytes(done)
+    return f"{done / 1e6:,.1f} of {megabytes(total)}" if total >= 10**6 else f"{amount(done)} of {amount(total)}"
 
 
 def _tiles(status: Status) -> str:

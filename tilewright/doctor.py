@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import libvips, sandbox
+from pipeline.texts import amount
 from tiler import readable
 from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
@@ -116,8 +117,11 @@ def _data_directory(data: Path) -> Check:
 
 
 def _disk(data: Path) -> Check:
-    free = shutil.disk_usage(_nearest(data)).free
-    found = f"{free / 1e9:,.0f} GB free"
+    free, reserve = shutil.disk_usage(_nearest(data)).free, TilerSettings().disk_reserve_bytes
+    found = f"{amount(free)} free"
+    if free < reserve:
+        found += f", and jobs leave {amount(reserve)} free: each fails as out_of_disk"
+        return Check("disk", "error", found, "Free space, or lower TILEWRIGHT_DISK_RESERVE_BYTES.")
     if free < DISK_LEAST:
         return Check("disk", "warning", found, "A large picture and its tiles need some gigabytes.")
     return Check("disk", "ok", found)

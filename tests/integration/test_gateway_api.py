@@ -454,3 +454,12 @@ def test_a_source_that_the_operator_allows_is_accepted(status: Status, tmp_path:
         gateway.submit(url="http://127.0.0.1:8000/a.jpg")
         refused = gateway.post("/api/datasets", json={"name": "x", "url": "http://10.0.0.1/a.jpg"})
     problem(refused, 422, "source_forbidden_address")
+
+
+def test_readiness_says_that_jobs_find_no_room(status: Status, tmp_path: Path) -> None:
+    # Given a storage that has less room than jobs leave free
+    with gateway_rig.serving(status.address, tmp_path / "storage", disk_reserve_bytes=10**18) as gateway:
+        readiness = gateway.get("/readyz")
+    # Then requests are accepted, and it says why they will fail
+    assert (readiness.status_code, readiness.json()["status"]) == (200, "degraded")
+    assert "TILEWRIGHT_DISK_RESERVE_BYTES" in readiness.json()["checks"]["storage"]

@@ -65,6 +65,17 @@ def test_doctor_warns_of_a_common_format_that_is_not_read(
     assert (check.level, check.found) == (level, text)
 
 
+@pytest.mark.parametrize(("reserve", "level"), [(1, "ok"), (10**18, "error")])
+def test_doctor_says_whether_jobs_find_room(
+    reserve: int, level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "DISK_LEAST", 0)
+    monkeypatch.setenv("TILEWRIGHT_DISK_RESERVE_BYTES", str(reserve))
+    (check,) = (check for check in doctor.examine(tmp_path, "http://127.0.0.1:1") if check.name == "disk")
+    assert check.level == level
+    assert ("each fails as out_of_disk" in check.found) == (level == "error")
+
+
 def test_doctor_says_why_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unasked() -> dict[str, bool]:
         raise readable.Unasked("libvips.so.42: cannot open shared object file")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
-from pipeline.storage import DirectoryStorage, pyramid_key, source_key
+from pipeline.storage import DirectoryStorage, pyramid_key, require_room, source_key
 
 
 @pytest.fixture
@@ -58,6 +58,20 @@ def test_a_deleted_prefix_takes_its_empty_folders_along_but_not_its_neighbours(s
 def test_a_key_cannot_leave_the_root(storage: DirectoryStorage, key: str) -> None:
     with pytest.raises(ValueError, match="not a storage key"):
         storage.size(key)
+
+
+def test_room_is_refused_with_the_figures(storage: DirectoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "free_bytes", lambda: 3_000_000_000)
+    # Given three gigabytes of which one stays free, when two are asked for, then they are there
+    require_room(storage, 2_000_000_000, 1_000_000_000)
+    # And one byte more is not
+    with pytest.raises(StageError) as caught:
+        require_room(storage, 2_000_000_001, 1_000_000_000)
+    assert (caught.value.code, caught.value.message) == (
+        "out_of_disk",
+        "The storage has 3.0 GB free, of which 1.0 GB stay free (TILEWRIGHT_DISK_RESERVE_BYTES), and 2.0 GB more are "
+        "needed. Free space or enlarge the volume, then retry.",
+    )
 
 
 def test_a_full_volume_is_told_apart_from_other_faults(

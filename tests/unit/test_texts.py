@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import logs
 from pipeline.settings import Settings
-from pipeline.texts import is_unicode, visible
+from pipeline.texts import amount, is_unicode, visible
 from tilewright.output import note, print_datasets, print_json, print_line
 
 HOSTILE = "a\x1b[31mred\x07\x9b2J\r\x7f\u2028\u202eb"
@@ -73,3 +73,11 @@ def test_no_line_of_a_log_is_made_by_what_is_logged(log_json: bool) -> None:
     assert [line for line in text.splitlines() if line.startswith("2026-11-25T00:00:00.000Z")] == []
     assert not set(HOSTILE) & {character for character in text if not character.isprintable() and character != "\n"}
     assert len(text.splitlines()) == (1 if log_json else 2)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "2 kB"), (12_400_000, "12 MB"), (1_000_000_000, "1.0 GB")],
+)
+def test_an_amount_is_written_as_people_do(count: int, text: str) -> None:
+    assert amount(count) == text
