@@ -25,6 +25,10 @@ PHASES = {
 """`progress` of a status, in the contract's words for a person."""
 
 
+RETRYING = "Retrying in "
+"""How the message begins of a status whose automatic retry waits for its time."""
+
+
 class Display(Protocol):
     """Shows one status after another. A context manager, since a terminal has to be given back."""
 
@@ -70,17 +74,21 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line when the phase, or the attempt, is another than before."""
+    """A line when the phase, or the attempt, is another than before, and when a retry waits for its time."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, int] | None = None
+        self._last: tuple[str, int, bool] | None = None
 
     def show(self, status: Status) -> None:
         phase, attempt = phase_of(status), int(status.get("attempt") or 1)
-        if phase in PHASES and (phase, attempt) != self._last:
-            self._last = phase, attempt
+        message = str(status.get("message") or "")
+        # It counts down, and is told once.
+        waits = message.startswith(RETRYING)
+        if phase in PHASES and (phase, attempt, waits) != self._last:
+            self._last = phase, attempt, waits
             again = f" (attempt {attempt})" if attempt > 1 else ""
-            sys.stderr.write(f"{status['dataset_id']}: {PHASES[phase]}{again}\n")
+            text = visible(message) if waits else f"{PHASES[phase]}{again}"
+            sys.stderr.write(f"{status['dataset_id']}: {text}\n")
             sys.stderr.flush()
 
 

@@ -39,10 +39,10 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
     """A status as `name  value` lines, with its addresses where they are real."""
     rows: list[tuple[str, str]] = [("dataset", dataset_id), ("status", status["status"])]
     phase = str(status.get("progress") or "")
-    if phase:
-        rows.append(("phase", PHASES.get(phase, phase)))
     if status.get("message"):
         rows.append(("message", status["message"]))
+    elif phase:
+        rows.append(("phase", PHASES.get(phase, phase)))
     if status.get("percent") is not None:
         rows.append(("percent", f"{status['percent']:.0f} %"))
     if status.get("bytes_downloaded"):

@@ -137,6 +137,19 @@ def test_submit_and_wait_tells_each_phase_once_and_prints_the_addresses(gateway:
     ]
 
 
+def test_a_wait_for_a_retry_is_told_once_and_says_why(gateway: ScriptedGateway, run: Run) -> None:
+    # Given a job whose retry counts down
+    waiting = {"dataset_id": ID, "status": "queued", "progress": "queued", "attempt": 2}
+    counting = [waiting | {"message": f"Retrying in {left} s: example.org did not answer."} for left in (9, 8, 7)]
+    script_status(gateway, *counting, DOWNLOADING | {"attempt": 2}, READY)
+    # When it is waited for, not on a terminal, then the reason is a line
+    ended = run("watch", ID, "--server", gateway.url)
+    assert ended.err.splitlines()[:2] == [
+        f"{ID}: Retrying in 9 s: example.org did not answer.",
+        f"{ID}: Downloading… (attempt 2)",
+    ]
+
+
 def test_quiet_leaves_only_the_result(gateway: ScriptedGateway, run: Run) -> None:
     gateway.on("POST /api/datasets", Answer(202, {"dataset_id": ID}))
     script_status(gateway, DOWNLOADING, READY)
@@ -177,7 +190,6 @@ def test_status_shows_what_a_person_asks_for(gateway: ScriptedGateway, run: Run)
     assert ended.out.splitlines() == [
         f"dataset     {ID}",
         "status      processing",
-        "phase       Downloading…",
         "message     Downloading… 34 %",
         "percent     17 %",
         "downloaded  34.0 MB",
