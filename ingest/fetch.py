@@ -116,8 +116,10 @@ class Fetch:
         Raises as `run`; Crowded where the host has no place for a connection beside the first: nothing is wrong then.
         """
         opened = self.open()
-        slow = StageError("source_timeout", f"{self.origin.host} took too long to send a part. Retry later.")
         seconds = self._settings.source_answer_timeout
+        slow = StageError(
+            "source_timeout", f"{self.origin.host} did not send a part within {seconds:g} seconds. Retry later."
+        )
         with self._reasons():
             if isinstance(opened, Stream) and self.is_near(first):
                 with self._wire.limit(seconds, slow):

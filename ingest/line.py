@@ -70,9 +70,10 @@ class Line:
         host = check_url(url).host
         self._enter(host)
         self.host = host
-        slow = StageError("source_timeout", f"{host} took too long to answer. Retry later.")
+        seconds = self._settings.source_answer_timeout
+        slow = StageError("source_timeout", f"{host} did not answer within {seconds:g} seconds. Retry later.")
         try:
-            with self.wire.limit(self._settings.source_answer_timeout, slow):
+            with self.wire.limit(seconds, slow):
                 response = self._session.get(
                     url,
                     headers=dict(headers),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.errors import StageError
+from pipeline.errors import DATASET_CODES, StageError
+from pipeline.kinds import FOREIGN
 
 UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
 """libvips' words where none of the loaders that are allowed here takes a file, or another source."""
@@ -66,14 +67,23 @@ def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str =
             "not_an_image",
             f"The URL gave {what}, not an image. Give the image file's own address.",
         )
-    if kind in {"svg", "other"} or (kind == "heif" and any(saying in text for saying in UNKNOWN_FORMAT)):
-        return StageError(
-            "unsupported_format",
-            "The file's format cannot be read here. Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF.",
-        )
+    if kind in {"svg", "other", *FOREIGN} or (kind == "heif" and any(saying in text for saying in UNKNOWN_FORMAT)):
+        return _unsupported(kind)
     if ends_early() or "premature end of JPEG" in text:
         return StageError("image_truncated", CUT_SHORT)
-    return StageError("image_corrupt", f"The image file is damaged ({_reason(text, private)}).")
+    return damaged(_reason(text, private))
+
+
+def damaged(how: str) -> StageError:
+    """Name how an image file is damaged, and what to do."""
+    return StageError("image_corrupt", f"The image file is damaged ({how}). {DATASET_CODES['image_corrupt'].advice}")
+
+
+def _unsupported(kind: str) -> StageError:
+    what = f"{FOREIGN.get(kind, 'The format of the file')} cannot be read here."
+    if kind == "svg":
+        what = "SVG is read only where the operator allows it (TILEWRIGHT_UNTRUSTED_FORMATS=svg)."
+    return StageError("unsupported_format", f"{what} Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF.")
 
 
 def _reason(text: str, private: str) -> str:

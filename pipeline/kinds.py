@@ -2,8 +2,44 @@
 
 from __future__ import annotations
 
+import re
+
 HEAD = 4096
 """Bytes looked at to tell text from an image: a page's <html> comes well before."""
+
+
+FOREIGN = {
+    "jp2": "JPEG 2000",
+    "jxl": "JPEG XL",
+    "psd": "A Photoshop file",
+    "exr": "OpenEXR",
+    "fits": "FITS",
+    "bmp": "BMP",
+    "pnm": "PNM",
+    "pdf": "PDF",
+}
+"""Kinds that are known and not read, as a sentence may begin."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"\0\0\0\x0cjP  ", "jp2"),
+    (b"\xff\x4f\xff\x51", "jp2"),
+    (b"\0\0\0\x0cJXL ", "jxl"),
+    (b"\xff\x0a", "jxl"),
+    (b"8BPS", "psd"),
+    (b"\x76\x2f\x31\x01", "exr"),
+    (b"SIMPLE  =", "fits"),
+    (b"%PDF-", "pdf"),
+)
+_PNM = re.compile(rb"P[1-7Ff]\s+\d")
+_BMP = re.compile(rb"BM.{4}\0{4}", re.DOTALL)
 
 
 def kind_of(head: bytes) -> str:
@@ -11,23 +47,20 @@ def kind_of(head: bytes) -> str:
 
     Returns
     -------
-    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the readable formats), "svg", "text" (HTML and JSON
-    included), "empty", or "other".
+    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the readable formats), "svg", one of FOREIGN, "text" (HTML and
+    JSON included), "empty", or "other".
     """
     if not head:
         return "empty"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "webp"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-        return "tiff"
     if head[4:8] == b"ftyp":
         return "heif"
+    if _PNM.match(head) or _BMP.match(head):
+        return "pnm" if head.startswith(b"P") else "bmp"
     if not _is_text(head):
         return "other"
     return "svg" if b"<svg" in head.lower() and b"<html" not in head.lower() else "text"

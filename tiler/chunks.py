@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import BinaryIO, Protocol
 
-from pipeline.errors import StageError
+from pipeline.decoder_errors import damaged
 from pipeline.tiff import Directory, Tag
 from pipeline.tiff_layout import STRIP_BYTES, Compression, Layout
 from tiler.frame import Frame
@@ -146,10 +146,7 @@ class _Stored:
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         found = min(len(self._offsets), len(self.lengths))
         if found < layout.chunks:
-            raise StageError(
-                "image_corrupt",
-                f"The image file is damaged (its directory names {found:,} strips or tiles of {layout.chunks:,}).",
-            )
+            raise damaged(f"its directory names {found:,} strips or tiles of {layout.chunks:,}")
         del self.lengths[layout.chunks :]
 
     def open(self, number: int, size: int, most: int | None = None) -> Frame:

@@ -10,7 +10,7 @@ import zlib
 from contextlib import suppress
 from typing import BinaryIO, Protocol
 
-from pipeline.decoder_errors import CUT_SHORT
+from pipeline.decoder_errors import CUT_SHORT, damaged
 from pipeline.errors import StageError
 from pipeline.tiff_layout import Compression
 
@@ -174,4 +174,4 @@ def _decoder(compression: int, size: int) -> _Decoder:
 
 
 def _damaged(what: str) -> StageError:
-    return StageError("image_corrupt", f"The image file is damaged (a compressed strip or tile {what}).")
+    return damaged(f"a compressed strip or tile {what}")

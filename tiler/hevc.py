@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.decoder_errors import damaged
 from pipeline.errors import StageError
 from tiler.heif_items import Coded
 
@@ -116,7 +117,7 @@ def _piece(data: bytes, at: int, length: int) -> bytes:
 
 
 def _damaged(how: str) -> StageError:
-    return StageError("image_corrupt", f"The image file is damaged (HEVC: {how}).")
+    return damaged(f"HEVC: {how}")
 
 
 _OUT_OF_MEMORY = 7

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pyvips
 
-from pipeline.decoder_errors import CUT_SHORT, UNREADABLE
+from pipeline.decoder_errors import CUT_SHORT, UNREADABLE, damaged
 from pipeline.errors import StageError
 from pipeline.tiff import NATIVE, Directory, Tag
 from pipeline.tiff_layout import DECODED, YCBCR, Compression, Layout, layout_of
@@ -86,7 +86,7 @@ class Recoded:
     def _open(self, path: Path, directory: Directory) -> None:
         layout = layout_of(directory)
         if layout is None:
-            raise StageError("image_corrupt", "The image file is damaged (its directory makes no sense).")
+            raise damaged("its directory makes no sense")
         if not _is_supported(directory, layout):
             raise StageError("unsupported_format", UNREADABLE)
         file = path.open("rb")

@@ -152,4 +152,38 @@ def test_a_source_that_is_gone_is_missing(tmp_path: Path) -> None:
 def test_a_damaged_files_message_gives_the_decoders_reason(tmp_path: Path) -> None:
     source = pictures.save(pictures.scene(50, 50), tmp_path / "source.webp")
     error = RuntimeError(f"unable to call dzsave\n  {source}: bad seek to 9\nwebp2vips: unable to read pixels\n")
-    assert explain(error, source).message == "The image file is damaged (webp2vips: unable to read pixels)."
+    assert explain(error, source).message == (
+        "The image file is damaged (webp2vips: unable to read pixels). Open it in another program, save it anew at its "
+        "source, then retry."
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51\0", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a\xfa\x7f", "JPEG XL"),
+        (b"8BPS\0\1", "A Photoshop file"),
+        (b"\x76\x2f\x31\x01\2", "OpenEXR"),
+        (b"SIMPLE  =                    T", "FITS"),
+        (b"P6\n300 200\n255\n\0", "PNM"),
+        (b"BM\x36\0\1\0\0\0\0\0\x36\0", "BMP"),
+        (b"%PDF-1.7\n\0", "PDF"),
+        (b"\1\2\3", "The format of the file"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named(head: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(head + bytes(100))
+    with pytest.raises(StageError) as caught:
+        decode_fully(tmp_path / "source")
+    assert caught.value.code == "unsupported_format"
+    assert caught.value.message.startswith(f"{name} cannot be read here. Convert it to JPEG, PNG")
+
+
+def test_svg_is_said_to_be_the_operators_to_allow(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+    error = explain(RuntimeError("is not a known file format"), tmp_path / "source")
+    assert error.code == "unsupported_format"
+    assert "TILEWRIGHT_UNTRUSTED_FORMATS=svg" in error.message

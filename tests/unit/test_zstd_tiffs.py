@@ -147,7 +147,7 @@ def test_a_last_strip_padded_to_the_height_of_the_others_is_read(tmp_path: Path)
 def test_a_strip_that_is_not_what_the_directory_says_is_damage(frame: bytes, message: str, tmp_path: Path) -> None:
     error = refusal(written(tmp_path / "source.tif", frame))
     assert error.code == "image_corrupt"
-    assert error.message == f"The image file is damaged (a compressed strip or tile {message})."
+    assert error.message.startswith(f"The image file is damaged (a compressed strip or tile {message}). Open it")
 
 
 def test_a_frame_of_the_same_bytes_with_a_common_window_is_none(tmp_path: Path) -> None:
@@ -202,7 +202,8 @@ def test_fewer_strips_than_the_picture_has_are_damage(tmp_path: Path) -> None:
     error = refusal(path)
     assert (error.code, error.message) == (
         "image_corrupt",
-        "The image file is damaged (its directory names 1 strips or tiles of 8).",
+        "The image file is damaged (its directory names 1 strips or tiles of 8). "
+        "Open it in another program, save it anew at its source, then retry.",
     )
 
 
