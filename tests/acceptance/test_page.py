@@ -16,7 +16,17 @@ import pyvips
 import requests
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from tests.acceptance.jobs import ready, submit
 from tests.answers import gated, status
@@ -334,6 +344,37 @@ def test_a_refused_address_is_answered_beside_its_field(new_page: NewPage, clien
     # And what was typed is still there, and no dataset was made
     expect(page.get_by_label("Name")).to_have_value("Private")
     assert [dataset for dataset in client.datasets() if dataset["name"] == "Private"] == []
+
+
+def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) -> None:
+    # Given a server that takes whatever comes
+    page = new_page()
+    sent: list[Any] = []
+
+    def take(route: Route) -> None:
+        if route.request.method != "POST":
+            route.fallback()
+            return
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=422, json={"detail": "Not today.", "code": "invalid_request", "errors": []})
+
+    page.route("**/api/datasets", take)
+    # When all that is optional is filled in, with a digest that is none at first
+    page.get_by_text("More about it").click()
+    page.get_by_label("Tile format").select_option("WebP")
+    page.get_by_label("Quality, 1 to 100").fill("70")
+    page.get_by_label("Page, from 0").fill("2")
+    page.get_by_label("SHA-256 of the file").fill("abc")
+    fill_in(page, "https://example.org/a.tif", "Asked")
+    # Then the field says so, and nothing is sent
+    expect(page.locator("#sha256-error")).not_to_be_empty()
+    assert sent == []
+    # And with a right one numbers go as numbers
+    page.get_by_label("SHA-256 of the file").fill("ab" * 32)
+    page.get_by_role("button", name="Make tiles").click()
+    expect(page.get_by_text("Not today.")).to_be_visible()
+    asked = {"format": "webp", "quality": 70, "page": 2, "sha256": "ab" * 32}
+    assert sent[0].items() >= asked.items()
 
 
 def test_the_address_suggests_a_name(new_page: NewPage) -> None:

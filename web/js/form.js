@@ -49,7 +49,7 @@ export function wireForm(form, { onCreated }) {
   });
 }
 
-const NUMBERS = new Set(["tile_size", "page"]);
+const NUMBERS = new Set(["tile_size", "quality", "page"]);
 
 function fieldsOf(form) {
   const fields = {};
