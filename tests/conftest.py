@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -21,6 +22,13 @@ FAULTS = "tests/faults/"
 
 FAILED = pytest.StashKey[bool]()
 """Of a test: whether it has failed, for fixtures that come after."""
+
+
+for _sign in (signal.SIGINT, signal.SIGHUP):
+    # nohup, and shells for what they run in the background, have these ignored, which children inherit; a handler,
+    # they do not. Tests send both.
+    if signal.getsignal(_sign) is signal.SIG_IGN:
+        signal.signal(_sign, lambda *_: None)
 
 
 @pytest.hookimpl(wrapper=True)
