@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from pipeline.errors import TilewrightError
 
@@ -110,6 +112,10 @@ class Client:
     def __init__(self, server: str = DEFAULT_SERVER) -> None:
         self.server = server.rstrip("/")
         self._session = requests.Session()
+        # A server may close an idle connection just as it is used again; asking once more is harmless.
+        once = Retry(total=None, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods={"GET"})
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=once))
         self._session.headers["Accept"] = "application/json"
         if _host(self.server) in ("127.0.0.1", "::1", "localhost"):
             self._session.trust_env = False  # no proxy can reach this machine's own loopback

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -166,3 +168,29 @@ def test_an_id_cannot_leave_its_place_in_the_path(gateway: ScriptedGateway, clie
     # When it is asked for, then it stays one segment
     with pytest.raises(Problem, match="No such dataset"):
         client.get("../../readyz")
+
+
+def test_a_connection_that_was_closed_while_it_lay_idle_is_no_failure() -> None:
+    # Given a server that answers once on each connection, and hangs up when it is asked again
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections = []
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _address = listener.accept()
+            connections.append(connection)
+            with connection, connection.makefile("rb") as asked:
+                while asked.readline().strip():
+                    pass
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ok": true}')
+                asked.readline()
+
+    with listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        # When it is asked twice, then both are answered
+        assert client.ready() == client.ready() == {"ok": True}
+        client.close()
+        thread.join(30)
+    assert len(connections) == 2
