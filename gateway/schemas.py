@@ -36,6 +36,7 @@ _TILE_INFO: dict[str, Any] = {
     "format": "jpg",
     "dzi": f"/tiles/{_TILE_ID}.dzi",
     "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
+    "iiif": f"/iiif/{_TILE_ID}/info.json",
 }
 _DATASET: dict[str, Any] = {
     "dataset_id": "custom_a1b2c3d4",
@@ -52,6 +53,7 @@ _DATASET: dict[str, Any] = {
     "tile_urls": {
         "dzi": f"/tiles/{_TILE_ID}.dzi",
         "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
+        "iiif": f"/iiif/{_TILE_ID}/info.json",
         "thumbnail": f"/tiles/{_TILE_ID}/thumbnail.jpg",
     },
     "tile_info": _TILE_INFO,
@@ -153,6 +155,7 @@ class TileInfo(BaseModel):
     format: Extension = Field(description="File extension of the tiles.")
     dzi: str = Field(description="The Deep Zoom descriptor.")
     xyz: str = Field(description="Template of the XYZ tiles' URLs.")
+    iiif: str = Field(description="The `info.json` of the IIIF Image API 3.0.")
 
 
 class Error(BaseModel):
@@ -271,6 +274,7 @@ class TileUrls(BaseModel):
 
     dzi: str | None
     xyz: str | None
+    iiif: str | None
     thumbnail: str | None
 
 
