@@ -118,6 +118,7 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
             guard=means.guard,
             hosts=means.hosts,
             progress=partial(_report, run),
+            kept=lambda count: run.report(bytes_kept=count),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
             waiting=run.wait,
             known=_known(known),

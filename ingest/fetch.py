@@ -56,6 +56,7 @@ class Fetch:
     guard: decides what may be connected to.
     hosts: counts the worker's connections.
     progress: told after every block how far it is, by one thread at a time.
+    kept: told how many of those bytes an earlier run had brought.
     room: is asked whether what is to come fits on the disk; by default it always does.
     waiting: called now and then while the host has no place for a connection.
     known: a finished download of this URL that need not be repeated while the file is in its version.
@@ -70,6 +71,7 @@ class Fetch:
         settings: IngestSettings,
         guard: Guard,
         progress: Progress,
+        kept: Callable[[int], None] = lambda _: None,
         hosts: Hosts | None = None,
         room: Room = lambda _: None,
         waiting: Callable[[], None] = lambda: None,
@@ -81,6 +83,7 @@ class Fetch:
         self._path = path
         self._settings = settings
         self._progress = progress
+        self._kept = kept
         self._room = room
         self._known = known if known is not None and expected_sha256 in ("", known.sha256) else None
         self._expected = checks.requested(expected_sha256)
@@ -242,6 +245,7 @@ class Fetch:
             algorithms=checks.algorithms(promises),
             room=self._room,
             progress=self._progress,
+            kept=self._kept,
         )
         try:
             with spool:

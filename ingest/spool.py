@@ -50,6 +50,7 @@ class Spool:
     algorithms: of the hashes to make.
     room: is asked whether what is still to come fits.
     progress: told how far it is.
+    kept: told how many of those bytes an earlier run had brought.
 
     Raises StageError("out_of_disk") where the file cannot be written for want of room: at once, where `length` tells.
     """
@@ -67,6 +68,7 @@ class Spool:
         algorithms: Iterable[Algorithm],
         room: Room,
         progress: Progress,
+        kept: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.changed = threading.Condition()
         self.received = 0
@@ -81,6 +83,7 @@ class Spool:
         self._room = room
         self._room_due = ROOM_INTERVAL
         self._progress = progress
+        self._kept = kept
         room(ROOM_INTERVAL if length is None else length)
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -88,6 +91,7 @@ class Spool:
 
     def __enter__(self) -> Self:
         self._digest.__enter__()
+        self._kept(0)
         self._progress(0, self._spans.length)
         return self
 
@@ -178,6 +182,7 @@ class Spool:
             self._spans.arrive(first, end - first)
             self.count += end - first
             self._digest.grow(self._spans.prefix, first, b"")
+            self._kept(self.count - self.received)
             self._tell()
 
     def seal(self, length: int) -> None:

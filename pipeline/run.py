@@ -78,6 +78,7 @@ class Run:
         *,
         bytes_downloaded: int | None = None,
         bytes_total: int | None = None,
+        bytes_kept: int | None = None,
         tiles_done: int | None = None,
         tiles_total: int | None = None,
         stage_percent: float | None = None,
@@ -91,6 +92,7 @@ class Run:
         given = {
             "bytes_downloaded": bytes_downloaded,
             "bytes_total": bytes_total,
+            "bytes_kept": bytes_kept,
             "tiles_done": tiles_done,
             "tiles_total": tiles_total,
             "stage_percent": stage_percent,

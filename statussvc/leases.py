@@ -41,7 +41,9 @@ class Pace:
         self._samples: deque[tuple[float, int]] = deque()
 
     def note(self, count: int, now: float) -> None:
-        """Takes the count as of now."""
+        """Takes the count as of now. One that has fallen begins anew."""
+        if self._samples and count < self._samples[-1][1]:
+            self._samples.clear()
         self._samples.append((now, count))
         while len(self._samples) > 2 and self._samples[1][0] <= now - PACE_SECONDS:
             self._samples.popleft()
@@ -77,6 +79,8 @@ class Lease:
     """Found at work after a restart, and not heard of since: its counts may be a second old."""
     percent_then: float = 0.0
     """stage_percent when this service first saw the run: what its pace is measured from."""
+    kept_then: float | None = 0.0
+    """Share, likewise, of what an earlier run had brought; None where that is not known yet."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the run has found out about its source, as it was last written to the dataset's row."""
     pace: Pace = field(default_factory=Pace)
@@ -95,17 +99,24 @@ class Lease:
         self.progress.CopyFrom(progress)
         if progress.HasField("stage_percent"):
             self.stage_percent = min(100.0, max(self.stage_percent or 0.0, progress.stage_percent))
+        if self.kept_then is None:
+            self.kept_then = self._kept_percent()
         self.eta = self._eta(now - self.began)
         if self.stage is Stage.INGEST:
-            self.pace.note(progress.bytes_downloaded, now)
+            self.pace.note(progress.bytes_downloaded - progress.bytes_kept, now)
         self.changes += 1
         self.dirty = True
 
     def _eta(self, elapsed: float) -> float | None:
-        done = (self.stage_percent or 0.0) - self.percent_then
+        kept = self._kept_percent() - (self.kept_then or 0.0)
+        done = (self.stage_percent or 0.0) - self.percent_then - kept
         if self.stage_percent is None or done < 1.0 or elapsed < 1.0:
             return None
         return elapsed * (100.0 - self.stage_percent) / done
+
+    def _kept_percent(self) -> float:
+        total = self.progress.bytes_total
+        return 100.0 * self.progress.bytes_kept / total if total else 0.0
 
 
 class Leases:
@@ -138,6 +149,7 @@ class Leases:
             if getattr(run, name) is not None:
                 setattr(lease.progress, name, getattr(run, name))
         lease.stage_percent, lease.percent_then = run.stage_percent, run.stage_percent or 0.0
+        lease.kept_then = None
         lease.restored = True
         return True
 

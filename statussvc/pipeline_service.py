@@ -215,7 +215,8 @@ def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
 
 
 def _check_counts(progress: pb.Progress) -> None:
-    if min(progress.bytes_downloaded, progress.bytes_total, progress.tiles_done, progress.tiles_total) < 0:
+    counts = (progress.bytes_downloaded, progress.bytes_total, progress.bytes_kept)
+    if min(*counts, progress.tiles_done, progress.tiles_total) < 0:
         raise ValueError("progress: counts must not be negative")
 
 

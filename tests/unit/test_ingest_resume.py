@@ -51,11 +51,17 @@ class Runs:
         self._url = url
         self._numbers = count()
         self.folder = root / "none"
+        self.kept = 0
 
     def run(self, room: Room = lambda _: None, connections: int = 1) -> Fetched:
         """Fetches in a new run, which takes over from the one before."""
         self.begin()
         steps: list[int] = []
+        self.kept = 0
+
+        def keep(number: int) -> None:
+            self.kept = number
+
         try:
             return Fetch(
                 self._url,
@@ -64,6 +70,7 @@ class Runs:
                 guard=LOCAL,
                 room=room,
                 progress=lambda done, _: steps.append(done),
+                kept=keep,
             ).run()
         finally:
             assert steps == sorted(steps)
@@ -150,6 +157,8 @@ def test_only_what_is_missing_is_asked_for(server: SourceServer, runs: Runs, the
     gaps = [(end, first) for (_, end), (first, _) in zip([(0, 0), *there], [*there, (len(SOURCE), 0)], strict=True)]
     assert firsts(server) == [first for first, end in gaps if first < end]
     assert runs.got == SOURCE
+    # And it says how much that was
+    assert runs.kept == sum(end - first for first, end in there)
 
 
 def test_a_slow_connection_gets_help_from_others_in_a_later_run_too(server: SourceServer, runs: Runs) -> None:

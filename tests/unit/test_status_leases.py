@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
+
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.leases import Leases
 from statussvc.lifecycle import Stage
@@ -83,6 +87,43 @@ def test_eta_follows_the_pace_so_far() -> None:
     lease = leases.get("run")
     assert lease is not None
     assert lease.eta == 30.0
+
+
+def test_what_an_earlier_run_had_brought_tells_nothing_of_the_pace() -> None:
+    # Given a download of 1,000 bytes, of which an earlier run had brought 500, and this one 100 in ten seconds
+    leases, clock = make()
+    clock.now += 5.0
+    leases.beat("run", 1, pb.Progress(bytes_downloaded=500, bytes_kept=500, bytes_total=1000, stage_percent=50.0))
+    clock.now += 5.0
+    leases.beat("run", 2, pb.Progress(bytes_downloaded=600, bytes_kept=500, bytes_total=1000, stage_percent=60.0))
+    # Then the rest takes four times as long
+    lease = leases.get("run")
+    assert lease is not None
+    assert lease.eta == pytest.approx(40.0)
+    assert lease.pace.per_second == pytest.approx(20.0)
+
+
+def test_after_a_restart_what_was_kept_before_is_no_pace_either() -> None:
+    # Given a run that is found at work, of whose 600 bytes an earlier one had brought 500
+    leases, clock = make()
+    row = SimpleNamespace(
+        run_id="found",
+        dataset_id="custom_00000001",
+        stage="INGEST",
+        bytes_downloaded=600,
+        bytes_total=1000,
+        tiles_done=None,
+        tiles_total=None,
+        stage_percent=60.0,
+    )
+    assert leases.take_up(row)
+    # When it brings another 100 in ten seconds
+    clock.now += 10.0
+    leases.beat("found", 9, pb.Progress(bytes_downloaded=700, bytes_kept=500, bytes_total=1000, stage_percent=70.0))
+    # Then the rest takes three times as long
+    lease = leases.get("found")
+    assert lease is not None
+    assert lease.eta == pytest.approx(30.0)
 
 
 def test_only_changed_counts_are_flushed_and_only_once() -> None:

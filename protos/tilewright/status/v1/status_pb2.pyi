@@ -357,6 +357,7 @@ class Progress(_message.Message):
     TILES_DONE_FIELD_NUMBER: _builtins.int
     TILES_TOTAL_FIELD_NUMBER: _builtins.int
     STAGE_PERCENT_FIELD_NUMBER: _builtins.int
+    BYTES_KEPT_FIELD_NUMBER: _builtins.int
     bytes_downloaded: _builtins.int
     """Bytes of the source fetched."""
     bytes_total: _builtins.int
@@ -367,6 +368,8 @@ class Progress(_message.Message):
     """Tiles to build in all."""
     stage_percent: _builtins.float
     """Share of this stage that is done, 0 to 100, where it is known."""
+    bytes_kept: _builtins.int
+    """Of bytes_downloaded, those that an earlier run had brought: they tell nothing of how fast the source arrives."""
     def __init__(
         self,
         *,
@@ -375,10 +378,11 @@ class Progress(_message.Message):
         tiles_done: _builtins.int = ...,
         tiles_total: _builtins.int | None = ...,
         stage_percent: _builtins.float | None = ...,
+        bytes_kept: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_total", b"_bytes_total", "_stage_percent", b"_stage_percent", "_tiles_total", b"_tiles_total", "bytes_total", b"bytes_total", "stage_percent", b"stage_percent", "tiles_total", b"tiles_total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_total", b"_bytes_total", "_stage_percent", b"_stage_percent", "_tiles_total", b"_tiles_total", "bytes_downloaded", b"bytes_downloaded", "bytes_total", b"bytes_total", "stage_percent", b"stage_percent", "tiles_done", b"tiles_done", "tiles_total", b"tiles_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_total", b"_bytes_total", "_stage_percent", b"_stage_percent", "_tiles_total", b"_tiles_total", "bytes_downloaded", b"bytes_downloaded", "bytes_kept", b"bytes_kept", "bytes_total", b"bytes_total", "stage_percent", b"stage_percent", "tiles_done", b"tiles_done", "tiles_total", b"tiles_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_total: _TypeAlias = _typing.Literal["bytes_total"]  # noqa: Y015
     _WhichOneofArgType__bytes_total: _TypeAlias = _typing.Literal["_bytes_total", b"_bytes_total"]  # noqa: Y015
