@@ -226,3 +226,15 @@ def test_every_answer_on_the_api_page_has_a_shape_of_the_contract() -> None:
     assert strangers == []
     # And each model is shown
     assert {name for answer in answers for name in _shapes(answer)} == {model.__name__ for model in ANSWERS}
+
+
+def test_the_api_page_describes_the_service_as_it_is() -> None:
+    # Given what grpcurl describes: each method of the users' service, by name
+    service = pb.DESCRIPTOR.services_by_name["StatusService"]
+    lines = []
+    for method in sorted(service.methods, key=lambda method: method.name):
+        stream = "stream " if method.server_streaming else ""
+        asked, answered = method.input_type.full_name, method.output_type.full_name
+        lines.append(f"  rpc {method.name} ( .{asked} ) returns ( {stream}.{answered} );")
+    # When it is looked for on the page, then it is there
+    assert "\n".join(lines) in API.read_text(encoding="utf-8")
