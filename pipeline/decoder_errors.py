@@ -44,6 +44,11 @@ SAYINGS = (
 """What is said, and the code and the sentence that it stands for."""
 
 
+def said_by(error: Exception) -> str:
+    """Give what libvips said. It may quote the file, and then pyvips raises what it cannot decode of it."""
+    return error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+
+
 def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str = "") -> StageError:
     """Name why a picture could not be read.
 

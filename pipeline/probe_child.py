@@ -73,11 +73,12 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
         return _by_decoder(pyvips, blocks, kind, page)
     except StageError as error:
         return Failed(error.code, error.message)
-    except pyvips.Error as error:
-        sys.stderr.write(f"{error}\n")
+    except (pyvips.Error, UnicodeDecodeError) as error:
+        said = decoder_errors.said_by(error)
+        sys.stderr.write(f"{said}\n")
         if blocks.exhausted:
             return _by_bytes(kind, blocks, page)
-        failure = decoder_errors.explain(str(error), kind, lambda: _ends_early(kind, blocks, page), "source_custom")
+        failure = decoder_errors.explain(said, kind, lambda: _ends_early(kind, blocks, page), "source_custom")
         return Failed(failure.code, failure.message)
 
 

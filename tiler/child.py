@@ -77,7 +77,7 @@ def _outcome(job: Job) -> Built | Failed:
         return tile()
     except StageError as error:
         return Failed(error.code, error.message)
-    except (pyvips.Error, OSError, MemoryError) as error:
+    except (pyvips.Error, UnicodeDecodeError, OSError, MemoryError) as error:
         failure = explain(source.cause(error), source.path, source.page)
         with suppress(OSError):
             sys.stderr.write(f"{failure.code}: {error}\n")

@@ -15,7 +15,8 @@ def explain(error: Exception, source: Path, page: int = 0) -> StageError:
 
     Parameters
     ----------
-    error: what libvips (pyvips.Error), Python (MemoryError) or the system (OSError) raised; or what is named already.
+    error: what libvips (pyvips.Error, UnicodeDecodeError), Python (MemoryError) or the system (OSError) raised; or what
+        is named already.
     source: the stored source, read again to tell a file cut short from a damaged one.
     page: of the source.
 
@@ -35,6 +36,8 @@ def explain(error: Exception, source: Path, page: int = 0) -> StageError:
         with source.open("rb") as file:
             kind = kinds.kind_of(file.read(kinds.HEAD))
             size = source.stat().st_size
-            return decoder_errors.explain(str(error), kind, lambda: ends_early(kind, file, size, page), str(source))
+            return decoder_errors.explain(
+                decoder_errors.said_by(error), kind, lambda: ends_early(kind, file, size, page), str(source)
+            )
     except FileNotFoundError:
         return StageError("source_missing", "The stored original is no longer there.")

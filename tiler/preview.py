@@ -58,7 +58,7 @@ def make_preview(source: Source, header: Header, folder: Path, meter: Meter) -> 
     if header.width * header.height < LEAST_PIXELS:
         return None
     source = replace(source, lenient=True)
-    with suppress(pyvips.Error, StageError, struct.error):
+    with suppress(pyvips.Error, UnicodeDecodeError, StageError, struct.error):
         for find in _WAYS.get(header.format, ()):
             if (found := find(source, header)) is not None:
                 return _write(found, source, folder, meter)

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import pyvips
 
+from pipeline.blocks import Blocks
 from pipeline.errors import StageError
+from pipeline.probe_child import look
+from pipeline.probe_job import Failed
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import heics, pictures
@@ -102,6 +105,24 @@ def test_items_that_are_made_of_each_other_come_to_an_end(tmp_path: Path) -> Non
         assert list(Items(file).coded(0)) == []
     with pytest.raises(pyvips.Error):
         Source(tmp_path / "source.heic").open()
+
+
+def test_a_decoder_that_quotes_the_file_is_understood_all_the_same(tmp_path: Path) -> None:
+    # Given a HEIC with a property of a name that is no text, which libheif quotes
+    source, scratch = tmp_path / "source.heic", tmp_path / "scratch"
+    scratch.mkdir()
+    heics.grid(source, 128, 128)
+    source.write_bytes(source.read_bytes().replace(b"ispe", b"is\xff\xfe"))
+    # When the child opens it, then it fails with a reason
+    job = Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
+    with pytest.raises(StageError) as caught:
+        build(Run("r" * 32, pb.WakeUp(dataset_id="custom_0123abcd"), pb.Grant()), job, threads=0)
+    assert caught.value.code == "image_corrupt"
+    # And so does the look at its header
+    data = source.read_bytes()
+    seen = look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
+    assert isinstance(seen, Failed)
+    assert seen.code == "image_corrupt"
 
 
 @pytest.mark.parametrize("box", [b"iloc", b"iinf", b"iref", b"ipma", b"hvcC"])
