@@ -39,6 +39,8 @@ def export(
     from tilewright.export import export as export_pyramid
     from tilewright.gauge import gauge
 
+    if url and layout is not Layout.XYZ:
+        raise typer.BadParameter(f"only xyz's TileJSON names addresses, and {layout} was asked for", param_hint="--url")
     with connect(server) as client, gauge(quiet=quiet) as progress:
         entrance = export_pyramid(client, dataset_id, folder, layout, progress, force=force, url=url)
     print_line(str(entrance))
@@ -53,6 +55,9 @@ def verify(
     storage: Annotated[
         Path, typer.Option(envvar="TILEWRIGHT_STORAGE", file_okay=False, help="The storage to read.")
     ] = Path("tilewright-data/storage"),
+    data: Annotated[
+        Path | None, typer.Option(file_okay=False, help="The data directory of `tilewright up`, which has the storage.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     server: Server = DEFAULT_SERVER,
@@ -73,6 +78,7 @@ def verify(
 
     if (pyramid is None) == (not everything):
         raise typer.BadParameter("give the ID of one, or --all", param_hint="ID")
+    storage = data / "storage" if data else storage
     with gauge(quiet=quiet) as progress:
         reports = [verify_build(build, progress) for build in builds(storage, _tile_id(pyramid, server))]
     for report in reports:

@@ -133,6 +133,14 @@ def test_a_tilejson_names_the_address_that_the_folder_will_have(export: Export, 
     assert document["tiles"] == ["https://tiles.example.org/earth/{z}/{x}/{y}.jpg"]
 
 
+@pytest.mark.parametrize("layout", ["dzi", "szi"])
+def test_an_address_that_nothing_would_name_is_refused(layout: str, export: Export, tmp_path: Path) -> None:
+    ended = export(tmp_path / "site", "--as", layout, "--url", "https://tiles.example.org/earth/")
+    assert ended.code == 2
+    assert f"{layout} was asked for" in ended.err
+    assert not (tmp_path / "site").exists()
+
+
 def test_an_szi_is_the_stored_file_and_a_zip_to_others(service: Service, export: Export, tmp_path: Path) -> None:
     ended = export(tmp_path / "site", "--as", "szi")
     assert (ended.code, ended.err.splitlines()) == (0, ["Downloading…", "Checking…"])

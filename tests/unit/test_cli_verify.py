@@ -70,6 +70,11 @@ def test_a_sound_pyramid_is_all_well(site: Site, verify: Verify) -> None:
     assert ended.err.splitlines() == [f"Reading {TILE_ID[:12]}…", f"Checking {TILE_ID[:12]}…"]
 
 
+def test_a_storage_is_found_by_its_data_directory_too(site: Site, verify: Verify, tmp_path: Path) -> None:
+    assert verify("--all", "--data", str(tmp_path)).code == 0
+    assert "is no storage of Tilewright" in verify("--all", "--data", str(tmp_path / "other")).err
+
+
 def test_all_builds_of_a_storage_are_verified(site: Site, verify: Verify) -> None:
     # Given further builds: of a picture with transparency, and of one pixel; and one that is not finished
     site.store(pictures.save(pictures.scene(300, 200, bands=4), site.folder / "a.png"), run="b")
