@@ -101,9 +101,6 @@ class Links:
         """A template: {z}, {x} and {y} stand in it literally."""
         return f"{self.base}/tiles/{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{EXTENSION[pyramid.format]}"
 
-    def iiif(self, pyramid: pb.Pyramid) -> str:
-        return f"{self.base}/iiif/{pyramid.tile_id}/info.json"
-
     def thumbnail(self, pyramid: pb.Pyramid) -> str:
         return f"{self.base}/tiles/{pyramid.tile_id}/thumbnail.jpg"
 
@@ -139,7 +136,6 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         tile_urls=schemas.TileUrls(
             dzi=links.dzi(pyramid) if pyramid else None,
             xyz=links.xyz(pyramid) if pyramid else None,
-            iiif=links.iiif(pyramid) if pyramid else None,
             thumbnail=links.thumbnail(pyramid) if pyramid else None,
         ),
         tile_info=tile_info(pyramid, links) if pyramid else None,
@@ -232,7 +228,6 @@ def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
         format=EXTENSION[pyramid.format],
         dzi=links.dzi(pyramid),
         xyz=links.xyz(pyramid),
-        iiif=links.iiif(pyramid),
     )
 
 

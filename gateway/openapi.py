@@ -16,7 +16,7 @@ DESCRIPTION = """\
 Turns the URL of a gigapixel image into a deep-zoom tile pyramid.
 
 `POST /api/datasets` with a name and a URL answers at once with an id. Poll `GET /api/datasets/{id}/status` until
-`status` is `ready` or `failed`; then `tile_info` names the tiles, as Deep Zoom, as XYZ and as IIIF.
+`status` is `ready` or `failed`; then `tile_info` names the tiles, as Deep Zoom and as XYZ.
 
 Every error is `application/problem+json` with a stable `code`: see [the table of codes](/docs/errors).
 """

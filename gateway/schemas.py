@@ -36,7 +36,6 @@ _TILE_INFO: dict[str, Any] = {
     "format": "jpg",
     "dzi": f"/tiles/{_TILE_ID}.dzi",
     "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
-    "iiif": f"/iiif/{_TILE_ID}/info.json",
 }
 _DATASET: dict[str, Any] = {
     "dataset_id": "custom_a1b2c3d4",
@@ -53,7 +52,6 @@ _DATASET: dict[str, Any] = {
     "tile_urls": {
         "dzi": f"/tiles/{_TILE_ID}.dzi",
         "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
-        "iiif": f"/iiif/{_TILE_ID}/info.json",
         "thumbnail": f"/tiles/{_TILE_ID}/thumbnail.jpg",
     },
     "tile_info": _TILE_INFO,
@@ -155,7 +153,6 @@ class TileInfo(BaseModel):
     format: Extension = Field(description="File extension of the tiles.")
     dzi: str = Field(description="The Deep Zoom descriptor.")
     xyz: str = Field(description="Template of the XYZ tiles' URLs.")
-    iiif: str = Field(description="The `info.json` of the IIIF Image API 3.0.")
 
 
 class Error(BaseModel):
@@ -274,7 +271,6 @@ class TileUrls(BaseModel):
 
     dzi: str | None
     xyz: str | None
-    iiif: str | None
     thumbnail: str | None
 
 

@@ -53,7 +53,7 @@ def test_a_post_is_answered_while_its_source_has_not_sent_a_byte(
 
     # And it is in the catalogue from that moment, its tile URLs being placeholders
     dataset = get(stack, f"/api/datasets/{dataset_id}").json()
-    assert dataset["tile_urls"] == {"dzi": None, "xyz": None, "iiif": None, "thumbnail": None}
+    assert dataset["tile_urls"] == {"dzi": None, "xyz": None, "thumbnail": None}
     assert dataset["status"] == "processing"
     assert {name: dataset[name] for name in ("name", "description", "category", "subject", "url")} == {
         "name": "Map",
@@ -87,19 +87,14 @@ def test_a_post_is_answered_while_its_source_has_not_sent_a_byte(
         "format": "jpg",
         "dzi": f"/tiles/{tile_id}.dzi",
         "xyz": f"/tiles/{tile_id}/{{z}}/{{x}}/{{y}}.jpg",
-        "iiif": f"/iiif/{tile_id}/info.json",
     }
     dataset = get(stack, f"/api/datasets/{dataset_id}").json()
     assert (dataset["status"], dataset["progress"]) == ("ready", "completed")
     assert dataset["tile_urls"] == {
         "dzi": f"/tiles/{tile_id}.dzi",
         "xyz": f"/tiles/{tile_id}/{{z}}/{{x}}/{{y}}.jpg",
-        "iiif": f"/iiif/{tile_id}/info.json",
         "thumbnail": f"/tiles/{tile_id}/thumbnail.jpg",
     }
-    # And the address by IIIF gives the document of this picture
-    document = get(stack, dataset["tile_urls"]["iiif"]).json()
-    assert (document["type"], document["width"], document["height"]) == ("ImageService3", 1500, 1100)
     assert RFC_3339_UTC.fullmatch(dataset["finished_at"])
 
 

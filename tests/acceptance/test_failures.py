@@ -26,7 +26,7 @@ def failure(client: Client, url: str) -> dict[str, object]:
     assert error["code"] in DATASET_CODES
     dataset = client.get(dataset_id)
     assert (dataset["status"], dataset["error"]) == ("failed", error)
-    assert dataset["tile_urls"] == {"dzi": None, "xyz": None, "iiif": None, "thumbnail": None}
+    assert dataset["tile_urls"] == {"dzi": None, "xyz": None, "thumbnail": None}
     return error
 
 

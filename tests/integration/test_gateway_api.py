@@ -85,7 +85,7 @@ def test_a_dataset_is_there_from_the_moment_of_its_answer(gateway: Gateway) -> N
     # Then it is found by itself and in the catalogue, newest first, with placeholders for its tiles
     alone = gateway.get(f"/api/datasets/{dataset_id}").json()
     assert gateway.get("/api/datasets").json()["datasets"][0] == alone
-    assert alone["tile_urls"] == {"dzi": None, "xyz": None, "iiif": None, "thumbnail": None}
+    assert alone["tile_urls"] == {"dzi": None, "xyz": None, "thumbnail": None}
     assert (alone["name"], alone["description"], alone["category"], alone["subject"]) == ("Here", "d", "c", "s")
     assert (alone["status"], alone["progress"], alone["state"]) == ("processing", "queued", "QUEUED")
     # And its status says that it waits
@@ -123,7 +123,6 @@ def test_a_status_is_followed_from_the_download_to_the_tiles(gateway: Gateway, s
     assert "Retry-After" not in ready.headers
     dataset = gateway.get(f"/api/datasets/{dataset_id}").json()
     assert dataset["tile_urls"]["dzi"] == f"/tiles/{info['tile_id']}.dzi" == info["dzi"]
-    assert dataset["tile_urls"]["iiif"] == f"/iiif/{info['tile_id']}/info.json" == info["iiif"]
     assert dataset["tile_info"] == info
 
 

@@ -34,7 +34,6 @@ TILE_INFO = {
     "format": "jpg",
     "dzi": "/tiles/ab12.dzi",
     "xyz": "/tiles/ab12/{z}/{x}/{y}.jpg",
-    "iiif": "/iiif/ab12/info.json",
 }
 NOT_FOUND = pb.Failure(code="source_not_found", message="The server answered 404.", retryable=False)
 
@@ -252,7 +251,7 @@ DESCRIBED = {
     "url": "https://example.org/a.jpg",
     "created_at": "2024-05-01T12:00:00.000Z",
 }
-NO_URLS = {"dzi": None, "xyz": None, "iiif": None, "thumbnail": None}
+NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
 
 
 @pytest.mark.parametrize(
@@ -292,7 +291,6 @@ NO_URLS = {"dzi": None, "xyz": None, "iiif": None, "thumbnail": None}
                 "tile_urls": {
                     "dzi": "/tiles/ab12.dzi",
                     "xyz": "/tiles/ab12/{z}/{x}/{y}.jpg",
-                    "iiif": "/iiif/ab12/info.json",
                     "thumbnail": "/tiles/ab12/thumbnail.jpg",
                 },
                 "tile_info": TILE_INFO,
@@ -328,7 +326,6 @@ def test_a_public_url_makes_links_absolute() -> None:
     links = Links("https://tiles.example.org")
     assert links.dzi(PYRAMID) == "https://tiles.example.org/tiles/ab12.dzi"
     assert links.xyz(PYRAMID) == "https://tiles.example.org/tiles/ab12/{z}/{x}/{y}.jpg"
-    assert links.iiif(PYRAMID) == "https://tiles.example.org/iiif/ab12/info.json"
     assert links.status("custom_1") == "https://tiles.example.org/api/datasets/custom_1/status"
 
 
