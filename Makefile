@@ -64,6 +64,10 @@ docs: setup ## Write the reference tables of docs/ anew from the code
 bench: setup ## Measure against curl and bare libvips; prints ratios
 	@$(BIN)/python -m bench.main $(ARGS)
 
+.PHONY: attack
+attack: setup ## Attack a stack of this machine (crowd, budgets, slow sources) and print what it cost
+	@$(BIN)/python -m bench.attack $(ARGS)
+
 .PHONY: soak
 soak: setup ## Kill workers at random for SECONDS (180) under 200 datasets, count what is lost, time cancels
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(ARGS)

@@ -1,0 +1,34 @@
+"""`make attack`: every attack in turn, or those that are named: `python -m bench.attack [NAME ...]`.
+
+Each starts its own stack on loopback, is bounded in time, prints a table, and gives 1 where a goal was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+ATTACKS: tuple[str, ...] = ()
+"""Modules of this package, in the order in which they run. Each has a `main() -> int`."""
+
+
+def main() -> int:
+    """Run the attacks; gives 1 where one of them missed its goal."""
+    parser = argparse.ArgumentParser(prog="python -m bench.attack", description="Attack a stack of this machine.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ATTACKS)}; all if none is given")
+    names = parser.parse_args().names or ATTACKS
+    if unknown := set(names) - set(ATTACKS):
+        parser.error(f"no such attack: {', '.join(sorted(unknown))}")
+    missed = []
+    for name in names:
+        print(f"\n== {name}", flush=True)
+        if import_module(f"bench.attack.{name}").main():
+            missed.append(name)
+    if missed:
+        print(f"\nmissed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
