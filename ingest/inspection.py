@@ -17,7 +17,7 @@ from pipeline.errors import StageError, Stopped, StorageError
 from pipeline.messages import ActorName, Queue
 from pipeline.parent import Child
 from pipeline.pyramid import Geometry
-from pipeline.run import Limits, Run, run_stage
+from pipeline.run import Limits, Run, failure_of, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -127,7 +127,7 @@ class _Inspection:
                 geometry.max_zoom,
             )
         if (refused := self._refusal(seen)) is not None:
-            report.refused.CopyFrom(pb.Failure(code=refused.code, message=refused.message, retryable=refused.retryable))
+            report.refused.CopyFrom(failure_of(refused))
         return report
 
     def _refusal(self, seen: Look) -> StageError | None:

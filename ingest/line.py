@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urljoin
 
 import requests
@@ -18,12 +18,17 @@ from ingest.version import HeaderValues
 from ingest.wire import Wire
 from pipeline.errors import StageError
 from pipeline.sources import check_url
+from pipeline.texts import field_value
 
 BLOCK = 256 * 1024
 """Bytes asked of the socket at once: 64 KiB and 1 MiB were both slower on loopback."""
 
 FAILURES = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
 """What an exchange can raise, whichever of the libraries notices."""
+
+
+FRAMING = frozenset({"content-encoding", "content-length", "content-range", "transfer-encoding"})
+"""Headers that are judged as they came: http.client goes by what stands there, and what is no number is refused."""
 
 
 class Crowded(StageError):
@@ -146,9 +151,13 @@ class Answer:
         self.url = url
         self.host = line.host
         self.status = int(response.raw.status)
-        self.headers: HeaderValues = response.raw.headers.getlist
+        self.headers: HeaderValues = self._values
         self._response = response
         self._raw: urllib3.HTTPResponse = response.raw
+
+    def _values(self, name: str) -> Sequence[str]:
+        values: list[str] = self._raw.headers.getlist(name)
+        return values if name.lower() in FRAMING else [field_value(value) for value in values]
 
     @property
     def location(self) -> str | None:

@@ -17,6 +17,9 @@ SAME_CLOCK = timedelta(seconds=1)
 OTHER_CLOCK = timedelta(seconds=60)
 """The same, where the answer has no date and our clock has to do."""
 
+MOST_VALIDATOR = 1024
+"""Characters: it is stored, and sent back with each request for a part, of which servers accept some 8 KiB in all."""
+
 _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 
@@ -64,7 +67,8 @@ def version(headers: HeaderValues, now: datetime | None = None) -> Version:
     changed, answered = _date(modified), _date(_first(headers, "Date"))
     latest = answered - SAME_CLOCK if answered is not None else (now or datetime.now(UTC)) - OTHER_CLOCK
     is_settled = changed is not None and changed <= latest
-    return Version(etag if _STRONG.fullmatch(etag) else "", modified if is_settled else "")
+    is_strong = len(etag) <= MOST_VALIDATOR and _STRONG.fullmatch(etag)
+    return Version(etag if is_strong else "", modified if is_settled and len(modified) <= MOST_VALIDATOR else "")
 
 
 def _first(headers: HeaderValues, name: str) -> str:

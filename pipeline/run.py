@@ -27,6 +27,7 @@ from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError
 from pipeline.messages import QUEUE_OF
 from pipeline.settings import WorkerSettings
 from pipeline.status import StatusClient, repeat
+from pipeline.texts import sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 BEAT_INTERVAL = 0.5
@@ -222,10 +223,15 @@ def _report(
     return answer
 
 
+def failure_of(error: StageError) -> pb.Failure:
+    """An error as it is told to statussvc: what it quotes of a stranger can be stored."""
+    return pb.Failure(code=error.code, message=sentence(error.message), retryable=error.retryable)
+
+
 def _failure(dataset_id: str, error: Exception) -> pb.Failure:
     if isinstance(error, StageError):
         logger.warning("%s: %s: %s", dataset_id, error.code, error.message)
-        return pb.Failure(code=error.code, message=error.message, retryable=error.retryable)
+        return failure_of(error)
     if isinstance(error, StorageError):
         logger.error("%s: storage: %s", dataset_id, error)
         return pb.Failure(

@@ -17,6 +17,7 @@ from statussvc.database import Database
 from statussvc.leases import Leases
 from statussvc.repository.catalogue import KeyReused
 from statussvc.repository.stages import Policy
+from statussvc.storable import drop_nul, refuse_nul
 from statussvc.watch import Hub
 
 T = TypeVar("T")
@@ -50,8 +51,14 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
 """The one table of errors to gRPC codes; anything else is INTERNAL, and logged."""
 
 
+PIPELINE = "/tilewright.status.v1.PipelineService/"
+"""What the methods of workers, relay and janitor begin with."""
+
+
 class ErrorsToCodes(grpc.aio.ServerInterceptor):
     """Answers errors with their code of CODES and their sentence, and ends what a caller has begun and left.
+
+    Before a request reaches its method, its texts are such as both databases hold.
 
     A caller who leaves (killed, or out of time) cancels its call. What is being written is committed all the
     same, so that the call goes on to tell it to the runs' leases and to the watchers.
@@ -64,11 +71,13 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or not details.method.startswith("/tilewright."):
             return handler
+        take = drop_nul if details.method.startswith(PIPELINE) else refuse_nul
         if handler.unary_unary:
             inner = handler.unary_unary
 
             async def unary(request, context):  # type: ignore[no-untyped-def]
                 try:
+                    take(request)
                     return await self._to_the_end(inner(request, context))
                 except Exception as error:  # noqa: BLE001  # each is answered and, where it is none of CODES, logged
                     await _abort(context, error, details.method)
@@ -78,6 +87,7 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
 
         async def stream(request, context):  # type: ignore[no-untyped-def]
             try:
+                take(request)
                 async for response in inner_stream(request, context):
                     yield response
             except Exception as error:  # noqa: BLE001  # the same

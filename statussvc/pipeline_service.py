@@ -146,8 +146,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         now = self._core.now()
         failure = stages.Failure(
             code=request.failure.code,
-            # PostgreSQL holds no U+0000, and an outcome must not be refused for what a decoder said.
-            message=request.failure.message.replace("\0", ""),
+            message=request.failure.message,
             retryable=request.failure.retryable,
             retry_after=max(0.0, request.retry_after_seconds),
         )

@@ -233,8 +233,6 @@ def _check_name(name: str) -> None:
 
 def _check_texts(**texts: str) -> None:
     for field, value in texts.items():
-        if "\0" in value:
-            raise ValueError(f"{field}: must not contain the character U+0000")
         if len(value) > MAX_LENGTHS.get(field, len(value)):
             raise ValueError(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
 

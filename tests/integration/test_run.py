@@ -12,6 +12,7 @@ import pytest
 from pipeline.errors import StageError, Stopped
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
+from pipeline.texts import MAX_SENTENCE, visible
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.status_rig import SHA, Status, running
 
@@ -107,6 +108,7 @@ def test_a_dropped_wake_up_starts_no_work(status: Status, client: StatusClient) 
     [
         (StageError("source_not_found", "Nothing there."), "FAILED", "source_not_found"),
         (StageError("source_unreachable", "Nobody answers."), "QUEUED", "source_unreachable"),
+        (StageError("not_an_image", "half \ud83d a\0b \x1b[31m" + "x" * 100_000), "FAILED", "not_an_image"),
         (ZeroDivisionError("a bug"), "QUEUED", "internal_error"),
     ],
 )
@@ -122,6 +124,8 @@ def test_work_that_raises_fails_its_stage(
     seen = status.get(dataset_id)
     assert (status.state(dataset_id), seen.failure.code) == (state, code)
     assert "a bug" not in seen.failure.message
+    assert len(seen.failure.message) <= MAX_SENTENCE
+    assert visible(seen.failure.message) == seen.failure.message
 
 
 def test_cancel_unblocks_the_work_and_nothing_more_is_reported(status: Status, client: StatusClient) -> None:

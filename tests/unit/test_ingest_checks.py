@@ -136,6 +136,8 @@ A_SECOND_LATER = "Wed, 21 Oct 2015 07:28:01 GMT"
         (headers(Last_Modified=LONG_AGO, Date=LONG_AGO), Version()),
         (headers(Last_Modified=A_SECOND_LATER, Date=LONG_AGO), Version()),
         (headers(Last_Modified="yesterday"), Version()),
+        (headers(ETag='"{}"'.format("a" * 2000)), Version()),
+        (headers(Last_Modified=f"{LONG_AGO} ({'x' * 2000})"), Version()),
         (headers(Last_Modified="Wed, 21 Oct 2035 07:28:00 GMT"), Version()),
         (headers(ETag='"a"', Last_Modified=LONG_AGO), Version('"a"', LONG_AGO)),
     ],

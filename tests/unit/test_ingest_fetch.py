@@ -135,6 +135,13 @@ WRONG_ANSWERS: list[tuple[str, Behaviour, str, bool]] = [
     ("cut before the body", answers.cut(JPEG, 0), "source_incomplete", True),
     ("cut chunks", answers.chunked(JPEG, complete=False), "source_incomplete", True),
     ("length too long", answers.lying_length(JPEG, str(len(JPEG) + 1)), "source_incomplete", True),
+    ("length with a NUL", answers.lying_length(JPEG, f"{len(JPEG)}\0"), "source_protocol_error", True),
+    (
+        "a coding that is chunked but for a control",
+        answers.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\x01\r\n\r\n3\r\n\xff\xd8\xff\r\n0\r\n\r\n"),
+        "source_protocol_error",
+        True,
+    ),
     ("negative length", answers.lying_length(JPEG, "-1"), "source_protocol_error", True),
     ("length with a sign", answers.lying_length(JPEG, f"+{len(JPEG)}"), "source_protocol_error", True),
     ("length with an underscore", answers.lying_length(JPEG, "700_012"), "source_protocol_error", True),

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import logs
 from pipeline.settings import Settings
-from pipeline.texts import amount, is_unicode, visible
+from pipeline.texts import amount, field_value, is_unicode, sentence, visible
 from tilewright.output import note, print_datasets, print_json, print_line
 
 HOSTILE = "a\x1b[31mred\x07\x9b2J\r\x7f\u2028\u202eb"
@@ -38,6 +38,16 @@ def test_controls_are_spelled_and_all_else_is_left() -> None:
 @pytest.mark.parametrize(("text", "expected"), [("Größe 🙂", True), ("half \ud83d", False)])
 def test_half_a_character_is_told(text: str, expected: bool) -> None:
     assert is_unicode(text) is expected
+
+
+def test_a_sentence_can_be_stored_and_sent_whatever_it_quotes() -> None:
+    assert sentence("a\0b \ud83d Größe") == "a\\u0000b ? Größe"
+    assert sentence("abcdef", 4) == "abc…"
+    assert sentence("Größe 🙂\nand a line") == "Größe 🙂\nand a line"
+
+
+def test_a_headers_value_has_no_controls() -> None:
+    assert field_value("\0 Wed,\x1b 21\tOct\x9f") == "Wed,  21\tOct"
 
 
 def test_what_commands_print_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
