@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.core import ErrorsToCodes
 
 
@@ -28,7 +29,7 @@ def test_a_call_whose_caller_has_left_goes_on_to_its_end() -> None:
         interceptor: Any = ErrorsToCodes()
         handler = await interceptor.intercept_service(continuation, Details())
         # Given a call that is at work
-        call = asyncio.create_task(handler.unary_unary(None, None))
+        call = asyncio.create_task(handler.unary_unary(pb.BeginStageRequest(), None))
         await asyncio.sleep(0)
         # When its caller leaves, as gRPC tells by a cancel
         call.cancel()
