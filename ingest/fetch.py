@@ -266,13 +266,21 @@ class Fetch:
         def record() -> Record:
             return Record(self._url, self.origin.length or 0, self.origin.version, spool.there)
 
-        with Notes(notes_of(self._path), spool.descriptor, record) as notes:
+        with Notes(notes_of(self._path), spool.descriptor, record, self._lost) as notes:
             copying = threading.Thread(target=self._copy, args=(spool, notes), name="ingest-copy", daemon=True)
             copying.start()
             try:
                 transfer.run(self._line, stream)
             finally:
                 copying.join()
+        self._wire.check()
+
+    def _lost(self, error: OSError) -> None:
+        try:
+            with storage_errors(self._path):
+                raise error
+        except TilewrightError as reason:
+            self._wire.cut(reason)
 
     def _copy(self, spool: Spool, notes: Notes) -> None:
         """Copies what earlier runs have finished, beside the connections that fetch the rest."""

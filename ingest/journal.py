@@ -25,7 +25,7 @@ from typing import Self
 from ingest.spans import Range, Ranges
 from ingest.version import Version
 from pipeline.errors import StageError
-from pipeline.writeback import settle
+from pipeline.writeback import sync
 
 EARLIER = "earlier-"
 
@@ -174,12 +174,17 @@ class Notes:
     path: where to note it.
     descriptor: the file's.
     record: gives what is there.
+    lost: is told, by any thread, that bytes of the file did not reach the disk: the download is lost with them.
     """
 
-    def __init__(self, path: Path, descriptor: int, record: Callable[[], Record]) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, record: Callable[[], Record], lost: Callable[[OSError], None]
+    ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._record = record
+        self._lost = lost
+        self._is_lost = False
         self._noted = 0
         self._one_at_a_time = threading.Lock()
         self._ended = threading.Event()
@@ -198,16 +203,23 @@ class Notes:
             self.note()
 
     def note(self) -> None:
-        """Brings the file's bytes to the disk, and then notes that they are there. A failure is only logged."""
+        """Brings the file's bytes to the disk, and then notes that they are there. Where it cannot, it logs that."""
         with self._one_at_a_time:
+            if self._is_lost:
+                return
             # What arrives meanwhile is not in it.
             record = self._record()
             count = Ranges(record.there).bytes
             if count == self._noted:
                 return
             try:
-                settle(self._descriptor)
-                os.fsync(self._descriptor)
+                sync(self._descriptor)
+            except OSError as error:
+                # Told once: a later sync, this download's last one too, would hear nothing of it.
+                self._is_lost = True
+                self._lost(error)
+                return
+            try:
                 record.write(self._path)
                 self._noted = count
             except OSError as error:

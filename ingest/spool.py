@@ -101,8 +101,9 @@ class Spool:
         self._digest.__exit__(kind, error, trace)
 
     def close(self) -> None:
-        """Closes the file; to be called when nothing writes to it any more."""
-        os.close(self._descriptor)
+        """Closes the file; to be called when nothing writes to it any more. Raises as `write`."""
+        with storage_errors(self._path):
+            os.close(self._descriptor)
 
     @property
     def descriptor(self) -> int:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.texts import amount
-from pipeline.writeback import settle
+from pipeline.writeback import sync
 
 
 def source_key(dataset_id: str, attempt: int) -> str:
@@ -193,8 +193,7 @@ class DirectoryStorage:
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        settle(descriptor)
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

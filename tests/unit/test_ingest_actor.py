@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers
+from tests.losing_volume import losing_volume
 from tests.sources import SourceServer, serve
 from tests.status_rig import Status, running
 from tests.waiting import until
@@ -79,17 +81,27 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
+    with a_house(tmp_path, tmp_path / "storage") as made:
+        yield made
+
+
+@contextmanager
+def a_house(tmp_path: Path, root: Path) -> Iterator[House]:
     served = tmp_path / "served"
     served.mkdir()
     (served / "x.png").write_bytes(PNG)
     broker = StubBroker(middleware=[])
     with serve(served) as server, running(f"sqlite:///{tmp_path}/rows.sqlite3", retry_base_seconds=30.0) as status:
         client = StatusClient(status.address)
-        storage = DirectoryStorage(tmp_path / "storage")
+        storage = DirectoryStorage(root)
         made = House(server, status, storage, broker, threading.Event())
         # By one connection, and without a look at headers: these pictures have none.
         settings = IngestSettings(
-            allow_sources=("127.0.0.1",), storage=storage.root, source_connections=1, preflight_min_bytes=10**9
+            allow_sources=("127.0.0.1",),
+            storage=storage.root,
+            source_connections=1,
+            preflight_min_bytes=10**9,
+            disk_reserve_bytes=0,
         )
         actor.declare(broker, settings, client, storage, made.stopping, publish=made.publish)
         worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=2)
@@ -133,6 +145,23 @@ def test_a_source_that_cannot_be_had_fails_with_its_code(house: House) -> None:
     assert failure.message.startswith("127.0.0.1 answered 404 Not Found")
     assert house.stored() == []
     assert house.published == []
+
+
+def test_bytes_that_the_disk_loses_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with losing_volume(tmp_path, monkeypatch) as volume, a_house(tmp_path, volume.path) as house:
+        # Given a disk that takes bytes and loses them
+        (volume.path / "scratch").mkdir()
+        (volume.path / "sources").mkdir()
+        volume.lose()
+        # When a source is fetched to it
+        dataset_id = house.submit(house.server.url("/x.png"))
+        wait(house)
+        # Then the download has failed, to be tried again, and nothing of it is stored
+        failure = house.status.get(dataset_id).failure
+        assert house.status.state(dataset_id) == "QUEUED"
+        assert (failure.code, failure.retryable) in {("storage_unavailable", True), ("out_of_disk", True)}
+        assert house.stored() == []
+        assert house.published == []
 
 
 def test_a_busy_source_waits_as_long_as_it_asked(house: House) -> None:

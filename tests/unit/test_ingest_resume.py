@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -19,11 +21,11 @@ from ingest.settings import IngestSettings
 from ingest.spans import Range
 from ingest.spool import Room
 from ingest.version import Version
-from pipeline.errors import StageError
+from pipeline.errors import StageError, StorageError
 from pipeline.sources import Allowed
 from tests import answers
 from tests.answers import asked
-from tests.sources import Behaviour, Exchange, SourceServer, serve
+from tests.sources import WAIT_LIMIT, Behaviour, Exchange, SourceServer, serve
 from tests.waiting import until
 
 SOURCE = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"old").digest(3_000_000)
@@ -333,3 +335,28 @@ def test_what_is_there_is_noted_while_the_download_goes_on(
     # When it is looked at meanwhile, then a killed worker's successor would find that million
     assert runs.run().sha256 == sha256(SOURCE)
     assert looked == ["in time"]
+
+
+def test_bytes_that_are_lost_while_the_download_goes_on_end_it_and_are_never_noted(
+    server: SourceServer, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk that loses bytes, which the kernel tells once
+    monkeypatch.setattr(journal, "INTERVAL", 0.01)
+    told = threading.Event()
+
+    def sync(_: int) -> None:
+        if not told.is_set():
+            told.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(journal, "sync", sync)
+
+    def look() -> None:
+        told.wait(WAIT_LIMIT)
+
+    server.on("/x.jpg", answers.gated_part(SOURCE, look))
+    # When it is told of bytes on their way, then the download has failed, though the next sync says that all is well
+    with pytest.raises(StorageError):
+        runs.run()
+    # And no later run relies on what is there
+    assert Record.read(runs.folder / "source.json") is None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline import writeback
+from pipeline.errors import StageError, StorageError
+from pipeline.storage import DirectoryStorage
+from tests.losing_volume import failing, losing_volume
 
 
 def test_a_file_is_written_out_while_it_grows_also_where_it_comes_late(
@@ -50,7 +55,7 @@ def test_a_file_is_settled_in_pieces_to_its_end(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "file"
     path.write_bytes(b"x" * 2500)
     with path.open("rb") as file:
-        writeback.settle(file.fileno())
+        writeback.sync(file.fileno())
     assert seen == [(0, 1000), (1000, 1000), (2000, 1000)]
 
 
@@ -59,5 +64,50 @@ def test_a_system_without_the_call_loses_nothing(tmp_path: Path, monkeypatch: py
     with (tmp_path / "file").open("wb") as file:
         file.write(b"x")
         writeback.write_back(file.fileno())
-        writeback.settle(file.fileno())
+        writeback.sync(file.fileno())
     assert (tmp_path / "file").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_bytes_that_are_lost_are_told_though_fsync_says_that_all_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    # Given a kernel whose wait takes the file's write error with it
+    monkeypatch.setattr(writeback, "_sync_file_range", failing(number))
+    (tmp_path / "file").write_bytes(b"x")
+    with (tmp_path / "file").open("rb") as file:
+        os.fsync(file.fileno())
+        # When the file is synced, then the error is told
+        with pytest.raises(OSError, match=os.strerror(number)) as lost:
+            writeback.sync(file.fileno())
+        assert lost.value.errno == number
+
+
+@pytest.mark.parametrize("number", writeback.NO_SUCH_CALL)
+def test_where_the_call_is_refused_fsync_has_the_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(writeback, "_sync_file_range", failing(number))
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    (tmp_path / "file").write_bytes(b"x")
+    with (tmp_path / "file").open("rb") as file:
+        writeback.sync(file.fileno())
+        assert synced == [file.fileno()]
+
+
+def test_a_real_disk_that_loses_bytes_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with losing_volume(tmp_path, monkeypatch) as volume:
+        storage = DirectoryStorage(volume.path)
+        kept = storage.scratch("a") / "kept"
+        kept.write_bytes(b"x" * 100_000)
+        lost = storage.scratch("a") / "lost"
+        lost.touch()
+        storage.put_file(kept, "sources/a/1")
+        # When the disk takes no more
+        volume.lose()
+        lost.write_bytes(b"y" * 3_000_000)
+        # Then what is new is not published, and what was there stays
+        with pytest.raises((StorageError, StageError)):
+            storage.put_file(lost, "sources/a/2")
+        assert list(storage.list_prefix("sources")) == ["sources/a/1"]
