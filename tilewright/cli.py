@@ -146,6 +146,9 @@ def submit(
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP tiles; 85 by itself.")] = None,
     page: Annotated[int | None, typer.Option(min=0, help="Which page of a source of several, from 0.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What the source's bytes must hash to, in hex.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Names this submission: repeated with the same key, it makes no second dataset.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show its progress, and come back when it has ended.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -165,6 +168,7 @@ def submit(
         answer = client.submit(
             url,
             name,
+            key=idempotency_key,
             description=description,
             category=category,
             subject=subject,

@@ -8,6 +8,7 @@ ClientError
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
 from urllib3.util import Retry
 
 from pipeline.errors import TilewrightError
@@ -35,6 +37,9 @@ POLL_MOST = 5.0
 
 OUTAGE_MOST = 60.0
 """Seconds that a watch bears a server that is away: a restart takes a few."""
+
+LOST_MOST = 15.0
+"""Seconds for which the answer to a POST that may have been taken is sought: a restart takes a few."""
 
 INSPECT_WAIT = 5
 """Seconds that the server may hold its answer back for an inspection's end: most take less than one."""
@@ -59,13 +64,17 @@ class NoAddress(ClientError):
 
 
 class Unreachable(ClientError):
-    """Raised when the server cannot be reached, or says that it cannot serve at the moment (`answered`)."""
+    """Raised when the server cannot be reached, or says that it cannot serve at the moment (`answered`).
+
+    `may_be_done`: whether the request may have reached the server all the same, and only its answer was lost.
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, answered: bool = False) -> None:
+    def __init__(self, message: str, *, answered: bool = False, may_be_done: bool = False) -> None:
         super().__init__(message)
         self.answered = answered
+        self.may_be_done = may_be_done
 
 
 class Problem(ClientError):
@@ -120,13 +129,35 @@ class Client:
         if _host(self.server) in ("127.0.0.1", "::1", "localhost"):
             self._session.trust_env = False  # no proxy can reach this machine's own loopback
 
-    def submit(self, url: str, name: str, **fields: str | int | None) -> Json:
+    def submit(self, url: str, name: str, *, key: str | None = None, **fields: str | int | None) -> Json:
         """Creates a dataset from an image's URL and gives the server's answer, `dataset_id` in it.
 
-        `fields` are those of the contract's POST; what is None is left out.
+        Where an answer may have been lost it asks again, LOST_MOST seconds at most, by the same Idempotency-Key: there
+        is one dataset however often it asks.
+
+        Parameters
+        ----------
+        key: the Idempotency-Key; by default a new one.
+        fields: those of the contract's POST; what is None is left out.
         """
-        body = {"url": url, "name": name} | {key: value for key, value in fields.items() if value is not None}
-        return self._json("POST", "/api/datasets", json=body)
+        body = {"url": url, "name": name} | {field: value for field, value in fields.items() if value is not None}
+        key = key or uuid.uuid4().hex
+        lost_at: float | None = None
+        while True:
+            try:
+                return self._json("POST", "/api/datasets", json=body, headers={"Idempotency-Key": key})
+            except Unreachable as error:
+                if lost_at is None and not error.may_be_done:
+                    raise
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > LOST_MOST:
+                    raise Unreachable(
+                        f"{error}\nWhether the dataset was accepted is not known. Submit it again with "
+                        f"--idempotency-key {key} (the header Idempotency-Key): that makes no second one.",
+                        answered=error.answered,
+                        may_be_done=True,
+                    ) from error
+                time.sleep(POLL_INTERVAL)
 
     def get(self, dataset_id: str) -> Json:
         """The dataset."""
@@ -250,13 +281,15 @@ class Client:
         except requests.exceptions.RequestException as error:
             raise Unreachable(
                 f"No Tilewright server answers at {self.server}. "
-                "Start one with `tilewright up`, or name another with --server or TILEWRIGHT_SERVER."
+                "Start one with `tilewright up`, or name another with --server or TILEWRIGHT_SERVER.",
+                may_be_done=not _never_connected(error),
             ) from error
         if response.ok:
             return response
         problem = Problem(response.status_code, _problem(response))
         if response.status_code in (502, 503, 504):
-            raise Unreachable(f"{self.server}: {problem.detail}", answered=True) from problem
+            # Each of these may come of an answer that was lost behind the gateway, or before it.
+            raise Unreachable(f"{self.server}: {problem.detail}", answered=True, may_be_done=True) from problem
         raise problem
 
 
@@ -268,6 +301,11 @@ def _host(server: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NoAddress(f"{server} is not a server's address: write http://HOST:PORT.")
     return parts.hostname
+
+
+def _never_connected(error: requests.exceptions.RequestException) -> bool:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(reason, NewConnectionError)
 
 
 def _path(dataset_id: str) -> str:
