@@ -129,6 +129,7 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
             with written_back(path):
                 _preflight(run, fetch, settings, path.parent)
                 fetched = fetch.run()
+                run.keep_slot()
         except Unkept as error:
             if error.promise.by != REQUEST or arrived not in {"", error.found}:
                 raise
@@ -160,7 +161,9 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
 
     Raises StageError where the source cannot be had, or cannot be tiled whatever would still come.
     """
-    if isinstance(fetch.open(), Fetched) or is_small(fetch, settings.preflight_min_bytes):
+    opened = fetch.open()
+    run.report(resumable=fetch.origin.is_divisible)
+    if isinstance(opened, Fetched) or is_small(fetch, settings.preflight_min_bytes):
         return
     seen = look(
         fetch,

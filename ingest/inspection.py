@@ -70,6 +70,17 @@ def inspect(run: Run, means: Means) -> pb.InspectionReport:
             means.storage.drop_scratch(run.run_id)
 
 
+def _of_inspections(settings: IngestSettings) -> IngestSettings:
+    most = settings.inspect_answer_timeout
+    return settings.model_copy(
+        update={
+            "max_source_bytes": ANY_LENGTH,
+            "source_answer_timeout": min(most, settings.source_answer_timeout),
+            "source_read_timeout": min(most, settings.source_read_timeout),
+        }
+    )
+
+
 class _Inspection:
     """One look, which ends in time."""
 
@@ -82,7 +93,7 @@ class _Inspection:
         self._fetch = Fetch(
             run.grant.url,
             folder / "source",
-            settings=means.settings.model_copy(update={"max_source_bytes": ANY_LENGTH}),
+            settings=_of_inspections(means.settings),
             guard=means.guard,
             hosts=means.hosts,
             progress=lambda _done, _total: None,

@@ -96,6 +96,13 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     header_time_limit: float = Field(
         10.0, gt=0, description="Seconds that reading a header may take; past them the source is fetched without it."
     )
+    inspect_answer_timeout: float = Field(
+        10.0,
+        gt=0,
+        description=(
+            "Seconds that a server may send nothing to an inspection: somebody waits for it, and so do those behind it."
+        ),
+    )
     inspect_time_limit: float = Field(
         60.0, gt=0, description="Seconds that an inspection may take: somebody waits for it, and it fetches little."
     )

@@ -2,7 +2,7 @@
 
     BeginStage ─ granted ─▶ work(run) ─▶ CompleteStage        done
         │                     │      └─▶ FailStage            StageError, or any other exception
-        └ DROP: leave         │      └─▶ ReleaseStage         the worker was asked to stop
+        └ DROP: leave         │      └─▶ ReleaseStage         the worker was asked to stop, or the run to give way
                               └ STOP from statussvc: leave    cancelled, deleted, superseded
 
 While statussvc cannot be reached the worker keeps its message and its work, and repeats the rpc.
@@ -35,6 +35,9 @@ BEAT_INTERVAL = 0.5
 
 RELEASE_PATIENCE = 5.0
 """Seconds that a stopping worker tries to give its stage back; past it the lease expires by itself."""
+
+SHUTDOWN, GIVES_WAY = "shutdown", "gives way"
+"""Reasons to stop after which the stage is given back, and nobody is to blame."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Run:
         self.stopped = threading.Event()
         self.stop_reason = ""
         self.urgent = threading.Event()
+        self._keeps_slot = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
         self._beat = pb.ReportProgressRequest(run_id=run_id)
@@ -85,6 +89,7 @@ class Run:
         stage_percent: float | None = None,
         source: pb.SourceInfo | None = None,
         preview: pb.Preview | None = None,
+        resumable: bool | None = None,
     ) -> None:
         """Notes progress, and what was found out; the next beat carries it, and a preview is told at once.
 
@@ -103,6 +108,8 @@ class Run:
                 if value is not None and getattr(self._beat.progress, field) != value:
                     setattr(self._beat.progress, field, value)
                     self._progressed_at = time.monotonic()
+            if resumable is not None:
+                self._beat.resumable = resumable
             if source is not None:
                 self._beat.source.CopyFrom(source)
             if preview is not None:
@@ -129,6 +136,15 @@ class Run:
         """Raises Stopped when the run must stop."""
         if self.stopped.is_set():
             raise Stopped(self.stop_reason)
+
+    def keep_slot(self) -> None:
+        """The work is nearly done: it does not give way to others any more."""
+        self._keeps_slot.set()
+
+    def give_way(self) -> None:
+        """Others wait, and this run is the slowest: the work stops, to go on later."""
+        if not self._keeps_slot.is_set():
+            self.stop(GIVES_WAY)
 
     def stop(self, reason: str) -> None:
         """Tells the work to stop. Only the first reason counts."""
@@ -198,7 +214,7 @@ def _report(
         result = work(run)
     except Exception as error:  # noqa: BLE001  # whatever went wrong becomes the dataset's outcome
         if run.stopped.is_set():
-            _leave(status, run, beat)
+            _leave(status, run, beat, stopping)
             return None
         failure = _failure(dataset_id, error)
         beat.settle()
@@ -245,16 +261,18 @@ def _failure(dataset_id: str, error: Exception) -> pb.Failure:
     )
 
 
-def _leave(status: StatusClient, run: Run, beat: _Beat) -> None:
+def _leave(status: StatusClient, run: Run, beat: _Beat, stopping: threading.Event) -> None:
     beat.settle()
     logger.info("%s: run %s stopped: %s", run.wake_up.dataset_id, run.run_id, run.stop_reason)
-    if run.stop_reason != _Beat.SHUTDOWN:
+    if run.stop_reason not in (SHUTDOWN, GIVES_WAY):
         return
     expired = threading.Event()
     timer = threading.Timer(RELEASE_PATIENCE, expired.set)
     timer.daemon = True
-    timer.start()
-    _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), run.wake_up.dataset_id, expired)
+    if run.stop_reason == SHUTDOWN:
+        timer.start()
+    give_up = expired if run.stop_reason == SHUTDOWN else stopping
+    _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), run.wake_up.dataset_id, give_up)
     timer.cancel()
 
 
@@ -270,8 +288,6 @@ def _say(call: Callable[[], T], dataset_id: str, give_up: threading.Event) -> T 
 
 class _Beat(threading.Thread):
     """Beats whatever the work is doing, obeys the answers, and holds the run's limits."""
-
-    SHUTDOWN = "shutdown"
 
     def __init__(self, status: StatusClient, run: Run, stopping: threading.Event, limits: Limits) -> None:
         super().__init__(name=f"beat-{run.run_id[:8]}", daemon=True)
@@ -304,7 +320,7 @@ class _Beat(threading.Thread):
             beat.beat_seq = sequence
             if not self._settled.is_set():
                 if self._stopping.is_set():
-                    self._run.stop(self.SHUTDOWN)
+                    self._run.stop(SHUTDOWN)
                 elif stall := self._stalled(progressed_at):
                     self._give_up(stall)
                     return
@@ -318,6 +334,8 @@ class _Beat(threading.Thread):
                 return
             if answer.order == pb.ReportProgressResponse.ORDER_STOP and not self._settled.is_set():
                 self._run.stop(answer.reason)
+            elif answer.give_way and not self._settled.is_set():
+                self._run.give_way()
 
     def _stalled(self, progressed_at: float) -> str:
         now = time.monotonic()

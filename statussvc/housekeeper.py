@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from statussvc.core import Core
-from statussvc.repository import outbox, stages
+from statussvc.lifecycle import Stage
+from statussvc.repository import outbox, stages, turns
 from statussvc.repository.rows import Outcome
+from statussvc.slots import who_gives_way
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,24 @@ class Housekeeper:
             if lease := leases.get(run_id):
                 leases.stop(run_id, "superseded")
                 hub.notify(lease.dataset_id)
+
+    async def share_slots(self) -> None:
+        """Asks the slowest download to give way, where others wait for its slot."""
+        core = self._core
+        at_work, now = core.leases.of(Stage.INGEST), core.leases.now
+        for lease in at_work:
+            # What an earlier run has left counts, too: copying it is no waiting for the source.
+            lease.received.note(lease.progress.bytes_downloaded, now)
+        if not at_work or not core.policy.slot_rate:
+            return
+        since = await core.database.read(lambda connection: turns.waits_since(connection, Stage.INGEST))
+        if since is None:
+            return
+        waited = core.now() - since
+        chosen = who_gives_way(at_work, now, waited, core.policy.slot_rate, core.policy.slot_seconds)
+        if chosen is not None:
+            chosen.gives_way_since = now
+            logger.info("%s: run %s is asked to give way to others", chosen.dataset_id, chosen.run_id)
 
     async def expire(self, longest: float) -> None:
         """Ends the runs whose beats stood still, counting at most `longest` seconds since the last call."""

@@ -65,6 +65,7 @@ class Lease:
     dataset_id: str
     stage: Stage
     began: float
+    attempt: int = 1
     beat_seq: int = 0
     idle: float = 0.0
     """Seconds that the beat has been watched standing still."""
@@ -84,6 +85,12 @@ class Lease:
     facts: dict[str, Any] = field(default_factory=dict)
     """What the run has found out about its source, as it was last written to the dataset's row."""
     pace: Pace = field(default_factory=Pace)
+    received: Pace = field(default_factory=Pace)
+    """How fast bytes arrive, as of the last ticks: silence shows in it."""
+    resumable: bool = False
+    """Whether a later run goes on from what this one has done."""
+    gives_way_since: float | None = None
+    """When it was asked to give its stage back for others; None where it was not."""
     eta: float | None = None
     """Seconds until the stage ended at the pace so far, told at its last change; None too early to tell."""
 
@@ -134,16 +141,16 @@ class Leases:
         self._last_tick = clock()
         self._leases: dict[str, Lease] = {}
 
-    def grant(self, run_id: str, dataset_id: str, stage: Stage) -> None:
+    def grant(self, run_id: str, dataset_id: str, stage: Stage, attempt: int = 1) -> None:
         """A run has begun, or is found at work after a restart. Again for the same run: no change."""
         if run_id not in self._leases:
-            self._leases[run_id] = Lease(run_id, dataset_id, stage, began=self._clock())
+            self._leases[run_id] = Lease(run_id, dataset_id, stage, began=self._clock(), attempt=attempt)
 
     def take_up(self, run: Any) -> bool:
         """Grants a run that is found at work, with the counts of its row. Returns False where it is known."""
         if run.run_id in self._leases:
             return False
-        self.grant(run.run_id, run.dataset_id, Stage(run.stage))
+        self.grant(run.run_id, run.dataset_id, Stage(run.stage), run.attempt)
         lease = self._leases[run.run_id]
         for name in ("bytes_downloaded", "bytes_total", "tiles_done", "tiles_total", "stage_percent"):
             if getattr(run, name) is not None:
@@ -156,6 +163,15 @@ class Leases:
     def at_work(self) -> set[str]:
         """The runs that have not been stopped."""
         return {lease.run_id for lease in self._leases.values() if not lease.stop_reason}
+
+    def of(self, stage: Stage) -> list[Lease]:
+        """The runs of a stage that have not been stopped."""
+        return [lease for lease in self._leases.values() if lease.stage is stage and not lease.stop_reason]
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds, as of `Lease.began`."""
+        return self._clock()
 
     def get(self, run_id: str | None) -> Lease | None:
         """The lease of a run at work that has not been stopped."""

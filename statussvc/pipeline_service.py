@@ -16,6 +16,7 @@ from statussvc.core import Core
 from statussvc.lifecycle import Stage
 from statussvc.repository import garbage, known, outbox, stages
 from statussvc.repository.rows import Outcome
+from statussvc.slots import LONGEST_TURN, has_had_longest
 from statussvc.views import FORMAT_NAMES, options
 
 if TYPE_CHECKING:
@@ -27,12 +28,24 @@ STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER, pb.STAGE_I
 STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
 DEFAULT_LIMIT = 100
 
+MOST_DEFERRED = 100
+"""Wake-ups in a row that are put back for another host's: looking for one takes milliseconds each, and may not take
+longer than the work."""
+
 RUN_ID = re.compile("[0-9a-f]{32}")
 """A run's id becomes part of storage keys, so it is held to its form."""
 
 SHA256 = re.compile("[0-9a-f]{64}")
 
 SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
+
+TOO_SLOW_ALONE = stages.Failure(
+    "source_too_slow",
+    f"The source's server sent the file too slowly for {LONGEST_TURN:.0f} seconds while others waited, and gives no "
+    "parts of it, so that each try begins anew. Retry when less is waiting, or offer the file at a faster server.",
+    retryable=True,
+)
+"""Of a download that cannot be gone on with, and had the longest turn there is."""
 
 PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
 """A file of a build."""
@@ -43,6 +56,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._deferred = 0
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         empty = {_stage(stage) for stage in request.empty_queues}
@@ -76,17 +90,27 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         if not RUN_ID.fullmatch(request.run_id):
             raise ValueError("run_id: must be a UUID in hex")
 
+        in_turn = self._deferred < MOST_DEFERRED
+
         def begin(connection: Connection) -> pb.Grant | str:
             row = stages.begin(
-                connection, wake_up.dataset_id, wake_up.attempt, stage, request.run_id, request.worker, now
+                connection,
+                wake_up.dataset_id,
+                wake_up.attempt,
+                stage,
+                request.run_id,
+                request.worker,
+                now,
+                in_turn=in_turn,
             )
             return row if isinstance(row, str) else _grant(connection, row, stage)
 
         begun = await self._core.database.write(begin)
+        self._deferred = self._deferred + 1 if begun == "DEFERRED" else 0
         if isinstance(begun, str):
             self._core.hub.notify(wake_up.dataset_id)
             return pb.BeginStageResponse(drop=pb.BeginStageResponse.Drop.Value(f"DROP_{begun}"))
-        self._core.leases.grant(request.run_id, wake_up.dataset_id, stage)
+        self._core.leases.grant(request.run_id, wake_up.dataset_id, stage, wake_up.attempt)
         self._core.hub.notify(wake_up.dataset_id)
         return pb.BeginStageResponse(grant=begun)
 
@@ -106,7 +130,11 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         lease = leases.get(request.run_id)
         if changed and lease:
             self._core.hub.notify(lease.dataset_id)
-        return pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_CONTINUE)
+        answer = pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_CONTINUE)
+        if lease:
+            lease.resumable = request.resumable
+            answer.give_way = lease.gives_way_since is not None
+        return answer
 
     async def CompleteStage(self, request: pb.CompleteStageRequest, context: Context) -> pb.CompleteStageResponse:
         now = self._core.now()
@@ -157,8 +185,16 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         return pb.FailStageResponse(answer=_answer(outcome))
 
     async def ReleaseStage(self, request: pb.ReleaseStageRequest, context: Context) -> pb.ReleaseStageResponse:
-        now = self._core.now()
-        outcome = await self._core.database.write(lambda connection: stages.release(connection, request.run_id, now))
+        now, policy = self._core.now(), self._core.policy
+        lease = self._core.leases.get(request.run_id)
+        is_too_slow = lease is not None and has_had_longest(lease, policy.slot_seconds)
+
+        def release(connection: Connection) -> Outcome:
+            if is_too_slow:
+                return stages.fail(connection, request.run_id, TOO_SLOW_ALONE, policy, now)
+            return stages.release(connection, request.run_id, now)
+
+        outcome = await self._core.database.write(release)
         self._ended(request.run_id, outcome)
         return pb.ReleaseStageResponse(answer=_answer(outcome))
 

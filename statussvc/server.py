@@ -45,6 +45,8 @@ def policy_of(settings: StatusSettings) -> Policy:
         keep_sources=None if days is None else days * DAY,
         lost_after=settings.lost_after_seconds,
         publish_lease=settings.publish_lease_seconds,
+        slot_rate=settings.slot_rate,
+        slot_seconds=settings.slot_seconds,
     )
 
 
@@ -121,6 +123,7 @@ class Server:
                 await self._core.database.claim()
                 await self._housekeeper.agree()
                 await self._housekeeper.expire(longest=2 * TICK)
+                await self._housekeeper.share_slots()
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
             except (InUse, StatusUnavailable) as error:
                 logger.warning("%s; trying again", error)

@@ -67,6 +67,22 @@ class StatusSettings(Settings):
             "downloads it again. Empty: for ever, since a source may be gone when it is wanted next."
         ),
     )
+    slot_rate: float = Field(
+        1024.0**2,
+        ge=0,
+        description=(
+            "Bytes a second with which a download keeps its slot however long others wait: a gigabyte in a quarter of "
+            "an hour. Slower ones give way, go on later and are not blamed. 0: none ever gives way."
+        ),
+    )
+    slot_seconds: float = Field(
+        5.0,
+        gt=0,
+        description=(
+            "Seconds that a dataset waits for a slot before the slowest download gives way, and that a download has "
+            "its slot at least: long enough to tell its rate."
+        ),
+    )
     abandon_runs: Literal["no", "released", "expired"] = Field(
         "no",
         description=(

@@ -30,6 +30,8 @@ datasets = Table(
     Column("url", Text, nullable=False),
     # What an index can hold of a URL of any length.
     Column("url_hash", String(64)),
+    # Tells the sources' hosts apart: hex, so that every collation sorts it alike.
+    Column("host_hash", String(16)),
     Column("expected_sha256", String(64), nullable=False),
     Column("tile_size", Integer, nullable=False),
     Column("tile_format", String(8), nullable=False),
@@ -71,6 +73,8 @@ datasets = Table(
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
     Index("ix_datasets_url_hash", "url_hash"),
+    # Whose sources wait, and whose are fetched.
+    Index("ix_datasets_by_host", "state", "host_hash"),
     # Inspections are few, and forgotten by their age.
     Index("ix_datasets_kind", "kind", "created_at"),
     # Each filter of the catalogue that picks few rows of many, in the order of its pages.

@@ -15,6 +15,7 @@ from statussvc.lifecycle import State
 from statussvc.repository.insert import insert_once
 from statussvc.repository.known import url_hash
 from statussvc.repository.rows import Kind
+from statussvc.repository.turns import host_hash
 from statussvc.tables import datasets, idempotency, pyramids
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
@@ -115,6 +116,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             subject=new.subject,
             url=new.url,
             url_hash=url_hash(new.url),
+            host_hash=host_hash(new.url),
             expected_sha256=new.sha256,
             tile_size=new.tile_size,
             tile_format=new.tile_format,

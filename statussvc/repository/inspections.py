@@ -10,6 +10,7 @@ from pipeline.errors import NotFound
 from statussvc.lifecycle import State
 from statussvc.repository.catalogue import free_id
 from statussvc.repository.rows import Kind
+from statussvc.repository.turns import host_hash
 from statussvc.tables import datasets, runs
 
 KEEP_SECONDS = 86400.0
@@ -29,6 +30,7 @@ def create(connection: Connection, url: str, now: float) -> Row[Any]:
             category="",
             subject="",
             url=url,
+            host_hash=host_hash(url),
             expected_sha256="",
             tile_size=0,
             tile_format="",

@@ -16,15 +16,22 @@ from pipeline.pyramid import Options
 from pipeline.pyramid import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
+from statussvc.repository import turns
 from statussvc.repository.insert import insert_once
 from statussvc.repository.outbox import LEASE_SECONDS, LOST_AFTER
 from statussvc.repository.rows import LOST, REFUSED, WON, Outcome, end, lock, move_to, run_of, wait_again
 from statussvc.tables import datasets, pyramids, runs
 
+SLOW_RETRIES = 1
+"""Of a source that was too slow: each try holds a slot for a minute, and what one has brought the next keeps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What counts against a dataset, how long it waits, and how long its source is kept. Seconds; None: for ever."""
+    """What counts against a dataset, how long it waits, and how long its source is kept. Seconds; None: for ever.
+
+    `slot_rate` and `slot_seconds` are as slots.who_gives_way has them.
+    """
 
     crash_limit: int
     retry_limit: int
@@ -33,6 +40,8 @@ class Policy:
     keep_sources: float | None = None
     lost_after: float = LOST_AFTER
     publish_lease: float = LEASE_SECONDS
+    slot_rate: float = 0.0
+    slot_seconds: float = 5.0
 
     def back_off(self, retries: int, retry_after: float) -> float:
         """Capped and jittered exponential back-off; a source's own wish is heard up to the cap."""
@@ -61,11 +70,23 @@ class Failure:
 
 
 def begin(
-    connection: Connection, dataset_id: str, attempt: int, stage: Stage, run_id: str, worker: str, now: float
+    connection: Connection,
+    dataset_id: str,
+    attempt: int,
+    stage: Stage,
+    run_id: str,
+    worker: str,
+    now: float,
+    *,
+    in_turn: bool = False,
 ) -> Row[Any] | str:
     """Grants a waiting stage to a run. Returns the row as granted, or the reason of a drop.
 
     Repeating the call with the same run_id gives the same grant.
+
+    Parameters
+    ----------
+    in_turn: whether the row is put back where it is another host's turn.
     """
     row = lock(connection, dataset_id)
     if row is None or row.deleted_at is not None:
@@ -83,6 +104,9 @@ def begin(
     if stage is Stage.TILER and _built(connection, row.tile_id):
         move_to(connection, row, move(row.state, Event.FOUND), now)
         return "FINISHED"
+    if in_turn and turns.is_others_turn(connection, row, stage):
+        turns.defer(connection, row, now)
+        return "DEFERRED"
     connection.execute(
         insert(runs).values(
             run_id=run_id,
@@ -186,7 +210,8 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     source_lost = failure.code == "source_missing" and row.state == State.TILING
     if source_lost:
         reason["source_key"] = None  # also where it fails for good: a retry must fetch it again
-    if not failure.retryable or row.state == State.INSPECTING or retries > policy.retry_limit:
+    limit = min(policy.retry_limit, SLOW_RETRIES) if failure.code == "source_too_slow" else policy.retry_limit
+    if not failure.retryable or row.state == State.INSPECTING or retries > limit:
         move_to(connection, row, move(row.state, Event.FAIL), now, **reason)
     elif source_lost:
         wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries)

@@ -107,7 +107,15 @@ def test_the_setting_is_in_days_and_empty_is_for_ever(
 
 def test_every_setting_of_the_policy_reaches_it() -> None:
     settings = StatusSettings(
-        crash_limit=7, retry_limit=8, retry_base_seconds=9, retry_cap_seconds=10, lost_after_seconds=11
+        crash_limit=7,
+        retry_limit=8,
+        retry_base_seconds=9,
+        retry_cap_seconds=10,
+        lost_after_seconds=11,
+        slot_rate=12,
+        slot_seconds=13,
     )
-    policy = Policy(crash_limit=7, retry_limit=8, retry_base=9.0, retry_cap=10.0, lost_after=11.0)
+    policy = Policy(
+        crash_limit=7, retry_limit=8, retry_base=9.0, retry_cap=10.0, lost_after=11.0, slot_rate=12.0, slot_seconds=13.0
+    )
     assert policy_of(settings) == policy

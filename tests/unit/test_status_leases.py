@@ -110,6 +110,7 @@ def test_after_a_restart_what_was_kept_before_is_no_pace_either() -> None:
         run_id="found",
         dataset_id="custom_00000001",
         stage="INGEST",
+        attempt=1,
         bytes_downloaded=600,
         bytes_total=1000,
         tiles_done=None,

@@ -1295,6 +1295,8 @@ class BeginStageResponse(_message.Message):
         """Ready or failed."""
         DROP_DELETED: BeginStageResponse._Drop.ValueType  # 5
         """Deleted, or never there."""
+        DROP_DEFERRED: BeginStageResponse._Drop.ValueType  # 6
+        """Not its turn: another host's source waits that has fewer runs at work. It is published again in a few seconds."""
 
     class Drop(_Drop, metaclass=_DropEnumTypeWrapper):
         """Why a message is to be acknowledged and left."""
@@ -1311,6 +1313,8 @@ class BeginStageResponse(_message.Message):
     """Ready or failed."""
     DROP_DELETED: BeginStageResponse.Drop.ValueType  # 5
     """Deleted, or never there."""
+    DROP_DEFERRED: BeginStageResponse.Drop.ValueType  # 6
+    """Not its turn: another host's source waits that has fewer runs at work. It is published again in a few seconds."""
 
     GRANT_FIELD_NUMBER: _builtins.int
     DROP_FIELD_NUMBER: _builtins.int
@@ -1443,10 +1447,13 @@ class ReportProgressRequest(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     beat_seq: _builtins.int
     """Rises with every beat; a beat that does not rise counts for nothing."""
+    resumable: _builtins.bool
+    """Whether a later run goes on from what this one has done, should it give its stage back (ingest)."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """What the stage has done so far."""
@@ -1467,10 +1474,11 @@ class ReportProgressRequest(_message.Message):
         progress: Global___Progress | None = ...,
         source: Global___SourceInfo | None = ...,
         preview: Global___Preview | None = ...,
+        resumable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "progress", b"progress", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "run_id", b"run_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "resumable", b"resumable", "run_id", b"run_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1507,19 +1515,25 @@ class ReportProgressResponse(_message.Message):
 
     ORDER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GIVE_WAY_FIELD_NUMBER: _builtins.int
     order: Global___ReportProgressResponse.Order.ValueType
     """What the run has to do."""
     reason: _builtins.str
     """With ORDER_STOP: "cancelled", "deleted" or "superseded"."""
+    give_way: _builtins.bool
+    """With ORDER_CONTINUE: others wait, and of all runs of this stage this one brings the least. It is asked to give its
+    stage back by ReleaseStage; nobody is to blame.
+    """
     def __init__(
         self,
         *,
         order: Global___ReportProgressResponse.Order.ValueType = ...,
         reason: _builtins.str = ...,
+        give_way: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["give_way", b"give_way", "order", b"order", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
