@@ -23,6 +23,14 @@ FOREIGN = {
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"IIU\0", "rw2"),
+    (b"IIRO", "orf"),
+    (b"IIRS", "orf"),
+    (b"MMOR", "orf"),
+    (b"FUJIFILMCCD-RAW", "raf"),
+    (b"FOVb", "x3f"),
+    (b"\0MRM", "mrw"),
+    (b"II\x1a\0\0\0HEAPCCDR", "crw"),
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
     (b"II*\0", "tiff"),
@@ -38,6 +46,8 @@ _SIGNATURES = (
     (b"SIMPLE  =", "fits"),
     (b"%PDF-", "pdf"),
 )
+_CR2 = re.compile(rb"II\*\0.{4}CR\x02\0", re.DOTALL)
+_IIQ = re.compile(rb"II\*\0.{4}IIII.waR|MM\0\*.{4}MMMMRaw.", re.DOTALL)
 _PNM = re.compile(rb"P[1-7Ff]\s+\d")
 _BMP = re.compile(rb"BM.{4}\0{4}", re.DOTALL)
 
@@ -47,18 +57,20 @@ def kind_of(head: bytes) -> str:
 
     Returns
     -------
-    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the readable formats), "svg", one of FOREIGN, "text" (HTML and
-    JSON included), "empty", or "other".
+    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the readable formats), "svg", one of FOREIGN or of
+    pipeline.raw_photographs.KINDS, "text" (HTML and JSON included), "empty", or "other".
     """
     if not head:
         return "empty"
+    if _CR2.match(head) or _IIQ.match(head):
+        return "cr2" if _CR2.match(head) else "iiq"
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "webp"
     if head[4:8] == b"ftyp":
-        return "heif"
+        return "cr3" if head[8:12] == b"crx " else "heif"
     if _PNM.match(head) or _BMP.match(head):
         return "pnm" if head.startswith(b"P") else "bmp"
     if not _is_text(head):

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
-from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox, tiff_layout
+from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox, tiff, tiff_layout
 from pipeline.blocks import Blocks
 from pipeline.endings import ends_early
 from pipeline.errors import StageError
 from pipeline.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, memory_of, require_page
 from pipeline.probe_job import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
+from pipeline.raw_photographs import require_developed
+from pipeline.tiff_codecs import require_read
 
 MEMORY = 1 << 30
 """Bytes of address space: libvips with all its libraries takes 95 MB, and a header at most what is read for it."""
@@ -67,6 +70,10 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
     """
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
+    try:
+        _require_readable(kind, blocks, page)
+    except StageError as error:
+        return Failed(error.code, error.message)
     if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
         return _by_bytes(kind, blocks, page)
     try:
@@ -80,6 +87,14 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
             return _by_bytes(kind, blocks, page)
         failure = decoder_errors.explain(said, kind, lambda: _ends_early(kind, blocks, page), "source_custom")
         return Failed(failure.code, failure.message)
+
+
+def _require_readable(kind: str, blocks: Blocks, page: int) -> None:
+    """Raise StageError("unsupported_format") for what libvips would open, and paint black or show as a stamp."""
+    require_developed(kind, blocks)
+    with suppress(struct.error):
+        if kind == "tiff" and (directory := tiff.find(blocks, page)):
+            require_read(directory)
 
 
 def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:

@@ -42,6 +42,7 @@ class Tag(IntEnum):
     COMPRESSION = 259
     PHOTOMETRIC = 262
     FILL_ORDER = 266
+    MAKER = 271
     STRIP_OFFSETS = 273
     SAMPLES = 277
     ROWS_PER_STRIP = 278
@@ -59,6 +60,7 @@ class Tag(IntEnum):
     EXIF = 34665
     GPS = 34853
     INTEROPERABILITY = 40965
+    DNG_VERSION = 50706
 
 
 REDUCED = 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from pipeline.tiff import Directory, File, Tag, find
+from pipeline.errors import StageError
+from pipeline.tiff import PLACES, Directory, File, Tag, find
 
 ALL_ROWS = (1 << 32) - 1
 """RowsPerStrip where it is absent: one strip."""
@@ -57,6 +58,8 @@ class Compression(IntEnum):
 
 DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.ZSTD}
 """What tiler.frame decodes."""
+
+DEFLATED = {Compression.DEFLATE, Compression.OLD_DEFLATE}
 
 APART = 2
 """Value of Tag.PLANAR."""
@@ -133,15 +136,42 @@ def layout_of(directory: Directory) -> Layout | None:
 def is_recoded(directory: Directory) -> bool:
     """Tell whether libvips reads a page only through tiler.recoded.
 
-    pyvips-binary's libtiff has no zstd. Of planes that lie apart libvips 8.18 reads no tiles, and mixes up two bands
-    and floats of 16 bits without a remark.
+    pyvips-binary's libtiff has no zstd, and does not look at deflate's checksums, which come behind the last pixel: of
+    a changed byte most often other pixels come. Of planes that lie apart libvips 8.18 reads no tiles, and mixes up two
+    bands and floats of 16 bits without a remark.
     """
-    if directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.ZSTD:
-        return True
-    samples = directory.value(Tag.SAMPLES, 1)
-    half = directory.value(Tag.BITS, 1) == 16 and directory.value(Tag.SAMPLE_FORMAT, 1) == FLOAT
+    compression = directory.value(Tag.COMPRESSION, Compression.NONE)
+    samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
     apart = directory.value(Tag.PLANAR, 1) == APART and samples > 1
-    return apart and (Tag.TILE_WIDTH in directory.entries or samples == 2 or half)
+    half = bits == 16 and directory.value(Tag.SAMPLE_FORMAT, 1) == FLOAT
+    if compression == Compression.ZSTD or (apart and (Tag.TILE_WIDTH in directory.entries or samples == 2 or half)):
+        return True
+    return compression in DEFLATED and not is_coarse(directory) and (not apart or bits % 8 == 0)
+
+
+def is_coarse(directory: Directory) -> bool:
+    """Tell whether colours have fewer samples than brightness: then a strip or tile is not rows of pixels."""
+    return directory.value(Tag.PHOTOMETRIC, 0) == YCBCR and directory.values(Tag.SUBSAMPLING) != (1, 1)
+
+
+def require_complete(directory: Directory) -> None:
+    """Raise StageError("unsupported_format") where strips or tiles are left out on purpose, as GDAL's SPARSE_OK does.
+
+    What is to be seen in their place only their writer knows. Whoever reads them as black cannot tell them from a loss.
+
+    Raises
+    ------
+    struct.error: where the file ends within the directory's values.
+    """
+    places = [pair for pair in PLACES if pair[1] in directory.entries]
+    for offsets, lengths in places[-1:]:
+        found = zip(directory.numbers(offsets), directory.numbers(lengths), strict=False)
+        if left_out := sum(1 for place in found if place == (0, 0)):
+            raise StageError(
+                "unsupported_format",
+                f"The TIFF leaves out {left_out:,} of its strips or tiles (it is sparse), which is not read here. Save "
+                "it with all of them.",
+            )
 
 
 def held_bytes(file: File, size: int, page: int) -> int:

@@ -68,7 +68,7 @@ def bombs() -> dict[str, bytes]:
         "gif of the largest size": gif(65_535, 65_535),
         "tiff of the largest size": tiff(2**31 - 1, 2**31 - 1),
         "tiff of many bands": tiff(1000, 1000, bands=65_535),
-        "tiff of one vast strip": tiff(200_000, 200_000, compression=8),
+        "tiff of one vast strip": tiff(200_000, 200_000, compression=5),
         "webp of the largest size": webp(16_383, 16_383),
         "gzip": gzip.compress(bytes(10**7)),
     }

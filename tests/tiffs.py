@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,10 @@ def write(
     palette: Sequence[int] = (),
     bits: int = 0,
     rows: int = 0,
+    tile: int = 0,
     compression: int = 1,
     encode: Callable[[bytes], bytes] = bytes,
+    more: Mapping[int, tuple[str, Sequence[int]]] | None = None,
 ) -> Path:
     """Write pixels (rows, columns, bands) of any numpy type.
 
@@ -43,8 +45,10 @@ def write(
     palette: 3 * 2**bits numbers of 16 bits.
     bits: of a sample, where it is less than one byte; rows are padded to whole bytes.
     rows: of a strip; 0 for all in one.
+    tile: edge of a tile, those at the edges filled up with their last pixels; 0 for strips.
     compression: its number in the file.
-    encode: compresses a strip.
+    encode: compresses a strip or tile.
+    more: entries beside these or in their place: struct's letter and the values, by tag.
     """
     order = ">" if big_endian else "<"
     height, width, bands = pixels.shape
@@ -52,22 +56,29 @@ def write(
         photometric = BLACK_IS_ZERO if bands < 3 else RGB
     planes = [pixels[..., band : band + 1] for band in range(bands)] if planar else [pixels]
     rows = rows or height
-    strips = [encode(_rows(plane[top : top + rows], bits, order)) for plane in planes for top in range(0, height, rows)]
+    if tile:
+        strips = [encode(_rows(part, bits, order)) for plane in planes for part in _tiles(plane, tile)]
+    else:
+        tops = range(0, height, rows)
+        strips = [encode(_rows(plane[top : top + rows], bits, order)) for plane in planes for top in tops]
+    offsets, lengths = (324, 325) if tile else (273, 279)
     tags: dict[int, tuple[str, Sequence[int]]] = {
         256: ("I", [width]),
         257: ("I", [height]),
         258: ("H", [bits or pixels.dtype.itemsize * 8] * bands),
         259: ("H", [compression]),
         262: ("H", [photometric]),
-        273: ("I", [0] * len(strips)),
+        offsets: ("I", [0] * len(strips)),
         277: ("H", [bands]),
-        278: ("I", [rows]),
-        279: ("I", [len(strip) for strip in strips]),
+        278: ("I", [] if tile else [rows]),
+        lengths: ("I", [len(strip) for strip in strips]),
         284: ("H", [2 if planar else 1]),
         320: ("H", palette),
+        322: ("I", [tile] if tile else []),
+        323: ("I", [tile] if tile else []),
         338: ("H", extra),
         339: ("H", [_KINDS[pixels.dtype.kind]] * bands),
-    }
+    } | dict(more or {})
     head = _directory(order, tags, [])
     places = [len(head) + sum(map(len, strips[:number])) for number in range(len(strips))]
     path.write_bytes(_directory(order, tags, places) + b"".join(strips))
@@ -81,9 +92,17 @@ def _rows(plane: pictures.Pixels, bits: int, order: str) -> bytes:
     return np.packbits(wide.reshape(plane.shape[0], -1).astype(np.uint8), axis=1).tobytes()
 
 
+def _tiles(plane: pictures.Pixels, edge: int) -> list[pictures.Pixels]:
+    height, width, _ = plane.shape
+    filled = np.pad(plane, ((0, -height % edge), (0, -width % edge), (0, 0)), mode="edge")
+    return [
+        filled[top : top + edge, left : left + edge] for top in range(0, height, edge) for left in range(0, width, edge)
+    ]
+
+
 def _directory(order: str, tags: dict[int, tuple[str, Sequence[int]]], places: list[int]) -> bytes:
-    kinds = {"H": 3, "I": 4}
-    written = {tag: (letter, places if tag == 273 and places else values) for tag, (letter, values) in tags.items()}
+    kinds = {"B": 1, "H": 3, "I": 4}
+    written = {tag: (kind, places if places and tag in {273, 324} else values) for tag, (kind, values) in tags.items()}
     written = {tag: (letter, values) for tag, (letter, values) in written.items() if len(values)}
     behind = 8 + 2 + 12 * len(written) + 4
     entries, stored = b"", b""

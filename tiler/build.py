@@ -74,7 +74,7 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
 def _tiles(picture: Picture, target: Path, job: Job, meter: Meter) -> None:
     image = picture.image.copy()
     follow(image, meter)
-    with written_back(target):
+    with written_back(target), picture.heeded():
         image.dzsave(
             str(target),
             container="szi",

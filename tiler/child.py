@@ -51,12 +51,11 @@ def _outcome(job: Job) -> Built | Failed:
 
     def tile() -> Built:
         wanted = Format(job.tile_format) if job.tile_format else None
-        with source.heeded():
-            picture = open_picture(source, meter=meter, tile_format=wanted)
-            geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
-            reporter.tiles_total = geometry.tile_count
-            require_room(job, geometry, picture.format)
-            return build(picture, job, meter)
+        picture = open_picture(source, meter=meter, tile_format=wanted)
+        geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
+        reporter.tiles_total = geometry.tile_count
+        require_room(job, geometry, picture.format)
+        return build(picture, job, meter)
 
     try:
         header = source.header()

@@ -54,7 +54,7 @@ def to_srgb(
     if image.interpretation == "cmyk":
         return _from_cmyk(image, decisions)
     if image.format not in _SCALED:
-        return stretch(image, again or source.open, decisions, meter).colourspace("srgb")
+        return stretch(image, again or source.open, source.heeded, decisions, meter).colourspace("srgb")
     return _from_rgb(image, decisions)
 
 

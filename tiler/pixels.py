@@ -6,6 +6,8 @@ else was decided is noted in words for pyramid.json.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pyvips
@@ -36,12 +38,14 @@ class Picture:
     image: upright, 8-bit sRGB, 3 bands or 4 with alpha; can be read once, top to bottom.
     format: of the tiles.
     source: what the file is: format, size in pixels, pages and page, bands, sample type, colour space.
+    heeded: whatever decodes the image has to do so within: see tiler.source.Source.heeded.
     decisions: what was done to its pixels, in words; empty where they are untouched.
     """
 
     image: pyvips.Image
     format: Format
     source: dict[str, str | int]
+    heeded: Callable[[], AbstractContextManager[None]]
     decisions: list[str] = field(default_factory=list)
 
 
@@ -63,13 +67,15 @@ def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = N
     stored = _open(source, header, decisions)
     image = drop_metadata(to_srgb(stored, source, decisions, meter))
     if (orientation := orientation_of(stored)) != UPRIGHT:
-        image = _turn(image, orientation, meter)
+        image = _turn(image, source, orientation, meter)
         decisions.append(f"EXIF orientation {orientation} applied")
     if tile_format is Format.JPEG and image.hasalpha():
         image = image.flatten(background=255)
         decisions.append("transparency laid on white: JPEG tiles have none")
     chosen = tile_format or (Format.PNG if image.hasalpha() else Format.JPEG)
-    return Picture(image, chosen, _describe(stored, header, source.page), decisions)
+    if source.is_quiet and chosen is not Format.JPEG:
+        _hear_out(source, meter)
+    return Picture(image, chosen, _describe(stored, header, source.page), source.heeded, decisions)
 
 
 def orientation_of(image: pyvips.Image) -> int:
@@ -105,15 +111,25 @@ def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
     return covered
 
 
-def _turn(image: pyvips.Image, orientation: int, meter: Meter) -> pyvips.Image:
+def _turn(image: pyvips.Image, source: Source, orientation: int, meter: Meter) -> pyvips.Image:
     if orientation == MIRRORED:
         return turned(image, orientation)
     # Turning needs any row at any time: into a file below TMPDIR, which libvips removes by itself.
     meter.begin(PASS_SHARE)
     follow(image, meter)
     spooled = pyvips.Image.new_temp_file("%s.v")
-    image.write(spooled)
+    with source.heeded():
+        image.write(spooled)
     return turned(spooled, orientation)
+
+
+def _hear_out(source: Source, meter: Meter) -> None:
+    """Decode a source once more, and hear of damage: libvips is deaf for moments while it saves tiles by suffix."""
+    meter.begin(PASS_SHARE)
+    image = source.open().copy()
+    follow(image, meter)
+    with source.heeded():
+        image.avg()
 
 
 def _describe(image: pyvips.Image, header: Header, page: int) -> dict[str, str | int]:

@@ -57,11 +57,20 @@ def make_preview(source: Source, header: Header, folder: Path, meter: Meter) -> 
     """
     if header.width * header.height < LEAST_PIXELS:
         return None
-    source = replace(source, lenient=True)
+    source = replace(source)
     with suppress(pyvips.Error, UnicodeDecodeError, StageError, struct.error):
-        for find in _WAYS.get(header.format, ()):
-            if (found := find(source, header)) is not None:
-                return _write(found, source, folder, meter)
+        try:
+            return _make(source, header, folder, meter)
+        except pyvips.Error as error:
+            if source.overlook(error):
+                return _make(source, header, folder, meter)
+    return None
+
+
+def _make(source: Source, header: Header, folder: Path, meter: Meter) -> tuple[int, int] | None:
+    for find in _WAYS.get(header.format, ()):
+        if (found := find(source, header)) is not None:
+            return _write(found, source, folder, meter)
     return None
 
 
@@ -73,7 +82,9 @@ def _write(found: pyvips.Image, source: Source, folder: Path, meter: Meter) -> t
     # Among measurements a sample may be none at all, which a mean would spread.
     kernel = "nearest" if found.format in {"float", "double"} else "lanczos3"
     # In memory: it is turned, and read twice where its samples' range is to be found.
-    small = found.resize(scale, kernel=kernel).copy_memory()
+    scaled = found.resize(scale, kernel=kernel)
+    with source.heeded():
+        small = scaled.copy_memory()
     image = drop_metadata(to_srgb(small, source, [], Meter(lambda *_: None), again=lambda: small))
     image = turned(image, orientation)
     if image.hasalpha():

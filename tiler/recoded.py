@@ -22,7 +22,7 @@ import pyvips
 from pipeline.decoder_errors import CUT_SHORT, UNREADABLE, damaged
 from pipeline.errors import StageError
 from pipeline.tiff import NATIVE, Directory, Tag
-from pipeline.tiff_layout import DECODED, YCBCR, Compression, Layout, layout_of
+from pipeline.tiff_layout import DECODED, Compression, Layout, is_coarse, layout_of
 from tiler.chunks import Chunks, chunks_of
 
 KEPT_BYTES = 32 << 20
@@ -132,8 +132,7 @@ class Recoded:
 def _is_supported(directory: Directory, layout: Layout) -> bool:
     """Tell whether its strips or tiles can be decoded, and have the length that their sizes say."""
     decoded = directory.value(Tag.COMPRESSION, Compression.NONE) in DECODED
-    coarse = directory.value(Tag.PHOTOMETRIC, 0) == YCBCR and directory.values(Tag.SUBSAMPLING) != (1, 1)
-    return decoded and not coarse and (layout.planes == 1 or layout.bits % 8 == 0)
+    return decoded and not is_coarse(directory) and (layout.planes == 1 or layout.bits % 8 == 0)
 
 
 def stored_length(size: int) -> int:

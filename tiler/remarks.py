@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import BinaryIO
 
 HARMLESS = {
@@ -15,8 +16,18 @@ HARMLESS = {
 """By a file's kind: remarks of libjpeg (jerror.h) and libtiff that files of several cameras and programs give rise to.
 They concern what surrounds the coded pixels, or another page: one compressed by zstd is not left to libtiff."""
 
+PASSING = re.compile(
+    HARMLESS["jpeg"].pattern
+    + "|Old-style LZW codes|not terminated with EOI code|fax Group 3 data without EOL|JPEG strip size exceeds"
+    "|normally not legal for JPEG-in-TIFF|more than one alpha|assuming 8-bit palette|Unknown field with tag"
+)
+"""What libtiff remarks while it decodes all there is. Whatever else it remarks then, pixels are missing."""
+
 STRAY = "extraneous bytes before marker"
 """libjpeg's remark on bytes that belong to nothing: harmless before the pixels, and a sign of damage among them."""
+
+PAINTED = "error in tile"
+"""libvips' remark where it paints a tile black, whatever the format."""
 
 _SEGMENTS = 1000
 """Looked at before a JPEG's pixels at most: a profile of 4 MB takes 64."""
@@ -35,6 +46,22 @@ def harmful(text: str, kind: str) -> str:
     """Give what decoders said, line by line, without such remarks."""
     lines = text.splitlines()
     return "\n".join(line for line in lines if kind not in HARMLESS or not HARMLESS[kind].search(line))
+
+
+def harmful_while_decoding(remarks: Iterable[str], errors: Iterable[str], kind: str) -> str:
+    """Give what was said during a decoding that shows that pixels are missing, line by line.
+
+    Parameters
+    ----------
+    remarks: each of which may have lines of its own.
+    kind: of the file. All decoders but libtiff fail at damage: of theirs it counts only that a tile was painted.
+    """
+    painted = [remark for remark in remarks if PAINTED in remark]
+    if kind != "tiff":
+        return "\n".join(painted)
+    heard = [line for line in errors if line.strip() and not PASSING.search(line)]
+    heard += [remark for remark in remarks if not PASSING.search(remark)]
+    return harmful("\n".join(heard), kind)
 
 
 def _has_stray_bytes(file: BinaryIO) -> bool:

@@ -7,6 +7,7 @@ a picture of one value alone is black.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import pyvips
@@ -20,6 +21,9 @@ FLOAT_MAX = 3.4e38
 FLOAT_SPANS = (1e-30, 1e38)
 """From least to greatest sample: between these a float's own arithmetic neither overflows nor loses a level."""
 
+Heeded = Callable[[], AbstractContextManager[None]]
+"""As tiler.source.Source.heeded."""
+
 _WITH_FRACTIONS = {"float", "double"}
 
 
@@ -30,12 +34,15 @@ class Range(NamedTuple):
     high: float
 
 
-def stretch(image: pyvips.Image, again: Callable[[], pyvips.Image], decisions: list[str], meter: Meter) -> pyvips.Image:
+def stretch(
+    image: pyvips.Image, again: Callable[[], pyvips.Image], heeded: Heeded, decisions: list[str], meter: Meter
+) -> pyvips.Image:
     """Give the image with 8-bit samples.
 
     Parameters
     ----------
     again: gives the image once more: its range is found in a pass of its own.
+    heeded: what that pass has to be within.
     decisions, meter: as in tiler.colours.to_srgb.
 
     Raises
@@ -44,7 +51,7 @@ def stretch(image: pyvips.Image, again: Callable[[], pyvips.Image], decisions: l
     """
     colours = 1 if image.bands < 3 else 3
     meter.begin(PASS_SHARE)
-    ranges = _ranges(again(), meter)
+    ranges = _ranges(again(), heeded, meter)
     low = min(found.low for found in ranges[:colours])
     high = max(found.high for found in ranges[:colours])
     if low > high:
@@ -74,17 +81,19 @@ def _is_share(found: Range) -> bool:
     return 0.0 <= found.low <= found.high <= 1.0
 
 
-def _ranges(samples: pyvips.Image, meter: Meter) -> list[Range]:
+def _ranges(samples: pyvips.Image, heeded: Heeded, meter: Meter) -> list[Range]:
     """Give the range of each band."""
     bands = range(1, samples.bands + 1)
     # Of the table, row 0 is of all bands; columns 0 and 1 are minimum and maximum.
     if samples.format not in _WITH_FRACTIONS:
         whole = samples.copy()
         follow(whole, meter)
-        table = whole.stats()
+        with heeded():
+            table = whole.stats()
         return [Range(table(0, row)[0], table(1, row)[0]) for row in bands]
     finite = samples.abs() <= FLOAT_MAX
     joined = finite.ifthenelse(samples, FLOAT_MAX).bandjoin(finite.ifthenelse(samples, -FLOAT_MAX))
     follow(joined, meter)
-    table = joined.stats()
+    with heeded():
+        table = joined.stats()
     return [Range(table(0, row)[0], table(1, row + samples.bands)[0]) for row in bands]

@@ -9,15 +9,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyvips
 
 from pipeline import kinds, tiff, tiff_layout
 from pipeline.errors import StageError
 from pipeline.header import Header, header_of, is_interlaced, memory_of, require_page
-from tiler.remarks import harmful, is_harmless
+from pipeline.raw_photographs import require_developed
+from pipeline.tiff_codecs import require_read
+from pipeline.tiff_layout import Compression
+from tiler.remarks import harmful, harmful_while_decoding, is_harmless
 from tiler.scans import require_few_scans
+from tiler.tiff_jpegs import require_full_tiles
+from tiler.witness import heard, listen
 
 if TYPE_CHECKING:
     from tiler.recoded import Recoded
@@ -25,6 +30,23 @@ if TYPE_CHECKING:
 _FAIL_ON = {"jpeg": ("warning", "error"), "gif": ("warning", "warning"), "tiff": ("error", "truncated")}
 """libvips' fail_on, strict and lenient; "error" for all others, which do not heed "warning" or fail over trifles. A GIF
 whose frame ends early is filled up with its background at "error"."""
+
+_TILED = "warning"
+"""fail_on of a TIFF in tiles: below it libvips takes a tile that libtiff could not decode as it is, and goes on. What
+libtiff merely remarks on fails nothing there."""
+
+
+class _Reading(NamedTuple):
+    """How libvips reads a page of a TIFF.
+
+    Parameters
+    ----------
+    is_quiet: whether it fails at no damage, and only its buffer tells of it.
+    """
+
+    is_tiled: bool = False
+    is_recoded: bool = False
+    is_quiet: bool = False
 
 
 @dataclass
@@ -42,6 +64,7 @@ class Source:
     page: int = 0
     lenient: bool = False
     _recoded: list[Recoded] = field(default_factory=list, init=False, repr=False)
+    _readings: dict[tuple[int, int | None], _Reading] = field(default_factory=dict, init=False, repr=False)
 
     def open(self, **options: int) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
@@ -52,7 +75,7 @@ class Source:
 
         Raises
         ------
-        StageError: page_not_found; also as tiler.recoded.
+        StageError: page_not_found, unsupported_format; also as tiler.recoded.
         pyvips.Error: where no reader takes the file.
         """
         image = self._load(**options)
@@ -63,7 +86,7 @@ class Source:
             return image
         self._recoded.append(recoded)
         pages = image.get("n-pages")
-        image = pyvips.Image.new_from_source(recoded.source(), "", **self._options()).copy()
+        image = pyvips.Image.new_from_source(recoded.source(), "", **self._options(**options)).copy()
         image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
         return image
 
@@ -89,22 +112,32 @@ class Source:
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Decode the source within. A tile that libvips cannot decode it paints black, and goes on.
+        """Decode the source within, by one call: see tiler.witness.heard. Each decoding needs it, for itself.
+
+        libvips takes what libtiff gave of a damaged strip or tile, in some ways of reading, or paints it black, and
+        goes on.
 
         Raises
         ------
         pyvips.Error: where a decoder failed all the same.
         """
-        pyvips.vips_lib.vips_error_clear()
-        yield
-        if self._kind != "tiff":
-            return
-        said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
-        if said := harmful(said, "tiff"):
+        with heard() as words:
+            yield
+        said = harmful_while_decoding(words.remarks, words.errors, self._kind)
+        if said or any(recoded.fault for recoded in self._recoded):
             raise pyvips.Error("a part of the picture could not be decoded", said)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether only libvips' buffer tells of damage: JPEG in tiles, what is read as RGBA, strips when lenient."""
+        if self._kind != "tiff":
+            return False
+        reading = self._reading(self.page)
+        return reading.is_quiet or (self.lenient and not reading.is_tiled)
 
     def prepare(self) -> None:
         """Load, in a process that is not confined yet, what only some sources need."""
+        listen()
         with suppress(OSError):
             if self._kind == "tiff":
                 import_module("tiler.recoded")
@@ -159,7 +192,8 @@ class Source:
         return decoded(self.path, self.page, header)
 
     def _load(self, **options: int) -> pyvips.Image:
-        """Open the page by libvips alone, which reads any TIFF's header."""
+        """Open the page by libvips alone, which reads any TIFF's header; raises as `open`."""
+        self._require_readable(options.get("page", self.page), options.get("subifd"))
         if self._kind == "svg":
             self._require_size_in_reach()
         if options:
@@ -167,6 +201,21 @@ class Source:
         image = self._by_libvips()
         require_page(header_of(image), self.page)
         return image if self.page == 0 else self._by_libvips(page=self.page)
+
+    def _require_readable(self, page: int, subifd: int | None) -> None:
+        """Raise StageError for what libvips would open, and paint black or show as a stamp.
+
+        By its code unsupported_format, or image_corrupt where tiles are not as large as they should be.
+        """
+        if (page, subifd) in self._readings:
+            return
+        with self.path.open("rb") as file:
+            require_developed(self._kind, file)
+            with suppress(struct.error):
+                if self._kind == "tiff" and (directory := tiff.find(file, page, subifd)):
+                    require_read(directory)
+                    tiff_layout.require_complete(directory)
+                    require_full_tiles(directory, file)
 
     def _require_size_in_reach(self) -> None:
         """Raise StageError("image_too_large") for an SVG with an edge beyond what libvips counts, which it calls 1."""
@@ -180,24 +229,41 @@ class Source:
         raise StageError("image_too_large", "The SVG has more pixels to an edge than can be counted here.")
 
     def _by_libvips(self, **options: int) -> pyvips.Image:
-        return pyvips.Image.new_from_file(str(self.path), **self._options(), **options)
+        return pyvips.Image.new_from_file(str(self.path), **self._options(**options), **options)
 
-    def _options(self) -> dict[str, str | bool]:
+    def _options(self, page: int = 0, subifd: int | None = None, **_: int) -> dict[str, str | bool]:
         strict, lenient = _FAIL_ON.get(self._kind, ("error", "error"))
+        if self._kind == "tiff" and self._reading(page, subifd).is_tiled:
+            strict = lenient = _TILED
         # Of a TIFF's memory pipeline.tiff_layout judges beforehand: libtiff would refuse 50 MB, however much there is.
         unlimited = {"unlimited": True} if self._kind == "tiff" else {}
         return {"access": "sequential", "fail_on": lenient if self.lenient else strict, **unlimited}
 
     def _recode(self, **options: int) -> Recoded | None:
         """Give the page as libvips can read it, where it cannot by itself."""
-        if self._kind != "tiff":
+        page, subifd = options.get("page", self.page), options.get("subifd")
+        if self._kind != "tiff" or not self._reading(page, subifd).is_recoded:
             return None
-        with self.path.open("rb") as file:
-            directory = None
-            with suppress(struct.error):
-                directory = tiff.find(file, options.get("page", self.page), options.get("subifd"))
-            if directory and tiff_layout.is_recoded(directory):
-                from tiler.recoded import Recoded  # noqa: PLC0415  for the few that are
+        from tiler.recoded import Recoded  # noqa: PLC0415  for the few that are
 
-                return Recoded(self.path, directory)
-        return None
+        with self.path.open("rb") as file:
+            directory = tiff.find(file, page, subifd)
+            return Recoded(self.path, directory) if directory else None
+
+    def _reading(self, page: int, subifd: int | None = None) -> _Reading:
+        """Tell how a page of a TIFF is read, or a picture below it; found out once."""
+        key = page, subifd
+        if key not in self._readings:
+            found = _Reading()
+            with self.path.open("rb") as file, suppress(struct.error):
+                if directory := tiff.find(file, page, subifd):
+                    found = _reading_of(directory)
+            self._readings[key] = found
+        return self._readings[key]
+
+
+def _reading_of(directory: tiff.Directory) -> _Reading:
+    tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, tiff_layout.is_recoded(directory)
+    jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
+    coarse = tiff_layout.is_coarse(directory) and not jpeg
+    return _Reading(tiled, recoded, not recoded and (coarse or (jpeg and tiled)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,19 @@ import pyvips
 
 from pipeline.admission import Limits, admit
 from pipeline.errors import StageError
-from tests import damage, makers
+from pipeline.pyramid import SZI, Format
+from tests import damage, damaged_tiffs, makers, pictures
 from tests.pictures import Pixels
+from tiler.build import build
 from tiler.failures import explain
+from tiler.job import Job
 from tiler.meter import Meter
-from tiler.pixels import open_picture
+from tiler.pixels import Picture, open_picture
 from tiler.source import Source
 
 SEED, ROUNDS = 2026, 2
 MAX_PIXELS = 10**6
+NO_METER = Meter(lambda *_: None)
 
 CODES = {"image_corrupt", "image_truncated", "image_too_large", "not_an_image", "unsupported_format"}
 
@@ -27,21 +32,33 @@ UNCHECKED = {"baseline.jpg", "cmyk.jpg", "plain.gif"}
 """In which damage may decode to other pixels that libvips takes for good; Pillow may find fault behind the last one."""
 
 
-def outcome(path: Path) -> Pixels | str:
+def outcome(path: Path, decode: Callable[[Picture], Pixels] | None = None) -> Pixels | str:
     """Pixels, or the code of what is said instead: as the tiler's child goes about it."""
     source = Source(path)
     while True:
         try:
             admit(source.header(), source.memory(256), path.stat().st_size, Limits(MAX_PIXELS, 2000))
-            with source.heeded():
-                pixels: Pixels = open_picture(source, meter=Meter(lambda *_: None)).image.numpy()
+            picture = open_picture(source, meter=NO_METER, tile_format=Format.PNG if decode else None)
+            return (decode or all_at_once)(picture)
         except StageError as error:
             return error.code
         except pyvips.Error as error:
             if not source.overlook(error):
                 return explain(source.cause(error), path).code
-        else:
-            return pixels
+
+
+def all_at_once(picture: Picture) -> Pixels:
+    with picture.heeded():
+        pixels: Pixels = picture.image.numpy()
+    return pixels
+
+
+def built(picture: Picture, folder: Path) -> Pixels:
+    """The finest level of a pyramid that is built of it, edge tiles and all."""
+    job = Job("", str(folder), "t" * 64, "s" * 64, 64, MAX_PIXELS, "8.18.3")
+    build(picture, job, NO_METER)
+    tiles = pictures.deep_zoom(folder / SZI)
+    return pictures.put_together(tiles, max(level for level, _, _ in tiles), 64)
 
 
 def is_what_another_reader_sees(pixels: Pixels, data: bytes, name: str) -> bool:
@@ -119,3 +136,41 @@ def test_bytes_before_a_jpegs_tables_are_overlooked(tmp_path: Path) -> None:
     assert not isinstance(found, str)
     assert not isinstance(whole, str)
     assert np.array_equal(found, whole)
+
+
+each_compression = pytest.mark.parametrize("compression", damaged_tiffs.READ)
+each_layout = pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+
+
+@each_layout
+@each_compression
+def test_a_damaged_strip_or_tile_is_a_code_or_what_another_reader_sees(
+    compression: int, tiled: bool, tmp_path: Path
+) -> None:
+    # Given a TIFF in strips or tiles, of each compression that is read; and what a pyramid of it holds
+    def pyramid(picture: Picture) -> Pixels:
+        (tmp_path / SZI).unlink(missing_ok=True)
+        return built(picture, tmp_path)
+
+    whole = damaged_tiffs.READ[compression](tmp_path / "whole.tif", tiled)
+    found = outcome(tmp_path / "whole.tif", pyramid)
+    assert not isinstance(found, str), found
+    assert np.abs(found.astype(int) - whole).mean() <= (3 if compression == 7 else 0)
+    seen = 0
+    for damaged in (*damaged_tiffs.DAMAGES, *damaged_tiffs.LENGTHS):
+        for place in damaged_tiffs.PLACES:
+            # When one of them is damaged, the first, the last, one in the middle or at the right edge
+            path = tmp_path / f"{damaged}-{place}.tif"
+            path.write_bytes((tmp_path / "whole.tif").read_bytes())
+            damaged_tiffs.damaged(path, damaged, place)
+            found = outcome(path, pyramid)
+            # Then there is a code, or the pixels that are there to others, too
+            if isinstance(found, str):
+                assert found in {"image_corrupt", "image_truncated"}, (damaged, place)
+                seen += 1
+            else:
+                other = damaged_tiffs.another_reader(path)
+                assert other is not None, (damaged, place)
+                assert np.abs(found.astype(int) - other).mean() <= (3 if compression == 7 else 0), (damaged, place)
+    # And most of the damage is seen, but to pixels that are stored as they are
+    assert seen >= len(damaged_tiffs.PLACES) * (2 if compression in {1, 7, 50001} else 5)

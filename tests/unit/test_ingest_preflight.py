@@ -18,7 +18,7 @@ from pipeline.errors import StageError, Stopped
 from pipeline.run import Run
 from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import answers, pictures
+from tests import answers, pictures, raws, tiffs
 from tests.sources import Behaviour, Exchange, SourceServer, asked_range, serve
 
 
@@ -37,6 +37,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rubbish.img").write_bytes(b"\1\2" + np.random.default_rng(1).bytes(2 << 20))
     strips = (folder / "strips.tif").read_bytes()
     (folder / "cut.tif").write_bytes(strips[: len(strips) * 2 // 3])
+    tiffs.write(folder / "jpeg2000.tif", noise, compression=34712, tile=256)
+    raws.RAWS["nef"][0](folder / "raw.nef")
+    with (folder / "raw.nef").open("ab") as file:
+        file.write(bytes(2 << 20))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2 << 20))
     return folder
 
@@ -184,6 +188,8 @@ def test_a_server_without_ranges_shows_it_where_the_beginning_is_enough(
         ("rubbish.img", "unsupported_format", {}),
         ("cut.tif", "image_truncated", {}),
         ("broken.png", "image_corrupt", {}),
+        ("jpeg2000.tif", "unsupported_format", {}),
+        ("raw.nef", "unsupported_format", {}),
     ],
 )
 def test_what_cannot_be_tiled_is_refused_before_it_is_fetched(

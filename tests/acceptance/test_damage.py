@@ -1,0 +1,111 @@
+"""Nothing is ever ready with pixels that were not decoded: from the POST to the tile, whatever is wrong with a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from pipeline import tiff_codecs
+from tests import damaged_tiffs, raws
+from tests.acceptance.conftest import SOURCES
+from tests.acceptance.jobs import finish, ready, submit
+from tests.pictures import Pixels, decode
+from tests.sources import SourceServer, serve
+from tilewright.client import Client
+from tilewright.launch import LaunchedStack
+
+JPEG = 7
+LOSS = 3
+"""Most that two decoders of JPEG may differ in the mean."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[SourceServer]:
+    with serve(tmp_path, SOURCES) as server:
+        yield server
+
+
+@pytest.fixture
+def shown(stack: LaunchedStack) -> Callable[[str], Pixels]:
+    """The pixels that a picture of up to 256 x 256 has on its finest level."""
+
+    def show(tile_id: str) -> Pixels:
+        tile = requests.get(f"{stack.url}/tiles/{tile_id}_files/8/0_0.png", timeout=60)
+        assert tile.status_code == 200
+        return decode(tile.content)
+
+    return show
+
+
+def as_png(client: Client, url: str) -> str:
+    return str(client.submit(url, "A picture", format="png")["dataset_id"])
+
+
+@pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+def test_a_damaged_tiff_ends_as_a_code_or_as_what_another_reader_sees(
+    client: Client, files: SourceServer, shown: Callable[[str], Pixels], tmp_path: Path, tiled: bool
+) -> None:
+    # Given TIFFs of every compression that is read; of each the whole file, and two in which a strip or tile is damaged
+    ways = cycle(product((*damaged_tiffs.DAMAGES, *damaged_tiffs.LENGTHS), damaged_tiffs.PLACES))
+    paths = {}
+    for compression, make in damaged_tiffs.READ.items():
+        whole = tmp_path / f"{compression}.tif"
+        make(whole, tiled)
+        paths[whole] = compression
+        for damage, place in (next(ways), [next(ways) for _ in range(5)][-1]):
+            path = tmp_path / f"{compression}-{damage}-{place}.tif"
+            path.write_bytes(whole.read_bytes())
+            damaged_tiffs.damaged(path, damage, place)
+            paths[path] = compression
+    # When they are all submitted
+    ids = {path: as_png(client, files.url(f"/{path.name}")) for path in paths}
+    # Then each ends with the pixels that are there to others, too, or says what is wrong
+    codes = []
+    for path, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        if last["status"] == "failed":
+            assert "-" in path.stem, (path.name, last["error"])
+            assert last["error"]["code"] in {"image_corrupt", "image_truncated"}, (path.name, last["error"])
+            codes.append(last["error"]["code"])
+        else:
+            expected = damaged_tiffs.another_reader(path)
+            assert expected is not None, path.name
+            found = shown(last["tile_info"]["tile_id"])
+            difference = np.abs(found.astype(int) - expected).mean()
+            assert difference <= (LOSS if paths[path] == JPEG else 0), (path.name, difference)
+    assert len(codes) > len(damaged_tiffs.READ)
+
+
+def test_a_compression_that_is_not_read_is_named(client: Client, files: SourceServer, tmp_path: Path) -> None:
+    # Given TIFFs of every other compression that anybody writes, in strips or in tiles, and of one that nobody does
+    ids = {}
+    for number, (compression, name) in enumerate((tiff_codecs.LACKING | {777: "without a known name"}).items()):
+        path = damaged_tiffs.unread(tmp_path / f"{compression}.tif", compression, tiled=number % 2 == 1)
+        ids[compression] = submit(client, files.url(f"/{path.name}")), name
+    # Then each ends by its code, and says by its name why
+    for compression, (dataset_id, name) in ids.items():
+        last = finish(client, dataset_id)
+        assert last["status"] == "failed", compression
+        assert last["error"]["code"] == "unsupported_format", (compression, last["error"])
+        assert name in last["error"]["message"]
+
+
+def test_a_raw_photograph_is_named_and_a_developed_one_is_tiled(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    ids = {}
+    for number, (make, name) in enumerate(raws.RAWS.values()):
+        make(tmp_path / f"{number}.raw")
+        ids[submit(client, files.url(f"/{number}.raw"))] = name
+    for dataset_id, name in ids.items():
+        last = finish(client, dataset_id)
+        assert last["status"] == "failed", name
+        assert (last["error"]["code"], name in last["error"]["message"]) == ("unsupported_format", True), last["error"]
+    raws.developed(tmp_path / "developed.tif")
+    found = ready(client, submit(client, files.url("/developed.tif")))
+    assert (found["width"], found["height"]) == (300, 200)

@@ -1,0 +1,130 @@
+"""TIFFs of every compression that is read, in strips and in tiles, whole and with one of these damaged."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from tests import pictures, tiffs, zstd_tiffs
+from tests.pictures import Pixels
+
+WIDTH, HEIGHT = 200, 136
+EDGE, ROWS = 64, 32
+"""Of a tile, and rows of a strip: neither fits the picture."""
+
+Maker = Callable[[Path, bool], Pixels]
+"""Writes a picture, in tiles or in strips, and gives the RGB pixels that it must become."""
+
+
+def _by_tifffile(path: Path, tiled: bool, **options: Any) -> Pixels:
+    pixels = pictures.scene(WIDTH, HEIGHT)
+    cut: dict[str, Any] = {"tile": (EDGE, EDGE)} if tiled else {"rowsperstrip": ROWS}
+    zstd_tiffs.save(path, pixels, **(options | cut))
+    if options["compression"] == "jpeg":
+        pixels = np.asarray(tifffile.imread(path))
+    return pixels
+
+
+def _fax(path: Path, tiled: bool, *, compression: int, name: str) -> Pixels:
+    """Black and white, compressed by the libtiff of Pillow, which writes no tiles."""
+    grey = pictures.scene(WIDTH, HEIGHT, bands=1)[..., 0]
+    marks = ((grey // 16) % 2).astype(np.uint8)[..., None]
+    width = EDGE if tiled else WIDTH
+
+    def encode(data: bytes) -> bytes:
+        rows = np.frombuffer(data, np.uint8).reshape(-1, -(-width // 8))
+        saved = io.BytesIO()
+        page = Image.fromarray(np.unpackbits(rows, axis=1)[:, :width].astype(bool))
+        page.save(saved, "TIFF", compression=name, tiffinfo={278: len(rows)})
+        with tifffile.TiffFile(io.BytesIO(saved.getvalue())) as written:
+            ((at,), (length,)) = written.pages.first.dataoffsets, written.pages.first.databytecounts
+            return saved.getvalue()[at : at + length]
+
+    cut: dict[str, Any] = {"tile": EDGE} if tiled else {"rows": ROWS}
+    tiffs.write(path, marks, bits=1, compression=compression, encode=encode, **cut)
+    return np.repeat(marks * 255, 3, axis=2)
+
+
+READ: dict[int, Maker] = {
+    1: partial(_by_tifffile, compression="none"),
+    2: partial(_fax, compression=2, name="tiff_ccitt"),
+    3: partial(_fax, compression=3, name="group3"),
+    4: partial(_fax, compression=4, name="group4"),
+    5: partial(_by_tifffile, compression="lzw"),
+    7: partial(_by_tifffile, compression="jpeg"),
+    8: partial(_by_tifffile, compression="zlib"),
+    32773: partial(_by_tifffile, compression="packbits"),
+    32946: partial(_by_tifffile, compression="deflate"),
+    50000: partial(_by_tifffile, compression="zstd"),
+    50001: partial(_by_tifffile, compression="webp", compressionargs={"lossless": True}),
+}
+"""By the compression's number."""
+
+
+def unread(path: Path, compression: int, *, tiled: bool) -> Path:
+    """A picture whose compression nobody here reads: what stands for its strips or tiles is noise."""
+    pixels = pictures.noise(EDGE, EDGE)
+    cut: dict[str, Any] = {"tile": 32} if tiled else {"rows": 16}
+    return tiffs.write(path, pixels, compression=compression, encode=lambda data: data[:500], **cut)
+
+
+def _noise(data: bytes, _: bytes) -> bytes:
+    return random.Random(11).randbytes(len(data))  # noqa: S311  a test's, not a secret's
+
+
+def _zeros(data: bytes, _: bytes) -> bytes:
+    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+
+
+def _another(data: bytes, other: bytes) -> bytes:
+    """As of a file put together wrongly."""
+    return (data[: len(data) // 2] + other[len(other) // 3 :])[: len(data)].ljust(len(data), b"\x55")
+
+
+DAMAGES: dict[str, Callable[[bytes, bytes], bytes]] = {"noise": _noise, "zeros": _zeros, "mixed": _another}
+LENGTHS = {"cut": 2, "gone": 0}
+"""Damages of the list of lengths: by what a length is divided, or 0 for none at all."""
+
+PLACES = ("first", "middle", "last", "edge")
+
+
+def damaged(path: Path, damage: str, place: str) -> None:
+    """Damage one strip or tile of a file."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        offsets, lengths = page.dataoffsets, page.databytecounts
+        tag = page.tags[325 if page.is_tiled else 279]
+        across = -(-WIDTH // EDGE) if page.is_tiled else 1
+    number = {"first": 0, "middle": len(offsets) // 2, "last": len(offsets) - 1, "edge": across - 1}[place]
+    data = bytearray(path.read_bytes())
+    at, length = offsets[number], lengths[number]
+    if damage in LENGTHS:
+        size = {3: 2, 4: 4}[int(tag.dtype)]
+        value = length // LENGTHS[damage] if LENGTHS[damage] else 0
+        first = tag.valueoffset + number * size
+        data[first : first + size] = struct.pack("<H" if size == 2 else "<I", value)
+    else:
+        other = offsets[number - 1], lengths[number - 1]
+        data[at : at + length] = DAMAGES[damage](bytes(data[at : at + length]), bytes(data[other[0] : sum(other)]))
+    path.write_bytes(data)
+
+
+def another_reader(path: Path) -> Pixels | None:
+    """The RGB pixels that tifffile and imagecodecs make of a file; None where they refuse it."""
+    try:
+        found = np.asarray(tifffile.imread(path))
+    except Exception:  # noqa: BLE001  whatever a damaged file makes it raise
+        return None
+    if found.dtype == bool:
+        found = found.astype(np.uint8) * 255
+    return np.repeat(found[..., None], 3, axis=2) if found.ndim == 2 else found

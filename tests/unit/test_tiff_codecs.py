@@ -1,0 +1,127 @@
+"""Which compressions of a TIFF are read, and that nobody takes the others for pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import pyvips
+import tifffile
+
+from pipeline import probe_child, tiff_codecs
+from pipeline.blocks import Blocks
+from pipeline.errors import StageError
+from pipeline.probe_job import Failed, Found, Unknown
+from tests import damaged_tiffs, pictures, raws, tiffs
+from tiler.source import Source
+
+GIVEN_UP = {32766, 32771, 32809, 34676, 34677}
+"""Those that libtiff has a decoder for, and that are not read all the same: tiff_codecs says why."""
+
+each_layout = pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+
+
+def look(path: Path) -> Found | Failed | Unknown:
+    """What ingest sees of a file before it fetches it."""
+    data = path.read_bytes()
+    return probe_child.look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
+
+
+def test_every_compression_that_is_read_is_held_by_the_corpus_of_damage() -> None:
+    assert damaged_tiffs.READ.keys() == tiff_codecs.READ.keys()
+
+
+def test_the_tables_have_all_that_is_known_of() -> None:
+    known = {kind.value for kind in tifffile.COMPRESSION}
+    assert known <= tiff_codecs.READ.keys() | tiff_codecs.LACKING.keys()
+    assert not tiff_codecs.READ.keys() & tiff_codecs.LACKING.keys()
+
+
+@each_layout
+@pytest.mark.parametrize("compression", tiff_codecs.LACKING)
+def test_what_is_not_read_is_refused_by_name_before_the_download_and_after_it(
+    compression: int, tiled: bool, tmp_path: Path
+) -> None:
+    path = damaged_tiffs.unread(tmp_path / "source.tif", compression, tiled=tiled)
+    # When ingest looks at it, then it says so by its name
+    seen = look(path)
+    assert isinstance(seen, Failed)
+    assert seen.code == "unsupported_format"
+    assert f"{tiff_codecs.LACKING[compression]} (compression {compression})" in seen.message
+    # And so does a tiler
+    with pytest.raises(StageError) as caught:
+        Source(path).open()
+    assert (caught.value.code, caught.value.message) == seen
+
+
+@each_layout
+@pytest.mark.parametrize("compression", tiff_codecs.LACKING.keys() - GIVEN_UP)
+def test_the_wheels_libvips_has_no_decoder_for_it(compression: int, tiled: bool, tmp_path: Path) -> None:
+    # What it gets one for some day is a reason to read it
+    path = damaged_tiffs.unread(tmp_path / "source.tif", compression, tiled=tiled)
+    with pytest.raises(pyvips.Error, match=r"not (implemented|configured)|built without|unsupported"):
+        pyvips.Image.new_from_file(str(path), fail_on="warning").numpy()
+
+
+def test_the_page_that_is_asked_for_decides(tmp_path: Path) -> None:
+    # Given two pages, of which the second is compressed by LZMA
+    path = tmp_path / "source.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(pictures.scene(60, 40), photometric="rgb", metadata=None)
+        file.write(pictures.scene(60, 40), photometric="rgb", compression="lzma", metadata=None)
+    assert Source(path).open().width == 60
+    with pytest.raises(StageError, match="LZMA"):
+        Source(path, page=1).open()
+    with pytest.raises(StageError, match="has 2 pages"):
+        Source(path, page=2).open()
+
+
+@pytest.mark.parametrize("name", raws.RAWS)
+def test_a_raw_photograph_is_refused_by_name_before_the_download_and_after_it(name: str, tmp_path: Path) -> None:
+    make, said = raws.RAWS[name]
+    path = tmp_path / "source.raw"
+    make(path)
+    seen = look(path)
+    assert isinstance(seen, Failed)
+    assert (seen.code, said in seen.message) == ("unsupported_format", True)
+    with pytest.raises(StageError) as caught:
+        Source(path).open()
+    assert (caught.value.code, caught.value.message) == seen
+
+
+def test_a_developed_picture_with_a_cameras_tags_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "source.tif"
+    pixels = raws.developed(path)
+    assert isinstance(look(path), Found)
+    assert (Source(path).open().numpy() == pixels).all()
+
+
+@each_layout
+def test_a_sparse_tiff_is_named(tiled: bool, tmp_path: Path) -> None:
+    # Given a TIFF of which one strip or tile lies nowhere and has no bytes
+    path, pixels = tmp_path / "source.tif", pictures.scene(64, 64)
+    tiffs.write(path, pixels, tile=32 if tiled else 0, rows=16)
+    with tifffile.TiffFile(path) as file:
+        places = [file.pages.first.tags[tag].valueoffset for tag in ((324, 325) if tiled else (273, 279))]
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[place + 4 : place + 8] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(StageError, match="leaves out 1 of its strips or tiles") as caught:
+        Source(path).open()
+    assert caught.value.code == "unsupported_format"
+
+
+def test_a_tile_whose_jpeg_is_smaller_is_damaged(tmp_path: Path) -> None:
+    # Given JPEG tiles of 64 x 64 pixels, and a directory that says 128 x 128
+    path = tmp_path / "source.tif"
+    tifffile.imwrite(path, pictures.scene(64, 64), photometric="rgb", compression="jpeg", tile=(64, 64), metadata=None)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        for tag in (256, 257, 322, 323):
+            at = file.pages.first.tags[tag].valueoffset
+            data[at : at + 2] = (128).to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(StageError, match="a JPEG of 64 x 64 pixels, not 128 x 128") as caught:
+        Source(path).open()
+    assert caught.value.code == "image_corrupt"
