@@ -26,6 +26,7 @@ from bench.memory import watched
 from bench.picture import SIDE as SIDE_OF_PREVIEWED
 from bench.picture import cached_picture, variant
 from pipeline import libvips, parent, sandbox
+from pipeline.channels import CLIENT_OPTIONS
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from tiler.follow import follow
@@ -125,7 +126,7 @@ def after_download(stack: LaunchedStack, url: str, until: Callable[[pb.DatasetSt
     """Seconds from the end of a download until its dataset's status is such, as statussvc tells a watcher."""
     made = requests.post(f"{stack.url}/api/datasets", json={"name": "bench", "url": url}, timeout=30).json()
     begun = None
-    with grpc.insecure_channel(stack.grpc_address) as channel:
+    with grpc.insecure_channel(stack.grpc_address, options=CLIENT_OPTIONS) as channel:
         stub = pb_grpc.StatusServiceStub(channel)
         for change in stub.WatchDataset(pb.WatchDatasetRequest(dataset_id=made["dataset_id"])):
             if begun is None and change.status.state in {pb.STATE_DOWNLOADED, pb.STATE_TILING}:

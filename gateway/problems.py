@@ -45,9 +45,23 @@ BY_GRPC_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
     grpc.StatusCode.ALREADY_EXISTS: (422, "idempotency_key_reused"),
     grpc.StatusCode.NOT_FOUND: (404, "not_found"),
     grpc.StatusCode.FAILED_PRECONDITION: (409, "conflict"),
+    # statussvc is away, ends, or has too much to do: the same request may do better in a while.
     grpc.StatusCode.UNAVAILABLE: (503, "service_unavailable"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (503, "service_unavailable"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (503, "service_unavailable"),
+    grpc.StatusCode.CANCELLED: (503, "service_unavailable"),
+    grpc.StatusCode.ABORTED: (503, "service_unavailable"),
+    # Faults of ours, or services that do not fit together: none of these may come.
+    grpc.StatusCode.OK: (500, "unexpected_error"),
+    grpc.StatusCode.UNKNOWN: (500, "unexpected_error"),
+    grpc.StatusCode.INTERNAL: (500, "unexpected_error"),
+    grpc.StatusCode.DATA_LOSS: (500, "unexpected_error"),
+    grpc.StatusCode.UNIMPLEMENTED: (500, "unexpected_error"),
+    grpc.StatusCode.OUT_OF_RANGE: (500, "unexpected_error"),
+    grpc.StatusCode.PERMISSION_DENIED: (500, "unexpected_error"),
+    grpc.StatusCode.UNAUTHENTICATED: (500, "unexpected_error"),
 }
+"""All of gRPC's codes."""
 
 BY_HTTP_STATUS: dict[int, str] = {404: "not_found", 405: "method_not_allowed", 503: "service_unavailable"}
 """What the web framework raises by itself; any other status below 500 is an invalid_request."""
@@ -92,7 +106,7 @@ class InvalidField(StageError):
 def classify(error: Exception) -> tuple[int, str]:
     """Give the HTTP status and the code of CODES that an error is answered with."""
     if isinstance(error, grpc.RpcError):
-        return BY_GRPC_CODE.get(error.code(), BY_EXCEPTION[Exception])
+        return BY_GRPC_CODE[error.code()]
     if isinstance(error, HTTPException):
         if error.status_code == 400:
             # FastAPI's answer to a body that is no text at all; one that is no JSON gets a 422.

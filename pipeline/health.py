@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.channels import CLIENT_OPTIONS
+
 ANSWER_LIMIT = 3.0
 """Seconds a service may take to answer; below the time-out of compose's health checks, so that its reason is seen."""
 
@@ -35,7 +37,7 @@ def check_grpc(address: str) -> None:
     import grpc  # noqa: PLC0415 - a fifth of a second that the other checks do without
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - the same
 
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_LIMIT)
         except grpc.RpcError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 import grpc.aio
 
+from pipeline.channels import CLIENT_OPTIONS
 from pipeline.errors import Conflict, NotFound, StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
@@ -25,20 +26,12 @@ RPC_TIMEOUT = 10.0
 BEAT_TIMEOUT = 2.0
 """Seconds a heart-beat may take: four of them fit in a lease, and a stop must not wait for a frozen statussvc."""
 
-MAX_MESSAGE = 16 * 1024**2
-"""Bytes of one answer: the catalogue's largest page, 200 datasets of the longest texts, takes about ten million."""
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
-    # A restarted statussvc is found again within a second, not after gRPC's default two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # Several stacks on one machine must not share one process-wide connection.
-    ("grpc.use_local_subchannel_pool", 1),
+REPEATABLE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,  # a server that has too much to do, now
+    grpc.StatusCode.CANCELLED,  # by a server that ends; who cancels a call of its own does not ask what became of it
 )
-
-REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """Codes after which the same rpc may be sent again: every rpc of the pipeline is idempotent."""
 
 
@@ -88,7 +81,7 @@ class StatusClient:
     def _pipeline(self) -> pb_grpc.PipelineServiceStub:
         with self._lock:
             if self._stub is None:
-                self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+                self._channel = grpc.insecure_channel(self._address, options=CLIENT_OPTIONS)
                 self._stub = pb_grpc.PipelineServiceStub(self._channel)
             return self._stub
 
@@ -97,7 +90,7 @@ class AsyncStatusClient:
     """Both services for asyncio: stubs on one channel of the running loop."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
         self.status: StatusServiceAsyncStub = pb_grpc.StatusServiceStub(self._channel)
         self.pipeline: PipelineServiceAsyncStub = pb_grpc.PipelineServiceStub(self._channel)
 
@@ -109,7 +102,7 @@ def explain(error: grpc.RpcError) -> Exception:
     """The error of our own tree that an rpc's failure stands for; the rpc's own error where there is none."""
     code, details = error.code(), error.details() or ""
     if code in REPEATABLE:
-        return StatusUnavailable(details)
+        return StatusUnavailable(details or f"statussvc answered {code.name}")
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFound(details)
     if code is grpc.StatusCode.FAILED_PRECONDITION:

@@ -9,7 +9,7 @@ MAX_NAME = 200
 
 MAX_DESCRIPTION = 10_000
 """A few pages. The catalogue sends descriptions whole, and its largest page has to fit one message
-(pipeline.status.MAX_MESSAGE)."""
+(pipeline.channels.MAX_MESSAGE)."""
 
 MAX_LABEL = 200
 """Of a category or a subject."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,6 +15,10 @@ from statussvc.repository.rows import Outcome
 from statussvc.slots import who_gives_way
 
 logger = logging.getLogger(__name__)
+
+
+class _Alive(Exception):
+    """Raised, so that nothing is written, when a run has beaten after all."""
 
 
 class Housekeeper:
@@ -71,9 +76,13 @@ class Housekeeper:
             logger.info("%s: run %s is asked to give way to others", chosen.dataset_id, chosen.run_id)
 
     async def expire(self, longest: float) -> None:
-        """Ends the runs whose beats stood still, counting at most `longest` seconds since the last call."""
+        """Ends the runs whose beats stood still, counting at most `longest` seconds since the last call.
+
+        A run that beats while others are ended, or while its own end is written, lives on.
+        """
         for lease in self._core.leases.tick(longest):
-            await self._expire(lease.run_id)
+            with suppress(_Alive):
+                await self._expire(lease.run_id, unless_alive=True)
 
     async def abandon(self, *, blame: bool) -> None:
         """Ends all runs, and has every waiting row published anew.
@@ -83,14 +92,20 @@ class Housekeeper:
         blame: whether the end of its run counts as a crash against a dataset.
         """
         for run_id in self._core.leases.at_work():
-            await (self._expire(run_id) if blame else self._release(run_id))
+            await (self._expire(run_id, unless_alive=False) if blame else self._release(run_id))
         await self._core.database.keep_house(outbox.forget_published)
 
-    async def _expire(self, run_id: str) -> None:
-        policy, now = self._core.policy, self._core.now()
-        outcome = await self._core.database.keep_house(
-            lambda connection: stages.expire(connection, run_id, policy, now)
-        )
+    async def _expire(self, run_id: str, *, unless_alive: bool) -> None:
+        policy, now, leases = self._core.policy, self._core.now(), self._core.leases
+
+        def expire(connection: Connection) -> Outcome:
+            outcome = stages.expire(connection, run_id, policy, now)
+            # Last of all: the call has waited for its thread, and for the row's lock.
+            if unless_alive and not leases.is_dead(run_id):
+                raise _Alive
+            return outcome
+
+        outcome = await self._core.database.keep_house(expire)
         self._ended(run_id, outcome)
         logger.warning("%s: run %s died", outcome.dataset_id, run_id)
 

@@ -211,8 +211,16 @@ class Leases:
             lease = self._leases[run_id]
             lease.stop_reason, lease.idle = reason, 0.0
 
+    def is_dead(self, run_id: str) -> bool:
+        """Whether the run has no beat to show for the length of a lease, and has not been stopped. From any thread."""
+        lease = self._leases.get(run_id)
+        return lease is not None and not lease.stop_reason and lease.idle > self._seconds
+
     def tick(self, longest: float) -> list[Lease]:
-        """Counts watched time, at most `longest` seconds a call. Returns the dead runs; end() them."""
+        """Counts watched time, at most `longest` seconds a call. Returns the dead runs; end() them.
+
+        Each may beat again until it is ended: `is_dead` tells.
+        """
         now = self._clock()
         watched = min(now - self._last_tick, longest)
         self._last_tick = now
@@ -222,9 +230,13 @@ class Leases:
             if lease.stop_reason:
                 if lease.idle > FORGET_AFTER:
                     self.end(lease.run_id)
-            elif lease.idle > self._seconds:
+            elif self.is_dead(lease.run_id):
                 dead.append(lease)
         return dead
+
+    def look_away(self) -> None:
+        """The time since the last tick counts for nobody: this service could not have heard a beat."""
+        self._last_tick = self._clock()
 
     def unflushed(self) -> dict[str, dict[str, Any]]:
         """Counts changed since the last call, by run_id, as columns of `runs`."""

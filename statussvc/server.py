@@ -9,7 +9,9 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from pipeline.channels import SERVER_OPTIONS, reachable
 from pipeline.errors import StatusUnavailable
+from pipeline.status import BEAT_TIMEOUT, AsyncStatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.claim import InUse
@@ -68,6 +70,7 @@ class Server:
         self._housekeeper = Housekeeper(self._core)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._own: AsyncStatusClient
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
@@ -81,7 +84,7 @@ class Server:
         await self._housekeeper.agree()
         if self._settings.abandon_runs != "no":
             await self._housekeeper.abandon(blame=self._settings.abandon_runs == "expired")
-        server = grpc.aio.server(interceptors=[ErrorsToCodes()], options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(interceptors=[ErrorsToCodes()], options=SERVER_OPTIONS)
         pb_grpc.add_StatusServiceServicer_to_server(StatusService(self._core), server)
         pb_grpc.add_PipelineServiceServicer_to_server(PipelineService(self._core), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -93,6 +96,7 @@ class Server:
             raise PortTaken(f"{address} is taken by another program, or not an address of this machine") from None
         await server.start()
         self._server = server
+        self._own = AsyncStatusClient(f"{reachable(self._settings.grpc_host)}:{port}")
         await self._say(health_pb2.HealthCheckResponse.SERVING)
         self._ticking = asyncio.create_task(self._tick_for_ever(), name="statussvc-tick")
         return port
@@ -103,6 +107,7 @@ class Server:
             self._ticking.cancel()
             await asyncio.wait([self._ticking])
         if self._server is not None:
+            await self._own.close()
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
             try:
@@ -117,12 +122,19 @@ class Server:
             await self._server.wait_for_termination()
 
     async def _tick_for_ever(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            due = clock() + TICK
             await asyncio.sleep(TICK)
+            late = clock() - due
             try:
                 await self._core.database.claim()
                 await self._housekeeper.agree()
-                await self._housekeeper.expire(longest=2 * TICK)
+                if late < BEAT_TIMEOUT / 2 and await self._hears_beats():
+                    await self._housekeeper.expire(longest=2 * TICK)
+                else:
+                    logger.warning("beats may have gone unheard: no run is expired for now")
+                    self._core.leases.look_away()
                 await self._housekeeper.share_slots()
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
             except (InUse, StatusUnavailable) as error:
@@ -131,6 +143,17 @@ class Server:
             except Exception:
                 logger.exception("the sweep of runs failed; trying again")
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def _hears_beats(self) -> bool:
+        """Beat as a run of no dataset's, by the way that runs take: whether they could have been heard.
+
+        A service that has too much to do answers nobody in time, and must not take that for the runs' silence.
+        """
+        try:
+            await self._own.pipeline.ReportProgress(pb.ReportProgressRequest(), timeout=BEAT_TIMEOUT)
+        except grpc.RpcError:
+            return False
+        return True
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in ("", *SERVICES):

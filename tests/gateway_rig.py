@@ -17,7 +17,7 @@ from gateway.server import Server
 from gateway.settings import GatewaySettings
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import DirectoryStorage
-from tests.status_rig import _shared_loop
+from tests.status_rig import shared_loop
 
 
 @dataclass
@@ -60,13 +60,13 @@ class Gateway:
 
     def stop(self) -> None:
         """Ask the server to stop, without waiting for it."""
-        _shared_loop().loop.call_soon_threadsafe(self.server.stop)
+        shared_loop().loop.call_soon_threadsafe(self.server.stop)
 
 
 @contextmanager
 def serving(status_address: str, storage: Path, relay: Publisher | None = None, **settings: Any) -> Iterator[Gateway]:
     """Start a gateway on a free port, and stop it."""
-    loop = _shared_loop()
+    loop = shared_loop()
 
     async def start() -> tuple[Server, AsyncStatusClient, asyncio.Task[None]]:
         status = AsyncStatusClient(status_address)

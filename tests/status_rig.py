@@ -47,7 +47,7 @@ class _Loop:
 _loop: _Loop | None = None
 
 
-def _shared_loop() -> _Loop:
+def shared_loop() -> _Loop:
     global _loop  # noqa: PLW0603  # made on first use, so that tests without a server start none
     _loop = _loop or _Loop()
     return _loop
@@ -197,7 +197,7 @@ def await_health(address: str, wanted: str) -> None:
 @contextmanager
 def running(database_url: str, *, port: int = 0, **settings: Any) -> Iterator[Status]:
     """Starts statussvc on a free port, or on a given one, and stops it."""
-    loop = _shared_loop()
+    loop = shared_loop()
     server = Server(StatusSettings(database_url=database_url, grpc_port=port, **settings))
     address = f"127.0.0.1:{loop.run(server.start())}"
     channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])

@@ -32,16 +32,19 @@ from gateway import server as gateway_server
 from gateway.app import create_app
 from gateway.janitor import Janitor
 from gateway.relay import Relay
+from gateway.rpc import ask
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from pipeline import sandbox
-from pipeline.errors import TilewrightError
+from pipeline.channels import bracketed, reachable
+from pipeline.errors import StatusUnavailable, TilewrightError
 from pipeline.file_lock import this_boot
 from pipeline.logs import configure
 from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient, StatusClient
 from pipeline.storage import DirectoryStorage
+from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import server as status_server
 from statussvc.claim import InUse
 from statussvc.settings import StatusSettings
@@ -252,6 +255,7 @@ async def _around(
     try:
         ready = asyncio.ensure_future(gateway.wait_until_ready())
         await asyncio.wait({ready, serving}, return_when=asyncio.FIRST_COMPLETED)
+        await _require_rpcs(gateway_status, status_address)
         yield port, serving
     finally:
         gateway.stop()
@@ -262,11 +266,12 @@ async def _around(
         await gateway_status.close()
 
 
-def bracketed(host: str) -> str:
-    """A host as it stands in a URL: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
-
-
-def reachable(host: str) -> str:
-    """The host, in a URL's form, under which this process reaches what listens there."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, bracketed(host))  # noqa: S104  compared, not bound
+async def _require_rpcs(status: AsyncStatusClient, address: str) -> None:
+    """Raise CannotStart unless an rpc is answered, made as the gateway makes its own."""
+    try:
+        await ask(status.status.ListDatasets, pb.ListDatasetsRequest(page_size=1))
+    except StatusUnavailable as error:
+        raise CannotStart(
+            f"The stack cannot reach its own status service at {address} ({error}). "
+            "Look for a firewall or a proxy in between."
+        ) from error

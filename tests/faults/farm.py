@@ -14,7 +14,8 @@ import grpc
 import requests
 from sqlalchemy import NullPool, create_engine, func, select
 
-from pipeline.status import CHANNEL_OPTIONS, StatusClient
+from pipeline.channels import CLIENT_OPTIONS
+from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
@@ -128,7 +129,7 @@ class Farm:
         self.gateway = self.add("gateway", ["-m", "gateway"])
         self.ingest = self.add_worker("ingest", "ingest", threads=2)
         self.tiler = self.add_worker("tiler", "tiler")
-        self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(self.address, options=CLIENT_OPTIONS)
         self.users = pb_grpc.StatusServiceStub(self._channel)
         self.session = requests.Session()
         # What the environment says of proxies is not for the loopback.

@@ -13,8 +13,8 @@ import grpc
 import pytest
 from sqlalchemy import create_engine
 
+from pipeline.channels import MAX_MESSAGE
 from pipeline.sources import MAX_URL_LENGTH
-from pipeline.status import MAX_MESSAGE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.database import Database
 from statussvc.tables import metadata

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.up import StackSettings, UpOptions, WrongOption, bracketed, reachable
+from pipeline.channels import bracketed, reachable
+from tilewright.up import StackSettings, UpOptions, WrongOption
 
 
 def options(data: Path, *allow_sources: str, host: str = "127.0.0.1") -> UpOptions:

@@ -23,6 +23,7 @@ from pipeline.errors import (
     StatusUnavailable,
     StorageError,
 )
+from pipeline.status import REPEATABLE
 
 SCOPE = {"type": "http", "method": "POST", "path": "/api/daten sätze"}
 
@@ -149,3 +150,10 @@ def test_every_code_of_a_request_has_a_status_and_an_example() -> None:
     assert set(REQUEST_CODES) <= set(problems.STATUS_OF_CODE) <= set(CODES)
     for code, status in problems.STATUS_OF_CODE.items():
         assert problems.example(code)["status"] == status
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
+def test_every_code_of_grpc_has_a_status_of_its_own(code: grpc.StatusCode) -> None:
+    status, name = problems.classify(rpc_error(code))
+    assert name in REQUEST_CODES
+    assert (status == 503) == (code in {*REPEATABLE, grpc.StatusCode.ABORTED})

@@ -141,3 +141,16 @@ def test_only_changed_counts_are_flushed_and_only_once() -> None:
     }
     leases.beat("run", 2, pb.Progress(bytes_downloaded=5, bytes_total=10, stage_percent=50.0))
     assert leases.unflushed() == {}
+
+
+def test_time_in_which_no_beat_could_be_heard_counts_for_nobody() -> None:
+    # Given a run that has been silent for nine of its ten seconds
+    leases, clock = make()
+    assert watch(leases, clock, 9) == []
+    # When the service finds out, over and over, that it hears nobody, Then the run lives
+    for _ in range(100):
+        clock.now += 1.0
+        leases.look_away()
+    assert watch(leases, clock, 1) == []
+    # And is dead after the last second that it was given
+    assert watch(leases, clock, 1) == ["run"]
