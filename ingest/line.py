@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import urljoin
 
 import requests
 import urllib3
 
+from ingest.crumbs import Crumbs
 from ingest.explain import explain
 from ingest.guard import Guard, GuardedAdapter
 from ingest.hosts import Hosts
@@ -151,13 +153,10 @@ class Answer:
         self.url = url
         self.host = line.host
         self.status = int(response.raw.status)
-        self.headers: HeaderValues = self._values
+        # Nothing here refers back to this answer: its connection ends with it, and not when cycles are collected.
+        self.headers: HeaderValues = partial(_values, response.raw.headers)
         self._response = response
-        self._raw: urllib3.HTTPResponse = response.raw
-
-    def _values(self, name: str) -> Sequence[str]:
-        values: list[str] = self._raw.headers.getlist(name)
-        return values if name.lower() in FRAMING else [field_value(value) for value in values]
+        self._crumbs = Crumbs(partial(_read, response.raw, line, line.host), line.wire.pause)
 
     @property
     def location(self) -> str | None:
@@ -165,20 +164,29 @@ class Answer:
         return self.line.location(self.url, self._response)
 
     def read(self) -> bytes:
-        """The next bytes of the body, as many as have arrived; none at its end.
+        """The next bytes of the body, as many as have arrived, or some crumbs together; none at its end.
 
         Raises StageError where it cannot go on, and the reason of a cut.
         """
-        try:
-            block = self._raw.read1(BLOCK, decode_content=False)
-        except FAILURES as error:
-            self.line.wire.check()
-            raise explain(error, self.host, in_body=True) from error
-        if not block:
-            # A wire that was cut looks like the end of a body without a length.
-            self.line.wire.check()
-        return block or b""
+        return self._crumbs.read()
 
     def close(self) -> None:
         """Leaves what has not been read, and the connection with it."""
         self.line.drop()
+
+
+def _values(headers: urllib3.HTTPHeaderDict, name: str) -> Sequence[str]:
+    values: list[str] = headers.getlist(name)
+    return values if name.lower() in FRAMING else [field_value(value) for value in values]
+
+
+def _read(raw: urllib3.HTTPResponse, line: Line, host: str) -> bytes:
+    try:
+        block = raw.read1(BLOCK, decode_content=False)
+    except FAILURES as error:
+        line.wire.check()
+        raise explain(error, host, in_body=True) from error
+    if not block:
+        # A wire that was cut looks like the end of a body without a length.
+        line.wire.check()
+    return block or b""

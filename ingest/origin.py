@@ -49,7 +49,7 @@ class Stream:
         self.first = self.next = first
         self.end = end
         self._answer = reply
-        self._peeked = b""
+        self._peeked = bytearray()
 
     @property
     def host(self) -> str:
@@ -66,7 +66,7 @@ class Stream:
 
         Raises StageError: "source_incomplete" where it ends before `end`, "source_protocol_error" where it does not.
         """
-        block, self._peeked = self._peeked or self._fetch(), b""
+        block, self._peeked = bytes(self._peeked) or self._fetch(), bytearray()
         self.next += len(block)
         return block
 
@@ -74,7 +74,7 @@ class Stream:
         """The next `count` bytes, which stay to be read; fewer where there are no more."""
         while len(self._peeked) < count and (block := self._fetch(len(self._peeked))):
             self._peeked += block
-        return self._peeked[:count]
+        return bytes(memoryview(self._peeked)[:count])
 
     def close(self) -> None:
         """Leaves what has not been read, and the connection with it."""
@@ -178,12 +178,12 @@ class Origin:
 
     def read(self, line: Line, first: int, end: int) -> bytes:
         """The bytes from `first` to before `end`, in memory. Raises as `part`."""
-        read = b""
+        read = bytearray()
         while first + len(read) < end:
             stream = self.part(line, first + len(read), end)
             while block := stream.read():
                 read += block
-        return read
+        return bytes(read)
 
     def _opens(self, reply: Answer, first: int, expected: Version) -> bool:
         """Whether a 206 can stand at the beginning: all of the rest comes with it, or can be asked for safely."""

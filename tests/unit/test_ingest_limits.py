@@ -223,3 +223,20 @@ def test_a_fetch_that_was_only_looked_at_leaves_no_connection(server: SourceServ
     assert not hosts.try_enter("127.0.0.1")
     fetch.leave()
     assert hosts.try_enter("127.0.0.1")
+
+
+def test_a_body_of_one_byte_chunks_arrives_whole_and_is_handled_in_blocks(server: SourceServer, tmp_path: Path) -> None:
+    # Given a server that sends each byte as a chunk of its own
+    data = DATA[:40_000]
+    url = server.on("/a", answers.chunked(data, 1))
+    told: list[int] = []
+    fetch = Fetch(
+        url,
+        tmp_path / "got",
+        settings=IngestSettings(),
+        guard=LOCAL,
+        progress=lambda done, _: told.append(done),
+    )
+    # When it is fetched, then it is whole, and was not written byte by byte
+    assert fetch.run().sha256 == hashlib.sha256(data).hexdigest()
+    assert len(told) < 2000
