@@ -13,6 +13,8 @@ from tilewright.arguments import DEFAULT_SERVER, FAILED, AsJson, DatasetId, Quie
 from tilewright.layout import Layout
 from tilewright.output import print_json, print_line
 
+TILE_ID = re.compile("[0-9a-f]{64}")
+
 
 def export(
     dataset_id: DatasetId,
@@ -58,6 +60,12 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(file_okay=False, help="The data directory of `tilewright up`, which has the storage.")
     ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Decode the original once more, too, and compare tiles with it.")
+    ] = False,
+    all_tiles: Annotated[
+        bool, typer.Option("--all-tiles", help="Compare every tile of the finest level, not a thousand.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     server: Server = DEFAULT_SERVER,
@@ -68,30 +76,43 @@ def verify(
     Examples:
       tilewright verify custom_a1b2c3d4
       tilewright verify --all --storage /srv/tilewright/storage
+      tilewright verify --source --all        was any of them ever tiled wrongly?
 
     Reads the storage itself, where that is a directory: it changes nothing, and may run beside a server. What is
     damaged is made anew by deleting the dataset and submitting it again. From afar, `export` checks each tile.
+
+    With --source the whole original is decoded in the sandbox, which takes about as long as tiling it. What is found
+    then should not be ready: submit its URL again, and it is tiled anew, or fails with its reason. An original that is
+    no longer stored is told of, and ends with 1 where it was asked for by its ID.
     """
     from tilewright.gauge import gauge
+    from tilewright.originals import Originals, compare_build
     from tilewright.verify import builds, print_report
     from tilewright.verify import verify as verify_build
 
     if (pyramid is None) == (not everything):
         raise typer.BadParameter("give the ID of one, or --all", param_hint="ID")
+    if all_tiles and not source:
+        raise typer.BadParameter("only --source compares tiles", param_hint="--all-tiles")
     storage = data / "storage" if data else storage
+    originals = Originals(storage, pyramid if pyramid and not TILE_ID.fullmatch(pyramid) else "")
     with gauge(quiet=quiet) as progress:
-        reports = [verify_build(build, progress) for build in builds(storage, _tile_id(pyramid, server))]
+        reports = []
+        for build in builds(storage, _tile_id(pyramid, server)):
+            reports.append(report := verify_build(build, progress))
+            if source:
+                compare_build(build, originals, report, progress, all_tiles=all_tiles)
     for report in reports:
         if as_json:
             print_json(report.as_json())
         else:
             print_report(report)
-    if any(report.total for report in reports):
+    if any(report.total or (report.original_is_gone and not everything) for report in reports):
         raise typer.Exit(FAILED)
 
 
 def _tile_id(pyramid: str | None, server: str) -> str | None:
-    if pyramid is None or re.fullmatch("[0-9a-f]{64}", pyramid):
+    if pyramid is None or TILE_ID.fullmatch(pyramid):
         return pyramid
     from tilewright.export import Pyramid
 

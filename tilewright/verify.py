@@ -37,6 +37,8 @@ class Report:
     Parameters
     ----------
     tiles: read back, edge tiles too.
+    compared: tiles with what their original gives; None where that was not asked for, or not to be had.
+    original_is_gone: whether it was asked for, and no original with the pyramid's SHA-256 is stored.
     findings: what is wrong and where, at most MOST.
     total: of the findings, as many as there are.
     """
@@ -44,6 +46,8 @@ class Report:
     tile_id: str
     build: str
     tiles: int = 0
+    compared: int | None = None
+    original_is_gone: bool = False
     findings: list[str] = field(default_factory=list)
     total: int = 0
 
@@ -59,6 +63,8 @@ class Report:
             "build": self.build,
             "ok": not self.total,
             "tiles": self.tiles,
+            "compared": self.compared,
+            "original_is_gone": self.original_is_gone,
             "findings": self.findings,
             "findings_total": self.total,
         }
@@ -105,7 +111,9 @@ def print_report(report: Report) -> None:
     """A line for the build, and below it one for each finding."""
     name = f"{report.tile_id}/{report.build}"
     if not report.total:
-        print_line(f"{name}: {report.tiles:,} tiles, all well")
+        compared = "" if report.compared is None else f"; {report.compared:,} are what the original gives"
+        compared += "; not compared: its original is not stored any more" * report.original_is_gone
+        print_line(f"{name}: {report.tiles:,} tiles, all well{compared}")
         return
     print_line(f"{name}: {report.total:,} finding{'s' if report.total > 1 else ''}")
     for finding in report.findings:

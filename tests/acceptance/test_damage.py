@@ -12,7 +12,7 @@ import requests
 
 from pipeline import tiff_codecs
 from tests import damaged_tiffs, raws
-from tests.acceptance.conftest import SOURCES
+from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
 from tests.pictures import Pixels, decode
 from tests.sources import SourceServer, serve
@@ -109,3 +109,18 @@ def test_a_raw_photograph_is_named_and_a_developed_one_is_tiled(
     raws.developed(tmp_path / "developed.tif")
     found = ready(client, submit(client, files.url("/developed.tif")))
     assert (found["width"], found["height"]) == (300, 200)
+
+
+def test_an_operator_can_hold_all_that_is_ready_against_its_originals(
+    client: Client, files: SourceServer, command: Command, stack: LaunchedStack, tmp_path: Path
+) -> None:
+    # Given a picture that is ready
+    damaged_tiffs.READ[JPEG](tmp_path / "a.tif", True)
+    dataset_id = submit(client, files.url("/a.tif"))
+    tile_id = ready(client, dataset_id)["tile_id"]
+    # When it is compared with its original, beside the running stack
+    ended = command("verify", dataset_id, "--source", "--data", str(stack.data))
+    # Then it is what that gives
+    assert ended.code == 0, ended.out + ended.err
+    assert ended.out.startswith(f"{tile_id}/")
+    assert ended.out.endswith("all well; 1 are what the original gives\n")
