@@ -16,6 +16,7 @@ from gateway.relay import Relay
 from gateway.server import PortTaken, Server
 from gateway.settings import GatewaySettings
 from pipeline import logs
+from pipeline.identity import StorageIdentity
 from pipeline.messages import make_broker
 from pipeline.status import AsyncStatusClient, StatusClient
 from pipeline.storage import DirectoryStorage
@@ -29,10 +30,11 @@ async def run(settings: GatewaySettings) -> None:
     storage = DirectoryStorage(settings.storage)
     pipeline_status = StatusClient(settings.status_address)
     relay = Relay(pipeline_status, broker, queue_check_interval=settings.queue_check_interval)
-    janitor = Janitor(pipeline_status, storage, settings.sweep_interval)
+    identity = StorageIdentity(storage, pipeline_status, adopt=settings.adopt_storage)
+    janitor = Janitor(pipeline_status, storage, settings.sweep_interval, identity)
     status = AsyncStatusClient(settings.status_address)
     server = Server(
-        create_app(settings, status, storage, relay, janitor),
+        create_app(settings, status, storage, relay, janitor, identity=identity),
         settings.host,
         settings.port,
         settings.stop_timeout,

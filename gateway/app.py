@@ -34,6 +34,7 @@ from gateway.rpc import ask
 from gateway.settings import GatewaySettings
 from gateway.unfinished import UnfinishedBody
 from pipeline.errors import TilewrightError
+from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -65,6 +66,8 @@ class Gateway:
         self.quick_tiles = QuickTiles(pyramids)
         self.close = pyramids.close
         self._drop_deleted = pyramids.drop_deleted
+        context.background.add("tend", self.tend)
+        context.background.add("storage watch", context.storage_watch.watch)
         self._app = RequestId(AccessLog(self._dispatch))
 
     async def tend(self) -> None:
@@ -96,6 +99,7 @@ def create_app(
     relay: Publisher,
     janitor: Sweeper,
     sandbox: Mapping[str, str] | None = None,
+    identity: Identified | None = None,
 ) -> Gateway:
     """Put a gateway together.
 
@@ -105,8 +109,9 @@ def create_app(
     relay: is poked after each commit.
     janitor: is poked after each deletion.
     sandbox: of the tiler's children, by layer, where this process starts them.
+    identity: says whether the storage is the right one.
     """
-    context = Context(settings, status, storage, relay, janitor, sandbox)
+    context = Context(settings, status, storage, relay, janitor, sandbox, identity)
     pyramids = PyramidCache(partial(_get_pyramid, context), storage)
     apps: dict[str, PyramidApp] = {
         tiles.PREFIX: tiles.Tiles(pyramids, public_url=settings.public_url),

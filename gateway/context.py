@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.background import Background
 from gateway.contract import Links
 from gateway.settings import GatewaySettings
+from gateway.storage_threads import StorageThreads
+from gateway.storage_watch import StorageWatch
+from pipeline.identity import Identified
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
@@ -38,6 +42,7 @@ class Context:
     Parameters
     ----------
     sandbox: of the tiler's children where this process starts them, by layer; None where other machines do.
+    identity: says whether the storage is the right one; None where nobody asks.
     stopping: set when the gateway has been asked to stop: nobody waits any longer then.
     """
 
@@ -47,9 +52,13 @@ class Context:
     relay: Publisher
     janitor: Sweeper
     sandbox: Mapping[str, str] | None = None
+    identity: Identified | None = None
+    storage_threads: StorageThreads = field(default_factory=StorageThreads)
+    background: Background = field(default_factory=Background)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.rpc = self.status.status
         self.links = Links(self.settings.public_url)
+        self.storage_watch = StorageWatch(self.storage, self.settings.disk_reserve_bytes, self.identity)
         self.allowed = Allowed(self.settings.allow_sources)

@@ -92,6 +92,7 @@ async def create(
         check_literal_host(new.url, context.allowed)
     except StageError as error:
         raise InvalidField(error, "/url") from error
+    context.storage_watch.require()
     faults.reach("gateway_before_create")
     answer = await ask(
         context.rpc.CreateDataset,

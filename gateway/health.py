@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -12,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.context import Context
 from gateway.problems import examples, respond
 from gateway.rpc import ask
-from pipeline.errors import StageError, StatusUnavailable, StorageError
-from pipeline.storage import Storage, require_room
+from pipeline.errors import StatusUnavailable, StorageLost
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CHECK_TIMEOUT = 2.0
@@ -77,12 +75,18 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """`degraded`: requests are accepted, and worked on later. 503: requests cannot be accepted."""
     context: Context = request.app.state.context
-    reserve = context.settings.disk_reserve_bytes
-    statussvc, storage = await asyncio.gather(_statussvc(context), _storage(context.storage, reserve))
-    checks = {"statussvc": statussvc, "storage": storage, "broker": context.relay.state()}
-    if statussvc != OK:
+    statussvc, storage = await asyncio.gather(_statussvc(context), context.storage_watch.look())
+    checks = {
+        "statussvc": statussvc,
+        "storage": storage,
+        "broker": context.relay.state(),
+        **context.background.failures,
+    }
+    refusal = statussvc if statussvc != OK else _refusal(context)
+    if refusal:
         extensions: dict[str, Any] = {"checks": checks}
-        return respond(request.scope, 503, "service_unavailable", statussvc, {"Retry-After": "2"}, **extensions)
+        code = "service_unavailable" if statussvc != OK else "storage_unavailable"
+        return respond(request.scope, 503, code, refusal, {"Retry-After": "2"}, **extensions)
     status = "ok" if all(check == OK for check in checks.values()) else "degraded"
     readiness = Readiness.model_validate({"status": status, "checks": checks, "sandbox": context.sandbox})
     return Response(
@@ -92,30 +96,19 @@ async def readyz(request: Request) -> Response:
     )
 
 
+def _refusal(context: Context) -> str:
+    """Why a POST would be refused for the storage's sake; empty where it would not."""
+    try:
+        context.storage_watch.require()
+    except StorageLost as error:
+        return str(error)
+    return ""
+
+
 async def _statussvc(context: Context) -> str:
     try:
-        # A read of one row: it shows that the database behind statussvc answers too.
-        await ask(context.rpc.ListDatasets, pb.ListDatasetsRequest(page_size=1), CHECK_TIMEOUT)
+        # What a POST asks of it: a row is written where there is room for one, and it is under its path.
+        await ask(context.rpc.CheckAccepting, pb.CheckAcceptingRequest(), CHECK_TIMEOUT)
     except StatusUnavailable as error:
-        return f"statussvc cannot be reached: {error}"
+        return f"statussvc cannot be reached, or cannot write: {error}"
     return OK
-
-
-async def _storage(storage: Storage, reserve: int) -> str:
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            await asyncio.to_thread(_write, storage)
-            await asyncio.to_thread(require_room, storage, 0, reserve)
-    except TimeoutError:
-        return f"The storage did not answer within {CHECK_TIMEOUT:.0f} seconds."
-    except StorageError as error:
-        return f"The storage cannot be written: {error}"
-    except StageError as error:
-        return error.message
-    return OK
-
-
-def _write(storage: Storage) -> None:
-    run_id = f"readyz-{uuid.uuid4().hex}"
-    storage.scratch(run_id)
-    storage.drop_scratch(run_id)

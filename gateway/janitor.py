@@ -13,7 +13,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from pipeline.errors import StatusUnavailable, StorageError
+from pipeline.errors import Conflict, StatusUnavailable, StorageError
+from pipeline.identity import Identified
 from pipeline.status import StatusClient
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -36,9 +37,13 @@ class Janitor:
     Parameters
     ----------
     status: closing it is the caller's.
+    identity: says whether the storage is the right one: of another's nothing is deleted.
     """
 
-    def __init__(self, status: StatusClient, storage: Storage, interval: float) -> None:
+    def __init__(
+        self, status: StatusClient, storage: Storage, interval: float, identity: Identified | None = None
+    ) -> None:
+        self._identity = identity
         self._status = status
         self._storage = storage
         self._interval = interval
@@ -62,7 +67,12 @@ class Janitor:
             self._thread.join(STOP_PATIENCE)
 
     def sweep(self) -> int:
-        """Sweep once. Returns how many things were removed. Raises StatusUnavailable, StorageError."""
+        """Sweep once. Returns how many things were removed.
+
+        Raises StatusUnavailable, StorageError, and Conflict where the storage is not the one of statussvc's database.
+        """
+        if self._identity is not None:
+            self._identity.require()
         removed = 0
         listing = self._found()
         more = True
@@ -70,7 +80,9 @@ class Janitor:
             found = list(islice(listing, BATCH))
             more = len(found) == BATCH
             # Asked also where nothing was found: statussvc knows of builds whose files were lost.
-            request = pb.LeaseGarbageRequest(found=[pb.StoredItem(prefix=prefix) for prefix in found])
+            request = pb.LeaseGarbageRequest(
+                found=[pb.StoredItem(prefix=prefix) for prefix in found], token=self._storage.token
+            )
             for item in self._status.lease_garbage(request).garbage:
                 if self._stopping.is_set():
                     return removed
@@ -84,7 +96,7 @@ class Janitor:
             self._wake.clear()
             try:
                 removed = self.sweep()
-            except (StatusUnavailable, StorageError) as error:
+            except (Conflict, StatusUnavailable, StorageError) as error:
                 logger.warning("the sweep of storage was cut short: %s", error)
             except Exception:
                 logger.exception("the sweep of storage failed; the next one tries again")

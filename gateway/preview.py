@@ -5,7 +5,6 @@ Never at a tile's address: those stand for ever, a preview only until its pyrami
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -41,7 +40,7 @@ async def get_preview(
     answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
     for key in _keys(answer.status, size):
         try:
-            data = await asyncio.to_thread(context.storage.get_range, key, 0, SMALL_FILE)
+            data = await context.storage_threads.run(context.storage.get_range, key, 0, SMALL_FILE)
         except ObjectMissing:
             continue
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

@@ -22,7 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from gateway import error_page, schemas
-from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError
+from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError, StorageLost
 from pipeline.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,7 +36,8 @@ BY_EXCEPTION: dict[type[Exception], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     StatusUnavailable: (503, "service_unavailable"),
-    StorageError: (503, "service_unavailable"),
+    StorageError: (503, "storage_unavailable"),
+    OSError: (503, "storage_unavailable"),
     Exception: (500, "unexpected_error"),
 }
 
@@ -75,6 +76,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "method_not_allowed": 405,
     "conflict": 409,
     "service_unavailable": 503,
+    "storage_unavailable": 503,
     "unexpected_error": 500,
 }
 """Codes that a request can be answered with, for the documentation."""
@@ -190,7 +192,7 @@ def documentation(code: str) -> str:
 def examples(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Make the `responses` of an OpenAPI operation: each code with an example, by its HTTP status."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in (*codes, "service_unavailable", "unexpected_error"):
+    for code in (*codes, "service_unavailable", "storage_unavailable", "unexpected_error"):
         status = STATUS_OF_CODE[code]
         response = by_status.setdefault(
             status,
@@ -243,6 +245,8 @@ def _detail(error: Exception, code: str, fields: Sequence[schemas.FieldProblem])
     match error:
         case StageError():
             return error.message
+        case StorageLost():
+            return str(error)
         case RequestValidationError() | grpc.RpcError() if code == "invalid_request":
             return " ".join(f"{_place(field)}{field.detail}" for field in fields)
         case NotFound() | Conflict() if str(error):

@@ -63,7 +63,7 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until stop(). Leaves signals alone. Raises PortTaken."""
-        tending = asyncio.create_task(self._app.tend(), name="tend")
+        tending = asyncio.create_task(self._app.context.background.run(), name="background")
         try:
             await self._server.serve(sockets=[self._listener()])
         finally:

@@ -34,6 +34,13 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
             "which are right behind any proxy."
         ),
     )
+    adopt_storage: bool = Field(
+        False,
+        description=(
+            "Use the storage although it is not the one that the database knows, and have removed from it what no row "
+            "refers to. For one start, after a loss or a restore: see operations.md."
+        ),
+    )
     max_wait: float = Field(
         300.0,
         ge=0,

@@ -20,11 +20,13 @@ from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
 from ingest.version import Version
 from pipeline import faults
-from pipeline.errors import ObjectMissing, StageError, StatusUnavailable, StorageError
+from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError
+from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
+from pipeline.pyramid import FILES, tile_id
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
-from pipeline.storage import Storage, require_room
+from pipeline.storage import Storage, pyramid_key, require_room
 from pipeline.writeback import written_back
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -48,12 +50,14 @@ def declare(
     stopping: threading.Event,
     *,
     publish: Publish,
+    identity: Identified | None = None,
 ) -> dramatiq.Actor[[str, int], None]:
     """Declares the actor on a broker.
 
     Parameters
     ----------
     stopping: set when the worker has been asked to stop.
+    identity: says whether the storage is the right one.
     publish: wakes the tiler. On RabbitMQ it goes through a broker of its own: a worker consumes every queue that its
         own broker has ever published to.
 
@@ -63,8 +67,13 @@ def declare(
 
     @dramatiq.actor(broker=broker, queue_name=Queue.INGEST, actor_name=ActorName.INGEST)
     def fetch_source(dataset_id: str, attempt: int) -> None:
+        def work(run: Run) -> pb.IngestResult:
+            result = ingest(run, means)
+            result.lost_build = lost_build(run, result.sha256, status, storage)
+            return result
+
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INGEST)
-        answer = run_stage(status, wake_up, lambda run: ingest(run, means), stopping=stopping, limits=limits)
+        answer = run_stage(status, wake_up, work, stopping=stopping, limits=limits, storage=identity)
         if answer is not None and answer.HasField("next"):
             faults.reach("ingest_after_complete")
             _hand_on(answer.next, status, publish)
@@ -103,6 +112,22 @@ def ingest(run: Run, means: Means) -> pb.IngestResult:
         etag=fetched.version.etag,
         last_modified=fetched.version.last_modified,
     )
+
+
+def lost_build(run: Run, sha256: str, status: StatusClient, storage: Storage) -> str:
+    """The build that counts for these bytes and whose files are not in storage; empty where none is missed."""
+    try:
+        pyramid = status.get_pyramid(tile_id(sha256, run.grant.options))
+        for name in FILES:
+            storage.size(pyramid_key(pyramid.tile_id, pyramid.build, name))
+    except ObjectMissing as error:
+        logger.warning("%s: its pyramid is built anew: %s", run.wake_up.dataset_id, error)
+        return pyramid.build
+    except NotFound:
+        return ""
+    except (StatusUnavailable, grpc.RpcError) as error:
+        logger.warning("%s: its pyramid was not looked for: %s", run.wake_up.dataset_id, error)
+    return ""
 
 
 def _fetch(run: Run, path: Path, means: Means) -> Fetched:

@@ -13,6 +13,7 @@ import dramatiq
 from ingest import inspection
 from ingest.settings import IngestSettings
 from pipeline import logs, sandbox
+from pipeline.identity import StorageIdentity
 from pipeline.messages import make_broker, stop_signal
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
@@ -22,10 +23,13 @@ logs.configure(settings, "inspect")
 sandbox.announce(logging.getLogger(__name__), sandbox.probe())
 broker = make_broker(settings.rabbitmq_url)
 dramatiq.set_broker(broker)
+status = StatusClient(settings.status_address)
+storage = DirectoryStorage(settings.storage)
 inspection.declare(
     broker,
     settings,
-    StatusClient(settings.status_address),
-    DirectoryStorage(settings.storage),
+    status,
+    storage,
     stop_signal(broker),
+    StorageIdentity(storage, status),
 )

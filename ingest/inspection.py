@@ -14,6 +14,7 @@ from ingest.means import Means
 from ingest.preflight import Look, look, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, StorageError
+from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
 from pipeline.parent import Child
 from pipeline.pyramid import Geometry
@@ -35,12 +36,14 @@ def declare(
     status: StatusClient,
     storage: Storage,
     stopping: threading.Event,
+    identity: Identified | None = None,
 ) -> dramatiq.Actor[[str, int], None]:
     """Declares the actor on a broker.
 
     Parameters
     ----------
     stopping: set when the worker has been asked to stop.
+    identity: says whether the storage is the right one.
 
     Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
     """
@@ -49,7 +52,7 @@ def declare(
     @dramatiq.actor(broker=broker, queue_name=Queue.INSPECT, actor_name=ActorName.INSPECT)
     def inspect_source(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INSPECT)
-        run_stage(status, wake_up, lambda run: inspect(run, means), stopping=stopping, limits=limits)
+        run_stage(status, wake_up, lambda run: inspect(run, means), stopping=stopping, limits=limits, storage=identity)
 
     return inspect_source
 

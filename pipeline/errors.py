@@ -7,7 +7,8 @@
     ├── NotFound             no such dataset or pyramid
     ├── Conflict             the dataset's present state forbids the move
     └── StorageError         the storage cannot be read or written
-        └── ObjectMissing    nothing is stored at the key
+        ├── ObjectMissing    nothing is stored at the key
+        └── StorageLost      the directory is not the one that the database speaks of
 
 A code is stable: clients branch on it. `docs/errors.md` is made from CODES by `make docs`.
 """
@@ -206,6 +207,10 @@ class Conflict(TilewrightError):
 
 class StorageError(TilewrightError):
     """Raised when the storage cannot be read or written."""
+
+
+class StorageLost(StorageError):
+    """Raised when the storage's directory is gone, or another database's; says what to do."""
 
 
 class ObjectMissing(StorageError):

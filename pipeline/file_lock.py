@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+UNLOCKABLE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Errors of a file system that has no locks for folders."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Linux' name for the time between two starts of the machine."""
@@ -37,6 +41,26 @@ def this_boot() -> str:
         return BOOT_ID.read_text().strip()
     except OSError:
         return ""
+
+
+@contextmanager
+def holding_folder(folder: Path) -> Iterator[None]:
+    """Holds a folder itself, whatever becomes of the files in it. Raises Held, OSError.
+
+    Where the file system locks no folders, as NFS, nothing is held.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Held(Holder()) from None
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

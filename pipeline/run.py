@@ -23,7 +23,8 @@ from typing import Self, TypeVar
 import grpc
 
 from pipeline import faults
-from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError
+from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError, StorageLost
+from pipeline.identity import Identified, wait_for
 from pipeline.messages import QUEUE_OF
 from pipeline.settings import WorkerSettings
 from pipeline.status import StatusClient, repeat
@@ -172,7 +173,13 @@ Work = Callable[[Run], pb.IngestResult | pb.TilerResult | pb.InspectionReport]
 
 
 def run_stage(
-    status: StatusClient, wake_up: pb.WakeUp, work: Work, *, stopping: threading.Event, limits: Limits
+    status: StatusClient,
+    wake_up: pb.WakeUp,
+    work: Work,
+    *,
+    stopping: threading.Event,
+    limits: Limits,
+    storage: Identified | None = None,
 ) -> pb.CompleteStageResponse | None:
     """Runs one stage from its wake-up to its outcome. Never raises for what goes wrong with the dataset.
 
@@ -180,11 +187,15 @@ def run_stage(
     ----------
     work: does the stage; raises StageError where it cannot, Stopped where it was told to stop.
     stopping: set when the worker has been asked to stop.
+    storage: what has to be the right one before anything is begun; a run that loses it is given back, not blamed.
 
     Returns
     -------
     statussvc's answer to CompleteStage; None where the stage was not done.
     """
+    if storage is not None and not wait_for(storage, stopping):
+        logger.warning("%s: stopping before the storage was there; the relay wakes another", wake_up.dataset_id)
+        return None
     run_id = uuid.uuid4().hex
     request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
     try:
@@ -201,9 +212,35 @@ def run_stage(
     beat.start()
     faults.reach(f"{QUEUE_OF[wake_up.stage]}_after_begin")
     try:
-        return _report(status, run, beat, work, stopping)
+        return _report(status, run, beat, _on(storage, work), stopping)
     finally:
         beat.end()
+
+
+def _on(storage: Identified | None, work: Work) -> Work:
+    """The work, whose failures and results count only where the storage is still the right one."""
+
+    def checked(run: Run) -> pb.IngestResult | pb.TilerResult | pb.InspectionReport:
+        try:
+            result = work(run)
+        except Exception:
+            _require(storage)
+            raise
+        _require(storage)
+        return result
+
+    return checked
+
+
+def _require(storage: Identified | None) -> None:
+    """Raises StorageLost."""
+    try:
+        if storage is not None:
+            storage.require()
+    except StorageLost:
+        raise
+    except (StorageError, StatusUnavailable) as error:
+        logger.warning("whether the storage is the right one cannot be told: %s", error)
 
 
 def _report(
@@ -215,6 +252,11 @@ def _report(
     except Exception as error:  # noqa: BLE001  # whatever went wrong becomes the dataset's outcome
         if run.stopped.is_set():
             _leave(status, run, beat, stopping)
+            return None
+        if isinstance(error, StorageLost):
+            logger.error("%s: given back: %s", dataset_id, error)  # noqa: TRY400  the sentence says it all
+            beat.settle()
+            _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), dataset_id, stopping)
             return None
         failure = _failure(dataset_id, error)
         beat.settle()

@@ -71,11 +71,26 @@ class StatusClient:
     def confirm_garbage(self, item: pb.StoredItem) -> None:
         _call(self._pipeline.ConfirmGarbage, pb.ConfirmGarbageRequest(item=item))
 
+    def identify_storage(self, request: pb.IdentifyStorageRequest) -> pb.IdentifyStorageResponse:
+        return _call(self._pipeline.IdentifyStorage, request)
+
+    def get_pyramid(self, tile_id: str) -> pb.Pyramid:
+        """Raises NotFound."""
+        return _call(self._users.GetPyramid, pb.GetPyramidRequest(tile_id=tile_id)).pyramid
+
     def close(self) -> None:
         with self._lock:
             if self._channel is not None:
                 self._channel.close()
             self._channel = self._stub = None
+
+    @property
+    def _users(self) -> pb_grpc.StatusServiceStub:
+        _ = self._pipeline  # makes the channel
+        with self._lock:
+            if self._channel is None:
+                raise StatusUnavailable("the client is closed")
+            return pb_grpc.StatusServiceStub(self._channel)
 
     @property
     def _pipeline(self) -> pb_grpc.PipelineServiceStub:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.errors import ObjectMissing, StageError, StorageError, StorageLost
+from pipeline.storage_mark import StorageMark
 from pipeline.texts import amount
 from pipeline.writeback import sync
 
@@ -34,8 +35,15 @@ def pyramid_key(tile_id: str, build: str, name: str = "") -> str:
 class Storage(Protocol):
     """What the services need of storage.
 
-    Every method raises StorageError where the storage fails, and ObjectMissing where the key is absent.
+    Every method raises StorageError where the storage fails, ObjectMissing where the key is absent, and StorageLost
+    where it is not the one that it has to be.
+
+    Attributes
+    ----------
+    token: what has to lie at its root for anything to be written or listed; empty: nothing is asked for.
     """
+
+    token: str
 
     def put_file(self, path: Path, key: str) -> None:
         """Publishes a finished file of this run's scratch under a key. Durable when it returns."""
@@ -86,12 +94,33 @@ class DirectoryStorage:
     Parameters
     ----------
     root: an existing or creatable directory, shared by all services.
+
+    Attributes
+    ----------
+    token: what has to lie at the root for anything to be written or listed; empty: nothing is asked for.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self.mark = StorageMark(self.root)
+        self.token = ""
+
+    def check(self) -> None:
+        """Raises StorageLost where the directory is not the one it has to be."""
+        if not self.token:
+            return
+        try:
+            found = self.mark.read()
+        except OSError as error:
+            raise _explain(error, "the storage's root") from error
+        if found != self.token:
+            what = "belongs to another database" if found else "is gone, or its volume is not mounted"
+            raise StorageLost(
+                f"The storage {self.root} {what}. Put the right one back: until then nothing is accepted or deleted."
+            )
 
     def put_file(self, path: Path, key: str) -> None:
+        self.check()
         try:
             _sync(path)
             self._enter(key, path.replace)
@@ -99,6 +128,7 @@ class DirectoryStorage:
             raise _explain(error, key) from error
 
     def link(self, key: str, to: str) -> None:
+        self.check()
         try:
             self._path(to).unlink(missing_ok=True)
             self._enter(to, lambda target: target.hardlink_to(self._path(key)))
@@ -110,18 +140,19 @@ class DirectoryStorage:
             with self._path(key).open("rb") as file:
                 return os.pread(file.fileno(), length, offset)
         except OSError as error:
-            raise _explain(error, key) from error
+            raise self._unread(error, key) from error
 
     def size(self, key: str) -> int:
         try:
             return self._path(key).stat().st_size
         except OSError as error:
-            raise _explain(error, key) from error
+            raise self._unread(error, key) from error
 
     def local_path(self, key: str) -> Path | None:
         return self._path(key)
 
     def delete_prefix(self, prefix: str) -> None:
+        self.check()
         path = self._path(prefix)
         try:
             if path.is_dir():
@@ -135,6 +166,7 @@ class DirectoryStorage:
             raise _explain(error, prefix) from error
 
     def list_prefix(self, prefix: str) -> Iterator[str]:
+        self.check()
         for folder, folders, names in os.walk(self._path(prefix)):
             key = Path(folder).relative_to(self.root).as_posix()
             yield from (f"{key}/{name}" for name in names)
@@ -142,6 +174,7 @@ class DirectoryStorage:
                 yield f"{key}/"
 
     def free_bytes(self) -> int | None:
+        self.check()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             return shutil.disk_usage(self.root).free
@@ -149,6 +182,7 @@ class DirectoryStorage:
             raise _explain(error, "the storage's root") from error
 
     def scratch(self, run_id: str) -> Path:
+        self.check()
         path = self._path(f"scratch/{run_id}")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -158,6 +192,11 @@ class DirectoryStorage:
 
     def drop_scratch(self, run_id: str) -> None:
         self.delete_prefix(f"scratch/{run_id}")
+
+    def _unread(self, error: OSError, key: str) -> Exception:
+        if isinstance(error, FileNotFoundError):
+            self.check()  # Where all of it is missing, this object is not.
+        return _explain(error, key)
 
     def _path(self, key: str) -> Path:
         parts = key.strip("/").split("/")

@@ -32,6 +32,7 @@ class Core:
     Parameters
     ----------
     now: wall-clock seconds since the epoch, for rows.
+    require_room: raises StatusUnavailable where nothing new can be accepted; from the database's thread.
     """
 
     database: Database
@@ -39,6 +40,7 @@ class Core:
     hub: Hub
     policy: Policy
     now: Callable[[], float] = time.time
+    require_room: Callable[[], None] = lambda: None
 
 
 CODES: dict[type[Exception], grpc.StatusCode] = {

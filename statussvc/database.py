@@ -34,8 +34,8 @@ class Database:
     included: a database that is locked, away or frozen makes calls slow, then StatusUnavailable.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engines = engines(url, READERS + 1)
+    def __init__(self, url: str, reserve: int = 0) -> None:
+        self._engines = engines(url, READERS + 1, reserve)
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
 
@@ -55,6 +55,8 @@ class Database:
         """Brings the schema up to date. Raises StatusUnavailable where the database cannot be reached."""
         try:
             with self._engines.writer.connect() as connection:
+                if self._engines.file is not None:
+                    self._engines.file.remember()
                 if _is_current(connection):
                     return
                 import alembic.command  # noqa: PLC0415  # takes longer to load than all else that a start needs
@@ -88,6 +90,11 @@ class Database:
         """Runs a function in one reading transaction. Raises StatusUnavailable."""
         return await self._run(self._read_threads, self._engines.reader, function)
 
+    def require_room(self) -> None:
+        """Raises StatusUnavailable where the database's volume is too full for anything new."""
+        if self._engines.file is not None:
+            self._engines.file.require_room()
+
     def close(self) -> None:
         self._write_thread.shutdown(wait=True)
         self._read_threads.shutdown(wait=True)
@@ -103,8 +110,11 @@ class Database:
         kill_points: bool = False,
     ) -> T:
         deadline = time.monotonic() + self._engines.patience
+        file = self._engines.file
 
         def transaction() -> T:
+            if file is not None:
+                file.check()
             try:
                 with patience(deadline), engine.begin() as connection:
                     result = function(connection)
@@ -112,6 +122,8 @@ class Database:
                         faults.reach("statussvc_before_commit")
             except DBAPIError as error:
                 raise _explain(error) from error
+            if file is not None and threads is self._write_thread:
+                file.check_written()
             if kill_points:
                 faults.reach("statussvc_after_commit")
             return result

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import StatusUnavailable
 from statussvc.claim import Claim, FileClaim, NoClaim, SessionClaim
+from statussvc.database_file import DatabaseFile
 
 SQLITE_PATIENCE = 9.0
 """Seconds to wait for another process' lock: just below the rpc's own time limit of 10."""
@@ -63,27 +64,35 @@ def away(error: DBAPIError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How to write, how to read, and how to be the only one that does."""
+    """How to write, how to read, and how to be the only one that does; `file` where it is one of SQLite's."""
 
     writer: Engine
     reader: Engine
     patience: float
     claim: Claim
+    file: DatabaseFile | None = None
 
     def dispose(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
 
 
-def engines(url: str, size: int) -> Engines:
-    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once, the claim's not counted."""
+def engines(url: str, size: int, reserve: int = 0) -> Engines:
+    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once, the claim's not counted.
+
+    Parameters
+    ----------
+    reserve: bytes of a SQLite file's volume that stay free: see DatabaseFile.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         claim: Claim = NoClaim()
+        file: DatabaseFile | None = None
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             claim = FileClaim(Path(parsed.database))
-        return Engines(_sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False), SQLITE_PATIENCE, claim)
+            file = DatabaseFile(Path(parsed.database), reserve)
+        return Engines(_sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False), SQLITE_PATIENCE, claim, file)
     from statussvc import postgres  # noqa: PLC0415  # psycopg is a tenth of a second that the embedded stack saves
 
     engine = postgres.engine(parsed, size, time_left)

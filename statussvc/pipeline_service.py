@@ -14,7 +14,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.lifecycle import Stage
-from statussvc.repository import garbage, known, outbox, stages
+from statussvc.repository import garbage, identity, known, outbox, stages
 from statussvc.repository.rows import Outcome
 from statussvc.slots import LONGEST_TURN, has_had_longest
 from statussvc.views import FORMAT_NAMES, options
@@ -34,6 +34,8 @@ longer than the work."""
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 """A run's id becomes part of storage keys, so it is held to its form."""
+
+TOKEN = re.compile("[0-9a-f]{32}")
 
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -143,7 +145,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                 source = request.ingest
                 if not SHA256.fullmatch(source.sha256):
                     raise ValueError("ingest.sha256: must be 64 lower-case hex digits")
-                fetched = stages.Fetched(source.sha256, source.bytes, source.etag, source.last_modified)
+                fetched = stages.Fetched(
+                    source.sha256, source.bytes, source.etag, source.last_modified, source.lost_build
+                )
                 lease = self._core.policy.publish_lease
                 outcome = await self._core.database.write(
                     lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now, lease)
@@ -203,6 +207,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         keep = self._core.policy.keep_sources
 
         def lease(connection: Connection) -> list[str]:
+            identity.require_token(connection, request.token)
             return garbage.lease(connection, [*prefixes, *garbage.built_for_nobody(connection)], keep, now)
 
         leased = await self._core.database.write(lease)
@@ -211,6 +216,18 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:
         await self._core.database.write(lambda connection: garbage.confirm(connection, request.item.prefix))
         return pb.ConfirmGarbageResponse()
+
+    async def IdentifyStorage(self, request: pb.IdentifyStorageRequest, context: Context) -> pb.IdentifyStorageResponse:
+        if request.token and not TOKEN.fullmatch(request.token):
+            raise ValueError("token: must be 32 lower-case hex digits")
+        found = identity.Found(request.token, request.empty)
+        try:
+            token = await self._core.database.write(
+                lambda connection: identity.identify(connection, found, adopt=request.adopt)
+            )
+        except identity.Refused as refused:
+            return pb.IdentifyStorageResponse(refusal=str(refused))
+        return pb.IdentifyStorageResponse(token=token)
 
     def _ended(self, run_id: str, outcome: Outcome) -> None:
         self._core.leases.end(run_id)

@@ -61,11 +61,13 @@ class Server:
 
     def __init__(self, settings: StatusSettings) -> None:
         self._settings = settings
+        database = Database(settings.database_url, settings.database_reserve_bytes)
         self._core = Core(
-            database=Database(settings.database_url),
+            database=database,
             leases=Leases(settings.lease_seconds),
             hub=Hub(),
             policy=policy_of(settings),
+            require_room=database.require_room,
         )
         self._housekeeper = Housekeeper(self._core)
         self._health = health.aio.HealthServicer()

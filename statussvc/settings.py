@@ -20,6 +20,14 @@ class StatusSettings(Settings):
         "sqlite:///tilewright-data/tilewright.sqlite3",
         description="SQLAlchemy URL: sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/NAME.",
     )
+    database_reserve_bytes: int = Field(
+        16 * 1024**2,
+        ge=0,
+        description=(
+            "Bytes of a SQLite file's volume below which nothing new is accepted. What was accepted already can then "
+            "still be written to its end: a row takes a few kilobytes."
+        ),
+    )
     grpc_host: str = Field(
         "127.0.0.1",
         description="Address to listen on. The service has no log-in, so it is loopback unless told otherwise.",

@@ -18,7 +18,7 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
 from statussvc.core import Core
 from statussvc.lifecycle import FINAL, State
-from statussvc.repository import catalogue, inspections, orders
+from statussvc.repository import catalogue, identity, inspections, orders
 from statussvc.views import FORMAT_NAMES
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         now = self._core.now()
 
         def create(connection: Any) -> tuple[Any, bool]:
+            self._core.require_room()
             dataset_id, replayed = catalogue.create(connection, new, now)
             return catalogue.get(connection, dataset_id), replayed
 
@@ -124,7 +125,12 @@ class StatusService(pb_grpc.StatusServiceServicer):
     ) -> pb.CreateInspectionResponse:
         _check_url(request.url)
         now = self._core.now()
-        row = await self._core.database.write(lambda connection: inspections.create(connection, request.url, now))
+
+        def create(connection: Connection) -> Any:
+            self._core.require_room()
+            return inspections.create(connection, request.url, now)
+
+        row = await self._core.database.write(create)
         return pb.CreateInspectionResponse(inspection=views.inspection(row))
 
     async def GetInspection(self, request: pb.GetInspectionRequest, context: Context) -> pb.GetInspectionResponse:
@@ -136,6 +142,16 @@ class StatusService(pb_grpc.StatusServiceServicer):
                     await watch.changed()
                     watch.begin()
         return pb.GetInspectionResponse(inspection=views.inspection(await self._inspection(request.inspection_id)))
+
+    async def CheckAccepting(self, request: pb.CheckAcceptingRequest, context: Context) -> pb.CheckAcceptingResponse:
+        now = self._core.now()
+
+        def check(connection: Connection) -> None:
+            self._core.require_room()
+            identity.probe(connection, now)
+
+        await self._core.database.keep_house(check)
+        return pb.CheckAcceptingResponse()
 
     def _stop(self, run_id: str | None, reason: str, dataset_id: str) -> None:
         if run_id:

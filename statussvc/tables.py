@@ -113,6 +113,8 @@ pyramids = Table(
     Column("tile_id", String(64), primary_key=True),
     Column("build", String(32), nullable=False),
     Column("deleting", Boolean, nullable=False),
+    # Its files were missed: it is shown on, and another build may take its place.
+    Column("lost", Boolean, nullable=False, default=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("tile_size", Integer, nullable=False),
@@ -136,4 +138,12 @@ idempotency = Table(
     Column("request_hash", String(64), nullable=False),
     Column("dataset_id", String(40), nullable=False),
     Column("created_at", Float(53), nullable=False, index=True),
+)
+
+# What the database knows of itself and of its storage.
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
 )

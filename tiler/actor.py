@@ -12,6 +12,7 @@ import dramatiq
 
 from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
 from pipeline.pyramid import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
 from pipeline.run import Limits, Run, run_stage
@@ -41,19 +42,28 @@ def declare(
     status: StatusClient,
     storage: Storage,
     stopping: threading.Event,
+    identity: Identified | None = None,
 ) -> dramatiq.Actor[[str, int], None]:
     """Declare the actor on a broker.
 
     Parameters
     ----------
     stopping: set when the worker has been asked to stop.
+    identity: says whether the storage is the right one.
     """
     limits = Limits.of(settings)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.TILER, actor_name=ActorName.TILER)
     def build_pyramid(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_TILER)
-        run_stage(status, wake_up, lambda run: tile(run, settings, storage), stopping=stopping, limits=limits)
+        run_stage(
+            status,
+            wake_up,
+            lambda run: tile(run, settings, storage),
+            stopping=stopping,
+            limits=limits,
+            storage=identity,
+        )
         faults.reach("tiler_after_complete")
 
     return build_pyramid

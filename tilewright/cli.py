@@ -112,6 +112,12 @@ def up(
         list[str] | None,
         typer.Option(metavar="HOST-or-CIDR", help="A private source that may be fetched from; repeatable."),
     ] = None,
+    adopt_storage: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-storage", help="Use the storage although the database knows another; once, after a loss."
+        ),
+    ] = False,
 ) -> None:
     """Run the whole system in this one process.
 
@@ -126,7 +132,14 @@ def up(
     """
     from tilewright.up import UpOptions, run
 
-    options = UpOptions(host=host, port=port, grpc_port=grpc_port, data=data, allow_sources=tuple(allow_source or ()))
+    options = UpOptions(
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        data=data,
+        allow_sources=tuple(allow_source or ()),
+        adopt_storage=adopt_storage,
+    )
     raise typer.Exit(run(options))
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.errors import TilewrightError
-from pipeline.file_lock import Held, Holder, holding
+from pipeline.file_lock import Held, Holder, holding, holding_folder
 
 LOCK_NAME = "tilewright.lock"
 
@@ -30,6 +30,8 @@ def exclusive(directory: Path) -> Iterator[Holder]:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             last = stack.enter_context(holding(directory / LOCK_NAME))
+            # Its file may be deleted while it is held.
+            stack.enter_context(holding_folder(directory))
         except Held as error:
             holder: Holder = error.args[0]
             raise DirectoryInUse(

@@ -37,8 +37,9 @@ from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from pipeline import sandbox
 from pipeline.channels import bracketed, reachable
-from pipeline.errors import StatusUnavailable, TilewrightError
+from pipeline.errors import StatusUnavailable, StorageError, TilewrightError
 from pipeline.file_lock import this_boot
+from pipeline.identity import StorageIdentity
 from pipeline.logs import configure
 from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sources import Allowed
@@ -103,6 +104,7 @@ class UpOptions:
     Parameters
     ----------
     allow_sources: private sources that may be fetched from, besides those of TILEWRIGHT_ALLOW_SOURCES.
+    adopt_storage: whether the storage is to be used although the database knows another.
     """
 
     host: str
@@ -110,6 +112,7 @@ class UpOptions:
     grpc_port: int
     data: Path
     allow_sources: tuple[str, ...] = ()
+    adopt_storage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,9 @@ class StackSettings:
             tiler = TilerSettings(storage=storage)
             # Both on one machine: what the tiler has not got the memory for need not be fetched.
             memory = tiler.memory_limit
+            gateway = GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed)
+            if options.adopt_storage:
+                gateway = gateway.model_copy(update={"adopt_storage": True})
             return cls(
                 StatusSettings(
                     database_url=f"sqlite:///{options.data.resolve() / 'tilewright.sqlite3'}",
@@ -139,7 +145,7 @@ class StackSettings:
                     grpc_port=options.grpc_port,
                     abandon_runs="expired" if blame else "released",
                 ),
-                GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed),
+                gateway,
                 IngestSettings(storage=storage, allow_sources=allowed, decode_memory_bytes=memory),
                 tiler,
             )
@@ -231,18 +237,20 @@ async def _around(
     broker = EmbeddedBroker()
     pipeline_status = StatusClient(status_address)
     gateway_status = AsyncStatusClient(status_address)
+    identity = StorageIdentity(storage, pipeline_status, adopt=settings.gateway.adopt_storage)
     relay = Relay(pipeline_status, broker, queue_check_interval=settings.gateway.queue_check_interval)
-    janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval)
+    janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval, identity)
     gateway = gateway_server.Server(
-        create_app(settings.gateway, gateway_status, storage, relay, janitor, sandbox.by_name(layers)),
+        create_app(settings.gateway, gateway_status, storage, relay, janitor, sandbox.by_name(layers), identity),
         settings.gateway.host,
         settings.gateway.port,
         settings.gateway.stop_timeout,
     )
     stopping = stop_signal(broker)
-    ingest.actor.declare(broker, settings.ingest, pipeline_status, storage, stopping, publish=partial(publish, broker))
-    ingest.inspection.declare(broker, settings.ingest, pipeline_status, storage, stopping)
-    tiler.actor.declare(broker, settings.tiler, pipeline_status, storage, stopping)
+    send = partial(publish, broker)
+    ingest.actor.declare(broker, settings.ingest, pipeline_status, storage, stopping, publish=send, identity=identity)
+    ingest.inspection.declare(broker, settings.ingest, pipeline_status, storage, stopping, identity)
+    tiler.actor.declare(broker, settings.tiler, pipeline_status, storage, stopping, identity)
     workers = Workers(broker, THREADS)
     try:
         port = gateway.bind()
@@ -256,6 +264,7 @@ async def _around(
         ready = asyncio.ensure_future(gateway.wait_until_ready())
         await asyncio.wait({ready, serving}, return_when=asyncio.FIRST_COMPLETED)
         await _require_rpcs(gateway_status, status_address)
+        await _identify(identity)
         yield port, serving
     finally:
         gateway.stop()
@@ -275,3 +284,11 @@ async def _require_rpcs(status: AsyncStatusClient, address: str) -> None:
             f"The stack cannot reach its own status service at {address} ({error}). "
             "Look for a firewall or a proxy in between."
         ) from error
+
+
+async def _identify(identity: StorageIdentity) -> None:
+    """Raises CannotStart where the storage is not the one that the database knows."""
+    try:
+        await asyncio.to_thread(identity.require)
+    except StorageError as error:
+        raise CannotStart(str(error)) from error

@@ -51,12 +51,18 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A stored source: its bytes' hash and number, and the validators its server gave (empty where it gave none)."""
+    """A stored source: its bytes' hash and number, and the validators its server gave (empty where it gave none).
+
+    Parameters
+    ----------
+    lost_build: the build of its pyramid whose files are not in storage; empty where none is missed.
+    """
 
     sha256: str
     size: int
     etag: str = ""
     modified: str = ""
+    lost_build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,10 @@ def complete_ingest(
         "source_modified": fetched.modified,
         "tile_id": tile_id,
     }
+    if fetched.lost_build:
+        # The next build takes its place; one that has taken it already has another name, and stays.
+        lost = (pyramids.c.tile_id == tile_id) & (pyramids.c.build == fetched.lost_build)
+        connection.execute(update(pyramids).where(lost).values(lost=True))
     if _built(connection, tile_id):
         move_to(connection, row, move(row.state, Event.FOUND), now, **values)
         return end(connection, run, "completed", WON, now)
@@ -167,16 +177,18 @@ def complete_ingest(
 
 
 def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], now: float) -> Outcome:
-    """The build is stored. The first build of a tile_id counts; one that is being deleted is replaced."""
+    """The build is stored. The first build of a tile_id counts; one that is lost or being deleted is replaced."""
     run, row, known = _current(connection, run_id, "completed", Stage.TILER)
     if known is not None:
         return known
-    values = {"build": run_id, "deleting": False, "tile_size": row.tile_size, "created_at": now, **made}
+    values = {"build": run_id, "deleting": False, "lost": False, "tile_size": row.tile_size, "created_at": now, **made}
     won = insert_once(connection, pyramids, tile_id=row.tile_id, **values)
     if not won:
         won = (
             connection.execute(
-                update(pyramids).where(pyramids.c.tile_id == row.tile_id, pyramids.c.deleting).values(**values)
+                update(pyramids)
+                .where(pyramids.c.tile_id == row.tile_id, pyramids.c.deleting | pyramids.c.lost)
+                .values(**values)
             ).rowcount
             == 1
         )
@@ -295,5 +307,5 @@ def _current(
 
 def _built(connection: Connection, tile_id: str) -> bool:
     # Locked, so that a second service cannot mark it for deletion before this row is seen to refer to it.
-    query = select(pyramids.c.deleting).where(pyramids.c.tile_id == tile_id).with_for_update()
-    return connection.scalar(query) is False
+    query = select(pyramids.c.deleting | pyramids.c.lost).where(pyramids.c.tile_id == tile_id).with_for_update()
+    return connection.scalar(query) in (False, 0)

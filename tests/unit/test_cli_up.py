@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def options(data: Path, *allow_sources: str, host: str = "127.0.0.1") -> UpOptio
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TILEWRIGHT_ALLOW_SOURCES", "TILEWRIGHT_STORAGE", "TILEWRIGHT_DATABASE_URL", "TILEWRIGHT_MAX_PIXELS"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_a_storage_is_adopted_only_where_that_was_asked_for(tmp_path: Path) -> None:
+    asked = dataclasses.replace(options(tmp_path), adopt_storage=True)
+    assert StackSettings.of(asked).gateway.adopt_storage
+    assert not StackSettings.of(options(tmp_path)).gateway.adopt_storage
 
 
 def test_all_lies_in_the_data_directory_whatever_the_environment_says(

@@ -23,10 +23,11 @@ from ingest.means import Means
 from ingest.settings import IngestSettings
 from ingest.wire import Wire
 from pipeline.messages import publish
+from pipeline.pyramid import FILES
 from pipeline.run import Run
 from pipeline.sources import Allowed
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage, source_key
+from pipeline.storage import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers
 from tests.losing_volume import losing_volume
@@ -70,7 +71,12 @@ class House:
 
     def finish(self, dataset_id: str, build: str) -> None:
         """Has the dataset tiled, so that its download counts as one to build on."""
-        self.status.begin(dataset_id, build, stage=pb.STAGE_TILER)
+        tile_id = self.status.begin(dataset_id, build, stage=pb.STAGE_TILER).tile_id
+        for name in FILES:
+            path = self.storage.scratch(build) / name
+            path.touch()
+            self.storage.put_file(path, pyramid_key(tile_id, build, name))
+        self.storage.drop_scratch(build)
         self.status.complete_tiler(build)
 
     def stored(self) -> list[str]:

@@ -1549,6 +1549,7 @@ class IngestResult(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     LAST_MODIFIED_FIELD_NUMBER: _builtins.int
+    LOST_BUILD_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 over the source's bytes, in hex."""
     bytes: _builtins.int
@@ -1557,6 +1558,8 @@ class IngestResult(_message.Message):
     """The strong ETag that the server gave, in its quotes; empty where it gave none."""
     last_modified: _builtins.str
     """The Last-Modified that the server gave; empty where it gave none."""
+    lost_build: _builtins.str
+    """The build of this pyramid that counts and whose files are not in storage: it counts no longer."""
     def __init__(
         self,
         *,
@@ -1564,10 +1567,11 @@ class IngestResult(_message.Message):
         bytes: _builtins.int = ...,
         etag: _builtins.str = ...,
         last_modified: _builtins.str = ...,
+        lost_build: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "lost_build", b"lost_build", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2030,6 +2034,9 @@ class LeaseGarbageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FOUND_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The storage's token. FAILED_PRECONDITION where the database's is another."""
     @_builtins.property
     def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredItem]:
         """What lies there, listed before this call."""
@@ -2038,10 +2045,11 @@ class LeaseGarbageRequest(_message.Message):
         self,
         *,
         found: _abc.Iterable[Global___StoredItem] | None = ...,
+        token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2111,3 +2119,93 @@ class ConfirmGarbageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConfirmGarbageResponse: _TypeAlias = ConfirmGarbageResponse  # noqa: Y015
+
+@_typing.final
+class CheckAcceptingRequest(_message.Message):
+    """Nothing is needed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAcceptingRequest: _TypeAlias = CheckAcceptingRequest  # noqa: Y015
+
+@_typing.final
+class CheckAcceptingResponse(_message.Message):
+    """Datasets are accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAcceptingResponse: _TypeAlias = CheckAcceptingResponse  # noqa: Y015
+
+@_typing.final
+class IdentifyStorageRequest(_message.Message):
+    """What was found at a storage's root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EMPTY_FIELD_NUMBER: _builtins.int
+    ADOPT_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token that lies there; empty where there is none."""
+    empty: _builtins.bool
+    """Whether there are neither sources nor pyramids."""
+    adopt: _builtins.bool
+    """Whether an operator has said that this storage is to be used whatever was known of another."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        empty: _builtins.bool = ...,
+        adopt: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "empty", b"empty", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentifyStorageRequest: _TypeAlias = IdentifyStorageRequest  # noqa: Y015
+
+@_typing.final
+class IdentifyStorageResponse(_message.Message):
+    """Which token belongs there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """To be written to the storage where it has none yet; empty where the storage is refused."""
+    refusal: _builtins.str
+    """Why the storage is refused, a sentence without its directory."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentifyStorageResponse: _TypeAlias = IdentifyStorageResponse  # noqa: Y015

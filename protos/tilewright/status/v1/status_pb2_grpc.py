@@ -95,6 +95,11 @@ class StatusServiceStub:
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionResponse.FromString,
                 _registered_method=True)
+        self.CheckAccepting = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/CheckAccepting',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CheckAcceptingRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CheckAcceptingResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer:
@@ -185,6 +190,13 @@ class StatusServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckAccepting(self, request, context):
+        """Writes, as a CreateDataset would. UNAVAILABLE, with the reason, when one would be refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +259,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.GetInspection,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetInspectionResponse.SerializeToString,
+            ),
+            'CheckAccepting': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckAccepting,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CheckAcceptingRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CheckAcceptingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -584,6 +601,33 @@ class StatusService:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def CheckAccepting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/CheckAccepting',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CheckAcceptingRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CheckAcceptingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class PipelineServiceStub:
     """For the relay, the workers and the janitor.
@@ -639,6 +683,11 @@ class PipelineServiceStub:
                 '/tilewright.status.v1.PipelineService/ConfirmGarbage',
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageResponse.FromString,
+                _registered_method=True)
+        self.IdentifyStorage = channel.unary_unary(
+                '/tilewright.status.v1.PipelineService/IdentifyStorage',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageResponse.FromString,
                 _registered_method=True)
 
 
@@ -709,6 +758,13 @@ class PipelineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IdentifyStorage(self, request, context):
+        """Whether a storage is the one that the database's rows speak of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PipelineServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -756,6 +812,11 @@ def add_PipelineServiceServicer_to_server(servicer, server):
                     servicer.ConfirmGarbage,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageResponse.SerializeToString,
+            ),
+            'IdentifyStorage': grpc.unary_unary_rpc_method_handler(
+                    servicer.IdentifyStorage,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1002,6 +1063,33 @@ class PipelineService:
             '/tilewright.status.v1.PipelineService/ConfirmGarbage',
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageRequest.SerializeToString,
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IdentifyStorage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.PipelineService/IdentifyStorage',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,8 @@ class StatusServiceStub:
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]
     """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
+    CheckAccepting: _grpc.UnaryUnaryMultiCallable[_status_pb2.CheckAcceptingRequest, _status_pb2.CheckAcceptingResponse]
+    """Writes, as a CreateDataset would. UNAVAILABLE, with the reason, when one would be refused."""
 
 @_typing.type_check_only
 class StatusServiceAsyncStub(StatusServiceStub):
@@ -95,6 +97,8 @@ class StatusServiceAsyncStub(StatusServiceStub):
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]  # type: ignore[assignment]
     """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
+    CheckAccepting: _aio.UnaryUnaryMultiCallable[_status_pb2.CheckAcceptingRequest, _status_pb2.CheckAcceptingResponse]  # type: ignore[assignment]
+    """Writes, as a CreateDataset would. UNAVAILABLE, with the reason, when one would be refused."""
 
 class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
     """For users and the gateway."""
@@ -195,6 +199,14 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_status_pb2.GetInspectionResponse, _abc.Awaitable[_status_pb2.GetInspectionResponse]]:
         """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
 
+    @_abc_1.abstractmethod
+    def CheckAccepting(
+        self,
+        request: _status_pb2.CheckAcceptingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.CheckAcceptingResponse, _abc.Awaitable[_status_pb2.CheckAcceptingResponse]]:
+        """Writes, as a CreateDataset would. UNAVAILABLE, with the reason, when one would be refused."""
+
 def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class PipelineServiceStub:
@@ -222,6 +234,8 @@ class PipelineServiceStub:
     """Of what was found in storage, leases what no row refers to, for deletion."""
     ConfirmGarbage: _grpc.UnaryUnaryMultiCallable[_status_pb2.ConfirmGarbageRequest, _status_pb2.ConfirmGarbageResponse]
     """Says that a leased piece of garbage is gone from storage."""
+    IdentifyStorage: _grpc.UnaryUnaryMultiCallable[_status_pb2.IdentifyStorageRequest, _status_pb2.IdentifyStorageResponse]
+    """Whether a storage is the one that the database's rows speak of."""
 
 @_typing.type_check_only
 class PipelineServiceAsyncStub(PipelineServiceStub):
@@ -246,6 +260,8 @@ class PipelineServiceAsyncStub(PipelineServiceStub):
     """Of what was found in storage, leases what no row refers to, for deletion."""
     ConfirmGarbage: _aio.UnaryUnaryMultiCallable[_status_pb2.ConfirmGarbageRequest, _status_pb2.ConfirmGarbageResponse]  # type: ignore[assignment]
     """Says that a leased piece of garbage is gone from storage."""
+    IdentifyStorage: _aio.UnaryUnaryMultiCallable[_status_pb2.IdentifyStorageRequest, _status_pb2.IdentifyStorageResponse]  # type: ignore[assignment]
+    """Whether a storage is the one that the database's rows speak of."""
 
 class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the relay, the workers and the janitor."""
@@ -321,5 +337,13 @@ class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.ConfirmGarbageResponse, _abc.Awaitable[_status_pb2.ConfirmGarbageResponse]]:
         """Says that a leased piece of garbage is gone from storage."""
+
+    @_abc_1.abstractmethod
+    def IdentifyStorage(
+        self,
+        request: _status_pb2.IdentifyStorageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.IdentifyStorageResponse, _abc.Awaitable[_status_pb2.IdentifyStorageResponse]]:
+        """Whether a storage is the one that the database's rows speak of."""
 
 def add_PipelineServiceServicer_to_server(servicer: PipelineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

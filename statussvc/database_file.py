@@ -1,0 +1,68 @@
+"""SQLite's file under its path: what is committed to one that was deleted or replaced is lost with this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.errors import StatusUnavailable
+from pipeline.texts import amount
+
+
+class DatabaseFile:
+    """The file that this process has open.
+
+    Parameters
+    ----------
+    reserve: bytes that stay free on its volume for what was accepted already.
+    """
+
+    def __init__(self, path: Path, reserve: int) -> None:
+        self._path = path.absolute()
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._reserve = reserve
+        self._identity: tuple[int, int] | None = None
+        self._has_wal = False
+
+    def remember(self) -> None:
+        """Notes which file lies there. Call while a connection is open. Raises StatusUnavailable."""
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """Raises StatusUnavailable where another file lies under the path, or none."""
+        if self._identity is not None and self._look() != self._identity:
+            raise self._gone()
+
+    def check_written(self) -> None:
+        """As `check`, after a commit: its log has to be there, too. Raises StatusUnavailable."""
+        self.check()
+        exists = self._wal.exists()
+        if self._has_wal and not exists:
+            raise self._gone()
+        self._has_wal = self._has_wal or exists
+
+    def require_room(self) -> None:
+        """Raises StatusUnavailable where the volume is too full for anything new."""
+        try:
+            volume = os.statvfs(self._path.parent)
+        except OSError:
+            raise self._gone() from None
+        free = volume.f_bavail * volume.f_frsize
+        if free < self._reserve:
+            raise StatusUnavailable(
+                f"The volume of the database {self._path} has {amount(free)} free, and {amount(self._reserve)} stay "
+                "free for what was accepted already (TILEWRIGHT_DATABASE_RESERVE_BYTES). Free space or enlarge it."
+            )
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            raise self._gone() from None
+        return found.st_dev, found.st_ino
+
+    def _gone(self) -> StatusUnavailable:
+        return StatusUnavailable(
+            f"The database {self._path} is not the file any more that this service has opened: it was deleted, "
+            "replaced, or its volume is gone. Stop the service, put the file back, and start it again."
+        )
