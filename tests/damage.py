@@ -42,6 +42,7 @@ def _by_tifffile(**options: Any) -> bytes:
 
 _WHOLE: dict[str, Callable[[], bytes]] = {
     "baseline.jpg": lambda: _by_libvips(".jpg", Q=85),
+    "pillows.jpg": lambda: _by_pillow("JPEG", quality=85),
     "progressive.jpg": lambda: _by_libvips(".jpg", Q=85, interlace=True),
     "restarts.jpg": lambda: _by_pillow("JPEG", quality=85, restart_marker_rows=1),
     "cmyk.jpg": lambda: _by_libvips(".jpg", bands=4, space="cmyk"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 HARMLESS = {
@@ -33,6 +33,15 @@ _SEGMENTS = 1000
 """Looked at before a JPEG's pixels at most: a profile of 4 MB takes 64."""
 
 _START_OF_SCAN = 0xDA
+_SEQUENTIAL_FRAMES = {0xC0, 0xC1}
+_WHOLE_SPECTRUM = bytes((0, 63, 0))
+"""Start and end of the spectral selection, and the successive approximation, of a sequential scan."""
+
+_JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
+"""What is said of a JPEG that was opened before, and goes meanwhile."""
+
+COUNTED = re.compile(r"read gave (\d+) warnings")
+"""What libvips says when it is done with a JPEG that libjpeg remarked on."""
 
 
 def is_harmless(text: str, kind: str, file: BinaryIO) -> bool:
@@ -56,24 +65,45 @@ def harmful_while_decoding(remarks: Iterable[str], errors: Iterable[str], kind: 
     remarks: each of which may have lines of its own.
     kind: of the file. All decoders but libtiff fail at damage: of theirs it counts only that a tile was painted.
     """
-    painted = [remark for remark in remarks if PAINTED in remark]
     if kind != "tiff":
-        return "\n".join(painted)
+        return "\n".join(remark for remark in remarks if PAINTED in remark)
     heard = [line for line in errors if line.strip() and not PASSING.search(line)]
-    heard += [remark for remark in remarks if not PASSING.search(remark)]
+    heard += [remark for remark in remarks if not PASSING.search(remark) and not _JPEGS_END.search(remark)]
     return harmful("\n".join(heard), kind)
+
+
+def has_odd_scan(file: BinaryIO) -> bool:
+    """Tell whether a JPEG's first scan names parameters that a sequential one has no use for (T.81, B.2.3).
+
+    libjpeg remarks on it when it begins to decode, and not as it reads the header.
+    """
+    sequential = False
+    for marker, body in _segments(file):
+        if marker in _SEQUENTIAL_FRAMES:
+            sequential = True
+        if marker == _START_OF_SCAN:
+            return sequential and body[-3:] != _WHOLE_SPECTRUM
+    return False
 
 
 def _has_stray_bytes(file: BinaryIO) -> bool:
     """Tell whether a JPEG has bytes that belong to no segment before its first scan (T.81, B.1.1)."""
+    return any(marker is None for marker, _ in _segments(file))
+
+
+def _segments(file: BinaryIO) -> Iterator[tuple[int | None, bytes]]:
+    """Give the segments of a JPEG, to the first scan's header; no marker, and the end, where bytes belong to none."""
     file.seek(2)
     for _ in range(_SEGMENTS):
         if file.read(1) != b"\xff":
-            return True
+            yield None, b""
+            return
         marker = b"\xff"
         while marker == b"\xff":  # fill bytes
             marker = file.read(1)
-        if not marker or marker[0] == _START_OF_SCAN:
-            return False
-        file.seek(int.from_bytes(file.read(2), "big") - 2, 1)
-    return False
+        body = file.read(max(0, int.from_bytes(file.read(2), "big") - 2))
+        if not marker:
+            return
+        yield marker[0], body
+        if marker[0] == _START_OF_SCAN:
+            return

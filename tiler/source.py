@@ -19,7 +19,7 @@ from pipeline.header import Header, header_of, is_interlaced, memory_of, require
 from pipeline.raw_photographs import require_developed
 from pipeline.tiff_codecs import require_read
 from pipeline.tiff_layout import Compression
-from tiler.remarks import harmful, harmful_while_decoding, is_harmless
+from tiler.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
 from tiler.scans import require_few_scans
 from tiler.tiff_jpegs import require_full_tiles
 from tiler.witness import heard, listen
@@ -153,13 +153,34 @@ class Source:
     def overlook(self, error: Exception) -> bool:
         """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.
 
-        A decoder tells of its first remark alone: a worse one after a harmless one goes unnoticed.
+        libjpeg words its first remark alone, and counts the others: whether any follows is found out by decoding.
         """
         with self.path.open("rb") as file:
             if self.lenient or not is_harmless(str(error), self._kind, file):
                 return False
+            before_pixels = has_odd_scan(file) if self._kind == "jpeg" else False
         self.lenient = True
-        return True
+        if self._kind == "jpeg":
+            in_all, in_header = self._remarks(decode=True), self._remarks(decode=False)
+            self.lenient = 0 < in_all <= in_header + before_pixels
+        return self.lenient
+
+    def _remarks(self, *, decode: bool) -> int:
+        """Count what libjpeg remarks on in the header, or in all of it.
+
+        What libvips keeps for another time is not heard of: its cache has to be off.
+        """
+        with heard() as words:
+            self._touch(decode=decode)
+        found = [int(number) for remark in words.remarks for number in COUNTED.findall(remark)]
+        return max(found, default=0)
+
+    def _touch(self, *, decode: bool) -> None:
+        image = self.open()
+        # The count is told when the decoder goes, with the image.
+        if decode:
+            with suppress(pyvips.Error):  # which the decoding that counts will meet, too
+                image.avg()
 
     def means_transparency(self, bands: int) -> bool:
         """Tell whether the last of `bands`, one more than the colours, is transparency: always but in some TIFFs.

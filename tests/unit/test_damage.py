@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 
 from pipeline.admission import Limits, admit
 from pipeline.errors import StageError
@@ -19,6 +22,7 @@ from tiler.failures import explain
 from tiler.job import Job
 from tiler.meter import Meter
 from tiler.pixels import Picture, open_picture
+from tiler.preview import make_preview
 from tiler.source import Source
 
 SEED, ROUNDS = 2026, 2
@@ -30,6 +34,14 @@ CODES = {"image_corrupt", "image_truncated", "image_too_large", "not_an_image", 
 
 UNCHECKED = {"baseline.jpg", "cmyk.jpg", "plain.gif"}
 """In which damage may decode to other pixels that libvips takes for good; Pillow may find fault behind the last one."""
+
+
+@pytest.fixture(autouse=True)
+def no_cache() -> Iterator[None]:
+    """Has libvips keep no operation for another time, as in the tiler's child."""
+    pyvips.cache_set_max(0)
+    yield
+    pyvips.cache_set_max(100)
 
 
 def outcome(path: Path, decode: Callable[[Picture], Pixels] | None = None) -> Pixels | str:
@@ -174,3 +186,97 @@ def test_a_damaged_strip_or_tile_is_a_code_or_what_another_reader_sees(
                 assert np.abs(found.astype(int) - other).mean() <= (3 if compression == 7 else 0), (damaged, place)
     # And most of the damage is seen, but to pixels that are stored as they are
     assert seen >= len(damaged_tiffs.PLACES) * (2 if compression in {1, 7, 50001} else 5)
+
+
+def remarked(data: bytes) -> bytes:
+    """A JPEG on which libjpeg has a harmless remark: a revision of JFIF that it does not know."""
+    changed = bytearray(data)
+    changed[data.index(b"JFIF\0") + 5] = 9
+    return bytes(changed)
+
+
+def oddly_scanned(data: bytes) -> bytes:
+    """Another one: a sequential scan that says that it holds no more than the first coefficient."""
+    changed = bytearray(data)
+    changed[data.index(b"\xff\xda") + 12] = 0
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("change", [remarked, oddly_scanned])
+def test_a_harmless_remark_hides_no_damage(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    # Given a JPEG on which its decoder has a harmless remark, which is the only one that it words
+    data = damage.whole("pillows.jpg")
+    (tmp_path / "whole.jpg").write_bytes(data)
+    (tmp_path / "source.jpg").write_bytes(change(data))
+    whole, found = outcome(tmp_path / "whole.jpg"), outcome(tmp_path / "source.jpg")
+    assert not isinstance(whole, str)
+    assert not isinstance(found, str)
+    assert np.array_equal(found, whole)
+    # When there is noise in it besides, then that is seen
+    middle, seen = len(data) // 2, 0
+    for seed in range(5):
+        noise = np.random.default_rng(seed).integers(0, 256, 400, dtype=np.uint8).tobytes()
+        path = tmp_path / f"{seed}.jpg"
+        path.write_bytes(data[:middle] + noise + data[middle + 400 :])
+        if isinstance(outcome(path), str):
+            path = tmp_path / f"{seed}-remarked.jpg"
+            path.write_bytes(change(data[:middle] + noise + data[middle + 400 :]))
+            assert outcome(path) in ("image_corrupt", "image_truncated"), seed
+            seen += 1
+    assert seen >= 3
+
+
+@each_layout
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd", "packbits", "jpeg"])
+def test_damage_is_seen_in_every_way_a_tiff_is_read(compression: str, tiled: bool, tmp_path: Path) -> None:
+    # Given TIFFs that take a pass of their own, lie in planes, or bear a tag that a strict reading stumbles over
+    pixels = pictures.scene(damaged_tiffs.WIDTH, damaged_tiffs.HEIGHT)
+    edge = damaged_tiffs.EDGE
+    cut: dict[str, Any] = {"tile": (edge, edge)} if tiled else {"rowsperstrip": damaged_tiffs.ROWS}
+    ways: dict[str, tuple[Pixels, dict[str, Any]]] = {
+        "turned": (pixels, {"photometric": "rgb", "extratags": [(274, 3, 1, 6, True)]}),
+        "tagged": (pixels, {"photometric": "rgb", "extratags": [(296, 3, 1, 99, True)]}),
+    }
+    if compression != "jpeg":
+        ways["float"] = pixels[..., 0].astype(np.float32) * 3, {"photometric": "minisblack"}
+    if compression != "jpeg" and not (tiled and compression in {"lzw", "packbits"}):
+        ways["planes"] = np.moveaxis(pixels, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}
+    for name, (stored, options) in ways.items():
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, np.ascontiguousarray(stored), compression=compression, metadata=None, **options, **cut)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        assert not isinstance(outcome(path, lambda picture: built(picture, tmp_path / "out")), str), name
+        # When a strip or tile of them is damaged
+        for place in ("middle", "last"):
+            bad = tmp_path / f"{name}-{place}.tif"
+            bad.write_bytes(path.read_bytes())
+            damaged_tiffs.damaged(bad, "noise", place)
+            shutil.rmtree(tmp_path / "out")
+            (tmp_path / "out").mkdir()
+            # Then it is seen
+            assert outcome(bad, lambda picture: built(picture, tmp_path / "out")) == "image_corrupt", (name, place)
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_no_preview_is_made_of_an_overview_that_is_damaged(tmp_path: Path) -> None:
+    # Given a large TIFF with overviews, and in its least one a tile of noise
+    path = tmp_path / "source.tif"
+    pixels = pictures.scene(4000, 2100)
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 4):
+            level = np.ascontiguousarray(pixels[::step, ::step])
+            kind = 1 if step > 1 else 0
+            file.write(level, photometric="rgb", compression="lzw", tile=(256, 256), metadata=None, subfiletype=kind)
+    source = Source(path)
+    assert make_preview(source, source.header(), tmp_path, NO_METER) == (1000, 525)
+    with tifffile.TiffFile(path) as file:
+        overview = file.pages[1]
+        assert isinstance(overview, tifffile.TiffPage)
+        at, length = overview.dataoffsets[1], overview.databytecounts[1]
+    data = bytearray(path.read_bytes())
+    data[at : at + length] = np.random.default_rng(1).bytes(length)
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(data)
+    # Then there is none
+    source = Source(bad)
+    assert make_preview(source, source.header(), tmp_path, NO_METER) is None
