@@ -173,6 +173,17 @@ class _Answer(http.client.HTTPResponse):
             while self.fp.readline(self.max_header_bytes + 1) not in (b"\r\n", b"\n", b""):
                 pass
 
+    def _read_and_discard_trailer(self) -> None:
+        # http.client reads lines behind the last chunk for as long as any come.
+        left = self.max_header_bytes
+        while self.fp is not None:
+            line = self.fp.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                raise HeadersTooLong
+            if line in (b"\r\n", b"\n", b""):
+                return
+
 
 class _Connection(HTTPConnection):
     """An HTTP connection that closes its socket also where urllib3 does not."""

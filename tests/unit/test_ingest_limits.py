@@ -71,6 +71,20 @@ def test_headers_have_a_limit_in_all(server: SourceServer, tmp_path: Path) -> No
     assert job(url, tmp_path, source_max_header_bytes=100_000).run().bytes == 3
 
 
+def test_headers_behind_the_last_chunk_are_headers_too(server: SourceServer, tmp_path: Path) -> None:
+    start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\xff\xd8\xff\r\n0\r\n"
+    # Given a server that ends a body, and then sends header after header
+    url = server.on("/a", answers.dripping(start, b"a: b\r\n" * 1000, pause=0.001))
+    # When it is fetched, then it is given up, and does not have its connection for the rest of the minute
+    with pytest.raises(StageError) as failure:
+        job(url, tmp_path).run()
+    assert failure.value.code == "source_protocol_error"
+    assert "TILEWRIGHT_SOURCE_MAX_HEADER_BYTES" in failure.value.message
+    # And a few are read over
+    few = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\xff\xd8\xff\r\n0\r\nA: b\r\n\r\n"
+    assert job(server.on("/b", answers.raw(few)), tmp_path).run().bytes == 3
+
+
 def test_interim_answers_without_end_are_headers_too(server: SourceServer, tmp_path: Path) -> None:
     url = server.on("/a", answers.dripping(b"", b"HTTP/1.1 100 Continue\r\nA: " + b"x" * 9000 + b"\r\n\r\n", 0.001))
     with pytest.raises(StageError) as failure:
