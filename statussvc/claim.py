@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -25,11 +29,27 @@ class InUse(Exception):
     """Raised when another service has the database; says what to do."""
 
 
-class Claim(Protocol):
-    """The right to a database."""
+LOST = "This statussvc has lost its claim to the database, and tries to take it again."
 
-    def hold(self) -> None:
-        """Takes it, or makes sure of it. Raises InUse, StatusUnavailable, and the database's own errors."""
+PROOF_SECONDS = 20.0
+"""Seconds for which a round trip proves that the session lives: below the 25 after which PostgreSQL lets go of a holder
+it cannot reach."""
+
+GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
+"""What poll(2) says of a connection whose other end has closed it."""
+
+
+class Claim(Protocol):
+    """The right to a database. All but `proven` are for one thread."""
+
+    def hold(self) -> bool:
+        """Takes it, or makes sure of it; gives whether it was taken only now.
+
+        Raises InUse, StatusUnavailable, and the database's own errors; then it is not held.
+        """
+
+    def proven(self) -> bool:
+        """Whether it is held for all that can be known at once. From any thread."""
 
     def release(self) -> None:
         """Gives it back."""
@@ -43,9 +63,9 @@ class FileClaim:
         self._stack = ExitStack()
         self._held = False
 
-    def hold(self) -> None:
+    def hold(self) -> bool:
         if self._held:
-            return
+            return False
         try:
             self._stack.enter_context(holding(self._database.with_name(f"{self._database.name}.lock")))
         except Held as error:
@@ -54,6 +74,10 @@ class FileClaim:
         except OSError as error:
             raise StatusUnavailable(f"The database {self._database} cannot be used: {error.strerror}") from error
         self._held = True
+        return True
+
+    def proven(self) -> bool:
+        return self._held
 
     def release(self) -> None:
         self._held = False
@@ -64,25 +88,47 @@ class SessionClaim:
     """On a PostgreSQL database, by an advisory lock of a session that lives as long as the service.
 
     The session is lost with the server's restart, and is then taken anew.
+
+    Parameters
+    ----------
+    clock: monotonic seconds.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._clock = clock
         self._session: Connection | None = None
+        self._socket = -1
+        self._proven_at = 0.0
 
-    def hold(self) -> None:
+    def hold(self) -> bool:
         if self._session is not None:
             try:
+                began = self._clock()
                 self._session.execute(text("SELECT 1"))
-                return
             except DBAPIError:
                 self.release()
+            else:
+                self._proven_at = began
+                return False
+        began = self._clock()
         session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        number: int = session.connection.driver_connection.fileno()  # type: ignore[union-attr]
         session.detach()  # never another's: the lock is the session's
         if not self._lock(session):
             session.close()
             raise InUse(f"The database {self._engine.url.database} is in use by another statussvc. {ADVICE}")
-        self._session = session
+        # A descriptor of its own: the session's may be closed, and its number given to another, at any time.
+        self._socket = os.dup(number)
+        self._session, self._proven_at = session, began
+        return True
+
+    def proven(self) -> bool:
+        if self._session is None or self._clock() - self._proven_at > PROOF_SECONDS:
+            return False
+        looked = select.poll()
+        looked.register(self._socket, GONE)
+        return not looked.poll(0)
 
     @staticmethod
     def _lock(session: Connection) -> bool:
@@ -97,13 +143,21 @@ class SessionClaim:
         if self._session is not None:
             session, self._session = self._session, None
             session.close()
+            os.close(self._socket)
 
 
 class NoClaim:
     """On a database that no other process can reach: SQLite in memory."""
 
-    def hold(self) -> None:
-        """Nothing to do."""
+    def __init__(self) -> None:
+        self._held = False
+
+    def hold(self) -> bool:
+        first, self._held = not self._held, True
+        return first
+
+    def proven(self) -> bool:
+        return self._held
 
     def release(self) -> None:
         """Nothing to do."""

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from pipeline.errors import Conflict, NotFound, StatusUnavailable
+from statussvc.claim import LOST
 from statussvc.database import Database
 from statussvc.leases import Leases
 from statussvc.repository.catalogue import KeyReused
@@ -64,9 +65,14 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
 
     A caller who leaves (killed, or out of time) cancels its call. What is being written is committed all the
     same, so that the call goes on to tell it to the runs' leases and to the watchers.
+
+    Parameters
+    ----------
+    is_held: whether this service has the database; while it has not, every call is refused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_held: Callable[[], bool]) -> None:
+        self._is_held = is_held
         self._calls: set[asyncio.Task[Any]] = set()
 
     async def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
@@ -79,6 +85,7 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
 
             async def unary(request, context):  # type: ignore[no-untyped-def]
                 try:
+                    self._require_claim()
                     take(request)
                     return await self._to_the_end(inner(request, context))
                 except Exception as error:  # noqa: BLE001  # each is answered and, where it is none of CODES, logged
@@ -89,13 +96,19 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
 
         async def stream(request, context):  # type: ignore[no-untyped-def]
             try:
+                self._require_claim()
                 take(request)
                 async for response in inner_stream(request, context):
+                    self._require_claim()
                     yield response
             except Exception as error:  # noqa: BLE001  # the same
                 await _abort(context, error, details.method)
 
         return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+
+    def _require_claim(self) -> None:
+        if not self._is_held():
+            raise StatusUnavailable(LOST)
 
     async def _to_the_end(self, call: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(call)

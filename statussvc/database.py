@@ -14,7 +14,9 @@ from sqlalchemy.exc import DataError, DBAPIError
 
 from pipeline import faults
 from pipeline.errors import StatusUnavailable
+from statussvc.claim import LOST
 from statussvc.engines import away, engines, patience
+from statussvc.repository import epochs
 
 T = TypeVar("T")
 
@@ -38,18 +40,45 @@ class Database:
         self._engines = engines(url, READERS + 1, reserve)
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
+        self._epoch: int | None = None
 
-    async def claim(self) -> None:
-        """Makes sure that no other service uses the database. Raises InUse, StatusUnavailable."""
+    async def claim(self) -> bool:
+        """Makes sure that no other service uses the database; gives whether the claim to it was taken only now.
 
-        def hold() -> None:
+        `fence` is to be called next where it was. Raises InUse, StatusUnavailable: then every call is refused.
+        """
+
+        def hold() -> bool:
             try:
                 with patience(time.monotonic() + self._engines.patience):
-                    self._engines.claim.hold()
+                    taken = self._engines.claim.hold()
             except DBAPIError as error:
                 raise _explain(error) from error
+            if taken:
+                self._epoch = None
+            return taken or self._epoch is None
 
-        await asyncio.get_running_loop().run_in_executor(self._write_thread, hold)
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, hold)
+
+    async def fence(self) -> None:
+        """Begins an epoch of this service's own: whoever had the database before can write no more.
+
+        Raises StatusUnavailable.
+        """
+
+        def begin() -> None:
+            try:
+                with patience(time.monotonic() + self._engines.patience), self._engines.writer.begin() as connection:
+                    epoch = epochs.begin(connection)
+            except DBAPIError as error:
+                raise _explain(error) from error
+            self._epoch = epoch
+
+        await asyncio.get_running_loop().run_in_executor(self._write_thread, begin)
+
+    def is_held(self) -> bool:
+        """Whether this service has the database, for all that can be known at once. From any thread."""
+        return self._epoch is not None and self._engines.claim.proven()
 
     def migrate(self) -> None:
         """Brings the schema up to date. Raises StatusUnavailable where the database cannot be reached."""
@@ -80,11 +109,11 @@ class Database:
         StatusUnavailable: the database cannot be used. The commit may have been made all the same, where only
             its answer was lost: callers must be able to repeat the function.
         """
-        return await self._run(self._write_thread, self._engines.writer, function, kill_points=True)
+        return await self._run(self._write_thread, self._engines.writer, self._fenced(function), kill_points=True)
 
     async def keep_house(self, function: Callable[[Connection], T]) -> T:
         """As `write`, for what the service itself and the relay do all the time; tests kill in none of it."""
-        return await self._run(self._write_thread, self._engines.writer, function)
+        return await self._run(self._write_thread, self._engines.writer, self._fenced(function))
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Runs a function in one reading transaction. Raises StatusUnavailable."""
@@ -100,6 +129,15 @@ class Database:
         self._read_threads.shutdown(wait=True)
         self._engines.claim.release()
         self._engines.dispose()
+
+    def _fenced(self, function: Callable[[Connection], T]) -> Callable[[Connection], T]:
+        def transaction(connection: Connection) -> T:
+            if self._epoch is None or epochs.present(connection) != self._epoch:
+                self._epoch = None
+                raise StatusUnavailable(LOST)
+            return function(connection)
+
+        return transaction
 
     async def _run(
         self,

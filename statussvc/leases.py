@@ -234,6 +234,11 @@ class Leases:
                 dead.append(lease)
         return dead
 
+    def forget(self) -> None:
+        """Nothing is known of any run any more."""
+        self._leases.clear()
+        self.look_away()
+
     def look_away(self) -> None:
         """The time since the last tick counts for nobody: this service could not have heard a beat."""
         self._last_tick = self._clock()

@@ -83,10 +83,11 @@ class Server:
         """
         await self._core.database.claim()
         await asyncio.to_thread(self._core.database.migrate)
+        await self._core.database.fence()
         await self._housekeeper.agree()
         if self._settings.abandon_runs != "no":
             await self._housekeeper.abandon(blame=self._settings.abandon_runs == "expired")
-        server = grpc.aio.server(interceptors=[ErrorsToCodes()], options=SERVER_OPTIONS)
+        server = grpc.aio.server(interceptors=[ErrorsToCodes(self._core.database.is_held)], options=SERVER_OPTIONS)
         pb_grpc.add_StatusServiceServicer_to_server(StatusService(self._core), server)
         pb_grpc.add_PipelineServiceServicer_to_server(PipelineService(self._core), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -130,7 +131,11 @@ class Server:
             await asyncio.sleep(TICK)
             late = clock() - due
             try:
-                await self._core.database.claim()
+                if await self._core.database.claim():
+                    await self._core.database.fence()
+                    # Another may have ended what was at work: all that is known of it is what the rows say.
+                    self._core.leases.forget()
+                    logger.warning("took the database again")
                 await self._housekeeper.agree()
                 if late < BEAT_TIMEOUT / 2 and await self._hears_beats():
                     await self._housekeeper.expire(longest=2 * TICK)
@@ -141,6 +146,8 @@ class Server:
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
             except (InUse, StatusUnavailable) as error:
                 logger.warning("%s; trying again", error)
+                self._core.leases.look_away()
+                self._core.hub.notify_all()  # watchers find out that nobody can tell them anything
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
             except Exception:
                 logger.exception("the sweep of runs failed; trying again")

@@ -147,3 +147,11 @@ facts = Table(
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+claim = Table(
+    "claim",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    # Raised by each service that takes the database, and read by each of its writes.
+    Column("epoch", BigInteger, nullable=False),
+)

@@ -43,6 +43,11 @@ class Hub:
             topic.event.set()
             topic.event = asyncio.Event()
 
+    def notify_all(self) -> None:
+        """Wakes the watchers of all datasets."""
+        for dataset_id in list(self._topics):
+            self.notify(dataset_id)
+
     @contextmanager
     def watch(self, dataset_id: str) -> Iterator[Watch]:
         """Registers a watcher of one dataset."""

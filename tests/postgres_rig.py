@@ -104,7 +104,8 @@ class CommitLoser:
     def _requests(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
-                if b"COMMIT" in data and self.armed.is_set():
+                # The whole statement: READ COMMITTED begins a transaction.
+                if b"COMMIT\0" in data and self.armed.is_set():
                     self.armed.clear()
                     cut.set()
                 server.sendall(data)

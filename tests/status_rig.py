@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 SHA = "ab" * 32
 
+BEAT_PAUSE = 0.2
+"""Seconds between two beats of a worker that is played."""
+
 
 class _Loop:
     """One event loop for all servers of the process: grpc.aio polls for one loop only."""
@@ -160,10 +163,11 @@ class InlineStatus:
 
 
 class Beating:
-    """A run whose worker lives: beats until it is left, and keeps the answers."""
+    """A run whose worker lives: beats until it is left, keeps the answers, and counts the beats that were refused."""
 
     def __init__(self, status: Status, run_id: str) -> None:
         self.answers: list[pb.ReportProgressResponse] = []
+        self.refused = 0
         self._status, self._run_id = status, run_id
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"beat-{run_id[:4]}")
@@ -178,8 +182,13 @@ class Beating:
 
     def _beat(self) -> None:
         for sequence in itertools.count(1):
-            self.answers.append(self._status.beat(self._run_id, sequence, bytes_downloaded=sequence))
-            if self._left.wait(0.2):
+            try:
+                self.answers.append(self._status.beat(self._run_id, sequence, bytes_downloaded=sequence))
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                self.refused += 1
+            if self._left.wait(BEAT_PAUSE):
                 return
 
 

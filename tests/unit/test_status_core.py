@@ -26,7 +26,7 @@ def test_a_call_whose_caller_has_left_goes_on_to_its_end() -> None:
         class Details:
             method = "/tilewright.status.v1.PipelineService/BeginStage"
 
-        interceptor: Any = ErrorsToCodes()
+        interceptor: Any = ErrorsToCodes(lambda: True)
         handler = await interceptor.intercept_service(continuation, Details())
         # Given a call that is at work
         call = asyncio.create_task(handler.unary_unary(pb.BeginStageRequest(), None))

@@ -1,0 +1,21 @@
+"""Which service has the database: each that takes it raises the epoch, and writes only under its own"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    claim = op.create_table(
+        "claim",
+        sa.Column("name", sa.String(length=16), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_claim")),
+    )
+    op.bulk_insert(claim, [{"name": "statussvc", "epoch": 0}])
+
+
+def downgrade() -> None:
+    op.drop_table("claim")
