@@ -394,6 +394,35 @@ def test_the_address_suggests_a_name(new_page: NewPage) -> None:
     expect(name).to_have_value("My own")
 
 
+def test_a_form_whose_answer_was_lost_makes_one_dataset(
+    new_page: NewPage, client: Client, sources: SourceServer
+) -> None:
+    # Given a way on which the first answer to the form is lost
+    page = new_page()
+    keys: list[str | None] = []
+
+    def carry(route: Route) -> None:
+        if route.request.method == "POST":
+            keys.append(route.request.header_value("Idempotency-Key"))
+            if len(keys) == 1:
+                route.fetch()
+                route.abort()
+                return
+        route.continue_()
+
+    page.route("**/api/datasets", carry)
+    # When it is sent, and sent again since nothing came
+    fill_in(page, sources.on("/page-lost.jpg", status(404)), "Lost once")
+    expect(page.get_by_text("Tilewright cannot be reached at the moment.")).to_be_visible()
+    page.get_by_role("button", name="Make tiles").click()
+    expect(page.locator("#submission-title")).to_have_text("Lost once")
+    # Then both had one key, and there is one dataset
+    assert len(keys) == 2
+    assert keys[0]
+    assert keys[0] == keys[1]
+    assert [dataset["name"] for dataset in client.datasets()].count("Lost once") == 1
+
+
 def test_what_people_wrote_is_never_html(new_page: NewPage, client: Client, sources: SourceServer) -> None:
     # Given a name and a description full of markup
     markup = '<img src=x onerror="document.title=1"><b>bold</b>'
