@@ -17,11 +17,11 @@ HARMLESS = {
 They concern what surrounds the coded pixels, or another page: one compressed by zstd is not left to libtiff."""
 
 PASSING = re.compile(
-    HARMLESS["jpeg"].pattern
-    + "|Old-style LZW codes|not terminated with EOI code|fax Group 3 data without EOL|JPEG strip size exceeds"
+    "Old-style LZW codes|not terminated with EOI code|fax Group 3 data without EOL|JPEG strip size exceeds"
     "|normally not legal for JPEG-in-TIFF|more than one alpha|assuming 8-bit palette|Unknown field with tag"
 )
-"""What libtiff remarks while it decodes all there is. Whatever else it remarks then, pixels are missing."""
+"""What libtiff remarks while it decodes all there is. Whatever else it remarks then, pixels are missing; also whatever
+libjpeg does, which words its first remark of each strip or tile alone, and would hide a worse one behind it."""
 
 STRAY = "extraneous bytes before marker"
 """libjpeg's remark on bytes that belong to nothing: harmless before the pixels, and a sign of damage among them."""
@@ -67,9 +67,8 @@ def harmful_while_decoding(remarks: Iterable[str], errors: Iterable[str], kind: 
     """
     if kind != "tiff":
         return "\n".join(remark for remark in remarks if PAINTED in remark)
-    heard = [line for line in errors if line.strip() and not PASSING.search(line)]
-    heard += [remark for remark in remarks if not PASSING.search(remark) and not _JPEGS_END.search(remark)]
-    return harmful("\n".join(heard), kind)
+    heard = [remark for remark in remarks if not PASSING.search(remark) and not _JPEGS_END.search(remark)]
+    return harmful("\n".join((*errors, *heard)), kind).strip()
 
 
 def has_odd_scan(file: BinaryIO) -> bool:

@@ -176,10 +176,10 @@ class Source:
         return max(found, default=0)
 
     def _touch(self, *, decode: bool) -> None:
-        image = self.open()
         # The count is told when the decoder goes, with the image.
-        if decode:
-            with suppress(pyvips.Error):  # which the decoding that counts will meet, too
+        with suppress(pyvips.Error):
+            image = self.open()
+            if decode:
                 image.avg()
 
     def means_transparency(self, bands: int) -> bool:

@@ -16,8 +16,13 @@ from typing import Any
 
 import pyvips
 
+from tiler.remarks import PASSING
+
 MOST = 200
-"""Remarks kept of one decoding: a damaged file can give thousands."""
+"""Remarks kept of one decoding, of those that may count: a damaged file can give thousands."""
+
+BUFFER_FULL = 10_000
+"""Bytes in libvips' buffer, of 10,240, at which there may have been more."""
 
 _DOMAIN = b"VIPS"
 _LEVELS = 1 << 1 | 1 << 3 | 1 << 4
@@ -37,7 +42,10 @@ class _Log:
 
     def _hear(self, _domain: Any, _level: int, message: Any, _data: Any) -> None:
         if len(self.lines) < MOST:
-            self.lines.append(pyvips.ffi.string(message).decode(errors="replace").strip())
+            said = pyvips.ffi.string(message).decode(errors="replace").strip()
+            # What counts must find room, whatever else is said before it.
+            if not PASSING.search(said):
+                self.lines.append(said)
 
     def _fail(self, *_: object) -> None:
         self.lines.append("a decoder's remark was lost")
@@ -73,5 +81,8 @@ def heard() -> Iterator[Words]:
     log.lines.clear()
     pyvips.vips_lib.vips_error_clear()
     yield words
-    words.errors = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace").splitlines()
+    errors = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer())
+    words.errors = errors.decode(errors="replace").splitlines()
+    if len(errors) >= BUFFER_FULL:
+        words.errors.append("more was said than is kept")
     words.remarks = list(log.lines)

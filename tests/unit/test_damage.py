@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
+from PIL import Image
 
 from pipeline.admission import Limits, admit
 from pipeline.errors import StageError
 from pipeline.pyramid import SZI, Format
-from tests import damage, damaged_tiffs, makers, pictures
+from tests import damage, damaged_tiffs, makers, pictures, tiffs
 from tests.pictures import Pixels
+from tiler import witness
 from tiler.build import build
 from tiler.failures import explain
 from tiler.job import Job
@@ -280,3 +284,50 @@ def test_no_preview_is_made_of_an_overview_that_is_damaged(tmp_path: Path) -> No
     # Then there is none
     source = Source(bad)
     assert make_preview(source, source.header(), tmp_path, NO_METER) is None
+
+
+@each_layout
+def test_no_remark_on_a_jpeg_within_a_tiff_is_passed_over(tiled: bool, tmp_path: Path) -> None:
+    # Given JPEGs in a TIFF, of each of which libjpeg words one remark: behind a harmless one there may be any other
+    saved = io.BytesIO()
+    Image.fromarray(pictures.scene(64, 64)).save(saved, "JPEG", quality=85)
+    results: list[Pixels | str] = []
+    for jpeg in (saved.getvalue(), remarked(saved.getvalue())):
+        path = tmp_path / f"{len(results)}.tif"
+        pixels = np.zeros((128, 64, 3), np.uint8)
+        tiffs.write(
+            path,
+            pixels,
+            photometric=6,
+            rows=64,
+            tile=64 if tiled else 0,
+            compression=7,
+            encode=lambda _, data=jpeg: data,  # type: ignore[misc]  # the loop's own
+            more={530: ("H", [2, 2])},
+        )
+        results.append(outcome(path, lambda picture: built(picture, tmp_path)))
+        (tmp_path / SZI).unlink(missing_ok=True)
+    assert not isinstance(results[0], str)
+    assert results[1] == "image_corrupt"
+
+
+def test_what_counts_is_heard_among_any_number_of_remarks_that_do_not() -> None:
+    # Given a library that speaks to GLib's log
+    library = ctypes.CDLL(pyvips_library())
+    library.g_log.argtypes = ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p
+    with witness.heard() as words:
+        for _ in range(5 * witness.MOST):
+            library.g_log(b"VIPS", 1 << 4, b"Old-style LZW codes, convert file")
+        library.g_log(b"VIPS", 1 << 4, b"Premature EOF at line 1 of strip 7 \xff")
+    assert words.remarks == ["Premature EOF at line 1 of strip 7 \ufffd"]
+    # And of errors it is told when there were more than libvips keeps
+    with witness.heard() as words:
+        for _ in range(1000):
+            library.vips_error(b"tiff2vips", b"ZSTD compression support is not configured")
+    assert words.errors[-1] == "more was said than is kept"
+
+
+def pyvips_library() -> str:
+    """Where libvips is loaded from, which has GLib in it."""
+    maps = Path("/proc/self/maps").read_text()
+    return next(line.split()[-1] for line in maps.splitlines() if "libvips-" in line)
