@@ -74,7 +74,7 @@ class Gateway:
         """Give up the files of deleted pyramids now and then, so that their space is freed. Runs until cancelled."""
         while True:
             await asyncio.sleep(TEND_INTERVAL)
-            self._drop_deleted()
+            await self._drop_deleted()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -112,7 +112,7 @@ def create_app(
     identity: says whether the storage is the right one.
     """
     context = Context(settings, status, storage, relay, janitor, sandbox, identity)
-    pyramids = PyramidCache(partial(_get_pyramid, context), storage)
+    pyramids = PyramidCache(partial(_get_pyramid, context), storage, threads=context.storage_threads)
     apps: dict[str, PyramidApp] = {
         tiles.PREFIX: tiles.Tiles(pyramids, public_url=settings.public_url),
         iiif.PREFIX: iiif.Iiif(pyramids, public_url=settings.public_url),

@@ -144,11 +144,11 @@ def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Fo
     if wanted is None:
         return None
     if extension == pyramid.format.value and (place := _tile(geometry, area, wanted)):
-        entry = pyramid.files.index.entry(geometry.deep_zoom_position(*place))
+        position = geometry.deep_zoom_position(*place)
         etag = "{}-i-{}-{}-{}".format(pyramid.tile_id, *place)
         read = pyramid.files.read
         media_type = pyramid.format.media_type
-        return Found(etag, media_type, lambda: read(entry), entry.length, headers=[PROFILE_LINK])
+        return Found(etag, media_type, lambda: read(position), headers=[PROFILE_LINK])
     if extension == Format.JPEG.value and area == (0, 0, geometry.width, geometry.height) and wanted == full[:2]:
         read_file = pyramid.files.read_file
         etag = f"{pyramid.tile_id}-i-full"

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.types import Receive, Scope, Send
 
 from gateway import problems
-from gateway.build_files import Damaged
+from gateway.build_files import Damaged, Stale
 from gateway.etags import has_already
 from gateway.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.streams import Stream
@@ -142,8 +142,9 @@ class PyramidApp(ABC):
             raise self._nothing(scope["path"])
         try:
             await self._serve_once(tile_id, parts, scope, receive, send)
-        except ObjectMissing:
-            # The build was swept after another took its place: ask once more which one counts.
+        except (ObjectMissing, Stale):
+            # The build was swept after another took its place, or its file system's server was started anew: ask once
+            # more which one counts, and open it.
             try:
                 await self._serve_once(tile_id, parts, scope, receive, send)
             except Damaged as error:
@@ -163,7 +164,7 @@ class PyramidApp(ABC):
                     await stream.answer(scope, receive, send, CORS)
                 case Found() as found:
                     await _answer(found, scope, send)
-        except ObjectMissing:
+        except (ObjectMissing, Stale):
             self.pyramids.forget(pyramid)
             raise
 

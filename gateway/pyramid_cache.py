@@ -6,7 +6,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from gateway.build_files import Files, open_files
+from gateway.build_files import Files, Stale, open_files
+from gateway.storage_threads import StorageThreads
 from pipeline.errors import StorageError
 from pipeline.pyramid import Format, Geometry
 from pipeline.storage import Storage
@@ -14,9 +15,6 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 CAPACITY = 128
 """Pyramids kept open: at three descriptors each well below the usual limit of 1,024 a process."""
-
-SWEEP_EVERY = 256
-"""Lookups between two looks for pyramids that were deleted: while we hold their files, their space is not free."""
 
 GetPyramid = Callable[[str], Awaitable[pb.Pyramid]]
 """Gives the build that counts for a tile_id; raises NotFound or StatusUnavailable."""
@@ -32,8 +30,7 @@ class OpenPyramid:
         self.media_type = self.format.media_type.encode()
         self.geometry = Geometry(pyramid.width, pyramid.height, pyramid.tile_size)
         self.files = files
-        index = files.index
-        if (index.tile_count, index.edge_count) != (self.geometry.tile_count, self.geometry.edge_count):
+        if (files.tile_count, files.edge_count) != (self.geometry.tile_count, self.geometry.edge_count):
             raise StorageError(f"the index of {self.tile_id} is not that of its pyramid")
 
 
@@ -43,15 +40,22 @@ class PyramidCache:
     Parameters
     ----------
     get_pyramid: asked once for each pyramid that comes in.
+    threads: in which storage is waited for.
     """
 
-    def __init__(self, get_pyramid: GetPyramid, storage: Storage, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        get_pyramid: GetPyramid,
+        storage: Storage,
+        capacity: int = CAPACITY,
+        threads: StorageThreads | None = None,
+    ) -> None:
+        self._threads = threads or StorageThreads()
         self._get_pyramid = get_pyramid
         self._storage = storage
         self._capacity = capacity
         self._open: OrderedDict[str, OpenPyramid] = OrderedDict()
         self._opening: dict[str, asyncio.Task[None]] = {}
-        self._lookups = 0
 
     def opened(self, tile_id: str) -> OpenPyramid | None:
         """Give the build that counts if it is open already."""
@@ -68,9 +72,6 @@ class PyramidCache:
         NotFound, StatusUnavailable: from `get_pyramid`.
         ObjectMissing: where the build's files are not there.
         """
-        self._lookups += 1
-        if self._lookups % SWEEP_EVERY == 0:
-            self.drop_deleted()
         while (found := self._open.get(tile_id)) is None:
             # A viewer asks for dozens of tiles at once: the first one opens, the others wait for it, also if it leaves.
             opening = self._opening.get(tile_id)
@@ -89,10 +90,15 @@ class PyramidCache:
             del self._open[pyramid.tile_id]
             pyramid.files.close()
 
-    def drop_deleted(self) -> None:
-        """Close all builds whose files were deleted, so that their space is freed."""
-        for pyramid in [pyramid for pyramid in self._open.values() if pyramid.files.deleted()]:
-            self.forget(pyramid)
+    async def drop_deleted(self) -> None:
+        """Close all builds whose files were deleted, so that their space is freed, or have to be opened anew."""
+        for pyramid in list(self._open.values()):
+            try:
+                is_gone = await pyramid.files.deleted()
+            except Stale:
+                continue  # Closed meanwhile.
+            if is_gone:
+                self.forget(pyramid)
 
     def close(self) -> None:
         """Close all of them."""
@@ -101,7 +107,7 @@ class PyramidCache:
 
     async def _bring_in(self, tile_id: str) -> None:
         pyramid = await self._get_pyramid(tile_id)
-        files = await open_files(self._storage, pyramid)
+        files = await open_files(self._storage, pyramid, self._threads)
         try:
             opened = OpenPyramid(pyramid, files)
         except BaseException:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from gateway import access_log
 from gateway.pyramid_app import CORS, IMMUTABLE
 from gateway.pyramid_cache import OpenPyramid, PyramidCache
-from pipeline.errors import StorageError
 from pipeline.tile_index import Entry
 
 _NUMBER = rb"(0|[1-9][0-9]{0,8})"
@@ -95,7 +94,9 @@ class QuickTiles:
             else:
                 kind, place = b"x", (zoom, x, y)
                 position = pyramid.geometry.xyz_position(int(zoom), int(x), int(y))
-            entry = pyramid.files.index.entry(position)
-        except (IndexError, StorageError):
+            entry = pyramid.files.entry_now(position)
+        except IndexError:
+            return None
+        if entry is None:
             return None
         return _Tile(pyramid, entry, _HEAD % (tile_id, kind, *place, pyramid.media_type, entry.length))

@@ -66,9 +66,8 @@ class Tiles(PyramidApp):
 
 
 def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position: int) -> Found:
-    entry = pyramid.files.index.entry(position)
     etag = "{}-{}-{}-{}-{}".format(pyramid.tile_id, kind, *place)
-    return Found(etag, pyramid.format.media_type, lambda: pyramid.files.read(entry), entry.length)
+    return Found(etag, pyramid.format.media_type, partial(pyramid.files.read, position))
 
 
 def _archive(pyramid: OpenPyramid) -> Stream:

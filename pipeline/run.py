@@ -351,6 +351,14 @@ class _Beat(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        try:
+            self._beat()
+        except Exception:
+            # Without beats the lease expires: work that goes on would be for nothing.
+            logger.exception("%s: the beats failed", self._run.wake_up.dataset_id)
+            self._run.stop("beats failed")
+
+    def _beat(self) -> None:
         sequence = 0
         while True:
             self._run.urgent.wait(BEAT_INTERVAL if sequence else 0.0)

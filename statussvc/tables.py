@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -114,7 +127,7 @@ pyramids = Table(
     Column("build", String(32), nullable=False),
     Column("deleting", Boolean, nullable=False),
     # Its files were missed: it is shown on, and another build may take its place.
-    Column("lost", Boolean, nullable=False, default=False),
+    Column("lost", Boolean, nullable=False, server_default=false()),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("tile_size", Integer, nullable=False),

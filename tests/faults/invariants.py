@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from gateway.janitor import Janitor
+from pipeline.identity import StorageIdentity
 from pipeline.pyramid import FILES, PARTS, SZI, Geometry
 from pipeline.storage import pyramid_key
 from pipeline.tile_index import Index
@@ -71,7 +72,7 @@ def _queues(farm: Farm) -> set[int]:
 def sweep(farm: Farm) -> int:
     """Has the janitor sweep until nothing is left for it. Returns how many things it removed."""
     with farm.status() as status:
-        janitor = Janitor(status, farm.storage, interval=3600.0)
+        janitor = Janitor(status, farm.storage, 3600.0, StorageIdentity(farm.storage, status))
         removed = total = janitor.sweep()
         while removed:
             removed = janitor.sweep()

@@ -6,6 +6,7 @@ import errno
 import http.client
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gateway.request_id import RequestId
 from pipeline.pyramid import Geometry
 from pipeline.storage import DirectoryStorage, pyramid_key
 from tests import pictures
-from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site
+from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, run
 
 WIDTH, HEIGHT = 700, 301
 GEOMETRY = Geometry(WIDTH, HEIGHT)
@@ -179,19 +180,24 @@ def test_what_lies_on_the_disk_is_waited_for_by_its_own_request_only(
     assert (answer.status, answer.body, quick(answer)) == (200, expected, False)
 
 
-def test_a_file_system_that_cannot_tell_is_read_as_it_comes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, real = wire.get(TILE).body, os.preadv
+def test_a_file_system_that_cannot_tell_is_read_in_a_thread(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, real = wire.get(TILE).body, os.pread
+    readers: set[str] = set()
 
     # Given a file system without that flag
-    def no_flags(descriptor: int, buffers: Any, offset: int, flags: int) -> int:
-        if flags:
-            raise OSError(errno.EOPNOTSUPP, "not supported")
-        return real(descriptor, buffers, offset, flags)
+    def no_flags(*_: Any) -> int:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    def noting(descriptor: int, length: int, offset: int) -> bytes:
+        readers.add(threading.current_thread().name.partition("-")[0])
+        return real(descriptor, length, offset)
 
     monkeypatch.setattr(os, "preadv", no_flags)
-    # When a tile is asked for twice, then the second time it is known
-    assert [quick(wire.get(TILE)) for _ in range(2)] == [False, True]
-    assert wire.get(TILE).body == expected
+    monkeypatch.setattr(os, "pread", noting)
+    # When tiles are asked for, then they come, and the event loop reads none of them
+    answers = [wire.get(TILE) for _ in range(3)]
+    assert [(answer.body, quick(answer)) for answer in answers] == [(expected, False)] * 3
+    assert readers == {"storage"}
 
 
 def test_a_build_that_is_gone_is_found_out_when_the_cache_looks(site: Site, wire: Wire) -> None:
@@ -199,7 +205,7 @@ def test_a_build_that_is_gone_is_found_out_when_the_cache_looks(site: Site, wire
     assert quick(wire.get(TILE))
     site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
     # When the cache has looked for such
-    site.pyramids.drop_deleted()
+    run(site.pyramids.drop_deleted())
     # Then it is served no longer
     assert wire.get(TILE).status == 404
 
@@ -210,7 +216,7 @@ def test_a_tile_that_is_remembered_comes_from_the_build_that_counts(site: Site, 
     assert quick(wire.get(TILE))
     site.store(pictures.save(pictures.noise(WIDTH, HEIGHT), site.folder / "other.png"), run="b")
     site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
-    site.pyramids.drop_deleted()
+    run(site.pyramids.drop_deleted())
     # When it is asked for again, the long way first and then the short one, then it is the other's
     long, short = wire.get(TILE), wire.get(TILE)
     assert (quick(long), quick(short)) == (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import json
 import os
@@ -437,7 +438,7 @@ def test_an_index_of_another_pyramid_serves_nothing(site: Site) -> None:
     site.catalogue.pyramids[TILE_ID].width += 256
     answer = site.get(PATHS[1])
     assert answer.status == 503
-    assert json.loads(answer.body)["code"] == "service_unavailable"
+    assert json.loads(answer.body)["code"] == "storage_unavailable"
 
 
 def test_only_so_many_pyramids_stay_open_and_the_least_used_goes_first(tmp_path: Path, kiln: Kiln) -> None:
@@ -493,7 +494,7 @@ def test_files_of_a_deleted_build_are_let_go(tmp_path: Path, kiln: Kiln) -> None
         site.storage.delete_prefix(pyramid_key(TILE_ID, "a"))
         assert any("pyramid.szi (deleted)" in name for name in held())
         # When the cache looks for deleted builds
-        site.tiles.pyramids.drop_deleted()
+        await site.tiles.pyramids.drop_deleted()
         # Then their space is free
         assert not any("(deleted)" in name for name in held())
 
@@ -511,7 +512,51 @@ def test_a_storage_that_fails_is_told_to_come_again(site: Site, monkeypatch: pyt
     monkeypatch.setattr(site.storage, "local_path", lambda _: None)
     monkeypatch.setattr(site.storage, "get_range", fail)
     answer = site.get(PATHS[1])
-    assert (answer.status, json.loads(answer.body)["code"]) == (503, "service_unavailable")
+    assert (answer.status, json.loads(answer.body)["code"]) == (503, "storage_unavailable")
+
+
+@pytest.mark.parametrize("storage", [DirectoryStorage], indirect=True)
+def test_a_handle_that_turned_stale_is_opened_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, answers_left = os.fstat, 0
+    expected = site.get(PATHS[1]).body
+
+    # Given a build that is open, and whose file server was started anew: what was opened before stands for nothing
+    def fstat(descriptor: int) -> os.stat_result:
+        nonlocal answers_left
+        if answers_left:
+            answers_left -= 1
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(descriptor)
+
+    monkeypatch.setattr("gateway.build_files.os.fstat", fstat)
+
+    async def story() -> None:
+        nonlocal answers_left
+        await call(site.tiles, PATHS[1])
+        opened = await site.pyramids.get(TILE_ID)
+        # When a tile is asked for, then it comes, from files that were opened anew
+        answers_left = 2
+        answer = await call(site.tiles, PATHS[1])
+        assert (answer.status, answer.body, answers_left) == (200, expected, 0)
+        assert await site.pyramids.get(TILE_ID) is not opened
+        # And what tends the cache lets go of such files by itself
+        answers_left = 1
+        await site.pyramids.drop_deleted()
+        assert site.pyramids.opened(TILE_ID) is None
+
+    run(story())
+
+
+def test_a_disk_that_cannot_be_read_is_told_to_come_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    site.get(PATHS[1])
+    monkeypatch.setattr("pipeline.storage.os.pread", fail)
+    monkeypatch.setattr("gateway.build_files.os.preadv", fail)
+    answer = site.get(PATHS[1])
+    assert (answer.status, json.loads(answer.body)["code"]) == (503, "storage_unavailable")
+    assert answer.headers["retry-after"]
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
@@ -556,7 +601,7 @@ def test_what_the_disk_has_lost_of_a_build_is_no_wrong_address_and_ends_nothing(
             )
         else:
             # Then the tile cannot be had now; no cache is to keep that there is none
-            assert (answer.status, json.loads(answer.body)["code"]) == (503, "service_unavailable")
+            assert (answer.status, json.loads(answer.body)["code"]) == (503, "storage_unavailable")
 
 
 def test_a_server_outlives_an_index_that_is_cut_short_under_it(site: Site) -> None:
