@@ -314,7 +314,8 @@ def _leave(status: StatusClient, run: Run, beat: _Beat, stopping: threading.Even
     if run.stop_reason == SHUTDOWN:
         timer.start()
     give_up = expired if run.stop_reason == SHUTDOWN else stopping
-    _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), run.wake_up.dataset_id, give_up)
+    request = pb.ReleaseStageRequest(run_id=run.run_id, gave_way=run.stop_reason == GIVES_WAY)
+    _say(lambda: status.release_stage(request), run.wake_up.dataset_id, give_up)
     timer.cancel()
 
 

@@ -191,7 +191,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def ReleaseStage(self, request: pb.ReleaseStageRequest, context: Context) -> pb.ReleaseStageResponse:
         now, policy = self._core.now(), self._core.policy
         lease = self._core.leases.get(request.run_id)
-        is_too_slow = lease is not None and has_had_longest(lease, policy.slot_seconds)
+        is_too_slow = request.gave_way and lease is not None and has_had_longest(lease, policy.slot_seconds)
 
         def release(connection: Connection) -> Outcome:
             if is_too_slow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import slots
 from tests.status_rig import Status, running
+from tests.waiting import until
 
 WAIT_LIMIT = 30.0
 """Seconds for what takes one or two: only a broken test takes that long."""
@@ -105,3 +107,24 @@ def test_with_nobody_waiting_a_silent_run_goes_on(status: Status, client: Status
 
     run_stage(client, wake_up(dataset_id), work, stopping=threading.Event(), limits=Limits(60.0, 60.0))
     assert said == [False, True]
+
+
+def test_a_worker_that_stops_blames_nobody_whatever_was_asked_of_its_run(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run that had its longest turn and was asked to give way
+    monkeypatch.setattr(slots, "LONGEST_TURN", 0.5)
+    dataset_id = status.create()
+    wait_in_queue(status)
+    status.begin(dataset_id, "a" * 32)
+    numbers = itertools.count(1)
+
+    def is_asked() -> bool:
+        beat = pb.ReportProgressRequest(run_id="a" * 32, beat_seq=next(numbers))
+        return status.pipeline.ReportProgress(beat).give_way
+
+    until(is_asked, "the question")
+    # When its worker is stopped just then, then it is only given back
+    status.pipeline.ReleaseStage(pb.ReleaseStageRequest(run_id="a" * 32))
+    assert status.state(dataset_id) == "QUEUED"
+    assert not status.get(dataset_id).HasField("failure")
