@@ -107,7 +107,9 @@ class Directory:
         self.offset = offset
         _seek(file, offset)
         (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
-        self.entries = {entry.tag: entry for entry in map(self._entry, range(min(count, MAX_ENTRIES)))}
+        entries = [self._entry(number) for number in range(min(count, MAX_ENTRIES))]
+        # Of a tag that is there twice the first counts, as to libtiff.
+        self.entries = {entry.tag: entry for entry in reversed(entries)}
         self._end = file.tell() + (8 if big else 4)
         (self.next,) = struct.unpack(f"{order}{self._word}", file.read(8 if big else 4))
 

@@ -86,7 +86,8 @@ def require_read(directory: Directory) -> None:
     ------
     struct.error: where the file ends within the directory's values.
     """
-    number = directory.value(Tag.COMPRESSION, 1)
+    # A value of a type that no program gives it counts as none here, and not to libtiff.
+    number = directory.value(Tag.COMPRESSION, 0 if Tag.COMPRESSION in directory.entries else 1)
     if number not in READ:
         name = LACKING.get(number, "a method without a known name")
         raise StageError(

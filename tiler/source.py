@@ -220,6 +220,7 @@ class Source:
         if options:
             return self._by_libvips(**({"page": self.page} if self.page else {}) | options)
         image = self._by_libvips()
+        self._require_kind(image)
         require_page(header_of(image), self.page)
         return image if self.page == 0 else self._by_libvips(page=self.page)
 
@@ -237,6 +238,12 @@ class Source:
                     require_read(directory)
                     tiff_layout.require_complete(directory)
                     require_full_tiles(directory, file)
+
+    def _require_kind(self, image: pyvips.Image) -> None:
+        """Raise StageError("unsupported_format") where libvips took a file for another format than its kind says."""
+        found = header_of(image).format
+        if {"avif": "heif"}.get(found, found) != self._kind:
+            raise StageError("unsupported_format", f"The file does not begin as a {found.upper()} does. Save it anew.")
 
     def _require_size_in_reach(self) -> None:
         """Raise StageError("image_too_large") for an SVG with an edge beyond what libvips counts, which it calls 1."""

@@ -331,3 +331,27 @@ def pyvips_library() -> str:
     """Where libvips is loaded from, which has GLib in it."""
     maps = Path("/proc/self/maps").read_text()
     return next(line.split()[-1] for line in maps.splitlines() if "libvips-" in line)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "beginning"),
+    [("pillows.jpg", 2, b"\xff\xd8\0"), ("pillows.jpg", 2, b"\xff\xd8\0\0\0"), ("plain.gif", 6, b"GIF88a")],
+)
+def test_an_odd_beginning_that_a_decoder_takes_hides_no_damage(
+    name: str, head: int, beginning: bytes, tmp_path: Path
+) -> None:
+    # Given a file that does not begin as its specification says, and that its decoder reads all the same
+    data = damage.whole(name)
+    path = tmp_path / "source"
+    path.write_bytes(beginning + data[head:])
+    assert not isinstance(outcome(path), str)
+    # When it is damaged, then that is seen as in any other
+    middle = len(data) // 2
+    noise = np.random.default_rng(4).integers(0, 256, 400, dtype=np.uint8).tobytes()
+    for number, written in enumerate((noise, bytes(300))):
+        damaged = data[:middle] + written + data[middle + len(written) :]
+        paths = tmp_path / f"{number}-plain", tmp_path / f"{number}-odd"
+        paths[0].write_bytes(damaged)
+        paths[1].write_bytes(beginning + damaged[head:])
+        assert isinstance(outcome(paths[0]), str) == isinstance(outcome(paths[1]), str)
+    assert isinstance(outcome(tmp_path / ("1-odd" if name.endswith("gif") else "0-odd")), str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,21 @@ def test_a_tile_whose_jpeg_is_smaller_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="a JPEG of 64 x 64 pixels, not 128 x 128") as caught:
         Source(path).open()
     assert caught.value.code == "image_corrupt"
+
+
+def test_a_compression_is_told_as_libtiff_tells_it(tmp_path: Path) -> None:
+    # Given JPEG 2000, said by a number with a sign; and twice, the second time as if there were none
+    path = damaged_tiffs.unread(tmp_path / "source.tif", 34712, tiled=True)
+    data = path.read_bytes()
+    entry = data.index(struct.pack("<HHI", 259, 3, 1))
+    signed = data[: entry + 2] + struct.pack("<H", 8) + data[entry + 4 :]
+    # The entry behind it, of the photometric interpretation, is made a second one of the compression
+    doubled = data[: entry + 12] + struct.pack("<HHIHH", 259, 3, 1, 1, 0) + data[entry + 24 :]
+    for changed in (signed, doubled):
+        path.write_bytes(changed)
+        seen = look(path)
+        assert isinstance(seen, Failed)
+        assert seen.code == "unsupported_format"
+        with pytest.raises(StageError) as caught:
+            Source(path).open()
+        assert caught.value.code == "unsupported_format"
