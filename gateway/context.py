@@ -34,6 +34,9 @@ class Sweeper(Protocol):
     def poke(self) -> None:
         """Say that there may be something to remove. Returns at once; from any thread."""
 
+    def state(self) -> str:
+        """Give "ok", or why what no row refers to was not removed."""
+
 
 @dataclass
 class Context:

@@ -232,6 +232,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
 )
 async def retry(context: Parts, dataset_id: str) -> Response:
     """For a failed or cancelled dataset. What was downloaded already is used again."""
+    context.storage_watch.require()
     try:
         answer = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:

@@ -82,6 +82,8 @@ async def readyz(request: Request) -> Response:
         "broker": context.relay.state(),
         **context.background.failures,
     }
+    if (swept := context.janitor.state()) != OK:
+        checks["janitor"] = swept
     refusal = statussvc if statussvc != OK else _refusal(context)
     if refusal:
         extensions: dict[str, Any] = {"checks": checks}

@@ -61,6 +61,7 @@ async def create(context: Parts, request: Request, new: NewInspection) -> Respon
         check_literal_host(new.url, context.allowed)
     except StageError as error:
         raise InvalidField(error, "/url") from error
+    context.storage_watch.require()
     answer = await ask(context.rpc.CreateInspection, pb.CreateInspectionRequest(url=new.url))
     context.relay.poke()
     inspection_id = answer.inspection.inspection_id

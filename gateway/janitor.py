@@ -25,6 +25,8 @@ DEPTH = {"sources": 3, "pyramids": 3, "scratch": 2}
 BATCH = 200
 """Things asked about in one call: each costs statussvc a few indexed reads in one transaction."""
 
+OK = "ok"
+
 STOP_PATIENCE = 2.0
 """Seconds that stop() waits for the thread; a deletion cut short is taken up by the next sweep."""
 
@@ -47,6 +49,7 @@ class Janitor:
         self._status = status
         self._storage = storage
         self._interval = interval
+        self._state = OK
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
@@ -58,6 +61,12 @@ class Janitor:
     def poke(self) -> None:
         """Have a sweep now: something was deleted. Returns at once; from any thread."""
         self._wake.set()
+
+    def state(self) -> str:
+        """Give "ok", or why the last sweep was cut short. From any thread."""
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
+            return "The janitor's thread has ended: its log says why. Start the gateway anew."
+        return self._state
 
     def stop(self) -> None:
         """End after the deletion at hand."""
@@ -98,9 +107,12 @@ class Janitor:
                 removed = self.sweep()
             except (Conflict, StatusUnavailable, StorageError) as error:
                 logger.warning("the sweep of storage was cut short: %s", error)
-            except Exception:
+                self._state = f"The last sweep of storage was cut short: {error}"
+            except Exception as error:
                 logger.exception("the sweep of storage failed; the next one tries again")
+                self._state = f"The last sweep of storage failed ({type(error).__name__})."
             else:
+                self._state = OK
                 if removed:
                     logger.info("removed from storage: %d", removed)
             self._wake.wait(self._interval)

@@ -86,6 +86,8 @@ class Relay:
 
     def state(self) -> str:
         """Give "ok", or why wake-ups cannot be published at the moment. From any thread."""
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
+            return "The relay's thread has ended: its log says why. Start the gateway anew."
         return self._state
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 
 import grpc
@@ -19,6 +20,8 @@ INTERVAL = 2.0
 """Seconds between two looks without a question: as long may a lost storage go unseen."""
 
 OK = "ok"
+
+logger = logging.getLogger(__name__)
 
 
 class StorageWatch:
@@ -76,4 +79,7 @@ class StorageWatch:
             return f"The storage cannot be written: {error}"
         except StageError as error:
             return error.message
+        except Exception as error:
+            logger.exception("the look at the storage failed")
+            return f"The storage cannot be looked at ({type(error).__name__})."
         return OK

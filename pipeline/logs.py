@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ _SIGNATURES = re.compile(
     r"(?P<name>[?&](?:[\w-]*(?:signature|credential|token|secret|password)|sig|key|api_?key|access_?key)=)[^&\s\"']+",
     re.IGNORECASE,
 )
+
+logger = logging.getLogger(__name__)
 
 QUIET = {
     # Each failed connection is told in many lines and tracebacks; the relay and the workers say it in one.
@@ -92,6 +95,16 @@ def configure(settings: Settings, service: str, stream: TextIO | None = None) ->
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+    threading.excepthook = _log_ended_thread
+
+
+def _log_ended_thread(ended: threading.ExceptHookArgs) -> None:
+    """Python itself writes a bare traceback, which no search for a service's lines finds."""
+    if ended.exc_type is SystemExit:
+        return
+    name = ended.thread.name if ended.thread else "unknown"
+    error = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
+    logger.critical("the thread %s has ended by an error", name, exc_info=error)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -67,8 +67,8 @@ def written_back(path: Path) -> Iterator[None]:
         while not ended.wait(INTERVAL):
             try:
                 descriptor = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:
-                continue
+            except OSError:
+                continue  # Not there yet, or out of reach for now: whoever publishes the file hears of that.
             try:
                 write_back(descriptor)
             finally:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from gateway.background import Background
+from gateway.janitor import Janitor
 from gateway.pyramid_cache import PyramidCache
+from gateway.relay import Relay
+from pipeline import logs
+from pipeline.errors import StorageError
+from pipeline.settings import Settings
+from pipeline.status import StatusClient
+from pipeline.storage import DirectoryStorage
 from tests import gateway_rig
 from tests.status_rig import running
 from tests.waiting import until
+from tilewright.broker import EmbeddedBroker
 
 
 def test_a_task_that_fails_or_ends_is_started_anew() -> None:
@@ -63,3 +76,72 @@ def test_readyz_tells_which_task_fails(tmp_path: Path, monkeypatch: pytest.Monke
         assert "RuntimeError" in answer.json()["checks"]["tend"]
         gateway.submit()
         until(lambda: len(tended) > 1, "a second start")
+
+
+class FailingStorage(DirectoryStorage):
+    """Lists nothing until it is mended."""
+
+    broken = True
+
+    def list_prefix(self, prefix: str) -> Iterator[str]:
+        if self.broken:
+            raise StorageError("Stale file handle")
+        return super().list_prefix(prefix)
+
+
+def test_a_janitor_says_why_its_sweep_was_cut_short_until_one_is_done(tmp_path: Path) -> None:
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        # Given a janitor whose storage fails
+        client, storage = StatusClient(status.address), FailingStorage(tmp_path / "storage")
+        janitor = Janitor(client, storage, 0.01)
+        janitor.start()
+        # When it has swept, then it says so, and goes on
+        until(lambda: "Stale file handle" in janitor.state(), "a failure that is told")
+        storage.broken = False
+        until(lambda: janitor.state() == "ok", "a sweep that is done")
+        janitor.stop()
+        client.close()
+
+
+def test_a_thread_that_ends_by_an_error_is_logged_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a service that logs
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    root, lines = logging.getLogger(), io.StringIO()
+    before, level = list(root.handlers), root.level
+    logs.configure(Settings(), "gateway", lines)
+
+    def fail() -> None:
+        raise OSError(116, "Stale file handle")
+
+    try:
+        # When one of its threads dies
+        thread = threading.Thread(target=fail, name="notes")
+        thread.start()
+        thread.join()
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    # Then the log has it
+    assert "CRITICAL gateway pipeline.logs: the thread notes has ended by an error" in lines.getvalue()
+    assert "Stale file handle" in lines.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("kind", ["relay", "janitor"])
+def test_a_thread_that_is_no_more_is_told(tmp_path: Path, kind: str) -> None:
+    # Given a relay and a janitor whose threads are ended by something that no loop catches
+    class Ending(StatusClient):
+        def lease_pending(self, request: object) -> NoReturn:
+            raise SystemExit
+
+        def lease_garbage(self, request: object) -> NoReturn:
+            raise SystemExit
+
+    client = Ending("127.0.0.1:1")
+    worker: Relay | Janitor = Relay(client, EmbeddedBroker())
+    if kind == "janitor":
+        worker = Janitor(client, DirectoryStorage(tmp_path), 3600.0)
+    # When it runs, then /readyz is told that it does not
+    worker.start()
+    until(lambda: f"{kind}'s thread has ended" in worker.state(), "an end that is told")
+    worker.stop()
