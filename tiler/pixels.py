@@ -14,7 +14,7 @@ import pyvips
 
 from pipeline.header import Header
 from pipeline.pyramid import Format
-from tiler import gif
+from tiler import gif, gif_codes
 from tiler.colours import to_srgb
 from tiler.follow import PASS_SHARE, follow
 from tiler.meter import Meter
@@ -59,7 +59,7 @@ def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = N
 
     Raises
     ------
-    StageError: page_not_found, unsupported_format.
+    StageError: page_not_found, unsupported_format, image_corrupt.
     pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
     """
     header = source.header()
@@ -105,6 +105,7 @@ def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
     if header.format != "gif":
         return image
     with source.path.open("rb") as file:
+        gif_codes.require_full_frames(file, source.page)
         covered = gif.with_uncovered_transparent(image, file, source.page)
     if covered is not image:
         decisions.append("transparent where no frame covers the canvas")
