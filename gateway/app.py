@@ -25,6 +25,7 @@ from gateway.access_log import AccessLog
 from gateway.answer_errors import AnswerErrors
 from gateway.body_limit import BodyLimit
 from gateway.context import Context, Publisher, Sweeper
+from gateway.gate import RefuseCrowd
 from gateway.pages import page_routes
 from gateway.pyramid_app import PyramidApp
 from gateway.pyramid_cache import PyramidCache
@@ -32,6 +33,7 @@ from gateway.quick_tiles import QuickTiles
 from gateway.request_id import RequestId
 from gateway.rpc import ask
 from gateway.settings import GatewaySettings
+from gateway.status_app import StatusApp
 from gateway.unfinished import UnfinishedBody
 from pipeline.errors import TilewrightError
 from pipeline.identity import Identified
@@ -61,7 +63,7 @@ class Gateway:
 
     def __init__(self, context: Context, api: ASGIApp, pyramids: PyramidCache, apps: Mapping[str, PyramidApp]) -> None:
         self.context = context
-        self._api = api
+        self._api = AnswerErrors(StatusApp(RefuseCrowd(api, context.gate), context.polls))
         self._apps = [(prefix, AnswerErrors(app)) for prefix, app in apps.items()]
         self.quick_tiles = QuickTiles(pyramids)
         self.close = pyramids.close

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.background import Background
 from gateway.contract import Links
+from gateway.gate import Gate, GatedRpcs
+from gateway.polls import Polls
+from gateway.rpc import ask
 from gateway.settings import GatewaySettings
 from gateway.storage_threads import StorageThreads
 from gateway.storage_watch import StorageWatch
@@ -16,6 +19,10 @@ from pipeline.identity import Identified
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+if TYPE_CHECKING:
+    from protos.tilewright.status.v1.status_pb2_grpc import StatusServiceAsyncStub
 
 
 class Publisher(Protocol):
@@ -61,7 +68,14 @@ class Context:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.rpc = self.status.status
+        self.gate = Gate()
+        self.rpc = cast("StatusServiceAsyncStub", GatedRpcs(self.status.status, self.gate))
         self.links = Links(self.settings.public_url)
+        self.polls = Polls(self._status_of, self.links)
         self.storage_watch = StorageWatch(self.storage, self.settings.disk_reserve_bytes, self.identity)
         self.allowed = Allowed(self.settings.allow_sources)
+
+    async def _status_of(self, dataset_id: str) -> pb.DatasetStatus:
+        # Not by the gate: polls have a pace of their own.
+        answer = await ask(self.status.status.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
+        return answer.status

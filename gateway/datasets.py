@@ -19,9 +19,6 @@ from pipeline.sources import check_literal_host
 from pipeline.texts import MAX_KEY, MAX_LABEL
 from protos.tilewright.status.v1 import status_pb2 as pb
 
-POLL_AFTER = 1
-"""Seconds, the hint to polling clients: progress arrives twice a second, and an answer costs a millisecond."""
-
 StatusAnswer = schemas.Working | schemas.Ready | schemas.Failed
 
 _DATASET_ID = re.compile(r"custom_[0-9a-f]{8,64}")
@@ -213,15 +210,13 @@ async def delete(context: Parts, dataset_id: str) -> Response:
 )
 async def get_status(context: Parts, request: Request, dataset_id: str) -> Response:
     """Poll until `status` is `ready` or `failed`."""
-    answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
-    now = time.time()
-    etag = contract.etag(answer.status, now)
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if answer.status.state not in contract.FINAL:
-        headers["Retry-After"] = str(POLL_AFTER)
-    if preferences.matches(request.headers.getlist("if-none-match"), etag):
+    answer = await context.polls.status(known_form(dataset_id))
+    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
+    if not answer.final:
+        headers["Retry-After"] = str(context.polls.poll_after)
+    if preferences.matches(request.headers.getlist("if-none-match"), answer.etag):
         return Response(status_code=304, headers=headers)
-    return json_answer(contract.status(answer.status, context.links, now), headers=headers)
+    return Response(answer.body, headers=headers, media_type="application/json")
 
 
 @router.post(

@@ -110,7 +110,7 @@ def _refusal(context: Context) -> str:
 async def _statussvc(context: Context) -> str:
     try:
         # What a POST asks of it: a row is written where there is room for one, and it is under its path.
-        await ask(context.rpc.CheckAccepting, pb.CheckAcceptingRequest(), CHECK_TIMEOUT)
+        await ask(context.status.status.CheckAccepting, pb.CheckAcceptingRequest(), CHECK_TIMEOUT)
     except StatusUnavailable as error:
         return f"statussvc cannot be reached, or cannot write: {error}"
     return OK

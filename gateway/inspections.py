@@ -11,8 +11,9 @@ from fastapi import APIRouter, Request, Response
 
 from gateway import contract, preferences
 from gateway.context import Context
-from gateway.datasets import POLL_AFTER, PREFER, Parts, disconnected, json_answer
+from gateway.datasets import PREFER, Parts, disconnected, json_answer
 from gateway.inspection_schemas import Inspection, InspectionCreated, InspectionStatus, NewInspection, Report
+from gateway.polls import POLL_AFTER
 from gateway.problems import InvalidField, examples
 from gateway.rpc import ask
 from gateway.schemas import Error
@@ -103,7 +104,7 @@ async def _wait(
 ) -> pb.Inspection | None:
     """The inspection once it has ended; None where that takes longer, or one of `interrupts` returns."""
     request = pb.GetInspectionRequest(inspection_id=inspection_id, wait_seconds=seconds)
-    asking = asyncio.ensure_future(ask(context.rpc.GetInspection, request, seconds + RPC_TIMEOUT))
+    asking = asyncio.ensure_future(ask(context.status.status.GetInspection, request, seconds + RPC_TIMEOUT))
     tasks = {asking, *(asyncio.ensure_future(interrupt) for interrupt in interrupts)}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

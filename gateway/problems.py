@@ -23,7 +23,7 @@ from starlette.types import Scope
 
 from gateway import error_page, schemas
 from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError, StorageLost
-from pipeline.logs import request_id
+from pipeline.logs import Repeats, request_id
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -81,6 +81,9 @@ STATUS_OF_CODE: dict[str, int] = {
 }
 """Codes that a request can be answered with, for the documentation."""
 
+_repeats = Repeats()
+"""An outage is one fault, however many requests meet it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -125,8 +128,10 @@ def classify(error: Exception) -> tuple[int, str]:
 def answer(error: Exception, scope: Scope) -> Response:
     """Make the response for an error, and log the ones that are ours."""
     status, code = classify(error)
-    if status >= 500:
-        logger.error("%s %s: %s", scope["method"], scope["path"], error, exc_info=error if status == 500 else None)
+    if status >= 500 and (left_out := _repeats.left_out(f"{type(error).__name__}: {error}")) is not None:
+        more = f" (and {left_out} more like it since it was last logged)" if left_out else ""
+        trace = error if status == 500 else None
+        logger.error("%s %s: %s%s", scope["method"], scope["path"], error, more, exc_info=trace)
     extensions: dict[str, Any] = {}
     if status == 422:
         extensions["errors"] = [schemas.FieldProblem(**field) for field in _fields(error)]

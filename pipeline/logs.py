@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
@@ -80,6 +83,36 @@ class JsonFormatter(logging.Formatter):
         if trace := _traceback(record):
             line["traceback"] = mask(trace)
         return visible(json.dumps(line, ensure_ascii=False))
+
+
+class Repeats:
+    """Tells which lines of a kind are to be logged: one in a while, with the number of those that were left out.
+
+    Parameters
+    ----------
+    seconds: between two lines of a kind.
+    clock: monotonic seconds.
+    """
+
+    MOST = 1000
+    """Kinds that are remembered."""
+
+    def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def left_out(self, kind: str) -> int | None:
+        """Give how many lines of this kind were left out since the last one; None where this one is to be, too."""
+        now = self._clock()
+        logged_at, count = self._kinds.get(kind, (-math.inf, 0))
+        if now - logged_at < self._seconds:
+            self._kinds[kind] = (logged_at, count + 1)
+            return None
+        if len(self._kinds) >= self.MOST:
+            self._kinds.clear()
+        self._kinds[kind] = (now, 0)
+        return count
 
 
 def configure(settings: Settings, service: str, stream: TextIO | None = None) -> None:

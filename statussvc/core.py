@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -44,18 +45,31 @@ class Core:
     require_room: Callable[[], None] = lambda: None
 
 
+class TooBusy(Exception):
+    """Raised when a user's call is refused for the number of those that are under way."""
+
+
 CODES: dict[type[Exception], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     Conflict: grpc.StatusCode.FAILED_PRECONDITION,
     KeyReused: grpc.StatusCode.ALREADY_EXISTS,
     ValueError: grpc.StatusCode.INVALID_ARGUMENT,
     StatusUnavailable: grpc.StatusCode.UNAVAILABLE,
+    TooBusy: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """The one table of errors to gRPC codes; anything else is INTERNAL, and logged."""
 
 
 PIPELINE = "/tilewright.status.v1.PipelineService/"
 """What the methods of workers, relay and janitor begin with."""
+
+
+USERS_AT_ONCE = 256
+"""Calls of StatusService that may be under way: more would only wait for the threads that read, and beats behind them.
+A gateway makes 32 at most, and one of each dataset that is polled."""
+
+WAITS_BY_ITSELF = "/GetInspection"
+"""The method of StatusService that may take minutes, and costs nothing meanwhile."""
 
 
 class ErrorsToCodes(grpc.aio.ServerInterceptor):
@@ -74,6 +88,7 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
     def __init__(self, is_held: Callable[[], bool]) -> None:
         self._is_held = is_held
         self._calls: set[asyncio.Task[Any]] = set()
+        self._users = 0
 
     async def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         handler = await continuation(details)
@@ -87,7 +102,8 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
                 try:
                     self._require_claim()
                     take(request)
-                    return await self._to_the_end(inner(request, context))
+                    with self._counted(details.method):
+                        return await self._to_the_end(inner(request, context))
                 except Exception as error:  # noqa: BLE001  # each is answered and, where it is none of CODES, logged
                     await _abort(context, error, details.method)
 
@@ -109,6 +125,20 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
     def _require_claim(self) -> None:
         if not self._is_held():
             raise StatusUnavailable(LOST)
+
+    @contextmanager
+    def _counted(self, method: str) -> Iterator[None]:
+        """Refuse a user's call where too many are under way. Never one of the pipeline, beats above all."""
+        if method.startswith(PIPELINE) or method.endswith(WAITS_BY_ITSELF):
+            yield
+            return
+        if self._users >= USERS_AT_ONCE:
+            raise TooBusy("More calls come in than can be answered; try again in a while.")
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
 
     async def _to_the_end(self, call: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(call)

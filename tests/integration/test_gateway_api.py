@@ -94,6 +94,30 @@ def test_a_dataset_is_there_from_the_moment_of_its_answer(gateway: Gateway) -> N
     assert "started_at" not in waiting
 
 
+def test_a_status_is_the_same_by_the_short_way_and_by_the_long_one(gateway: Gateway, status: Status) -> None:
+    # Given a dataset at work, and one that has ended
+    at_work, ended = gateway.submit(), gateway.submit("Mars")
+    status.begin(at_work, "7" * 32)
+    status.beat("7" * 32, 1, bytes_downloaded=50, bytes_total=200, stage_percent=25.0)
+    assert gateway.post(f"/api/datasets/{ended}/cancel").status_code == 200
+    for dataset_id in (at_work, ended, "custom_00000000"):
+        path = f"/api/datasets/{dataset_id}/status"
+        # When each is asked for plainly, and as a page of another origin asks, which the framework answers
+        short, long = gateway.get(path), gateway.get(path, headers={"Origin": "https://viewer.example"})
+        # Then they differ in what the other origin is allowed, and in what is each request's own
+        left_out = {"date", "vary", "x-request-id", "access-control-allow-origin", "access-control-expose-headers"}
+        told = [{name.lower(): value for name, value in answer.headers.items()} for answer in (short, long)]
+        assert {k: v for k, v in told[0].items() if k not in left_out} == {
+            k: v for k, v in told[1].items() if k not in left_out
+        }
+        if short.ok:
+            assert short.content == long.content
+            known = {"If-None-Match": short.headers["ETag"]}
+            not_modified = gateway.get(path, headers=known)
+            assert (not_modified.status_code, not_modified.content) == (304, b"")
+        assert gateway.call("HEAD", path).headers["Content-Type"] == short.headers["Content-Type"]
+
+
 def test_a_status_is_followed_from_the_download_to_the_tiles(gateway: Gateway, status: Status) -> None:
     # Given a dataset that an ingest run works on
     dataset_id, run = gateway.submit(), "1" * 32

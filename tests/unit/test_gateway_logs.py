@@ -86,3 +86,15 @@ def test_a_chatty_library_is_quiet() -> None:
     logs.configure(Settings(), "gateway", stream)
     logging.getLogger("pika.adapters.blocking_connection").error("Connection workflow failed: …")
     assert stream.getvalue() == ""
+
+
+def test_a_fault_that_repeats_is_logged_once_a_minute_with_the_number_left_out() -> None:
+    now = [0.0]
+    repeats = logs.Repeats(60.0, lambda: now[0])
+    # Given a fault that has been logged, When it comes a hundred times more within the minute
+    assert repeats.left_out("away") == 0
+    assert {repeats.left_out("away") for _ in range(100)} == {None}
+    # Then another fault is logged all the same, and this one again after the minute, with how many there were
+    assert repeats.left_out("broken") == 0
+    now[0] += 61.0
+    assert repeats.left_out("away") == 100
