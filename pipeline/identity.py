@@ -75,9 +75,9 @@ class StorageIdentity:
 
 
 def wait_for(storage: Identified, stopping: threading.Event) -> bool:
-    """Returns once the storage is the right one; False where `stopping` is set before."""
+    """Returns once the storage is the right one; False where it is not and `stopping` is set."""
     said = ""
-    while not stopping.is_set():
+    while True:
         try:
             storage.require()
         except (StorageError, StatusUnavailable, grpc.RpcError) as error:
@@ -88,5 +88,5 @@ def wait_for(storage: Identified, stopping: threading.Event) -> bool:
             if said:
                 logger.info("work is begun again: the storage is there")
             return True
-        stopping.wait(PAUSE)
-    return False
+        if stopping.wait(PAUSE):
+            return False

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from statussvc.repository import identity
 from tests import gateway_rig
 from tests.status_rig import running
+from tests.waiting import until
 
 MEGABYTE = 1 << 20
 NEW = {"name": "x", "url": "https://example.org/earth.jpg"}
@@ -53,6 +56,7 @@ def test_a_post_and_readyz_agree_on_a_full_volume(
             except OSError:
                 assert not reserve
         # Then both refuse, and say why
+        until(lambda: gateway.get("/readyz").status_code == 503, "a volume that is seen to be full")
         for _ in range(3):
             post, ready = gateway.post("/api/datasets", json=NEW), gateway.get("/readyz")
             assert (post.status_code, ready.status_code) == (503, 503)
@@ -67,3 +71,27 @@ def test_a_post_and_readyz_agree_on_a_full_volume(
         filler.unlink()
         assert gateway.get("/readyz").status_code == 200
         gateway.submit()
+
+
+def test_many_who_ask_whether_it_is_ready_write_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a stack, and a count of its probes
+    probes: list[float] = []
+    real = identity.probe
+
+    def probe(connection: Connection, now: float) -> None:
+        probes.append(now)
+        real(connection, now)
+
+    monkeypatch.setattr(identity, "probe", probe)
+    monkeypatch.setattr("statussvc.status_service.PROBE_INTERVAL", 3600.0)
+    with (
+        running(f"sqlite:///{tmp_path}/rows.sqlite3") as status,
+        gateway_rig.serving(status.address, tmp_path / "storage") as gateway,
+    ):
+        # When many ask, then a row was written once
+        assert {gateway.get("/readyz").status_code for _ in range(20)} == {200}
+        assert len(probes) == 1
+        # And a database that is deleted meanwhile is still seen at once
+        (tmp_path / "rows.sqlite3").unlink()
+        assert gateway.get("/readyz").status_code == 503
+        assert gateway.post("/api/datasets", json=NEW).status_code == 503

@@ -12,7 +12,7 @@ import pytest
 from gateway.janitor import Janitor
 from pipeline.errors import Conflict, ObjectMissing, StorageLost
 from pipeline.identity import StorageIdentity
-from pipeline.run import Limits, run_stage
+from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -238,3 +238,28 @@ def test_a_build_that_is_missed_is_replaced_and_another_that_took_its_place_is_n
     # And a third that has missed the old one is content with the new
     status.pipeline.CompleteStage(pb.CompleteStageRequest(run_id="5" * 32, ingest=missed))
     assert status.state(third) == "READY"
+
+
+def test_a_worker_that_is_stopping_gives_back_what_it_is_given_and_leaves_a_lost_storage(
+    tmp_path: Path, status: Status, client: StatusClient
+) -> None:
+    # Given a worker that was asked to stop, and is given one job more
+    storage = storage_at(tmp_path / "storage")
+    identity, stopping = StorageIdentity(storage, client), threading.Event()
+    stopping.set()
+    dataset_id = status.create()
+
+    def work(run: Run) -> pb.IngestResult:
+        assert run.stopped.wait(30)
+        run.check()
+        raise AssertionError
+
+    wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=pb.STAGE_INGEST)
+    run_stage(client, wake_up, work, stopping=stopping, limits=LIMITS, storage=identity)
+    # Then the job is another's at once: it was begun and given back
+    assert status.pending() == [(dataset_id, 2, pb.STAGE_INGEST)]
+    # And without its storage it is not even begun, and the worker ends
+    shutil.rmtree(tmp_path / "storage")
+    wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=2, stage=pb.STAGE_INGEST)
+    assert run_stage(client, wake_up, work, stopping=stopping, limits=LIMITS, storage=identity) is None
+    assert status.state(dataset_id) == "QUEUED"
