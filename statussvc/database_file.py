@@ -21,17 +21,26 @@ class DatabaseFile:
         self._path = path.absolute()
         self._wal = path.with_name(f"{path.name}-wal")
         self._reserve = reserve
+        self._lock = path.with_name(f"{path.name}.lock")
         self._identity: tuple[int, int] | None = None
+        self._lock_identity: tuple[int, int] | None = None
         self._has_wal = False
 
     def remember(self) -> None:
-        """Notes which file lies there. Call while a connection is open. Raises StatusUnavailable."""
+        """Notes which file lies there, and which lock. Call while a connection is open. Raises StatusUnavailable."""
         self._identity = self._look()
+        if self._lock.exists():
+            self._lock_identity = _identity(self._lock)
 
     def check(self) -> None:
         """Raises StatusUnavailable where another file lies under the path, or none."""
         if self._identity is not None and self._look() != self._identity:
             raise self._gone()
+        if self._lock_identity is not None and _identity(self._lock) != self._lock_identity:
+            raise StatusUnavailable(
+                f"The lock {self._lock} was deleted or replaced: another service may have the database by now. "
+                "Stop all services on it, and start one."
+            )
 
     def check_written(self) -> None:
         """As `check`, after a commit: its log has to be there, too. Raises StatusUnavailable."""
@@ -55,14 +64,21 @@ class DatabaseFile:
             )
 
     def _look(self) -> tuple[int, int]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            raise self._gone() from None
-        return found.st_dev, found.st_ino
+        found = _identity(self._path)
+        if found is None:
+            raise self._gone()
+        return found
 
     def _gone(self) -> StatusUnavailable:
         return StatusUnavailable(
             f"The database {self._path} is not the file any more that this service has opened: it was deleted, "
             "replaced, or its volume is gone. Stop the service, put the file back, and start it again."
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
