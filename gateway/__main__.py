@@ -17,6 +17,7 @@ from gateway.server import PortTaken, Server
 from gateway.settings import GatewaySettings
 from pipeline import logs
 from pipeline.identity import StorageIdentity
+from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker
 from pipeline.status import AsyncStatusClient, StatusClient
 from pipeline.storage import DirectoryStorage
@@ -35,9 +36,7 @@ async def run(settings: GatewaySettings) -> None:
     status = AsyncStatusClient(settings.status_address)
     server = Server(
         create_app(settings, status, storage, relay, janitor, identity=identity),
-        settings.host,
-        settings.port,
-        settings.stop_timeout,
+        settings,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,6 +64,7 @@ def main() -> int:
             sys.stderr.write(f"{name}: {one['msg']}\n")
         return 2
     logs.configure(settings, "gateway")
+    raise_descriptor_limit()
     try:
         uvloop.run(run(settings))
     except PortTaken as error:

@@ -17,7 +17,6 @@ import grpc
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import datasets, health, iiif, inspections, openapi, preview, problems, tiles
@@ -25,6 +24,7 @@ from gateway.access_log import AccessLog
 from gateway.answer_errors import AnswerErrors
 from gateway.body_limit import BodyLimit
 from gateway.context import Context, Publisher, Sweeper
+from gateway.cors import Cors
 from gateway.gate import RefuseCrowd
 from gateway.pages import page_routes
 from gateway.pyramid_app import PyramidApp
@@ -34,15 +34,13 @@ from gateway.request_id import RequestId
 from gateway.rpc import ask
 from gateway.settings import GatewaySettings
 from gateway.status_app import StatusApp
+from gateway.strangers import Strangers
 from gateway.unfinished import UnfinishedBody
 from pipeline.errors import TilewrightError
 from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
-
-EXPOSED = ["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
-"""Headers that a page of another origin may read."""
 
 TEND_INTERVAL = 5.0
 """Seconds for which a deleted pyramid may still be served and hold its space."""
@@ -70,7 +68,11 @@ class Gateway:
         self._drop_deleted = pyramids.drop_deleted
         context.background.add("tend", self.tend)
         context.background.add("storage watch", context.storage_watch.watch)
-        self._app = RequestId(AccessLog(self._dispatch))
+        settings = context.settings
+        strangers = Strangers(
+            self._dispatch, settings.host, settings.public_url, settings.allowed_hosts, settings.allowed_origins
+        )
+        self._app = RequestId(AccessLog(AnswerErrors(strangers)))
 
     async def tend(self) -> None:
         """Give up the files of deleted pyramids now and then, so that their space is freed. Runs until cancelled."""
@@ -142,13 +144,7 @@ def _make_api(context: Context) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(UnfinishedBody, stopping=context.stopping)
     app.add_middleware(AnswerErrors)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["GET", "HEAD"],
-        allow_headers=["If-None-Match", "X-Request-ID"],
-        expose_headers=EXPOSED,
-    )
+    app.add_middleware(Cors, origins=context.settings.allowed_origins)
     app.include_router(datasets.router)
     app.include_router(preview.router)
     app.include_router(inspections.router)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway import schemas
+from pipeline.logs import MASK
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 
@@ -127,7 +128,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         description=row.description,
         category=row.category,
         subject=row.subject,
-        url=row.url,
+        url=without_query(row.url),
         status="processing" if words.status == "queued" else words.status,
         progress=words.progress,
         state=words.state,
@@ -237,6 +238,12 @@ def error(row: pb.DatasetStatus) -> schemas.Error:
     if not failure.code and row.state == pb.STATE_CANCELLED:
         failure = _CANCELLED
     return schemas.Error(code=failure.code, message=failure.message, retryable=failure.retryable)
+
+
+def without_query(url: str) -> str:
+    """Give a source's URL as it is shown: a query, which may be what lets its owner fetch it, is masked."""
+    address, mark, _ = url.partition("?")
+    return f"{address}?{MASK}" if mark else url
 
 
 def timestamp(time: Timestamp) -> str:

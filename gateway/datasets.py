@@ -67,7 +67,13 @@ Parts = Annotated[Context, Depends(_parts)]
             "headers": _LOCATION | _APPLIED,
         },
         202: {"model": schemas.Created, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
-        **examples("invalid_request", "source_invalid_url", "source_forbidden_address", "idempotency_key_reused"),
+        **examples(
+            "forbidden_origin",
+            "invalid_request",
+            "source_invalid_url",
+            "source_forbidden_address",
+            "idempotency_key_reused",
+        ),
     },
 )
 async def create(
@@ -176,7 +182,7 @@ async def get(context: Parts, dataset_id: str) -> Response:
 @router.patch(
     "/api/datasets/{dataset_id}",
     summary="Change its texts",
-    responses={200: {"model": schemas.Dataset}, **examples("not_found", "invalid_request")},
+    responses={200: {"model": schemas.Dataset}, **examples("forbidden_origin", "not_found", "invalid_request")},
 )
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
     """What is left out stays; null empties a text."""
@@ -189,7 +195,7 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
     "/api/datasets/{dataset_id}",
     status_code=204,
     summary="Delete a dataset",
-    responses={204: {"description": "Deleted."}, **examples("not_found")},
+    responses={204: {"description": "Deleted."}, **examples("forbidden_origin", "not_found")},
 )
 async def delete(context: Parts, dataset_id: str) -> Response:
     """In any state; work on it stops. Its source and its tiles go, unless another dataset has the same."""
@@ -223,7 +229,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
     "/api/datasets/{dataset_id}/retry",
     status_code=202,
     summary="Set it to work again",
-    responses={202: {"model": StatusAnswer}, **examples("not_found", "conflict")},
+    responses={202: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def retry(context: Parts, dataset_id: str) -> Response:
     """For a failed or cancelled dataset. What was downloaded already is used again."""
@@ -239,7 +245,7 @@ async def retry(context: Parts, dataset_id: str) -> Response:
 @router.post(
     "/api/datasets/{dataset_id}/cancel",
     summary="Stop work on it",
-    responses={200: {"model": StatusAnswer}, **examples("not_found", "conflict")},
+    responses={200: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def cancel(context: Parts, dataset_id: str) -> Response:
     """It ends as failed, with the code `cancelled`; a retry goes on with it."""

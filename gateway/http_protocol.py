@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with two answers of the gateway's own: to what is no HTTP, and to the plain GET of a tile.
+"""uvicorn's HTTP protocol with limits, and with an answer of the gateway's own to the plain GET of a tile.
 
 A tile that is in memory is answered where the request's headers end: no task, no ASGI messages, no middleware. It takes
 half the processor's time (measured), and tiles are nearly all that a gateway under load is asked for. What is used of
@@ -7,50 +7,16 @@ uvicorn here (attributes and callbacks) it does not promise: the locks hold its 
 
 from __future__ import annotations
 
-import asyncio
-from http import HTTPStatus
-from typing import cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-from gateway import problems
+from gateway.http_limits import ANSWERED, LimitedProtocol, Limits
 from gateway.quick_tiles import QuickTiles
 
-UNREADABLE = "This is no HTTP request that can be read. Look at the client, or at a proxy in between."
 
-_NO_REQUEST = {"type": "http", "path": "", "headers": []}
-
-
-class _Answered:
-    """Stands in the place of uvicorn's request for one that was answered at once: what is asked of one that is over."""
-
-    response_complete = True
-    message_event = asyncio.Event()
-
-
-_ANSWERED = cast("RequestResponseCycle", _Answered)
-
-
-class Protocol(HttpToolsProtocol):
-    """One connection. `quick` is set by its subclass for one gateway: see `protocol_for`."""
+class Protocol(LimitedProtocol):
+    """One connection. `quick` and `limits` are set by its subclass for one gateway: see `protocol_for`."""
 
     quick: QuickTiles
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own sentence, which names no remedy
-        """Answer what the parser refused, and close the connection."""
-        response = problems.respond(_NO_REQUEST, HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
-        headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
-        lines = [b"HTTP/1.1 400 Bad Request", *(b"%s: %s" % header for header in headers)]
-        self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
-        self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """Note that a request begins. What uvicorn makes then it makes only where the request goes the long way."""
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-
-    def on_headers_complete(self) -> None:
+    def start_request(self) -> None:
         """Answer at once, or have uvicorn start the app."""
         if self.url.startswith(b"/tiles/") and self._is_plain():
             answer = self.quick.answer(self.url, self.headers)
@@ -58,14 +24,10 @@ class Protocol(HttpToolsProtocol):
                 head, body = answer
                 more = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
                 self.transport.writelines((b"".join((head, *more, b"\r\n")), body))
-                self.cycle = _ANSWERED
+                self.cycle = ANSWERED
                 self.on_response_complete()
                 return
-        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect_100_continue
-        self.headers.extend(headers)
-        super().on_headers_complete()
+        super().start_request()
 
     def _is_plain(self) -> bool:
         """Tell whether an answer may be written now, and the connection be kept."""
@@ -80,6 +42,6 @@ class Protocol(HttpToolsProtocol):
         )
 
 
-def protocol_for(quick: QuickTiles) -> type[Protocol]:
+def protocol_for(quick: QuickTiles, limits: Limits) -> type[Protocol]:
     """Give the protocol of one gateway's connections."""
-    return type("GatewayProtocol", (Protocol,), {"quick": quick})
+    return type("GatewayProtocol", (Protocol,), {"quick": quick, "limits": limits})

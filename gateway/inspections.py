@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from gateway import contract, preferences
 from gateway.context import Context
+from gateway.contract import without_query
 from gateway.datasets import PREFER, Parts, disconnected, json_answer
 from gateway.inspection_schemas import Inspection, InspectionCreated, InspectionStatus, NewInspection, Report
 from gateway.polls import POLL_AFTER
@@ -53,7 +54,7 @@ router = APIRouter(tags=["inspections"])
             "headers": _LOCATION | _APPLIED,
         },
         202: {"model": InspectionCreated, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
-        **examples("invalid_request", "source_invalid_url", "source_forbidden_address"),
+        **examples("forbidden_origin", "invalid_request", "source_invalid_url", "source_forbidden_address"),
     },
 )
 async def create(context: Parts, request: Request, new: NewInspection) -> Response:
@@ -128,7 +129,7 @@ def _url(context: Context, inspection_id: str) -> str:
 def _inspection(row: pb.Inspection) -> Inspection:
     return Inspection(
         inspection_id=row.inspection_id,
-        url=row.url,
+        url=without_query(row.url),
         status=STATUS[row.state],
         created_at=contract.timestamp(row.create_time),
         finished_at=contract.timestamp(row.finish_time) if row.state in FINAL else None,

@@ -2,6 +2,7 @@
 
     /                    the form and the catalogue
     /view/{dataset_id}   the viewer; the page itself asks the API whether the id exists
+    /embed/{dataset_id}  the same without a button that changes anything: the only page that others may frame
     /docs                the API reference, drawn from /openapi.json
     /docs/errors         the table of error codes, which every problem's `type` opens
     /assets/...          our styles and modules, OpenSeadragon and Swagger UI
@@ -55,6 +56,9 @@ OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
 FRAMED_NOWHERE = "frame-ancestors 'none'"
 FRAMED_ANYWHERE = "frame-ancestors *"  # The embed snippet is an iframe on any site.
 
+FRAMED = "iframe"
+"""Sec-Fetch-Dest of a page that is asked for by a frame: https://www.w3.org/TR/fetch-metadata/."""
+
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
@@ -77,6 +81,8 @@ class StaticFile:
         headers = {"Cache-Control": self.caching, "ETag": self._etag, "Vary": "Accept-Encoding", **SECURITY_HEADERS}
         if self.policy is not None:
             headers["Content-Security-Policy"] = self.policy
+            if FRAMED_NOWHERE in self.policy:
+                headers["X-Frame-Options"] = "DENY"
         if self._etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
         body = self._body
@@ -119,9 +125,21 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
             raise HTTPException(404)
         return found.respond(request)
 
+    own_view = StaticFile(root / "view.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")
+
+    def view(request: Request) -> Response:
+        if request.headers.get("sec-fetch-dest") == FRAMED:
+            # Snippets that were copied before there was /embed.
+            target = f"../embed/{request.scope['raw_path'].decode('ascii').rpartition('/')[2]}"
+            return Response(status_code=307, headers={"Location": target, "Vary": "Sec-Fetch-Dest"})
+        answer = own_view.respond(request)
+        answer.headers["Vary"] = f"{answer.headers['Vary']}, Sec-Fetch-Dest"
+        return answer
+
     return [
         _page("/", StaticFile(root / "index.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
-        _page("/view/{dataset_id}", StaticFile(root / "view.html", OUR_CACHING, f"{policy}; {FRAMED_ANYWHERE}")),
+        Route("/view/{dataset_id}", view, name="view"),
+        _page("/embed/{dataset_id}", StaticFile(root / "view.html", OUR_CACHING, f"{policy}; {FRAMED_ANYWHERE}")),
         _page("/docs", StaticFile(root / "docs.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
         _page("/docs/errors", StaticFile(root / "errors.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}", error_page)),
         Route("/assets/{path:path}", asset, name="assets"),
@@ -149,7 +167,7 @@ def _page(url: str, page: StaticFile) -> Route:
     def serve(request: Request) -> Response:
         return page.respond(request)
 
-    return Route(url, serve, name=page.path.stem)
+    return Route(url, serve, name=url.split("/")[1] or "home")
 
 
 def _assets(root: Path) -> dict[str, StaticFile]:

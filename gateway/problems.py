@@ -22,6 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from gateway import error_page, schemas
+from gateway.strangers import ForeignOrigin, WrongHost
 from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError, StorageLost
 from pipeline.logs import Repeats, request_id
 
@@ -36,6 +37,8 @@ BY_EXCEPTION: dict[type[Exception], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     StatusUnavailable: (503, "service_unavailable"),
+    ForeignOrigin: (403, "forbidden_origin"),
+    WrongHost: (421, "wrong_host"),
     StorageError: (503, "storage_unavailable"),
     OSError: (503, "storage_unavailable"),
     Exception: (500, "unexpected_error"),
@@ -74,6 +77,8 @@ STATUS_OF_CODE: dict[str, int] = {
     "idempotency_key_reused": 422,
     "not_found": 404,
     "method_not_allowed": 405,
+    "forbidden_origin": 403,
+    "wrong_host": 421,
     "conflict": 409,
     "service_unavailable": 503,
     "storage_unavailable": 503,
@@ -197,7 +202,7 @@ def documentation(code: str) -> str:
 def examples(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Make the `responses` of an OpenAPI operation: each code with an example, by its HTTP status."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in (*codes, "service_unavailable", "storage_unavailable", "unexpected_error"):
+    for code in (*codes, "wrong_host", "service_unavailable", "storage_unavailable", "unexpected_error"):
         status = STATUS_OF_CODE[code]
         response = by_status.setdefault(
             status,

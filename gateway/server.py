@@ -6,12 +6,16 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import uvicorn
 
 from gateway.app import Gateway
+from gateway.http_limits import SWEEP, LimitedProtocol, Limits
 from gateway.http_protocol import protocol_for
+from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError
+from pipeline.machine import most_connections
 
 BACKLOG = 2048
 """Connections that may wait to be taken while a burst of clients comes: uvicorn's own default."""
@@ -26,20 +30,24 @@ class Server:
 
     Parameters
     ----------
-    host: a name or an address of this machine.
-    port: 0 takes a free one.
-    stop_timeout: seconds that open requests have to end in on a stop.
+    settings: where to listen (port 0 takes a free one), and what clients may cost.
     """
 
-    def __init__(self, app: Gateway, host: str, port: int, stop_timeout: int = 5) -> None:
+    def __init__(self, app: Gateway, settings: GatewaySettings) -> None:
         self._app = app
-        self._host = host
-        self._port = port
+        self._host = settings.host
+        self._port = settings.port
+        self._limits = Limits(
+            settings.max_connections or most_connections(),
+            settings.head_timeout,
+            settings.body_timeout,
+        )
         self._socket: socket.socket | None = None
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=protocol_for(app.quick_tiles),
+                http=protocol_for(app.quick_tiles, self._limits),
+                timeout_keep_alive=round(settings.idle_timeout),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -47,7 +55,7 @@ class Server:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # No answer depends on who asks or how: links are root-relative.
-                timeout_graceful_shutdown=stop_timeout,
+                timeout_graceful_shutdown=settings.stop_timeout,
             )
         )
 
@@ -63,6 +71,7 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until stop(). Leaves signals alone. Raises PortTaken."""
+        self._app.context.background.add("connections", self._hold_to_time)
         tending = asyncio.create_task(self._app.context.background.run(), name="background")
         try:
             await self._server.serve(sockets=[self._listener()])
@@ -78,6 +87,12 @@ class Server:
         """End serve(): open requests are finished, as far as `stop_timeout` allows. From the loop's thread."""
         self._app.context.stopping.set()
         self._server.should_exit = True
+
+    async def _hold_to_time(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            connections = cast("set[LimitedProtocol]", self._server.server_state.connections)
+            self._limits.sweep(connections, asyncio.get_running_loop().time())
 
     def _listener(self) -> socket.socket:
         if self._socket is None:

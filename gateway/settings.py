@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from pipeline.settings import BrokerSettings, SourceSettings, StatusClientSettings, StorageSettings
+from pipeline.settings import BrokerSettings, CommaSeparated, SourceSettings, StatusClientSettings, StorageSettings
 from pipeline.sources import Allowed
 
 
@@ -33,6 +33,48 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
             "Base URL under which users reach the gateway. Empty: answers carry root-relative links, "
             "which are right behind any proxy."
         ),
+    )
+    allowed_hosts: CommaSeparated = Field(
+        (),
+        description=(
+            "Names under which users reach the gateway, comma-separated, without ports; `*` for any. Requests for "
+            "other hosts are refused (421), or any page could reach a gateway on this machine by a name that leads "
+            "here. Loopback names and TILEWRIGHT_PUBLIC_URL's are always allowed. Empty: only those where it listens "
+            "on a loopback address, any name elsewhere."
+        ),
+    )
+    allowed_origins: CommaSeparated = Field(
+        (),
+        description=(
+            "Origins, such as https://viewer.example, comma-separated, whose pages may change things by the API; `*` "
+            "for any. Pages of all origins may read."
+        ),
+    )
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Most connections at once; new ones beyond are refused with 503. Empty: 10,000, or fewer where the limit "
+            "of open files leaves less."
+        ),
+    )
+    head_timeout: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds in which a request's head has to arrive: a client has it ready when it connects.",
+    )
+    body_timeout: float = Field(
+        60.0,
+        gt=0,
+        description=(
+            "Seconds in which a request's body, at most 1 MiB, has to arrive; also those for which a client may take "
+            "nothing of its answer."
+        ),
+    )
+    idle_timeout: float = Field(
+        60.0,
+        ge=1,
+        description="Seconds for which an unused connection is kept: four times the longest Retry-After for polling.",
     )
     adopt_storage: bool = Field(
         False,

@@ -14,12 +14,14 @@ from ingest import inspection
 from ingest.settings import IngestSettings
 from pipeline import logs, sandbox
 from pipeline.identity import StorageIdentity
+from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker, stop_signal
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
 
 settings = IngestSettings()
 logs.configure(settings, "inspect")
+raise_descriptor_limit()
 sandbox.announce(logging.getLogger(__name__), sandbox.probe())
 broker = make_broker(settings.rabbitmq_url)
 dramatiq.set_broker(broker)

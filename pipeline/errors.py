@@ -151,6 +151,16 @@ REQUEST_CODES: dict[str, Code] = {
     "idempotency_key_reused": Code(
         False, "This Idempotency-Key was used with another body.", "Use a new key for a new request."
     ),
+    "forbidden_origin": Code(
+        False,
+        "A page of another origin asks for what changes something.",
+        "Ask the gateway's operator to name the page's origin in TILEWRIGHT_ALLOWED_ORIGINS.",
+    ),
+    "wrong_host": Code(
+        False,
+        "The request is meant for another host.",
+        "Use the gateway's own name; its operator names further ones in TILEWRIGHT_ALLOWED_HOSTS.",
+    ),
     "service_unavailable": Code(
         True, "A part of the service cannot be reached at the moment.", "Repeat the request after Retry-After seconds."
     ),

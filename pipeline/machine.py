@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -16,6 +17,30 @@ def memory_bytes(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = (_limit(path) for path in _limit_files(groups, membership))
     return min((limit for limit in limits if limit is not None and limit < machine), default=machine)
+
+
+DESCRIPTORS_OF_ITS_OWN = 400
+"""Descriptors that a whole stack in one process needs besides its clients' connections: files, sockets, pipes."""
+
+MOST_CONNECTIONS = 10_000
+"""Of clients, however many descriptors there are: each takes some kilobytes."""
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's soft limit of open files to the hard one; gives it.
+
+    Shells and service managers set 1,024 for the sake of programs that use select(2). Nothing here does.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def most_connections() -> int:
+    """Give how many connections of clients this process may hold, so that enough descriptors are left for the rest."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft // 4, min(MOST_CONNECTIONS, soft - DESCRIPTORS_OF_ITS_OWN))
 
 
 def _limit_files(groups: Path, membership: Path) -> list[Path]:

@@ -27,12 +27,16 @@ from pipeline.errors import StageError, StatusUnavailable, Stopped, StorageError
 from pipeline.identity import Identified, wait_for
 from pipeline.messages import QUEUE_OF
 from pipeline.settings import WorkerSettings
+from pipeline.shortages import shortage
 from pipeline.status import StatusClient, repeat
 from pipeline.texts import sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 BEAT_INTERVAL = 0.5
 """Seconds between heart-beats: cancel reaches the work within one, and a lease (10 s) outlives many."""
+
+SHORTAGE_PAUSE = 5.0
+"""Seconds before a stage is given back because this process is short of files or threads: others end meanwhile."""
 
 RELEASE_PATIENCE = 5.0
 """Seconds that a stopping worker tries to give its stage back; past it the lease expires by itself."""
@@ -255,6 +259,13 @@ def _report(
             return None
         if isinstance(error, StorageLost):
             logger.error("%s: given back: %s", dataset_id, error)  # noqa: TRY400  the sentence says it all
+            beat.settle()
+            _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), dataset_id, stopping)
+            return None
+        if short := shortage(error):
+            # Paced, since the relay offers what is given back at once; beats go on, and a stop is heard.
+            logger.error("%s: given back in %.0f s: %s", dataset_id, SHORTAGE_PAUSE, short)  # noqa: TRY400  says it all
+            run.stopped.wait(SHORTAGE_PAUSE)
             beat.settle()
             _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), dataset_id, stopping)
             return None

@@ -9,6 +9,7 @@ import sys
 
 from pipeline.errors import StatusUnavailable
 from pipeline.logs import configure
+from pipeline.machine import raise_descriptor_limit
 from statussvc.claim import InUse
 from statussvc.server import PortTaken, Server
 from statussvc.settings import StatusSettings
@@ -59,4 +60,5 @@ async def _start(server: Server, stop: asyncio.Event) -> int | None:
 if __name__ == "__main__":
     settings = StatusSettings()
     configure(settings, "statussvc")
+    raise_descriptor_limit()
     sys.exit(asyncio.run(serve(settings)))

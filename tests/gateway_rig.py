@@ -72,7 +72,7 @@ def serving(status_address: str, storage: Path, relay: Publisher | None = None, 
         status = AsyncStatusClient(status_address)
         configured = GatewaySettings(status_address=status_address, storage=storage, port=0, **settings)
         app = create_app(configured, status, DirectoryStorage(storage), relay or SilentRelay(), SilentRelay())
-        server = Server(app, configured.host, configured.port, configured.stop_timeout)
+        server = Server(app, configured)
         task = asyncio.create_task(server.serve())
         await server.wait_until_ready()
         return server, status, task

@@ -11,6 +11,7 @@ import dramatiq
 
 from pipeline import logs, sandbox
 from pipeline.identity import StorageIdentity
+from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker, stop_signal
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
@@ -19,6 +20,7 @@ from tiler.settings import TilerSettings
 
 settings = TilerSettings()
 logs.configure(settings, "tiler")
+raise_descriptor_limit()
 sandbox.announce(logging.getLogger(__name__), sandbox.probe())
 readable.announce(logging.getLogger(__name__))
 broker = make_broker(settings.rabbitmq_url)

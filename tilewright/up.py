@@ -41,6 +41,7 @@ from pipeline.errors import StatusUnavailable, StorageError, TilewrightError
 from pipeline.file_lock import this_boot
 from pipeline.identity import StorageIdentity
 from pipeline.logs import configure
+from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient, StatusClient
@@ -168,6 +169,7 @@ def run(options: UpOptions) -> int:
     Raises CannotStart, WrongOption, and what tilewright.lock.exclusive raises.
     """
     configure(StackSettings.of(options).gateway, "tilewright")
+    raise_descriptor_limit()
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -242,9 +244,7 @@ async def _around(
     janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval, identity)
     gateway = gateway_server.Server(
         create_app(settings.gateway, gateway_status, storage, relay, janitor, sandbox.by_name(layers), identity),
-        settings.gateway.host,
-        settings.gateway.port,
-        settings.gateway.stop_timeout,
+        settings.gateway,
     )
     stopping = stop_signal(broker)
     send = partial(publish, broker)

@@ -612,6 +612,30 @@ def test_an_unknown_id_says_so_and_leads_back(new_page: NewPage) -> None:
     expect(page.get_by_label("Image address")).to_be_visible()
 
 
+@pytest.mark.parametrize("address", ["/view/%E0%A4%A", "/embed/%E0%A4%A", "/view/%", "/view/custom_00000000#%E0%A4%A"])
+def test_an_address_that_is_no_valid_encoding_is_an_image_that_is_not_there(new_page: NewPage, address: str) -> None:
+    page = new_page(address)
+    expect(page.get_by_role("alert")).to_contain_text("There is no image here")
+
+
+def test_an_embedded_image_at_work_shows_no_button(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given an image that is being downloaded
+    gate = threading.Event()
+    dataset_id = submit(client, sources.on("/page-embedded.jpg", gated(halves, 1000, gate)), "Embedded one")
+
+    # When it is embedded, Then its progress is there, and nothing that stops it or leads away
+    page = new_page(f"/embed/{dataset_id}")
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.get_by_role("button")).to_have_count(0)
+    expect(page.get_by_role("link")).to_have_count(0)
+
+    # And then the picture
+    gate.set()
+    expect(page.get_by_role("application")).to_be_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_rule_of_accessibility_is_broken(
@@ -693,7 +717,7 @@ def test_a_dead_link_says_so_and_leads_back(new_page: NewPage) -> None:
     expect(page.get_by_label("Image address")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/view/custom_00000000", "/docs", "/docs/errors"])
+@pytest.mark.parametrize("path", ["/", "/view/custom_00000000", "/embed/custom_00000000", "/docs", "/docs/errors"])
 def test_the_policy_allows_the_page_itself_only(stack: LaunchedStack, path: str) -> None:
     # When a page is asked for
     headers = requests.get(stack.url + path, timeout=60).headers
@@ -703,7 +727,7 @@ def test_the_policy_allows_the_page_itself_only(stack: LaunchedStack, path: str)
     assert policy["default-src"] == "'self'"
     assert "script-src" not in policy
     assert "unsafe" not in headers["Content-Security-Policy"]
-    assert policy["frame-ancestors"] == ("*" if path.startswith("/view/") else "'none'")
+    assert policy["frame-ancestors"] == ("*" if path.startswith("/embed/") else "'none'")
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 

@@ -89,7 +89,7 @@ def test_a_stop_refuses_a_post_that_is_still_being_sent(
         with socket.create_connection(("127.0.0.1", gateway.server.port), LIMIT) as connection:
             # Given a post whose body is awaited
             connection.sendall(
-                b"POST /api/datasets HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\n"
+                b"POST /api/datasets HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                 b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
             )
             answer = connection.makefile("rb")
@@ -134,7 +134,7 @@ def test_a_client_that_goes_away_is_waited_for_no_longer(status: Status, tmp_pat
         with socket.create_connection(("127.0.0.1", gateway.server.port)) as connection:
             body = json.dumps(NEW).encode()
             connection.sendall(
-                b"POST /api/datasets HTTP/1.1\r\nHost: here\r\nPrefer: wait=300\r\n"
+                b"POST /api/datasets HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=300\r\n"
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
             )
             wait_for_a_dataset(gateway)

@@ -89,7 +89,8 @@ def test_a_service_that_has_lost_its_claim_says_so_and_takes_it_again(postgres_u
                 # When the first one's session is cut off, then it says that it does not serve
                 operator.execute(f"SELECT pg_terminate_backend(pid) {LOCKS} granted")
             waiting.result(timeout=30)
-            # And from that moment on it refuses every call, beats and reads among them, and ends watches
+            # And once it hears of that it refuses every call, beats and reads among them, and ends watches
+            until(lambda: code_of(lambda: status.get(dataset_id)) is grpc.StatusCode.UNAVAILABLE, "the loss")
             for name, code in {name: code_of(call) for name, call in calls(status, dataset_id).items()}.items():
                 assert (name, code) == (name, grpc.StatusCode.UNAVAILABLE)
             with pytest.raises(grpc.RpcError, match="lost its claim"):
@@ -153,7 +154,9 @@ def test_a_service_that_takes_the_database_again_knows_only_what_the_rows_say(
                 operator.execute("SELECT epoch FROM claim FOR UPDATE")
                 operator.execute(f"SELECT pg_terminate_backend(pid) {LOCKS} granted")
                 operator.execute("UPDATE datasets SET state = 'QUEUED', run_id = NULL, attempt = 2")
-            until(lambda: code_of(lambda: status.get(dataset_id)) is grpc.StatusCode.OK, "the claim's return")
+            taken_again = "SELECT 1 FROM claim WHERE epoch = 2"
+            until(lambda: operator.execute(taken_again).rowcount == 1, "the claim's return")
+            until(lambda: code_of(lambda: status.get(dataset_id)) is grpc.StatusCode.OK, "the service's return")
             assert status.state(dataset_id) == "QUEUED"
         # Then the run is told to stop
         assert status.beat(run_id, 2).reason == "superseded"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from starlette.types import Message
 
+from gateway.http_limits import Limits
 from gateway.http_protocol import protocol_for
 from gateway.pyramid_cache import PyramidCache
 from gateway.quick_tiles import QuickTiles
@@ -605,7 +606,7 @@ def test_what_the_disk_has_lost_of_a_build_is_no_wrong_address_and_ends_nothing(
 
 
 def test_a_server_outlives_an_index_that_is_cut_short_under_it(site: Site) -> None:
-    with Server(RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids))) as port:
+    with Server(RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids), Limits(1000, 60.0, 60.0))) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
         def status(path: str) -> int:

@@ -76,6 +76,7 @@ export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
 
 /** The pages and addresses that a person may want to open or copy. */
 export const viewUrl = (id) => new URL(`view/${encodeURIComponent(id)}`, ROOT).href;
+export const embedUrl = (id) => new URL(`embed/${encodeURIComponent(id)}`, ROOT).href;
 export const statusUrl = (id) => `${path(id)}/status`;
 
 const path = (id) => `${DATASETS}/${encodeURIComponent(id)}`;

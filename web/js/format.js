@@ -71,10 +71,19 @@ export function details(status) {
   return parts.join(" · ");
 }
 
+/** A part of an address as text; as it stands there where it is no valid encoding. */
+export function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** The file's name in a URL without its ending, as a first suggestion for a dataset's name: "…/blue_marble.jpg" → "blue marble". */
 export function nameFromUrl(url) {
   try {
-    const file = decodeURIComponent(new URL(url).pathname.split("/").pop());
+    const file = decoded(new URL(url).pathname.split("/").pop());
     return file.replace(/\.[a-z0-9]{2,5}$/i, "").replace(/[_+]+/g, " ").trim();
   } catch {
     return "";

@@ -17,9 +17,9 @@ export class LiveStatus {
 
   /**
    * name: the dataset's name, for labels. onStatus hears every status, onReady the ready one, onGone when the dataset
-   * was deleted meanwhile.
+   * was deleted meanwhile. readOnly: without buttons.
    */
-  constructor(id, name, { onStatus = () => {}, onReady = () => {}, onGone = () => {} } = {}) {
+  constructor(id, name, { onStatus = () => {}, onReady = () => {}, onGone = () => {}, readOnly = false } = {}) {
     this.#id = id;
     this.#name = name;
     this.#handlers = { onStatus, onReady, onGone };
@@ -36,9 +36,9 @@ export class LiveStatus {
       { class: "live-working", hidden: true },
       el("p", { class: "live-line" }, this.words, this.percent),
       this.bar,
-      el("div", { class: "live-line" }, this.details, this.cancel),
+      el("div", { class: "live-line" }, this.details, readOnly ? null : this.cancel),
     );
-    this.failed = el("div", { class: "live-failed", hidden: true }, this.reason, this.retry);
+    this.failed = el("div", { class: "live-failed", hidden: true }, this.reason, readOnly ? null : this.retry);
     this.element = el("div", { class: "live" }, this.working, this.failed, this.trouble);
   }
 

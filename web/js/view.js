@@ -1,19 +1,20 @@
 /** The page of one dataset: its progress until it is ready, then the picture in place. */
 
-import { getDataset, ROOT, statusUrl, viewUrl } from "./api.js";
+import { embedUrl, getDataset, ROOT, statusUrl, viewUrl } from "./api.js";
 import { copyField } from "./copy.js";
 import { el, sourceLink } from "./dom.js";
-import { count, pixels, size, when } from "./format.js";
+import { count, decoded, pixels, size, when } from "./format.js";
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
 import { openViewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
-const id = decodeURIComponent(location.pathname.split("/").pop());
+const id = decoded(location.pathname.split("/").pop());
+const embedded = location.pathname.split("/").at(-2) === "embed";
 const stage = byId("stage");
 const tiles = laying();
 
-document.documentElement.classList.toggle("framed", window.self !== window.top);
+document.documentElement.classList.toggle("framed", embedded);
 start();
 
 async function start() {
@@ -36,6 +37,7 @@ async function showProgress(dataset) {
     },
     onReady: start,
     onGone: showGone,
+    readOnly: embedded,
   });
   stage.replaceChildren(tiles.element, el("div", { class: "stage-card" }, el("h2", {}, dataset.name), live.element));
   live.show(dataset);
@@ -56,7 +58,7 @@ function showGone() {
 }
 
 function showMessage(title, text) {
-  const back = el("a", { class: "button", href: ROOT.href }, "All images");
+  const back = embedded ? null : el("a", { class: "button", href: ROOT.href }, "All images");
   stage.replaceChildren(el("div", { class: "stage-card", role: "alert" }, el("h2", {}, title), el("p", {}, text), back));
 }
 
@@ -88,7 +90,7 @@ function facts(dataset) {
 function addresses(dataset) {
   const page = viewUrl(id);
   const title = dataset.name.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-  const embed = `<iframe src="${page}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
+  const embed = `<iframe src="${embedUrl(id)}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
   const fields = [copyField("Link", page), copyField("Embed snippet", embed)];
   if (dataset.tile_urls?.dzi) fields.push(copyField("DZI address", new URL(dataset.tile_urls.dzi, location.href).href));
   fields.push(copyField("curl line", `curl ${statusUrl(id)}`));

@@ -1,0 +1,95 @@
+"""Who may ask: pages of other origins change nothing, and a gateway answers to its own names only.
+
+A browser sends requests to a gateway on its owner's machine for any page that it shows. Such a page may not read the
+answers, but a plain POST is made all the same (cross-site request forgery); and a name of the page's own that is made
+to lead to 127.0.0.1 turns the gateway into the page's own origin (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110 9.2.1)."""
+
+ANY = "*"
+
+FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
+"""Sec-Fetch-Site of a page that is not the gateway's own: https://www.w3.org/TR/fetch-metadata/."""
+
+
+class ForeignOrigin(Exception):
+    """Raised when a page of another origin asks for what changes something."""
+
+
+class WrongHost(Exception):
+    """Raised when a request is meant for another host."""
+
+
+class Strangers:
+    """ASGI app in front of another. Raises ForeignOrigin, WrongHost.
+
+    Parameters
+    ----------
+    listens_on: the address that the gateway listens on.
+    public_url: the URL under which users reach it, or "".
+    hosts: further names under which they do; `*` for any.
+    origins: of pages that may use the API; `*` for any.
+    """
+
+    def __init__(
+        self, app: ASGIApp, listens_on: str, public_url: str, hosts: Collection[str], origins: Collection[str]
+    ) -> None:
+        self._app = app
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+        public = urlsplit(public_url)
+        self._own_origin = f"{public.scheme}://{public.netloc}".lower() if public_url else ""
+        named = {host.lower() for host in hosts} | ({public.hostname or ""} if public_url else set())
+        self._hosts = None if ANY in named or not (named or is_loopback(listens_on)) else frozenset(named)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = scope["headers"]
+        host = _header(headers, b"host").decode("latin-1").lower()
+        if not self._is_ours(host):
+            raise WrongHost(host)
+        if scope["method"] not in SAFE and self._is_foreign(headers, host):
+            raise ForeignOrigin
+        await self._app(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        name = name_of(host)
+        # HTTP/1.0 needs no Host; what is there has passed the server's own check.
+        return self._hosts is None or not host or is_loopback(name) or name in self._hosts
+
+    def _is_foreign(self, headers: Iterable[tuple[bytes, bytes]], host: str) -> bool:
+        origin = _header(headers, b"origin").decode("latin-1").lower()
+        if ANY in self._origins or (origin and origin in self._origins):
+            return False
+        if not origin:
+            return _header(headers, b"sec-fetch-site").lower() in FOREIGN_SITES
+        # A proxy in front may have spoken another scheme, so that the origin's is not compared.
+        return origin != self._own_origin and urlsplit(origin).netloc != host
+
+
+def is_loopback(name: str) -> bool:
+    """Tell whether a name or an address leads to this machine only, by itself (RFC 6761 6.3 for `localhost`)."""
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def name_of(host: str) -> str:
+    """Give a Host header's name, without its port; "" where it has none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    return next((value for one, value in headers if one == name), b"")

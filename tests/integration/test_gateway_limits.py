@@ -1,0 +1,231 @@
+"""What a client may cost before its request is one, tried by raw sockets as an attacker has them."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import pytest
+
+from gateway.http_limits import LimitedProtocol, Phase
+from tests import gateway_rig, status_rig
+from tests.gateway_rig import Gateway
+from tests.waiting import until
+
+LIMIT = 64 * 1024
+TIMEOUT = 0.5
+"""Seconds, of heads and bodies."""
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with (
+        status_rig.running(f"sqlite:///{folder / 'rows.sqlite3'}") as status,
+        gateway_rig.serving(status.address, folder, head_timeout=TIMEOUT, body_timeout=TIMEOUT) as gateway,
+    ):
+        yield gateway
+
+
+def connect(gateway: Gateway) -> socket.socket:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def rest(line: socket.socket) -> bytes:
+    """All that comes until the connection is closed."""
+    data = b""
+    try:
+        while piece := line.recv(65536):
+            data += piece
+    except ConnectionResetError:
+        pass
+    return data
+
+
+def answers(data: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]
+
+
+def send(gateway: Gateway, data: bytes) -> bytes:
+    with connect(gateway) as line:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            line.sendall(data)
+        return rest(line)
+
+
+def ask(line: socket.socket, data: bytes) -> None:
+    """Sends a request for /healthz, and takes its whole answer."""
+    line.sendall(data)
+    got = b""
+    while not got.endswith(b'{"status":"ok"}'):
+        got += line.recv(65536)
+    assert answers(got) == [200]
+
+
+def problem(data: bytes) -> dict[str, Any]:
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert b"connection: close" in head
+    told: dict[str, Any] = json.loads(body)
+    assert told["success"] is False
+    return told
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"a" * LIMIT + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 414),
+        (HEAD + b"X: " + b"a" * LIMIT + b"\r\n\r\n", 431),
+        (HEAD + b"a" * LIMIT + b": x\r\n\r\n", 431),
+        (HEAD + b"X: y\r\n" * 100 + b"\r\n", 431),
+        (HEAD + b"X: " + b"y" * 1000 + b"\r\n" + (b"X: " + b"y" * 1000 + b"\r\n") * 70 + b"\r\n", 431),
+        (HEAD + b"Host: localhost\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /tiles/" + b"a" * 64 + b"/0/0/0.jpg HTTP/1.1\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+    ids=["url", "value", "name", "fields", "lines", "two hosts", "no host", "no host for a tile", "nonsense"],
+)
+def test_a_head_beyond_its_limits_is_refused(gateway: Gateway, request_: bytes, status: int) -> None:
+    assert problem(send(gateway, request_))["status"] == status
+
+
+def test_a_head_within_its_limits_is_answered(gateway: Gateway) -> None:
+    # Given 99 fields beside Host, or nearly 64 KiB in one
+    for more in (b"X: y\r\n" * 98, b"X: " + b"y" * (LIMIT - 200) + b"\r\n"):
+        data = send(gateway, HEAD + more + b"Connection: close\r\n\r\n")
+        assert answers(data) == [200]
+
+
+def test_http_1_0_needs_no_host(gateway: Gateway) -> None:
+    assert answers(send(gateway, b"GET /healthz HTTP/1.0\r\n\r\n")) == [200]
+
+
+@pytest.mark.parametrize(
+    "what", ["a header's value", "a header's name", "the url", "header lines", "trailers", "a chunk"]
+)
+def test_nothing_is_kept_of_a_head_without_end(gateway: Gateway, what: str) -> None:
+    # Given a client that sends for as long as it is let
+    chunked = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    start, piece = {
+        "a header's value": (HEAD + b"X: ", b"a" * 65536),
+        "a header's name": (HEAD, b"a" * 65536),
+        "the url": (b"GET /", b"a" * 65536),
+        "header lines": (HEAD, b"X: y\r\n" * 10000),
+        "trailers": (chunked + b"2\r\n{}\r\n0\r\n", b"X: y\r\n" * 10000),
+        "a chunk": (chunked + b"2;", b"a" * 65536),
+    }[what]
+    before = psutil.Process().memory_info().rss
+    sent = 0
+    with connect(gateway) as line:
+        line.sendall(start)
+        try:
+            while sent < 100 * 2**20:
+                line.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+    # Then it was cut off early, and the process is as large as before
+    assert sent < 100 * 2**20
+    assert psutil.Process().memory_info().rss - before < 20 * 2**20
+
+
+def test_chunks_of_one_byte_are_a_body_like_any_other(gateway: Gateway) -> None:
+    body = json.dumps({"name": "Earth", "url": "https://example.org/earth.jpg", "description": "x" * 30000}).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    head = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    assert answers(send(gateway, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"))[0] in (202, 422)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HT", HEAD, HEAD + b"X: a"])
+def test_a_head_that_does_not_arrive_is_given_up_on(gateway: Gateway, begun: bytes) -> None:
+    with connect(gateway) as line:
+        line.sendall(begun)
+        data = rest(line)
+    # Whoever has begun is told, whoever has not is not
+    assert answers(data) == ([408] if begun else [])
+
+
+def test_a_body_that_does_not_arrive_is_given_up_on(gateway: Gateway) -> None:
+    head = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with connect(gateway) as line:
+        line.sendall(head + b"Content-Length: 1000\r\n\r\n{")
+        rest(line)  # ends
+
+
+def test_a_client_that_drips_a_head_is_given_up_on_all_the_same(gateway: Gateway) -> None:
+    # Given a client that sends a byte every tenth of a second
+    with connect(gateway) as line:
+        stop = threading.Event()
+
+        def drip() -> None:
+            with ExitStack() as stack:
+                stack.callback(stop.set)
+                try:
+                    for byte in HEAD * 1000:
+                        line.sendall(bytes([byte]))
+                        if stop.wait(0.1):
+                            return
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        # Then it is cut off
+        rest(line)
+        stop.set()
+        dripping.join()
+
+
+def test_beyond_the_cap_idle_connections_make_room_and_then_clients_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
+        gateway_rig.serving(status.address, tmp_path, max_connections=10) as gateway,
+        ExitStack() as stack,
+    ):
+        # Given as many connections as there may be, that were used once
+        idle = [stack.enter_context(connect(gateway)) for _ in range(10)]
+        for line in idle:
+            ask(line, HEAD + b"\r\n")
+        # When another comes, Then it is answered, and the one that was idle for the longest is closed
+        other = stack.enter_context(connect(gateway))
+        ask(other, HEAD + b"\r\n")
+        assert rest(idle[0]) == b""
+        # And when all are in the middle of a request
+        for line in (*idle[1:], other):
+            line.sendall(b"GET ")
+        served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+        until(lambda: all(one.phase is Phase.HEAD for one in list(served)), "the requests' beginnings")
+        # Then new ones are refused, each with a reason, in one line of the log
+        for _ in range(5):
+            with connect(gateway) as refused:
+                assert problem(rest(refused))["status"] == 503
+        assert sum("TILEWRIGHT_MAX_CONNECTIONS" in record.message for record in caplog.records) == 1
+        # And those that were there are served
+        ask(other, HEAD.removeprefix(b"GET ") + b"\r\n")
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_pipeline_troubles_nobody(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given clients that ask for much at once, and leave without waiting
+    for _ in range(20):
+        with connect(gateway) as line:
+            line.sendall((HEAD + b"\r\n") * 200)
+            # A reset, as of a process that was killed
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    # Then others are answered, and nothing is logged
+    assert gateway.get("/healthz").ok
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
