@@ -299,8 +299,9 @@ def failure_of(error: StageError) -> pb.Failure:
 
 def _failure(dataset_id: str, error: Exception) -> pb.Failure:
     if isinstance(error, StageError):
-        logger.warning("%s: %s: %s", dataset_id, error.code, error.message)
-        return failure_of(error)
+        failure = failure_of(error)
+        logger.warning("%s: %s: %s", dataset_id, failure.code, failure.message)
+        return failure
     if isinstance(error, StorageError):
         logger.error("%s: storage: %s", dataset_id, error)
         return pb.Failure(
