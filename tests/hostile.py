@@ -91,6 +91,7 @@ def loops_and_lies() -> dict[str, bytes]:
         "heif whose box is the largest": b"\0\0\0\x18ftypavif" + bytes(12) + struct.pack(">I4sQ", 1, b"meta", 2**63),
         "jpeg of markers alone": b"\xff\xd8\xff" + b"\xff" * 100_000,
         "jpeg of more passes than any program makes": passes(800, 800),
+        "jpeg whose passes hide behind markers without a length": hidden_passes(800, 800),
         "jpeg of a million scans": jpeg(64, 64) + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 50_000,
         "gif without an end": gif(16, 16) + b"\x21\xfe\xff" + bytes(255) * 1000,
         "png whose chunk is the largest": b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 2**31 - 1, b"IHDR") + bytes(99),
@@ -144,6 +145,11 @@ def jpeg(width: int, height: int) -> bytes:
     frame = b"\xff\xc0\0\x0b\x08" + struct.pack(">HH", height, width) + b"\x01\x01\x11\0"
     tables = b"".join(b"\xff\xc4\0\x14" + bytes([kind]) + bytes([1]) + bytes(15) + b"\0" for kind in (0, 0x10))
     return b"\xff\xd8" + quantisation + frame + tables + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(64) + b"\xff\xd9"
+
+
+def hidden_passes(width: int, height: int) -> bytes:
+    """As `passes`, each scan behind TEM, which has no length (T.81, B.1.1.3)."""
+    return passes(width, height).replace(b"\xff\xda", b"\xff\x01\xff\xda")
 
 
 def passes(width: int, height: int) -> bytes:

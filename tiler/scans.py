@@ -18,8 +18,9 @@ _FIRST_PIECE, _PIECE = 32, 1 << 16
 
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-"""Of coded data the end: within it 0xFF is followed by 0, or by the number of a restart."""
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")
+"""The end of coded data: within it 0xFF is followed by 0, or by the number of a restart. TEM (1) ends nothing either:
+it has no length (T.81, B.1.1.3), and a scan may follow it."""
 
 
 def require_few_scans(file: BinaryIO) -> None:

@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from pipeline.errors import DATASET_CODES
+from tests import answers, hostile
 from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import LOOK, finish, submit
 from tests.answers import redirect
@@ -42,6 +43,11 @@ def failure(client: Client, url: str) -> dict[str, object]:
 def test_each_failure_has_its_own_code(client: Client, sources: SourceServer, name: str, code: str) -> None:
     error = failure(client, sources.url(f"/{name}"))
     assert (error["code"], error["retryable"]) == (code, False)
+
+
+def test_a_jpeg_whose_passes_are_hidden_fails_at_once(client: Client, sources: SourceServer) -> None:
+    error = failure(client, sources.on("/hidden.jpg", answers.whole(hostile.hidden_passes(800, 800))))
+    assert (error["code"], error["retryable"]) == ("decoder_too_slow", False)
 
 
 def test_a_refused_connection_is_tried_again_and_then_fails_by_its_own_code(start_stack: StartStack) -> None:

@@ -56,6 +56,24 @@ def test_scans_are_counted_wherever_a_piece_of_the_file_ends(piece: int, monkeyp
     assert too_many(HEAD + (b"\xff\xff" + SCAN + coded) * (MOST_SCANS + 1))
 
 
+@pytest.mark.parametrize("alone", [b"\xff\x01", b"\xff\xff\x01", b"\xff\xd0", b"\xff\xd7\xff\x01"])
+def test_a_marker_that_stands_alone_hides_no_scan_behind_it(alone: bytes) -> None:
+    # The scan's own marker would be taken for its length
+    assert too_many(HEAD + (alone + SCAN + b"\x12") * (MOST_SCANS + 1))
+    assert not too_many(HEAD + (alone + SCAN + b"\x12") * MOST_SCANS)
+
+
+def test_a_decoder_takes_what_hides_behind_such_a_marker_for_scans(tmp_path: Path) -> None:
+    # Given a JPEG of 883 scans, each behind a marker without a length, that libjpeg reads without a remark
+    path = tmp_path / "hidden.jpg"
+    path.write_bytes(hostile.hidden_passes(64, 64))
+    assert pyvips.Image.new_from_file(str(path), fail_on="warning").avg() == 128
+    # When it is to be tiled, then the number of its passes speaks against it
+    with pytest.raises(StageError, match="more than 100 scans") as caught:
+        Source(path).require_few_scans()
+    assert caught.value.code == "decoder_too_slow"
+
+
 def test_what_only_looks_like_a_scan_is_none() -> None:
     # Given a thousand of them in a comment, and behind the picture's end
     inside = b"\xff\xfe" + (2 + 1000 * len(SCAN)).to_bytes(2, "big") + SCAN * 1000
