@@ -61,8 +61,8 @@ class Gateway:
 
     def __init__(self, context: Context, api: ASGIApp, pyramids: PyramidCache, apps: Mapping[str, PyramidApp]) -> None:
         self.context = context
-        self._api = AnswerErrors(StatusApp(RefuseCrowd(api, context.gate), context.polls))
-        self._apps = [(prefix, AnswerErrors(app)) for prefix, app in apps.items()]
+        self._api = StatusApp(RefuseCrowd(api, context.gate), context.polls)
+        self._apps = apps
         self.quick_tiles = QuickTiles(pyramids)
         self.close = pyramids.close
         self._drop_deleted = pyramids.drop_deleted
@@ -86,7 +86,7 @@ class Gateway:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway does not speak {scope['type']}")
-        for prefix, app in self._apps:
+        for prefix, app in self._apps.items():
             if scope["path"].startswith(prefix):
                 await app(scope, receive, send)
                 return

@@ -17,6 +17,9 @@ from gateway import schemas
 from pipeline.logs import MASK
 from protos.tilewright.status.v1 import status_pb2 as pb
 
+DATASET_ID = r"custom_[0-9a-f]{8,64}"
+"""The form of a dataset's id, as a pattern."""
+
 
 class Words(NamedTuple):
     """What users read for a row's state."""

@@ -21,7 +21,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 StatusAnswer = schemas.Working | schemas.Ready | schemas.Failed
 
-_DATASET_ID = re.compile(r"custom_[0-9a-f]{8,64}")
+_DATASET_ID = re.compile(contract.DATASET_ID)
 _TEXT = r"^[^\x00]*$"
 
 

@@ -108,6 +108,11 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         5, ge=0, description="Seconds that open requests have to end in on a stop: half of what a whole stack has."
     )
 
+    @field_validator("allowed_hosts", "allowed_origins")
+    @classmethod
+    def _as_browsers_write_them(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(entry.lower().rstrip("/") for entry in entries)
+
     @field_validator("allow_sources")
     @classmethod
     def _can_be_read(cls, entries: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import preferences
+from gateway import contract, preferences
 from gateway.polls import Polls
 
-_PATH = re.compile(r"/api/datasets/(custom_[0-9a-f]{8,64})/status")
+_PATH = re.compile(rf"/api/datasets/({contract.DATASET_ID})/status")
 
 _LONG_WAY = frozenset({b"origin", b"access-control-request-method"})
 """Headers that make another answer."""

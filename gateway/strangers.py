@@ -37,18 +37,18 @@ class Strangers:
     ----------
     listens_on: the address that the gateway listens on.
     public_url: the URL under which users reach it, or "".
-    hosts: further names under which they do; `*` for any.
-    origins: of pages that may use the API; `*` for any.
+    hosts: further names under which they do, in lower case; `*` for any.
+    origins: of pages that may change things, as browsers write them; `*` for any.
     """
 
     def __init__(
         self, app: ASGIApp, listens_on: str, public_url: str, hosts: Collection[str], origins: Collection[str]
     ) -> None:
         self._app = app
-        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+        self._origins = frozenset(origins)
         public = urlsplit(public_url)
         self._own_origin = f"{public.scheme}://{public.netloc}".lower() if public_url else ""
-        named = {host.lower() for host in hosts} | ({public.hostname or ""} if public_url else set())
+        named = set(hosts) | ({public.hostname or ""} if public_url else set())
         self._hosts = None if ANY in named or not (named or is_loopback(listens_on)) else frozenset(named)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

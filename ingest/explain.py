@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Iterator
 
 import requests
 import urllib3
@@ -12,6 +11,7 @@ from urllib3.exceptions import LocationParseError
 
 from ingest.answer import broken, incomplete
 from ingest.guard import HeadersTooLong, HeadersUnreadable
+from pipeline.causes import causes
 from pipeline.errors import DATASET_CODES, StageError
 
 
@@ -24,10 +24,10 @@ def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError
 
     These libraries wrap each other's errors, so the whole chain is looked through for the telling one.
     """
-    causes = list(_causes(error))
+    chain = list(causes(error))
 
     def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+        return any(isinstance(cause, kinds) for cause in chain)
 
     if caused_by(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationParseError, UnicodeError):
         return StageError("source_invalid_url", f"The URL is malformed. {DATASET_CODES['source_invalid_url'].advice}")
@@ -52,15 +52,3 @@ def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError
             "source_unreachable", f"No secure connection to {host} could be made. Check its TLS set-up, then retry."
         )
     return incomplete(host)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    pending: list[object] = [error]
-    seen: set[int] = set()
-    while pending:
-        cause = pending.pop()
-        if not isinstance(cause, BaseException) or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        pending += [*cause.args, cause.__cause__, cause.__context__, getattr(cause, "reason", None)]

@@ -12,6 +12,15 @@ KEEPALIVE_TIMEOUT = 3
 """Seconds that the peer may take to give it; then the connection counts as lost, and the next call makes another. With
 the time above less than a lease, so that a connection lost on the way ends no run. TCP by itself takes 15 minutes."""
 
+_KEEPALIVE: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", KEEPALIVE_TIME * 1000),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT * 1000),
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT * 1000),  # gRPC's default, 60 s, would rule otherwise
+    # Else the first calls after a quiet time would each wait for their own deadline on a connection that is gone.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
 CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     # A restarted statussvc is found again within a second, not after gRPC's default two minutes.
@@ -22,22 +31,13 @@ CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     # The stack's own calls never leave it: an http_proxy of the environment is for others.
     ("grpc.enable_http_proxy", 0),
-    ("grpc.keepalive_time_ms", KEEPALIVE_TIME * 1000),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT * 1000),
-    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT * 1000),  # gRPC's default, 60 s, would rule otherwise
-    # Else the first calls after a quiet time would each wait for their own deadline on a connection that is gone.
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *_KEEPALIVE,
 )
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     # Clients that have vanished are found out likewise, and their watches end.
-    ("grpc.keepalive_time_ms", KEEPALIVE_TIME * 1000),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT * 1000),
-    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT * 1000),  # gRPC's default, 60 s, would rule otherwise
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *_KEEPALIVE,
     # gRPC's default ends connections that are pinged more often than every five minutes.
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_TIME * 1000 // 2),
 )

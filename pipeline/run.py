@@ -259,15 +259,13 @@ def _report(
             return None
         if isinstance(error, StorageLost):
             logger.error("%s: given back: %s", dataset_id, error)  # noqa: TRY400  the sentence says it all
-            beat.settle()
-            _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), dataset_id, stopping)
+            _give_back(status, run, beat, stopping)
             return None
         if short := shortage(error):
             # Paced, since the relay offers what is given back at once; beats go on, and a stop is heard.
             logger.error("%s: given back in %.0f s: %s", dataset_id, SHORTAGE_PAUSE, short)  # noqa: TRY400  says it all
             run.stopped.wait(SHORTAGE_PAUSE)
-            beat.settle()
-            _say(lambda: status.release_stage(pb.ReleaseStageRequest(run_id=run.run_id)), dataset_id, stopping)
+            _give_back(status, run, beat, stopping)
             return None
         failure = _failure(dataset_id, error)
         beat.settle()
@@ -313,6 +311,13 @@ def _failure(dataset_id: str, error: Exception) -> pb.Failure:
         message=f"Something went wrong inside Tilewright ({type(error).__name__}). The worker's log has the details.",
         retryable=True,
     )
+
+
+def _give_back(status: StatusClient, run: Run, beat: _Beat, stopping: threading.Event) -> None:
+    """Has the stage begun anew by another run, with nothing counted against the dataset."""
+    beat.settle()
+    request = pb.ReleaseStageRequest(run_id=run.run_id)
+    _say(lambda: status.release_stage(request), run.wake_up.dataset_id, stopping)
 
 
 def _leave(status: StatusClient, run: Run, beat: _Beat, stopping: threading.Event) -> None:

@@ -56,7 +56,7 @@ class Database:
                 raise _explain(error) from error
             if taken:
                 self._epoch = None
-            return taken or self._epoch is None
+            return self._epoch is None
 
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, hold)
 

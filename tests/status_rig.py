@@ -192,6 +192,16 @@ class Beating:
                 return
 
 
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    """How an rpc is answered."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
+
+
 def await_health(address: str, wanted: str) -> None:
     """Returns when the health service says so. Raises grpc.RpcError after 30 seconds."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:

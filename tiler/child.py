@@ -5,13 +5,10 @@ It is given one Job, gives reports and ends: pipeline.child says how the two tal
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from pipeline import admission, child, faults, libvips, sandbox
-from pipeline.errors import StageError
+from pipeline import admission, child, faults, sandbox
 from pipeline.pyramid import Format, Geometry
 from tiler.estimate import HEADER_SECONDS, largest_file, require_room, work_seconds
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
@@ -29,25 +26,35 @@ def main() -> None:
 
 def _outcome(job: Job) -> Built | Failed:
     # All that is needed is loaded before the process is confined, and only once there is a job.
-    import pyvips  # noqa: PLC0415
-
+    from tiler import confined  # noqa: PLC0415
     from tiler.build import build  # noqa: PLC0415
-    from tiler.failures import explain  # noqa: PLC0415
     from tiler.meter import Meter  # noqa: PLC0415
     from tiler.pixels import open_picture  # noqa: PLC0415
     from tiler.preview import make_preview  # noqa: PLC0415
     from tiler.source import Source  # noqa: PLC0415
 
     source = Source(Path(job.source), job.page)
-    source.prepare()
     reporter = _Reporter()
     meter = Meter(reporter.report)
-    libvips.require(pyvips, job.min_libvips)
-    # An operation kept for another time keeps its source mapped: what the preview was made of would count beside it.
-    pyvips.cache_set_max(0)
-    libvips.block_loaders(pyvips, job.untrusted)
-    sandbox.confine(_allowance(job))
-    child.watch_life_line()
+    # Once the header is read, how much work and how large a file it may take is known better.
+    allowance = sandbox.Allowance(
+        read=(source.path,),
+        write=(Path(job.scratch),),
+        memory=confined.memory(source, job.memory_bytes),
+        cpu=None if job.work_seconds is None else min(HEADER_SECONDS, job.work_seconds),
+        most_cpu=job.work_seconds,
+        file=job.room,
+    )
+    confined.confine(source, job.min_libvips, job.untrusted, allowance)
+
+    def begin() -> None:
+        header = source.header()
+        child.say(REPORTS.encode(Opened(*header)))
+        limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
+        confined.admit(source, header, job.tile_size, limits, work_seconds(header))
+        sandbox.limit_file(largest_file(header, job.tile_size))
+        if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
+            child.say(REPORTS.encode(Previewed(*size)))
 
     def tile() -> Built:
         wanted = Format(job.tile_format) if job.tile_format else None
@@ -57,46 +64,7 @@ def _outcome(job: Job) -> Built | Failed:
         require_room(job, geometry, picture.format)
         return build(picture, job, meter)
 
-    try:
-        header = source.header()
-        child.say(REPORTS.encode(Opened(*header)))
-        limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        admission.admit(header, source.memory(job.tile_size), source.path.stat().st_size, limits)
-        sandbox.allow_cpu(work_seconds(header))
-        source.require_few_scans()
-        sandbox.limit_file(largest_file(header, job.tile_size))
-        if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
-            child.say(REPORTS.encode(Previewed(*size)))
-        try:
-            return tile()
-        except pyvips.Error as error:
-            if not source.overlook(error):
-                raise
-        # Only here is the error gone, and with it the failed dzsave, which writes its archive's end when it goes.
-        return tile()
-    except StageError as error:
-        return Failed(error.code, error.message)
-    except (pyvips.Error, UnicodeDecodeError, OSError, MemoryError) as error:
-        failure = explain(source.cause(error), source.path, source.page)
-        with suppress(OSError):
-            sys.stderr.write(f"{failure.code}: {error}\n")
-        return Failed(failure.code, failure.message)
-
-
-def _allowance(job: Job) -> sandbox.Allowance:
-    """What any job may do; once its header is read, how much work and how large a file it may take is known better."""
-    source = Path(job.source)
-    memory = None
-    if job.memory_bytes is not None and source.exists():
-        memory = libvips.address_space(job.memory_bytes, source.stat().st_size)
-    return sandbox.Allowance(
-        read=(source,),
-        write=(Path(job.scratch),),
-        memory=memory,
-        cpu=None if job.work_seconds is None else min(HEADER_SECONDS, job.work_seconds),
-        most_cpu=job.work_seconds,
-        file=job.room,
-    )
+    return confined.decode(source, begin, tile)
 
 
 class _Reporter:

@@ -72,6 +72,7 @@ def launch(
     grpc_port: int = 0,
     log: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> LaunchedStack:
     """Starts `tilewright up` and returns when it is ready. The caller stops it.
 
@@ -79,11 +80,12 @@ def launch(
     ----------
     log: where its standard error is appended; by default `up.log` beside the data directory.
     environment: its environment variables; by default this process' own.
+    under: a command that starts it, with the limits it is to have.
 
     Raises StackDied.
     """
     log = log or data.parent / "up.log"
-    command = [sys.executable, "-m", "tilewright", "up", "--port", str(port), "--grpc-port", str(grpc_port)]
+    command = [*under, sys.executable, "-m", "tilewright", "up", "--port", str(port), "--grpc-port", str(grpc_port)]
     command += ["--data", str(data), *(word for source in allow_sources for word in ("--allow-source", source))]
     with log.open("ab") as errors:
         process = subprocess.Popen(

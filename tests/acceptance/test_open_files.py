@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import resource
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,7 +16,7 @@ from tests.acceptance.jobs import finish, submit
 from tests.sources import SourceServer
 from tests.waiting import until
 from tilewright.client import Client, Unreachable
-from tilewright.launch import LaunchedStack
+from tilewright.launch import LaunchedStack, launch
 
 FILES = 1024
 """What shells give by default."""
@@ -34,20 +32,12 @@ BODY = (
 @pytest.fixture
 def short_stack(tmp_path: Path) -> Iterator[LaunchedStack]:
     """A stack that may open 1,024 files, soft limit and hard."""
-    command = ["prlimit", f"--nofile={FILES}:{FILES}", sys.executable, "-m", "tilewright", "up"]
-    command += ["--port", "0", "--grpc-port", "0", "--data", str(tmp_path / "data"), "--allow-source", SOURCES]
-    log = tmp_path / "up.log"
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=ENVIRONMENT | {"TILEWRIGHT_HEAD_TIMEOUT": "2", "TILEWRIGHT_BODY_TIMEOUT": "2"},
-            start_new_session=True,
-        )
-    stack = LaunchedStack(process, tmp_path / "data", log)
+    stack = launch(
+        tmp_path / "data",
+        allow_sources=[SOURCES],
+        environment=ENVIRONMENT | {"TILEWRIGHT_HEAD_TIMEOUT": "2", "TILEWRIGHT_BODY_TIMEOUT": "2"},
+        under=["prlimit", f"--nofile={FILES}:{FILES}"],
+    )
     yield stack
     assert stack.stop() == 0
 

@@ -31,7 +31,7 @@ from statussvc.watch import Hub
 from tests import servers
 from tests.conftest import started
 from tests.postgres_rig import CommitLoser, OwnPostgres, own_postgres
-from tests.status_rig import BEAT_PAUSE, SHA, Beating, Status, await_health, running
+from tests.status_rig import BEAT_PAUSE, SHA, Beating, Status, await_health, code_of, running
 from tests.waiting import until
 
 LEASE_SECONDS = 3.0
@@ -58,15 +58,6 @@ async def taken(database: Database) -> None:
     await database.claim()
     database.migrate()
     await database.fence()
-
-
-def answered(call: Callable[[], Any]) -> grpc.StatusCode:
-    try:
-        call()
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code
-    return grpc.StatusCode.OK
 
 
 def all_calls(status: Status, dataset_id: str, run_id: str) -> dict[str, Callable[[], Any]]:
@@ -105,9 +96,9 @@ def test_postgres_stopped_and_started_loses_nothing(postgres: OwnPostgres) -> No
             await_health(status.address, "NOT_SERVING")
             # Then every call says to come back, and never that something broke
             calls = all_calls(status, waiting, "a" * 32)
-            assert {name: answered(call).name for name, call in calls.items()} == dict.fromkeys(calls, "UNAVAILABLE")
+            assert {name: code_of(call).name for name, call in calls.items()} == dict.fromkeys(calls, "UNAVAILABLE")
             watch = status.users.WatchDataset(pb.WatchDatasetRequest(dataset_id=waiting), timeout=RPC_TIMEOUT)
-            assert answered(lambda: next(watch)) is grpc.StatusCode.UNAVAILABLE
+            assert code_of(lambda: next(watch)) is grpc.StatusCode.UNAVAILABLE
             # And so it is with beats, since another service might have the database; for longer than a lease
             beats = len(worker.answers)
             until(lambda: worker.refused > 2 * LEASE_SECONDS / BEAT_PAUSE, "beats for two leases")
@@ -132,7 +123,7 @@ def test_a_frozen_postgres_does_not_hold_calls_for_ever(postgres: OwnPostgres) -
             # When it takes connections and bytes, and answers none; and all rpcs come at once
             postgres.freeze()
             calls = all_calls(status, working, "a" * 32)
-            codes = dict(zip(calls, threads.map(answered, calls.values()), strict=True))
+            codes = dict(zip(calls, threads.map(code_of, calls.values()), strict=True))
             # Then each is answered before its caller's patience ends
             assert {name: code.name for name, code in codes.items()} == dict.fromkeys(calls, "UNAVAILABLE")
             await_health(status.address, "NOT_SERVING")
@@ -219,7 +210,7 @@ def test_sqlite_locked_by_another_process_makes_calls_slow_or_says_to_come_back(
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
                 assert locker.stdout is not None
                 assert locker.stdout.readline() == "locked\n"
-                first = threads.submit(answered, lambda: status.create(name="First"))
+                first = threads.submit(code_of, lambda: status.create(name="First"))
                 # Then reading goes on, and what would write is told in time to come back
                 assert status.state(working) == "DOWNLOADING"
                 assert first.result() is grpc.StatusCode.UNAVAILABLE

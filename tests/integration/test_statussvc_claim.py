@@ -21,7 +21,7 @@ from statussvc.repository import epochs
 from statussvc.server import Server
 from statussvc.settings import StatusSettings
 from tests.gateway_rig import serving
-from tests.status_rig import Status, await_health, running
+from tests.status_rig import Status, await_health, code_of, running
 from tests.waiting import until
 
 
@@ -61,15 +61,6 @@ def calls(status: Status, dataset_id: str) -> dict[str, Callable[[], object]]:
         "create": status.create,
         "read": lambda: status.get(dataset_id),
     }
-
-
-def code_of(call: Callable[[], object]) -> grpc.StatusCode:
-    try:
-        call()
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()
-        return code
-    return grpc.StatusCode.OK
 
 
 LOCKS = f"FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND"

@@ -1,0 +1,78 @@
+"""What the kinds of child that decode a stored source have in common: the order in which each is safe.
+
+Loads libvips: to be imported once there is a job, and before the process is confined.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import pyvips
+
+from pipeline import admission, child, libvips, sandbox
+from pipeline.errors import StageError
+from pipeline.header import Header
+from tiler.failures import explain
+from tiler.job import Failed
+from tiler.source import Source
+
+T = TypeVar("T")
+
+
+def confine(source: Source, min_libvips: str, untrusted: Sequence[str], allowance: sandbox.Allowance) -> None:
+    """Confine this process for good, before it opens the source.
+
+    Raises
+    ------
+    As pipeline.libvips.require and pipeline.sandbox.confine.
+    """
+    source.prepare()
+    libvips.require(pyvips, min_libvips)
+    # An operation kept for another time keeps its source mapped: what a preview was made of would count beside it.
+    pyvips.cache_set_max(0)
+    libvips.block_loaders(pyvips, untrusted)
+    sandbox.confine(allowance)
+    child.watch_life_line()
+
+
+def memory(source: Source, memory_bytes: int | None) -> int | None:
+    """Give the bytes of address space for a job that may decode with `memory_bytes`; None for no limit."""
+    if memory_bytes is None or not source.path.exists():
+        return None
+    return libvips.address_space(memory_bytes, source.path.stat().st_size)
+
+
+def admit(source: Source, header: Header, tile_size: int, limits: admission.Limits, seconds: int) -> None:
+    """Judge the source by its header, and allow `seconds` of work. Raises StageError where it is refused."""
+    admission.admit(header, source.memory(tile_size), source.path.stat().st_size, limits)
+    sandbox.allow_cpu(seconds)
+    source.require_few_scans()
+
+
+def decode(source: Source, begin: Callable[[], None], work: Callable[[], T]) -> T | Failed:
+    """Decode the source, once more where its decoder's only complaint is harmless.
+
+    Parameters
+    ----------
+    begin: what comes before the source is decoded; raises what refuses it.
+    work: decodes it.
+    """
+    try:
+        begin()
+        try:
+            return work()
+        except pyvips.Error as error:
+            if not source.overlook(error):
+                raise
+        # Only here is the error gone, and with it a failed dzsave, which writes its archive's end when it goes.
+        return work()
+    except StageError as error:
+        return Failed(error.code, error.message)
+    except (pyvips.Error, UnicodeDecodeError, OSError, MemoryError) as error:
+        failure = explain(source.cause(error), source.path, source.page)
+        with suppress(OSError):
+            sys.stderr.write(f"{failure.code}: {error}\n")
+        return Failed(failure.code, failure.message)
