@@ -145,5 +145,9 @@ def test_silent_inspections_do_not_hold_up_another(
     until(lambda: farm.get(path, "status") == "ready", "a report")
     assert not gate.is_set()
     until(lambda: {farm.get(one, "error", "code") for one in held} == {"source_timeout"}, "the ends of the silent ones")
-    assert all("within 1 seconds" in farm.get(one, "error", "message") for one in held)
+    # Two limits end in the same second, of an answer and of silence: either may be the first to speak.
+    for number, one in enumerate(held):
+        message = farm.get(one, "error", "message")
+        assert f"127.0.0.{number + 2}" in message
+        assert "did not answer within 1 seconds" in message or "sent nothing for too long" in message
     gate.set()
