@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from gateway.pyramid_app import SHORT, Found, Malformed, PyramidApp, fixed, number
+from gateway.pyramid_app import Found, Malformed, PyramidApp, fixed, number
 from gateway.pyramid_cache import OpenPyramid
 from pipeline.pyramid import FULL, Format, Geometry, Level
 
@@ -57,9 +57,9 @@ class Iiif(PyramidApp):
         address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}"
         match parts:
             case []:
-                return _redirect(pyramid, f"{address}/info.json")
+                return _redirect(pyramid, f"{address}/info.json", self.address_cache)
             case ["info.json"]:
-                return _info(pyramid, address, scope)
+                return _info(pyramid, address, scope, self.address_cache)
             case [region, size, rotation, file]:
                 _check_syntax(region, size, rotation, file)
                 name, _, extension = file.partition(".")
@@ -106,23 +106,25 @@ def _sizes(geometry: Geometry, tile_format: Format) -> list[Level]:
     ]
 
 
-def _redirect(pyramid: OpenPyramid, target: str) -> Found:
+def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
     """Lead from the picture's own address to its info.json (section 3.1)."""
 
     async def body() -> bytes:
         return b""
 
     headers = [(b"location", target.encode())]
-    return Found(f"{pyramid.tile_id}-iiif", "text/plain", body, 0, cache_control=SHORT, headers=headers, status=303)
+    return Found(
+        f"{pyramid.tile_id}-iiif", "text/plain", body, 0, cache_control=cache_control, headers=headers, status=303
+    )
 
 
-def _info(pyramid: OpenPyramid, address: str, scope: Scope) -> Found:
+def _info(pyramid: OpenPyramid, address: str, scope: Scope, cache_control: bytes) -> Found:
     """Give info.json, as JSON-LD to who asks for that by name (section 5.1)."""
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
     media_type = _JSON_LD if b"application/ld+json" in accept else _JSON
     text = json.dumps(info(pyramid.geometry, pyramid.format, address))
     name = "info-ld" if media_type is _JSON_LD else "info"
-    return fixed(pyramid, name, media_type, text, SHORT, [PROFILE_LINK, (b"vary", b"Accept")])
+    return fixed(pyramid, name, media_type, text, cache_control, [PROFILE_LINK, (b"vary", b"Accept")])
 
 
 def _check_syntax(*parts: str) -> None:

@@ -27,7 +27,10 @@ IMMUTABLE = b"public, max-age=31536000, immutable"
 """Of all that a tile_id fixes: it stands for one source, its options and one pyramid version."""
 
 SHORT = b"public, max-age=300"
-"""Of what names the address it was asked at: that may change with a proxy's set-up."""
+"""Of what names TILEWRIGHT_PUBLIC_URL: that may change."""
+
+UNKEPT = b"no-store"
+"""Of what names the Host that it was asked by. A cache that does not tell hosts apart would give one's to another."""
 
 PREFLIGHT_SECONDS = b"86400"
 """How long a browser may remember that everyone may read: the most that Firefox takes."""
@@ -57,7 +60,7 @@ class Found:
     ----------
     etag: without quotes.
     size: bytes of the body, where they are known without reading it.
-    cache_control: IMMUTABLE or SHORT.
+    cache_control: IMMUTABLE, SHORT or UNKEPT.
     headers: what is to be sent besides, also with a 304.
     status: of the answer to a GET that is not met by a 304.
     """
@@ -95,6 +98,10 @@ class PyramidApp(ABC):
     ----------
     pyramids: shared by all apps that answer from pyramids.
     public_url: base of absolute addresses; empty: taken from the request's Host.
+
+    Attributes
+    ----------
+    address_cache: the Cache-Control of what has an absolute address in it.
     """
 
     noun: str
@@ -103,6 +110,7 @@ class PyramidApp(ABC):
     def __init__(self, pyramids: PyramidCache, *, public_url: str = "") -> None:
         self.pyramids = pyramids
         self._public_url = public_url.rstrip("/")
+        self.address_cache = SHORT if public_url else UNKEPT
 
     @abstractmethod
     def split(self, path: str) -> tuple[str, list[str]]:

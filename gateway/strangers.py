@@ -18,6 +18,9 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 ANY = "*"
 
+ALL = frozenset({ANY, "0.0.0.0", "::"})  # noqa: S104  nothing listens here
+"""As a name: any. An address that stands for all of a machine's own is reached by any of its names."""
+
 FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
 """Sec-Fetch-Site of a page that is not the gateway's own: https://www.w3.org/TR/fetch-metadata/."""
 
@@ -37,7 +40,7 @@ class Strangers:
     ----------
     listens_on: the address that the gateway listens on.
     public_url: the URL under which users reach it, or "".
-    hosts: further names under which they do, in lower case; `*` for any.
+    hosts: further names under which they do, in lower case; one of ALL for any.
     origins: of pages that may change things, as browsers write them; `*` for any.
     """
 
@@ -48,8 +51,8 @@ class Strangers:
         self._origins = frozenset(origins)
         public = urlsplit(public_url)
         self._own_origin = f"{public.scheme}://{public.netloc}".lower() if public_url else ""
-        named = set(hosts) | ({public.hostname or ""} if public_url else set())
-        self._hosts = None if ANY in named or not (named or is_loopback(listens_on)) else frozenset(named)
+        named = {host.strip("[]") for host in hosts} | ({public.hostname or ""} if public_url else set())
+        self._hosts = None if not ALL.isdisjoint(named) or not (named or is_loopback(listens_on)) else frozenset(named)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]

@@ -17,7 +17,7 @@ from functools import partial
 
 from starlette.types import Scope
 
-from gateway.pyramid_app import SHORT, Found, PyramidApp, fixed, number
+from gateway.pyramid_app import Found, PyramidApp, fixed, number
 from gateway.pyramid_cache import OpenPyramid
 from gateway.streams import Stream
 from pipeline import descriptors
@@ -52,7 +52,7 @@ class Tiles(PyramidApp):
                 case ["", "tilejson.json"]:
                     address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
                     text = json.dumps(descriptors.tilejson(geometry, pyramid.format, address))
-                    return fixed(pyramid, "tilejson", "application/json", text, SHORT)
+                    return fixed(pyramid, "tilejson", "application/json", text, self.address_cache)
                 case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")
                     place = number(level), number(x), number(y)

@@ -122,6 +122,24 @@ def test_a_pyramid_that_is_not_there_is_a_404(stack: LaunchedStack) -> None:
     assert get(f"{stack.url}/tiles/{'0' * 64}.dzi").status_code == 404
 
 
+@pytest.mark.parametrize("address", ["/tiles/{}/tilejson.json", "/iiif/{}/info.json", "/iiif/{}"])
+def test_what_names_the_host_it_was_asked_by_is_kept_by_no_cache(
+    stack: LaunchedStack, tiles: str, address: str
+) -> None:
+    # Given another name of the gateway, which a cache in front may not tell from the first
+    port = stack.url.rpartition(":")[2]
+    url = stack.url + address.format(tiles.rpartition("/")[2])
+    # When it is asked by each
+    answers = [
+        requests.get(url, headers={"Host": f"{name}:{port}"}, allow_redirects=False, timeout=60)
+        for name in ("localhost", "tiles.localhost")
+    ]
+    # Then each answer names the one, and is not to be given to the other
+    for name, answer in zip(("localhost", "tiles.localhost"), answers, strict=True):
+        assert f"//{name}:{port}" in answer.text + answer.headers.get("Location", "")
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
 def test_tiles_may_be_kept_for_ever_and_read_from_any_page(tiles: str) -> None:
     answer = get(f"{tiles}_files/11/0_0.jpg")
     assert "immutable" in answer.headers["Cache-Control"]

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.acceptance import jobs
 from tests.compose.conftest import Stack
@@ -34,6 +35,13 @@ def test_a_url_becomes_tiles(stack: Stack, client: Client) -> None:
     database = "postgresql://tilewright:tilewright@127.0.0.1/tilewright"
     rows = stack.compose("exec", "-T", "postgres", "psql", database, "-tAc", "SELECT dataset_id FROM datasets")
     assert dataset_id in rows.split()
+
+
+def test_another_sites_name_does_not_reach_a_gateway_on_the_loopback(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.gateway_port}/api/datasets"
+    answer = requests.get(url, headers={"Host": "evil.example"}, timeout=30)
+    assert (answer.status_code, answer.json()["code"]) == (421, "wrong_host")
+    assert requests.get(url, timeout=30).ok
 
 
 def test_the_management_interface_shows_all_queues_with_their_consumers(stack: Stack) -> None:

@@ -111,6 +111,11 @@ def test_a_browser_is_told_that_a_trusted_origin_may_submit_and_others_may_not(s
         ("tiles.example:8443", {"allowed_hosts": ("tiles.example",)}, 200),
         ("other.example", {"allowed_hosts": ("tiles.example",)}, 421),
         ("other.example", {"allowed_hosts": ("*",)}, 200),
+        ("[fd00::5]:8000", {"allowed_hosts": ("[fd00::5]",)}, 200),
+        ("[fd00::5]:8000", {"allowed_hosts": ("fd00::5",)}, 200),
+        ("other.example", {"host": "0.0.0.0", "allowed_hosts": ("127.0.0.1",)}, 421),  # noqa: S104  as in compose
+        ("other.example", {"host": "0.0.0.0", "allowed_hosts": ("0.0.0.0",)}, 200),  # noqa: S104  the same, opened
+        ("other.example", {"host": "0.0.0.0", "allowed_hosts": ("[::]",)}, 200),  # noqa: S104  the same
         ("tiles.example", {"public_url": "https://tiles.example/maps"}, 200),
         ("evil.example", {"host": "0.0.0.0"}, 200),  # noqa: S104  as a container listens
         ("evil.example", {"host": "0.0.0.0", "allowed_hosts": ("gateway",)}, 421),  # noqa: S104  the same

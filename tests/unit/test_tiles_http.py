@@ -113,8 +113,10 @@ def test_the_tilejsons_bounds_are_the_pictures_part_of_the_world(site: Site) -> 
 
 def test_a_public_url_stands_in_the_tilejson(site: Site) -> None:
     tiles = Tiles(PyramidCache(site.catalogue.get, site.storage), public_url="https://cdn.example.org/maps/")
-    document = json.loads(site.get(f"/tiles/{TILE_ID}/tilejson.json", app=tiles).body)
+    answer = site.get(f"/tiles/{TILE_ID}/tilejson.json", app=tiles)
+    document = json.loads(answer.body)
     tiles.pyramids.close()
+    assert answer.headers["cache-control"] == "public, max-age=300"
     assert document["tiles"] == [f"https://cdn.example.org/maps/tiles/{TILE_ID}/{{z}}/{{x}}/{{y}}.jpg"]
 
 
