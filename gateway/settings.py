@@ -38,9 +38,9 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         (),
         description=(
             "Names under which users reach the gateway, comma-separated, without ports; `*` or 0.0.0.0 for any. "
-            "Requests for other hosts are refused (421), or any page could reach a gateway on this machine by a name that leads "
-            "here. Loopback names and TILEWRIGHT_PUBLIC_URL's are always allowed. Empty: only those where it listens "
-            "on a loopback address, any name elsewhere."
+            "Requests for other hosts are refused (421), or any page could reach a gateway on this machine by a name "
+            "that leads here. Loopback names and TILEWRIGHT_PUBLIC_URL's are always allowed. Empty: only those where "
+            "it listens on a loopback address, any name elsewhere."
         ),
     )
     allowed_origins: CommaSeparated = Field(

@@ -217,6 +217,25 @@ def test_beyond_the_cap_idle_connections_make_room_and_then_clients_are_refused(
         ask(other, HEAD.removeprefix(b"GET ") + b"\r\n")
 
 
+def test_a_client_that_takes_nothing_of_its_answers_is_given_up_on(gateway: Gateway) -> None:
+    served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+    with connect(gateway) as line:
+        own = line.getsockname()
+
+        def is_served() -> bool:
+            return any(one.transport.get_extra_info("peername") == own for one in list(served))
+
+        # Given a client that asks for much more than the kernel's buffers hold, and reads nothing
+        line.setblocking(False)
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        line.send(request * 500)
+        until(is_served, "the client's connection")
+        # Then it is cut off
+        until(lambda: not is_served(), "the end of the client's connection")
+        line.settimeout(60)
+        assert len(answers(rest(line))) < 500
+
+
 def test_a_client_that_leaves_in_the_middle_of_a_pipeline_troubles_nobody(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
