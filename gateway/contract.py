@@ -40,6 +40,9 @@ WORDS: dict[pb.State.ValueType, Words] = {
     pb.STATE_CANCELLED: Words("CANCELLED", "failed", None),
 }
 
+UNKNOWN = Words("TILING", "processing", "generating_tiles")
+"""Of what a newer statussvc says during an upgrade: whoever polls goes on polling, and is told of no end."""
+
 EXTENSION: dict[pb.TileFormat.ValueType, schemas.Extension] = {
     pb.TILE_FORMAT_JPEG: "jpg",
     pb.TILE_FORMAT_PNG: "png",
@@ -123,7 +126,7 @@ def created(dataset: pb.Dataset, links: Links) -> schemas.Created:
 
 def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
     """A dataset, as the catalogue shows it."""
-    words = WORDS[row.status.state]
+    words = _words(row.status)
     pyramid = row.status.pyramid if words.status == "ready" else None
     return schemas.Dataset(
         dataset_id=row.dataset_id,
@@ -154,7 +157,7 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     ----------
     now: the wall clock in seconds since the epoch; a waiting retry is counted down from it.
     """
-    words = WORDS[row.state]
+    words = _words(row)
     if words.progress == "completed":
         return schemas.Ready(dataset_id=row.dataset_id, status="ready", tile_info=tile_info(row.pyramid, links))
     if words.progress is None:
@@ -185,6 +188,11 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     return working
 
 
+def _words(row: pb.DatasetStatus) -> Words:
+    is_shown = row.state != pb.STATE_READY or row.pyramid.format in EXTENSION
+    return WORDS.get(row.state, UNKNOWN) if is_shown else UNKNOWN
+
+
 def source(info: pb.SourceInfo) -> schemas.SourceInfo:
     """What the source's header says."""
     return schemas.SourceInfo(format=info.format, width=info.width, height=info.height, pages=info.pages or None)
@@ -198,7 +206,7 @@ def message(row: pb.DatasetStatus, now: float) -> str:
             return f"Retrying in {seconds} s: {row.failure.message}"
         return "Waiting for a worker…"
     progress = row.progress
-    doing = "Generating tiles…" if row.state == pb.STATE_TILING else "Downloading…"
+    doing = "Downloading…" if row.state == pb.STATE_DOWNLOADING else "Generating tiles…"
     if progress.HasField("stage_percent"):
         # Rounded down: 100 % is said when all is done.
         return f"{doing} {math.floor(progress.stage_percent)} %"

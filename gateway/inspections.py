@@ -130,7 +130,7 @@ def _inspection(row: pb.Inspection) -> Inspection:
     return Inspection(
         inspection_id=row.inspection_id,
         url=without_query(row.url),
-        status=STATUS[row.state],
+        status=STATUS.get(row.state, "processing"),  # of a newer statussvc: whoever polls goes on
         created_at=contract.timestamp(row.create_time),
         finished_at=contract.timestamp(row.finish_time) if row.state in FINAL else None,
         report=_report(row.report) if row.state == pb.STATE_READY else None,

@@ -10,6 +10,7 @@ from gateway.build_files import Files, Stale, open_files
 from gateway.storage_threads import StorageThreads
 from pipeline.errors import StorageError
 from pipeline.pyramid import Format, Geometry
+from pipeline.status import name_of
 from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -26,7 +27,10 @@ class OpenPyramid:
     def __init__(self, pyramid: pb.Pyramid, files: Files) -> None:
         self.tile_id = pyramid.tile_id
         self.build = pyramid.build
-        self.format = Format[pb.TileFormat.Name(pyramid.format).removeprefix("TILE_FORMAT_")]
+        name = name_of(pb.TileFormat, pyramid.format).removeprefix("TILE_FORMAT_")
+        if name not in Format.__members__:
+            raise StorageError(f"{self.tile_id} has tiles of a format that only a newer gateway knows")
+        self.format = Format[name]
         self.media_type = self.format.media_type.encode()
         self.geometry = Geometry(pyramid.width, pyramid.height, pyramid.tile_size)
         self.files = files

@@ -4,7 +4,8 @@
 
 A POST only commits a row and pokes the relay. While the broker or statussvc is away the relay backs off and goes
 on by itself. What was leased and could not be published is kept and published first: publishing twice does no
-harm, and neither does a confirm that is lost, since the row's lease then ends and it is published again.
+no harm, and neither does a confirm that is lost, since the row's lease then ends and it is published again. A wake-up
+of a stage that only a newer version has is passed over: a gateway of that version leases it next.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from dramatiq.errors import BrokerConnectionError
 
 from gateway.broker_link import BrokerAway, BrokerLink, link_to
 from pipeline import faults
-from pipeline.errors import StatusUnavailable
+from pipeline.errors import StatusUnavailable, UnknownStage
+from pipeline.logs import Repeats
 from pipeline.messages import is_blocked, publish
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -72,6 +74,7 @@ class Relay:
         self._stopping = threading.Event()
         self._state = "The broker has not been reached yet."
         self._status_away = False
+        self._repeats = Repeats()
         self._queue_check_interval = queue_check_interval
         self._emptiness_due = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
@@ -144,7 +147,13 @@ class Relay:
             more = len(self._unpublished) >= BATCH
         while self._unpublished and not self._stopping.is_set():
             faults.reach("relay_before_publish")
-            publish(self._broker, self._unpublished[0])
+            try:
+                publish(self._broker, self._unpublished[0])
+            except UnknownStage as error:
+                self._unpublished.popleft()
+                if (left_out := self._repeats.left_out("unknown stage")) is not None:
+                    logger.warning("%s (%d more since this was said)", error, left_out)
+                continue
             faults.reach("relay_after_publish")
             self._note_broker(OK)
             self._status.confirm_published(self._unpublished.popleft())

@@ -20,7 +20,7 @@ from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
 from ingest.version import Version
 from pipeline import faults
-from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError
+from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError, UnknownStage
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
 from pipeline.pyramid import FILES, tile_id
@@ -229,5 +229,5 @@ def _hand_on(wake_up: pb.WakeUp, status: StatusClient, publish: Publish) -> None
         publish(wake_up)
         faults.reach("ingest_after_publish")
         status.confirm_published(wake_up)
-    except (dramatiq.DramatiqError, StatusUnavailable, grpc.RpcError) as error:
+    except (dramatiq.DramatiqError, StatusUnavailable, UnknownStage, grpc.RpcError) as error:
         logger.warning("%s: the tiler's wake-up is left to the relay: %s", wake_up.dataset_id, error)

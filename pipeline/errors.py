@@ -6,6 +6,7 @@
     ├── StatusUnavailable    statussvc cannot be reached
     ├── NotFound             no such dataset or pyramid
     ├── Conflict             the dataset's present state forbids the move
+    ├── UnknownStage         a wake-up of a stage that this version does not have
     └── StorageError         the storage cannot be read or written
         ├── ObjectMissing    nothing is stored at the key
         └── StorageLost      the directory is not the one that the database speaks of
@@ -213,6 +214,10 @@ class NotFound(TilewrightError):
 
 class Conflict(TilewrightError):
     """Raised when the dataset's present state does not allow the move asked for."""
+
+
+class UnknownStage(TilewrightError):
+    """Raised when a wake-up names a stage that this version does not have: a newer service made it."""
 
 
 class StorageError(TilewrightError):

@@ -37,13 +37,15 @@ def check_grpc(address: str) -> None:
     import grpc  # noqa: PLC0415 - a fifth of a second that the other checks do without
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - the same
 
+    from pipeline.status import name_of  # noqa: PLC0415 - it loads gRPC, too
+
     with grpc.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_LIMIT)
         except grpc.RpcError as error:
             raise UnhealthyError(f"{address}: {error.code().name}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        raise UnhealthyError(f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}")
+        raise UnhealthyError(f"{address}: {name_of(health_pb2.HealthCheckResponse.ServingStatus, answer.status)}")
 
 
 def check_http(url: str) -> None:

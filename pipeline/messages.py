@@ -17,6 +17,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
 from pika.exceptions import ConnectionBlockedTimeout
 
+from pipeline.errors import UnknownStage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 if TYPE_CHECKING:
@@ -101,8 +102,16 @@ def make_broker(url: str) -> RabbitmqBroker:
 def publish(broker: dramatiq.Broker, wake_up: pb.WakeUp) -> None:
     """Publishes a wake-up and waits for the broker's confirm.
 
-    Raises dramatiq.errors.ConnectionClosed where the broker cannot be reached, refuses or blocks.
+    Raises
+    ------
+    dramatiq.errors.ConnectionClosed: the broker cannot be reached, refuses or blocks.
+    UnknownStage: this version has no queue for it, and nothing was published.
     """
+    if wake_up.stage not in QUEUE_OF:
+        raise UnknownStage(
+            f"{wake_up.dataset_id} waits for stage {wake_up.stage}, which this version does not have. It is left to a "
+            "gateway of the same version as statussvc."
+        )
     message: dramatiq.Message[None] = dramatiq.Message(
         queue_name=QUEUE_OF[wake_up.stage],
         actor_name=ACTOR_OF[wake_up.stage],

@@ -28,7 +28,7 @@ from pipeline.identity import Identified, wait_for
 from pipeline.messages import QUEUE_OF
 from pipeline.settings import WorkerSettings
 from pipeline.shortages import shortage
-from pipeline.status import StatusClient, repeat
+from pipeline.status import StatusClient, name_of, repeat
 from pipeline.texts import sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -208,7 +208,7 @@ def run_stage(
         logger.warning("%s: stopping before statussvc could be asked; the relay wakes another", wake_up.dataset_id)
         return None
     if begun.WhichOneof("result") != "grant":
-        reason = pb.BeginStageResponse.Drop.Name(begun.drop)
+        reason = name_of(pb.BeginStageResponse.Drop, begun.drop)
         logger.info("%s: attempt %d dropped: %s", wake_up.dataset_id, wake_up.attempt, reason)
         return None
     run = Run(run_id, wake_up, begun.grant)
@@ -286,7 +286,7 @@ def _report(
     faults.reach(f"{QUEUE_OF[run.wake_up.stage]}_before_complete")
     answer = _say(lambda: status.complete_stage(complete), dataset_id, stopping)
     if answer is not None and answer.answer != pb.ANSWER_WON:
-        logger.info("%s: the result was %s", dataset_id, pb.Answer.Name(answer.answer))
+        logger.info("%s: the result was %s", dataset_id, name_of(pb.Answer, answer.answer))
     return answer
 
 

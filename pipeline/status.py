@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -111,6 +111,16 @@ class AsyncStatusClient:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+def name_of(enum: Any, value: int) -> str:
+    """A value's name; its number where only a newer service knows it.
+
+    Parameters
+    ----------
+    enum: one of the generated ones.
+    """
+    return str(enum.Name(value)) if value in enum.values() else f"{enum.DESCRIPTOR.name} {value}"
 
 
 def explain(error: grpc.RpcError) -> Exception:

@@ -61,7 +61,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         self._deferred = 0
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
-        empty = {_stage(stage) for stage in request.empty_queues}
+        # A newer relay may have queues that this version has not.
+        empty = {STAGES[stage] for stage in request.empty_queues if stage in STAGES}
         limit = request.limit if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
         due = await self._core.database.keep_house(

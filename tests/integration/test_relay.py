@@ -24,6 +24,7 @@ from pipeline.errors import StatusUnavailable
 from pipeline.messages import make_broker
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.pipeline_service import PipelineService
 from tests import gateway_rig, servers, status_rig
 from tests.servers import free_port
 from tests.status_rig import Status
@@ -108,6 +109,45 @@ def test_what_is_pending_is_published_and_confirmed(status: Status, rabbitmq_url
     assert {message["actor_name"] for message in published} == {"ingest.fetch"}
     # And none is pending any more; the tiler's is leased by the worker that was to publish it
     assert status.pending() == []
+
+
+NEWER = pb.WakeUp(dataset_id="custom_00000099", attempt=1, stage=99)  # type: ignore[arg-type]  # what this version lacks
+
+
+def test_a_stage_of_a_newer_statussvc_holds_up_nothing(
+    rabbitmq_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a statussvc that was upgraded before its gateway: ahead of all else waits what this version has no stage for
+    lease_pending = PipelineService.LeasePending
+
+    async def newer(self: PipelineService, request: pb.LeasePendingRequest, context: Any) -> pb.LeasePendingResponse:
+        leased = await lease_pending(self, request, context)
+        return pb.LeasePendingResponse(wake_ups=[NEWER, *leased.wake_ups])
+
+    monkeypatch.setattr(PipelineService, "LeasePending", newer)
+    # When datasets are posted
+    with (
+        status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
+        relaying(status.address, make_broker(rabbitmq_url)) as (relay, client),
+        gateway_rig.serving(status.address, tmp_path / "storage", relay) as gateway,
+    ):
+        ids = [gateway.submit()]
+        client.wait_for(1)
+        ids.append(gateway.submit())
+        client.wait_for(2)
+        assert relay.state() == "ok"
+    # Then they are published, and the other is told once
+    assert [message["kwargs"]["dataset_id"] for message in messages(rabbitmq_url, "ingest")] == ids
+    told = [record.message for record in caplog.records if NEWER.dataset_id in record.message]
+    assert len(told) == 1
+    assert "stage 99" in told[0]
+
+
+def test_an_empty_queue_of_a_newer_relay_is_ignored(status: Status) -> None:
+    # Given a relay that was upgraded before statussvc, and has a queue more
+    dataset_id = status.create()
+    # When it tells that that one is empty, then it is given what waits
+    assert status.pending(empty_queues=[99]) == [(dataset_id, 1, pb.STAGE_INGEST)]
 
 
 def test_more_than_one_batch_is_published(status: Status, rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.texts import MAX_SENTENCE, visible
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.pipeline_service import PipelineService
 from tests.status_rig import SHA, Status, running
 
 LIMITS = Limits(total=60.0, progress=60.0)
@@ -101,6 +102,28 @@ def test_a_dropped_wake_up_starts_no_work(status: Status, client: StatusClient) 
 
     assert run(client, dataset_id, work) is None
     assert status.state(dataset_id) == "DOWNLOADING"
+
+
+def test_a_drop_that_only_a_newer_statussvc_knows_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def drop(*_: object) -> pb.BeginStageResponse:
+        return pb.BeginStageResponse(drop=99)  # type: ignore[arg-type]  # what this version lacks
+
+    # Given a statussvc that drops for a reason of its own
+    monkeypatch.setattr(PipelineService, "BeginStage", drop)
+
+    def work(run: Run) -> pb.IngestResult:
+        raise AssertionError("must not be called")
+
+    # When a run begins, then it leaves as for any other
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        client = StatusClient(status.address)
+        assert run(client, "custom_00000099", work) is None
+        client.close()
+    assert "attempt 1 dropped: Drop 99" in caplog.text
 
 
 @pytest.mark.parametrize(

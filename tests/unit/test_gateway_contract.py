@@ -348,6 +348,20 @@ def test_every_state_has_its_words_and_every_format_its_extension() -> None:
     assert set(contract.EXTENSION) == set(pb.TileFormat.values()) - {pb.TILE_FORMAT_UNSPECIFIED}
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        row(99),  # type: ignore[arg-type]  # a state that this version lacks
+        row(pb.STATE_READY, pyramid=pb.Pyramid(tile_id="ab12", format=99)),  # type: ignore[arg-type]  # such a format
+    ],
+)
+def test_what_only_a_newer_statussvc_knows_is_shown_as_work_that_goes_on(given: pb.DatasetStatus) -> None:
+    shown = sent(contract.status(given, Links(), NOON))
+    assert (shown["status"], shown["message"]) == ("processing", "Generating tiles…")
+    listed = sent(contract.dataset(pb.Dataset(dataset_id="custom_a1b2c3d4", status=given), Links()))
+    assert (listed["status"], listed["tile_info"]) == ("processing", None)
+
+
 def test_the_catalogues_filters_find_each_state_under_the_status_it_shows() -> None:
     for state, words in contract.WORDS.items():
         shown = "processing" if words.status == "queued" else words.status

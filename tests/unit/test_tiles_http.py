@@ -444,6 +444,14 @@ def test_an_index_of_another_pyramid_serves_nothing(site: Site) -> None:
     assert json.loads(answer.body)["code"] == "storage_unavailable"
 
 
+def test_a_format_of_a_newer_tiler_is_told_to_come_again(site: Site) -> None:
+    # Given a pyramid whose tiles have a format that this version lacks, during an upgrade
+    site.catalogue.pyramids[TILE_ID].format = 99  # type: ignore[assignment]  # enums are ints in messages
+    # When it is asked for, then that is no fault of the address, nor of this gateway
+    answer = site.get(f"/tiles/{TILE_ID}.dzi")
+    assert answer.status == 503
+
+
 def test_only_so_many_pyramids_stay_open_and_the_least_used_goes_first(tmp_path: Path, kiln: Kiln) -> None:
     # Given three pyramids and room for two
     site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)

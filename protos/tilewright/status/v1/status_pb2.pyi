@@ -1158,7 +1158,7 @@ class LeasePendingRequest(_message.Message):
     """At most so many; 0 stands for 100."""
     @_builtins.property
     def empty_queues(self) -> _containers.RepeatedScalarFieldContainer[Global___Stage.ValueType]:
-        """Queues that the broker shows empty: what was published there long ago must be lost."""
+        """Queues that the broker shows empty: what was published there long ago must be lost. Unknown ones are ignored."""
 
     def __init__(
         self,
