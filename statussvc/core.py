@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import grpc
 import grpc.aio
 
 from pipeline.errors import Conflict, NotFound, StatusUnavailable
+from pipeline.logs import Repeats
 from statussvc.claim import LOST
 from statussvc.database import Database
 from statussvc.leases import Leases
+from statussvc.malformed import Malformed
 from statussvc.repository.catalogue import KeyReused
 from statussvc.repository.stages import Policy
 from statussvc.storable import drop_nul, refuse_nul
@@ -53,11 +56,14 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     Conflict: grpc.StatusCode.FAILED_PRECONDITION,
     KeyReused: grpc.StatusCode.ALREADY_EXISTS,
-    ValueError: grpc.StatusCode.INVALID_ARGUMENT,
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
     StatusUnavailable: grpc.StatusCode.UNAVAILABLE,
     TooBusy: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-"""The one table of errors to gRPC codes; anything else is INTERNAL, and logged."""
+"""The one table of errors to gRPC codes; anything else is INTERNAL, and logged: a fault of this service."""
+
+_repeats = Repeats()
+"""A fault is one, however many calls meet it."""
 
 
 PIPELINE = "/tilewright.status.v1.PipelineService/"
@@ -156,6 +162,14 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, 
     for kind, code in CODES.items():
         if isinstance(error, kind):
             await context.abort(code, str(error))
-    logger.error("%s failed", method, exc_info=error)
+    if (left_out := _repeats.left_out(f"{method} {type(error).__name__} {_place(error)}")) is not None:
+        more = f" (and {left_out} more like it since it was last logged)" if left_out else ""
+        logger.error("%s failed%s", method, more, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "Something went wrong inside statussvc. Its log has the details.")
     raise AssertionError("abort raises")
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised. Its text may have an id in it, and differ each time."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

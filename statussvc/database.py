@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import DataError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from pipeline import faults
 from pipeline.errors import StatusUnavailable
@@ -180,6 +180,5 @@ def _is_current(connection: Connection) -> bool:
 def _explain(error: DBAPIError) -> Exception:
     if away(error):
         return StatusUnavailable(f"The database cannot be used at the moment: {error.orig}")
-    if isinstance(error, DataError):
-        return ValueError(f"a value is not one that the database can hold: {error.orig}")
+    # DataError too: what users and workers say is checked before, so that a value which does not fit is our own fault.
     return error

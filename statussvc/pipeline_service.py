@@ -14,6 +14,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.lifecycle import Stage
+from statussvc.malformed import Malformed
 from statussvc.repository import garbage, identity, known, outbox, stages
 from statussvc.repository.rows import Outcome
 from statussvc.slots import LONGEST_TURN, has_had_longest
@@ -91,7 +92,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         wake_up, now = request.wake_up, self._core.now()
         stage = _stage(wake_up.stage)
         if not RUN_ID.fullmatch(request.run_id):
-            raise ValueError("run_id: must be a UUID in hex")
+            raise Malformed("run_id: must be a UUID in hex")
 
         in_turn = self._deferred < MOST_DEFERRED
 
@@ -145,7 +146,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
             case "ingest":
                 source = request.ingest
                 if not SHA256.fullmatch(source.sha256):
-                    raise ValueError("ingest.sha256: must be 64 lower-case hex digits")
+                    raise Malformed("ingest.sha256: must be 64 lower-case hex digits")
                 fetched = stages.Fetched(
                     source.sha256, source.bytes, source.etag, source.last_modified, source.lost_build
                 )
@@ -164,7 +165,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                     lambda connection: stages.complete_inspect(connection, request.run_id, report, now)
                 )
             case _:
-                raise ValueError("result: is missing")
+                raise Malformed("result: is missing")
         self._ended(request.run_id, outcome)
         response = pb.CompleteStageResponse(answer=_answer(outcome))
         if outcome.next_attempt is not None:
@@ -175,7 +176,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         if request.failure.code not in DATASET_CODES:
-            raise ValueError(f"failure.code: {request.failure.code!r} is not a dataset's code")
+            raise Malformed(f"failure.code: {request.failure.code!r} is not a dataset's code")
         now = self._core.now()
         failure = stages.Failure(
             code=request.failure.code,
@@ -220,7 +221,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def IdentifyStorage(self, request: pb.IdentifyStorageRequest, context: Context) -> pb.IdentifyStorageResponse:
         if request.token and not TOKEN.fullmatch(request.token):
-            raise ValueError("token: must be 32 lower-case hex digits")
+            raise Malformed("token: must be 32 lower-case hex digits")
         found = identity.Found(request.token, request.empty)
         try:
             token = await self._core.database.write(
@@ -240,7 +241,7 @@ def _stage(value: pb.Stage.ValueType) -> Stage:
     try:
         return STAGES[value]
     except KeyError:
-        raise ValueError("stage: is missing or unknown") from None
+        raise Malformed("stage: is missing or unknown") from None
 
 
 def _answer(outcome: Outcome) -> pb.Answer.ValueType:
@@ -270,16 +271,16 @@ def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
 def _check_counts(progress: pb.Progress) -> None:
     counts = (progress.bytes_downloaded, progress.bytes_total, progress.bytes_kept)
     if min(*counts, progress.tiles_done, progress.tiles_total) < 0:
-        raise ValueError("progress: counts must not be negative")
+        raise Malformed("progress: counts must not be negative")
 
 
 def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
-    """What a beat says of the source and of a preview, as columns of `datasets`. Raises ValueError."""
+    """What a beat says of the source and of a preview, as columns of `datasets`. Raises Malformed."""
     facts: dict[str, Any] = {}
     if request.HasField("source"):
         source = request.source
         if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
-            raise ValueError("source: format, width and height are needed, and pages is no negative number")
+            raise Malformed("source: format, width and height are needed, and pages is no negative number")
         facts |= {
             "source_format": source.format,
             "source_width": source.width,
@@ -289,9 +290,9 @@ def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
     if request.HasField("preview"):
         preview = request.preview
         if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
-            raise ValueError("preview: width, height and a key below the run's build are needed")
+            raise Malformed("preview: width, height and a key below the run's build are needed")
         if preview.key.split("/")[2] != request.run_id:
-            raise ValueError("preview.key: must lie below the run's own build")
+            raise Malformed("preview.key: must lie below the run's own build")
         facts |= {
             "preview_key": preview.key,
             "preview_width": preview.width,
@@ -302,7 +303,7 @@ def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
 
 def _made(result: pb.TilerResult) -> dict[str, Any]:
     if min(result.width, result.height, result.tile_count, result.bytes) < 1 or result.format not in FORMAT_NAMES:
-        raise ValueError("tiler: width, height, format, tile_count and bytes are needed")
+        raise Malformed("tiler: width, height, format, tile_count and bytes are needed")
     return {
         "width": result.width,
         "height": result.height,

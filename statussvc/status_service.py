@@ -19,6 +19,7 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
 from statussvc.core import Core
 from statussvc.lifecycle import FINAL, State
+from statussvc.malformed import Malformed
 from statussvc.repository import catalogue, identity, inspections, orders
 from statussvc.views import FORMAT_NAMES
 
@@ -141,7 +142,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def GetInspection(self, request: pb.GetInspectionRequest, context: Context) -> pb.GetInspectionResponse:
         if not 0 <= request.wait_seconds <= MAX_WAIT:
-            raise ValueError(f"wait_seconds: must be 0 to {MAX_WAIT}")
+            raise Malformed(f"wait_seconds: must be 0 to {MAX_WAIT}")
         with self._core.hub.watch(request.inspection_id) as watch, suppress(TimeoutError):
             async with asyncio.timeout(request.wait_seconds):
                 while (await self._inspection(request.inspection_id)).state not in FINAL:
@@ -223,17 +224,17 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
     options = request.options
     tile_size = options.tile_size or TILE_SIZES[0]
     if tile_size not in TILE_SIZES:
-        raise ValueError(f"options.tile_size: must be one of {TILE_SIZES}")
+        raise Malformed(f"options.tile_size: must be one of {TILE_SIZES}")
     if options.format not in (pb.TILE_FORMAT_UNSPECIFIED, *FORMAT_NAMES):
-        raise ValueError("options.format: is none that tiles can have")
+        raise Malformed("options.format: is none that tiles can have")
     if not 0 <= options.quality <= 100:
-        raise ValueError("options.quality: must be 1 to 100, or 0 for the usual one")
+        raise Malformed("options.quality: must be 1 to 100, or 0 for the usual one")
     if not 0 <= options.page <= MAX_NUMBER:
-        raise ValueError("options.page: must be 0 or more")
+        raise Malformed("options.page: must be 0 or more")
     if request.sha256 and not SHA256.fullmatch(request.sha256):
-        raise ValueError("sha256: must be 64 lower-case hex digits")
+        raise Malformed("sha256: must be 64 lower-case hex digits")
     if len(request.idempotency_key) > MAX_KEY:
-        raise ValueError(f"idempotency_key: must have at most {MAX_KEY} characters")
+        raise Malformed(f"idempotency_key: must have at most {MAX_KEY} characters")
     return catalogue.NewDataset(
         name=request.name,
         description=request.description,
@@ -253,26 +254,26 @@ def _check_url(url: str) -> None:
     try:
         check_url(url)
     except StageError as error:
-        raise ValueError(f"url: {error.message}") from error
+        raise Malformed(f"url: {error.message}") from error
 
 
 def _check_name(name: str) -> None:
     if not 1 <= len(name.strip()) <= MAX_NAME:
-        raise ValueError(f"name: must have 1 to {MAX_NAME} characters")
+        raise Malformed(f"name: must have 1 to {MAX_NAME} characters")
 
 
 def _check_texts(**texts: str) -> None:
     for field, value in texts.items():
         if len(value) > MAX_LENGTHS.get(field, len(value)):
-            raise ValueError(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
+            raise Malformed(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
 
 
 def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
-        raise ValueError("page_token: is not one that this service gave")
+        raise Malformed("page_token: is not one that this service gave")
     unknown = [state for state in request.states if state not in pb.State.values()]
     if unknown or pb.STATE_UNSPECIFIED in request.states:
-        raise ValueError("states: has one that is no state of a dataset")
+        raise Malformed("states: has one that is no state of a dataset")
     return catalogue.Page(
         states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),
         category=request.category,

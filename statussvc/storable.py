@@ -7,17 +7,19 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from statussvc.malformed import Malformed
+
 NUL = "\0"
 
 
 def refuse_nul(request: Message) -> None:
     """Pass a user's request whose texts can all be stored, or looked for.
 
-    Raises ValueError with the field's name.
+    Raises Malformed with the field's name.
     """
     for owner, name, value in _texts(request):
         if any(NUL in text for text in _each(value)):
-            raise ValueError(f"{owner.DESCRIPTOR.name}.{name}: must not contain the character U+0000")
+            raise Malformed(f"{owner.DESCRIPTOR.name}.{name}: must not contain the character U+0000")
 
 
 def drop_nul(request: Message) -> None:

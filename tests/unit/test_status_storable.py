@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.malformed import Malformed
 from statussvc.storable import drop_nul, refuse_nul
 
 
 def test_a_users_request_is_refused_by_the_fields_name() -> None:
     refuse_nul(pb.CreateDatasetRequest(name="Earth", options=pb.TileOptions(tile_size=256)))
-    with pytest.raises(ValueError, match=r"^CreateDatasetRequest.name: must not contain the character U\+0000$"):
+    with pytest.raises(Malformed, match=r"^CreateDatasetRequest.name: must not contain the character U\+0000$"):
         refuse_nul(pb.CreateDatasetRequest(name="a\0"))
 
 

@@ -8,7 +8,7 @@ for the gateway, PipelineService for the relay, the workers and the janitor.
 
 Orders and refusals that belong to the protocol (CONTINUE, STOP, DROP, LOST) are answers. Error
 codes are for malformed calls (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION) and for real
-faults (UNAVAILABLE while the database is away).
+faults (UNAVAILABLE while the database is away, INTERNAL for what is wrong inside the service).
 """
 
 from collections import abc as _abc
