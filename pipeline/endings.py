@@ -7,7 +7,6 @@ WebP, HEIF or TIFF, so where the picture should end is read from the container i
 from __future__ import annotations
 
 import struct
-from itertools import islice
 
 from pipeline import tiff
 from pipeline.tiff import File
@@ -23,7 +22,7 @@ def ends_early(kind: str, file: File, size: int, page: int = 0) -> bool:
     ----------
     kind: of the file: see pipeline.kinds.
     size: of the file in bytes.
-    page: of a TIFF, whose pages lie anywhere: the last one that is looked at.
+    page: of a TIFF, whose pages lie anywhere: the one that is looked at.
     """
     reader = _READERS.get(kind)
     try:
@@ -67,7 +66,8 @@ def _gif_ends_early(file: File, size: int) -> bool:
 
 
 def _tiff_ends_early(file: File, size: int, page: int) -> bool:
-    return any(directory.end(size) > size for directory in islice(tiff.directories(file), page + 1))
+    directory = tiff.find(file, page)
+    return directory is not None and directory.end(size) > size
 
 
 def _heif_ends_early(file: File, size: int) -> bool:

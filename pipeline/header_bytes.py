@@ -7,7 +7,6 @@ libvips maps a WebP or GIF as a whole before it says anything of it, and follows
 from __future__ import annotations
 
 import struct
-from itertools import islice
 
 from pipeline import tiff
 from pipeline.header import UNKNOWN_PAGES, Header
@@ -62,6 +61,6 @@ def _gif(file: tiff.File) -> Header:
 
 
 def _tiff(file: tiff.File, page: int) -> Header:
-    directory = next(islice(tiff.directories(file), page, None))
+    directory = next(tiff.directories(file, page))
     width, height = (directory.value(tag, 0) for tag in (tiff.Tag.WIDTH, tiff.Tag.HEIGHT))
     return Header("tiff", width, height, UNKNOWN_PAGES)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 import sys
-from contextlib import suppress
 from typing import Any
 
 from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox, tiff, tiff_layout
@@ -71,13 +70,16 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
     try:
-        _require_readable(kind, blocks, page)
+        is_judged = _require_readable(kind, blocks, page)
     except StageError as error:
         return Failed(error.code, error.message)
     if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
         return _by_bytes(kind, blocks, page)
     try:
-        return _by_decoder(pyvips, blocks, kind, page)
+        found = _by_decoder(pyvips, blocks, kind, page)
+        if not is_judged and not blocks.exhausted:
+            raise decoder_errors.damaged("its directory cannot be read as a whole")
+        return found
     except StageError as error:
         return Failed(error.code, error.message)
     except (pyvips.Error, UnicodeDecodeError) as error:
@@ -89,12 +91,21 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
         return Failed(failure.code, failure.message)
 
 
-def _require_readable(kind: str, blocks: Blocks, page: int) -> None:
-    """Raise StageError("unsupported_format") for what libvips would open, and paint black or show as a stamp."""
+def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
+    """Raise StageError("unsupported_format") for what libvips would open, and paint black or show as a stamp.
+
+    Gives whether it could be told.
+    """
     require_developed(kind, blocks)
-    with suppress(struct.error):
-        if kind == "tiff" and (directory := tiff.find(blocks, page)):
+    if kind != "tiff":
+        return True
+    try:
+        directory = tiff.find(blocks, page)
+        if directory:
             require_read(directory)
+    except struct.error:
+        return False
+    return directory is not None
 
 
 def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:

@@ -10,14 +10,13 @@ import sys
 from array import array
 from collections.abc import Iterator
 from enum import IntEnum
-from itertools import islice
 from typing import NamedTuple, Protocol
 
-MAX_DIRECTORIES = 10_000
-"""Followed at most: a file whose directories form a ring would have no last one."""
+MAX_DIRECTORIES = 1 << 20
+"""Followed at most, as by libtiff, which knows no page behind them."""
 
 MAX_ENTRIES = 4096
-"""Read of one directory at most; a plain one has some twenty."""
+"""Of one directory: libtiff reads none that has more; a plain one has some twenty."""
 
 MAX_VALUES = 1 << 24
 """Values read of one entry at most: the strips of a picture of 16 million rows."""
@@ -97,7 +96,8 @@ class Directory:
 
     Raises
     ------
-    struct.error: where the file ends within it; also by its methods, where it ends within the values.
+    struct.error: where the file ends within it, or it has more than MAX_ENTRIES; also by its methods, where the file
+    ends within the values.
     """
 
     def __init__(self, file: File, order: str, big: bool, offset: int) -> None:
@@ -107,11 +107,16 @@ class Directory:
         self.offset = offset
         _seek(file, offset)
         (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
-        entries = [self._entry(number) for number in range(min(count, MAX_ENTRIES))]
+        if count > MAX_ENTRIES:
+            raise struct.error("more entries than a directory has")
+        stored = file.read(count * (20 if big else 12))
+        found = struct.iter_unpack(f"{order}HH{self._word}{8 if big else 4}s", stored)
+        entries = [Entry(*fields) for fields in found]
+        if len(entries) < count:
+            raise struct.error("the file ends within a directory")
         # Of a tag that is there twice the first counts, as to libtiff.
         self.entries = {entry.tag: entry for entry in reversed(entries)}
         self._end = file.tell() + (8 if big else 4)
-        (self.next,) = struct.unpack(f"{order}{self._word}", file.read(8 if big else 4))
 
     def values(self, tag: Tag) -> tuple[int, ...]:
         """Give an entry's whole numbers; none where the tag is absent or of another type."""
@@ -170,14 +175,9 @@ class Directory:
     def _word(self) -> str:
         return "Q" if self.big else "I"
 
-    def _entry(self, _: int) -> Entry:
-        stored = self._file.read(20 if self.big else 12)
-        tag, kind, count = struct.unpack_from(f"{self.order}HH{self._word}", stored)
-        return Entry(tag, kind, count, stored[12 if self.big else 8 :])
 
-
-def directories(file: File) -> Iterator[Directory]:
-    """Give the pages of an open TIFF in their order.
+def directories(file: File, first: int = 0) -> Iterator[Directory]:
+    """Give the pages of an open TIFF in their order, from one on. Of those before it only their ends are read.
 
     Raises
     ------
@@ -193,9 +193,18 @@ def directories(file: File) -> Iterator[Directory]:
     seen: set[int] = set()
     while offset and offset not in seen and len(seen) < MAX_DIRECTORIES:
         seen.add(offset)
-        directory = Directory(file, order, big, offset)
-        offset = directory.next
-        yield directory
+        if len(seen) > first:
+            yield Directory(file, order, big, offset)
+        offset = _next(file, order, big, offset)
+
+
+def _next(file: File, order: str, big: bool, offset: int) -> int:
+    _seek(file, offset)
+    (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
+    _seek(file, offset + (8 + 20 * count if big else 2 + 12 * count))
+    stored = file.read(8 if big else 4)
+    # A file that ends here ends well to libtiff: there is no further page.
+    return int.from_bytes(stored, "little" if order == "<" else "big") if len(stored) == (8 if big else 4) else 0
 
 
 def find(file: File, page: int, sub: int | None = None) -> Directory | None:
@@ -210,7 +219,7 @@ def find(file: File, page: int, sub: int | None = None) -> Directory | None:
     ------
     struct.error: where the file ends within one.
     """
-    directory = next(islice(directories(file), page, None), None)
+    directory = next(directories(file, page), None)
     if directory is None or sub is None:
         return directory
     offsets = directory.values(Tag.SUB_DIRECTORIES)

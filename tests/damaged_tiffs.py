@@ -77,6 +77,25 @@ def unread(path: Path, compression: int, *, tiled: bool) -> Path:
     return tiffs.write(path, pixels, compression=compression, encode=lambda data: data[:500], **cut)
 
 
+def unread_at_the_end(path: Path, compression: int, cut: int) -> Path:
+    """Write what `unread` writes, in tiles, its directory at the file's end, and leave out the last bytes."""
+    data = unread(path, compression, tiled=True).read_bytes()
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    moved = data[:4] + struct.pack("<I", len(data)) + data[8:] + data[first : first + 2 + 12 * count + 4]
+    path.write_bytes(moved[: len(moved) - cut])
+    return path
+
+
+def overcounted(path: Path) -> Path:
+    """Write a TIFF of one tile whose directory says that it has a million, more than the file could name."""
+    tiffs.write(path, pictures.scene(64, 64), tile=64)
+    data = path.read_bytes()
+    at = data.index(struct.pack("<HH", 325, 4))
+    path.write_bytes(data[: at + 4] + struct.pack("<I", 1 << 20) + data[at + 8 :])
+    return path
+
+
 def _noise(data: bytes, _: bytes) -> bytes:
     return random.Random(11).randbytes(len(data))  # noqa: S311  a test's, not a secret's
 

@@ -18,6 +18,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,9 @@ SHARE = 0.2
 
 OVERVIEW_SHARE = 16
 """Times fewer pixels than the picture that an overview has at least; a larger one is no cheap preview."""
+
+MOST_OVERVIEWS = 32
+"""Directories looked at for one: a picture of 2^31 pixels to an edge has 24 overviews, each half of the one before."""
 
 _SHRINKS = (8, 4, 2)
 """Divisors that libjpeg offers."""
@@ -149,12 +153,14 @@ def _pixels(overview: _Overview) -> int:
 def _overviews(source: Source) -> Iterator[_Overview]:
     """Give the smaller pictures of a TIFF: later pages marked as reduced, and those below the page's directory."""
     with source.path.open("rb") as file:
-        for number, page in enumerate(tiff.directories(file)):
-            if number > source.page and page.value(tiff.Tag.KIND, 0) & tiff.REDUCED:
+        pages = islice(tiff.directories(file, source.page), 1 + MOST_OVERVIEWS)
+        if (page := next(pages, None)) is None:
+            return
+        for index, offset in enumerate(page.values(tiff.Tag.SUB_DIRECTORIES)[:MOST_OVERVIEWS]):
+            yield _Overview(*_size(tiff.Directory(file, page.order, page.big, offset)), {"subifd": index})
+        for number, page in enumerate(pages, source.page + 1):
+            if page.value(tiff.Tag.KIND, 0) & tiff.REDUCED:
                 yield _Overview(*_size(page), {"page": number})
-            if number == source.page:
-                for index, offset in enumerate(page.values(tiff.Tag.SUB_DIRECTORIES)):
-                    yield _Overview(*_size(tiff.Directory(file, page.order, page.big, offset)), {"subifd": index})
 
 
 def _size(directory: tiff.Directory) -> tuple[int, int]:

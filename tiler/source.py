@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyvips
 
 from pipeline import kinds, tiff, tiff_layout
+from pipeline.decoder_errors import damaged
 from pipeline.errors import StageError
 from pipeline.header import Header, header_of, is_interlaced, memory_of, require_page
 from pipeline.raw_photographs import require_developed
@@ -65,6 +66,7 @@ class Source:
     lenient: bool = False
     _recoded: list[Recoded] = field(default_factory=list, init=False, repr=False)
     _readings: dict[tuple[int, int | None], _Reading] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[tuple[int, int | None], tuple[str, bool, int]] = field(default_factory=dict, init=False, repr=False)
 
     def open(self, **options: int) -> pyvips.Image:
         """Open the page anew, to be read once from top to bottom.
@@ -191,7 +193,7 @@ class Source:
         if self._kind != "tiff":
             return True
         with self.path.open("rb") as file, suppress(struct.error):
-            if directory := tiff.find(file, self.page):
+            if directory := self._directory(file, self.page):
                 unmarked = directory.values(tiff.Tag.EXTRA_SAMPLES)[:1] == (0,)
                 return not unmarked and directory.value(tiff.Tag.SAMPLES, bands) >= bands
         return True
@@ -214,30 +216,50 @@ class Source:
 
     def _load(self, **options: int) -> pyvips.Image:
         """Open the page by libvips alone, which reads any TIFF's header; raises as `open`."""
-        self._require_readable(options.get("page", self.page), options.get("subifd"))
+        is_judged = self._require_readable(options.get("page", self.page), options.get("subifd"))
         if self._kind == "svg":
             self._require_size_in_reach()
         if options:
-            return self._by_libvips(**({"page": self.page} if self.page else {}) | options)
-        image = self._by_libvips()
-        self._require_kind(image)
-        require_page(header_of(image), self.page)
-        return image if self.page == 0 else self._by_libvips(page=self.page)
+            image = self._by_libvips(**({"page": self.page} if self.page else {}) | options)
+        else:
+            image = self._by_libvips()
+            self._require_kind(image)
+            require_page(header_of(image), self.page)
+            image = image if self.page == 0 else self._by_libvips(page=self.page)
+        if not is_judged:
+            raise damaged("its directory cannot be read as a whole")
+        return image
 
-    def _require_readable(self, page: int, subifd: int | None) -> None:
+    def _require_readable(self, page: int, subifd: int | None) -> bool:
         """Raise StageError for what libvips would open, and paint black or show as a stamp.
 
-        By its code unsupported_format, or image_corrupt where tiles are not as large as they should be.
+        By its code unsupported_format, or image_corrupt where tiles are not as large as they should be. Gives whether
+        it could be told: of a TIFF whose directory breaks off nobody knows how it has to be read.
         """
         if (page, subifd) in self._readings:
-            return
+            return True
         with self.path.open("rb") as file:
             require_developed(self._kind, file)
-            with suppress(struct.error):
-                if self._kind == "tiff" and (directory := tiff.find(file, page, subifd)):
-                    require_read(directory)
-                    tiff_layout.require_complete(directory)
-                    require_full_tiles(directory, file)
+            if self._kind != "tiff":
+                return True
+            try:
+                directory = self._directory(file, page, subifd)
+                if directory is None:
+                    return False
+                require_read(directory)
+                tiff_layout.require_complete(directory)
+                require_full_tiles(directory, file)
+            except struct.error:
+                return False
+        return True
+
+    def _directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
+        """Give what `tiff.find` gives; looked for once, since there may be a million before it."""
+        if place := self._places.get((page, subifd)):
+            return tiff.Directory(file, *place)
+        if directory := tiff.find(file, page, subifd):
+            self._places[page, subifd] = directory.order, directory.big, directory.offset
+        return directory
 
     def _require_kind(self, image: pyvips.Image) -> None:
         """Raise StageError("unsupported_format") where libvips took a file for another format than its kind says."""
@@ -275,7 +297,7 @@ class Source:
         from tiler.recoded import Recoded  # noqa: PLC0415  for the few that are
 
         with self.path.open("rb") as file:
-            directory = tiff.find(file, page, subifd)
+            directory = self._directory(file, page, subifd)
             return Recoded(self.path, directory) if directory else None
 
     def _reading(self, page: int, subifd: int | None = None) -> _Reading:
@@ -284,7 +306,7 @@ class Source:
         if key not in self._readings:
             found = _Reading()
             with self.path.open("rb") as file, suppress(struct.error):
-                if directory := tiff.find(file, page, subifd):
+                if directory := self._directory(file, page, subifd):
                     found = _reading_of(directory)
             self._readings[key] = found
         return self._readings[key]

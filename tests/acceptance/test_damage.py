@@ -95,6 +95,19 @@ def test_a_compression_that_is_not_read_is_named(client: Client, files: SourceSe
         assert name in last["error"]["message"]
 
 
+@pytest.mark.parametrize("cut", [0, 2, 4])
+def test_a_directory_that_breaks_off_hides_nothing(
+    client: Client, files: SourceServer, tmp_path: Path, cut: int
+) -> None:
+    # Given a compression that libvips paints black, in a file that ends where its next directory would be named
+    damaged_tiffs.unread_at_the_end(tmp_path / "cut.tif", 34712, cut)
+    # And tiles that are said to be more than the file could name
+    damaged_tiffs.overcounted(tmp_path / "overcounted.tif")
+    ends = [finish(client, submit(client, files.url(f"/{name}.tif"))) for name in ("cut", "overcounted")]
+    codes = [last["error"]["code"] if last["status"] == "failed" else last["status"] for last in ends]
+    assert codes == ["unsupported_format", "image_corrupt"]
+
+
 def test_a_raw_photograph_is_named_and_a_developed_one_is_tiled(
     client: Client, files: SourceServer, tmp_path: Path
 ) -> None:
