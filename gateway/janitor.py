@@ -23,7 +23,7 @@ DEPTH = {"sources": 3, "pyramids": 3, "scratch": 2}
 """How many parts of a key name one removable thing: see pipeline/storage.py."""
 
 BATCH = 200
-"""Things asked about in one call: each costs statussvc a few indexed reads in one transaction."""
+"""Things asked about in one call: each costs statussvc a few indexed reads in one transaction. It takes 500 at most."""
 
 OK = "ok"
 

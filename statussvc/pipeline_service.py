@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER, pb.STAGE_INSPECT: Stage.INSPECT}
 STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
-DEFAULT_LIMIT = 100
+DEFAULT_LIMIT, MOST_PENDING = 100, 1000
+"""Wake-ups leased in one call: unless asked for more or fewer, and at most."""
 
 MOST_DEFERRED = 100
 """Wake-ups in a row that are put back for another host's: looking for one takes milliseconds each, and may not take
@@ -60,11 +61,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     def __init__(self, core: Core) -> None:
         self._core = core
         self._deferred = 0
+        self._last_build = ""
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         # A newer relay may have queues that this version has not.
         empty = {STAGES[stage] for stage in request.empty_queues if stage in STAGES}
-        limit = request.limit if request.limit > 0 else DEFAULT_LIMIT
+        limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
         due = await self._core.database.keep_house(
             lambda connection: outbox.lease_pending(
@@ -205,14 +207,18 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         return pb.ReleaseStageResponse(answer=_answer(outcome))
 
     async def LeaseGarbage(self, request: pb.LeaseGarbageRequest, context: Context) -> pb.LeaseGarbageResponse:
+        if len(request.found) > garbage.MOST:
+            raise Malformed(f"found: must have at most {garbage.MOST} items; ask about the others in further calls")
         prefixes, now = [item.prefix for item in request.found], self._core.now()
-        keep = self._core.policy.keep_sources
+        keep, after = self._core.policy.keep_sources, self._last_build
 
-        def lease(connection: Connection) -> list[str]:
+        def lease(connection: Connection) -> tuple[list[str], str]:
             identity.require_token(connection, request.token)
-            return garbage.lease(connection, [*prefixes, *garbage.built_for_nobody(connection)], keep, now)
+            garbage.forget_old(connection, garbage.MOST, now)
+            for_nobody, last = garbage.built_for_nobody(connection, after)
+            return garbage.lease(connection, [*prefixes, *for_nobody], keep, now), last
 
-        leased = await self._core.database.write(lease)
+        leased, self._last_build = await self._core.database.write(lease)
         return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
 
     async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from gateway.janitor import Janitor
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.repository import garbage
 from tests.status_rig import Status, running
 
 INGEST, TILER, LOST = "1" * 32, "2" * 32, "9" * 32
@@ -117,6 +119,27 @@ def test_a_pyramid_whose_files_were_lost_is_built_anew_once_no_dataset_refers_to
     again = status.create()
     status.begin(again, "5" * 32)
     assert status.complete_ingest("5" * 32).HasField("next")
+
+
+def test_a_sweep_of_many_leftovers_asks_in_pieces(status: Status, storage: DirectoryStorage, janitor: Janitor) -> None:
+    # Given more leftovers than may be asked about in one call
+    for number in range(garbage.MOST + 50):
+        storage.scratch(f"{number:032x}")
+    # When the janitor sweeps, then all of them go
+    assert janitor.sweep() == garbage.MOST + 50
+    assert stored(storage) == set()
+
+
+def test_a_call_that_asks_about_too_much_is_refused_and_holds_up_nobody(status: Status) -> None:
+    # Given a request about 60,000 things, of each kind, as one caller may send it
+    kinds = ("sources/custom_{:08x}/1", "pyramids/{:064x}/1/", "scratch/{:032x}/")
+    found = [pb.StoredItem(prefix=kind.format(number)) for number in range(20_000) for kind in kinds]
+    request = pb.LeaseGarbageRequest(found=found)
+    # When it is sent, then it is refused in words
+    with pytest.raises(grpc.RpcError) as caught:
+        status.pipeline.LeaseGarbage(request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "found: must have at most 500 items; ask about the others in further calls"
 
 
 def test_it_sweeps_at_start_when_poked_and_outlives_a_failed_sweep(

@@ -301,6 +301,15 @@ def test_the_embedded_stack_abandons_its_dead_runs_at_start(
             status.begin(working, str(attempt) * 32, attempt=attempt)
 
 
+def test_however_many_wake_ups_a_relay_asks_for_it_is_given_so_many_at_once(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statussvc.pipeline_service.MOST_PENDING", 2)
+    ids = [status.create() for _ in range(3)]
+    assert [due[0] for due in status.pending(limit=2_000_000_000)] == ids[:2]
+    assert [due[0] for due in status.pending(limit=-1)] == ids[2:]
+
+
 def test_the_catalogue_is_paged_and_filtered_newest_first(status: Status) -> None:
     maps = [status.create(name=f"Map {n}", category="maps", subject="earth") for n in range(3)]
     moon = status.create(name="100% Moon", description="a MOSAIC", category="space")

@@ -111,8 +111,30 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "ListDatasets of a subject": (page(subject="seldom"), 51),
     "ListDatasets of no subject": (page(subject="never"), 0),
     "runs at work": (lambda connection: stages.at_work(connection, ()), 0),
+    "LeaseGarbage, of builds": (lambda connection: garbage.built_for_nobody(connection, "tile5")[0], 0),
     "LeaseGarbage": (lambda connection: garbage.lease(connection, PREFIXES, None, NOW), 1),
 }
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_as_much_garbage_as_one_call_may_name_takes_few_statements(
+    database: str, request: pytest.FixtureRequest
+) -> None:
+    # Given as many things as one call may ask about, of each kind
+    kinds = ("sources/custom_{}/2", "pyramids/tile{}/lost/", "scratch/dead{}/")
+    asked = [kinds[number % 3].format(number) for number in range(garbage.MOST)]
+    asked_for: list[str] = []
+    engine: Engine = request.getfixturevalue(database)
+    with engine.connect() as connection:
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            asked_for.append(statement)
+
+        # When they are leased, then it takes as many statements as for a few
+        assert garbage.lease(connection, asked, None, NOW) == asked
+        assert len(asked_for) < 12
+        connection.rollback()
 
 
 def steps_of(engine: Engine, function: Callable[[Connection], Any]) -> tuple[int, Any]:

@@ -89,6 +89,7 @@ def test_what_is_no_key_of_ours_is_never_garbage(engine: Engine) -> None:
         "sources/custom_ffffffff/²",
         "sources/custom_ffffffff/x",
         "sources/custom_ffffffff",
+        f"sources/custom_ffffffff/{'9' * 5000}",
         "elsewhere/x/1",
         "",
         "/",

@@ -1155,7 +1155,7 @@ class LeasePendingRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     EMPTY_QUEUES_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """At most so many; 0 stands for 100."""
+    """At most so many; 0 stands for 100, 1000 is the most."""
     @_builtins.property
     def empty_queues(self) -> _containers.RepeatedScalarFieldContainer[Global___Stage.ValueType]:
         """Queues that the broker shows empty: what was published there long ago must be lost. Unknown ones are ignored."""
@@ -2043,7 +2043,7 @@ class LeaseGarbageRequest(_message.Message):
     """The storage's token. FAILED_PRECONDITION where the database's is another."""
     @_builtins.property
     def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredItem]:
-        """What lies there, listed before this call."""
+        """What lies there, listed before this call: at most 500 things, INVALID_ARGUMENT for more. Ask in several calls."""
 
     def __init__(
         self,
