@@ -116,9 +116,10 @@ def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWrite
             _read(archive, entries.entry(geometry.deep_zoom_position(geometry.level_of_zoom(zoom), x, y)))
             for zoom, x, y in geometry.edges()
         )
-        for done, data in enumerate(pad_all(tiles, tile_format, geometry.tile_size)):
+        for done, (like, data) in enumerate(pad_all(tiles, tile_format, geometry.tile_size)):
+            entry = Entry(1, offset, len(data)) if like is None else entries.entry(geometry.tile_count + like)
             file.write(data)
-            index.put(geometry.tile_count + done, Entry(1, offset, len(data)))
+            index.put(geometry.tile_count + done, entry)
             offset += len(data)
             meter.move(done / geometry.edge_count)
 

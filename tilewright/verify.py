@@ -198,14 +198,18 @@ def _verify_entry(one: szi.Stored, geometry: Geometry, index: Index, seen: bytea
 
 
 def _verify_edges(path: Path, geometry: Geometry, index: Index, report: Report) -> None:
-    """Edge tiles lie back to back, in the order of the index."""
+    """Edge tiles lie back to back, in the order of the index; one that is like an earlier one lies where that lies."""
     end = 0
+    seen: set[Entry] = set()
     for position, (zoom, x, y) in enumerate(geometry.edges(), geometry.tile_count):
         entry = index.entry(position)
+        report.tiles += 1
+        if entry in seen:
+            continue
         if entry.part != 1 or entry.offset != end or entry.length == 0:
             report.add(f"{INDEX}: edge tile {x}, {y} of zoom {zoom} does not lie behind the one before it")
+        seen.add(entry)
         end = entry.offset + entry.length
-        report.tiles += 1
     size = path.stat().st_size
     if end != size:
         report.add(f"{EDGES} has {size} bytes, and the index {end}")

@@ -218,6 +218,29 @@ def test_edge_tiles_of_a_png_are_exact_and_transparent_outside(tmp_path: Path, m
     assert (edge[:, 44:] == [255, 255, 255, 0]).all()
 
 
+@pytest.mark.parametrize("tile_format", ["jpg", "png"])
+def test_edge_tiles_that_are_the_same_are_stored_once(tile_format: str, tmp_path: Path, make: MakeBuild) -> None:
+    # Given a strip of one pixel's width, red above and grey below, with noise in its middle
+    pixels = np.full((100_000, 1, 3), 120, np.uint8)
+    pixels[:40_000] = (200, 10, 10)
+    pixels[50_000:51_000] = pictures.noise(1, 1_000)
+    pictures.save(pixels, tmp_path / "source.png")
+    made = make(tmp_path / "source.png", tile_format=tile_format)
+    # When its edge tiles are read, of which there are 784
+    edges = {place: made.read(made.geometry.xyz_position(*place)) for place in made.geometry.edges()}
+    # Then each is that of its place
+    assert len(edges) == made.geometry.edge_count
+    for (zoom, x, y), data in edges.items():
+        part = made.read(made.geometry.deep_zoom_position(made.geometry.level_of_zoom(zoom), x, y))
+        inside = pictures.decode(part)
+        padded = pictures.decode(data)
+        assert padded.shape[:2] == (256, 256)
+        assert np.abs(padded[: inside.shape[0], : inside.shape[1]].astype(int) - inside).mean() <= 1
+    # And those that are the same are there once
+    assert (made.folder / "edges.bin").stat().st_size == sum(map(len, set(edges.values())))
+    assert len(set(edges.values())) < 60
+
+
 def test_zoom_0_is_one_full_tile_also_for_a_small_picture(tmp_path: Path, make: MakeBuild) -> None:
     result = make(pictures.jpeg(tmp_path / "source.jpg", 100, 60))
     assert pictures.decode(result.read(result.geometry.xyz_position(0, 0, 0))).shape == (256, 256, 3)
