@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,32 @@ def grid(path: Path, width: int, height: int, *, edge: int = 64) -> Pixels:
     return pixels
 
 
-def _gridded(tiles: list[bytes], columns: int, rows: int, width: int, height: int, edge: int) -> bytes:
-    count, number = len(tiles), len(tiles) + 1  # the grid's own is behind those of its tiles
+def hoarding(path: Path, *, edge: int, count: int) -> None:
+    """A grid that shows 64 x 64 pixels, put together from so many tiles."""
+    tile = encoded(np.zeros((edge, edge, 3), np.uint8))
+    path.write_bytes(_gridded([tile] * count, count, 1, 64, 64, edge))
+
+
+def with_auxiliaries(path: Path, width: int, height: int, *, edge: int, count: int) -> Pixels:
+    """A picture, and others that belong to it as depths or gain maps do: larger ones, of which none is decoded."""
+    grid(path, width, height, edge=width)
+    tiles = [encoded(pictures.scene(width, height)), *[encoded(np.zeros((edge, edge, 3), np.uint8))] * count]
+    path.write_bytes(_gridded(tiles, 1, 1, width, height, width, [1], auxiliary=range(2, count + 2)))
+    return pictures.scene(width, height)
+
+
+def _gridded(
+    tiles: list[bytes],
+    columns: int,
+    rows: int,
+    width: int,
+    height: int,
+    edge: int,
+    shown: Sequence[int] = (),
+    auxiliary: Sequence[int] = (),
+) -> bytes:
+    number = len(tiles) + 1  # the grid's own is behind those of its tiles
+    shown = shown or range(1, number)
     coded = [tile[tile.index(b"mdat") + 4 :] for tile in tiles]
     structure = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
     properties = [
@@ -90,14 +115,21 @@ def _gridded(tiles: list[bytes], columns: int, rows: int, width: int, height: in
         _inner(tiles[0], b"colr"),
         _full(b"ispe", struct.pack(">II", edge, edge)),
         _full(b"ispe", struct.pack(">II", width, height)),
+        _full(b"auxC", b"urn:mpeg:hevc:2015:auxid:2\0"),  # depths
     ]
     kinds = [(one, b"hvc1", 1) for one in range(1, number)] + [(number, b"grid", 0)]
     entries = b"".join(
         _box(b"infe", bytes([2, 0, 0, hidden]) + struct.pack(">HH4sB", one, 0, kind, 0)) for one, kind, hidden in kinds
     )
-    associations = b"".join(struct.pack(">HBBBB", one, 3, 0x81, 2, 0x83) for one in range(1, number))
+    associations = b"".join(
+        struct.pack(">HBBBBB", one, 4, 0x81, 2, 0x83, 5)
+        if one in auxiliary
+        else struct.pack(">HBBBB", one, 3, 0x81, 2, 0x83)
+        for one in range(1, number)
+    )
     associations += struct.pack(">HBBB", number, 2, 2, 0x84)
-    references = _box(b"dimg", struct.pack(f">HH{count}H", number, count, *range(1, number)))
+    references = _box(b"dimg", struct.pack(f">HH{len(shown)}H", number, len(shown), *shown))
+    references += b"".join(_box(b"auxl", struct.pack(">HHH", one, 1, number)) for one in auxiliary)
 
     def meta(first: int) -> bytes:
         places, at = b"", first

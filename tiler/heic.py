@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import pi_heif
 import pyvips
 
+from pipeline.errors import StageError
 from tiler import hevc
-from tiler.heif_items import Items
+from tiler.heif_items import Coded, Items
 
 _SPACES = {("L", "uchar"): "b-w", ("L", "ushort"): "grey16", ("RGB", "uchar"): "srgb", ("RGB", "ushort"): "rgb16"}
+
+MOST_SURPLUS, SURPLUS_FREE = 4, 1 << 24
+"""Pixels of the coded pictures for each pixel that is shown, and besides. A grid covers what it shows, its tiles filled
+up at its edges, and transparency doubles that."""
 
 _CARRIED = ("icc-profile-data", "n-pages", "vips-loader", "heif-compression")
 """What the rest of the tiler asks a header for. No orientation: libheif has turned the picture already."""
@@ -35,14 +41,13 @@ def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
 
     Raises
     ------
-    StageError: image_corrupt.
+    StageError: image_corrupt; decoder_too_slow, where it is put together from far more than it shows.
     pyvips.Error: where libheif fails.
     MemoryError: as it says.
     """
     with path.open("rb") as file:
         try:
-            for picture in Items(file).coded(page):
-                hevc.require_sound(picture)
+            _require_sound(Items(file).coded(page), header.width * header.height)
         except struct.error as error:
             raise pyvips.Error("heif: Invalid input", str(error)) from error
     try:
@@ -63,3 +68,15 @@ def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
         if header.get_typeof(field):
             pixels.set_type(header.get_typeof(field), field, header.get(field))
     return pixels
+
+
+def _require_sound(pictures: Iterable[Coded], shown: int) -> None:
+    decoded = 0
+    for picture in pictures:
+        decoded += hevc.require_sound(picture) * picture.times
+        if decoded > MOST_SURPLUS * shown + SURPLUS_FREE:
+            raise StageError(
+                "decoder_too_slow",
+                f"The HEIC shows {shown / 1e6:.1f} megapixels, and is put together from {decoded / 1e6:.1f} and more. "
+                "Save it anew.",
+            )

@@ -24,6 +24,13 @@ _LARGEST_META = 64 << 20
 _NOT_ON_TOP = {b"thmb", b"auxl"}
 """References by which an item is a part of another one."""
 
+_ALPHA = {
+    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
+    b"urn:mpeg:hevc:2015:auxid:1",
+    b"urn:mpeg:avc:2015:auxid:1",
+}
+"""Kinds of an auxiliary picture that is the transparency of another; depths, gain maps and others are not decoded."""
+
 
 class Coded(NamedTuple):
     """One coded picture.
@@ -32,10 +39,12 @@ class Coded(NamedTuple):
     ----------
     configuration: the HEVCDecoderConfigurationRecord.
     data: its length-prefixed NAL units.
+    times: that it is decoded for the page: a grid may name it again and again.
     """
 
     configuration: bytes
     data: bytes
+    times: int = 1
 
 
 @dataclass(slots=True)
@@ -46,7 +55,8 @@ class _Item:
     construction: int = 0
     configuration: bytes = b""
     parts: list[int] = field(default_factory=list)
-    belongs_to: set[int] = field(default_factory=set)
+    auxiliary: list[int] = field(default_factory=list)
+    is_alpha: bool = False
     is_part: bool = False
 
 
@@ -95,21 +105,42 @@ class Items:
             tops = [self._primary]
         elif page < len(tops):
             tops = [tops[page]]
-        for number in self._closure(tops):
+        for number, times in self._needed(tops).items():
             item = self._items[number]
             if item.kind == HEVC:
-                yield Coded(item.configuration, self._data(item))
+                yield Coded(item.configuration, self._data(item), times)
 
-    def _closure(self, numbers: Iterable[int]) -> list[int]:
-        found: dict[int, None] = {}
-        waiting = list(numbers)
+    def _needed(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Give how often each item is decoded for these; what is made of itself is left out of itself."""
+        order: list[int] = []
+        waiting = [(number, iter(self._parts(number))) for number in numbers if number in self._items]
+        seen = {number for number, _ in waiting}
         while waiting:
-            number = waiting.pop()
-            if number in found or number not in self._items:
-                continue
-            found[number] = None
-            waiting.extend(self._items[number].parts)
-        return list(found)
+            number, parts = waiting[-1]
+            following = next((part for part in parts if part not in seen), None)
+            if following is None:
+                order.append(number)
+                waiting.pop()
+            else:
+                seen.add(following)
+                waiting.append((following, iter(self._parts(following))))
+        # Each before its parts: then all that an item is a part of has been counted once its turn comes.
+        place = {number: at for at, number in enumerate(reversed(order))}
+        times = dict.fromkeys(place, 0) | dict.fromkeys(numbers, 1)
+        for number, at in place.items():
+            for part in self._parts(number):
+                if place[part] > at:
+                    times[part] += times[number]
+        return {number: times[number] for number in place}
+
+    def _parts(self, number: int) -> list[int]:
+        item = self._items[number]
+        return [part for part in [*item.parts, *self._transparency(item)] if part in self._items]
+
+    def _transparency(self, item: _Item) -> set[int]:
+        """Of several, which only a made-up file has, the first and the last: one of those is what libheif takes."""
+        found = [number for number in item.auxiliary if number in self._items and self._items[number].is_alpha]
+        return {*found[:1], *found[-1:]}
 
     def _data(self, item: _Item) -> bytes:
         if item.construction == 1:
@@ -137,17 +168,23 @@ class Items:
                 item.is_hidden = bool(entry[3] & _HIDDEN)
 
     def _read_properties(self, body: bytes) -> None:
-        properties: list[bytes] = []
+        properties: list[tuple[bytes, bytes]] = []
         associations: list[tuple[int, list[int]]] = []
         for kind, content in _boxes(body):
             if kind == b"ipco":
-                properties = [data if name == b"hvcC" else b"" for name, data in _boxes(content)]
+                properties = list(_boxes(content))
             elif kind == b"ipma":
                 associations.extend(_associations(content))
         for number, indices in associations:
             for index in indices:
-                if 0 < index <= len(properties) and properties[index - 1]:
-                    self._item(number).configuration = properties[index - 1]
+                if 0 < index <= len(properties):
+                    self._set(self._item(number), *properties[index - 1])
+
+    def _set(self, item: _Item, kind: bytes, data: bytes) -> None:
+        if kind == b"hvcC" and data:
+            item.configuration = data
+        elif kind == b"auxC":
+            item.is_alpha |= data[4:].partition(b"\0")[0] in _ALPHA
 
     def _read_places(self, body: bytes) -> None:
         version, stream = body[0], io.BytesIO(body[4:])
@@ -174,7 +211,7 @@ class Items:
                     self._item(source).parts.append(target)
                     self._item(target).is_part = True
                 elif kind == b"auxl":
-                    self._item(target).parts.append(source)
+                    self._item(target).auxiliary.append(source)
                 if kind in _NOT_ON_TOP:
                     self._item(source).is_part = True
 

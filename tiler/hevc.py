@@ -41,8 +41,8 @@ def load() -> None:
     raise NoDecoder("libde265, which comes with pi-heif, is not there")
 
 
-def require_sound(picture: Coded) -> None:
-    """Decode a picture, and throw it away.
+def require_sound(picture: Coded) -> int:
+    """Decode a picture, and throw it away; gives its pixels.
 
     Raises
     ------
@@ -60,19 +60,19 @@ def require_sound(picture: Coded) -> None:
         for unit in units:
             _check(_library.de265_push_NAL(decoder, unit, len(unit), 0, None))
         _check(_library.de265_flush_data(decoder))
-        _decode(decoder)
+        return _decode(decoder)
     finally:
         _library.de265_free_decoder(decoder)
 
 
-def _decode(decoder: int) -> None:
+def _decode(decoder: int) -> int:
     more = ctypes.c_int(1)
     for _ in range(MOST_STEPS):
         _check(_library.de265_decode(decoder, ctypes.byref(more)))
         _check(_library.de265_get_warning(decoder))
         # There may be more to do for ever: nothing comes behind a file's one picture.
-        if _library.de265_get_next_picture(decoder):
-            return
+        if image := _library.de265_get_next_picture(decoder):
+            return int(_library.de265_get_image_width(image, 0) * _library.de265_get_image_height(image, 0))
         if not more.value:
             break
     raise _damaged("a part of the picture is not there")
@@ -131,6 +131,8 @@ _FUNCTIONS: dict[str, tuple[type | None, ...]] = {
     "de265_decode": (_CODE, _HANDLE, ctypes.c_void_p),
     "de265_get_warning": (_CODE, _HANDLE),
     "de265_get_next_picture": (_HANDLE, _HANDLE),
+    "de265_get_image_width": (_CODE, _HANDLE, _CODE),
+    "de265_get_image_height": (_CODE, _HANDLE, _CODE),
     "de265_get_error_text": (ctypes.c_char_p, _CODE),
 }
 _library: ctypes.CDLL

@@ -134,3 +134,35 @@ def test_boxes_that_promise_more_than_they_hold_are_damage(box: bytes, tmp_path:
     (tmp_path / "source.heic").write_bytes(data)
     with pytest.raises((StageError, pyvips.Error)):
         Source(tmp_path / "source.heic").open()
+
+
+def test_what_belongs_to_a_picture_and_is_not_decoded_is_not_looked_at(tmp_path: Path) -> None:
+    # Given a picture with three auxiliary ones, of no kind that is known, of which one is damaged
+    pixels = heics.with_auxiliaries(tmp_path / "source.heic", 128, 128, edge=256, count=3)
+    with (tmp_path / "source.heic").open("rb") as file:
+        (only,) = Items(file).coded(0)
+    data = bytearray((tmp_path / "source.heic").read_bytes())
+    data[-200:-100] = bytes(100)
+    (tmp_path / "source.heic").write_bytes(data)
+    # Then it is that picture alone
+    assert only.times == 1
+    assert (Source(tmp_path / "source.heic").open().numpy() == pixels).all()
+
+
+def test_a_grid_that_is_put_together_from_far_more_than_it_shows_is_refused(tmp_path: Path) -> None:
+    # Given 64 x 64 pixels that are shown of 1,024 x 1,024 forty times over
+    heics.hoarding(tmp_path / "source.heic", edge=1024, count=40)
+    assert code_of(tmp_path / "source.heic") == "decoder_too_slow"
+    # And of a few, as a grid's edges are filled up
+    heics.hoarding(tmp_path / "few.heic", edge=512, count=2)
+    assert Source(tmp_path / "few.heic").open().width == 64
+
+
+def test_parts_of_parts_are_counted_by_all_that_name_them(tmp_path: Path) -> None:
+    # Given a grid of four, whose second, third and fourth parts are the first, which is the grid's own part, too
+    heics.grid(tmp_path / "source.heic", 128, 128)
+    data = bytearray((tmp_path / "source.heic").read_bytes())
+    struct.pack_into(">6H", data, data.index(b"dimg") + 4, 5, 4, 1, 1, 2, 5)
+    (tmp_path / "source.heic").write_bytes(data)
+    with (tmp_path / "source.heic").open("rb") as file:
+        assert sorted(picture.times for picture in Items(file).coded(0)) == [1, 2]

@@ -1,4 +1,4 @@
-"""Pictures of one pixel's width: all of their tiles are edge tiles, and nearly all of those are the same."""
+"""Small files that ask for much work: they are done with little, or end by their reason at the first try."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import pyvips
 import requests
 
+from tests import heics
 from tests.acceptance.conftest import Command
-from tests.acceptance.jobs import ready, submit
+from tests.acceptance.jobs import LOOK, ready, submit
 from tests.pictures import decode
 from tests.sources import SourceServer, serve
 from tilewright.client import Client
@@ -48,3 +49,16 @@ def test_a_long_thin_picture_of_two_kilobytes_becomes_few_bytes_of_tiles(
     assert found[0].stat().st_size < 99_999
     ended = command("verify", dataset_id, "--data", str(stack.data))
     assert ended.code == 0, ended.out + ended.err
+
+
+def test_a_heic_that_is_put_together_from_far_more_than_it_shows_fails_at_once(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    heics.hoarding(tmp_path / "hoard.heic", edge=1024, count=40)
+    dataset_id = submit(client, files.url("/hoard.heic"))
+    *seen, last = client.watch(dataset_id, pause=LOOK)
+    assert (last["status"], last["error"]["code"]) == ("failed", "decoder_too_slow")
+    assert {status["attempt"] for status in seen} == {1}
+    # And what merely belongs to a picture, as depths do, costs nothing
+    heics.with_auxiliaries(tmp_path / "depths.heic", 128, 128, edge=2048, count=20)
+    assert ready(client, submit(client, files.url("/depths.heic")))["width"] == 128
