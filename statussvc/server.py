@@ -20,6 +20,7 @@ from statussvc.database import Database
 from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
 from statussvc.pipeline_service import PipelineService
+from statussvc.purger import Purger
 from statussvc.repository.stages import Policy
 from statussvc.settings import StatusSettings
 from statussvc.status_service import StatusService
@@ -70,10 +71,11 @@ class Server:
             require_room=database.require_room,
         )
         self._housekeeper = Housekeeper(self._core)
+        self._purger = Purger(self._core, settings.purge_days * DAY or None)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._own: AsyncStatusClient
-        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
         """Migrates, takes up the runs at work, and serves.
@@ -101,14 +103,18 @@ class Server:
         self._server = server
         self._own = AsyncStatusClient(f"{reachable(self._settings.grpc_host)}:{port}")
         await self._say(health_pb2.HealthCheckResponse.SERVING)
-        self._ticking = asyncio.create_task(self._tick_for_ever(), name="statussvc-tick")
+        self._tasks = [
+            asyncio.create_task(self._tick_for_ever(), name="statussvc-tick"),
+            asyncio.create_task(self._purger.run(), name="statussvc-purge"),
+        ]
         return port
 
     async def stop(self, grace: float = 1.0) -> None:
         """Ends: open watches are cut after `grace` seconds, progress is flushed."""
-        if self._ticking is not None:
-            self._ticking.cancel()
-            await asyncio.wait([self._ticking])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         if self._server is not None:
             await self._own.close()
             await self._health.enter_graceful_shutdown()

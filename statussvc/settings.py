@@ -75,6 +75,14 @@ class StatusSettings(Settings):
             "downloads it again. Empty: for ever, since a source may be gone when it is wanted next."
         ),
     )
+    purge_days: float = Field(
+        30.0,
+        ge=0,
+        description=(
+            "Days after which the rows of deleted datasets, and of runs that a later one has followed, are removed. "
+            "Long enough to look into what has happened. 0: never."
+        ),
+    )
     slot_rate: float = Field(
         1024.0**2,
         ge=0,

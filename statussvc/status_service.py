@@ -201,7 +201,8 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return self._show(await self._row(dataset_id))
 
     async def _inspection(self, inspection_id: str) -> Any:
-        return await self._core.database.read(lambda connection: inspections.get(connection, inspection_id))
+        now = self._core.now()
+        return await self._core.database.read(lambda connection: inspections.get(connection, inspection_id, now))
 
     def _show(self, row: Any) -> pb.DatasetStatus:
         return views.status(row, self._core.leases.get(row.run_id))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
 metadata = MetaData(
@@ -94,6 +95,13 @@ datasets = Table(
     Index("ix_datasets_by_state", "state", "seq"),
     Index("ix_datasets_by_category", "category", "seq"),
     Index("ix_datasets_by_subject", "subject", "seq"),
+    # What may be purged: few of many.
+    Index(
+        "ix_datasets_deleted",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -118,6 +126,7 @@ runs = Table(
     Column("tiles_total", BigInteger),
     Column("stage_percent", Float(53)),
     Index("ix_runs_stage_published_at", "stage", "published_at"),
+    Index("ix_runs_ended_at", "ended_at", "run_id"),
 )
 
 pyramids = Table(
@@ -141,7 +150,7 @@ garbage = Table(
     "garbage",
     metadata,
     Column("prefix", Text, primary_key=True),
-    Column("leased_until", Float(53), nullable=False),
+    Column("leased_until", Float(53), nullable=False, index=True),
 )
 
 idempotency = Table(
@@ -152,6 +161,9 @@ idempotency = Table(
     Column("dataset_id", String(40), nullable=False),
     Column("created_at", Float(53), nullable=False, index=True),
 )
+
+# Of datasets that were purged: an id is never given twice.
+former_ids = Table("former_ids", metadata, Column("dataset_id", String(40), primary_key=True))
 
 # What the database knows of itself and of its storage.
 facts = Table(

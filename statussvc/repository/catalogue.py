@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, union_all, update
+from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, select, union_all, update
 
 from pipeline.errors import NotFound
 from statussvc.lifecycle import State
@@ -16,7 +16,7 @@ from statussvc.repository.insert import insert_once
 from statussvc.repository.known import url_hash
 from statussvc.repository.rows import Kind
 from statussvc.repository.turns import host_hash
-from statussvc.tables import datasets, idempotency, pyramids
+from statussvc.tables import datasets, former_ids, idempotency, pyramids
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
 """How long an Idempotency-Key is kept: what Stripe's clients are used to."""
@@ -85,7 +85,8 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
     """
     dataset_id = free_id(connection, "custom_")
     if new.idempotency_key:
-        connection.execute(idempotency.delete().where(idempotency.c.created_at < now - IDEMPOTENCY_SECONDS))
+        expired = (idempotency.c.key == new.idempotency_key) & (idempotency.c.created_at < now - IDEMPOTENCY_SECONDS)
+        connection.execute(idempotency.delete().where(expired))
         claimed = insert_once(
             connection,
             idempotency,
@@ -135,10 +136,18 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
 
 
 def free_id(connection: Connection, prefix: str) -> str:
-    """An id that no row has or had: eight hex digits, as the contract's example, more where chance took one."""
+    """An id that no row has, and no dataset had; inspections' may come again.
+
+    Eight hex digits, as in the contract's example; more where chance took one.
+    """
     for size in (4, 6, 8):
         dataset_id = f"{prefix}{secrets.token_hex(size)}"
-        if connection.scalar(select(datasets.c.seq).where(datasets.c.dataset_id == dataset_id)) is None:
+        if not connection.scalar(
+            select(
+                exists().where(datasets.c.dataset_id == dataset_id)
+                | exists().where(former_ids.c.dataset_id == dataset_id)
+            )
+        ):
             break
     return dataset_id
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from pipeline.errors import NotFound
 from statussvc.lifecycle import State
 from statussvc.repository.catalogue import free_id
 from statussvc.repository.rows import Kind
 from statussvc.repository.turns import host_hash
-from statussvc.tables import datasets, runs
+from statussvc.tables import datasets
 
 KEEP_SECONDS = 86400.0
 """How long an inspection is kept: a source may be another one tomorrow."""
 
 
 def create(connection: Connection, url: str, now: float) -> Row[Any]:
-    """Inserts an inspection in REQUESTED, and forgets the old ones."""
-    _forget(connection, now - KEEP_SECONDS)
+    """Inserts an inspection in REQUESTED."""
     inspection_id = free_id(connection, "inspect_")
     connection.execute(
         insert(datasets).values(
@@ -45,22 +44,18 @@ def create(connection: Connection, url: str, now: float) -> Row[Any]:
             queued_at=now,
         )
     )
-    return get(connection, inspection_id)
+    return get(connection, inspection_id, now)
 
 
-def get(connection: Connection, inspection_id: str) -> Row[Any]:
-    """One inspection. Raises NotFound."""
+def get(connection: Connection, inspection_id: str, now: float) -> Row[Any]:
+    """One inspection. Raises NotFound, also where it is too old to be told and has not been purged yet."""
     row = connection.execute(
-        select(datasets).where(datasets.c.dataset_id == inspection_id, datasets.c.kind == Kind.INSPECTION)
+        select(datasets).where(
+            datasets.c.dataset_id == inspection_id,
+            datasets.c.kind == Kind.INSPECTION,
+            (datasets.c.created_at >= now - KEEP_SECONDS) | (datasets.c.state == State.INSPECTING),
+        )
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no inspection {inspection_id}.")
     return row
-
-
-def _forget(connection: Connection, before: float) -> None:
-    old = select(datasets.c.dataset_id).where(
-        datasets.c.kind == Kind.INSPECTION, datasets.c.created_at < before, datasets.c.state != State.INSPECTING
-    )
-    connection.execute(delete(runs).where(runs.c.dataset_id.in_(old.scalar_subquery())))
-    connection.execute(delete(datasets).where(datasets.c.dataset_id.in_(old.scalar_subquery())))

@@ -13,12 +13,15 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import Engine, create_engine, func, select, update
 
 from pipeline.faults import VARIABLE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.tables import datasets, former_ids, runs
 from tests.servers import free_port
 from tests.status_rig import SHA, Status, running
+from tests.waiting import until
 
 START_LIMIT = 60.0
 RUN = "a" * 32
@@ -29,13 +32,7 @@ POINTS = ["statussvc_before_commit", "statussvc_after_commit"]
 def child(folder: Path, fault: str = "") -> Iterator[tuple[Status, subprocess.Popen[bytes]]]:
     """`python -m statussvc` on the folder's rows, killed at a point or at the end."""
     port = free_port()
-    environment = {
-        **os.environ,
-        "TILEWRIGHT_DATABASE_URL": rows(folder),
-        "TILEWRIGHT_GRPC_PORT": str(port),
-        VARIABLE: f"{fault}:{folder / 'reached'}",
-    }
-    with subprocess.Popen([sys.executable, "-m", "statussvc"], env=environment) as process:
+    with started(folder, fault, port) as process:
         address = f"127.0.0.1:{port}"
         channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         try:
@@ -44,6 +41,17 @@ def child(folder: Path, fault: str = "") -> Iterator[tuple[Status, subprocess.Po
         finally:
             channel.close()
             process.kill()
+
+
+def started(folder: Path, fault: str, port: int = 0) -> subprocess.Popen[bytes]:
+    """`python -m statussvc` on the folder's rows, killed at a point."""
+    environment = {
+        **os.environ,
+        "TILEWRIGHT_DATABASE_URL": rows(folder),
+        "TILEWRIGHT_GRPC_PORT": str(port),
+        VARIABLE: f"{fault}:{folder / 'reached'}",
+    }
+    return subprocess.Popen([sys.executable, "-m", "statussvc"], env=environment)
 
 
 def rows(folder: Path) -> str:
@@ -118,3 +126,32 @@ def test_percent_does_not_go_back_when_the_service_is_killed(tmp_path: Path) -> 
         shown.append(asked.result().status.percent)
     assert shown == sorted(shown)
     assert shown[-1] == 25.0
+
+
+def test_a_purge_that_is_cut_off_is_made_as_a_whole_at_the_next_start(tmp_path: Path) -> None:
+    # Given datasets that were deleted long ago, with their runs
+    with running(rows(tmp_path)) as status:
+        kept = status.create()
+        for number in range(3):
+            dataset_id = status.create()
+            status.begin(dataset_id, f"{number:032x}")
+            status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=dataset_id))
+    engine = create_engine(rows(tmp_path))
+    with engine.begin() as connection:
+        connection.execute(update(datasets).values(deleted_at=datasets.c.deleted_at - 31 * 86_400.0))
+    # When the service is killed between the runs and the rows of a purge
+    process = started(tmp_path, "statussvc_in_purge")
+    assert process.wait(timeout=START_LIMIT) == -signal.SIGKILL
+    assert counts(engine) == (4, 3, 0)
+    # Then the next one does all of it, and what lives is there
+    with running(rows(tmp_path)) as status:
+        until(lambda: counts(engine) == (1, 0, 3), "a purge")
+        assert status.state(kept) == "QUEUED"
+    engine.dispose()
+
+
+def counts(engine: Engine) -> tuple[int, ...]:
+    """How many datasets, runs and former ids there are."""
+    with engine.connect() as connection:
+        tables = (datasets, runs, former_ids)
+        return tuple(connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables)

@@ -184,7 +184,7 @@ class StatusServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetInspection(self, request, context):
-        """One inspection. NOT_FOUND for an unknown id, and a day after its end.
+        """One inspection. NOT_FOUND for an unknown id, and a day after it was accepted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

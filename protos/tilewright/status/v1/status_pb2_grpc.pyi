@@ -64,7 +64,7 @@ class StatusServiceStub:
     CreateInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]
-    """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
+    """One inspection. NOT_FOUND for an unknown id, and a day after it was accepted."""
     CheckAccepting: _grpc.UnaryUnaryMultiCallable[_status_pb2.CheckAcceptingRequest, _status_pb2.CheckAcceptingResponse]
     """Writes, as a CreateDataset would. UNAVAILABLE, with the reason, when one would be refused."""
 
@@ -96,7 +96,7 @@ class StatusServiceAsyncStub(StatusServiceStub):
     CreateInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]  # type: ignore[assignment]
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]  # type: ignore[assignment]
-    """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
+    """One inspection. NOT_FOUND for an unknown id, and a day after it was accepted."""
     CheckAccepting: _aio.UnaryUnaryMultiCallable[_status_pb2.CheckAcceptingRequest, _status_pb2.CheckAcceptingResponse]  # type: ignore[assignment]
     """Writes, as a CreateDataset would. UNAVAILABLE, with the reason, when one would be refused."""
 
@@ -197,7 +197,7 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _status_pb2.GetInspectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.GetInspectionResponse, _abc.Awaitable[_status_pb2.GetInspectionResponse]]:
-        """One inspection. NOT_FOUND for an unknown id, and a day after its end."""
+        """One inspection. NOT_FOUND for an unknown id, and a day after it was accepted."""
 
     @_abc_1.abstractmethod
     def CheckAccepting(
