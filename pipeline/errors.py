@@ -119,7 +119,7 @@ DATASET_CODES: dict[str, Code] = {
     ),
     "decoder_too_slow": Code(
         False,
-        "Decoding took more time than a picture of this size may.",
+        "Decoding takes more work than such a file may.",
         "The file is probably damaged: save it anew with another program.",
     ),
     "out_of_memory": Code(

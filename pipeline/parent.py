@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -38,6 +39,9 @@ WATCH_INTERVAL = 0.5
 
 LOG_TAIL = 2000
 """Bytes of the child's standard error that are kept when it has ended."""
+
+TICK = 0.5
+"""Seconds by which the kernel's count of a process's work may lag behind the limit that it was killed for."""
 
 OUT_OF_MEMORY = (
     "cannot allocate memory",
@@ -88,6 +92,8 @@ class Child:
         # Guards the process id: it must not be signalled once it is reaped and may be another's.
         self._lock = threading.Lock()
         self._reaped = False
+        self._worked = 0.0
+        self._used_up = False
         self.exit_code = 0
         self.last_words = ""
         with self._log.open("wb") as log:
@@ -143,6 +149,13 @@ class Child:
             yield rest
         self._await_end()
 
+    def worked(self) -> float:
+        """Give the seconds of work that all its threads have done so far. May be called from any thread."""
+        with self._lock:
+            if not self._reaped:
+                self._worked = max(self._worked, _worked(self._process.pid))
+            return self._worked
+
     def kill(self) -> None:
         """Kill the child's whole group. May be called from any thread, at any time."""
         with self._lock:
@@ -158,7 +171,7 @@ class Child:
         A StageError by the signal that ended it: out_of_memory, decoder_too_slow, out_of_disk or decoder_crashed; a
         RuntimeError where it ended by itself.
         """
-        return explain_end(self.exit_code, self.last_words)
+        return explain_end(self.exit_code, self.last_words, used_up=self._used_up)
 
     def __enter__(self) -> Child:
         return self
@@ -167,6 +180,9 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        # Without reaping it: what it has worked, and what it was allowed, is known until then.
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._used_up = self.worked() >= _allowed(self._process.pid) - TICK
         with self._lock:
             self.exit_code = self._process.wait()
             self._reaped = True
@@ -213,12 +229,19 @@ class Child:
         raise StageError("stalled", f"The decoder took longer than {self._total:g} seconds.")
 
 
-def explain_end(exit_code: int, last_words: str) -> Exception:
-    """Name why a child that nobody here has killed ended without an outcome; see Child.death."""
+def explain_end(exit_code: int, last_words: str, *, used_up: bool = False) -> Exception:
+    """Name why a child that nobody here has killed ended without an outcome; see Child.death.
+
+    Parameters
+    ----------
+    used_up: whether it has done all the work that it was allowed: it is killed then, where it ignores SIGXCPU.
+    """
     if exit_code >= 0:
         return RuntimeError(f"the child ended with {exit_code} and without an outcome")
     number = -exit_code
     said = last_words.lower()
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and used_up):
+        return StageError("decoder_too_slow", "Decoding took more work than such a file may.")
     if number == signal.SIGKILL or any(saying in said for saying in OUT_OF_MEMORY):
         # Nobody here sent it, so it was the kernel (or the container's limit).
         return StageError(
@@ -226,11 +249,27 @@ def explain_end(exit_code: int, last_words: str) -> Exception:
             "The picture needs more memory to decode than there is, or than may be used "
             "(TILEWRIGHT_DECODE_MEMORY_BYTES).",
         )
-    if number == signal.SIGXCPU:
-        return StageError("decoder_too_slow", "Decoding took more time than a picture of this size may.")
     if number == signal.SIGXFSZ:
         return StageError("out_of_disk", "The tiles grew larger than such a picture's may.")
     return StageError("decoder_crashed", f"The decoder crashed on this file ({_name(number)}).")
+
+
+def _worked(pid: int) -> float:
+    """Give the user and system time of all threads of a process (proc_pid_stat(5)); 0 where it cannot be read."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def _allowed(pid: int) -> float:
+    """Give the seconds of work at which the kernel kills a process; infinite where it does not, or nobody can tell."""
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
+    except OSError:
+        return math.inf
+    return math.inf if hard == resource.RLIM_INFINITY else hard
 
 
 def _name(number: int) -> str:

@@ -23,7 +23,15 @@ from pipeline.texts import is_unicode
 COMMAND = parent.command("pipeline.probe_child")
 
 VERDICTS = frozenset(
-    {"image_corrupt", "image_too_large", "image_truncated", "not_an_image", "page_not_found", "unsupported_format"}
+    {
+        "decoder_too_slow",
+        "image_corrupt",
+        "image_too_large",
+        "image_truncated",
+        "not_an_image",
+        "page_not_found",
+        "unsupported_format",
+    }
 )
 """Codes that speak of the file. Any other failure is the probe's own, and says nothing of it."""
 

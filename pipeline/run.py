@@ -44,6 +44,10 @@ RELEASE_PATIENCE = 5.0
 SHUTDOWN, GIVES_WAY = "shutdown", "gives way"
 """Reasons to stop after which the stage is given back, and nobody is to blame."""
 
+BUSY = 0.5
+"""Of a time that is over, that a decoder has worked: then it was the file that took it, and would again. One that was
+stopped, starved or waited for storage has worked less."""
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -82,6 +86,8 @@ class Run:
         self._callbacks: list[Callable[[], None]] = []
         self._beat = pb.ReportProgressRequest(run_id=run_id)
         self._progressed_at = time.monotonic()
+        self._worked: Callable[[], float] = lambda: 0.0
+        self._worked_by_then = 0.0
 
     def report(
         self,
@@ -113,6 +119,7 @@ class Run:
                 if value is not None and getattr(self._beat.progress, field) != value:
                     setattr(self._beat.progress, field, value)
                     self._progressed_at = time.monotonic()
+                    self._worked_by_then = self._worked()
             if resumable is not None:
                 self._beat.resumable = resumable
             if source is not None:
@@ -125,6 +132,22 @@ class Run:
         """Notes that the work waits its turn, which is no stall."""
         with self._lock:
             self._progressed_at = time.monotonic()
+
+    def watch_work(self, worked: Callable[[], float]) -> None:
+        """Has the work of a decoder count where time is over: see BUSY.
+
+        Parameters
+        ----------
+        worked: gives the seconds of work, of all its threads, that it has done so far.
+        """
+        with self._lock:
+            self._worked, self._worked_by_then = worked, worked()
+
+    def work(self) -> tuple[float, float]:
+        """Seconds that a decoder has worked in all, and without any progress; 0 where there is none."""
+        with self._lock:
+            worked = self._worked()
+            return worked, worked - self._worked_by_then
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Has `callback` called, once and from another thread, when the run must stop; at once if it must already.
@@ -405,17 +428,25 @@ class _Beat(threading.Thread):
             elif answer.give_way and not self._settled.is_set():
                 self._run.give_way()
 
-    def _stalled(self, progressed_at: float) -> str:
+    def _stalled(self, progressed_at: float) -> StageError | None:
         now = time.monotonic()
-        if now - self._began_at > self._limits.total:
-            return f"The stage took longer than {self._limits.total:.0f} seconds."
-        if now - progressed_at > self._limits.progress:
-            return f"The stage made no progress for {self._limits.progress:.0f} seconds."
-        return ""
+        in_all, in_vain = self._run.work()
+        total, progress = self._limits.total, self._limits.progress
+        if now - self._began_at > total:
+            return _blame(in_all, total, f"The stage took longer than {total:.0f} seconds.")
+        if now - progressed_at > progress:
+            return _blame(in_vain, progress, f"The stage made no progress for {progress:.0f} seconds.")
+        return None
 
-    def _give_up(self, message: str) -> None:
+    def _give_up(self, stall: StageError) -> None:
         # Told from here, since work that is wedged may never return to tell it.
         self._run.stop("stalled")
-        failure = pb.Failure(code="stalled", message=message, retryable=True)
-        request = pb.FailStageRequest(run_id=self._run.run_id, failure=failure)
+        request = pb.FailStageRequest(run_id=self._run.run_id, failure=failure_of(stall))
         _say(lambda: self._status.fail_stage(request), self._run.wake_up.dataset_id, self._ended)
+
+
+def _blame(worked: float, limit: float, message: str) -> StageError:
+    """Name who is to blame for time that is over: the file, where its decoder has worked; else the machine."""
+    if worked < BUSY * limit:
+        return StageError("stalled", message)
+    return StageError("decoder_too_slow", f"{message} Its decoder has worked {worked:.0f} seconds for that.")

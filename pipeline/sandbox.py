@@ -150,10 +150,13 @@ def announce(logger: logging.Logger, layers: tuple[Layer, ...]) -> None:
 
 
 def allow_cpu(seconds: int) -> None:
-    """Give this process so much work in all, once it is known what it is to do; at most what it was confined to."""
+    """Give this process so much work in all, once it is known what it is to do; at most what it was confined to.
+
+    For good: who ignores the signal that says so is killed CPU_GRACE seconds later.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     most = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard - CPU_GRACE)
-    resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + CPU_GRACE))
 
 
 def limit_file(size: int) -> None:

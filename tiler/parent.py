@@ -56,6 +56,7 @@ def build(
     with parent.Child(command, JOBS.encode(job), folder=scratch, environment=made, watch=watch) as child:
         logger.info("%s: child %d started", run.wake_up.dataset_id, child.pid)
         run.on_stop(child.kill)
+        run.watch_work(child.worked)
         for line in child.lines():
             report = outcome = REPORTS.decode(line)
             trust.require_plausible(report, job)

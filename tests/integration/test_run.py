@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -181,6 +182,37 @@ def test_work_without_progress_is_given_up_as_stalled_although_it_beats(status: 
     seen = status.get(dataset_id)
     assert (seen.failure.code, seen.state) == ("stalled", pb.STATE_QUEUED)
     assert "no progress" in seen.failure.message
+
+
+@pytest.mark.parametrize("limits", [Limits(total=60.0, progress=0.6), Limits(total=0.6, progress=60.0)])
+def test_a_decoder_that_works_in_vain_is_not_tried_again(status: Status, client: StatusClient, limits: Limits) -> None:
+    dataset_id = status.create()
+
+    def work(run: Run) -> pb.IngestResult:
+        # Given a decoder that has worked for most of the time
+        run.watch_work(time.monotonic)
+        return blocked(run)
+
+    # When its time is over, then it is the file's fault, and final
+    run(client, dataset_id, work, limits=limits)
+    seen = status.get(dataset_id)
+    assert (seen.failure.code, seen.failure.retryable) == ("decoder_too_slow", False)
+    assert (seen.state, seen.attempt) == (pb.STATE_FAILED, 1)
+    assert "decoder has worked" in seen.failure.message
+
+
+def test_work_before_the_last_progress_is_not_in_vain(status: Status, client: StatusClient) -> None:
+    dataset_id = status.create()
+    worked = iter([0.0, 1000.0])
+
+    def work(run: Run) -> pb.IngestResult:
+        # Given a decoder that has worked long, with progress, and is stopped since
+        run.watch_work(lambda: next(worked, 1000.0))
+        run.report(tiles_done=1)
+        return blocked(run)
+
+    run(client, dataset_id, work, limits=Limits(total=60.0, progress=0.6))
+    assert status.get(dataset_id).failure.code == "stalled"
 
 
 def test_work_longer_than_its_time_is_given_up_although_it_progresses(status: Status, client: StatusClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pipeline import parent
 from pipeline.errors import StageError
 from pipeline.parent import Child, explain_end
+from tests.waiting import until
 
 ANSWERING = """
 import json
@@ -168,6 +170,46 @@ def test_the_signal_that_ended_a_child_says_why(exit_code: int, last_words: str,
     error = explain_end(exit_code, last_words)
     assert isinstance(error, StageError)
     assert error.code == code
+
+
+def test_a_child_that_is_killed_for_its_work_is_not_one_that_lacks_memory(tmp_path: Path) -> None:
+    # Given a child that ignores the signal for "all is used", and is killed a second later
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass"
+    )
+    with start(code, tmp_path) as child:
+        assert list(child.lines()) == []
+    # Then its work is named, which no retry makes less
+    error = child.death()
+    assert child.exit_code == -9
+    assert isinstance(error, StageError)
+    assert (error.code, error.retryable) == ("decoder_too_slow", False)
+
+
+def test_a_child_that_is_killed_with_work_to_spare_lacks_memory(tmp_path: Path) -> None:
+    code = (
+        "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CPU, (50, 60)); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with start(code, tmp_path) as child:
+        assert list(child.lines()) == []
+    error = child.death()
+    assert isinstance(error, StageError)
+    assert error.code == "out_of_memory"
+
+
+def test_the_work_of_a_child_counts_and_its_sleep_does_not(tmp_path: Path) -> None:
+    with start("print('on', flush=True)\nwhile True: pass", tmp_path) as child:
+        assert next(child.lines()) == b"on\n"
+        until(lambda: child.worked() > 0.5, "a child at work")
+        # When it is stopped, then it works no more
+        os.kill(child.pid, signal.SIGSTOP)
+        until(lambda: "T" in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2][:3], "a stopped child")
+        worked = child.worked()
+        assert child.worked() == worked
+    # And once it is gone, it has worked as long as it did
+    assert child.worked() == child.worked() >= worked
 
 
 def test_an_end_by_itself_is_nobodys_fault_but_ours() -> None:

@@ -307,6 +307,18 @@ def test_work_goes_on_to_the_hard_limit_only_where_the_signal_is_ignored() -> No
     assert python(code, check=False).returncode == -signal.SIGKILL
 
 
+def test_work_that_is_allowed_later_has_a_hard_limit_of_its_own() -> None:
+    # Given a process that may be allowed much, once it is known what it is to do, and ignores that this is used up
+    code = (
+        "sandbox.CPU_GRACE = 1\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+        "sandbox.confine(sandbox.Allowance(cpu=60, most_cpu=10_000))\nsandbox.allow_cpu(1)\n"
+        "print(*resource.getrlimit(resource.RLIMIT_CPU), flush=True)\nwhile True: pass"
+    )
+    # When it is allowed a second, then it gets no more than that and the grace
+    ended = python(code, check=False)
+    assert (ended.stdout, ended.returncode) == ("1 2\n", -signal.SIGKILL)
+
+
 def test_the_interpreters_own_modules_may_be_loaded_late() -> None:
     assert python("sandbox.confine(sandbox.Allowance())\nimport decimal, sqlite3; print('loaded')").stdout == "loaded\n"
 
