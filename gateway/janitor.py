@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from gateway.kept_thread import KeptThread
 from pipeline.errors import Conflict, StatusUnavailable, StorageError
 from pipeline.identity import Identified
 from pipeline.status import StatusClient
@@ -52,7 +53,7 @@ class Janitor:
         self._state = OK
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+        self._thread = KeptThread("janitor", self._run)
 
     def start(self) -> None:
         """Begin with a sweep: a crash may have left something."""
@@ -64,16 +65,13 @@ class Janitor:
 
     def state(self) -> str:
         """Give "ok", or why the last sweep was cut short. From any thread."""
-        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
-            return "The janitor's thread has ended: its log says why. Start the gateway anew."
-        return self._state
+        return self._thread.failure or self._state
 
     def stop(self) -> None:
         """End after the deletion at hand."""
         self._stopping.set()
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_PATIENCE)
+        self._thread.stop(STOP_PATIENCE)
 
     def sweep(self) -> int:
         """Sweep once. Returns how many things were removed.

@@ -20,6 +20,7 @@ import dramatiq
 from dramatiq.errors import BrokerConnectionError
 
 from gateway.broker_link import BrokerAway, BrokerLink, link_to
+from gateway.kept_thread import KeptThread
 from pipeline import faults
 from pipeline.errors import StatusUnavailable, UnknownStage
 from pipeline.logs import Repeats
@@ -77,7 +78,7 @@ class Relay:
         self._repeats = Repeats()
         self._queue_check_interval = queue_check_interval
         self._emptiness_due = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._thread = KeptThread("relay", self._run)
 
     def start(self) -> None:
         """Begin. Needs neither the broker nor statussvc to be there."""
@@ -89,16 +90,13 @@ class Relay:
 
     def state(self) -> str:
         """Give "ok", or why wake-ups cannot be published at the moment. From any thread."""
-        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
-            return "The relay's thread has ended: its log says why. Start the gateway anew."
-        return self._state
+        return self._thread.failure or self._state
 
     def stop(self) -> None:
         """End after the wake-up at hand. What is left waits in its rows."""
         self._stopping.set()
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_PATIENCE)
+        self._thread.stop(STOP_PATIENCE)
 
     def _run(self) -> None:
         pause = FIRST_BACK_OFF

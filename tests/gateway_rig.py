@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from gateway.app import create_app
-from gateway.context import Publisher
+from gateway.context import Publisher, Sweeper
 from gateway.server import Server
 from gateway.settings import GatewaySettings
 from pipeline.status import AsyncStatusClient
@@ -64,14 +64,22 @@ class Gateway:
 
 
 @contextmanager
-def serving(status_address: str, storage: Path, relay: Publisher | None = None, **settings: Any) -> Iterator[Gateway]:
+def serving(
+    status_address: str,
+    storage: Path,
+    relay: Publisher | None = None,
+    janitor: Sweeper | None = None,
+    **settings: Any,
+) -> Iterator[Gateway]:
     """Start a gateway on a free port, and stop it."""
     loop = shared_loop()
 
     async def start() -> tuple[Server, AsyncStatusClient, asyncio.Task[None]]:
         status = AsyncStatusClient(status_address)
         configured = GatewaySettings(status_address=status_address, storage=storage, port=0, **settings)
-        app = create_app(configured, status, DirectoryStorage(storage), relay or SilentRelay(), SilentRelay())
+        app = create_app(
+            configured, status, DirectoryStorage(storage), relay or SilentRelay(), janitor or SilentRelay()
+        )
         server = Server(app, configured)
         task = asyncio.create_task(server.serve())
         await server.wait_until_ready()

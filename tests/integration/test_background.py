@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -21,6 +20,7 @@ from pipeline.errors import StorageError
 from pipeline.settings import Settings
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
+from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig
 from tests.status_rig import running
 from tests.waiting import until
@@ -126,22 +126,54 @@ def test_a_thread_that_ends_by_an_error_is_logged_as_what_it_is(monkeypatch: pyt
     assert "Stale file handle" in lines.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+class Ending(StatusClient):
+    """Ends the thread that asks it, as nothing that a loop catches would, until it is mended."""
+
+    broken = True
+
+    def lease_pending(self, request: pb.LeasePendingRequest) -> pb.LeasePendingResponse:
+        if self.broken:
+            raise SystemExit
+        return super().lease_pending(request)
+
+    def lease_garbage(self, request: pb.LeaseGarbageRequest) -> pb.LeaseGarbageResponse:
+        if self.broken:
+            raise SystemExit
+        return super().lease_garbage(request)
+
+
 @pytest.mark.parametrize("kind", ["relay", "janitor"])
-def test_a_thread_that_is_no_more_is_told(tmp_path: Path, kind: str) -> None:
-    # Given a relay and a janitor whose threads are ended by something that no loop catches
-    class Ending(StatusClient):
-        def lease_pending(self, request: object) -> NoReturn:
-            raise SystemExit
+def test_a_thread_that_ends_is_told_and_started_anew(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.kept_thread.LONGEST_PAUSE", 0.05)
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        # Given a gateway whose relay or janitor ends
+        client, broker, storage = Ending(status.address), EmbeddedBroker(), DirectoryStorage(tmp_path / "storage")
+        broker.declare_queue("ingest")
+        relay, janitor = Relay(client, broker), Janitor(client, storage, 0.05)
+        with gateway_rig.serving(status.address, storage.root, relay, janitor) as gateway:
+            worker: Relay | Janitor = relay if kind == "relay" else janitor
+            worker.start()
 
-        def lease_garbage(self, request: object) -> NoReturn:
-            raise SystemExit
+            def told() -> str:
+                checks = gateway.get("/readyz").json()["checks"]
+                return str(checks["broker"] if kind == "relay" else checks.get("janitor", ""))
 
-    client = Ending("127.0.0.1:1")
-    worker: Relay | Janitor = Relay(client, EmbeddedBroker())
-    if kind == "janitor":
-        worker = Janitor(client, DirectoryStorage(tmp_path), 3600.0)
-    # When it runs, then /readyz is told that it does not
-    worker.start()
-    until(lambda: f"{kind}'s thread has ended" in worker.state(), "an end that is told")
-    worker.stop()
+            # When it has ended, then /readyz and the log say so, and requests are accepted
+            until(lambda: told() == f"{kind} failed (SystemExit); it is started anew.", "an end that is told")
+            assert f"{kind} failed (SystemExit), and is started anew" in caplog.text
+            assert gateway.get("/readyz").json()["status"] == "degraded"
+            gateway.submit()
+            scratch = storage.scratch("9" * 32)
+            # And it is at work again by itself, which is all it takes for what waits
+            client.broken = False
+            if kind == "relay":
+                until(lambda: broker.queues["ingest"].qsize() == 1, "a message")
+            else:
+                until(lambda: not scratch.exists(), "a sweep")
+            # And once it has run for a while, /readyz is content
+            monkeypatch.setattr("gateway.kept_thread.STEADY", 0.0)
+            until(lambda: told() in {"ok", ""}, "an end that is forgotten")
+            worker.stop()
+        client.close()
