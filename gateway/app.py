@@ -116,7 +116,9 @@ def create_app(
     identity: says whether the storage is the right one.
     """
     context = Context(settings, status, storage, relay, janitor, sandbox, identity)
-    pyramids = PyramidCache(partial(_get_pyramid, context), storage, threads=context.storage_threads)
+    pyramids = PyramidCache(
+        partial(_get_pyramid, context), storage, threads=context.storage_threads, missed=janitor.suspect
+    )
     apps: dict[str, PyramidApp] = {
         tiles.PREFIX: tiles.Tiles(pyramids, public_url=settings.public_url),
         iiif.PREFIX: iiif.Iiif(pyramids, public_url=settings.public_url),

@@ -38,6 +38,9 @@ class Publisher(Protocol):
 class Sweeper(Protocol):
     """What the routes need of the janitor."""
 
+    def suspect(self, tile_id: str) -> None:
+        """Say that a pyramid's files could not be opened. Returns at once; from any thread."""
+
     def poke(self) -> None:
         """Say that there may be something to remove. Returns at once; from any thread."""
 

@@ -1,4 +1,4 @@
-"""The janitor: a thread that removes from storage what no row refers to.
+"""The janitor: a thread that removes from storage what no row refers to, and misses what rows refer to.
 
     list storage ▸ LeaseGarbage (statussvc decides by the rows) ▸ delete ▸ ConfirmGarbage
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from gateway.kept_thread import KeptThread
+from gateway.lost_builds import LostBuilds
 from pipeline.errors import Conflict, StatusUnavailable, StorageError
 from pipeline.identity import Identified
 from pipeline.status import StatusClient
@@ -50,6 +52,8 @@ class Janitor:
         self._status = status
         self._storage = storage
         self._interval = interval
+        self._lost = LostBuilds(status, storage, identity)
+        self._sweep_wanted = threading.Event()
         self._state = OK
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -61,7 +65,13 @@ class Janitor:
 
     def poke(self) -> None:
         """Have a sweep now: something was deleted. Returns at once; from any thread."""
+        self._sweep_wanted.set()
         self._wake.set()
+
+    def suspect(self, tile_id: str) -> None:
+        """Have a look whether a pyramid's files are gone: one could not be opened. Returns at once; from any thread."""
+        if self._lost.suspect(tile_id):
+            self._wake.set()
 
     def state(self) -> str:
         """Give "ok", or why the last sweep was cut short. From any thread."""
@@ -98,22 +108,40 @@ class Janitor:
                 removed += 1
         return removed
 
+    def look_around(self) -> None:
+        """Look at some of the builds that should be there. Raises as `sweep`."""
+        self._lost.look_around(self._stopping)
+
     def _run(self) -> None:
+        due = time.monotonic()
         while not self._stopping.is_set():
             self._wake.clear()
+            if self._sweep_wanted.is_set() or time.monotonic() >= due:
+                self._sweep_wanted.clear()
+                self._sweep()
+                due = time.monotonic() + self._interval
             try:
-                removed = self.sweep()
+                self._lost.look_at_suspects()
             except (Conflict, StatusUnavailable, StorageError) as error:
-                logger.warning("the sweep of storage was cut short: %s", error)
-                self._state = f"The last sweep of storage was cut short: {error}"
-            except Exception as error:
-                logger.exception("the sweep of storage failed; the next one tries again")
-                self._state = f"The last sweep of storage failed ({type(error).__name__})."
-            else:
-                self._state = OK
-                if removed:
-                    logger.info("removed from storage: %d", removed)
-            self._wake.wait(self._interval)
+                logger.warning("whether files of pyramids are gone was not looked at: %s", error)
+            except Exception:
+                logger.exception("the look for files of pyramids failed")
+            self._wake.wait(max(0.0, due - time.monotonic()))
+
+    def _sweep(self) -> None:
+        try:
+            removed = self.sweep()
+            self.look_around()
+        except (Conflict, StatusUnavailable, StorageError) as error:
+            logger.warning("the sweep of storage was cut short: %s", error)
+            self._state = f"The last sweep of storage was cut short: {error}"
+        except Exception as error:
+            logger.exception("the sweep of storage failed; the next one tries again")
+            self._state = f"The last sweep of storage failed ({type(error).__name__})."
+        else:
+            self._state = OK
+            if removed:
+                logger.info("removed from storage: %d", removed)
 
     def _found(self) -> Iterator[str]:
         for kind, depth in DEPTH.items():

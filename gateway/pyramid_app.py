@@ -160,6 +160,7 @@ class PyramidApp(ABC):
                 logger.warning("%s is damaged: %s. See `tilewright verify`", tile_id, error)
                 raise StorageError(str(error)) from error
             except ObjectMissing as error:
+                self.pyramids.missed(tile_id)
                 raise self._nothing(scope["path"]) from error
 
     async def _serve_once(self, tile_id: str, parts: list[str], scope: Scope, receive: Receive, send: Send) -> None:

@@ -45,6 +45,7 @@ class PyramidCache:
     ----------
     get_pyramid: asked once for each pyramid that comes in.
     threads: in which storage is waited for.
+    missed: called with a tile_id whose build counts and is not there.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class PyramidCache:
         storage: Storage,
         capacity: int = CAPACITY,
         threads: StorageThreads | None = None,
+        missed: Callable[[str], None] = lambda _tile_id: None,
     ) -> None:
         self._threads = threads or StorageThreads()
         self._get_pyramid = get_pyramid
+        self.missed = missed
         self._storage = storage
         self._capacity = capacity
         self._open: OrderedDict[str, OpenPyramid] = OrderedDict()

@@ -71,6 +71,12 @@ class StatusClient:
     def confirm_garbage(self, item: pb.StoredItem) -> None:
         _call(self._pipeline.ConfirmGarbage, pb.ConfirmGarbageRequest(item=item))
 
+    def list_builds(self, request: pb.ListBuildsRequest) -> pb.ListBuildsResponse:
+        return _call(self._pipeline.ListBuilds, request)
+
+    def report_lost_build(self, request: pb.ReportLostBuildRequest) -> pb.ReportLostBuildResponse:
+        return _call(self._pipeline.ReportLostBuild, request)
+
     def identify_storage(self, request: pb.IdentifyStorageRequest) -> pb.IdentifyStorageResponse:
         return _call(self._pipeline.IdentifyStorage, request)
 

@@ -1,6 +1,7 @@
 """The life cycle of a dataset, and of an inspection: a table of the allowed moves. Pure.
 
 A dataset:      QUEUED → DOWNLOADING → DOWNLOADED → TILING → READY
+                and back from READY only where its pyramid's files are lost
 An inspection:  REQUESTED → INSPECTING → READY
 """
 
@@ -50,6 +51,9 @@ class Event(StrEnum):
     CANCEL = "CANCEL"
     RETRY_WITH_SOURCE = "RETRY_WITH_SOURCE"
     RETRY_FROM_START = "RETRY_FROM_START"
+    REBUILD_WITH_SOURCE = "REBUILD_WITH_SOURCE"
+    """The files of its pyramid were lost."""
+    REBUILD_FROM_START = "REBUILD_FROM_START"
 
 
 WAITING = {State.QUEUED: Stage.INGEST, State.DOWNLOADED: Stage.TILER, State.REQUESTED: Stage.INSPECT}
@@ -77,6 +81,8 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.FAILED, Event.RETRY_FROM_START): State.QUEUED,
     (State.CANCELLED, Event.RETRY_WITH_SOURCE): State.DOWNLOADED,
     (State.CANCELLED, Event.RETRY_FROM_START): State.QUEUED,
+    (State.READY, Event.REBUILD_WITH_SOURCE): State.DOWNLOADED,
+    (State.READY, Event.REBUILD_FROM_START): State.QUEUED,
     **{(state, Event.FAIL): State.FAILED for state in State if state not in FINAL},
     **{(state, Event.CANCEL): State.CANCELLED for state in State if state not in FINAL},
 }

@@ -15,7 +15,7 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.lifecycle import Stage
 from statussvc.malformed import Malformed
-from statussvc.repository import garbage, identity, known, outbox, stages
+from statussvc.repository import garbage, identity, known, lost, outbox, stages
 from statussvc.repository.rows import Outcome
 from statussvc.slots import LONGEST_TURN, has_had_longest
 from statussvc.views import FORMAT_NAMES, options
@@ -29,6 +29,9 @@ STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER, pb.STAGE_I
 STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
 DEFAULT_LIMIT, MOST_PENDING = 100, 1000
 """Wake-ups leased in one call: unless asked for more or fewer, and at most."""
+
+MOST_BUILDS = 500
+"""Builds in a page: each is an indexed read."""
 
 MOST_DEFERRED = 100
 """Wake-ups in a row that are put back for another host's: looking for one takes milliseconds each, and may not take
@@ -224,6 +227,28 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:
         await self._core.database.write(lambda connection: garbage.confirm(connection, request.item.prefix))
         return pb.ConfirmGarbageResponse()
+
+    async def ListBuilds(self, request: pb.ListBuildsRequest, context: Context) -> pb.ListBuildsResponse:
+        size = min(request.page_size, MOST_BUILDS) if request.page_size > 0 else DEFAULT_LIMIT
+        now = self._core.now()
+        found, last = await self._core.database.read(
+            lambda connection: lost.builds(connection, request.page_token, size, now)
+        )
+        return pb.ListBuildsResponse(
+            builds=[pb.Build(tile_id=tile_id, build=build) for tile_id, build in found], next_page_token=last
+        )
+
+    async def ReportLostBuild(self, request: pb.ReportLostBuildRequest, context: Context) -> pb.ReportLostBuildResponse:
+        now = self._core.now()
+
+        def report(connection: Connection) -> str:
+            identity.require_token(connection, request.token)
+            return lost.report(connection, request.build.tile_id, request.build.build, now)
+
+        dataset_id = await self._core.database.write(report)
+        if dataset_id:
+            self._core.hub.notify(dataset_id)
+        return pb.ReportLostBuildResponse(dataset_id=dataset_id)
 
     async def IdentifyStorage(self, request: pb.IdentifyStorageRequest, context: Context) -> pb.IdentifyStorageResponse:
         if request.token and not TOKEN.fullmatch(request.token):

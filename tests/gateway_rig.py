@@ -26,6 +26,10 @@ class SilentRelay:
 
     pokes: int = 0
     said: str = "ok"
+    suspected: list[str] = field(default_factory=list)
+
+    def suspect(self, tile_id: str) -> None:
+        self.suspected.append(tile_id)
 
     def poke(self) -> None:
         self.pokes += 1

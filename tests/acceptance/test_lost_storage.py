@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests import waiting
+from tests import answers, waiting
 from tests.acceptance.conftest import StartStack
-from tests.acceptance.jobs import ready, submit
+from tests.acceptance.jobs import finish, ready, submit
 from tests.acceptance.test_restarts import talking_to
-from tests.sources import SourceServer
+from tests.sources import SourceServer, stored
 from tilewright.launch import LaunchedStack, StackDied
 
 
@@ -37,6 +39,18 @@ def make_ready(stack: LaunchedStack, url: str) -> dict[str, Any]:
 def sweeps(stack: LaunchedStack) -> int:
     """How many of a janitor's sweeps were refused so far, by its log."""
     return stack.log.read_text().count("the sweep of storage was cut short")
+
+
+def settle(stack: LaunchedStack) -> None:
+    """Have all builds be an hour old: younger ones are not missed."""
+    with closing(sqlite3.connect(stack.data / "tilewright.sqlite3", timeout=60)) as rows, rows:
+        rows.execute("UPDATE pyramids SET created_at = created_at - 3600")
+
+
+def attempts(stack: LaunchedStack) -> list[tuple[str, int]]:
+    """State and attempt of each dataset."""
+    with closing(sqlite3.connect(stack.data / "tilewright.sqlite3", timeout=60)) as rows:
+        return rows.execute("SELECT state, attempt FROM datasets ORDER BY seq").fetchall()
 
 
 def files(folder: Path) -> set[Path]:
@@ -152,6 +166,92 @@ def test_a_pyramid_whose_files_are_gone_is_built_anew(start_stack: StartStack, s
     after = make_ready(stack, sources.url("/map.jpg"))
     assert after["tile_id"] == before["tile_id"]
     assert tile(stack, after) == 200
+
+
+def test_a_lost_pyramid_is_made_again_when_somebody_looks_at_it(start_stack: StartStack, sources: SourceServer) -> None:
+    # Given two ready datasets with the same pyramid, whose files were deleted, and a janitor that does not sweep
+    stack = start_stack(TILEWRIGHT_SWEEP_INTERVAL="3600")
+    before = make_ready(stack, sources.url("/map.jpg"))
+    assert make_ready(stack, sources.url("/map.jpg")) == before
+    settle(stack)
+    asked = sources.requests["/map.jpg"]
+    shutil.rmtree(stack.data / "storage" / "pyramids")
+    # When a tile is asked for, then it is not there for now, and comes back by itself, under its old address
+    assert tile(stack, before) == 404
+    waiting.until(lambda: tile(stack, before) == 200, "a tile that is back")
+    # And one of them has worked for both, from the stored original
+    waiting.until(lambda: sorted(attempts(stack)) == [("READY", 1), ("READY", 2)], "an end")
+    assert sources.requests["/map.jpg"] == asked
+
+
+def test_a_sweep_finds_what_is_lost_and_downloads_what_is_lost_with_it(
+    start_stack: StartStack, sources: SourceServer
+) -> None:
+    # Given a ready dataset that lost its pyramid and its original, and at which nobody looks
+    stack = start_stack(TILEWRIGHT_SWEEP_INTERVAL="0.2")
+    before = make_ready(stack, sources.url("/glass.png"))
+    settle(stack)
+    asked = sources.requests["/glass.png"]
+    for lost in ("sources", "pyramids"):
+        shutil.rmtree(stack.data / "storage" / lost)
+    # When the janitor sweeps, then both come back
+    waiting.until(lambda: any(path.name == "pyramid.json" for path in files(stack.data)), "a pyramid")
+    waiting.until(lambda: attempts(stack)[0][0] == "READY", "an end")
+    assert sources.requests["/glass.png"] > asked
+    assert requests.get(f"{stack.url}{before['dzi']}", timeout=60).status_code == 200
+
+
+def test_what_cannot_be_made_again_fails_with_its_reason_and_may_be_retried(
+    start_stack: StartStack, sources: SourceServer, picture_folder: Path
+) -> None:
+    # Given a ready dataset that lost all its files, and whose source is gone as well
+    stack = start_stack(TILEWRIGHT_SWEEP_INTERVAL="3600")
+    url = sources.on("/for-a-while.jpg", stored(picture_folder / "map.jpg"))
+    with talking_to(stack) as client:
+        dataset_id = submit(client, url)
+        before = ready(client, dataset_id)
+        settle(stack)
+        sources.on("/for-a-while.jpg", answers.status(404))
+        for lost in ("sources", "pyramids"):
+            shutil.rmtree(stack.data / "storage" / lost)
+        # When somebody looks at it, then it ends with the reason
+        assert tile(stack, before) == 404
+        waiting.until(lambda: attempts(stack)[0][0] == "FAILED", "a failure")
+        assert finish(client, dataset_id)["error"]["code"] == "source_not_found"
+        # And once the source is back, a retry makes it whole
+        sources.on("/for-a-while.jpg", stored(picture_folder / "map.jpg"))
+        client.retry(dataset_id)
+        assert ready(client, dataset_id) == before
+        assert tile(stack, before) == 200
+
+
+def test_an_outage_of_storage_makes_nothing_again(start_stack: StartStack, sources: SourceServer) -> None:
+    # Given two ready datasets, and a janitor that sweeps all the time
+    stack = start_stack(TILEWRIGHT_SWEEP_INTERVAL="0.05")
+    tile_info = make_ready(stack, sources.url("/map.jpg"))
+    unopened = make_ready(stack, sources.url("/glass.png"))
+    settle(stack)
+    storage = stack.data / "storage"
+    for has_mount_point in (False, True):
+        # When its storage is away, or only an empty mount point is there, and people look at it
+        storage.rename(stack.data / "away")
+        if has_mount_point:
+            storage.mkdir()
+        assert requests.get(f"{stack.url}{unopened['dzi']}", timeout=60).status_code in {404, 503}
+        # A janitor looks at what was asked for after each sweep.
+        seen = sweeps(stack)
+        waiting.until(lambda: sweeps(stack) > seen + 3, "refused sweeps")  # noqa: B023  called at once
+        if has_mount_point:
+            storage.rmdir()
+        (stack.data / "away").rename(storage)
+        # Then nothing is done once it is back, however often it is swept
+        leftover = storage / "scratch" / ("9" * 32)
+        leftover.mkdir()
+        waiting.until(lambda: not leftover.exists(), "a sweep")  # noqa: B023  called at once
+        waiting.until(lambda: readyz(stack).status_code == 200, "a stack that is ready again")
+        assert attempts(stack) == [("READY", 1), ("READY", 1)]
+        assert tile(stack, tile_info) == 200
+    assert "makes it again" not in stack.log.read_text()
 
 
 def test_a_second_stack_is_refused_also_when_the_lock_file_was_deleted(start_stack: StartStack) -> None:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from gateway.janitor import Janitor
+from gateway.lost_builds import LostBuilds
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -140,6 +141,45 @@ def test_a_call_that_asks_about_too_much_is_refused_and_holds_up_nobody(status: 
         status.pipeline.LeaseGarbage(request)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details() == "found: must have at most 500 items; ask about the others in further calls"
+
+
+def test_a_sweep_has_only_so_many_pyramids_made_again(
+    status: Status, storage: DirectoryStorage, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statussvc.repository.lost.SETTLED", -1.0)
+    monkeypatch.setattr("gateway.lost_builds.PAGE", 1)
+    monkeypatch.setattr("gateway.lost_builds.MOST_TOLD", 1)
+    # Given three ready datasets, of which two have lost their pyramids
+    tile_ids = {}
+    for digit in "123":
+        dataset_id = status.create()
+        status.begin(dataset_id, digit * 32)
+        status.complete_ingest(digit * 32, digit * 64)
+        tile_id = status.begin(dataset_id, digit * 31 + "f", stage=pb.STAGE_TILER).tile_id
+        status.complete_tiler(digit * 31 + "f")
+        for name in ("pyramid.szi", "edges.bin", "tiles.idx"):
+            put(storage, pyramid_key(tile_id, digit * 31 + "f", name))
+        tile_ids[tile_id] = dataset_id
+    whole, *lost = tile_ids
+    for tile_id in lost:
+        storage.delete_prefix(f"pyramids/{tile_id}")
+
+    def made_again() -> set[str]:
+        return {tile_id for tile_id, dataset_id in tile_ids.items() if status.state(dataset_id) == "DOWNLOADED"}
+
+    # When the janitor looks around, then each sweep has one made again, and what is whole stays
+    for count in (1, 2, 2):
+        janitor.look_around()
+        assert len(made_again()) == count
+    assert whole not in made_again()
+
+
+def test_what_is_asked_for_without_pause_is_looked_at_once(storage: DirectoryStorage) -> None:
+    # Given a pyramid that cannot be opened
+    builds = LostBuilds(StatusClient("127.0.0.1:1"), storage, None)
+    # When a crowd asks for it, then it is looked at once, and another is looked at all the same
+    assert [builds.suspect("a" * 64) for _ in range(100)] == [True] + [False] * 99
+    assert builds.suspect("b" * 64)
 
 
 def test_it_sweeps_at_start_when_poked_and_outlives_a_failed_sweep(

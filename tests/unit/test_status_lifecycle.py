@@ -31,6 +31,8 @@ FAILED       RETRY_WITH_SOURCE  DOWNLOADED
 FAILED       RETRY_FROM_START   QUEUED
 CANCELLED    RETRY_WITH_SOURCE  DOWNLOADED
 CANCELLED    RETRY_FROM_START   QUEUED
+READY        REBUILD_WITH_SOURCE  DOWNLOADED
+READY        REBUILD_FROM_START   QUEUED
 REQUESTED    BEGIN              INSPECTING
 REQUESTED    FAIL               FAILED
 REQUESTED    CANCEL             CANCELLED
@@ -58,5 +60,5 @@ def test_each_state_waits_or_works_or_is_final() -> None:
         assert (stage_of(state) is None) == (state in FINAL)
 
 
-def test_ready_is_left_by_no_event() -> None:
-    assert not [event for (state, event) in MOVES if state == "READY"]
+def test_ready_is_left_only_where_the_pyramid_is_lost() -> None:
+    assert {event for (state, event) in MOVES if state == "READY"} == {"REBUILD_WITH_SOURCE", "REBUILD_FROM_START"}

@@ -45,7 +45,7 @@ class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType
     STATE_TILING: _State.ValueType  # 4
     """A tiler run builds the pyramid."""
     STATE_READY: _State.ValueType  # 5
-    """The pyramid is there. Final."""
+    """The pyramid is there. Final, unless its files are lost: then it is made again."""
     STATE_FAILED: _State.ValueType  # 6
     """Ended with an error. Final, but may be retried."""
     STATE_CANCELLED: _State.ValueType  # 7
@@ -69,7 +69,7 @@ STATE_DOWNLOADED: State.ValueType  # 3
 STATE_TILING: State.ValueType  # 4
 """A tiler run builds the pyramid."""
 STATE_READY: State.ValueType  # 5
-"""The pyramid is there. Final."""
+"""The pyramid is there. Final, unless its files are lost: then it is made again."""
 STATE_FAILED: State.ValueType  # 6
 """Ended with an error. Final, but may be retried."""
 STATE_CANCELLED: State.ValueType  # 7
@@ -2123,6 +2123,136 @@ class ConfirmGarbageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConfirmGarbageResponse: _TypeAlias = ConfirmGarbageResponse  # noqa: Y015
+
+@_typing.final
+class Build(_message.Message):
+    """One build of a pyramid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TILE_ID_FIELD_NUMBER: _builtins.int
+    BUILD_FIELD_NUMBER: _builtins.int
+    tile_id: _builtins.str
+    """The pyramid's public id."""
+    build: _builtins.str
+    """The run that made it."""
+    def __init__(
+        self,
+        *,
+        tile_id: _builtins.str = ...,
+        build: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "tile_id", b"tile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Build: _TypeAlias = Build  # noqa: Y015
+
+@_typing.final
+class ListBuildsRequest(_message.Message):
+    """Asks for builds that should be in storage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first page."""
+    page_size: _builtins.int
+    """About so many; 0 stands for 100, 500 is the most."""
+    def __init__(
+        self,
+        *,
+        page_token: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBuildsRequest: _TypeAlias = ListBuildsRequest  # noqa: Y015
+
+@_typing.final
+class ListBuildsResponse(_message.Message):
+    """Builds that should be in storage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def builds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Build]:
+        """By tile_id; may be empty also where another page follows. Those of the last minute are left out."""
+
+    def __init__(
+        self,
+        *,
+        builds: _abc.Iterable[Global___Build] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builds", b"builds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBuildsResponse: _TypeAlias = ListBuildsResponse  # noqa: Y015
+
+@_typing.final
+class ReportLostBuildRequest(_message.Message):
+    """What was missed in storage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILD_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The storage's token. FAILED_PRECONDITION where the database's is another."""
+    @_builtins.property
+    def build(self) -> Global___Build:
+        """The build. Ignored where another one counts, or it was made in the last minute."""
+
+    def __init__(
+        self,
+        *,
+        build: Global___Build | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["build", b"build"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportLostBuildRequest: _TypeAlias = ReportLostBuildRequest  # noqa: Y015
+
+@_typing.final
+class ReportLostBuildResponse(_message.Message):
+    """What follows from it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset that makes it again; empty where one is at work on it already, or it does not count."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportLostBuildResponse: _TypeAlias = ReportLostBuildResponse  # noqa: Y015
 
 @_typing.final
 class CheckAcceptingRequest(_message.Message):

@@ -684,6 +684,16 @@ class PipelineServiceStub:
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageResponse.FromString,
                 _registered_method=True)
+        self.ListBuilds = channel.unary_unary(
+                '/tilewright.status.v1.PipelineService/ListBuilds',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListBuildsRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListBuildsResponse.FromString,
+                _registered_method=True)
+        self.ReportLostBuild = channel.unary_unary(
+                '/tilewright.status.v1.PipelineService/ReportLostBuild',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ReportLostBuildRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ReportLostBuildResponse.FromString,
+                _registered_method=True)
         self.IdentifyStorage = channel.unary_unary(
                 '/tilewright.status.v1.PipelineService/IdentifyStorage',
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.IdentifyStorageRequest.SerializeToString,
@@ -758,6 +768,20 @@ class PipelineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBuilds(self, request, context):
+        """The builds that count and that ready datasets show, for who looks whether their files are there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportLostBuild(self, request, context):
+        """Says that a build's files are gone from storage: a dataset that shows it is set to work again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def IdentifyStorage(self, request, context):
         """Whether a storage is the one that the database's rows speak of.
         """
@@ -812,6 +836,16 @@ def add_PipelineServiceServicer_to_server(servicer, server):
                     servicer.ConfirmGarbage,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageResponse.SerializeToString,
+            ),
+            'ListBuilds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBuilds,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListBuildsRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListBuildsResponse.SerializeToString,
+            ),
+            'ReportLostBuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportLostBuild,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ReportLostBuildRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ReportLostBuildResponse.SerializeToString,
             ),
             'IdentifyStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.IdentifyStorage,
@@ -1063,6 +1097,60 @@ class PipelineService:
             '/tilewright.status.v1.PipelineService/ConfirmGarbage',
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageRequest.SerializeToString,
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ConfirmGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBuilds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.PipelineService/ListBuilds',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListBuildsRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListBuildsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportLostBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.PipelineService/ReportLostBuild',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ReportLostBuildRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ReportLostBuildResponse.FromString,
             options,
             channel_credentials,
             insecure,

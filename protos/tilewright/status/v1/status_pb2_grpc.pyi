@@ -234,6 +234,10 @@ class PipelineServiceStub:
     """Of what was found in storage, leases what no row refers to, for deletion."""
     ConfirmGarbage: _grpc.UnaryUnaryMultiCallable[_status_pb2.ConfirmGarbageRequest, _status_pb2.ConfirmGarbageResponse]
     """Says that a leased piece of garbage is gone from storage."""
+    ListBuilds: _grpc.UnaryUnaryMultiCallable[_status_pb2.ListBuildsRequest, _status_pb2.ListBuildsResponse]
+    """The builds that count and that ready datasets show, for who looks whether their files are there."""
+    ReportLostBuild: _grpc.UnaryUnaryMultiCallable[_status_pb2.ReportLostBuildRequest, _status_pb2.ReportLostBuildResponse]
+    """Says that a build's files are gone from storage: a dataset that shows it is set to work again."""
     IdentifyStorage: _grpc.UnaryUnaryMultiCallable[_status_pb2.IdentifyStorageRequest, _status_pb2.IdentifyStorageResponse]
     """Whether a storage is the one that the database's rows speak of."""
 
@@ -260,6 +264,10 @@ class PipelineServiceAsyncStub(PipelineServiceStub):
     """Of what was found in storage, leases what no row refers to, for deletion."""
     ConfirmGarbage: _aio.UnaryUnaryMultiCallable[_status_pb2.ConfirmGarbageRequest, _status_pb2.ConfirmGarbageResponse]  # type: ignore[assignment]
     """Says that a leased piece of garbage is gone from storage."""
+    ListBuilds: _aio.UnaryUnaryMultiCallable[_status_pb2.ListBuildsRequest, _status_pb2.ListBuildsResponse]  # type: ignore[assignment]
+    """The builds that count and that ready datasets show, for who looks whether their files are there."""
+    ReportLostBuild: _aio.UnaryUnaryMultiCallable[_status_pb2.ReportLostBuildRequest, _status_pb2.ReportLostBuildResponse]  # type: ignore[assignment]
+    """Says that a build's files are gone from storage: a dataset that shows it is set to work again."""
     IdentifyStorage: _aio.UnaryUnaryMultiCallable[_status_pb2.IdentifyStorageRequest, _status_pb2.IdentifyStorageResponse]  # type: ignore[assignment]
     """Whether a storage is the one that the database's rows speak of."""
 
@@ -337,6 +345,22 @@ class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.ConfirmGarbageResponse, _abc.Awaitable[_status_pb2.ConfirmGarbageResponse]]:
         """Says that a leased piece of garbage is gone from storage."""
+
+    @_abc_1.abstractmethod
+    def ListBuilds(
+        self,
+        request: _status_pb2.ListBuildsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.ListBuildsResponse, _abc.Awaitable[_status_pb2.ListBuildsResponse]]:
+        """The builds that count and that ready datasets show, for who looks whether their files are there."""
+
+    @_abc_1.abstractmethod
+    def ReportLostBuild(
+        self,
+        request: _status_pb2.ReportLostBuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.ReportLostBuildResponse, _abc.Awaitable[_status_pb2.ReportLostBuildResponse]]:
+        """Says that a build's files are gone from storage: a dataset that shows it is set to work again."""
 
     @_abc_1.abstractmethod
     def IdentifyStorage(
