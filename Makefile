@@ -65,7 +65,7 @@ bench: setup ## Measure against curl and bare libvips; prints ratios
 	@$(BIN)/python -m bench.main $(ARGS)
 
 .PHONY: attack
-attack: setup ## Attack a stack of this machine (crowd, budgets, slow sources) and print what it cost
+attack: setup ## Attack a stack of this machine (crowds, budgets, slow sources) and print what it cost
 	@$(BIN)/python -m bench.attack $(ARGS)
 
 .PHONY: soak

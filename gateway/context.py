@@ -12,6 +12,7 @@ from gateway.contract import Links
 from gateway.gate import Gate, GatedRpcs
 from gateway.polls import Polls
 from gateway.rpc import ask
+from gateway.searches import Searches
 from gateway.settings import GatewaySettings
 from gateway.storage_threads import StorageThreads
 from gateway.storage_watch import StorageWatch
@@ -73,6 +74,7 @@ class Context:
     def __post_init__(self) -> None:
         self.gate = Gate()
         self.rpc = cast("StatusServiceAsyncStub", GatedRpcs(self.status.status, self.gate))
+        self.searches = Searches(self.status.status)
         self.links = Links(self.settings.public_url)
         self.polls = Polls(self._status_of, self.links)
         self.storage_watch = StorageWatch(self.storage, self.settings.disk_reserve_bytes, self.identity)

@@ -16,7 +16,7 @@ from gateway.rpc import ask, wait_until_final
 from pipeline import faults
 from pipeline.errors import Conflict, NotFound, StageError
 from pipeline.sources import check_literal_host
-from pipeline.texts import MAX_KEY, MAX_LABEL
+from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 StatusAnswer = schemas.Working | schemas.Ready | schemas.Failed
@@ -136,10 +136,11 @@ async def create(
 @router.get(
     "/api/datasets",
     summary="List the catalogue",
-    responses={200: {"model": schemas.Page}, **examples("invalid_request")},
+    responses={200: {"model": schemas.Page}, **examples("invalid_request", "search_too_slow")},
 )
 async def catalogue(
     context: Parts,
+    request: Request,
     *,
     status_: Annotated[
         list[schemas.Status] | None, Query(alias="status", description="Only datasets with one of these.")
@@ -147,23 +148,32 @@ async def catalogue(
     category: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this category.")] = "",
     subject: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this subject.")] = "",
     q: Annotated[
-        str, Query(max_length=200, pattern=_TEXT, description="Only where the name or description contains this.")
+        str,
+        Query(
+            max_length=MAX_QUERY,
+            pattern=_TEXT,
+            description="Only where the name or description contains this, whatever the case.",
+        ),
     ] = "",
     limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
     cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of a page.")] = "",
 ) -> Response:
     """Newest first, page by page."""
-    answer = await ask(
-        context.rpc.ListDatasets,
-        pb.ListDatasetsRequest(
-            states={state for word in status_ or () for state in contract.FILTERS[word]},
-            category=category,
-            subject=subject,
-            query=q,
-            page_size=limit,
-            page_token=cursor,
-        ),
+    wanted = pb.ListDatasetsRequest(
+        states={state for word in status_ or () for state in contract.FILTERS[word]},
+        category=category,
+        subject=subject,
+        query=q,
+        page_size=limit,
+        page_token=cursor,
     )
+    if q:
+        found = await context.searches.find(wanted, disconnected(request))
+        if found is None:
+            return Response(status_code=204)  # to nobody
+        answer = found
+    else:
+        answer = await ask(context.rpc.ListDatasets, wanted)
     datasets = [contract.dataset(row, context.links) for row in answer.datasets]
     return json_answer(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
 

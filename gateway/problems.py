@@ -54,7 +54,8 @@ BY_GRPC_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: (503, "service_unavailable"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (503, "service_unavailable"),
     grpc.StatusCode.CANCELLED: (503, "service_unavailable"),
-    grpc.StatusCode.ABORTED: (503, "service_unavailable"),
+    # A search that took too long: neither gRPC nor any other of our calls answers with it.
+    grpc.StatusCode.ABORTED: (503, "search_too_slow"),
     # Faults of ours, or services that do not fit together: none of these may come.
     grpc.StatusCode.OK: (500, "unexpected_error"),
     grpc.StatusCode.UNKNOWN: (500, "unexpected_error"),
@@ -81,6 +82,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "wrong_host": 421,
     "conflict": 409,
     "service_unavailable": 503,
+    "search_too_slow": 503,
     "storage_unavailable": 503,
     "unexpected_error": 500,
 }

@@ -4,6 +4,8 @@
     ├── StageError           a stage cannot produce its result; carries a code of CODES
     ├── Stopped              a run was told to stop; nothing is wrong with the dataset
     ├── StatusUnavailable    statussvc cannot be reached
+    │   └── TooBusy          it has too much to do
+    ├── SearchTooSlow        a search took longer than it may
     ├── NotFound             no such dataset or pyramid
     ├── Conflict             the dataset's present state forbids the move
     ├── UnknownStage         a wake-up of a stage that this version does not have
@@ -165,6 +167,12 @@ REQUEST_CODES: dict[str, Code] = {
     "service_unavailable": Code(
         True, "A part of the service cannot be reached at the moment.", "Repeat the request after Retry-After seconds."
     ),
+    "search_too_slow": Code(
+        True,
+        "The search took longer than it may, and was ended.",
+        "Look for a longer or a rarer text, of three characters at least, or narrow it down by status, category or "
+        "subject.",
+    ),
     "unexpected_error": Code(True, "Something went wrong inside the gateway.", "Report it with its request_id."),
 }
 """Codes that a request can be answered with."""
@@ -206,6 +214,14 @@ class Stopped(TilewrightError):
 
 class StatusUnavailable(TilewrightError):
     """Raised when statussvc, or the database behind it, cannot be reached."""
+
+
+class TooBusy(StatusUnavailable):
+    """Raised when a call is refused for the number of those that are under way."""
+
+
+class SearchTooSlow(TilewrightError):
+    """Raised when a search took longer than it may."""
 
 
 class NotFound(TilewrightError):

@@ -14,6 +14,9 @@ MAX_DESCRIPTION = 10_000
 MAX_LABEL = 200
 """Of a category or a subject."""
 
+MAX_QUERY = 200
+"""Of a text that is looked for."""
+
 MAX_KEY = 255
 """Of an Idempotency-Key."""
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import grpc.aio
 
-from pipeline.errors import Conflict, NotFound, StatusUnavailable
+from pipeline.errors import Conflict, NotFound, SearchTooSlow, StatusUnavailable, TooBusy
 from pipeline.logs import Repeats
 from statussvc.claim import LOST
 from statussvc.database import Database
@@ -48,17 +48,14 @@ class Core:
     require_room: Callable[[], None] = lambda: None
 
 
-class TooBusy(Exception):
-    """Raised when a user's call is refused for the number of those that are under way."""
-
-
 CODES: dict[type[Exception], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     Conflict: grpc.StatusCode.FAILED_PRECONDITION,
     KeyReused: grpc.StatusCode.ALREADY_EXISTS,
     Malformed: grpc.StatusCode.INVALID_ARGUMENT,
-    StatusUnavailable: grpc.StatusCode.UNAVAILABLE,
     TooBusy: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StatusUnavailable: grpc.StatusCode.UNAVAILABLE,
+    SearchTooSlow: grpc.StatusCode.ABORTED,
 }
 """The one table of errors to gRPC codes; anything else is INTERNAL, and logged: a fault of this service."""
 
@@ -78,13 +75,17 @@ WAITS_BY_ITSELF = "/GetInspection"
 """The method of StatusService that may take minutes, and costs nothing meanwhile."""
 
 
+ENDS_WITH_ITS_CALLER = "/ListDatasets"
+"""The method that may cost much, and changes nothing: it is not gone on with for nobody."""
+
+
 class ErrorsToCodes(grpc.aio.ServerInterceptor):
     """Answers errors with their code of CODES and their sentence, and ends what a caller has begun and left.
 
     Before a request reaches its method, its texts are such as both databases hold.
 
     A caller who leaves (killed, or out of time) cancels its call. What is being written is committed all the
-    same, so that the call goes on to tell it to the runs' leases and to the watchers.
+    same, so that the call goes on to tell it to the runs' leases and to the watchers. A search ends.
 
     Parameters
     ----------
@@ -101,6 +102,7 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
         if handler is None or not details.method.startswith("/tilewright."):
             return handler
         take = drop_nul if details.method.startswith(PIPELINE) else refuse_nul
+        ends_with_its_caller = details.method.endswith(ENDS_WITH_ITS_CALLER)
         if handler.unary_unary:
             inner = handler.unary_unary
 
@@ -109,7 +111,8 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
                     self._require_claim()
                     take(request)
                     with self._counted(details.method):
-                        return await self._to_the_end(inner(request, context))
+                        call = inner(request, context)
+                        return await (call if ends_with_its_caller else self._to_the_end(call))
                 except Exception as error:  # noqa: BLE001  # each is answered and, where it is none of CODES, logged
                     await _abort(context, error, details.method)
 

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from pipeline import faults
-from pipeline.errors import StatusUnavailable
+from pipeline.errors import SearchTooSlow, StatusUnavailable
 from statussvc.claim import LOST
-from statussvc.engines import away, engines, patience
+from statussvc.engines import away, engines, out_of_time, patience
 from statussvc.repository import epochs
+from statussvc.searches import Searches
 
 T = TypeVar("T")
 
@@ -36,8 +37,10 @@ class Database:
     included: a database that is locked, away or frozen makes calls slow, then StatusUnavailable.
     """
 
-    def __init__(self, url: str, reserve: int = 0) -> None:
-        self._engines = engines(url, READERS + 1, reserve)
+    def __init__(self, url: str, reserve: int = 0, search_seconds: float = 3.0) -> None:
+        self._engines = engines(url, READERS + 1, reserve, search_seconds)
+        file = self._engines.file
+        self._searches = Searches(self._engines.searcher, search_seconds, file.check if file else lambda: None)
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
         self._epoch: int | None = None
@@ -93,6 +96,7 @@ class Database:
 
                 if connection.dialect.name != "sqlite":
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
+                    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 config = alembic.config.Config()
                 config.set_main_option("script_location", str(MIGRATIONS))
                 config.attributes["connection"] = connection
@@ -119,6 +123,18 @@ class Database:
         """Runs a function in one reading transaction. Raises StatusUnavailable."""
         return await self._run(self._read_threads, self._engines.reader, function)
 
+    async def search(self, function: Callable[[Connection], T]) -> T:
+        """Runs a function that may take long, and keeps nobody else waiting. Ends it where the caller is cancelled.
+
+        Raises SearchTooSlow, TooBusy, StatusUnavailable.
+        """
+        try:
+            return await self._searches.run(function)
+        except DBAPIError as error:
+            if out_of_time(error):
+                raise SearchTooSlow("The search took longer than it may.") from error
+            raise _explain(error) from error
+
     def require_room(self) -> None:
         """Raises StatusUnavailable where the database's volume is too full for anything new."""
         if self._engines.file is not None:
@@ -127,6 +143,7 @@ class Database:
     def close(self) -> None:
         self._write_thread.shutdown(wait=True)
         self._read_threads.shutdown(wait=True)
+        self._searches.close()
         self._engines.claim.release()
         self._engines.dispose()
 

@@ -25,6 +25,9 @@ OUR_FAULTS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE)
 """SQLite's primary codes for wrong SQL, which its driver calls OperationalError like those of a machine that is
 locked, full or unreadable."""
 
+QUERY_CANCELED = "57014"
+"""PostgreSQL's SQLSTATE of a statement that was ended by its time limit or on request."""
+
 _call = threading.local()
 
 
@@ -62,12 +65,20 @@ def away(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
+def out_of_time(error: DBAPIError) -> bool:
+    """Whether a statement was ended for the time it took, or on request."""
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_INTERRUPT
+    return getattr(error.orig, "sqlstate", None) == QUERY_CANCELED
+
+
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How to write, how to read, and how to be the only one that does; `file` where it is one of SQLite's."""
+    """How to write, to read, to search, and to be the only one that does; `file` where it is one of SQLite's."""
 
     writer: Engine
     reader: Engine
+    searcher: Engine
     patience: float
     claim: Claim
     file: DatabaseFile | None = None
@@ -75,13 +86,15 @@ class Engines:
     def dispose(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+        self.searcher.dispose()
 
 
-def engines(url: str, size: int, reserve: int = 0) -> Engines:
-    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once, the claim's not counted.
+def engines(url: str, size: int, reserve: int = 0, search_seconds: float = 3.0) -> Engines:
+    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once, the claim's and searches' not counted.
 
     Parameters
     ----------
+    search_seconds: after which PostgreSQL ends a search.
     reserve: bytes of a SQLite file's volume that stay free: see DatabaseFile.
     """
     parsed = make_url(url)
@@ -92,11 +105,14 @@ def engines(url: str, size: int, reserve: int = 0) -> Engines:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             claim = FileClaim(Path(parsed.database))
             file = DatabaseFile(Path(parsed.database), reserve)
-        return Engines(_sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False), SQLITE_PATIENCE, claim, file)
+        writer, reader = _sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False)
+        searcher = _sqlite(parsed, immediate=False)
+        return Engines(writer, reader, searcher, SQLITE_PATIENCE, claim, file)
     from statussvc import postgres  # noqa: PLC0415  # psycopg is a tenth of a second that the embedded stack saves
 
     engine = postgres.engine(parsed, size, time_left)
-    return Engines(engine, engine, postgres.PATIENCE, SessionClaim(engine))
+    searcher = postgres.engine(parsed, size, time_left, search_seconds)
+    return Engines(engine, engine, searcher, postgres.PATIENCE, SessionClaim(engine))
 
 
 def _sqlite(url: URL, *, immediate: bool) -> Engine:

@@ -23,7 +23,7 @@ CONNECT_TIMEOUT = 5
 # A frozen server still acknowledges packets, so that TCP's own limits do not see it: the client's wait is bounded
 # as well. What the server bounds itself is a statement that waits for a lock, and a service that vanished inside a
 # transaction and would hold its locks for TCP's two hours.
-OPTIONS = "-c statement_timeout={0:.0f} -c idle_in_transaction_session_timeout={0:.0f}".format(PATIENCE * 1000)
+OPTIONS = "-c statement_timeout={1:.0f} -c idle_in_transaction_session_timeout={0:.0f}"
 TCP = {
     # Milliseconds until sent bytes must be acknowledged: the machine or the network is gone.
     "tcp_user_timeout": int(PATIENCE * 1000),
@@ -47,9 +47,15 @@ class _Bounded(psycopg.Connection[Any]):
             raise psycopg.OperationalError("the server does not answer") from error
 
 
-def engine(url: URL, size: int, time_left: TimeLeft) -> Engine:
-    """An engine with up to `size` connections at once, whose every wait ends when no time is left."""
-    options = f"{url.query.get('options', '')} {OPTIONS}".strip()
+def engine(url: URL, size: int, time_left: TimeLeft, statement_seconds: float = PATIENCE) -> Engine:
+    """An engine with up to `size` connections at once, whose every wait ends when no time is left.
+
+    Parameters
+    ----------
+    statement_seconds: after which the server ends a statement.
+    """
+    bounds = OPTIONS.format(PATIENCE * 1000, max(1.0, statement_seconds * 1000))  # 0 would be no bound
+    options = f"{url.query.get('options', '')} {bounds}".strip()
     # Each connection is tried before it is used, so that a restart of PostgreSQL costs no call its answer.
     made = create_engine(url, pool_pre_ping=True, pool_size=size, connect_args={**TCP, "options": options})
 

@@ -62,7 +62,7 @@ class Server:
 
     def __init__(self, settings: StatusSettings) -> None:
         self._settings = settings
-        database = Database(settings.database_url, settings.database_reserve_bytes)
+        database = Database(settings.database_url, settings.database_reserve_bytes, settings.search_seconds)
         self._core = Core(
             database=database,
             leases=Leases(settings.lease_seconds),

@@ -28,6 +28,15 @@ class StatusSettings(Settings):
             "still be written to its end: a row takes a few kilobytes."
         ),
     )
+    search_seconds: float = Field(
+        3.0,
+        gt=0,
+        le=4.0,
+        description=(
+            "Seconds that a search (`q`) may take before it is ended as search_too_slow, and that it may wait for its "
+            "turn before it is refused. Both together stay below the ten that an rpc may take."
+        ),
+    )
     grpc_host: str = Field(
         "127.0.0.1",
         description="Address to listen on. The service has no log-in, so it is loopback unless told otherwise.",

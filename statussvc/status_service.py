@@ -13,14 +13,14 @@ from sqlalchemy import Connection
 
 from pipeline.errors import StageError
 from pipeline.sources import check_url
-from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME
+from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc import views
 from statussvc.core import Core
 from statussvc.lifecycle import FINAL, State
 from statussvc.malformed import Malformed
-from statussvc.repository import catalogue, identity, inspections, orders
+from statussvc.repository import catalogue, identity, inspections, orders, search
 from statussvc.views import FORMAT_NAMES
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         wanted = _page(request)
+        if request.query:
+            return await self._search(request.query, wanted)
         rows = await self._rows(lambda connection: catalogue.page(connection, wanted))
         shown = rows[: wanted.size]
         return pb.ListDatasetsResponse(
@@ -167,6 +169,15 @@ class StatusService(pb_grpc.StatusServiceServicer):
     def _probe(self, connection: Connection) -> None:
         self._core.require_room()
         identity.probe(connection, self._core.now())
+
+    async def _search(self, text: str, wanted: catalogue.Page) -> pb.ListDatasetsResponse:
+        found = await self._core.database.search(lambda connection: search.find(connection, text, wanted))
+        shown = found[: wanted.size]
+        rows = await self._rows(lambda connection: catalogue.these(connection, shown))
+        return pb.ListDatasetsResponse(
+            datasets=[self._dataset(row) for row in rows],
+            next_page_token=str(shown[-1]) if len(found) > wanted.size else "",
+        )
 
     def _stop(self, run_id: str | None, reason: str, dataset_id: str) -> None:
         if run_id:
@@ -270,6 +281,8 @@ def _check_texts(**texts: str) -> None:
 
 
 def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
+    if len(request.query) > MAX_QUERY:
+        raise ValueError(f"query: must have at most {MAX_QUERY} characters")
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
         raise Malformed("page_token: is not one that this service gave")
     unknown = [state for state in request.states if state not in pb.State.values()]
@@ -279,7 +292,6 @@ def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
         states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),
         category=request.category,
         subject=request.subject,
-        query=request.query,
         size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),
         before=int(request.page_token) if request.page_token else None,
     )

@@ -126,7 +126,7 @@ class InlineDatabase(Database):
         with self.engine.begin() as connection:
             return function(connection)
 
-    keep_house = read
+    keep_house = search = read
 
 
 class InlineStatus:

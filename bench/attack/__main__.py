@@ -9,7 +9,7 @@ import argparse
 import sys
 from importlib import import_module
 
-ATTACKS: tuple[str, ...] = ("crowd", "heads", "slow_sources")
+ATTACKS: tuple[str, ...] = ("crowd", "heads", "slow_sources", "search")
 """Modules of this package, in the order in which they run. Each has a `main() -> int`."""
 
 

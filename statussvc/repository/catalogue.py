@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, select, union_all, update
+from sqlalchemy import Connection, Row, Select, and_, exists, insert, select, union_all, update
 
 from pipeline.errors import NotFound
 from statussvc.lifecycle import State
+from statussvc.repository import searchable
 from statussvc.repository.insert import insert_once
 from statussvc.repository.known import url_hash
 from statussvc.repository.rows import Kind
@@ -22,7 +23,7 @@ IDEMPOTENCY_SECONDS = 24 * 3600.0
 """How long an Idempotency-Key is kept: what Stripe's clients are used to."""
 
 
-_IS_DATASET = datasets.c.kind != Kind.INSPECTION
+IS_DATASET = datasets.c.kind != Kind.INSPECTION
 """By what it is not: SQLite would take an index for what it is, which nearly all rows are, and sort them all."""
 
 
@@ -74,7 +75,7 @@ def with_pyramid() -> Select[Any]:
             and_(datasets.c.tile_id == pyramids.c.tile_id, ~pyramids.c.deleting),
             isouter=True,
         )
-        .where(datasets.c.deleted_at.is_(None), _IS_DATASET)
+        .where(datasets.c.deleted_at.is_(None), IS_DATASET)
     )
 
 
@@ -107,8 +108,9 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
                 .where(idempotency.c.key == new.idempotency_key)
                 .values(dataset_id=dataset_id, created_at=now)
             )
-    connection.execute(
-        insert(datasets).values(
+    seq = connection.scalar(
+        insert(datasets)
+        .values(
             dataset_id=dataset_id,
             kind=Kind.DATASET,
             name=new.name,
@@ -131,7 +133,9 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             created_at=now,
             queued_at=now,
         )
+        .returning(datasets.c.seq)
     )
+    searchable.put(connection, seq, new.name, new.description)
     return dataset_id, False
 
 
@@ -167,7 +171,6 @@ class Page:
     states: tuple[State, ...]
     category: str
     subject: str
-    query: str
     size: int
     before: int | None
 
@@ -183,21 +186,19 @@ def page(connection: Connection, wanted: Page) -> Sequence[Row[Any]]:
     ).all()
 
 
+def these(connection: Connection, seqs: Sequence[int]) -> Sequence[Row[Any]]:
+    """The rows of these numbers, newest first, but for those that were deleted meanwhile."""
+    return connection.execute(with_pyramid().where(datasets.c.seq.in_(seqs)).order_by(datasets.c.seq.desc())).all()
+
+
 def _seqs(wanted: Page, state: State | None) -> Select[tuple[int]]:
-    query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None), _IS_DATASET)
+    query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None), IS_DATASET)
     if state:
         query = query.where(datasets.c.state == state)
     if wanted.category:
         query = query.where(datasets.c.category == wanted.category)
     if wanted.subject:
         query = query.where(datasets.c.subject == wanted.subject)
-    if wanted.query:
-        query = query.where(
-            or_(
-                datasets.c.name.icontains(wanted.query, autoescape=True),
-                datasets.c.description.icontains(wanted.query, autoescape=True),
-            )
-        )
     if wanted.before is not None:
         query = query.where(datasets.c.seq < wanted.before)
     return query.order_by(datasets.c.seq.desc()).limit(wanted.size + 1)
@@ -209,7 +210,10 @@ def describe(connection: Connection, dataset_id: str, texts: dict[str, str]) -> 
     connection.execute(
         update(datasets).where(datasets.c.dataset_id == dataset_id).values(**texts, revision=datasets.c.revision + 1)
     )
-    return get(connection, dataset_id)
+    row = get(connection, dataset_id)
+    if "name" in texts or "description" in texts:
+        searchable.change(connection, row.seq, row.name, row.description)
+    return row
 
 
 def pyramid(connection: Connection, tile_id: str) -> Row[Any]:

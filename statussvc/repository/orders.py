@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, update
 
 from pipeline.errors import BAD_SOURCE
 from statussvc.lifecycle import Event, move
+from statussvc.repository import searchable
 from statussvc.repository.rows import REFUSED, end, lock_present, move_to, run_of, wait_again
 from statussvc.tables import datasets
 
@@ -58,6 +59,7 @@ def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
         .where(datasets.c.seq == row.seq)
         .values(deleted_at=now, run_id=None, leased_until=None, revision=row.revision + 1)
     )
+    searchable.drop(connection, row.seq)
     return _stop(connection, row, now)
 
 

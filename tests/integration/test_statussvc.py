@@ -428,6 +428,11 @@ def test_the_schema_that_migrations_make_is_the_tables(database_url: str) -> Non
     database.close()
     engine = create_engine(database_url)
     with engine.connect() as connection:
-        context = alembic.migration.MigrationContext.configure(connection)
+        context = alembic.migration.MigrationContext.configure(connection, opts={"include_object": is_comparable})
         assert alembic.autogenerate.compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def is_comparable(item: Any, name: str, kind: str, reflected: bool, other: Any) -> bool:
+    """Whether Alembic can compare it: SQLite's index of texts is a virtual table, and PostgreSQL's is PostgreSQL's."""
+    return not name.startswith("dataset_grams") and not (name == "ix_dataset_texts_grams" and not reflected)

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from statussvc.lifecycle import Stage, State
-from statussvc.repository import catalogue, garbage, outbox, stages
+from statussvc.repository import catalogue, garbage, outbox, search, searchable, stages
 from statussvc.tables import metadata
 
 NOW = 1_800_000_000.0
@@ -50,6 +50,21 @@ FILL_PYRAMIDS = """
 INSERT INTO pyramids (tile_id, build, deleting, width, height, tile_size, format, tile_count, bytes, created_at)
 SELECT 'tile' || n, 'run' || n, FALSE, 1000, 700, 256, 'JPEG', 30, 99, :now - 800 FROM numbers
 """
+FILL_TEXTS = """
+INSERT INTO dataset_texts (seq, name, description, grams)
+SELECT n, 'name ' || n, CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often and long' END, {grams}
+FROM numbers
+"""
+
+
+def grams(of: str) -> str:
+    return ",".join(str(searchable.number(gram)) for gram in searchable.grams(of))
+
+
+GRAMS = {
+    "sqlite": "NULL",
+    "postgresql": f"CASE WHEN n % 1000 = 0 THEN ARRAY[{grams('seldom')}] ELSE ARRAY[{grams('often and long')}] END",
+}
 NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows) ",
     "postgresql": "WITH numbers(n) AS (SELECT generate_series(1, :rows)) ",
@@ -59,7 +74,7 @@ NUMBERS = {
 def fill(engine: Engine) -> Engine:
     metadata.create_all(engine)
     with engine.begin() as connection:
-        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS):
+        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])):
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
             # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
             connection.execute(text(f"{into} {numbers} SELECT {select}"), {"now": NOW, "rows": ROWS})
@@ -85,8 +100,13 @@ def postgres(postgres_server: Any) -> Iterator[Engine]:
 
 
 def page(**wanted: Any) -> Callable[[Connection], Any]:
-    asked = {"states": (), "category": "", "subject": "", "query": "", "size": 50, "before": None, **wanted}
+    asked = {"states": (), "category": "", "subject": "", "size": 50, "before": None, **wanted}
     return lambda connection: catalogue.page(connection, catalogue.Page(**asked))
+
+
+def found(query: str, **wanted: Any) -> Callable[[Connection], Any]:
+    asked = {"states": (), "category": "", "subject": "", "size": 50, "before": None, **wanted}
+    return lambda connection: search.find(connection, query, catalogue.Page(**asked))
 
 
 WORKING = (State.QUEUED, State.DOWNLOADING, State.DOWNLOADED, State.TILING)
@@ -110,6 +130,11 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "ListDatasets of no category": (page(category="never"), 0),
     "ListDatasets of a subject": (page(subject="seldom"), 51),
     "ListDatasets of no subject": (page(subject="never"), 0),
+    "a search for what is seldom": (found("SELDOM"), 51),
+    "a search for what is often": (found("and long"), 51),
+    "a search for what is often, a late page": (found("and long", before=500), 51),
+    "a search for what nothing has": (found("no such text"), 0),
+    "a short search for what is often": (found("nd"), 51),
     "runs at work": (lambda connection: stages.at_work(connection, ()), 0),
     "LeaseGarbage, of builds": (lambda connection: garbage.built_for_nobody(connection, "tile5")[0], 0),
     "LeaseGarbage": (lambda connection: garbage.lease(connection, PREFIXES, None, NOW), 1),
@@ -164,7 +189,7 @@ def test_sqlite_takes_few_steps(call: str, sqlite: Engine) -> None:
 
 
 def test_the_number_of_steps_tells_a_scan_of_all_rows(sqlite: Engine) -> None:
-    steps, result = steps_of(sqlite, page(query="no such name"))
+    steps, result = steps_of(sqlite, found("qq"))
     assert (result, steps > STEPS) == ([], True)
 
 
