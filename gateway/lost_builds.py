@@ -9,6 +9,8 @@ import logging
 import threading
 import time
 
+import grpc
+
 from pipeline.errors import NotFound, ObjectMissing, StorageError, StorageLost
 from pipeline.identity import Identified
 from pipeline.pyramid import INDEX, PARTS
@@ -80,7 +82,12 @@ class LostBuilds:
         told = 0
         for _ in range(MOST_LOOKED_AT // PAGE):
             request = pb.ListBuildsRequest(page_token=self._page_token, page_size=PAGE)
-            page = self._status.list_builds(request)
+            try:
+                page = self._status.list_builds(request)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return  # A statussvc that is older than this gateway, during an upgrade.
+                raise
             for build in page.builds:
                 if stopping.is_set() or told >= MOST_TOLD:
                     return

@@ -84,6 +84,8 @@ class Model:
     runs: dict[str, Run] = field(default_factory=dict)
     pyramids: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """tile_id to the build that counts, and whether it is being deleted."""
+    lost: set[str] = field(default_factory=set)
+    """Pyramids whose build counts and was missed in storage."""
     storage: set[str] = field(default_factory=set)
     garbage: dict[str, float] = field(default_factory=dict)
 
@@ -91,7 +93,7 @@ class Model:
         return (run for run in self.runs.values() if run.ended is None)
 
     def built(self, tile_id: str) -> bool:
-        return tile_id in self.pyramids and not self.pyramids[tile_id][1]
+        return tile_id in self.pyramids and not self.pyramids[tile_id][1] and tile_id not in self.lost
 
     def due(self, empty: set[str]) -> set[tuple[str, int, str]]:
         return {
@@ -160,6 +162,7 @@ class Model:
         answer = "LOST" if self.built(one.tile_id) else "WON"
         if answer == "WON":
             self.pyramids[one.tile_id] = (run.run_id, False)
+            self.lost.discard(one.tile_id)
         one.finish("READY", self.now)
         return run.end("completed", answer)
 
@@ -281,3 +284,28 @@ class Model:
         kind, owner, *rest = prefix.strip("/").split("/")
         if kind == "pyramids" and self.pyramids.get(owner) == (rest[0], True):
             del self.pyramids[owner]
+            self.lost.discard(owner)
+
+    def lose(self, tile_id: str) -> str:
+        """The files of the build that counts are missed: one ready dataset makes it again, where none is at it."""
+        if self.pyramids[tile_id][1]:
+            return ""
+        self.lost.add(tile_id)
+        showing = [one for one in self.datasets.values() if one.tile_id == tile_id and one.refers and not one.deleted]
+        ready = [one for one in showing if one.state == "READY"]
+        if not ready or any(one.state not in ENDS for one in showing):
+            return ""
+        one = next((one for one in reversed(ready) if one.source is not None), ready[-1])
+        one.again("QUEUED" if one.source is None else "DOWNLOADED")
+        one.crashes = one.retries = 0
+        return one.dataset_id
+
+    def shown_by_nobody(self) -> list[str]:
+        """Builds that count and that no dataset refers to, and storage has not: statussvc knows of them by itself."""
+        return [
+            prefix
+            for tile_id, (build, deleting) in sorted(self.pyramids.items())
+            if (prefix := f"pyramids/{tile_id}/{build}/") not in self.storage
+            and not deleting
+            and not any(one.refers and one.tile_id == tile_id and not one.deleted for one in self.datasets.values())
+        ]

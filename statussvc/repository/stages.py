@@ -192,6 +192,13 @@ def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], no
             ).rowcount
             == 1
         )
+        if won:
+            # Of all that show the lost one. They are ready: their watches have ended, and nobody has to be told.
+            connection.execute(
+                update(datasets)
+                .where(datasets.c.tile_id == row.tile_id, datasets.c.state == State.READY)
+                .values(revision=datasets.c.revision + 1)
+            )
     move_to(connection, row, move(row.state, Event.DONE), now)
     return end(connection, run, "completed", WON if won else LOST, now)
 

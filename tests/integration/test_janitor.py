@@ -16,6 +16,7 @@ from pipeline.storage import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.repository import garbage
 from tests.status_rig import Status, running
+from tests.waiting import until
 
 INGEST, TILER, LOST = "1" * 32, "2" * 32, "9" * 32
 
@@ -172,6 +173,30 @@ def test_a_sweep_has_only_so_many_pyramids_made_again(
         janitor.look_around()
         assert len(made_again()) == count
     assert whole not in made_again()
+
+
+def test_a_statussvc_that_is_older_than_the_janitor_costs_it_no_sweep(
+    status: Status, storage: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a statussvc that has no such call
+    with grpc.insecure_channel(status.address) as channel:
+        call = channel.unary_unary(
+            "/tilewright.status.v1.PipelineService/NotThereYet",
+            request_serializer=pb.ListBuildsRequest.SerializeToString,
+            response_deserializer=pb.ListBuildsResponse.FromString,
+        )
+        monkeypatch.setattr(StatusClient, "list_builds", lambda _client, request: call(request))
+        client = StatusClient(status.address)
+        janitor = Janitor(client, storage, interval=0.05)
+        # When the janitor sweeps, then leftovers go, and nothing is wrong
+        leftovers = [storage.scratch(digit * 32) for digit in "89"]
+        janitor.start()
+        until(lambda: not any(leftover.exists() for leftover in leftovers), "a sweep")
+        leftovers = [storage.scratch("7" * 32)]
+        until(lambda: not leftovers[0].exists(), "another sweep")
+        assert janitor.state() == "ok"
+        janitor.stop()
+        client.close()
 
 
 def test_what_is_asked_for_without_pause_is_looked_at_once(storage: DirectoryStorage) -> None:

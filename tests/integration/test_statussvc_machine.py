@@ -25,7 +25,7 @@ from pipeline.pyramid import tile_id
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.leases import FIRST_BEAT
 from statussvc.lifecycle import Stage
-from statussvc.repository import outbox
+from statussvc.repository import outbox, purge
 from statussvc.repository.stages import Policy
 from statussvc.tables import datasets, metadata, pyramids, runs
 from tests.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
@@ -125,8 +125,8 @@ class Statussvc(RuleBasedStateMachine):
     def confirm_published(self, number: int) -> None:
         wake_up = self.messages[-1 - number % len(self.messages)]
         self.call(self.status.pipeline.ConfirmPublished(pb.ConfirmPublishedRequest(wake_up=wake_up), ANY))
-        one = self.model.datasets[wake_up.dataset_id]
-        if (one.attempt, WAITS.get(one.state)) == (wake_up.attempt, NAMES[wake_up.stage]):
+        one = self.model.datasets.get(wake_up.dataset_id)
+        if one and (one.attempt, WAITS.get(one.state)) == (wake_up.attempt, NAMES[wake_up.stage]):
             one.published, one.leased_until = self.model.now, None
 
     # Workers
@@ -344,7 +344,7 @@ class Statussvc(RuleBasedStateMachine):
     def sweep(self, confirm: bool) -> None:
         found = [*sorted(self.model.storage), f"sources/{NOBODY}/1", f"scratch/{'f' * 32}/"]
         kept = {prefix for prefix in found if self.model.in_use(prefix)}
-        expected = self.model.lease_garbage(found)
+        expected = self.model.lease_garbage([*found, *self.model.shown_by_nobody()])
         request = pb.LeaseGarbageRequest(found=[pb.StoredItem(prefix=prefix) for prefix in found])
         leased = [item.prefix for item in self.call(self.status.pipeline.LeaseGarbage(request, ANY)).garbage]
         assert leased == expected
@@ -353,6 +353,20 @@ class Statussvc(RuleBasedStateMachine):
         if confirm:
             for prefix in leased:
                 self.remove(prefix)
+
+    @precondition(lambda self: self.model.pyramids)
+    @rule(number=pick, build=st.sampled_from(["", "", "", "9" * 32]), lost=st.booleans())
+    def lose(self, number: int, build: str, lost: bool) -> None:
+        """A build's files are gone, and a janitor says so; of one that does not count, nobody minds."""
+        tile = sorted(self.model.pyramids)[number % len(self.model.pyramids)]
+        counting = self.model.pyramids[tile][0]
+        if not build:
+            self.model.storage.discard(f"pyramids/{tile}/{counting}/")
+        expected = "" if build else self.model.lose(tile)
+        request = pb.ReportLostBuildRequest(build=pb.Build(tile_id=tile, build=build or counting))
+        answer = self.tell(lambda: self.status.pipeline.ReportLostBuild(request, ANY), lost)
+        # Asked again, it has somebody at work already.
+        assert answer.dataset_id == ("" if lost else expected)
 
     @precondition(lambda self: self.leased)
     @rule(number=pick)
@@ -366,6 +380,23 @@ class Statussvc(RuleBasedStateMachine):
         self.model.confirm_garbage(prefix)
         request = pb.ConfirmGarbageRequest(item=pb.StoredItem(prefix=prefix))
         self.call(self.status.pipeline.ConfirmGarbage(request, ANY))
+
+    # The service by itself
+
+    @rule()
+    def purge(self) -> None:
+        """All that is old by now goes: what is left has to do what it did before."""
+        now = self.status.wall
+        with self.engine.begin() as connection:
+            purge.deleted(connection, now, now)
+            purge.overtaken_runs(connection, now, purge.START, now)
+            left = set(connection.scalars(select(datasets.c.dataset_id)))
+            left_runs = set(connection.scalars(select(runs.c.run_id)))
+        assert all(one.deleted for one in self.model.datasets.values() if one.dataset_id not in left)
+        assert all(run.ended for run in self.model.runs.values() if run.run_id not in left_runs)
+        self.model.datasets = {key: one for key, one in self.model.datasets.items() if key in left}
+        self.model.runs = {key: run for key, run in self.model.runs.items() if key in left_runs}
+        assert all(run.dataset.dataset_id in left for run in self.model.runs.values())
 
     # What always holds
 
@@ -394,7 +425,7 @@ class Statussvc(RuleBasedStateMachine):
             if one.state == "READY":
                 build, deleting = built[one.tile_id]
                 assert not deleting
-                assert f"pyramids/{one.tile_id}/{build}/" in self.model.storage
+                assert f"pyramids/{one.tile_id}/{build}/" in self.model.storage or one.tile_id in self.model.lost
         assert built == self.model.pyramids
         assert working == {run.run_id for run in self.model.alive()}
         assert working == self.status.core.leases.at_work() or self.out_of_line
@@ -491,6 +522,7 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
             lambda: call("order", number=numbers, lost=rarely, possible=alive, what=orders),
             lambda: call("time_passes", seconds=[2.0, 16.0, 61.0, 400.0]),
             lambda: call("sweep", confirm=[True, False]),
+            machine.purge,
         ]
         if choose.random() < 0.15:
             ways = [
@@ -511,6 +543,8 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
             ]
             if machine.messages:
                 ways.append(lambda: call("confirm_published", number=[0, 0, 1, 2, 5]))
+            if machine.model.pyramids:
+                ways.append(lambda: call("lose", number=numbers, build=["", "9" * 32], lost=rarely))
             if machine.leased:
                 ways.append(lambda: call("remove_late", number=numbers))
         try:
@@ -522,6 +556,11 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
             error.add_note(f"seed {seed}, step {step}")
             raise
     machine.teardown()
+
+
+@pytest.fixture(autouse=True)
+def builds_of_any_age_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statussvc.repository.lost.SETTLED", -1000 * DAY)
 
 
 @pytest.fixture
