@@ -98,6 +98,7 @@ class LostBuilds:
 
     def _look_at(self, build: pb.Build) -> bool:
         """Tell statussvc where a build is missed. Returns whether a dataset makes it again."""
+        # Twice: what was away at the first look and is the right one after it is there at the second.
         if not (self._is_missed(build) and self._is_missed(build)):
             return False
         request = pb.ReportLostBuildRequest(build=build, token=self._storage.token)
@@ -109,13 +110,13 @@ class LostBuilds:
         return bool(dataset_id)
 
     def _is_missed(self, build: pb.Build) -> bool:
-        """Whether a file is absent from a storage that was the right one before and is it after."""
-        self._require()
+        """Whether a file is absent. Raises where it may be all of the storage that is."""
         try:
             for name in NEEDED:
                 self._storage.size(pyramid_key(build.tile_id, build.build, name))
         except ObjectMissing:
-            self._require()
+            if self._identity is not None:
+                self._identity.require()
             return True
         except StorageLost:
             raise
@@ -123,7 +124,3 @@ class LostBuilds:
             # Of this build nothing can be told; others may be read.
             logger.warning("whether build %s is there cannot be told: %s", build.build, error)
         return False
-
-    def _require(self) -> None:
-        if self._identity is not None:
-            self._identity.require()
