@@ -16,6 +16,7 @@ from ingest.fetch import Fetch
 from ingest.settings import IngestSettings
 from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline import admission
+from pipeline.budget import require_affordable
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.header import Header
 from pipeline.parent import Child
@@ -177,6 +178,7 @@ def _verdict(found: Probe, remote: Remote, limits: admission.Limits) -> StageErr
     if found.header is not None:
         try:
             admission.admit(found.header, found.memory, remote.length, limits)
+            require_affordable(found.header, found.work, remote.length, limits.pixels_per_byte)
         except StageError as error:
             return error
     if found.verdict is not None and found.verdict.code in BROKEN and remote.is_far:

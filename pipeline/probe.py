@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from pipeline import libvips, parent, sandbox
+from pipeline.budget import Work
 from pipeline.errors import StageError
 from pipeline.header import Header
 from pipeline.probe_job import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Report, Unknown
@@ -87,11 +88,13 @@ class Probe:
     ----------
     header: of the file.
     memory: bytes that tiling it takes at most, by the header.
+    work: that tiling it takes, by the header.
     verdict: why it can not be tiled, whatever is tried.
     """
 
     header: Header | None = None
     memory: int = 0
+    work: Work = field(default=Work(0), compare=False)
     verdict: StageError | None = None
 
 
@@ -176,7 +179,7 @@ def _reports(child: parent.Child) -> Iterator[Report]:
 def _judge(outcome: Report) -> Probe:
     match outcome:
         case Found() if is_plausible(header := Header(*outcome[:4])) and 0 <= outcome.memory < 1 << 63:
-            return Probe(header, outcome.memory)
+            return Probe(header, outcome.memory, Work(*map(abs, outcome[5:])))
         case Failed() if outcome.code in VERDICTS and is_unicode(outcome.message):
             return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
         case Unknown():

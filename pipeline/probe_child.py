@@ -9,7 +9,7 @@ import struct
 import sys
 from typing import Any
 
-from pipeline import child, decoder_errors, header_bytes, kinds, libvips, sandbox, tiff, tiff_layout
+from pipeline import budget, child, decoder_errors, header_bytes, kinds, libvips, sandbox, tiff, tiff_layout
 from pipeline.blocks import Blocks
 from pipeline.endings import ends_early
 from pipeline.errors import StageError
@@ -126,7 +126,8 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
     if page:
         image = _open(pyvips, blocks, kind, page=page)
         header = header_of(image)._replace(pages=header.pages)
-    return Found(*header, memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0))
+    memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
+    return Found(*header, memory, *budget.work_of(header, blocks, page))
 
 
 def _held(blocks: Blocks, page: int) -> int:
@@ -161,7 +162,8 @@ def _open(pyvips: Any, blocks: Blocks, kind: str, **options: int) -> Any:
 
 def _by_bytes(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
     header: Header | None = header_bytes.read(kind, blocks, page)
-    return Unknown() if header is None else Found(*header, decoding_memory(header))
+    # Its frames lie too far apart to be looked at from here.
+    return Unknown() if header is None else Found(*header, decoding_memory(header), *budget.work_of(header, None, page))
 
 
 if __name__ == "__main__":

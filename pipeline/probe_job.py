@@ -41,13 +41,22 @@ class Read(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the header says: see pipeline.header.Header. `memory` is what tiling takes, in bytes, at most."""
+    """What the header says: see pipeline.header.Header.
+
+    Parameters
+    ----------
+    memory: bytes that tiling takes at most.
+    work, work_before, frames: see pipeline.budget.Work.
+    """
 
     format: str
     width: int
     height: int
     pages: int
     memory: int
+    work: int = 0
+    work_before: int = 0
+    frames: int = 0
 
 
 class Failed(NamedTuple):

@@ -174,6 +174,16 @@ def require_complete(directory: Directory) -> None:
             )
 
 
+def stored_bytes(directory: Directory) -> int:
+    """Give the bytes of all strips or tiles that a page lists, each as often as it is listed.
+
+    Raises
+    ------
+    struct.error: where the file ends within the directory's values.
+    """
+    return sum(sum(directory.numbers(lengths)) for _, lengths in PLACES)
+
+
 def held_bytes(file: File, size: int, page: int) -> int:
     """Estimate the bytes that large strips or tiles of a page take, beyond what any picture takes.
 

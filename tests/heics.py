@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pillow_heif
+import pyvips
 from PIL import Image
 
 from tests import pictures, profiles
@@ -88,6 +89,14 @@ def hoarding(path: Path, *, edge: int, count: int) -> None:
     path.write_bytes(_gridded([tile] * count, count, 1, 64, 64, edge))
 
 
+def hoarding_avif(path: Path, edge: int, count: int) -> None:
+    """As `hoarding`, coded by AV1."""
+    plain = pyvips.Image.black(edge, edge, bands=3).copy(interpretation="srgb")
+    tile = bytes(plain.heifsave_buffer(compression="av1", effort=0, keep="none"))
+    found = _gridded([tile] * count, count, 1, 64, 64, edge, config=b"av1C")
+    path.write_bytes(found.replace(b"hvc1", b"av01").replace(b"ftypheic", b"ftypavif"))
+
+
 def with_auxiliaries(path: Path, width: int, height: int, *, edge: int, count: int) -> Pixels:
     """A picture, and others that belong to it as depths or gain maps do: larger ones, of which none is decoded."""
     grid(path, width, height, edge=width)
@@ -105,14 +114,15 @@ def _gridded(
     edge: int,
     shown: Sequence[int] = (),
     auxiliary: Sequence[int] = (),
+    config: bytes = b"hvcC",
 ) -> bytes:
     number = len(tiles) + 1  # the grid's own is behind those of its tiles
     shown = shown or range(1, number)
     coded = [tile[tile.index(b"mdat") + 4 :] for tile in tiles]
     structure = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
     properties = [
-        _inner(tiles[0], b"hvcC"),
-        _inner(tiles[0], b"colr"),
+        _inner(tiles[0], config),
+        _inner(tiles[0], b"colr" if b"colr" in tiles[0] else b"pixi"),
         _full(b"ispe", struct.pack(">II", edge, edge)),
         _full(b"ispe", struct.pack(">II", width, height)),
         _full(b"auxC", b"urn:mpeg:hevc:2015:auxid:2\0"),  # depths

@@ -33,6 +33,7 @@ def write(
     tile: int = 0,
     compression: int = 1,
     encode: Callable[[bytes], bytes] = bytes,
+    stored_once: bool = False,
     more: Mapping[int, tuple[str, Sequence[int]]] | None = None,
 ) -> Path:
     """Write pixels (rows, columns, bands) of any numpy type.
@@ -48,6 +49,7 @@ def write(
     tile: edge of a tile, those at the edges filled up with their last pixels; 0 for strips.
     compression: its number in the file.
     encode: compresses a strip or tile.
+    stored_once: whether only the first strip or tile is stored, and stands for all.
     more: entries beside these or in their place: struct's letter and the values, by tag.
     """
     order = ">" if big_endian else "<"
@@ -81,6 +83,8 @@ def write(
     } | dict(more or {})
     head = _directory(order, tags, [])
     places = [len(head) + sum(map(len, strips[:number])) for number in range(len(strips))]
+    if stored_once:
+        strips, places = strips[:1], [len(head)] * len(strips)
     path.write_bytes(_directory(order, tags, places) + b"".join(strips))
     return path
 
@@ -116,3 +120,9 @@ def _directory(order: str, tags: dict[int, tuple[str, Sequence[int]]], places: l
     magic = b"MM\0*" if order == ">" else b"II*\0"
     count = struct.pack(f"{order}H", len(written))
     return magic + struct.pack(f"{order}I", 8) + count + entries + bytes(4) + stored
+
+
+def sharing(path: Path, across: int, noise: int) -> Path:
+    """Write a grey TIFF of `across` x `across` tiles that all lie at the same place: noise of so many pixels' edge."""
+    pixels = np.random.default_rng(1).integers(0, 256, (noise, noise, 1), dtype=np.uint8)
+    return write(path, np.tile(pixels, (across, across, 1)), tile=noise, stored_once=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import admission, child, faults, sandbox
 from pipeline.pyramid import Format, Geometry
-from tiler.estimate import HEADER_SECONDS, largest_file, require_room, work_seconds
+from tiler.estimate import largest_file, require_room
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
@@ -41,7 +41,7 @@ def _outcome(job: Job) -> Built | Failed:
         read=(source.path,),
         write=(Path(job.scratch),),
         memory=confined.memory(source, job.memory_bytes),
-        cpu=None if job.work_seconds is None else min(HEADER_SECONDS, job.work_seconds),
+        cpu=None if job.work_seconds is None else min(confined.header_seconds(source), job.work_seconds),
         most_cpu=job.work_seconds,
         file=job.room,
     )
@@ -51,7 +51,7 @@ def _outcome(job: Job) -> Built | Failed:
         header = source.header()
         child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(source, header, job.tile_size, limits, work_seconds(header))
+        confined.admit(source, header, job.tile_size, limits)
         sandbox.limit_file(largest_file(header, job.tile_size))
         if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
             child.say(REPORTS.encode(Previewed(*size)))

@@ -12,7 +12,6 @@ from pathlib import Path
 from pipeline import admission, child, sandbox
 from pipeline.pyramid import Format
 from tiler.compare_job import JOBS, REPORTS, Compared, Differs, Job, Progress
-from tiler.estimate import HEADER_SECONDS, work_seconds
 from tiler.job import Failed
 
 ENCODED_AGAIN = 2
@@ -45,7 +44,7 @@ def _outcome(job: Job) -> Compared | Failed:
         read=(source.path, Path(job.build)),
         write=(Path(job.scratch),),
         memory=confined.memory(source, job.memory_bytes),
-        cpu=HEADER_SECONDS,
+        cpu=confined.header_seconds(source),
         most_cpu=MOST_CPU,
     )
     confined.confine(source, job.min_libvips, job.untrusted, allowance)
@@ -54,7 +53,7 @@ def _outcome(job: Job) -> Compared | Failed:
     def begin() -> None:
         header = source.header()
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(source, header, job.tile_size, limits, ENCODED_AGAIN * work_seconds(header))
+        confined.admit(source, header, job.tile_size, limits, times=ENCODED_AGAIN)
 
     def look() -> Compared:
         picture = open_picture(source, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))

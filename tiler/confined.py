@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pyvips
 
-from pipeline import admission, child, libvips, sandbox
+from pipeline import admission, budget, child, libvips, sandbox
 from pipeline.errors import StageError
 from pipeline.header import Header
 from tiler.failures import explain
@@ -45,10 +45,27 @@ def memory(source: Source, memory_bytes: int | None) -> int | None:
     return libvips.address_space(memory_bytes, source.path.stat().st_size)
 
 
-def admit(source: Source, header: Header, tile_size: int, limits: admission.Limits, seconds: int) -> None:
-    """Judge the source by its header, and allow `seconds` of work. Raises StageError where it is refused."""
-    admission.admit(header, source.memory(tile_size), source.path.stat().st_size, limits)
-    sandbox.allow_cpu(seconds)
+def header_seconds(source: Source) -> int:
+    """Give the seconds of work after which opening the source is stopped."""
+    return budget.header_seconds(source.path.stat().st_size if source.path.exists() else 0)
+
+
+def admit(source: Source, header: Header, tile_size: int, limits: admission.Limits, times: int = 1) -> None:
+    """Judge the source by its header, and allow as much work as it may take.
+
+    Parameters
+    ----------
+    times: that it is worked on.
+
+    Raises
+    ------
+    StageError: where it is refused.
+    """
+    size = source.path.stat().st_size
+    admission.admit(header, source.memory(tile_size), size, limits)
+    work = source.work(tile_size)
+    budget.require_affordable(header, work, size, limits.pixels_per_byte)
+    sandbox.allow_cpu(times * budget.seconds(work.pixels, size))
     source.require_few_scans()
 
 

@@ -1,7 +1,6 @@
-"""What a pyramid will take, before a pixel is decoded: room, work, the largest file.
+"""What a pyramid will take, before a pixel is decoded: room, the largest file. Its work: pipeline.budget.
 
-The room is a rough guess: what is free is watched all the same. Work and file are bounds that no honest picture
-reaches.
+The room is a rough guess: what is free is watched all the same. The file is a bound that no honest picture reaches.
 """
 
 from __future__ import annotations
@@ -25,14 +24,6 @@ SOURCE_TIMES = 4.0
 """Times its source that a pyramid is taken for at most; those three take 1.3 to 3.3. A drawing of few colours has many
 pixels and a small file, and so small tiles."""
 
-
-HEADER_SECONDS = 60
-"""Of work for opening a file, and for any picture however small: headers are read in milliseconds."""
-
-PIXEL_SECONDS = 2e-6
-"""Of work a pixel, on all cores together: some 50 times what a JPEG takes on a common machine, 5 times what WebP tiles
-of an AVIF take."""
-
 PIXEL_ROOM = 6
 """Bytes a pixel of the largest file: all levels with alpha, and what encoding noise adds."""
 
@@ -41,11 +32,6 @@ TILE_ROOM = 4096
 
 LEAST_FILE = 64 << 20
 """Bytes that a file may have in any case: the child's log is one."""
-
-
-def work_seconds(header: Header) -> int:
-    """Give the seconds of work, of all threads together, after which a decoder is taken to be caught in a loop."""
-    return int(HEADER_SECONDS + header.pixels * PIXEL_SECONDS)
 
 
 def largest_file(header: Header, tile_size: int) -> int:

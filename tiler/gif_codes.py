@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from pipeline.decoder_errors import damaged
+from pipeline.frames import skip_table
 
 _FRAME, _EXTENSION = b"\x2c", b"\x21"
-_HAS_TABLE = 0x80
 
 MOST_CODES = 4096
 """In the table; a full one stays as it is."""
@@ -33,7 +33,7 @@ def require_full_frames(file: BinaryIO, page: int) -> None:
     """
     with suppress(struct.error):
         file.seek(10)
-        _skip_table(file, *struct.unpack("<B2x", file.read(3)))
+        skip_table(file, *struct.unpack("<B2x", file.read(3)))
         frame = 0
         while frame <= page and (block := file.read(1)) in {_FRAME, _EXTENSION}:
             if block == _EXTENSION:
@@ -42,7 +42,7 @@ def require_full_frames(file: BinaryIO, page: int) -> None:
                     pass
                 continue
             width, height, flags = struct.unpack("<4xHHB", file.read(9))
-            _skip_table(file, flags)
+            skip_table(file, flags)
             (least,) = struct.unpack("<B", file.read(1))
             if not 1 <= least < LONGEST_CODE:
                 return
@@ -97,8 +97,3 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
     """Give the pieces of data that follow, up to the empty one."""
     while (length := file.read(1)) not in {b"", b"\0"}:
         yield file.read(length[0])
-
-
-def _skip_table(file: BinaryIO, flags: int) -> None:
-    if flags & _HAS_TABLE:
-        file.seek(3 << ((flags & 7) + 1), 1)

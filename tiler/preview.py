@@ -115,7 +115,10 @@ def _thumbnail_in_jpeg(source: Source, header: Header) -> pyvips.Image | None:
     if not image.get_typeof("jpeg-thumbnail-data"):
         return None
     small = pyvips.Image.jpegload_buffer(image.get("jpeg-thumbnail-data"), fail_on="error")
-    if not _shows_all(small.width, small.height, header):
+    if (
+        not _shows_all(small.width, small.height, header)
+        or small.width * small.height > header.pixels // OVERVIEW_SHARE
+    ):
         return None
     small = small.copy()
     small.set_type(pyvips.GValue.gint_type, "orientation", orientation_of(image))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyvips
 
-from pipeline import kinds, tiff, tiff_layout
+from pipeline import budget, kinds, tiff, tiff_layout
 from pipeline.decoder_errors import damaged
 from pipeline.errors import StageError
 from pipeline.header import Header, header_of, is_interlaced, memory_of, require_page
@@ -104,6 +104,20 @@ class Source:
             with self.path.open("rb") as file, suppress(struct.error):
                 held = tiff_layout.held_bytes(file, self.path.stat().st_size, self.page)
         return memory_of(image, header_of(image), tile_size, held)
+
+    def work(self, tile_size: int) -> budget.Work:
+        """Reckon what tiling it takes, by what its header and its frames say; raises as `open`.
+
+        Raises
+        ------
+        StageError: decoder_too_slow, where a TIFF lists the same bytes again and again.
+        """
+        header = self.header()
+        with self.path.open("rb") as file:
+            with suppress(struct.error):
+                if self._kind == "tiff" and (directory := tiff.find(file, self.page)):
+                    budget.require_stored_once(tiff_layout.stored_bytes(directory), self.path.stat().st_size)
+            return budget.work_of(header, file, self.page, tile_size)
 
     def cause(self, error: Exception) -> Exception:
         """Give what made a decoder fail: `error`, or what it could not tell."""

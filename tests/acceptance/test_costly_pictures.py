@@ -9,7 +9,7 @@ import pytest
 import pyvips
 import requests
 
-from tests import heics
+from tests import animations, costly, heics, hostile, tiffs
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import LOOK, ready, submit
 from tests.pictures import decode
@@ -62,3 +62,58 @@ def test_a_heic_that_is_put_together_from_far_more_than_it_shows_fails_at_once(
     # And what merely belongs to a picture, as depths do, costs nothing
     heics.with_auxiliaries(tmp_path / "depths.heic", 128, 128, edge=2048, count=20)
     assert ready(client, submit(client, files.url("/depths.heic")))["width"] == 128
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("a GIF of many frames", 699),
+        ("a WebP of many frames", 99),
+        ("a PNG of many tiles", 0),
+        ("a TIFF of one tile again and again", 0),
+        ("an AVIF of many parts", 0),
+    ],
+)
+def test_a_few_kilobytes_that_ask_for_minutes_fail_by_name_at_the_first_try(
+    client: Client, files: SourceServer, tmp_path: Path, name: str, page: int
+) -> None:
+    path = tmp_path / "costly"
+    match name:
+        case "a GIF of many frames":
+            path.write_bytes(animations.gif(20_000, 20_000, 700))
+        case "a WebP of many frames":
+            path.write_bytes(animations.webp(8000, 8000, 100))
+        case "a PNG of many tiles":
+            path.write_bytes(costly.thin_png(10_000_000))
+        case "a TIFF of one tile again and again":
+            tiffs.sharing(path, across=17, noise=512)
+        case "an AVIF of many parts":
+            heics.hoarding_avif(path, 8192, 50)
+    # When it is posted, then it fails for good, by what it asks for
+    dataset_id = str(client.submit(files.url("/costly"), name, page=page)["dataset_id"])
+    *seen, last = client.watch(dataset_id, pause=LOOK)
+    assert (last["status"], last["error"]["code"], last["error"]["retryable"]) == ("failed", "decoder_too_slow", False)
+    assert {status["attempt"] for status in seen} == {1}
+
+
+def test_what_asks_for_little_of_much_is_tiled(client: Client, files: SourceServer, tmp_path: Path) -> None:
+    # Given the first frame of many, and a picture with thousands of others below it
+    (tmp_path / "frames.gif").write_bytes(animations.gif(3000, 2000, 700))
+    (tmp_path / "frames.webp").write_bytes(animations.webp(3000, 2000, 100))
+    (tmp_path / "below.tif").write_bytes(costly.below(30_000, 3000))
+    (tmp_path / "animated.png").write_bytes(costly.apng(3000, 2000, 50))
+    ids = [submit(client, files.url(f"/{path.name}")) for path in tmp_path.iterdir()]
+    assert {ready(client, dataset_id)["width"] for dataset_id in ids} == {3000}
+
+
+def test_a_picture_that_asks_for_minutes_is_refused_before_it_is_fetched(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given one that is worth a look before the download
+    (tmp_path / "long.png").write_bytes(hostile.png(1, 100_000_000, bytes(2 << 20)))
+    *seen, last = client.watch(submit(client, files.url("/long.png")), pause=LOOK)
+    assert (last["status"], last["error"]["code"]) == ("failed", "decoder_too_slow")
+    assert {status["state"] for status in seen} <= {"QUEUED", "DOWNLOADING"}
+    # And a smaller one is named where it is only looked at
+    (tmp_path / "small.png").write_bytes(hostile.png(1, 10_000_000, b""))
+    assert client.inspect(files.url("/small.png"))["report"]["refused"]["code"] == "decoder_too_slow"

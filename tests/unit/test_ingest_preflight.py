@@ -18,7 +18,7 @@ from pipeline.errors import StageError, Stopped
 from pipeline.run import Run
 from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import answers, pictures, raws, tiffs
+from tests import animations, answers, pictures, raws, tiffs
 from tests.sources import Behaviour, Exchange, SourceServer, asked_range, serve
 
 
@@ -201,6 +201,18 @@ def test_what_cannot_be_tiled_is_refused_before_it_is_fetched(
     assert refusal(Work(url, tmp_path, **settings)) == code  # type: ignore[arg-type]  # names of settings
     # And one further part was asked for at most
     assert server.requests["/big"] <= 2
+
+
+def test_an_animation_that_asks_for_too_much_before_a_page_is_refused_before_it_is_fetched(
+    server: SourceServer, tmp_path: Path
+) -> None:
+    data = animations.gif(10_000, 10_000, 200)
+    url = server.on("/long.gif", answers.whole(data))
+    assert refusal(Work(url, tmp_path, page=199, preflight_min_bytes=0)) == "decoder_too_slow"
+    # And its first page is nothing of the kind
+    work = Work(url, tmp_path, preflight_min_bytes=0)
+    work()
+    assert (work.source, work.stored) == (("gif", 10_000, 10_000, 200), data)
 
 
 def test_a_limit_is_that_of_the_tiler_to_the_pixel(server: SourceServer, tmp_path: Path) -> None:

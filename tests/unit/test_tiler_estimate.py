@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.header import Header
 from pipeline.pyramid import SZI, Format, Geometry
 from tests import pictures
 from tiler.build import build
-from tiler.estimate import LEAST_FILE, largest_file, pyramid_bytes, require_room, work_seconds
+from tiler.estimate import LEAST_FILE, largest_file, pyramid_bytes, require_room
 from tiler.job import Job
 from tiler.meter import Meter
 from tiler.pixels import open_picture
@@ -48,11 +47,6 @@ def test_a_build_that_will_not_fit_is_refused_before_it_begins(tmp_path: Path) -
     with pytest.raises(StageError) as caught:
         require_room(job(3999), PICTURE, Format.JPEG)
     assert caught.value.code == "out_of_disk"
-
-
-def test_a_small_picture_has_a_minute_of_work_and_a_gigapixel_half_an_hour() -> None:
-    assert work_seconds(Header("png", 10, 10, 1)) == 60
-    assert work_seconds(Header("png", 32_768, 32_768, 1)) == 60 + 2147
 
 
 def test_the_hardest_picture_stays_within_its_largest_file(tmp_path: Path) -> None:

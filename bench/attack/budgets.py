@@ -1,0 +1,148 @@
+"""Small files that ask for much work: what each costs the tiler, beside an honest file of its format.
+
+`python -m bench.attack budgets`; a minute. Each file is given to the tiler's own child, without a stack: what ingest
+refuses before the download gets there, too.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline import parent
+from pipeline.budget import FREE_SECONDS
+from tests import animations, costly, heics, hostile, pictures, tiffs
+from tiler.job import JOBS, REPORTS, Built, Failed, Job
+from tiler.parent import COMMAND, environment
+
+FLOOR = FREE_SECONDS + 1
+"""Seconds of work that any file may cost: the kernel stops a process within one of its limit."""
+
+TIMES = 4
+"""Of what an honest file of the format costs for each byte, that an attacker's may cost beyond what any file may."""
+
+GIVE_UP = 100.0
+"""Seconds after which a file counts as one without an end."""
+
+HONEST: dict[str, Callable[[], bytes]] = {
+    "JPEG": lambda: costly.noise(3000, ".jpg", Q=85),
+    "PNG": lambda: costly.noise(2000, ".png"),
+    "GIF": lambda: costly.noise(1500, ".gif", effort=1),
+    "WebP": lambda: costly.noise(3000, ".webp"),
+    "TIFF": lambda: costly.noise(3000, ".tif", compression="deflate"),
+    "HEIC": lambda: heics.encoded(pictures.scene(800, 600), quality=80),
+    "AVIF": lambda: costly.noise(2000, ".avif", effort=0),
+}
+"""Soft noise, or a scene: honest, and of many bytes a pixel, so that each costs little."""
+
+
+class Attacker(NamedTuple):
+    """A file, and the page that is asked for."""
+
+    format: str
+    name: str
+    make: Callable[[], bytes]
+    page: int = 0
+
+
+ATTACKERS = (
+    Attacker("GIF", "700 frames on 30,000 x 30,000, the last", lambda: animations.gif(30_000, 30_000, 700), 699),
+    Attacker("GIF", "the same, frame 0", lambda: animations.gif(10_000, 10_000, 700)),
+    Attacker(
+        "GIF", "70 frames that restore 10,000 x 10,000", lambda: animations.gif(10_000, 10_000, 71, disposal=3), 70
+    ),
+    Attacker("WebP", "100 frames of 8,000 x 8,000, the last", lambda: animations.webp(8000, 8000, 100), 99),
+    Attacker("WebP", "15 frames of 8,000 x 8,000, the last", lambda: animations.webp(8000, 8000, 16), 15),
+    Attacker("PNG", "1 x 1,000,000", lambda: costly.thin_png(1_000_000)),
+    Attacker("PNG", "1 x 1,000,000, interlaced", lambda: costly.thin_png(1_000_000, interlaced=True)),
+    Attacker("PNG", "1 x 4,000,000", lambda: costly.thin_png(4_000_000)),
+    Attacker("PNG", "1 x 20,000,000", lambda: costly.thin_png(20_000_000)),
+    Attacker("PNG", "animated, 50 frames of 8,000 x 8,000", lambda: costly.apng(8000, 8000, 50)),
+    Attacker("PNG", "32,000 x 32,000 of one colour", lambda: costly.apng(32_000, 32_000, 1)),
+    Attacker("TIFF", "30,000 directories below a page", lambda: costly.below(30_000, 3000)),
+    Attacker("TIFF", "30,000 pages, the last", lambda: costly.pages(30_000), 29_999),
+    Attacker("TIFF", "1,024 tiles at one place", lambda: _written(lambda path: tiffs.sharing(path, 32, 512))),
+    Attacker("JPEG", "883 scans behind FF 01", lambda: hostile.hidden_passes(1440, 1440)),
+    Attacker("JPEG", "a restart behind each block", lambda: costly.restarts(8000)),
+    Attacker("JPEG", "a thumbnail in 883 scans", lambda: costly.carrying(6000)),
+    Attacker(
+        "HEIC", "50 tiles, of which one shows", lambda: _written(lambda path: heics.hoarding(path, edge=1024, count=50))
+    ),
+    Attacker(
+        "AVIF", "50 tiles, of which one shows", lambda: _written(lambda path: heics.hoarding_avif(path, 8192, 50))
+    ),
+)
+
+
+class Cost(NamedTuple):
+    """What a file took: its bytes, seconds of all threads' work, seconds, and how it ended."""
+
+    bytes: int
+    work: float
+    seconds: float
+    verdict: str
+
+    def __str__(self) -> str:
+        return f"{self.bytes:11,} {self.work:7.2f} {self.seconds:7.2f}"
+
+
+def cost(data: bytes, page: int = 0) -> Cost:
+    """Have the tiler's child tile a file, with a preview, as by default."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, scratch = Path(folder) / "source", Path(folder) / "scratch"
+        source.write_bytes(data)
+        scratch.mkdir()
+        job = Job(
+            str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**11, "8.18.3", page=page, preview=True,
+            memory_bytes=8 << 30, work_seconds=1000,
+        )  # fmt: skip
+        began = time.monotonic()
+        verdict = "died"
+        with parent.Child(
+            COMMAND, JOBS.encode(job), folder=scratch, environment=environment(scratch, 0), total=GIVE_UP
+        ) as child:
+            for line in child.lines():
+                match REPORTS.decode(line):
+                    case Failed(code=code):
+                        verdict = code
+                    case Built():
+                        verdict = "ready"
+        if child.exit_code:
+            verdict = getattr(child.death(), "code", "died")
+        return Cost(len(data), child.worked(), time.monotonic() - began, verdict)
+
+
+def _written(make: Callable[[Path], object]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made"
+        make(path)
+        return path.read_bytes()
+
+
+def main() -> int:
+    """Print the table; gives 1 where an attacker's bytes cost too much, or an honest file is refused."""
+    missed = False
+    honest = {}
+    print(f"{'':50}{'bytes':>11} {'work s':>7} {'wall s':>7}  {'µs a byte':>9}", flush=True)
+    for kind, make in HONEST.items():
+        found = cost(make())
+        honest[kind] = found.work / found.bytes
+        missed = missed or found.verdict != "ready"
+        print(f"{kind + ', honest':50}{found}  {honest[kind] * 1e6:9.2f}  {found.verdict}", flush=True)
+    print(f"Beyond {FLOOR} s of work, which any file may take, at most {TIMES} times as much for each byte:")
+    for attacker in ATTACKERS:
+        found = cost(attacker.make(), attacker.page)
+        net = max(0.0, found.work - FLOOR) / found.bytes
+        is_good = net <= TIMES * honest[attacker.format] and found.verdict in {"ready", "decoder_too_slow"}
+        missed = missed or not is_good
+        name = f"{attacker.format}, {attacker.name}"
+        print(f"{name:50}{found}  {net * 1e6:9.2f}  {found.verdict}{'' if is_good else '  MISSED'}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

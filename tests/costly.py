@@ -1,0 +1,79 @@
+"""Small files that ask for much work, byte by byte: each would hold a decoder for long that does what it is told."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pyvips
+
+from tests import hostile
+
+
+def thin_png(length: int, *, interlaced: bool = False) -> bytes:
+    """A white PNG of one pixel's width."""
+    white = (pyvips.Image.black(1, length) + 255).cast("uchar").copy(interpretation="b-w")
+    return bytes(white.pngsave_buffer(compression=9, bitdepth=1, interlace=interlaced))
+
+
+def apng(width: int, height: int, frames: int) -> bytes:
+    """An animated PNG of one colour: the frames that follow the first are chunks that PNG itself does not know."""
+    control = struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, 0, 0)
+    rows = zlib.compress(bytes((width + 7) // 8 + 1) * height, 9)
+    plain = hostile.png(width, height, rows, chunk=(b"acTL", struct.pack(">II", frames, 0)))
+    more = b"".join(_chunk(b"fcTL", control) + _chunk(b"fdAT", bytes(4) + rows) for _ in range(frames - 1))
+    return plain[:-12] + more + plain[-12:]
+
+
+def pages(count: int) -> bytes:
+    """A TIFF of so many pages of one pixel, each a directory of its own."""
+    length = 2 + 12 * len(_TAGS) + 4
+    following = [*range(10 + length, 10 + length * count, length), 0]
+    return _HEAD + b"".join(_directory(1, 1) + struct.pack("<I", place) for place in following)
+
+
+def below(count: int, edge: int) -> bytes:
+    """A TIFF of one plain page, large enough for a preview, that names one directory so many times below it."""
+    rows = zlib.compress(bytes(edge * edge), 9)
+    behind = len(_HEAD) + 2 + 12 * (len(_TAGS) + 1) + 4
+    more = {259: 8, 273: behind + 4 * count, 279: len(rows)}
+    below_it = struct.pack("<HHII", 330, 4, count, behind)
+    names = struct.pack(f"<{count}I", *[len(_HEAD)] * count)
+    return _HEAD + _directory(edge, edge, more, below_it) + bytes(4) + names + rows
+
+
+def restarts(edge: int) -> bytes:
+    """A grey baseline JPEG with a restart behind each block."""
+    return bytes(pyvips.Image.black(edge, edge).jpegsave_buffer(restart_interval=1, optimize_coding=True, keep="none"))
+
+
+def carrying(edge: int) -> bytes:
+    """A plain progressive JPEG whose EXIF thumbnail is another of so many pixels, in 883 passes."""
+    plain = pyvips.Image.black(edge, edge).jpegsave_buffer(interlace=True, keep="none")
+    small = hostile.passes(1440, 1440)[:65_000]
+    directory = struct.pack("<HHHIIHHIII", 2, 513, 4, 1, 44, 514, 4, 1, len(small), 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHI", 8, 0, 14) + directory
+    exif = exif.ljust(6 + 44, b"\0") + small
+    return bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
+
+
+def noise(edge: int, suffix: str, **options: object) -> bytes:
+    """An honest file: soft noise, which no encoder makes small."""
+    dice = np.random.default_rng(1).integers(0, 256, (edge, edge, 3), dtype=np.uint8)
+    soft = pyvips.Image.new_from_array(dice).copy(interpretation="srgb").gaussblur(1)
+    return bytes(soft.write_to_buffer(suffix, **options))
+
+
+_TAGS = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
+_HEAD = struct.pack("<2sHI2x", b"II", 42, 10)
+
+
+def _directory(width: int, height: int, more: dict[int, int] | None = None, last: bytes = b"") -> bytes:
+    tags = _TAGS | {256: width, 257: height, 278: height} | (more or {})
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()) + last
+    return struct.pack("<H", len(entries) // 12) + entries
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -1,0 +1,108 @@
+"""What a file asks for by what its header lists, and what it may cost."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import pyvips
+
+from pipeline import budget, frames
+from pipeline.budget import Work
+from pipeline.errors import StageError
+from pipeline.header import Header
+from tests import animations, pictures, tiffs
+from tiler.source import Source
+
+GIGAPIXEL = 1 << 30
+
+
+def work(kind: str, width: int, height: int, data: bytes = b"", page: int = 0, tile_size: int = 256) -> Work:
+    return budget.work_of(Header(kind, width, height, 1), io.BytesIO(data), page, tile_size)
+
+
+def test_a_picture_asks_for_its_pixels_and_a_thin_one_for_its_tiles() -> None:
+    assert work("png", 30_000, 20_000) == Work(600_000_000)
+    # 10,000 on the finest level, half as many on the next, and so on
+    assert 20_000 < work("png", 1, 2_560_000).pixels // budget.TILE_PIXELS < 20_050
+    # And small tiles do not make an honest picture a costly one
+    assert work("png", 43_200, 21_600, tile_size=64).pixels < 43_200 * 21_600 * 1.1
+
+
+@pytest.mark.parametrize("disposal", [0, 2, 3])
+def test_a_page_of_a_gif_asks_for_the_frames_before_it_and_no_others(disposal: int) -> None:
+    data = animations.gif(8000, 4000, 50, disposal=disposal)
+    assert len(list(frames.of_gif(io.BytesIO(data)))) == 50
+    assert work("gif", 8000, 4000, data) == Work(32_000_000)
+    assert work("gif", 8000, 4000, data, page=10) == Work(32_000_000, 10 * (4_000_000 + 1), 10)
+
+
+def test_a_page_of_a_webp_asks_for_the_frames_before_it_and_no_others() -> None:
+    data = animations.webp(600, 400, 20)
+    assert list(frames.of_webp(io.BytesIO(data))) == [frames.Frame(0, 0, 600, 400)] * 20
+    assert pyvips.Image.new_from_buffer(data, "", page=19).get("n-pages") == 20
+    assert work("webp", 600, 400, data)[1:] == (0, 0)
+    assert work("webp", 600, 400, data, page=19)[1:] == (19 * 240_000, 19)
+    # And of one that is no animation there are none
+    assert list(frames.of_webp(io.BytesIO(pyvips.Image.black(9, 9).webpsave_buffer()))) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "source_bytes"),
+    [
+        (Header("png", 32_768, 32_768, 1), Work(GIGAPIXEL), 130_000),  # a plain gigapixel
+        (Header("png", 43_200, 21_600, 1), Work(933_120_000), 1_800_000),  # a map of all land
+        (Header("png", 60_000, 60_000, 1), Work(3_600_000_000), 2_000_000),  # a drawing
+        (Header("png", 1, 1_000_000, 1), Work(7827 * budget.TILE_PIXELS), 2000),
+        (Header("gif", 1920, 1080, 3000), Work(2_073_600, 2999 * (2_073_600 // 8 + 500), 2999), 2_000_000),
+        (Header("webp", 1920, 1080, 900), Work(2_073_600, 899 * 2_073_600, 899), 30_000_000),
+        (Header("gif", 10_000, 10_000, 9), Work(10**8, 10**12, 9), None),  # of a length that is not known yet
+    ],
+)
+def test_honest_files_are_affordable(header: Header, asked: Work, source_bytes: int | None) -> None:
+    budget.require_affordable(header, asked, source_bytes, 2000)
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "said"),
+    [
+        (Header("gif", 10_000, 10_000, 700), Work(10**8, 699 * 12_500_000, 699), "699 frames before the page"),
+        (Header("webp", 16_383, 16_383, 100), Work(268_402_689, 99 * 268_402_689, 99), "99 frames before the page"),
+        (Header("png", 1, 10_000_000, 1), Work(78_142 * budget.TILE_PIXELS), "cutting 1 x 10,000,000 pixels"),
+    ],
+)
+def test_a_small_file_that_asks_for_much_is_refused_by_what_it_asks_for(header: Header, asked: Work, said: str) -> None:
+    with pytest.raises(StageError, match=said) as caught:
+        budget.require_affordable(header, asked, 18_000, 2000)
+    assert (caught.value.code, caught.value.retryable) == ("decoder_too_slow", False)
+    assert "TILEWRIGHT_MAX_PIXELS_PER_BYTE" in caught.value.message
+
+
+def test_what_may_be_worked_follows_what_is_asked_for_and_what_there_is() -> None:
+    assert budget.seconds(100, 1000) == budget.FREE_SECONDS
+    # A hundred megapixels: of one colour in 18 kB, of a photograph, of noise
+    assert [budget.seconds(10**8, size) for size in (18_000, 5_000_000, 300_000_000)] == [35, 215, 285 - 70]
+    assert budget.header_seconds(1_000_000) == budget.FREE_SECONDS + 50
+
+
+def test_a_tiff_that_lists_its_bytes_again_and_again_is_refused(tmp_path: Path) -> None:
+    # Given a TIFF of many tiles, of which all lie at the same place
+    path = tmp_path / "shared.tif"
+    tiffs.sharing(path, across=17, noise=512)
+    with pytest.raises(StageError, match="again and again") as caught:
+        Source(path).work(256)
+    assert caught.value.code == "decoder_too_slow"
+    # And one that shares little is not
+    few = tiffs.sharing(tmp_path / "few.tif", across=3, noise=512)
+    assert few.stat().st_size < path.stat().st_size
+    assert Source(few).work(256).pixels >= (3 * 512) ** 2
+
+
+def test_every_honest_format_is_affordable_as_it_is_made(tmp_path: Path) -> None:
+    scene = pictures.scene(700, 500)
+    for name in ("a.jpg", "a.png", "a.gif", "a.webp", "a.avif", "a.tif"):
+        source = Source(pictures.save(scene, tmp_path / name))
+        asked = source.work(256)
+        assert asked[1:] == (0, 0), name
+        budget.require_affordable(source.header(), asked, source.path.stat().st_size, 2000)
