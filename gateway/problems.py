@@ -23,7 +23,16 @@ from starlette.types import Scope
 
 from gateway import error_page, schemas
 from gateway.strangers import ForeignOrigin, WrongHost
-from pipeline.errors import CODES, Conflict, NotFound, StageError, StatusUnavailable, StorageError, StorageLost
+from pipeline.errors import (
+    CODES,
+    Conflict,
+    NotFound,
+    SearchTooSlow,
+    StageError,
+    StatusUnavailable,
+    StorageError,
+    StorageLost,
+)
 from pipeline.logs import Repeats, request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -37,6 +46,7 @@ BY_EXCEPTION: dict[type[Exception], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     StatusUnavailable: (503, "service_unavailable"),
+    SearchTooSlow: (503, "search_too_slow"),
     ForeignOrigin: (403, "forbidden_origin"),
     WrongHost: (421, "wrong_host"),
     StorageError: (503, "storage_unavailable"),

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from pipeline.channels import CLIENT_OPTIONS
-from pipeline.errors import Conflict, NotFound, StatusUnavailable
+from pipeline.errors import Conflict, NotFound, SearchTooSlow, StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 
@@ -138,6 +138,8 @@ def explain(error: grpc.RpcError) -> Exception:
         return NotFound(details)
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return Conflict(details)
+    if code is grpc.StatusCode.ABORTED:
+        return SearchTooSlow(details)
     return error
 
 

@@ -77,6 +77,8 @@ class Searches:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             search.end()
+            if not search.has_begun:
+                future.cancel()  # its place is another's at once
             raise
 
     def close(self) -> None:
@@ -106,9 +108,11 @@ class _Search:
         self._stop: Callable[[], None] | None = None
         self._stopped = threading.Event()
         self.is_left = False
+        self.has_begun = False
 
     def begin(self) -> None:
         """Start its time. Raises Ended, TooBusy where it waited for its turn too long."""
+        self.has_begun = True
         if self.is_left:
             raise Ended
         if time.monotonic() > self._deadline:

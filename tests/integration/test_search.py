@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from gateway import rpc
 from gateway import searches as gateway_searches
+from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import searches, server
 from statussvc.database import MIGRATIONS, Database
@@ -43,6 +45,16 @@ ENDLESS = {
 def gateway(database_url: str, tmp_path: Path) -> Iterator[Gateway]:
     with running(database_url) as status, serving(status.address, tmp_path / "storage") as rig:
         yield rig
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def found(gateway: Gateway, query: str, **more: Any) -> list[str]:
@@ -140,7 +152,9 @@ def test_q_goes_with_filters_and_pages(gateway: Gateway) -> None:
     assert len(found(gateway, "")) == 8
 
 
-def test_what_is_changed_is_found_by_what_it_says_now_and_what_is_deleted_not_at_all(gateway: Gateway) -> None:
+def test_what_is_changed_is_found_by_what_it_says_now_and_what_is_deleted_not_at_all(
+    gateway: Gateway, database_url: str
+) -> None:
     first, second = gateway.submit("Earlier name", description="stays"), gateway.submit("Other", description="stays")
     gateway.call("PATCH", f"/api/datasets/{first}", json={"name": "Later name"})
     gateway.call("PATCH", f"/api/datasets/{second}", json={"category": "c"})
@@ -150,6 +164,11 @@ def test_what_is_changed_is_found_by_what_it_says_now_and_what_is_deleted_not_at
     gateway.call("DELETE", f"/api/datasets/{first}")
     assert found(gateway, "later") == []
     assert found(gateway, "stays") == found(gateway, "st") == ["Other"]
+    # And no text of it is left, nor anything in SQLite's index that the texts do not have
+    with connected(database_url) as connection:
+        assert connection.scalars(text("SELECT name FROM dataset_texts")).all() == ["other"]
+        if database_url.startswith("sqlite"):
+            connection.execute(text("INSERT INTO dataset_grams (dataset_grams) VALUES ('integrity-check')"))
 
 
 class Searching:
@@ -220,7 +239,9 @@ def test_any_number_of_slow_searches_keeps_nobody_else_waiting(
 
 
 @pytest.mark.usefixtures("searching")
-def test_each_of_a_crowd_of_slow_searches_is_answered(database_url: str, tmp_path: Path) -> None:
+def test_each_of_a_crowd_of_slow_searches_is_answered_and_the_log_has_it_once(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         running(database_url, search_seconds=0.2) as status,
         serving(status.address, tmp_path / "storage") as gateway,
@@ -236,6 +257,12 @@ def test_each_of_a_crowd_of_slow_searches_is_answered(database_url: str, tmp_pat
         assert "search_too_slow" in codes
         assert codes <= {"search_too_slow", "service_unavailable"}
         assert all("Retry-After" in answer.headers for answer in answers)
+    logged = [record.getMessage() for record in caplog.records if record.name == "gateway.problems"]
+    assert len(logged) <= len(REASONS), logged
+    assert not any("\n" in line for line in logged), logged
+
+
+REASONS = ("too slow", "too many at the gateway", "too many at statussvc")
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -311,14 +338,13 @@ def test_a_search_is_ended_when_whoever_asked_has_left(
             assert found(gateway, "HERE I") == ["Here I am"]
         # And no reader holds SQLite's log
         if database_url.startswith("sqlite"):
-            with create_engine(database_url).connect() as connection:
+            with connected(database_url) as connection:
                 assert connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] == 0
 
 
 def test_rows_of_before_are_found_after_the_upgrade(database_url: str, tmp_path: Path) -> None:
     # Given a database of the release before, with more rows than a batch, one deleted, and an inspection
-    engine = create_engine(database_url)
-    with engine.connect() as connection:
+    with connected(database_url) as connection:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
@@ -335,7 +361,6 @@ def test_rows_of_before_are_found_after_the_upgrade(database_url: str, tmp_path:
                 },
             )
         connection.commit()
-    engine.dispose()
     # When the service starts, then they are found as new ones are
     with running(database_url) as status, serving(status.address, tmp_path / "storage") as gateway:
         gateway.submit("Neu", description="über alles")
@@ -346,6 +371,22 @@ def test_rows_of_before_are_found_after_the_upgrade(database_url: str, tmp_path:
     # And a second start changes nothing
     with running(database_url) as status, serving(status.address, tmp_path / "storage") as gateway:
         assert found(gateway, "über") == ["Neu", "Blatt 1201"]
+
+
+def test_a_sqlite_that_is_too_old_is_named_and_its_database_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'rows.sqlite3'}"
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 33, 0))
+    old = Database(url)
+    with pytest.raises(StatusUnavailable, match=r"3\.34 or later"):
+        old.migrate()
+    old.close()
+    with connected(url) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sqlite_master")) == 0
+    monkeypatch.undo()
+    with running(url) as status:
+        status.create()
 
 
 ROW = """
@@ -359,13 +400,21 @@ VALUES (:id, :kind, '', '', 0, 0, :name, :description, '', '', 'https://example.
 
 def test_sqlite_s_index_of_texts_is_made_by_the_migrations_as_by_the_tables(tmp_path: Path) -> None:
     def migrate(url: str) -> None:
-        Database(url).migrate()
+        database = Database(url)
+        database.migrate()
+        database.close()
 
     made = []
-    for name, make in (("migrated", migrate), ("made", lambda url: metadata.create_all(create_engine(url)))):
+
+    def make_all(url: str) -> None:
+        with connected(url) as connection:
+            metadata.create_all(connection)
+            connection.commit()
+
+    for name, make in (("migrated", migrate), ("made", make_all)):
         url = f"sqlite:///{tmp_path / name}"
         make(url)
-        with create_engine(url).connect() as connection:
+        with connected(url) as connection:
             rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%dataset_grams%'"))
             made.append(sorted(tuple(row) for row in rows))
     assert len(made[0]) >= 4

@@ -1,10 +1,13 @@
 """Texts as they are searched, folded, and an index of their trigrams"""
 
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from pipeline.errors import StatusUnavailable
 
 revision = "0008"
 down_revision = "0007"
@@ -30,6 +33,8 @@ SQLITE = (
 
 def upgrade() -> None:
     is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if is_sqlite:
+        _require_trigrams()
     texts = op.create_table(
         "dataset_texts",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -51,6 +56,15 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE dataset_grams")
     op.drop_table("dataset_texts")
+
+
+def _require_trigrams() -> None:
+    has_fts5 = op.get_bind().scalar(sa.text("SELECT count(*) FROM pragma_module_list WHERE name = 'fts5'"))
+    if sqlite3.sqlite_version_info < (3, 34) or not has_fts5:
+        raise StatusUnavailable(
+            f"SQLite {sqlite3.sqlite_version}, as this Python has it, lacks the index that the search needs: it takes 3.34 "
+            "or later, with FTS5. Use a Python that has one, or PostgreSQL. The database is as it was."
+        )
 
 
 def _batches() -> Iterator[Any]:
