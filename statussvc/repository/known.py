@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from statussvc.lifecycle import Stage, State
+from statussvc.repository.rows import has
 from statussvc.tables import datasets, runs
 
 
@@ -24,7 +25,7 @@ def finished_download(connection: Connection, row: Row[Any]) -> Row[Any] | None:
             datasets.c.url_hash == url_hash(row.url),
             datasets.c.url == row.url,
             datasets.c.dataset_id != row.dataset_id,
-            datasets.c.state == State.READY,
+            has(datasets.c.state, State.READY),
             datasets.c.deleted_at.is_(None),
             datasets.c.source_key.is_not(None),
             or_(datasets.c.source_etag != "", datasets.c.source_modified != ""),
@@ -38,7 +39,7 @@ def forerunner(connection: Connection, dataset_id: str) -> str | None:
     """The last ended ingest run of a dataset: what it finished lies in its scratch."""
     return connection.scalar(
         select(runs.c.run_id)
-        .where(runs.c.dataset_id == dataset_id, runs.c.stage == Stage.INGEST, runs.c.ended_at.is_not(None))
+        .where(runs.c.dataset_id == dataset_id, has(runs.c.stage, Stage.INGEST), runs.c.ended_at.is_not(None))
         .order_by(runs.c.attempt.desc())
         .limit(1)
     )

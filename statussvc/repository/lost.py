@@ -5,15 +5,15 @@ from __future__ import annotations
 from sqlalchemy import Connection, exists, select, update
 
 from statussvc.lifecycle import FINAL, Event, State
-from statussvc.repository.rows import Kind, wait_again
+from statussvc.repository.rows import has, wait_again
 from statussvc.tables import datasets, pyramids
 
 SETTLED = 60.0
 """Seconds after which a build is seen by every host of a network file system."""
 
-_SHOWN = exists().where(
-    datasets.c.tile_id == pyramids.c.tile_id, datasets.c.state == State.READY, datasets.c.deleted_at.is_(None)
-)
+_IS_READY = has(datasets.c.state, State.READY)
+
+_SHOWN = exists().where(datasets.c.tile_id == pyramids.c.tile_id, _IS_READY, datasets.c.deleted_at.is_(None))
 
 
 def builds(connection: Connection, after: str, size: int, now: float) -> tuple[list[tuple[str, str]], str]:
@@ -53,13 +53,13 @@ def report(connection: Connection, tile_id: str, build: str, now: float) -> str:
     if connection.execute(select(pyramids.c.tile_id).where(counts).with_for_update()).first() is None:
         return ""
     connection.execute(update(pyramids).where(counts).values(lost=True))
-    wanted = (datasets.c.tile_id == tile_id) & datasets.c.deleted_at.is_(None) & (datasets.c.kind == Kind.DATASET)
+    wanted = (datasets.c.tile_id == tile_id) & datasets.c.deleted_at.is_(None)
     at_work = select(datasets.c.seq).where(wanted, datasets.c.state.not_in(list(FINAL))).limit(1)
     if connection.execute(at_work).first() is not None:
         return ""
     row = connection.execute(
         select(datasets)
-        .where(wanted, datasets.c.state == State.READY)
+        .where(wanted, _IS_READY)
         # The one that needs no download, if there is one.
         .order_by(datasets.c.source_key.is_(None), datasets.c.seq.desc())
         .limit(1)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, select, update
 
 from pipeline.errors import NotFound
-from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, State, move
+from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 from statussvc.tables import datasets, runs
 
 WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
@@ -29,6 +29,14 @@ class Outcome:
     answer: str
     dataset_id: str = ""
     next_attempt: int | None = None
+
+
+def has(column: Column[str], member: State | Stage) -> ColumnElement[bool]:
+    """Whether a column has a value, where another index is to be taken than the one for that value.
+
+    It is asked by what it is not. Else SQLite, which counts no rows, may look at each that has so common a value.
+    """
+    return column.not_in([other for other in type(member) if other is not member])
 
 
 def lock(connection: Connection, dataset_id: str) -> Row[Any] | None:

@@ -19,7 +19,7 @@ from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, mo
 from statussvc.repository import turns
 from statussvc.repository.insert import insert_once
 from statussvc.repository.outbox import LEASE_SECONDS, LOST_AFTER
-from statussvc.repository.rows import LOST, REFUSED, WON, Outcome, end, lock, move_to, run_of, wait_again
+from statussvc.repository.rows import LOST, REFUSED, WON, Outcome, end, has, lock, move_to, run_of, wait_again
 from statussvc.tables import datasets, pyramids, runs
 
 SLOW_RETRIES = 1
@@ -196,7 +196,7 @@ def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], no
             # Of all that show the lost one. They are ready: their watches have ended, and nobody has to be told.
             connection.execute(
                 update(datasets)
-                .where(datasets.c.tile_id == row.tile_id, datasets.c.state == State.READY)
+                .where(datasets.c.tile_id == row.tile_id, has(datasets.c.state, State.READY))
                 .values(revision=datasets.c.revision + 1)
             )
     move_to(connection, row, move(row.state, Event.DONE), now)

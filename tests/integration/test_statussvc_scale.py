@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from statussvc.lifecycle import Stage, State
-from statussvc.repository import catalogue, garbage, outbox, search, searchable, stages
+from statussvc.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages
 from statussvc.tables import metadata
 
 NOW = 1_800_000_000.0
@@ -136,6 +136,20 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "a search for what nothing has": (found("no such text"), 0),
     "a short search for what is often": (found("nd"), 51),
     "runs at work": (lambda connection: stages.at_work(connection, ()), 0),
+    "a purge of datasets": (lambda connection: purge.deleted(connection, NOW, NOW), None),
+    "a purge of inspections": (lambda connection: purge.inspections(connection, NOW), None),
+    "what a download goes on from": (lambda connection: known.forerunner(connection, "custom_5000"), len("run5000")),
+    "a finished download of a URL": (
+        lambda connection: known.finished_download(connection, catalogue.get(connection, "custom_5000")),
+        None,
+    ),
+    "a purge of runs": (lambda connection: purge.overtaken_runs(connection, NOW, purge.START, NOW), 2),
+    "a purge of runs, later": (
+        lambda connection: purge.overtaken_runs(connection, NOW, (NOW - 800, "run5"), NOW),
+        2,
+    ),
+    "ListBuilds": (lambda connection: lost.builds(connection, "tile5", 100, NOW)[0], None),
+    "ReportLostBuild": (lambda connection: lost.report(connection, "tile500", "run500", NOW), len("custom_500")),
     "LeaseGarbage, of builds": (lambda connection: garbage.built_for_nobody(connection, "tile5")[0], 0),
     "LeaseGarbage": (lambda connection: garbage.lease(connection, PREFIXES, None, NOW), 1),
 }
