@@ -45,7 +45,7 @@ HURRY = 0.05
 MOST_RATIO = 10.0
 """Of a read beside the searches to one in peace, by their medians: all of this shares two cores."""
 
-LONGEST = 1.0
+LONGEST = 2.0
 """Seconds that any one read may take."""
 
 TIMEOUT = 30.0
