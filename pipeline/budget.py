@@ -45,6 +45,10 @@ FREE_STORED, MOST_STORED = 64 << 20, 4
 tiles that are alike once, and blank ones are small."""
 
 
+MOST_FRAMES = 10_000
+"""Of an animated WebP: more than five minutes at 30 a second. As many are listed in a tenth of a second."""
+
+
 class Work(NamedTuple):
     """What a file asks for, in pixels.
 
@@ -101,6 +105,23 @@ def require_affordable(header: Header, work: Work, source_bytes: int | None, pix
         f"The {kind} has {source_bytes:,} bytes, and {why} the work of {work.pixels:,} pixels; above {FREE_PIXELS:,}, "
         f"at most {pixels_per_byte:,} for each byte are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
     )
+
+
+def require_few_frames(kind: str, file: File) -> None:
+    """Raise StageError("decoder_too_slow") where an animated WebP has more than MOST_FRAMES frames.
+
+    Opening it takes libwebp time by their square, whichever is asked for: 60,000 of a pixel or two took 13 seconds.
+
+    Parameters
+    ----------
+    kind: of the file, by pipeline.kinds.
+    """
+    if kind == "webp" and next(islice(frames.of_webp(file), MOST_FRAMES, None), None):
+        raise StageError(
+            "decoder_too_slow",
+            f"The WebP has more than {MOST_FRAMES:,} frames, too many for its decoder to list. Save the one that "
+            "is wanted.",
+        )
 
 
 def require_stored_once(stored: int, source_bytes: int) -> None:

@@ -97,6 +97,8 @@ def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
     Gives whether it could be told.
     """
     require_developed(kind, blocks)
+    if blocks.length is not None and blocks.length <= MAPPED_MOST:
+        budget.require_few_frames(kind, blocks)
     if kind != "tiff":
         return True
     try:

@@ -93,7 +93,11 @@ class Source:
         return image
 
     def header(self) -> Header:
-        """Give what the header says; raises as `open`."""
+        """Give what the header says; raises as `open`. Read once: a TIFF is opened by all of its pages."""
+        return self._header
+
+    @cached_property
+    def _header(self) -> Header:
         return header_of(self._load())
 
     def memory(self, tile_size: int) -> int:
@@ -254,6 +258,7 @@ class Source:
             return True
         with self.path.open("rb") as file:
             require_developed(self._kind, file)
+            budget.require_few_frames(self._kind, file)
             if self._kind != "tiff":
                 return True
             try:

@@ -57,6 +57,7 @@ ATTACKERS = (
     ),
     Attacker("WebP", "100 frames of 8,000 x 8,000, the last", lambda: animations.webp(8000, 8000, 100), 99),
     Attacker("WebP", "15 frames of 8,000 x 8,000, the last", lambda: animations.webp(8000, 8000, 16), 15),
+    Attacker("WebP", "60,000 frames of 2 x 2", lambda: animations.webp(2, 2, 60_000)),
     Attacker("PNG", "1 x 1,000,000", lambda: costly.thin_png(1_000_000)),
     Attacker("PNG", "1 x 1,000,000, interlaced", lambda: costly.thin_png(1_000_000, interlaced=True)),
     Attacker("PNG", "1 x 4,000,000", lambda: costly.thin_png(4_000_000)),

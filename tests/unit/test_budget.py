@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import pyvips
 
-from pipeline import budget, frames
+from pipeline import budget, frames, probe_child
+from pipeline.blocks import Blocks
 from pipeline.budget import Work
 from pipeline.errors import StageError
 from pipeline.header import Header
+from pipeline.probe_job import Failed
 from tests import animations, pictures, tiffs
 from tiler.source import Source
 
@@ -106,3 +108,18 @@ def test_every_honest_format_is_affordable_as_it_is_made(tmp_path: Path) -> None
         asked = source.work(256)
         assert asked[1:] == (0, 0), name
         budget.require_affordable(source.header(), asked, source.path.stat().st_size, 2000)
+
+
+def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path) -> None:
+    # Given as many frames as are listed, and one more
+    path = tmp_path / "most.webp"
+    path.write_bytes(animations.webp(2, 2, budget.MOST_FRAMES))
+    assert Source(path).header().pages == budget.MOST_FRAMES
+    more = animations.webp(2, 2, budget.MOST_FRAMES + 1)
+    (tmp_path / "more.webp").write_bytes(more)
+    with pytest.raises(StageError, match="more than 10,000 frames") as caught:
+        Source(tmp_path / "more.webp").header()
+    assert caught.value.code == "decoder_too_slow"
+    # And a look before the download says the same
+    said = probe_child.look(pyvips, Blocks(lambda at, size: more[at : at + size], len(more)), 0)
+    assert said == Failed(caught.value.code, caught.value.message)
