@@ -55,8 +55,8 @@ class Work(NamedTuple):
     Parameters
     ----------
     picture: for the page itself: its pixels, or its tiles where it is so thin that they are more.
-    before: for the frames that have to be decoded before it.
-    frames: how many these are.
+    before: for what else is decoded for it: the frames before it, and what of a HEIF's parts is not shown.
+    frames: how many frames, or parts, these are.
     """
 
     picture: int
@@ -99,6 +99,8 @@ def require_affordable(header: Header, work: Work, source_bytes: int | None, pix
     why = f"cutting {size} into tiles takes"
     if work.before > work.picture:
         why = f"the {work.frames:,} frames before the page, on a canvas of {size}, take"
+        if header.format not in frames.OF:
+            why = f"the {work.frames:,} pictures that its {size} are put together from take"
     kind = NAMES.get(header.format, header.format.upper())
     raise StageError(
         "decoder_too_slow",

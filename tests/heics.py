@@ -89,11 +89,11 @@ def hoarding(path: Path, *, edge: int, count: int) -> None:
     path.write_bytes(_gridded([tile] * count, count, 1, 64, 64, edge))
 
 
-def hoarding_avif(path: Path, edge: int, count: int) -> None:
-    """As `hoarding`, coded by AV1."""
+def hoarding_avif(path: Path, edge: int, count: int, said: int = 0) -> None:
+    """As `hoarding`, coded by AV1; `said` is what the tiles' edge is said to be, where that is a lie."""
     plain = pyvips.Image.black(edge, edge, bands=3).copy(interpretation="srgb")
     tile = bytes(plain.heifsave_buffer(compression="av1", effort=0, keep="none"))
-    found = _gridded([tile] * count, count, 1, 64, 64, edge, config=b"av1C")
+    found = _gridded([tile] * count, count, 1, 64, 64, said or edge, config=b"av1C")
     path.write_bytes(found.replace(b"hvc1", b"av01").replace(b"ftypheic", b"ftypavif"))
 
 

@@ -17,6 +17,7 @@ from pipeline.errors import StageError
 HEVC = b"hvc1"
 
 _PICTURES = {HEVC, b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"j2k1", b"unci", b"avc1", b"vvc1"}
+_MADE_OF_OTHERS = {b"grid", b"iovl", b"iden"}
 _HIDDEN = 1
 _LARGEST_META = 64 << 20
 """Bytes of the box that describes all items: a grid of a gigapixel takes some hundred kilobytes."""
@@ -58,6 +59,11 @@ class _Item:
     auxiliary: list[int] = field(default_factory=list)
     is_alpha: bool = False
     is_part: bool = False
+    pixels: int = 0
+
+    @property
+    def is_coded(self) -> bool:
+        return self.kind in _PICTURES - _MADE_OF_OTHERS
 
 
 class Items:
@@ -100,15 +106,19 @@ class Items:
         StageError: image_truncated.
         struct.error: where an item is not to be found.
         """
-        tops = [number for number, item in sorted(self._items.items()) if _is_top(item)]
-        if page == 0:
-            tops = [self._primary]
-        elif page < len(tops):
-            tops = [tops[page]]
-        for number, times in self._needed(tops).items():
+        for number, times in self._needed(self._tops(page)).items():
             item = self._items[number]
             if item.kind == HEVC:
                 yield Coded(item.configuration, self._data(item), times)
+
+    def listed(self, page: int) -> list[int]:
+        """Give the pixels of each coded picture that a page is made of, as often as it is, by what its item says."""
+        needed = self._needed(self._tops(page)).items()
+        return [self._items[number].pixels * times for number, times in needed if self._items[number].is_coded]
+
+    def _tops(self, page: int) -> list[int]:
+        tops = [number for number, item in sorted(self._items.items()) if _is_top(item)]
+        return [self._primary] if page == 0 else tops[page : page + 1] or tops
 
     def _needed(self, numbers: Iterable[int]) -> dict[int, int]:
         """Give how often each item is decoded for these; what is made of itself is left out of itself."""
@@ -183,6 +193,8 @@ class Items:
     def _set(self, item: _Item, kind: bytes, data: bytes) -> None:
         if kind == b"hvcC" and data:
             item.configuration = data
+        elif kind == b"ispe":
+            item.pixels = _number(data, 4, 4) * _number(data, 8, 4)
         elif kind == b"auxC":
             item.is_alpha |= data[4:].partition(b"\0")[0] in _ALPHA
 

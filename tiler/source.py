@@ -20,6 +20,7 @@ from pipeline.header import Header, header_of, is_interlaced, memory_of, require
 from pipeline.raw_photographs import require_developed
 from pipeline.tiff_codecs import require_read
 from pipeline.tiff_layout import Compression
+from tiler.heif_items import Items
 from tiler.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
 from tiler.scans import require_few_scans
 from tiler.tiff_jpegs import require_full_tiles
@@ -121,7 +122,12 @@ class Source:
             with suppress(struct.error):
                 if self._kind == "tiff" and (directory := tiff.find(file, self.page)):
                     budget.require_stored_once(tiff_layout.stored_bytes(directory), self.path.stat().st_size)
-            return budget.work_of(header, file, self.page, tile_size)
+            work = budget.work_of(header, file, self.page, tile_size)
+            with suppress(struct.error, IndexError):
+                if self._kind == "heif":
+                    parts = Items(file).listed(self.page)
+                    work = work._replace(before=max(0, sum(parts) - header.pixels), frames=len(parts))
+            return work
 
     def cause(self, error: Exception) -> Exception:
         """Give what made a decoder fail: `error`, or what it could not tell."""

@@ -14,7 +14,7 @@ from pipeline.budget import Work
 from pipeline.errors import StageError
 from pipeline.header import Header
 from pipeline.probe_job import Failed
-from tests import animations, pictures, tiffs
+from tests import animations, heics, pictures, tiffs
 from tiler.source import Source
 
 GIGAPIXEL = 1 << 30
@@ -106,8 +106,22 @@ def test_every_honest_format_is_affordable_as_it_is_made(tmp_path: Path) -> None
     for name in ("a.jpg", "a.png", "a.gif", "a.webp", "a.avif", "a.tif"):
         source = Source(pictures.save(scene, tmp_path / name))
         asked = source.work(256)
-        assert asked[1:] == (0, 0), name
+        assert asked.before == 0, name
         budget.require_affordable(source.header(), asked, source.path.stat().st_size, 2000)
+
+
+def test_a_heif_asks_for_all_that_it_is_put_together_from(tmp_path: Path) -> None:
+    heics.grid(tmp_path / "grid.heic", 200, 100)
+    assert Source(tmp_path / "grid.heic").work(256)[1:] == (8 * 64 * 64 - 200 * 100, 8)
+    plain = pictures.save(pictures.scene(300, 200, bands=4), tmp_path / "alpha.avif")
+    assert Source(plain).work(256)[1:] == (300 * 200, 2)
+    # And one that shows next to nothing of it is refused
+    hoard = tmp_path / "hoard.avif"
+    heics.hoarding_avif(hoard, 8192, 20)
+    asked = Source(hoard).work(256)
+    assert asked[1:] == (20 * 8192**2 - 64 * 64, 20)
+    with pytest.raises(StageError, match="the 20 pictures that its 64 x 64 pixels are put together from"):
+        budget.require_affordable(Source(hoard).header(), asked, hoard.stat().st_size, 2000)
 
 
 def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from pipeline import budget
 from pipeline.errors import StageError, Stopped
 from pipeline.pyramid import DESCRIPTION, FILES, FULL, INDEX, SZI, THUMBNAIL
 from pipeline.run import Run
+from pipeline.sandbox import CPU_GRACE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
 from tiler.build import build as build_here
@@ -141,6 +143,19 @@ def test_a_decoder_that_goes_beyond_a_limit_ends_by_its_code(
     with pytest.raises(StageError) as caught:
         build(run, job._replace(**limits), threads=0, command=command)
     assert caught.value.code == failure
+
+
+def test_a_decoder_may_work_as_long_as_its_file_is_worth(run: Run, job: Job) -> None:
+    # Given a job of a worker that has hours, and a picture of a few kilobytes
+    path = pictures.jpeg(Path(job.source), 3000, 2000)
+    code = "import resource; print(*resource.getrlimit(resource.RLIMIT_CPU), file=open('limit', 'w')); 1 / 0"
+    with pytest.raises(RuntimeError):
+        build(run, job._replace(work_seconds=10_000), threads=0, command=(sys.executable, "-I", "-c", TAKEN_OVER, code))
+    # Then what it may work follows from these, and soon behind it comes what cannot be ignored
+    allowed = budget.seconds(6_000_000, path.stat().st_size)
+    assert budget.FREE_SECONDS < allowed < 2 * budget.FREE_SECONDS
+    limits = (Path(job.scratch) / "limit").read_text().split()
+    assert [int(limit) for limit in limits] == [allowed, allowed + CPU_GRACE]
 
 
 @pytest.mark.parametrize(
