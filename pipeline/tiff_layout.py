@@ -174,14 +174,23 @@ def require_complete(directory: Directory) -> None:
             )
 
 
-def stored_bytes(directory: Directory) -> int:
+def stored_bytes(directory: Directory, size: int) -> int:
     """Give the bytes of all strips or tiles that a page lists, each as often as it is listed.
+
+    Parameters
+    ----------
+    size: of the file in bytes. What lies beyond it is missing, and is not counted.
 
     Raises
     ------
     struct.error: where the file ends within the directory's values.
     """
-    return sum(sum(directory.numbers(lengths)) for _, lengths in PLACES)
+    return sum(
+        length
+        for offsets, lengths in PLACES
+        for offset, length in zip(directory.numbers(offsets), directory.numbers(lengths), strict=False)
+        if offset + length <= size
+    )
 
 
 def held_bytes(file: File, size: int, page: int) -> int:

@@ -121,7 +121,8 @@ class Source:
         with self.path.open("rb") as file:
             with suppress(struct.error):
                 if self._kind == "tiff" and (directory := tiff.find(file, self.page)):
-                    budget.require_stored_once(tiff_layout.stored_bytes(directory), self.path.stat().st_size)
+                    size = self.path.stat().st_size
+                    budget.require_stored_once(tiff_layout.stored_bytes(directory, size), size)
             work = budget.work_of(header, file, self.page, tile_size)
             with suppress(struct.error, IndexError):
                 if self._kind == "heif":

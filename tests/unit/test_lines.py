@@ -23,7 +23,10 @@ percents = st.floats(0, 100)
 said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
     (probe_job.JOBS, st.builds(probe_job.Job, counts, numbers, texts, st.lists(texts).map(tuple))),
     (probe_job.REPORTS, st.builds(probe_job.Read, numbers, numbers)),
-    (probe_job.REPORTS, st.builds(probe_job.Found, texts, numbers, numbers, numbers, numbers)),
+    (
+        probe_job.REPORTS,
+        st.builds(probe_job.Found, texts, *[numbers] * (len(probe_job.Found._fields) - 1)),
+    ),
     (probe_job.REPORTS, st.builds(probe_job.Failed, texts, texts)),
     (probe_job.REPORTS, st.just(probe_job.Unknown())),
     (
