@@ -243,7 +243,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
         def report(connection: Connection) -> str:
             identity.require_token(connection, request.token)
-            return lost.report(connection, request.build.tile_id, request.build.build, now)
+            return lost.report(connection, request.build.tile_id, request.build.build, options, now)
 
         dataset_id = await self._core.database.write(report)
         if dataset_id:

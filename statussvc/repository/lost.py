@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, select, update
+from collections.abc import Callable
+from typing import Any
 
+from sqlalchemy import Connection, Row, exists, select, update
+
+from pipeline.pyramid import Options
+from pipeline.pyramid import tile_id as tile_id_of
 from statussvc.lifecycle import FINAL, Event, State
 from statussvc.repository.rows import has, wait_again
 from statussvc.tables import datasets, pyramids
@@ -39,10 +44,19 @@ def builds(connection: Connection, after: str, size: int, now: float) -> tuple[l
     return [(row.tile_id, row.build) for row in rows], tile_ids[-1] if len(tile_ids) == size else ""
 
 
-def report(connection: Connection, tile_id: str, build: str, now: float) -> str:
+def report(connection: Connection, tile_id: str, build: str, options: Callable[[Row[Any]], Options], now: float) -> str:
     """Takes a build for lost where it counts, and has one dataset that shows it make it again.
 
-    Returns that dataset's id; empty where none had to, or can.
+    One of an earlier PYRAMID_VERSION is made as pyramids are made today, under another tile_id: addresses whose tiles
+    may be kept for ever must not show other pixels.
+
+    Parameters
+    ----------
+    options: gives what a row asks of its pyramid.
+
+    Returns
+    -------
+    The dataset's id; empty where none had to, or can.
     """
     counts = (
         (pyramids.c.tile_id == tile_id)
@@ -68,5 +82,6 @@ def report(connection: Connection, tile_id: str, build: str, now: float) -> str:
     if row is None:
         return ""
     event = Event.REBUILD_WITH_SOURCE if row.source_key else Event.REBUILD_FROM_START
-    wait_again(connection, row, event, now, crashes=0, retries=0, finished_at=None)
+    todays = tile_id_of(row.source_sha256, options(row))
+    wait_again(connection, row, event, now, crashes=0, retries=0, finished_at=None, tile_id=todays)
     return str(row.dataset_id)

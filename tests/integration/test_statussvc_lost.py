@@ -83,6 +83,25 @@ def test_where_one_fails_the_next_tries_and_each_comes_to_an_end(status: Status)
     assert listed(status) == ([], "")
 
 
+def test_one_of_an_earlier_version_is_made_as_today_under_another_id(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two datasets whose pyramid is of an earlier version, and is lost
+    datasets = {make_ready(status, "1" * 31 + "0"), make_ready(status, "2" * 31 + "0")}
+    pyramid = status.get(next(iter(datasets))).pyramid
+    monkeypatch.setattr("pipeline.pyramid.PYRAMID_VERSION", 1_000_000)
+    # When it is made again, then not under addresses whose tiles may be kept for ever
+    first = report(status, pyramid.tile_id, pyramid.build)
+    granted = status.begin(first, TILER, attempt=2, stage=pb.STAGE_TILER)
+    assert granted.tile_id != pyramid.tile_id
+    status.complete_tiler(TILER)
+    # And the other, whose tiles are still missed, goes the same way, and finds it built
+    second = report(status, pyramid.tile_id, pyramid.build)
+    assert {first, second} == datasets
+    assert status.begin(second, "e" * 32, attempt=2, stage=pb.STAGE_TILER) == "DROP_FINISHED"
+    assert {status.get(dataset_id).pyramid.build for dataset_id in datasets} == {TILER}
+
+
 def test_an_original_that_is_gone_too_is_downloaded_again(status: Status) -> None:
     dataset_id = make_ready(status, "1" * 31 + "0")
     pyramid = status.get(dataset_id).pyramid

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from statussvc.lifecycle import Stage, State
 from statussvc.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages
 from statussvc.tables import metadata
+from statussvc.views import options
 
 NOW = 1_800_000_000.0
 ROWS = 100_000
@@ -29,14 +30,14 @@ TOUCHED = 3_000
 FILL = """
 INSERT INTO datasets (seq, dataset_id, kind, expected_sha256, tile_format, tile_quality, page, name, description,
                       category, subject, url, tile_size, state, attempt, crashes, retries, revision,
-                      created_at, queued_at, started_at, published_at, source_key, tile_id)
+                      created_at, queued_at, started_at, published_at, source_key, source_sha256, tile_id)
 SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
        CASE WHEN n % 1000 = 0 THEN 'FAILED' WHEN n % 10 < 7 THEN 'READY' WHEN n % 10 < 9 THEN 'QUEUED'
             ELSE 'DOWNLOADED' END,
        1, 0, 0, 1, :now - 1000, :now - 1000, :now - 900, CASE WHEN n % 10 < 7 THEN NULL ELSE :now - 500 END,
-       'sources/custom_' || n || '/1', 'tile' || n
+       'sources/custom_' || n || '/1', 'ab', 'tile' || n
 FROM numbers
 """
 FILL_RUNS = """
@@ -149,7 +150,10 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         2,
     ),
     "ListBuilds": (lambda connection: lost.builds(connection, "tile5", 100, NOW)[0], None),
-    "ReportLostBuild": (lambda connection: lost.report(connection, "tile500", "run500", NOW), len("custom_500")),
+    "ReportLostBuild": (
+        lambda connection: lost.report(connection, "tile500", "run500", options, NOW),
+        len("custom_500"),
+    ),
     "LeaseGarbage, of builds": (lambda connection: garbage.built_for_nobody(connection, "tile5")[0], 0),
     "LeaseGarbage": (lambda connection: garbage.lease(connection, PREFIXES, None, NOW), 1),
 }
