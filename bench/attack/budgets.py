@@ -1,7 +1,7 @@
 """Small files that ask for much work: what each costs the tiler, beside an honest file of its format.
 
-`python -m bench.attack budgets`; a minute. Each file is given to the tiler's own child, without a stack: what ingest
-refuses before the download gets there, too.
+`python -m bench.attack budgets`; some two minutes. Each file is given to the tiler's own child, without a stack: what
+ingest refuses before the download gets there, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLOOR = FREE_SECONDS + 1
 TIMES = 4
 """Of what an honest file of the format costs for each byte, that an attacker's may cost beyond what any file may."""
 
-NAMED = {"ready", "decoder_too_slow", "image_corrupt"}
+NAMED = {"ready", "decoder_too_slow", "image_corrupt", "image_too_large"}
 """How an attacker may end: as a picture, by what it asks for, or by a decoder that finds it out."""
 
 GIVE_UP = 100.0
@@ -54,7 +54,7 @@ class Attacker(NamedTuple):
 
 ATTACKERS = (
     Attacker("GIF", "700 frames on 30,000 x 30,000, the last", lambda: animations.gif(30_000, 30_000, 700), 699),
-    Attacker("GIF", "the same, frame 0", lambda: animations.gif(10_000, 10_000, 700)),
+    Attacker("GIF", "700 frames on 10,000 x 10,000, the first", lambda: animations.gif(10_000, 10_000, 700)),
     Attacker(
         "GIF", "70 frames that restore 10,000 x 10,000", lambda: animations.gif(10_000, 10_000, 71, disposal=3), 70
     ),
