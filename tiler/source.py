@@ -228,6 +228,15 @@ class Source:
         with self.path.open("rb") as file:
             return kinds.kind_of(file.read(kinds.HEAD))
 
+    @cached_property
+    def _is_listed(self) -> bool:
+        """Whether it is an animation, found to have few enough frames; raises StageError("decoder_too_slow")."""
+        if self._kind != "webp":
+            return False
+        with self.path.open("rb") as file:
+            budget.require_few_frames(self._kind, file)
+        return True
+
     def _is_avif(self) -> bool:
         with self.path.open("rb") as file:
             return file.read(12).endswith(b"avif")
@@ -261,11 +270,10 @@ class Source:
         By its code unsupported_format, or image_corrupt where tiles are not as large as they should be. Gives whether
         it could be told: of a TIFF whose directory breaks off nobody knows how it has to be read.
         """
-        if (page, subifd) in self._readings:
+        if (page, subifd) in self._readings or self._is_listed:
             return True
         with self.path.open("rb") as file:
             require_developed(self._kind, file)
-            budget.require_few_frames(self._kind, file)
             if self._kind != "tiff":
                 return True
             try:
