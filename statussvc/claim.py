@@ -6,7 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -107,7 +107,7 @@ class SessionClaim:
                 began = self._clock()
                 self._session.execute(text("SELECT 1"))
             except DBAPIError:
-                self.release()
+                self._close()
             else:
                 self._proven_at = began
                 return False
@@ -140,6 +140,13 @@ class SessionClaim:
             raise
 
     def release(self) -> None:
+        if self._session is not None and self.proven():
+            # The server ends a session some time after its client has, and whoever comes next is not to wait for that.
+            with suppress(DBAPIError):
+                self._session.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+        self._close()
+
+    def _close(self) -> None:
         if self._session is not None:
             session, self._session = self._session, None
             session.close()

@@ -84,13 +84,24 @@ class Database:
         return self._epoch is not None and self._engines.claim.proven()
 
     def migrate(self) -> None:
-        """Brings the schema up to date. Raises StatusUnavailable where the database cannot be reached."""
+        """Brings the schema up to date.
+
+        Raises
+        ------
+        StatusUnavailable: the database cannot be reached, or is a newer version's.
+        """
         try:
             with self._engines.writer.connect() as connection:
                 if self._engines.file is not None:
                     self._engines.file.remember()
-                if _is_current(connection):
+                found, known = _revision(connection), _revisions()
+                if found == known[-1]:
                     return
+                if found and found not in known:
+                    raise StatusUnavailable(
+                        f"The database was last used by a newer version of Tilewright (its schema is {found}, this "
+                        f"version knows {known[-1]}). Start that version, or restore a backup from before the upgrade."
+                    )
                 import alembic.command  # noqa: PLC0415  # takes longer to load than all else that a start needs
                 import alembic.config  # noqa: PLC0415  # the same
 
@@ -186,12 +197,15 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(threads, transaction)
 
 
-def _is_current(connection: Connection) -> bool:
-    """Whether the last migration has been made. Alembic would tell as well."""
+def _revision(connection: Connection) -> str:
+    """The last migration that has been made; "" where none was. Alembic would tell as well."""
     if not inspect(connection).has_table("alembic_version"):
-        return False
-    last = max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
-    return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == last)
+        return ""
+    return str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
+
+
+def _revisions() -> list[str]:
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _explain(error: DBAPIError) -> Exception:

@@ -215,7 +215,7 @@ async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[
     try:
         try:
             grpc_port = await status.start()
-        except InUse as error:
+        except (InUse, StatusUnavailable) as error:
             raise CannotStart(str(error)) from error
         except status_server.PortTaken as error:
             raise CannotStart(

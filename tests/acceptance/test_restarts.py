@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,6 +190,21 @@ def test_a_directory_whose_database_another_service_has_is_refused(command: Comm
     # Then the stack does not start beside it
     assert (ended.code, ended.out) == (1, "")
     assert f"in use by process {os.getpid()}." in " ".join(ended.err.split())
+    assert "Traceback" not in ended.err
+
+
+def test_a_newer_versions_directory_is_refused(command: Command, start_stack: StartStack, tmp_path: Path) -> None:
+    # Given a directory that a newer version has used
+    data = tmp_path / "data"
+    start_stack(data).stop()
+    database = sqlite3.connect(data / "tilewright.sqlite3")
+    with database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    # When this one is started on it, then it says so at once, without a traceback
+    ended = command("up", "--port", "0", "--grpc-port", "0", "--data", str(data))
+    assert (ended.code, ended.out) == (1, "")
+    assert "newer version of Tilewright" in " ".join(ended.err.split())
     assert "Traceback" not in ended.err
 
 

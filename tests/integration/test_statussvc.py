@@ -11,9 +11,10 @@ import alembic.autogenerate
 import alembic.migration
 import grpc
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from pipeline.channels import MAX_MESSAGE
+from pipeline.errors import StatusUnavailable
 from pipeline.sources import MAX_URL_LENGTH
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.database import Database
@@ -430,6 +431,24 @@ def test_the_schema_that_migrations_make_is_the_tables(database_url: str) -> Non
     with engine.connect() as connection:
         context = alembic.migration.MigrationContext.configure(connection, opts={"include_object": is_comparable})
         assert alembic.autogenerate.compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_a_newer_versions_database_is_named_and_left_as_it_is(database_url: str) -> None:
+    # Given a database on which a migration has been made that this version does not know
+    database = Database(database_url)
+    database.migrate()
+    database.close()
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    # When this version starts on it, then it says so
+    older = Database(database_url)
+    with pytest.raises(StatusUnavailable, match="newer version of Tilewright"):
+        older.migrate()
+    older.close()
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
     engine.dispose()
 
 
