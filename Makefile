@@ -25,7 +25,7 @@ setup: $(VENV)/.project web/node_modules/.package-lock.json ## Make .venv with e
 
 .PHONY: demo
 demo: setup ## Tile a real, large picture before your eyes, then look at it
-	@$(BIN)/python -m tilewright.demo $(ARGS)
+	@$(BIN)/python -m tilewright.commands.demo $(ARGS)
 
 .PHONY: up
 up: setup ## Run the whole system in one process on http://127.0.0.1:8000
@@ -57,7 +57,7 @@ protos: setup ## Generate the Python code of protos/ anew
 
 .PHONY: docs
 docs: setup ## Write the reference tables of docs/ anew from the code
-	$(BIN)/python -m tilewright.reference
+	$(BIN)/python -m tilewright.commands.reference
 	$(BIN)/python -m tests.formats_page
 
 .PHONY: bench

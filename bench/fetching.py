@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ingest.fetch import Fetch
-from ingest.guard import Guard
+from ingest.download.fetch import Fetch
+from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
 from pipeline.sources import Allowed
 from tests import answers

@@ -22,8 +22,8 @@ from bench import fetching, serving, tiling
 from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
-from tilewright.launch import LaunchedStack, launched
-from tilewright.pictures import served
+from tilewright.commands.pictures import served
+from tilewright.embedded.launch import LaunchedStack, launched
 
 ROUNDS = 3
 LONGEST_JOB = 300

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyvips
 
-from tilewright.pictures import earth
+from tilewright.commands.pictures import earth
 
 SIDE = 16_384
 QUALITY = 90

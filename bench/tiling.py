@@ -25,16 +25,18 @@ import requests
 from bench.memory import watched
 from bench.picture import SIDE as SIDE_OF_PREVIEWED
 from bench.picture import cached_picture, variant
-from pipeline import libvips, parent, sandbox
 from pipeline.channels import CLIENT_OPTIONS
+from pipeline.formats import libvips
+from pipeline.sandbox import confine as sandbox
+from pipeline.sandbox import parent
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from tiler.follow import follow
 from tiler.job import JOBS, Job
 from tiler.meter import Meter
 from tiler.parent import COMMAND
-from tilewright.launch import LaunchedStack, launch
-from tilewright.pictures import served
+from tilewright.commands.pictures import served
+from tilewright.embedded.launch import LaunchedStack, launch
 
 SIDE = 32_000
 """Pixels of the gigapixel's edge. No multiple of a tile's, so that XYZ's edge tiles are made and paid for."""

@@ -11,8 +11,8 @@ import uvloop
 from pydantic import ValidationError
 
 from gateway.app import create_app
-from gateway.janitor import Janitor
-from gateway.relay import Relay
+from gateway.background.janitor import Janitor
+from gateway.background.relay import Relay
 from gateway.server import PortTaken, Server
 from gateway.settings import GatewaySettings
 from pipeline import logs
@@ -20,7 +20,7 @@ from pipeline.identity import StorageIdentity
 from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker
 from pipeline.status import AsyncStatusClient, StatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 
 logger = logging.getLogger("gateway")
 

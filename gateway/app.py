@@ -19,27 +19,30 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import datasets, health, iiif, inspections, openapi, preview, problems, tiles
-from gateway.access_log import AccessLog
-from gateway.answer_errors import AnswerErrors
-from gateway.body_limit import BodyLimit
+from gateway.api import datasets, health, inspections, openapi, preview
+from gateway.api.status_app import StatusApp
 from gateway.context import Context, Publisher, Sweeper
-from gateway.cors import Cors
-from gateway.gate import RefuseCrowd
+from gateway.http import problems
+from gateway.http.access_log import AccessLog
+from gateway.http.answer_errors import AnswerErrors
+from gateway.http.body_limit import BodyLimit
+from gateway.http.cors import Cors
+from gateway.http.request_id import RequestId
+from gateway.http.strangers import Strangers
+from gateway.http.unfinished import UnfinishedBody
 from gateway.pages import page_routes
-from gateway.pyramid_app import PyramidApp
-from gateway.pyramid_cache import PyramidCache
-from gateway.quick_tiles import QuickTiles
-from gateway.request_id import RequestId
-from gateway.rpc import ask
+from gateway.rpc.calls import ask
+from gateway.rpc.gate import RefuseCrowd
 from gateway.settings import GatewaySettings
-from gateway.status_app import StatusApp
-from gateway.strangers import Strangers
-from gateway.unfinished import UnfinishedBody
+from gateway.tiles import iiif
+from gateway.tiles import tile_app as tiles
+from gateway.tiles.pyramid_app import PyramidApp
+from gateway.tiles.pyramid_cache import PyramidCache
+from gateway.tiles.quick_tiles import QuickTiles
 from pipeline.errors import TilewrightError
 from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
-from pipeline.storage import Storage
+from pipeline.storage.directory import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 TEND_INTERVAL = 5.0

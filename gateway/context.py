@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
-from gateway.background import Background
-from gateway.contract import Links
-from gateway.gate import Gate, GatedRpcs
-from gateway.polls import Polls
-from gateway.rpc import ask
-from gateway.searches import Searches
+from gateway.api.contract import Links
+from gateway.api.polls import Polls
+from gateway.background.supervisor import Background
+from gateway.rpc.calls import ask
+from gateway.rpc.gate import Gate, GatedRpcs
+from gateway.rpc.searches import Searches
 from gateway.settings import GatewaySettings
-from gateway.storage_threads import StorageThreads
-from gateway.storage_watch import StorageWatch
+from gateway.storage.threads import StorageThreads
+from gateway.storage.watch import StorageWatch
 from pipeline.identity import Identified
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient
-from pipeline.storage import Storage
+from pipeline.storage.directory import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ uvicorn here (attributes and callbacks) it does not promise: the locks hold its 
 
 from __future__ import annotations
 
-from gateway.http_limits import ANSWERED, LimitedProtocol, Limits
-from gateway.quick_tiles import QuickTiles
+from gateway.http.limits import ANSWERED, LimitedProtocol, Limits
+from gateway.tiles.quick_tiles import QuickTiles
 
 
 class Protocol(LimitedProtocol):

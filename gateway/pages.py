@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.error_page import error_page
+from gateway.http.error_page import error_page
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import cast
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.http_limits import SWEEP, LimitedProtocol, Limits
+from gateway.http.limits import SWEEP, LimitedProtocol, Limits
 from gateway.http_protocol import protocol_for
 from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError

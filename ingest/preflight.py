@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ingest.fetch import Fetch
+from ingest.download.fetch import Fetch
 from ingest.settings import IngestSettings
 from ingest.sniff import SNIFF_LENGTH, Sniffer
-from pipeline import admission
-from pipeline.budget import require_affordable
 from pipeline.errors import DATASET_CODES, StageError
-from pipeline.header import Header
-from pipeline.parent import Child
-from pipeline.probe import Budget, Probe, probe
+from pipeline.formats import admission
+from pipeline.formats.budget import require_affordable
+from pipeline.formats.header import Header
+from pipeline.formats.probe.parent import Budget, Probe, probe
+from pipeline.sandbox.parent import Child
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 MOST_READS = 64
@@ -79,7 +79,7 @@ class Remote:
         self._most = most
 
     def read(self, first: int, end: int) -> bytes | None:
-        """As pipeline.probe.Readable. Raises Stopped."""
+        """As pipeline.formats.probe.parent.Readable. Raises Stopped."""
         near = self._fetch.is_near(first)
         if near:
             end = min(end, max(first + STEP, self._fetch.ahead))

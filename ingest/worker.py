@@ -12,12 +12,13 @@ import dramatiq
 
 from ingest import actor
 from ingest.settings import IngestSettings
-from pipeline import logs, sandbox
+from pipeline import logs
 from pipeline.identity import StorageIdentity
 from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker, publish, stop_signal
+from pipeline.sandbox import confine as sandbox
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 
 settings = IngestSettings()
 logs.configure(settings, "ingest")

@@ -10,8 +10,8 @@ import grpc
 
 from pipeline.errors import StatusUnavailable, StorageError, StorageLost
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
-from pipeline.storage_mark import StorageMark
+from pipeline.storage.directory import DirectoryStorage
+from pipeline.storage.mark import StorageMark
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PAUSE = 1.0

@@ -45,8 +45,8 @@ class Queue(StrEnum):
 class ActorName(StrEnum):
     """Actors are enqueued by name, which keeps producers free of the workers' code."""
 
-    INGEST = "ingest.fetch"
-    TILER = "tiler.build"
+    INGEST = "ingest.download.fetch"
+    TILER = "tiler.build.pyramid"
     INSPECT = "ingest.inspect"
 
 

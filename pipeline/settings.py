@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline import machine
-from pipeline.libvips import UNTRUSTED_LOADERS
+from pipeline.formats.libvips import UNTRUSTED_LOADERS
 
 
 def _split(value: object) -> object:

@@ -16,12 +16,12 @@ import grpc.aio
 
 from pipeline.errors import Conflict, NotFound, SearchTooSlow, StatusUnavailable, TooBusy
 from pipeline.logs import Repeats
-from statussvc.claim import LOST
-from statussvc.database import Database
+from statussvc.db.claim import LOST
+from statussvc.db.database import Database
+from statussvc.db.repository.catalogue import KeyReused
+from statussvc.db.repository.stages import Policy
 from statussvc.leases import Leases
 from statussvc.malformed import Malformed
-from statussvc.repository.catalogue import KeyReused
-from statussvc.repository.stages import Policy
 from statussvc.storable import drop_nul, refuse_nul
 from statussvc.watch import Hub
 

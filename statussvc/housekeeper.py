@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from statussvc.core import Core
+from statussvc.db.repository import outbox, stages, turns
+from statussvc.db.repository.rows import Outcome
 from statussvc.lifecycle import Stage
-from statussvc.repository import outbox, stages, turns
-from statussvc.repository.rows import Outcome
 from statussvc.slots import who_gives_way
 
 logger = logging.getLogger(__name__)

@@ -14,16 +14,16 @@ from pipeline.errors import StatusUnavailable
 from pipeline.status import BEAT_TIMEOUT, AsyncStatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from statussvc.claim import InUse
 from statussvc.core import Core, ErrorsToCodes
-from statussvc.database import Database
+from statussvc.db.claim import InUse
+from statussvc.db.database import Database
+from statussvc.db.repository.stages import Policy
 from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
-from statussvc.pipeline_service import PipelineService
 from statussvc.purger import Purger
-from statussvc.repository.stages import Policy
+from statussvc.rpc.pipeline_service import PipelineService
+from statussvc.rpc.status_service import StatusService
 from statussvc.settings import StatusSettings
-from statussvc.status_service import StatusService
 from statussvc.watch import Hub
 
 TICK = 1.0

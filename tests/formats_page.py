@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.matrix import CASES
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
 
 PAGE = Path(__file__).parents[1] / "docs/formats.md"
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"

@@ -16,7 +16,7 @@ from gateway.context import Publisher, Sweeper
 from gateway.server import Server
 from gateway.settings import GatewaySettings
 from pipeline.status import AsyncStatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 from tests.status_rig import shared_loop
 
 

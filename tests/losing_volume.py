@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import writeback
+from pipeline.storage import writeback
 
 DISK = 6_000_000
 """Bytes of memory behind the volume, of which its own tables take a part."""

@@ -54,7 +54,7 @@ if [ -z "${SOURCE_URL:-}" ]; then
   say "Serving a picture from this machine"
   "$python" -u - > "$work/pictures" <<'PYTHON' &
 import time
-from tilewright.pictures import earth, served
+from tilewright.commands.pictures import earth, served
 
 with served(earth().parent) as url:
     print(f"{url}/etopo1.jpg", flush=True)

@@ -12,18 +12,18 @@ from typing import Any, NamedTuple, TypeVar
 import uvicorn
 from starlette.types import ASGIApp, Message
 
-from gateway.iiif import Iiif
-from gateway.pyramid_cache import PyramidCache
-from gateway.tiles import Tiles
+from gateway.tiles.iiif import Iiif
+from gateway.tiles.pyramid_cache import PyramidCache
+from gateway.tiles.tile_app import Tiles
 from pipeline.errors import NotFound, StatusUnavailable
-from pipeline.pyramid import FILES, Geometry
-from pipeline.storage import DirectoryStorage, pyramid_key
+from pipeline.pyramids.geometry import FILES, Geometry
+from pipeline.storage.directory import DirectoryStorage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tiler.build import build
+from tiler.build.pyramid import build
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.job import Built, Job
 from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
 
 TILE_ID = "0123456789abcdef" * 4
 

@@ -1,6 +1,6 @@
 """The process that decodes and tiles one picture: `python -I -m tiler.child`.
 
-It is given one Job, gives reports and ends: pipeline.child says how the two talk, tiler.job what they say.
+It is given one Job, gives reports and ends: pipeline.sandbox.child says how the two talk, tiler.job what they say.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline import admission, child, faults, sandbox
-from pipeline.pyramid import Format, Geometry
-from tiler.estimate import largest_file, require_room
+from pipeline import faults
+from pipeline.formats import admission
+from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.sandbox import child
+from pipeline.sandbox import confine as sandbox
+from tiler.build.estimate import largest_file, require_room
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
@@ -27,11 +30,11 @@ def main() -> None:
 def _outcome(job: Job) -> Built | Failed:
     # All that is needed is loaded before the process is confined, and only once there is a job.
     from tiler import confined  # noqa: PLC0415
-    from tiler.build import build  # noqa: PLC0415
+    from tiler.build.preview import make_preview  # noqa: PLC0415
+    from tiler.build.pyramid import build  # noqa: PLC0415
+    from tiler.decode.pixels import open_picture  # noqa: PLC0415
+    from tiler.decode.source import Source  # noqa: PLC0415
     from tiler.meter import Meter  # noqa: PLC0415
-    from tiler.pixels import open_picture  # noqa: PLC0415
-    from tiler.preview import make_preview  # noqa: PLC0415
-    from tiler.source import Source  # noqa: PLC0415
 
     source = Source(Path(job.source), job.page)
     reporter = _Reporter()

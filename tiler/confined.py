@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import pyvips
 
-from pipeline import admission, budget, child, libvips, sandbox
 from pipeline.errors import StageError
-from pipeline.header import Header
+from pipeline.formats import admission, budget, libvips
+from pipeline.formats.header import Header
+from pipeline.sandbox import child
+from pipeline.sandbox import confine as sandbox
+from tiler.decode.source import Source
 from tiler.failures import explain
 from tiler.job import Failed
-from tiler.source import Source
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ def confine(source: Source, min_libvips: str, untrusted: Sequence[str], allowanc
 
     Raises
     ------
-    As pipeline.libvips.require and pipeline.sandbox.confine.
+    As pipeline.formats.libvips.require and pipeline.sandbox.confine.confine.
     """
     source.prepare()
     libvips.require(pyvips, min_libvips)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from pipeline import decoder_errors, kinds
-from pipeline.endings import ends_early
 from pipeline.errors import StageError
+from pipeline.formats import decoder_errors, kinds
+from pipeline.formats.endings import ends_early
 
 
 def explain(error: Exception, source: Path, page: int = 0) -> StageError:

@@ -1,4 +1,4 @@
-"""What the tiler's child and its parent say to each other, in lines: see pipeline.lines.
+"""What the tiler's child and its parent say to each other, in lines: see pipeline.sandbox.lines.
 
 The parent writes one Job to the child's standard input and keeps it open as a life line. The child
 writes reports to its standard output: one Opened, at most one Previewed, any number of Progress, then one Built; or, at
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.lines import Codec
+from pipeline.sandbox.lines import Codec
 
 
 class Job(NamedTuple):
@@ -25,12 +25,12 @@ class Job(NamedTuple):
     max_pixels: pixels of the largest picture taken.
     min_libvips: least version of libvips, such as "8.18.3".
     room: bytes that may be written to the scratch; None where nobody can tell.
-    tile_format: of the tiles, a value of pipeline.pyramid.Format; empty for JPEG, or PNG where there is transparency.
+    tile_format: of the tiles, a value of pipeline.pyramids.geometry.Format; empty for JPEG, or PNG where there is transparency.
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0.
     preview: whether to make a preview first.
-    untrusted: formats that are read although they are not trusted: keys of pipeline.libvips.UNTRUSTED_LOADERS.
-    pixels_per_byte, memory_bytes: see pipeline.admission.Limits.
+    untrusted: formats that are read although they are not trusted: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    pixels_per_byte, memory_bytes: see pipeline.formats.admission.Limits.
     work_seconds: of all its threads together; None for no limit.
     """
 
@@ -53,7 +53,7 @@ class Job(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What the source's header says: see pipeline.header.Header."""
+    """What the source's header says: see pipeline.formats.header.Header."""
 
     format: str
     width: int
@@ -82,7 +82,7 @@ class Built(NamedTuple):
     Parameters
     ----------
     width, height: the full picture's, in pixels, upright.
-    extension: of every tile, a value of pipeline.pyramid.Format.
+    extension: of every tile, a value of pipeline.pyramids.geometry.Format.
     tile_count: Deep Zoom tiles over all levels.
     size: bytes of all files together.
     """

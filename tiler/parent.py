@@ -6,9 +6,12 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import faults, libvips, parent, sandbox
+from pipeline import faults
 from pipeline.errors import StageError
+from pipeline.formats import libvips
 from pipeline.run import Run
+from pipeline.sandbox import confine as sandbox
+from pipeline.sandbox import parent
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import trust
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report

@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import DATASET_CODES
-from pipeline.header import Header
-from pipeline.probe import MOST_NUMBER, MOST_WORDS, is_plausible
-from pipeline.pyramid import (
+from pipeline.formats.header import Header
+from pipeline.formats.probe.parent import MOST_NUMBER, MOST_WORDS, is_plausible
+from pipeline.pyramids.geometry import (
     DESCRIPTION,
     FILES,
     FULL,
@@ -27,8 +27,8 @@ from pipeline.pyramid import (
     Format,
     Geometry,
 )
+from pipeline.pyramids.index import Index, index_bytes
 from pipeline.texts import is_unicode
-from pipeline.tile_index import Index, index_bytes
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
 
 MOST_FILES = 200

@@ -9,13 +9,15 @@ import logging
 
 import dramatiq
 
-from pipeline import logs, sandbox
+from pipeline import logs
 from pipeline.identity import StorageIdentity
 from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker, stop_signal
+from pipeline.sandbox import confine as sandbox
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
-from tiler import actor, readable
+from pipeline.storage.directory import DirectoryStorage
+from tiler import actor
+from tiler.decode import readable
 from tiler.settings import TilerSettings
 
 settings = TilerSettings()

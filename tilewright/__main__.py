@@ -1,5 +1,5 @@
 """`python -m tilewright` is the `tilewright` command."""
 
-from tilewright.cli import main
+from tilewright.commands.cli import main
 
 main()

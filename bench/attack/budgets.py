@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import parent
-from pipeline.budget import FREE_SECONDS
+from pipeline.formats.budget import FREE_SECONDS
+from pipeline.sandbox import parent
 from tests import animations, costly, heics, hostile, pictures, tiffs
 from tiler.job import JOBS, REPORTS, Built, Failed, Job
 from tiler.parent import COMMAND, environment

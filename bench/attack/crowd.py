@@ -25,8 +25,8 @@ from pipeline.channels import CLIENT_OPTIONS
 from pipeline.status import REPEATABLE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from tilewright.launch import LaunchedStack, launch
-from tilewright.pictures import served
+from tilewright.commands.pictures import served
+from tilewright.embedded.launch import LaunchedStack, launch
 
 A = TypeVar("A")
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from bench.picture import cached_picture
 from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack, launch
-from tilewright.pictures import served
+from tilewright.commands.pictures import served
+from tilewright.embedded.launch import LaunchedStack, launch
 
 ENDLESS = 100 * 2**20
 """Bytes that each request without an end would have, if it were taken."""

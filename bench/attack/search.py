@@ -20,9 +20,9 @@ import requests
 from sqlalchemy import create_engine
 
 from pipeline.texts import MAX_DESCRIPTION, MAX_QUERY
-from statussvc.database import Database
-from statussvc.repository import catalogue, orders
-from tilewright.launch import LaunchedStack, launch
+from statussvc.db.database import Database
+from statussvc.db.repository import catalogue, orders
+from tilewright.embedded.launch import LaunchedStack, launch
 
 ROWS = 3000
 """Datasets, each with a description of the greatest length: half of them of words, half made to be slow to compare."""

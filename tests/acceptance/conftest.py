@@ -15,7 +15,7 @@ import pyvips
 from tests import pictures
 from tests.sources import SourceServer, serve
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack, launch
+from tilewright.embedded.launch import LaunchedStack, launch
 
 SOURCES = "127.0.0.1"
 """What every stack here may fetch from. The rest of 127.0.0.0/8 stays forbidden: tests of the refusal go there."""

@@ -15,7 +15,7 @@ from tests.answers import gated
 from tests.servers import free_port
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 
 def test_submit_and_wait_ends_with_the_addresses_of_the_tiles(

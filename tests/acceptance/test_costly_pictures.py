@@ -15,7 +15,7 @@ from tests.acceptance.jobs import LOOK, ready, submit
 from tests.pictures import decode
 from tests.sources import SourceServer, serve
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 LENGTH = 1_000_000
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import requests
 
-from pipeline import tiff_codecs
+from pipeline.formats import tiff_codecs
 from tests import damaged_tiffs, raws
 from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
 from tests.pictures import Pixels, decode
 from tests.sources import SourceServer, serve
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 JPEG = 7
 LOSS = 3

@@ -13,7 +13,7 @@ from tests.answers import redirect
 from tests.servers import free_port
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 
 def failure(client: Client, url: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 from tests.acceptance.jobs import ready, submit
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 GRPCURL = Path(sys.executable).parent / "grpcurl"
 STATUS = "tilewright.status.v1.StatusService"

@@ -22,7 +22,7 @@ from tests.acceptance.jobs import ready, submit
 from tests.answers import status
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 
 @pytest.fixture(scope="module")

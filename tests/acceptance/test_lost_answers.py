@@ -11,7 +11,7 @@ from tests.losing_proxy import Loss, losing_proxy
 from tests.sources import SourceServer
 from tilewright import client as client_module
 from tilewright.client import Client, Unreachable
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 
 def named(client: Client, name: str) -> list[str]:

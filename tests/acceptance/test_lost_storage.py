@@ -16,7 +16,7 @@ from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import finish, ready, submit
 from tests.acceptance.test_restarts import talking_to
 from tests.sources import SourceServer, stored
-from tilewright.launch import LaunchedStack, StackDied
+from tilewright.embedded.launch import LaunchedStack, StackDied
 
 
 def post(stack: LaunchedStack, url: str) -> requests.Response:

@@ -16,7 +16,7 @@ from tests.acceptance.jobs import finish, submit
 from tests.sources import SourceServer
 from tests.waiting import until
 from tilewright.client import Client, Unreachable
-from tilewright.launch import LaunchedStack, launch
+from tilewright.embedded.launch import LaunchedStack, launch
 
 FILES = 1024
 """What shells give by default."""

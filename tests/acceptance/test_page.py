@@ -32,7 +32,7 @@ from tests.acceptance.jobs import ready, submit
 from tests.answers import gated, status
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root, in a container

@@ -22,7 +22,7 @@ from tests.acceptance.jobs import finish, submit, until
 from tests.answers import gated
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.launch import LaunchedStack, StackDied, launch
+from tilewright.embedded.launch import LaunchedStack, StackDied, launch
 
 SWEEP_LIMIT = 60.0
 """Seconds for the sweep at a start: the next one comes only after five minutes."""
@@ -99,7 +99,7 @@ def test_a_kill_in_the_middle_of_a_tiling_loses_nothing_and_leaves_no_child(
 
     # And after a new start of the machine the dataset ends ready, from the source that is stored already
     asked = sources.requests["/huge.jpg"]
-    lock = stack.data / "tilewright.lock"
+    lock = stack.data / "tilewright.embedded.lock"
     lock.write_text(lock.read_text().replace(this_boot(), "another-boot"))
     stack = start_stack()
     with talking_to(stack) as client:

@@ -15,7 +15,7 @@ import requests
 
 from tests.acceptance.conftest import COMMAND_LIMIT, ENVIRONMENT
 from tests.sources import SourceServer
-from tilewright.launch import LaunchedStack
+from tilewright.embedded.launch import LaunchedStack
 
 SCRIPT = Path(__file__).parents[1] / "test_async_dataset.sh"
 
@@ -53,7 +53,7 @@ def test_the_shell_test_fails_where_the_contract_is_broken(stack: LaunchedStack,
 
 
 def test_the_demo_does_the_main_job_and_ends_where_nobody_looks() -> None:
-    done = run(sys.executable, "-m", "tilewright.demo")
+    done = run(sys.executable, "-m", "tilewright.commands.demo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Where the time went" in done.stdout
     assert re.search(r"^  generating tiles +\d+\.\d\d s", done.stdout, re.MULTILINE)
@@ -67,7 +67,7 @@ def test_the_demo_on_a_terminal_keeps_serving_until_ctrl_c_or_the_terminals_end(
     # Given a demo whose standard output is a terminal
     controller, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "tilewright.demo"],
+        [sys.executable, "-m", "tilewright.commands.demo"],
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=subprocess.DEVNULL,

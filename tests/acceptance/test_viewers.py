@@ -22,11 +22,11 @@ from tests.acceptance.test_page import ARGUMENTS
 from tests.answers import status
 from tests.sources import SourceServer
 from tilewright.client import Client
-from tilewright.export import export
+from tilewright.commands.export import export
+from tilewright.commands.layout import Layout
+from tilewright.commands.pictures import served
+from tilewright.embedded.launch import LaunchedStack
 from tilewright.gauge import gauge
-from tilewright.launch import LaunchedStack
-from tilewright.layout import Layout
-from tilewright.pictures import served
 
 ROOT = Path(__file__).parents[2]
 OPENSEADRAGON = ROOT / "web/node_modules/openseadragon/build/openseadragon"

@@ -16,10 +16,10 @@ from sqlalchemy import NullPool, create_engine, func, select
 
 from pipeline.channels import CLIENT_OPTIONS
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from statussvc.tables import datasets, metadata
+from statussvc.db.tables import datasets, metadata
 from tests.faults.service import Service
 from tests.servers import RabbitServer, free_port
 from tests.waiting import LIMIT, until

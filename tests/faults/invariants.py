@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from gateway.janitor import Janitor
+from gateway.background.janitor import Janitor
 from pipeline.identity import StorageIdentity
-from pipeline.pyramid import FILES, PARTS, SZI, Geometry
-from pipeline.storage import pyramid_key
-from pipeline.tile_index import Index
+from pipeline.pyramids.geometry import FILES, PARTS, SZI, Geometry
+from pipeline.pyramids.index import Index
+from pipeline.storage.directory import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.faults.farm import FINAL, Farm
 from tests.pictures import decode

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.pyramid import FILES
-from pipeline.storage import pyramid_key
+from pipeline.pyramids.geometry import FILES
+from pipeline.storage.directory import pyramid_key
 from tests import pictures, servers
 from tests.answers import whole
 from tests.faults.conftest import running_farm

@@ -188,8 +188,8 @@ def test_messages_that_are_doubled_late_early_or_rubbish_do_no_harm(
         b"[]",
         json.dumps({"actor_name": "nobody"}).encode(),
         message("ingest", "no.such.actor", dataset_id=dataset_id, attempt=1),
-        message("ingest", "ingest.fetch", dataset_id=dataset_id),
-        message("ingest", "ingest.fetch", dataset_id={"not": "an id"}, attempt="one"),
+        message("ingest", "ingest.download.fetch", dataset_id=dataset_id),
+        message("ingest", "ingest.download.fetch", dataset_id={"not": "an id"}, attempt="one"),
     ]
     for body in rubbish:
         producer.channel.basic_publish("", "ingest", body)

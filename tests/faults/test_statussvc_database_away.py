@@ -20,13 +20,13 @@ from sqlalchemy import create_engine, select
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.core import Core
-from statussvc.database import Database
+from statussvc.db.database import Database
+from statussvc.db.repository.catalogue import NewDataset, create
+from statussvc.db.repository.stages import Policy
+from statussvc.db.tables import datasets, runs
 from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
-from statussvc.pipeline_service import PipelineService
-from statussvc.repository.catalogue import NewDataset, create
-from statussvc.repository.stages import Policy
-from statussvc.tables import datasets, runs
+from statussvc.rpc.pipeline_service import PipelineService
 from statussvc.watch import Hub
 from tests import servers
 from tests.conftest import started

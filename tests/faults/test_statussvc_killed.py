@@ -18,7 +18,7 @@ from sqlalchemy import Engine, create_engine, func, select, update
 from pipeline.faults import VARIABLE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from statussvc.tables import datasets, former_ids, runs
+from statussvc.db.tables import datasets, former_ids, runs
 from tests.servers import free_port
 from tests.status_rig import SHA, Status, running
 from tests.waiting import until

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
-from statussvc.tables import metadata
+from statussvc.db.tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

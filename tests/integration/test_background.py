@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from gateway.background import Background
-from gateway.janitor import Janitor
-from gateway.pyramid_cache import PyramidCache
-from gateway.relay import Relay
+from gateway.background.janitor import Janitor
+from gateway.background.relay import Relay
+from gateway.background.supervisor import Background
+from gateway.tiles.pyramid_cache import PyramidCache
 from pipeline import logs
 from pipeline.errors import StorageError
 from pipeline.settings import Settings
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig
 from tests.status_rig import running
 from tests.waiting import until
-from tilewright.broker import EmbeddedBroker
+from tilewright.embedded.broker import EmbeddedBroker
 
 
 def test_a_task_that_fails_or_ends_is_started_anew() -> None:
@@ -146,7 +146,7 @@ class Ending(StatusClient):
 def test_a_thread_that_ends_is_told_and_started_anew(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gateway.kept_thread.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("gateway.background.kept_thread.LONGEST_PAUSE", 0.05)
     with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
         # Given a gateway whose relay or janitor ends
         client, broker, storage = Ending(status.address), EmbeddedBroker(), DirectoryStorage(tmp_path / "storage")
@@ -173,7 +173,7 @@ def test_a_thread_that_ends_is_told_and_started_anew(
             else:
                 until(lambda: not scratch.exists(), "a sweep")
             # And once it has run for a while, /readyz is content
-            monkeypatch.setattr("gateway.kept_thread.STEADY", 0.0)
+            monkeypatch.setattr("gateway.background.kept_thread.STEADY", 0.0)
             until(lambda: told() in {"ok", ""}, "an end that is forgotten")
             worker.stop()
         client.close()

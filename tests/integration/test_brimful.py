@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from statussvc.repository import identity
+from statussvc.db.repository import identity
 from tests import gateway_rig
 from tests.status_rig import running
 from tests.waiting import until
@@ -83,7 +83,7 @@ def test_many_who_ask_whether_it_is_ready_write_little(tmp_path: Path, monkeypat
         real(connection, now)
 
     monkeypatch.setattr(identity, "probe", probe)
-    monkeypatch.setattr("statussvc.status_service.PROBE_INTERVAL", 3600.0)
+    monkeypatch.setattr("statussvc.rpc.status_service.PROBE_INTERVAL", 3600.0)
     with (
         running(f"sqlite:///{tmp_path}/rows.sqlite3") as status,
         gateway_rig.serving(status.address, tmp_path / "storage") as gateway,

@@ -14,7 +14,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from gateway.http_limits import LimitedProtocol, Phase
+from gateway.http.limits import LimitedProtocol, Phase
 from tests import gateway_rig, status_rig
 from tests.gateway_rig import Gateway
 from tests.waiting import until

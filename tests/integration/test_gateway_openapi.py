@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from gateway.problems import STATUS_OF_CODE
+from gateway.http.problems import STATUS_OF_CODE
 from tests import gateway_rig, status_rig
 from tests.gateway_rig import Gateway
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.pyramid import PREVIEW, PREVIEW_THUMBNAIL, THUMBNAIL
-from pipeline.storage import pyramid_key
+from pipeline.pyramids.geometry import PREVIEW, PREVIEW_THUMBNAIL, THUMBNAIL
+from pipeline.storage.directory import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig, status_rig
 from tests.gateway_rig import Gateway

@@ -119,7 +119,7 @@ class Posts(logging.Handler):
 @pytest.fixture
 def posts() -> Iterator[Posts]:
     """The end of POSTs, of any gateway in this process."""
-    handler, logger = Posts(), logging.getLogger("gateway.access_log")
+    handler, logger = Posts(), logging.getLogger("gateway.http.access_log")
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

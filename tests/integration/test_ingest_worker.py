@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.messages import make_broker, publish
-from pipeline.storage import DirectoryStorage, source_key
+from pipeline.storage.directory import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers
 from tests.sources import serve

@@ -12,18 +12,18 @@ import pytest
 import requests
 from dramatiq.brokers.stub import StubBroker
 
-from gateway.relay import Relay
+from gateway.background.relay import Relay
 from ingest import inspection
 from ingest.settings import IngestSettings
-from pipeline.pyramid import Geometry
+from pipeline.pyramids.geometry import Geometry
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers, gateway_rig, pictures, status_rig
 from tests.gateway_rig import Gateway
 from tests.sources import SourceServer, serve
 from tests.status_rig import Status
-from tilewright.broker import EmbeddedBroker, Workers
+from tilewright.embedded.broker import EmbeddedBroker, Workers
 
 WAIT = {"Prefer": "wait=60"}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from gateway.janitor import Janitor
-from gateway.lost_builds import LostBuilds
+from gateway.background.janitor import Janitor
+from gateway.background.lost_builds import LostBuilds
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage, pyramid_key, source_key
+from pipeline.storage.directory import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.repository import garbage
+from statussvc.db.repository import garbage
 from tests.status_rig import Status, running
 from tests.waiting import until
 
@@ -147,9 +147,9 @@ def test_a_call_that_asks_about_too_much_is_refused_and_holds_up_nobody(status: 
 def test_a_sweep_has_only_so_many_pyramids_made_again(
     status: Status, storage: DirectoryStorage, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statussvc.repository.lost.SETTLED", -1.0)
-    monkeypatch.setattr("gateway.lost_builds.PAGE", 1)
-    monkeypatch.setattr("gateway.lost_builds.MOST_TOLD", 1)
+    monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1.0)
+    monkeypatch.setattr("gateway.background.lost_builds.PAGE", 1)
+    monkeypatch.setattr("gateway.background.lost_builds.MOST_TOLD", 1)
     # Given three ready datasets, of which two have lost their pyramids
     tile_ids = {}
     for digit in "123":

@@ -17,14 +17,14 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import BrokerConnectionError
 
-from gateway import relay as relay_module
-from gateway.broker_link import BrokerAway, RabbitmqLink
-from gateway.relay import Relay
+from gateway.background import relay as relay_module
+from gateway.background.broker_link import BrokerAway, RabbitmqLink
+from gateway.background.relay import Relay
 from pipeline.errors import StatusUnavailable
 from pipeline.messages import make_broker
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.pipeline_service import PipelineService
+from statussvc.rpc.pipeline_service import PipelineService
 from tests import gateway_rig, servers, status_rig
 from tests.servers import free_port
 from tests.status_rig import Status
@@ -106,7 +106,7 @@ def test_what_is_pending_is_published_and_confirmed(status: Status, rabbitmq_url
     assert [message["kwargs"] for message in published] == [
         {"dataset_id": dataset_id, "attempt": 1} for dataset_id in (first, second, fourth)
     ]
-    assert {message["actor_name"] for message in published} == {"ingest.fetch"}
+    assert {message["actor_name"] for message in published} == {"ingest.download.fetch"}
     # And none is pending any more; the tiler's is leased by the worker that was to publish it
     assert status.pending() == []
 

@@ -20,14 +20,15 @@ import pytest
 import requests
 from sqlalchemy import Connection, create_engine, text
 
-from gateway import rpc
-from gateway import searches as gateway_searches
+from gateway.rpc import calls as rpc
+from gateway.rpc import searches as gateway_searches
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc import searches, server
-from statussvc.database import MIGRATIONS, Database
-from statussvc.repository import search, searchable
-from statussvc.tables import metadata
+from statussvc import server
+from statussvc.db import searches
+from statussvc.db.database import MIGRATIONS, Database
+from statussvc.db.repository import search, searchable
+from statussvc.db.tables import metadata
 from tests.gateway_rig import Gateway, serving
 from tests.status_rig import Status, code_of, running
 from tests.waiting import LIMIT, until
@@ -257,7 +258,7 @@ def test_each_of_a_crowd_of_slow_searches_is_answered_and_the_log_has_it_once(
         assert "search_too_slow" in codes
         assert codes <= {"search_too_slow", "service_unavailable"}
         assert all("Retry-After" in answer.headers for answer in answers)
-    logged = [record.getMessage() for record in caplog.records if record.name == "gateway.problems"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "gateway.http.problems"]
     assert len(logged) <= len(REASONS), logged
     assert not any("\n" in line for line in logged), logged
 

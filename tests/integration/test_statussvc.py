@@ -17,8 +17,8 @@ from pipeline.channels import MAX_MESSAGE
 from pipeline.errors import StatusUnavailable
 from pipeline.sources import MAX_URL_LENGTH
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.database import Database
-from statussvc.tables import metadata
+from statussvc.db.database import Database
+from statussvc.db.tables import metadata
 from tests.status_rig import SHA, Status, running
 
 DROP_BUSY, DROP_SUPERSEDED, DROP_FINISHED = "DROP_BUSY", "DROP_SUPERSEDED", "DROP_FINISHED"
@@ -305,7 +305,7 @@ def test_the_embedded_stack_abandons_its_dead_runs_at_start(
 def test_however_many_wake_ups_a_relay_asks_for_it_is_given_so_many_at_once(
     status: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statussvc.pipeline_service.MOST_PENDING", 2)
+    monkeypatch.setattr("statussvc.rpc.pipeline_service.MOST_PENDING", 2)
     ids = [status.create() for _ in range(3)]
     assert [due[0] for due in status.pending(limit=2_000_000_000)] == ids[:2]
     assert [due[0] for due in status.pending(limit=-1)] == ids[2:]

@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 import statussvc.__main__ as entrance
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.claim import LOCK, InUse
-from statussvc.database import Database
-from statussvc.repository import epochs
+from statussvc.db.claim import LOCK, InUse
+from statussvc.db.database import Database
+from statussvc.db.repository import epochs
 from statussvc.server import Server
 from statussvc.settings import StatusSettings
 from tests.gateway_rig import serving

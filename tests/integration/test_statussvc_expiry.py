@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.pipeline_service import PipelineService
-from statussvc.repository import stages
-from statussvc.repository.stages import Policy
+from statussvc.db.repository import stages
+from statussvc.db.repository.stages import Policy
+from statussvc.rpc.pipeline_service import PipelineService
 from tests import status_rig
 from tests.status_rig import InlineStatus
 from tests.waiting import until

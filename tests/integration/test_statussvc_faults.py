@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from pipeline.logs import Repeats
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import core
-from statussvc.repository import catalogue
+from statussvc.db.repository import catalogue
 from tests import gateway_rig
 from tests.status_rig import code_of, running
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, update
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.tables import datasets
+from statussvc.db.tables import datasets
 from tests.status_rig import Status, running
 
 URL = "https://example.org/earth.tif"

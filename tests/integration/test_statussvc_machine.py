@@ -21,13 +21,13 @@ from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.pool import StaticPool
 
 from pipeline.errors import Conflict, NotFound, StatusUnavailable
-from pipeline.pyramid import tile_id
+from pipeline.pyramids.geometry import tile_id
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db.repository import outbox, purge
+from statussvc.db.repository.stages import Policy
+from statussvc.db.tables import datasets, metadata, pyramids, runs
 from statussvc.leases import FIRST_BEAT
 from statussvc.lifecycle import Stage
-from statussvc.repository import outbox, purge
-from statussvc.repository.stages import Policy
-from statussvc.tables import datasets, metadata, pyramids, runs
 from tests.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
 from tests.status_rig import InlineStatus
 
@@ -560,7 +560,7 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
 
 @pytest.fixture(autouse=True)
 def builds_of_any_age_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("statussvc.repository.lost.SETTLED", -1000 * DAY)
+    monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1000 * DAY)
 
 
 @pytest.fixture

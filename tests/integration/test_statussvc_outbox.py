@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select, update
 
+from statussvc.db.repository import orders, outbox
+from statussvc.db.repository.catalogue import NewDataset, create
+from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import Stage, State
-from statussvc.repository import orders, outbox
-from statussvc.repository.catalogue import NewDataset, create
-from statussvc.tables import datasets, runs
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine, Table, create_engine, func, insert, select, update
 
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db.repository import catalogue, known, outbox, purge
+from statussvc.db.tables import datasets, former_ids, idempotency, runs
 from statussvc.lifecycle import Stage
-from statussvc.repository import catalogue, known, outbox, purge
 from statussvc.settings import StatusSettings
-from statussvc.tables import datasets, former_ids, idempotency, runs
 from tests.status_rig import Status, code_of, running
 from tests.waiting import until
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
+from statussvc.db.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages
+from statussvc.db.tables import metadata
 from statussvc.lifecycle import Stage, State
-from statussvc.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages
-from statussvc.tables import metadata
-from statussvc.views import options
+from statussvc.rpc.views import options
 
 NOW = 1_800_000_000.0
 ROWS = 100_000

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
+from statussvc.db.repository import garbage, orders
+from statussvc.db.repository.catalogue import NewDataset, create
+from statussvc.db.repository.stages import Policy
+from statussvc.db.tables import datasets
 from statussvc.lifecycle import State
-from statussvc.repository import garbage, orders
-from statussvc.repository.catalogue import NewDataset, create
-from statussvc.repository.stages import Policy
 from statussvc.server import policy_of
 from statussvc.settings import StatusSettings
-from statussvc.tables import datasets
 
 NOW = 1_800_000_000.0
 KEEP = 7 * 86400.0

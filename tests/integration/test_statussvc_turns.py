@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select, update
 
+from statussvc.db.repository import inspections, outbox, stages
+from statussvc.db.repository.catalogue import NewDataset, create
+from statussvc.db.repository.stages import Failure, Policy
+from statussvc.db.repository.turns import host_hash, waits_since
+from statussvc.db.tables import datasets
 from statussvc.lifecycle import Stage, State
-from statussvc.repository import inspections, outbox, stages
-from statussvc.repository.catalogue import NewDataset, create
-from statussvc.repository.stages import Failure, Policy
-from statussvc.repository.turns import host_hash, waits_since
-from statussvc.tables import datasets
 
 NOW = 1_800_000_000.0
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.janitor import Janitor
+from gateway.background.janitor import Janitor
 from pipeline.errors import Conflict, ObjectMissing, StorageLost
 from pipeline.identity import StorageIdentity
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.integration.test_janitor import make_ready, put, stored
 from tests.status_rig import SHA, Status, running

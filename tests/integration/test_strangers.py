@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.strangers import is_loopback
+from gateway.http.strangers import is_loopback
 from tests import gateway_rig, status_rig
 from tests.gateway_rig import Gateway
 from tests.status_rig import Status

@@ -15,7 +15,7 @@ from dramatiq.brokers.stub import StubBroker
 from pipeline.errors import DATASET_CODES
 from pipeline.messages import publish
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage, source_key
+from pipeline.storage.directory import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import hostile, pictures
 from tiler import actor

@@ -9,9 +9,9 @@ import pytest
 import pyvips
 
 from pipeline import machine
-from pipeline.admission import Limits, admit
 from pipeline.errors import StageError
-from pipeline.header import Header, decoding_memory, header_of, memory_of
+from pipeline.formats.admission import Limits, admit
+from pipeline.formats.header import Header, decoding_memory, header_of, memory_of
 from pipeline.settings import PictureSettings
 from tests import pictures
 

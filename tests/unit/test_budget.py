@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import pyvips
 
-from pipeline import budget, frames, probe_child
-from pipeline.blocks import Blocks
-from pipeline.budget import Work
 from pipeline.errors import StageError
-from pipeline.header import Header
-from pipeline.probe_job import Failed
+from pipeline.formats import budget, frames
+from pipeline.formats.budget import Work
+from pipeline.formats.header import Header
+from pipeline.formats.probe import child as probe_child
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.protocol import Failed
 from tests import animations, heics, pictures, tiffs
-from tiler.source import Source
+from tiler.decode.source import Source
 
 GIGAPIXEL = 1 << 30
 

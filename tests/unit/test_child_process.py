@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import parent
 from pipeline.errors import StageError
-from pipeline.parent import Child, explain_end
+from pipeline.sandbox import parent
+from pipeline.sandbox.parent import Child, explain_end
 from tests.waiting import until
 
 ANSWERING = """
 import json
-from pipeline import child
+from pipeline.sandbox import child
 job = json.loads(child.first_line())
 child.watch_life_line()
 for offset, length in job["ranges"]:

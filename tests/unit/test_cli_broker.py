@@ -8,7 +8,7 @@ import dramatiq
 from dramatiq import Message
 
 from pipeline.messages import stop_signal
-from tilewright.broker import EmbeddedBroker, Workers
+from tilewright.embedded.broker import EmbeddedBroker, Workers
 
 PATIENCE = 10.0
 

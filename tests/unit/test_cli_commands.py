@@ -12,7 +12,7 @@ import pytest
 
 from tests.rest import Answer, ScriptedGateway, scripted_gateway
 from tests.servers import free_port
-from tilewright.cli import main
+from tilewright.commands.cli import main
 
 ID = "custom_0123abcd"
 DOWNLOADING = {
@@ -331,9 +331,9 @@ def test_help_leads_with_examples(run: Run, command: str) -> None:
 def test_help_is_quick_since_no_heavy_room_is_loaded_for_it() -> None:
     # Given a fresh interpreter in which the command shows its help
     probe = (
-        "import sys, tilewright.cli\n"
+        "import sys, tilewright.commands.cli\n"
         "sys.argv = ['tilewright', '--help']\n"
-        "try: tilewright.cli.main()\n"
+        "try: tilewright.commands.cli.main()\n"
         "except SystemExit: pass\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )

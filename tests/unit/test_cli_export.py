@@ -13,12 +13,12 @@ import pytest
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from pipeline.pyramid import Geometry
-from pipeline.storage import DirectoryStorage
+from pipeline.pyramids.geometry import Geometry
+from pipeline.storage.directory import DirectoryStorage
 from tests import pictures
 from tests.tile_rig import TILE_ID, Kiln, Server, Site
-from tilewright import export as exporting
-from tilewright.cli import main
+from tilewright.commands import export as exporting
+from tilewright.commands.cli import main
 
 ID = "custom_0123abcd"
 WIDTH, HEIGHT = 700, 301

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.file_lock import Holder, this_boot
-from tilewright.lock import DirectoryInUse, DirectoryUnusable, exclusive
+from tilewright.embedded.lock import DirectoryInUse, DirectoryUnusable, exclusive
 
 HOLD = (
-    "import sys, pathlib, tilewright.lock\n"
-    "with tilewright.lock.exclusive(pathlib.Path(sys.argv[1])):\n"
+    "import sys, pathlib, tilewright.embedded.lock\n"
+    "with tilewright.embedded.lock.exclusive(pathlib.Path(sys.argv[1])):\n"
     "    print('held', flush=True)\n"
     "    sys.stdin.read()\n"
 )
@@ -54,7 +54,7 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
 
         # When the directory is asked for, then it is free, and names its new holder
         with exclusive(tmp_path):
-            assert (tmp_path / "tilewright.lock").read_text().split()[0] == str(os.getpid())
+            assert (tmp_path / "tilewright.embedded.lock").read_text().split()[0] == str(os.getpid())
 
 
 def test_the_lock_ends_with_its_block_and_tells_the_next_holder_of_the_last(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.channels import bracketed, reachable
-from tilewright.up import StackSettings, UpOptions, WrongOption
+from tilewright.embedded.up import StackSettings, UpOptions, WrongOption
 
 
 def options(data: Path, *allow_sources: str, host: str = "127.0.0.1") -> UpOptions:

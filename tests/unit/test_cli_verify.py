@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipeline.pyramid import DESCRIPTION, EDGES, FILES, FULL, INDEX, SZI, THUMBNAIL, Geometry
-from pipeline.storage import DirectoryStorage
+from pipeline.pyramids.geometry import DESCRIPTION, EDGES, FILES, FULL, INDEX, SZI, THUMBNAIL, Geometry
+from pipeline.storage.directory import DirectoryStorage
 from tests import pictures
 from tests.rest import Answer, scripted_gateway
 from tests.servers import free_port
 from tests.tile_rig import TILE_ID, Kiln, Site
-from tilewright.cli import main
+from tilewright.commands.cli import main
+from tilewright.commands.verify import verify as verify_build
 from tilewright.gauge import gauge
-from tilewright.verify import verify as verify_build
 
 WIDTH, HEIGHT = 700, 301
 TILES = Geometry(WIDTH, HEIGHT).tile_count + Geometry(WIDTH, HEIGHT).edge_count

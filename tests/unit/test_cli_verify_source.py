@@ -14,17 +14,17 @@ import pytest
 import pyvips
 from PIL import Image
 
-from pipeline.pyramid import DESCRIPTION, FILES, Format
-from pipeline.storage import pyramid_key
+from pipeline.pyramids.geometry import DESCRIPTION, FILES, Format
+from pipeline.storage.directory import pyramid_key
 from tests import damaged_tiffs, pictures
 from tests.pictures import Pixels
 from tests.rest import Answer, scripted_gateway
-from tiler import build as building
+from tiler.build import pyramid as building
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.job import Job
 from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
-from tilewright.cli import main
+from tilewright.commands.cli import main
 
 WIDTH, HEIGHT = 700, 301
 TILES = 6
@@ -161,7 +161,7 @@ def test_of_a_large_pyramid_some_tiles_are_compared_and_all_is_decoded(
     shelf: Shelf, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a pyramid of a TIFF that was tiled before its damage was seen
-    monkeypatch.setattr("tilewright.originals.SAMPLE", 3)
+    monkeypatch.setattr("tilewright.commands.originals.SAMPLE", 3)
     whole = tmp_path / "whole.tif"
     damaged_tiffs.READ[5](whole, True)
     damaged = tmp_path / "damaged.tif"

@@ -10,8 +10,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pipeline import descriptors
-from pipeline.pyramid import Format, Geometry
+from pipeline.pyramids import descriptors
+from pipeline.pyramids.geometry import Format, Geometry
 from tests import conformance, pictures
 from tests.tile_rig import Kiln
 

@@ -16,19 +16,19 @@ import pyvips
 import tifffile
 from PIL import Image
 
-from pipeline.admission import Limits, admit
 from pipeline.errors import StageError
-from pipeline.pyramid import SZI, Format
+from pipeline.formats.admission import Limits, admit
+from pipeline.pyramids.geometry import SZI, Format
 from tests import damage, damaged_tiffs, makers, pictures, tiffs
 from tests.pictures import Pixels
-from tiler import witness
-from tiler.build import build
+from tiler.build.preview import make_preview
+from tiler.build.pyramid import build
+from tiler.decode import witness
+from tiler.decode.pixels import Picture, open_picture
+from tiler.decode.source import Source
 from tiler.failures import explain
 from tiler.job import Job
 from tiler.meter import Meter
-from tiler.pixels import Picture, open_picture
-from tiler.preview import make_preview
-from tiler.source import Source
 
 SEED, ROUNDS = 2026, 2
 MAX_PIXELS = 10**6

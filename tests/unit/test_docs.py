@@ -14,12 +14,12 @@ import pytest
 import typer
 from pydantic import BaseModel, ValidationError
 
-from gateway import health, inspection_schemas, schemas
-from gateway.problems import STATUS_OF_CODE
+from gateway.api import health, inspection_schemas, schemas
+from gateway.http.problems import STATUS_OF_CODE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig
-from tilewright import cli
-from tilewright.reference import SERVICES
+from tilewright.commands import cli
+from tilewright.commands.reference import SERVICES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(

@@ -12,16 +12,16 @@ import pyvips
 from PIL import Image
 
 from pipeline.errors import StageError
-from pipeline.pyramid import Format
+from pipeline.pyramids.geometry import Format
 from tests import formats_page, heics, makers, pictures, tiffs
 from tests.matrix import CASES, Case
 from tests.pictures import Pixels
-from tiler.build import build
+from tiler.build.pyramid import build
+from tiler.decode.pixels import Picture, open_picture
+from tiler.decode.source import Source
 from tiler.failures import explain
 from tiler.job import Job
 from tiler.meter import Meter
-from tiler.pixels import Picture, open_picture
-from tiler.source import Source
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

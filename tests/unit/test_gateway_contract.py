@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway import contract, schemas
-from gateway.contract import Links
+from gateway.api import contract, schemas
+from gateway.api.contract import Links
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 NOON = 1714564800  # 2024-05-01T12:00:00Z

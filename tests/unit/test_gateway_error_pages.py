@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from gateway.error_page import wants_page
+from gateway.http.error_page import wants_page
 from tests import gateway_rig
 from tests.gateway_rig import Gateway
 

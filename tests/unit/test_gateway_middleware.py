@@ -12,10 +12,10 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.access_log import AccessLog
-from gateway.answer_errors import AnswerErrors
-from gateway.body_limit import MAX_BODY, BodyLimit
-from gateway.request_id import RequestId
+from gateway.http.access_log import AccessLog
+from gateway.http.answer_errors import AnswerErrors
+from gateway.http.body_limit import MAX_BODY, BodyLimit
+from gateway.http.request_id import RequestId
 from pipeline.errors import NotFound
 from pipeline.logs import request_id
 
@@ -136,7 +136,7 @@ def test_a_request_is_one_line_of_the_log(
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await Response(status_code=status)(scope, receive, send)
 
-    with caplog.at_level(logging.DEBUG, "gateway.access_log"):
+    with caplog.at_level(logging.DEBUG, "gateway.http.access_log"):
         call(AccessLog(answer), method=method)
     (record,) = caplog.records
     assert record.levelno == level
@@ -144,7 +144,7 @@ def test_a_request_is_one_line_of_the_log(
 
 
 def test_reads_are_not_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "gateway.access_log"):
+    with caplog.at_level(logging.INFO, "gateway.http.access_log"):
         call(AccessLog(hello), method="GET")
     assert not caplog.records
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway import polls as polls_module
-from gateway.contract import Links
-from gateway.gate import Busy, Gate, RefuseCrowd
-from gateway.pacing import Pacing
-from gateway.polls import Polls
+from gateway.api import polls as polls_module
+from gateway.api.contract import Links
+from gateway.api.polls import Polls
+from gateway.rpc.gate import Busy, Gate, RefuseCrowd
+from gateway.rpc.pacing import Pacing
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -192,7 +192,7 @@ def test_who_waits_in_vain_at_the_gate_is_refused_and_leaves_no_place_taken() ->
 
 
 def test_only_the_api_is_refused_to_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.gate.REFUSED_AFTER", 0.0)
+    monkeypatch.setattr("gateway.rpc.gate.REFUSED_AFTER", 0.0)
     reached: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import preferences
+from gateway.http import preferences
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from grpc.aio import AioRpcError, Metadata
 from starlette.exceptions import HTTPException
 
-from gateway import problems
-from gateway.problems import InvalidField, StateConflict
+from gateway.http import problems
+from gateway.http.problems import InvalidField, StateConflict
 from pipeline.errors import (
     CODES,
     REQUEST_CODES,

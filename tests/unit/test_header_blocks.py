@@ -11,9 +11,9 @@ import pytest
 import pyvips
 from PIL import Image
 
-from pipeline import header_bytes
-from pipeline.blocks import BLOCK, LONGEST, Blocks
-from pipeline.header import Header, decoding_memory
+from pipeline.formats import header_bytes
+from pipeline.formats.header import Header, decoding_memory
+from pipeline.formats.probe.blocks import BLOCK, LONGEST, Blocks
 from tests import pictures
 
 FILE = np.random.default_rng(1).bytes(5 * LONGEST + 123)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import pyvips
 
-from pipeline import probe_child
-from pipeline.blocks import Blocks
 from pipeline.errors import Stopped
-from pipeline.header import Header
-from pipeline.probe import COMMAND, Budget, Probe, probe
-from pipeline.probe_job import Failed, Found, Unknown
+from pipeline.formats.header import Header
+from pipeline.formats.probe import child as probe_child
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.parent import COMMAND, Budget, Probe, probe
+from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from tests import heics, pictures
 from tiler.failures import explain
 
@@ -328,7 +328,8 @@ def test_the_child_has_no_file_and_no_network(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     code = f"""
 import os, socket, sys
-from pipeline import child, probe_child
+from pipeline.formats.probe import child as probe_child
+from pipeline.sandbox import child
 child.first_line()
 def look(pyvips, blocks, page):
     found = []

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import pyvips
 
-from pipeline.blocks import Blocks
 from pipeline.errors import StageError
-from pipeline.probe_child import look
-from pipeline.probe_job import Failed
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.child import look
+from pipeline.formats.probe.protocol import Failed
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import heics, pictures
-from tiler.heif_items import Items
+from tiler.decode.heif_items import Items
+from tiler.decode.source import Source
 from tiler.job import Job
 from tiler.parent import build
-from tiler.source import Source
 
 
 def damaged(data: bytes, at: int) -> bytes:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.iiif import Iiif, info
-from pipeline.pyramid import Format, Geometry
-from pipeline.storage import DirectoryStorage
+from gateway.tiles.iiif import Iiif, info
+from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.storage.directory import DirectoryStorage
 from tests import pictures
 from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Site
 

@@ -17,17 +17,17 @@ from dramatiq.brokers.stub import StubBroker
 
 from ingest import actor
 from ingest.actor import ingest
-from ingest.guard import Guard
-from ingest.hosts import Hosts
-from ingest.means import Means
+from ingest.dependencies import Means
+from ingest.http.cancellation import Wire
+from ingest.http.guard import Guard
+from ingest.http.hosts import Hosts
 from ingest.settings import IngestSettings
-from ingest.wire import Wire
 from pipeline.messages import publish
-from pipeline.pyramid import FILES
+from pipeline.pyramids.geometry import FILES
 from pipeline.run import Run
 from pipeline.sources import Allowed
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage, pyramid_key, source_key
+from pipeline.storage.directory import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import answers
 from tests.losing_volume import losing_volume

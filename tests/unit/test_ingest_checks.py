@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ingest.checks import Promise, algorithms, hold, promised, requested
-from ingest.fetch import Fetch, Fetched
-from ingest.guard import Guard
-from ingest.hosts import Hosts
-from ingest.pace import Pace
+from ingest.download.checksums import Promise, algorithms, hold, promised, requested
+from ingest.download.fetch import Fetch, Fetched
+from ingest.download.pace import Pace
+from ingest.download.parallelism import Sharing
+from ingest.http.cancellation import Wire
+from ingest.http.guard import Guard
+from ingest.http.hosts import Hosts
+from ingest.http.validators import Version, version
 from ingest.settings import IngestSettings
-from ingest.sharing import Sharing
-from ingest.version import Version, version
-from ingest.wire import Wire
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
 from tests import answers

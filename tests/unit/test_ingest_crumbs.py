@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ingest.crumbs import ENOUGH, LONGEST, MANY, REST, SMALL, Crumbs
+from ingest.http.coalescing import ENOUGH, LONGEST, MANY, REST, SMALL, Crumbs
 
 
 class Body:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest import spool
-from ingest.fetch import Fetch, Fetched
-from ingest.guard import Guard
+from ingest.download import partial_file as spool
+from ingest.download.fetch import Fetch, Fetched
+from ingest.download.partial_file import ROOM_INTERVAL
+from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
-from ingest.spool import ROOM_INTERVAL
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
 from tests import answers

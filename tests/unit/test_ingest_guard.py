@@ -13,8 +13,8 @@ from typing import cast
 
 import pytest
 
-from ingest.fetch import Fetch, Fetched
-from ingest.guard import Guard, look_up
+from ingest.download.fetch import Fetch, Fetched
+from ingest.http.guard import Guard, look_up
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Address, Allowed

@@ -12,11 +12,11 @@ from PIL import Image
 
 from ingest import preflight
 from ingest.actor import ingest
-from ingest.means import Means
+from ingest.dependencies import Means
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.run import Run
-from pipeline.storage import DirectoryStorage
+from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import animations, answers, pictures, raws, tiffs
 from tests.sources import Behaviour, Exchange, SourceServer, asked_range, serve

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest import sharing, transfer
-from ingest.fetch import Fetch, Fetched
-from ingest.guard import Guard
+from ingest.download import parallelism as sharing
+from ingest.download import transfer
+from ingest.download.fetch import Fetch, Fetched
+from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
 from pipeline.sources import Allowed

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from ingest import journal, transfer
-from ingest.fetch import Fetch, Fetched
-from ingest.guard import Guard
-from ingest.journal import ASKED_ANEW, Heritage, Record
+from ingest.download import resume as journal
+from ingest.download import transfer
+from ingest.download.byte_ranges import Range
+from ingest.download.fetch import Fetch, Fetched
+from ingest.download.partial_file import Room
+from ingest.download.resume import ASKED_ANEW, Heritage, Record
+from ingest.http.guard import Guard
+from ingest.http.validators import Version
 from ingest.settings import IngestSettings
-from ingest.spans import Range
-from ingest.spool import Room
-from ingest.version import Version
 from pipeline.errors import StageError, StorageError
 from pipeline.sources import Allowed
 from tests import answers

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ingest.spans import UNBOUNDED, Range, Ranges, Span, Spans
+from ingest.download.byte_ranges import UNBOUNDED, Range, Ranges, Span, Spans
 
 EDGES = st.integers(0, 60)
 RANGES = st.lists(st.tuples(EDGES, EDGES).map(lambda pair: (min(pair), max(pair))), max_size=8)

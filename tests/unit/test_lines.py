@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline import probe_job
-from pipeline.lines import MOST_NUMBER, Codec
+from pipeline.formats.probe import protocol as probe_job
+from pipeline.sandbox.lines import MOST_NUMBER, Codec
 from tiler import job
 
 REPORTS: list[Codec[Any]] = [probe_job.REPORTS, job.REPORTS]

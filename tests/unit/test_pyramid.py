@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pyramid import Format, Geometry, Level, tile_id
-from pipeline.tile_index import Entry, Index, IndexWriter
+from pipeline.pyramids.geometry import Format, Geometry, Level, tile_id
+from pipeline.pyramids.index import Entry, Index, IndexWriter
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 EMPTY = hashlib.sha256(b"").hexdigest()

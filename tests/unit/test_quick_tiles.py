@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from gateway.http_limits import Limits
+from gateway.http.limits import Limits
+from gateway.http.request_id import RequestId
 from gateway.http_protocol import protocol_for
-from gateway.quick_tiles import QuickTiles
-from gateway.request_id import RequestId
-from pipeline.pyramid import Geometry
-from pipeline.storage import DirectoryStorage, pyramid_key
+from gateway.tiles.quick_tiles import QuickTiles
+from pipeline.pyramids.geometry import Geometry
+from pipeline.storage.directory import DirectoryStorage, pyramid_key
 from tests import pictures
 from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, run
 
@@ -226,7 +226,7 @@ def test_a_tile_that_is_remembered_comes_from_the_build_that_counts(site: Site, 
 
 
 def test_only_so_many_tiles_are_remembered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.quick_tiles.REMEMBERED", 2)
+    monkeypatch.setattr("gateway.tiles.quick_tiles.REMEMBERED", 2)
     for _ in range(2):
         assert all(quick(wire.get(path)) for path in addresses())
 

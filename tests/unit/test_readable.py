@@ -11,17 +11,17 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import StageError
-from pipeline.header import Header
-from pipeline.probe import Budget, probe
+from pipeline.formats.header import Header
+from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
-from tiler import readable
+from tiler.decode import readable
+from tiler.decode.source import Source
 from tiler.job import Job
 from tiler.parent import build
 from tiler.settings import TilerSettings
-from tiler.source import Source
-from tilewright import doctor
+from tilewright.commands import doctor
 
 SVG = (
     b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200">'
@@ -36,7 +36,7 @@ def test_every_common_format_is_read_here() -> None:
 
 
 def test_who_asks_does_not_load_libvips() -> None:
-    code = "import sys, tiler.readable; tiler.readable.readable(); print('pyvips' in sys.modules)"
+    code = "import sys, tiler.decode.readable; tiler.decode.readable.readable(); print('pyvips' in sys.modules)"
     said = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=60)
     assert said.stdout == "False\n"
 

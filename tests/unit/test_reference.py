@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CODES
-from tilewright.reference import PAGES, SERVICES
+from tilewright.commands.reference import PAGES, SERVICES
 
 DOCS = Path(__file__).parents[2] / "docs"
 

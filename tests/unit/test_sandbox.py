@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import landlock, sandbox, seccomp
-from pipeline.sandbox import Layer
+from pipeline.sandbox import confine as sandbox
+from pipeline.sandbox import landlock, seccomp
+from pipeline.sandbox.confine import Layer
 
 PATIENCE = 60
 """Seconds that a process of these tests may take; it needs a tenth of one."""
@@ -26,7 +27,7 @@ ATTEMPTS = """
 import ctypes, errno, fcntl, json, os, pathlib, resource, signal, socket, subprocess, sys, threading
 from pathlib import Path
 
-from pipeline import landlock, sandbox, seccomp
+from pipeline.sandbox import landlock, confine as sandbox, seccomp
 
 libc = ctypes.CDLL(None, use_errno=True)
 

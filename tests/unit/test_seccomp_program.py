@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline import seccomp
+from pipeline.sandbox import seccomp
 
 LISTS = Path(__file__).parents[1] / "data/system-calls.txt"
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.errors import StatusUnavailable
-from statussvc.engines import away, patience
+from statussvc.db.engines import away, patience
 
 
 def raised(error: Exception, *, invalidated: bool = False) -> DBAPIError:

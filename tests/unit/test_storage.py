@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
-from pipeline.storage import DirectoryStorage, pyramid_key, require_room, source_key
+from pipeline.storage.directory import DirectoryStorage, pyramid_key, require_room, source_key
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gateway.storage_threads import StorageBusy, StorageThreads
+from gateway.storage.threads import StorageBusy, StorageThreads
 
 
 def test_what_a_function_gives_or_raises_comes_back() -> None:

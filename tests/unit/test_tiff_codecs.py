@@ -9,12 +9,13 @@ import pytest
 import pyvips
 import tifffile
 
-from pipeline import probe_child, tiff_codecs
-from pipeline.blocks import Blocks
 from pipeline.errors import StageError
-from pipeline.probe_job import Failed, Found, Unknown
+from pipeline.formats import tiff_codecs
+from pipeline.formats.probe import child as probe_child
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from tests import damaged_tiffs, pictures, raws, tiffs
-from tiler.source import Source
+from tiler.decode.source import Source
 
 GIVEN_UP = {32766, 32771, 32809, 34676, 34677}
 """Those that libtiff has a decoder for, and that are not read all the same: tiff_codecs says why."""

@@ -9,13 +9,14 @@ import pytest
 import pyvips
 import tifffile
 
-from pipeline import probe_child, tiff
-from pipeline.blocks import Blocks
 from pipeline.errors import StageError
-from pipeline.probe_job import Failed, Found, Unknown
+from pipeline.formats import tiff
+from pipeline.formats.probe import child as probe_child
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from tests import damaged_tiffs, pictures
-from tiler.preview import MOST_OVERVIEWS, _overviews
-from tiler.source import Source
+from tiler.build.preview import MOST_OVERVIEWS, _overviews
+from tiler.decode.source import Source
 
 
 def look(path: Path, page: int = 0) -> Found | Failed | Unknown:

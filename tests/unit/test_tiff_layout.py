@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from imagecodecs import lzw_encode
 
-from pipeline import tiff
 from pipeline.errors import StageError
-from pipeline.header import BASE_MEMORY
+from pipeline.formats import tiff
+from pipeline.formats.header import BASE_MEMORY
+from pipeline.formats.tiff_layout import Layout, held_bytes, layout_of
 from pipeline.run import Run
-from pipeline.tiff_layout import Layout, held_bytes, layout_of
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures, tiffs, zstd_tiffs
 from tests.pictures import Pixels
+from tiler.decode.source import Source
 from tiler.job import Built, Job
 from tiler.parent import build
-from tiler.source import Source
 
 MB = 10**6
 
@@ -84,7 +84,7 @@ def test_only_what_is_decoded_at_once_is_held(options: dict[str, Any], held: int
 MEASURED = """
 import re, sys
 from pathlib import Path
-from tiler.source import Source
+from tiler.decode.source import Source
 def most():
     return int(re.search("VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 source = Source(Path(sys.argv[1]))

@@ -16,10 +16,10 @@ from PIL import Image
 
 from pipeline.errors import StageError, Stopped
 from pipeline.messages import publish
-from pipeline.pyramid import Format
+from pipeline.pyramids.geometry import Format
 from pipeline.run import Run
 from pipeline.status import StatusClient
-from pipeline.storage import DirectoryStorage, source_key
+from pipeline.storage.directory import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
 from tiler import actor, parent

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import pyvips
 
-from pipeline.pyramid import FILES, PARTS, PYRAMID_VERSION, Format, Geometry
-from pipeline.tile_index import Index
+from pipeline.pyramids.geometry import FILES, PARTS, PYRAMID_VERSION, Format, Geometry
+from pipeline.pyramids.index import Index
 from tests import pictures
-from tiler.build import build
+from tiler.build.pyramid import build
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.job import Built, Job
 from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
 
 SIZES = [(1, 1), (5, 7), (256, 256), (257, 255), (700, 301), (512, 1024), (1, 600), (1027, 2)]
 

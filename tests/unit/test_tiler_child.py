@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import pyvips
 
-from pipeline import sandbox
-from pipeline.parent import Child
+from pipeline.sandbox import confine as sandbox
+from pipeline.sandbox.parent import Child
 from tests import pictures
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Progress, Report
 from tiler.parent import COMMAND, environment
@@ -111,7 +111,7 @@ def test_a_libvips_with_known_holes_opens_nothing(tmp_path: Path) -> None:
 
 def test_the_child_imports_no_service() -> None:
     # Given all that the child loads
-    code = "import sys, tiler.child, tiler.build, tiler.failures; print(*sys.modules)"
+    code = "import sys, tiler.child, tiler.build.pyramid, tiler.failures; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=PATIENCE
     ).stdout.split()
@@ -131,7 +131,7 @@ def test_the_environment_holds_nothing_of_the_workers_own(monkeypatch: pytest.Mo
 ATTACK = """
 import os, signal, socket, subprocess, sys
 from pathlib import Path
-import tiler.child, tiler.pixels
+import tiler.child, tiler.decode.pixels
 from pipeline.errors import StageError
 
 def attack(source, **_):
@@ -157,7 +157,7 @@ def attack(source, **_):
             said[name] = "refused"
     raise StageError("image_corrupt", repr(said))
 
-tiler.pixels.open_picture = attack
+tiler.decode.pixels.open_picture = attack
 tiler.child.main()
 """
 

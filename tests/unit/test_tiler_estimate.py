@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.pyramid import SZI, Format, Geometry
+from pipeline.pyramids.geometry import SZI, Format, Geometry
 from tests import pictures
-from tiler.build import build
-from tiler.estimate import LEAST_FILE, largest_file, pyramid_bytes, require_room
+from tiler.build.estimate import LEAST_FILE, largest_file, pyramid_bytes, require_room
+from tiler.build.pyramid import build
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.job import Job
 from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
 
 PICTURE = Geometry(30_000, 10_000)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import pyvips
 
-from pipeline.endings import ends_early
 from pipeline.errors import StageError
-from pipeline.kinds import kind_of
+from pipeline.formats.endings import ends_early
+from pipeline.formats.kinds import kind_of
 from tests import pictures
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.failures import explain
 from tiler.meter import Meter
-from tiler.pixels import open_picture
-from tiler.source import Source
 
 FORMATS: dict[str, dict[str, object]] = {
     "plain.jpg": {},

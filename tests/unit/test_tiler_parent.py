@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from pipeline import budget
 from pipeline.errors import StageError, Stopped
-from pipeline.pyramid import DESCRIPTION, FILES, FULL, INDEX, SZI, THUMBNAIL
+from pipeline.formats import budget
+from pipeline.pyramids.geometry import DESCRIPTION, FILES, FULL, INDEX, SZI, THUMBNAIL
 from pipeline.run import Run
-from pipeline.sandbox import CPU_GRACE
+from pipeline.sandbox.confine import CPU_GRACE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import pictures
-from tiler.build import build as build_here
+from tiler.build.pyramid import build as build_here
+from tiler.decode.pixels import open_picture
+from tiler.decode.source import Source
 from tiler.job import REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
 from tiler.meter import Meter
 from tiler.parent import build
-from tiler.pixels import open_picture
-from tiler.source import Source
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def test_a_kill_that_nobody_here_sent_is_a_lack_of_memory(run: Run, job: Job) ->
 
 TAKEN_OVER = """
 import sys, threading, time
-import tiler.child, tiler.pixels
+import tiler.child, tiler.decode.pixels
 def do(source, **_):
     exec(sys.argv[1])
-tiler.pixels.open_picture = do
+tiler.decode.pixels.open_picture = do
 tiler.child.main()
 """
 

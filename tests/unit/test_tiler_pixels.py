@@ -9,11 +9,11 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from pipeline.pyramid import Format
+from pipeline.pyramids.geometry import Format
 from tests import pictures
+from tiler.decode.pixels import Picture, open_picture
+from tiler.decode.source import Source
 from tiler.meter import Meter
-from tiler.pixels import Picture, open_picture
-from tiler.source import Source
 
 SCENE = pictures.scene(37, 21)
 

@@ -12,9 +12,9 @@ import pyvips
 from PIL import Image
 
 from tests import pictures
+from tiler.build.preview import make_preview
+from tiler.decode.source import Source
 from tiler.meter import Meter
-from tiler.preview import make_preview
-from tiler.source import Source
 
 WIDTH, HEIGHT = 4000, 2400
 CORNERS = {"red": [255, 0, 0], "green": [0, 255, 0], "blue": [0, 0, 255], "white": [255, 255, 255]}

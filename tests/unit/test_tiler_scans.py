@@ -11,9 +11,9 @@ import pyvips
 
 from pipeline.errors import StageError
 from tests import hostile, pictures
-from tiler import scans
-from tiler.scans import MOST_SCANS, require_few_scans
-from tiler.source import Source
+from tiler.decode import scans
+from tiler.decode.scans import MOST_SCANS, require_few_scans
+from tiler.decode.source import Source
 
 SCAN = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
 HEAD = b"\xff\xd8\xff\xe0\0\x04\0\0"

@@ -9,7 +9,7 @@ import pytest
 import pyvips
 
 from tests import pictures
-from tiler import szi
+from tiler.build import szi
 
 
 def bytes_of(path: Path) -> dict[str, bytes]:

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from starlette.types import Message
 
-from gateway.http_limits import Limits
+from gateway.http.limits import Limits
+from gateway.http.request_id import RequestId
 from gateway.http_protocol import protocol_for
-from gateway.pyramid_cache import PyramidCache
-from gateway.quick_tiles import QuickTiles
-from gateway.request_id import RequestId
-from gateway.tiles import Tiles
+from gateway.tiles.pyramid_cache import PyramidCache
+from gateway.tiles.quick_tiles import QuickTiles
+from gateway.tiles.tile_app import Tiles
 from pipeline.errors import StorageError
-from pipeline.pyramid import SZI, Geometry
-from pipeline.storage import DirectoryStorage, pyramid_key
+from pipeline.pyramids.geometry import SZI, Geometry
+from pipeline.storage.directory import DirectoryStorage, pyramid_key
 from tests import pictures
 from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, call, run
 
@@ -190,7 +190,7 @@ def test_a_range_behind_the_end_is_refused_with_the_length(site: Site, asked: st
 
 def test_a_reader_who_leaves_is_not_read_for_any_longer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a file of many pieces
-    monkeypatch.setattr("gateway.build_files.PIECE", 512)
+    monkeypatch.setattr("gateway.tiles.build_files.PIECE", 512)
     pieces: list[Message] = []
 
     async def story() -> None:
@@ -215,7 +215,7 @@ def test_a_reader_who_leaves_is_not_read_for_any_longer(site: Site, monkeypatch:
 
 
 def test_a_long_read_goes_on_after_the_cache_has_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.build_files.PIECE", 4096)
+    monkeypatch.setattr("gateway.tiles.build_files.PIECE", 4096)
     stored = site.stored("pyramid.szi").read_bytes()
 
     async def story() -> bytes:
@@ -539,7 +539,7 @@ def test_a_handle_that_turned_stale_is_opened_anew(site: Site, monkeypatch: pyte
             raise OSError(errno.ESTALE, "Stale file handle")
         return real(descriptor)
 
-    monkeypatch.setattr("gateway.build_files.os.fstat", fstat)
+    monkeypatch.setattr("gateway.tiles.build_files.os.fstat", fstat)
 
     async def story() -> None:
         nonlocal answers_left
@@ -563,8 +563,8 @@ def test_a_disk_that_cannot_be_read_is_told_to_come_again(site: Site, monkeypatc
         raise OSError(errno.EIO, "Input/output error")
 
     site.get(PATHS[1])
-    monkeypatch.setattr("pipeline.storage.os.pread", fail)
-    monkeypatch.setattr("gateway.build_files.os.preadv", fail)
+    monkeypatch.setattr("pipeline.storage.directory.os.pread", fail)
+    monkeypatch.setattr("gateway.tiles.build_files.os.preadv", fail)
     answer = site.get(PATHS[1])
     assert (answer.status, json.loads(answer.body)["code"]) == (503, "storage_unavailable")
     assert answer.headers["retry-after"]

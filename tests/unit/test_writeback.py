@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import writeback
 from pipeline.errors import StageError, StorageError
-from pipeline.storage import DirectoryStorage
+from pipeline.storage import writeback
+from pipeline.storage.directory import DirectoryStorage
 from tests.losing_volume import failing, losing_volume
 
 

@@ -15,22 +15,22 @@ import pyvips
 import tifffile
 from PIL import Image
 
-from pipeline import tiff
 from pipeline.errors import StageError
-from pipeline.header import Header
-from pipeline.probe import Budget, probe
+from pipeline.formats import tiff
+from pipeline.formats.header import Header
+from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import makers, pictures, tiffs, zstd_tiffs
 from tests.pictures import Pixels
+from tiler.build.preview import make_preview
+from tiler.decode.pixels import open_picture
+from tiler.decode.recoded import Recoded
+from tiler.decode.source import Source
 from tiler.failures import explain
 from tiler.job import Built, Job
 from tiler.meter import Meter
 from tiler.parent import build
-from tiler.pixels import open_picture
-from tiler.preview import make_preview
-from tiler.recoded import Recoded
-from tiler.source import Source
 
 SMALL = pictures.scene(24, 16)
 
@@ -274,7 +274,7 @@ def test_other_pictures_do_not_wait_for_what_it_needs(tmp_path: Path) -> None:
     # Given a process that has read another TIFF
     makers.by_libvips(tmp_path / "source.tif", 30, 20)
     code = (
-        "import sys; from pathlib import Path; from tiler.source import Source;"
+        "import sys; from pathlib import Path; from tiler.decode.source import Source;"
         "Source(Path(sys.argv[1])).open().avg();"
         "print(sorted(name for name in sys.modules if 'zstd' in name or 'recoded' in name))"
     )

@@ -1,0 +1,290 @@
+"""The routes of /api/datasets: one rpc each, and the user's JSON made of its answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BaseModel
+
+from gateway.api import contract, schemas
+from gateway.context import Context
+from gateway.http import preferences
+from gateway.http.problems import InvalidField, StateConflict, examples
+from gateway.rpc.calls import ask, wait_until_final
+from pipeline import faults
+from pipeline.errors import Conflict, NotFound, StageError
+from pipeline.sources import check_literal_host
+from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+StatusAnswer = schemas.Working | schemas.Ready | schemas.Failed
+
+_DATASET_ID = re.compile(contract.DATASET_ID)
+_TEXT = r"^[^\x00]*$"
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    parameter = {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    return {"parameters": [parameter]}
+
+
+_ETAG = {"ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds until polling again.", "schema": {"type": "integer"}}}
+_LOCATION = {"Location": {"description": "The dataset.", "schema": {"type": "string"}}}
+_APPLIED = {
+    "Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {"description": "Set where the key was used before.", "schema": {"type": "string"}},
+}
+
+
+# Both are read by our own rules: their grammar is none that a schema could say.
+PREFER = _header("Prefer", "`wait=N`: wait up to N seconds, at most 300, for the end (RFC 7240).")
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag of the status that is known already.")
+
+
+router = APIRouter(tags=["datasets"])
+
+
+async def _parts(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+Parts = Annotated[Context, Depends(_parts)]
+
+
+@router.post(
+    "/api/datasets",
+    status_code=202,
+    summary="Submit an image",
+    openapi_extra=PREFER,
+    responses={
+        201: {
+            "model": schemas.Dataset,
+            "description": "Came to an end within `Prefer: wait`.",
+            "headers": _LOCATION | _APPLIED,
+        },
+        202: {"model": schemas.Created, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
+        **examples(
+            "forbidden_origin",
+            "invalid_request",
+            "source_invalid_url",
+            "source_forbidden_address",
+            "idempotency_key_reused",
+        ),
+    },
+)
+async def create(
+    context: Parts,
+    request: Request,
+    new: schemas.NewDataset,
+    *,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=MAX_KEY,
+            description="Makes repeating the same request harmless for 24 hours.",
+        ),
+    ] = None,
+) -> Response:
+    """Answers as soon as the dataset is committed: no download, no image, no queue is waited for."""
+    try:
+        check_literal_host(new.url, context.allowed)
+    except StageError as error:
+        raise InvalidField(error, "/url") from error
+    context.storage_watch.require()
+    faults.reach("gateway_before_create")
+    answer = await ask(
+        context.rpc.CreateDataset,
+        pb.CreateDatasetRequest(
+            name=new.name,
+            description=new.description or "",
+            category=new.category or "",
+            subject=new.subject or "",
+            url=new.url,
+            options=pb.TileOptions(
+                tile_size=new.tile_size or 0,
+                format=contract.TILE_FORMAT[new.format],
+                quality=new.quality or 0,
+                page=new.page or 0,
+            ),
+            sha256=(new.sha256 or "").lower(),
+            idempotency_key=idempotency_key or "",
+        ),
+    )
+    faults.reach("gateway_after_create")
+    context.relay.poke()
+    dataset_id = answer.dataset.dataset_id
+    headers = {"Location": context.links.dataset(dataset_id)}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    seconds = preferences.wait(request.headers.getlist("prefer"), context.settings.max_wait)
+    if seconds is not None:
+        headers["Preference-Applied"] = f"wait={seconds:.0f}"
+        ended = await wait_until_final(
+            context.status, dataset_id, seconds, context.stopping.wait(), disconnected(request)
+        )
+        if ended:
+            finished = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
+            return json_answer(contract.dataset(finished.dataset, context.links), 201, headers)
+    return json_answer(contract.created(answer.dataset, context.links), 202, headers)
+
+
+@router.get(
+    "/api/datasets",
+    summary="List the catalogue",
+    responses={200: {"model": schemas.Page}, **examples("invalid_request", "search_too_slow")},
+)
+async def catalogue(
+    context: Parts,
+    request: Request,
+    *,
+    status_: Annotated[
+        list[schemas.Status] | None, Query(alias="status", description="Only datasets with one of these.")
+    ] = None,
+    category: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this category.")] = "",
+    subject: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this subject.")] = "",
+    q: Annotated[
+        str,
+        Query(
+            max_length=MAX_QUERY,
+            pattern=_TEXT,
+            description="Only where the name or description contains this, whatever the case.",
+        ),
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
+    cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of a page.")] = "",
+) -> Response:
+    """Newest first, page by page."""
+    wanted = pb.ListDatasetsRequest(
+        states={state for word in status_ or () for state in contract.FILTERS[word]},
+        category=category,
+        subject=subject,
+        query=q,
+        page_size=limit,
+        page_token=cursor,
+    )
+    if q:
+        found = await context.searches.find(wanted, disconnected(request))
+        if found is None:
+            return Response(status_code=204)  # to nobody
+        answer = found
+    else:
+        answer = await ask(context.rpc.ListDatasets, wanted)
+    datasets = [contract.dataset(row, context.links) for row in answer.datasets]
+    return json_answer(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
+
+
+@router.get(
+    "/api/datasets/{dataset_id}",
+    summary="Get a dataset",
+    responses={200: {"model": schemas.Dataset}, **examples("not_found")},
+)
+async def get(context: Parts, dataset_id: str) -> Response:
+    """A dataset, with its tile URLs as soon as they are real."""
+    answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
+    return json_answer(contract.dataset(answer.dataset, context.links))
+
+
+@router.patch(
+    "/api/datasets/{dataset_id}",
+    summary="Change its texts",
+    responses={200: {"model": schemas.Dataset}, **examples("forbidden_origin", "not_found", "invalid_request")},
+)
+async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
+    """What is left out stays; null empties a text."""
+    texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
+    answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
+    return json_answer(contract.dataset(answer.dataset, context.links))
+
+
+@router.delete(
+    "/api/datasets/{dataset_id}",
+    status_code=204,
+    summary="Delete a dataset",
+    responses={204: {"description": "Deleted."}, **examples("forbidden_origin", "not_found")},
+)
+async def delete(context: Parts, dataset_id: str) -> Response:
+    """In any state; work on it stops. Its source and its tiles go, unless another dataset has the same."""
+    await ask(context.rpc.DeleteDataset, pb.DeleteDatasetRequest(dataset_id=known_form(dataset_id)))
+    context.janitor.poke()
+    return Response(status_code=204)
+
+
+@router.get(
+    "/api/datasets/{dataset_id}/status",
+    summary="Poll where it stands",
+    openapi_extra=_IF_NONE_MATCH,
+    responses={
+        200: {"model": StatusAnswer, "headers": _ETAG | _RETRY_AFTER},
+        304: {"description": "Nothing has changed since If-None-Match.", "headers": _ETAG | _RETRY_AFTER},
+        **examples("not_found"),
+    },
+)
+async def get_status(context: Parts, request: Request, dataset_id: str) -> Response:
+    """Poll until `status` is `ready` or `failed`."""
+    answer = await context.polls.status(known_form(dataset_id))
+    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
+    if not answer.final:
+        headers["Retry-After"] = str(context.polls.poll_after)
+    if preferences.matches(request.headers.getlist("if-none-match"), answer.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(answer.body, headers=headers, media_type="application/json")
+
+
+@router.post(
+    "/api/datasets/{dataset_id}/retry",
+    status_code=202,
+    summary="Set it to work again",
+    responses={202: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
+)
+async def retry(context: Parts, dataset_id: str) -> Response:
+    """For a failed or cancelled dataset. What was downloaded already is used again."""
+    context.storage_watch.require()
+    try:
+        answer = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
+    except Conflict as conflict:
+        raise await _with_state(context, conflict, dataset_id) from conflict
+    context.relay.poke()
+    return json_answer(contract.status(answer.status, context.links, time.time()), 202)
+
+
+@router.post(
+    "/api/datasets/{dataset_id}/cancel",
+    summary="Stop work on it",
+    responses={200: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
+)
+async def cancel(context: Parts, dataset_id: str) -> Response:
+    """It ends as failed, with the code `cancelled`; a retry goes on with it."""
+    try:
+        answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
+    except Conflict as conflict:
+        raise await _with_state(context, conflict, dataset_id) from conflict
+    return json_answer(contract.status(answer.status, context.links, time.time()))
+
+
+async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
+    present = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
+    return StateConflict(str(conflict), contract.WORDS[present.status.state].state)
+
+
+def known_form(dataset_id: str) -> str:
+    """The id. Raises NotFound where it is none that a dataset can have: it is not even asked for."""
+    if not _DATASET_ID.fullmatch(dataset_id):
+        raise NotFound(f"There is no dataset {dataset_id[:80]!r}.")
+    return dataset_id
+
+
+def json_answer(model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A model as the answer's JSON; what was never set is left out."""
+    return Response(model.model_dump_json(exclude_unset=True), status_code, headers, media_type="application/json")
+
+
+async def disconnected(request: Request) -> None:
+    """Return once the client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

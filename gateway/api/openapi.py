@@ -1,0 +1,55 @@
+"""The OpenAPI document: FastAPI's, with our problems in place of its own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway.api.schemas import Problem
+
+DESCRIPTION = """\
+Turns the URL of a gigapixel image into a deep-zoom tile pyramid.
+
+`POST /api/datasets` with a name and a URL answers at once with an id. Poll `GET /api/datasets/{id}/status` until
+`status` is `ready` or `failed`; then `tile_info` names the tiles, as Deep Zoom and as XYZ.
+
+Every error is `application/problem+json` with a stable `code`: see [the table of codes](/docs/errors).
+"""
+
+_DEFINITION = "#/components/schemas/{model}"
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
+
+
+def cached(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """Make the function that FastAPI asks for the document: made at the first call."""
+    return cache(lambda: document(app))
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Make the document of an app's routes."""
+    made = get_openapi(
+        title="Tilewright",
+        version=version("tilewright"),
+        openapi_version="3.1.0",
+        description=DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        routes=app.routes,
+        separate_input_output_schemas=False,
+    )
+    components = made["components"]["schemas"]
+    for name in _FASTAPIS_OWN:
+        components.pop(name, None)
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            # FastAPI declares a 422 for every parameter; where we declare none, none is answered.
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    problem = Problem.model_json_schema(ref_template=_DEFINITION)
+    components |= problem.pop("$defs")
+    components["Problem"] = problem
+    return made

@@ -1,0 +1,57 @@
+"""A small picture of a dataset, there before its tiles are.
+
+Never at a tile's address: those stand for ever, a preview only until its pyramid is there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from gateway.api.datasets import Parts, known_form
+from gateway.http.problems import examples
+from gateway.rpc.calls import ask
+from pipeline.errors import NotFound, ObjectMissing
+from pipeline.pyramids.geometry import PREVIEW, PREVIEW_THUMBNAIL, SMALL_FILE, THUMBNAIL
+from pipeline.storage.directory import pyramid_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+router = APIRouter(tags=["datasets"])
+
+Size = Literal["preview", "thumbnail"]
+
+
+@router.get(
+    "/api/datasets/{dataset_id}/preview",
+    summary="A small picture of it",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "The picture."},
+        **examples("not_found", "invalid_request"),
+    },
+)
+async def get_preview(
+    context: Parts,
+    dataset_id: str,
+    size: Annotated[Size, Query(description="`preview`: at most 1,024 pixels; `thumbnail`: at most 512.")] = "preview",
+) -> Response:
+    """There from the first moments of tiling where the format allows it, and once it is ready."""
+    answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
+    for key in _keys(answer.status, size):
+        try:
+            data = await context.storage_threads.run(context.storage.get_range, key, 0, SMALL_FILE)
+        except ObjectMissing:
+            continue
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+    raise NotFound(f"There is no preview of {dataset_id} yet. Its status says when there is one.")
+
+
+def _keys(status: pb.DatasetStatus, size: Size) -> list[str]:
+    """Where to look, best first."""
+    if status.HasField("preview"):
+        key = status.preview.key
+        return [key] if size == "preview" else [f"{key.removesuffix(PREVIEW)}{PREVIEW_THUMBNAIL}", key]
+    pyramid = status.pyramid
+    names = ((PREVIEW, THUMBNAIL) if size == "preview" else (THUMBNAIL,)) if status.HasField("pyramid") else ()
+    return [pyramid_key(pyramid.tile_id, pyramid.build, name) for name in names]

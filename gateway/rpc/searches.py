@@ -1,0 +1,49 @@
+"""Searches of the catalogue, which may take long: few at once, apart from other rpcs, and none for who has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from gateway.rpc.calls import ask
+from gateway.rpc.gate import REFUSED_AFTER, Gate, GatedRpcs
+from pipeline.errors import StatusUnavailable
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+if TYPE_CHECKING:
+    from protos.tilewright.status.v1.status_pb2_grpc import StatusServiceAsyncStub
+
+AT_ONCE = 4
+"""Rpcs under way: statussvc has two searches at work, and a gateway's next ones wait there already."""
+
+QUEUE = 16
+"""Searches that wait for their turn."""
+
+
+class Searches:
+    """Asks statussvc, few times at once. For one event loop."""
+
+    def __init__(self, stub: StatusServiceAsyncStub) -> None:
+        self._rpc = cast("StatusServiceAsyncStub", GatedRpcs(stub, Gate(AT_ONCE, QUEUE)))
+
+    async def find(
+        self, wanted: pb.ListDatasetsRequest, gone: Coroutine[Any, Any, object]
+    ) -> pb.ListDatasetsResponse | None:
+        """Give a page of what is found; None where `gone` returned first: the search is ended then.
+
+        Raises Busy after a second, and what the rpc raises.
+        """
+        asking = asyncio.ensure_future(ask(self._rpc.ListDatasets, wanted))
+        leaving = asyncio.ensure_future(gone)
+        try:
+            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        except StatusUnavailable:
+            # Who is refused at once asks again at once.
+            await asyncio.wait({leaving}, timeout=REFUSED_AFTER)
+            raise
+        finally:
+            asking.cancel()
+            leaving.cancel()
+            await asyncio.gather(asking, leaving, return_exceptions=True)

@@ -1,0 +1,195 @@
+"""IIIF Image API 3.0, level 0, below /iiif/: the stored tiles under that API's addresses. Nothing is ever decoded.
+
+    /iiif/<tile_id>                                            leads to info.json
+    /iiif/<tile_id>/info.json                                  what there is
+    /iiif/<tile_id>/<x>,<y>,<w>,<h>/<w>,<h>/0/default.<ext>    a tile: a region of the full picture, and its own size
+    /iiif/<tile_id>/full/<w>,<h>/0/default.<ext>               a level that is one tile
+    /iiif/<tile_id>/full/max/0/default.jpg                     the picture at no more than FULL_EDGE: full.jpg
+
+Numbers of sections are those of the Image API 3.0.0 (iiif.io/api/image/3.0).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from starlette.types import Scope
+
+from gateway.tiles.pyramid_app import Found, Malformed, PyramidApp, fixed, number
+from gateway.tiles.pyramid_cache import OpenPyramid
+from pipeline.pyramids.geometry import FULL, Format, Geometry, Level
+
+PREFIX = "/iiif/"
+
+CONTEXT = "http://iiif.io/api/image/3/context.json"
+PROTOCOL = "http://iiif.io/api/image"
+
+PROFILE_LINK = (b"link", b'<http://iiif.io/api/image/3/level0.json>;rel="profile"')
+
+FEATURES = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
+"""What is done beyond level 0 (section 5.7)."""
+
+_JSON = "application/json"
+_JSON_LD = f'application/ld+json;profile="{CONTEXT}"'
+
+_DECIMAL = r"[0-9]+(?:\.[0-9]+)?"
+_SYNTAX = {
+    "region": re.compile(rf"full|square|[0-9]+,[0-9]+,[0-9]+,[0-9]+|pct:{_DECIMAL},{_DECIMAL},{_DECIMAL},{_DECIMAL}"),
+    "size": re.compile(rf"\^?(?:max|[0-9]+,|,[0-9]+|pct:{_DECIMAL}|!?[0-9]+,[0-9]+)"),
+    "rotation": re.compile(rf"!?{_DECIMAL}"),
+    "quality": re.compile(r"(?:color|gray|bitonal|default)\.(?:jpg|tif|png|gif|jp2|pdf|webp)"),
+}
+"""Section 4: what is written otherwise is a mistake (400); what is merely not stored is not there (404)."""
+
+
+class Iiif(PyramidApp):
+    """The ASGI app."""
+
+    noun = "stored picture"
+
+    def split(self, path: str) -> tuple[str, list[str]]:
+        tile_id, *rest = path.removeprefix(PREFIX).split("/")
+        return tile_id, rest
+
+    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | None:
+        address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}"
+        match parts:
+            case []:
+                return _redirect(pyramid, f"{address}/info.json", self.address_cache)
+            case ["info.json"]:
+                return _info(pyramid, address, scope, self.address_cache)
+            case [region, size, rotation, file]:
+                _check_syntax(region, size, rotation, file)
+                name, _, extension = file.partition(".")
+                if (rotation, name) != ("0", "default"):
+                    return None
+                return _picture(pyramid, region, size, extension)
+        return None
+
+
+def info(geometry: Geometry, tile_format: Format, address: str) -> dict[str, Any]:
+    """Give the info.json of a pyramid (section 5).
+
+    Parameters
+    ----------
+    address: of the picture, without a final slash.
+    """
+    document: dict[str, Any] = {
+        "@context": CONTEXT,
+        "id": address,
+        "type": "ImageService3",
+        "protocol": PROTOCOL,
+        "profile": "level0",
+        "width": geometry.width,
+        "height": geometry.height,
+        "sizes": [{"width": level.width, "height": level.height} for level in _sizes(geometry, tile_format)],
+        "tiles": [
+            {"width": geometry.tile_size, "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)]},
+        ],
+        "extraFeatures": FEATURES,
+    }
+    if geometry.full_level < geometry.max_level:
+        # It bounds both edges, and is above any tile's: what is offered as `max` is above half of FULL_EDGE.
+        document["maxWidth"] = max(geometry.level(geometry.full_level)[:2])
+    if tile_format is not Format.JPEG:
+        document |= {"preferredFormats": [tile_format.value], "extraFormats": [tile_format.value]}
+    return document
+
+
+def _sizes(geometry: Geometry, tile_format: Format) -> list[Level]:
+    """Give the levels that can be had whole in the tiles' format: those of one tile, and, as JPEG, full.jpg's."""
+    full = geometry.level(geometry.full_level)
+    return [
+        level for level in geometry.levels if level.tile_count == 1 or (level == full and tile_format is Format.JPEG)
+    ]
+
+
+def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
+    """Lead from the picture's own address to its info.json (section 3.1)."""
+
+    async def body() -> bytes:
+        return b""
+
+    headers = [(b"location", target.encode())]
+    return Found(
+        f"{pyramid.tile_id}-iiif", "text/plain", body, 0, cache_control=cache_control, headers=headers, status=303
+    )
+
+
+def _info(pyramid: OpenPyramid, address: str, scope: Scope, cache_control: bytes) -> Found:
+    """Give info.json, as JSON-LD to who asks for that by name (section 5.1)."""
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    media_type = _JSON_LD if b"application/ld+json" in accept else _JSON
+    text = json.dumps(info(pyramid.geometry, pyramid.format, address))
+    name = "info-ld" if media_type is _JSON_LD else "info"
+    return fixed(pyramid, name, media_type, text, cache_control, [PROFILE_LINK, (b"vary", b"Accept")])
+
+
+def _check_syntax(*parts: str) -> None:
+    for (name, pattern), part in zip(_SYNTAX.items(), parts, strict=True):
+        if not pattern.fullmatch(part):
+            raise Malformed(f"{part[:50]} is no {name} of the IIIF Image API 3.0, section 4.")
+
+
+def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Found | None:
+    geometry = pyramid.geometry
+    area = _area(geometry, region)
+    if area is None:
+        return None
+    x, y, width, height = area
+    if not (width and height and x < geometry.width and y < geometry.height):
+        raise Malformed(f"{region} has no pixel of the picture's {geometry.width} x {geometry.height}.")
+    full = geometry.level(geometry.full_level)
+    wanted = full[:2] if size == "max" and area[2:] == geometry.level(geometry.max_level)[:2] else _pair(size)
+    if wanted is None:
+        return None
+    if extension == pyramid.format.value and (place := _tile(geometry, area, wanted)):
+        position = geometry.deep_zoom_position(*place)
+        etag = "{}-i-{}-{}-{}".format(pyramid.tile_id, *place)
+        read = pyramid.files.read
+        media_type = pyramid.format.media_type
+        return Found(etag, media_type, lambda: read(position), headers=[PROFILE_LINK])
+    if extension == Format.JPEG.value and area == (0, 0, geometry.width, geometry.height) and wanted == full[:2]:
+        read_file = pyramid.files.read_file
+        etag = f"{pyramid.tile_id}-i-full"
+        return Found(etag, Format.JPEG.media_type, lambda: read_file(FULL), headers=[PROFILE_LINK])
+    return None
+
+
+def _area(geometry: Geometry, region: str) -> tuple[int, int, int, int] | None:
+    """Give a region as x, y, width, height; None for one that is never stored as such."""
+    if region == "full":
+        return 0, 0, geometry.width, geometry.height
+    try:
+        x, y, width, height = map(number, region.split(","))
+    except ValueError:
+        return None
+    return x, y, width, height
+
+
+def _pair(size: str) -> tuple[int, int] | None:
+    try:
+        width, height = map(number, size.split(","))
+    except ValueError:
+        return None
+    return width, height
+
+
+def _tile(geometry: Geometry, area: tuple[int, int, int, int], wanted: tuple[int, int]) -> tuple[int, int, int] | None:
+    """Find the tile that is this region at this size: its level, column and row; the largest level where it is several.
+
+    A tile of scale factor s covers s times its pixels, cut at the picture's edge; its size is rounded up (section 5.4).
+    """
+    x, y, width, height = area
+    for halvings in range(geometry.max_level + 1):
+        step = geometry.tile_size << halvings
+        column, row = x // step, y // step
+        if (
+            wanted == (-(-width >> halvings), -(-height >> halvings))
+            and (x, y) == (column * step, row * step)
+            and (width, height) == (min(step, geometry.width - x), min(step, geometry.height - y))
+        ):
+            return geometry.max_level - halvings, column, row
+    return None

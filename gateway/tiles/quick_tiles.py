@@ -1,0 +1,102 @@
+"""A tile's whole answer at once, for the most frequent request of all; everything else goes the long way.
+
+The long way (gateway.tiles.tile_app) is right for any request. This one is for a plain GET of a tile whose pyramid is open and
+whose bytes are in memory. Both give the same answer: a test holds them to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import NamedTuple
+
+from gateway.http import access_log
+from gateway.tiles.pyramid_app import CORS, IMMUTABLE
+from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
+from pipeline.pyramids.index import Entry
+
+_NUMBER = rb"(0|[1-9][0-9]{0,8})"
+_TARGET = re.compile(
+    rb"/tiles/([0-9a-f]{64})(?:_files/%b/%b_%b|/%b/%b/%b)\.([a-z]+)" % ((_NUMBER,) * 6),
+)
+
+_HEAD = (
+    b'HTTP/1.1 200 OK\r\netag: "%b-%b-%b-%b-%b"\r\ncache-control: '
+    + IMMUTABLE
+    + b"".join(b"\r\n%b: %b" % header for header in CORS)
+    + b"\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
+)
+
+_LONG_WAY = frozenset({b"if-none-match", b"x-request-id"})
+"""Headers that make another answer."""
+
+_access = logging.getLogger(access_log.__name__)
+
+
+REMEMBERED = 8192
+"""Tiles whose place and headers are kept, some six megabytes: viewers of one picture ask for the same ones."""
+
+
+class _Tile(NamedTuple):
+    pyramid: OpenPyramid
+    entry: Entry
+    head: bytes
+
+
+class QuickTiles:
+    """Gives answers.
+
+    Parameters
+    ----------
+    pyramids: those of the long way.
+    """
+
+    def __init__(self, pyramids: PyramidCache) -> None:
+        self._pyramids = pyramids
+        self._tiles: dict[bytes, _Tile] = {}
+
+    def answer(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes | bytearray] | None:
+        """Give status line and headers (without the last empty line), and body; None where it has to go the long way.
+
+        Parameters
+        ----------
+        target: of a GET, as it was sent.
+        headers: names in lower case.
+        """
+        if _access.isEnabledFor(logging.DEBUG):
+            return None
+        for name, _ in headers:
+            if name in _LONG_WAY:
+                return None
+        tile = self._tiles.get(target)
+        if tile is None or self._pyramids.opened(tile.pyramid.tile_id) is not tile.pyramid:
+            tile = self._find(target)
+            if tile is None:
+                return None
+            if len(self._tiles) >= REMEMBERED:
+                self._tiles.clear()
+            self._tiles[target] = tile
+        body = tile.pyramid.files.read_now(tile.entry)
+        return None if body is None else (tile.head, body)
+
+    def _find(self, target: bytes) -> _Tile | None:
+        found = _TARGET.fullmatch(target)
+        if found is None:
+            return None
+        tile_id, level, column, row, zoom, x, y, extension = found.groups()
+        pyramid = self._pyramids.opened(tile_id.decode())
+        if pyramid is None or extension.decode() != pyramid.format.value:
+            return None
+        try:
+            if level is not None:
+                kind, place = b"d", (level, column, row)
+                position = pyramid.geometry.deep_zoom_position(int(level), int(column), int(row))
+            else:
+                kind, place = b"x", (zoom, x, y)
+                position = pyramid.geometry.xyz_position(int(zoom), int(x), int(y))
+            entry = pyramid.files.entry_now(position)
+        except IndexError:
+            return None
+        if entry is None:
+            return None
+        return _Tile(pyramid, entry, _HEAD % (tile_id, kind, *place, pyramid.media_type, entry.length))

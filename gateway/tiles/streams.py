@@ -1,0 +1,120 @@
+"""A large file as an answer: piece by piece, whole or by one range (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.http import problems
+from gateway.http.etags import has_already
+
+CACHE_CONTROL = b"public, max-age=300"
+"""A file of a build, which another build may replace: its ETag tells."""
+
+_RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
+"""One range. More of them may be answered with the whole, and who asks for a file's parts asks for one at a time."""
+
+
+class Unsatisfiable(Exception):
+    """Raised when a range lies behind the file's end."""
+
+
+class Stream:
+    """What a path leads to.
+
+    Parameters
+    ----------
+    etag: without quotes.
+    size: gives the file's length in bytes.
+    read: gives so many bytes from an offset, in pieces.
+    headers: what is to be sent besides.
+    """
+
+    def __init__(
+        self,
+        etag: str,
+        media_type: str,
+        size: Callable[[], Awaitable[int]],
+        read: Callable[[int, int], AsyncIterator[bytes]],
+        *,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.etag = f'"{etag}"'.encode()
+        self._media_type = media_type.encode()
+        self._size = size
+        self._read = read
+        self._headers = headers
+
+    async def answer(
+        self, scope: Scope, receive: Receive, send: Send, more: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send it, the range asked for, or that the client has it already; `more` headers besides.
+
+        Raises ObjectMissing as long as nothing was sent.
+        """
+        size = await self._size()
+        headers = [
+            (b"etag", self.etag),
+            (b"cache-control", CACHE_CONTROL),
+            (b"accept-ranges", b"bytes"),
+            *self._headers,
+            *more,
+        ]
+        if has_already(scope, self.etag):
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        try:
+            part = self._part(scope, size)
+        except Unsatisfiable:
+            given = {"Content-Range": f"bytes */{size}"}
+            detail = f"The file has {size} bytes: ask for a range that begins before its end."
+            response = problems.respond(scope, 416, "invalid_request", detail, given)
+            response.raw_headers.extend(more)
+            await response(scope, receive, send)
+            return
+        offset, length = part or (0, size)
+        if part is not None:
+            headers.append((b"content-range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
+        headers += [(b"content-type", self._media_type), (b"content-length", b"%d" % length)]
+        pieces = self._read(offset, 0 if scope["method"] == "HEAD" else length)
+        first = await anext(pieces, b"")
+        await send({"type": "http.response.start", "status": 200 if part is None else 206, "headers": headers})
+        gone = asyncio.create_task(_client_leaves(receive))
+        try:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for piece in pieces:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+
+    def _part(self, scope: Scope, size: int) -> tuple[int, int] | None:
+        """Give offset and length of the range asked for, None for the whole. Raises Unsatisfiable."""
+        headers = dict(scope["headers"])
+        found = _RANGE.fullmatch(headers.get(b"range", b""))
+        if scope["method"] != "GET" or found is None or headers.get(b"if-range", self.etag) != self.etag:
+            return None
+        first, last = found.groups()
+        if not first:
+            if not last:
+                return None
+            offset, end = max(0, size - int(last)), size
+        else:
+            offset = int(first)
+            end = min(size, int(last) + 1) if last else size
+            if last and int(last) < offset:
+                return None
+        if offset >= size or offset >= end:
+            raise Unsatisfiable
+        return offset, end - offset
+
+
+async def _client_leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,89 @@
+"""What lies below /tiles/.
+
+    /tiles/<tile_id>.dzi                              Deep Zoom descriptor
+    /tiles/<tile_id>.szi                              all Deep Zoom tiles in one file, a zip; also by ranges
+    /tiles/<tile_id>_files/<level>/<x>_<y>.<ext>      Deep Zoom tile
+    /tiles/<tile_id>/<z>/<x>/<y>.<ext>                XYZ tile
+    /tiles/<tile_id>/tilejson.json                    TileJSON 3.0
+    /tiles/<tile_id>/thumbnail.jpg                    at most 512 pixels
+
+Tiles and their descriptors never change: a tile_id stands for one source, its options and one pyramid version.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from starlette.types import Scope
+
+from gateway.tiles.pyramid_app import Found, PyramidApp, fixed, number
+from gateway.tiles.pyramid_cache import OpenPyramid
+from gateway.tiles.streams import Stream
+from pipeline.pyramids import descriptors
+from pipeline.pyramids.geometry import SZI, THUMBNAIL
+
+PREFIX = "/tiles/"
+
+_DIGITS = 64
+"""Of a tile_id; what follows it in the first part of a path is that path's kind."""
+
+
+class Tiles(PyramidApp):
+    """The ASGI app for Deep Zoom and XYZ."""
+
+    noun = "tile"
+
+    def split(self, path: str) -> tuple[str, list[str]]:
+        first, *rest = path.removeprefix(PREFIX).split("/")
+        return first[:_DIGITS], [first[_DIGITS:], *rest]
+
+    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
+        geometry = pyramid.geometry
+        try:
+            match parts:
+                case [".dzi"]:
+                    return fixed(pyramid, "dzi", "application/xml", descriptors.deep_zoom(geometry, pyramid.format))
+                case [".szi"]:
+                    return _archive(pyramid)
+                case ["", "thumbnail.jpg"]:
+                    read = pyramid.files.read_file
+                    return Found(f"{pyramid.tile_id}-thumbnail", "image/jpeg", lambda: read(THUMBNAIL))
+                case ["", "tilejson.json"]:
+                    address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
+                    text = json.dumps(descriptors.tilejson(geometry, pyramid.format, address))
+                    return fixed(pyramid, "tilejson", "application/json", text, self.address_cache)
+                case ["_files", level, file]:
+                    x, y = _stem(file, pyramid).split("_")
+                    place = number(level), number(x), number(y)
+                    return _tile(pyramid, "d", place, geometry.deep_zoom_position(*place))
+                case ["", zoom, x, file]:
+                    place = number(zoom), number(x), number(_stem(file, pyramid))
+                    return _tile(pyramid, "x", place, geometry.xyz_position(*place))
+        except (IndexError, ValueError):
+            pass
+        return None
+
+
+def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position: int) -> Found:
+    etag = "{}-{}-{}-{}-{}".format(pyramid.tile_id, kind, *place)
+    return Found(etag, pyramid.format.media_type, partial(pyramid.files.read, position))
+
+
+def _archive(pyramid: OpenPyramid) -> Stream:
+    # The tiles' order in it is the build's own, so that a range of one build fits no other.
+    name = f'attachment; filename="{pyramid.tile_id[:12]}.szi"'.encode()
+    return Stream(
+        f"{pyramid.tile_id}-szi-{pyramid.build}",
+        "application/zip",
+        partial(pyramid.files.size, SZI),
+        partial(pyramid.files.stream, SZI),
+        headers=[(b"content-disposition", name)],
+    )
+
+
+def _stem(file: str, pyramid: OpenPyramid) -> str:
+    stem, _, extension = file.partition(".")
+    if extension != pyramid.format.value:
+        raise ValueError("another format")
+    return stem

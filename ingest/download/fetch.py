@@ -1,0 +1,300 @@
+"""Brings one URL's file in: counted, hashed and verified, or says in a sentence why it cannot be had.
+
+open()          the first request: what the server has, of which version, and whether it gives parts
+read(0, 8192)   any of its bytes, before the file is fetched
+run()           all of it, over as many connections as help, and on from what an earlier run has finished
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ingest.download import checksums as checks
+from ingest.download.byte_ranges import Ranges
+from ingest.download.partial_file import Progress, Room, Spool, storage_errors
+from ingest.download.remote_file import NOTHING, Origin, Stream, Unchanged
+from ingest.download.resume import Heritage, Notes, Record, left_behind, notes_of
+from ingest.download.transfer import LEAST_PIECE, Transfer, piece
+from ingest.http.cancellation import Wire
+from ingest.http.connection import Line
+from ingest.http.guard import Guard
+from ingest.http.hosts import Hosts
+from ingest.http.validators import Version
+from ingest.settings import IngestSettings
+from pipeline.errors import StageError, Stopped, TilewrightError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A whole file: its SHA-256 in hex, its length in bytes, and its version where the server tells one.
+
+    `is_known`: the file was not sent, since it is still in the version that is known; nothing has been written.
+    """
+
+    sha256: str
+    bytes: int
+    version: Version = NOTHING
+    is_known: bool = False
+
+
+class Fetch:
+    """One download, to be run once.
+
+    Parameters
+    ----------
+    url: where from.
+    path: the file to write, in a folder of this run's own; what is there is overwritten. After an error the folder may
+        hold what a later run can go on from, and so it may before (Heritage.adopt).
+    guard: decides what may be connected to.
+    hosts: counts the worker's connections.
+    progress: told after every block how far it is, by one thread at a time.
+    kept: told how many of those bytes an earlier run had brought.
+    room: is asked whether what is to come fits on the disk; by default it always does.
+    waiting: called now and then while the host has no place for a connection.
+    known: a finished download of this URL that need not be repeated while the file is in its version.
+    expected_sha256: what the file's SHA-256 must be, in hex; "" for any.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        path: Path,
+        *,
+        settings: IngestSettings,
+        guard: Guard,
+        progress: Progress,
+        kept: Callable[[int], None] = lambda _: None,
+        hosts: Hosts | None = None,
+        room: Room = lambda _: None,
+        waiting: Callable[[], None] = lambda: None,
+        known: Fetched | None = None,
+        expected_sha256: str = "",
+    ) -> None:
+        self.origin = Origin(url, settings)
+        self._url = url
+        self._path = path
+        self._settings = settings
+        self._progress = progress
+        self._kept = kept
+        self._room = room
+        self._known = known if known is not None and expected_sha256 in ("", known.sha256) else None
+        self._expected = checks.requested(expected_sha256)
+        self._heritage = Heritage(path.parent, url)
+        self._wire = Wire()
+        self._make_line = partial(Line, settings, guard, hosts or Hosts(settings.source_host_connections), self._wire)
+        self._line = self._make_line(waiting)
+        self._side: Line | None = None
+        self._opened: Stream | Fetched | None = None
+        self._parts = 0
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the folder holds anything that a later run can go on from."""
+        return left_behind(self._path.parent)
+
+    def open(self) -> Stream | Fetched:
+        """Makes the first request, unless it has been made; then `origin` knows what the server has to offer.
+
+        Returns the body on its way, or the known file that need not be sent again. Raises as `run`.
+        """
+        if self._opened is None:
+            with self._reasons():
+                self._opened = self._begin()
+        return self._opened
+
+    def read(self, first: int, end: int) -> bytes:
+        """Bytes of the file before it is fetched: those from `first` to before `end`, fewer where it is shorter.
+
+        What lies at the file's beginning costs no request of its own: it is the first answer's (`is_near`). Anything
+        else can be had only where `origin.gives_parts`, and is of the version that `run` will fetch.
+
+        Raises as `run`; Crowded where the host has no place for a connection beside the first: nothing is wrong then.
+        """
+        opened = self.open()
+        seconds = self._settings.source_answer_timeout
+        slow = StageError(
+            "source_timeout", f"{self.origin.host} did not send a part within {seconds:g} seconds. Retry later."
+        )
+        with self._reasons():
+            if isinstance(opened, Stream) and self.is_near(first):
+                with self._wire.limit(seconds, slow):
+                    return opened.peek(end)[first:]
+            if self._side is None:
+                self._side = self._make_line()
+            with self._side.wire.limit(seconds, slow):
+                part = self.origin.read(self._side, first, min(end, self.origin.length or end))
+            self._parts += len(part)
+            return part
+
+    def is_near(self, first: int) -> bool:
+        """Whether `read` gives what lies at a place from the first answer, without a request."""
+        opened = self.open()
+        is_beginning = isinstance(opened, Stream) and opened.next == 0
+        return is_beginning and not (first > self.ahead and self.origin.gives_parts)
+
+    @property
+    def ahead(self) -> int:
+        """Bytes of the file's beginning that have come by `read`."""
+        return self._opened.ahead if isinstance(self._opened, Stream) else 0
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come by `read`."""
+        return self._parts + self.ahead
+
+    def run(self) -> Fetched:
+        """Fetches the file.
+
+        Raises
+        ------
+        StageError: with one of the `source_…` codes, "not_an_image", "unsupported_format" or "out_of_disk".
+        StorageError: the folder cannot be read or written.
+        Stopped: `close` was called.
+        """
+        late = StageError(
+            "source_timeout",
+            f"The download took longer than {self._settings.source_time_limit:.0f} seconds. Retry later.",
+        )
+        try:
+            with self._reasons(), self._wire.limit(self._settings.source_time_limit, late):
+                opened = self.open()
+                self._leave_side()
+                return opened if isinstance(opened, Fetched) else self._receive(opened)
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Ends its connections. After `run` there are none."""
+        self._leave_side()
+        self._line.close()
+        self._wire.release()
+
+    def _leave_side(self) -> None:
+        if self._side is not None:
+            self._side.close()
+            self._side = None
+
+    def close(self) -> None:
+        """Makes `run` end at once with Stopped, from another thread, whatever it is waiting for."""
+        self._wire.cut(Stopped("the download was stopped"))
+
+    @contextmanager
+    def _reasons(self) -> Iterator[None]:
+        try:
+            yield
+        except TilewrightError:
+            # What the cut of a wire looks like from here depends on where it struck: its reason is what counts.
+            self._wire.check()
+            raise
+
+    def _begin(self) -> Stream | Fetched:
+        """The first answer: of what is missing, or of all where what is there is of another version."""
+        record = self._heritage.record
+        if record is None:
+            return self._ask(0, NOTHING)
+        first = next(iter(Ranges(record.there).complement(record.length)))[0]
+        answer = self._ask(first, record.version)
+        if isinstance(answer, Fetched):
+            return answer
+        is_same = (self.origin.length, self.origin.version) == (record.length, record.version)
+        if is_same and self.origin.is_divisible and answer.next == first and self._has_room(record.length):
+            return answer
+        self._heritage.discard()
+        if answer.next == 0:
+            return answer
+        answer.close()
+        return self._ask(0, NOTHING)
+
+    def _ask(self, first: int, expected: Version) -> Stream | Fetched:
+        known = self._known
+        try:
+            return self.origin.begin(self._line, first, expected, known.version if known is not None else NOTHING)
+        except Unchanged:
+            if known is None:
+                raise
+            self._heritage.discard()
+            return replace(known, is_known=True)
+
+    def _has_room(self, length: int) -> bool:
+        try:
+            self._room(length)
+        except StageError:
+            logger.warning("%s: begun anew, for want of room beside what an earlier run fetched", self._path)
+            return False
+        return True
+
+    def _receive(self, stream: Stream) -> Fetched:
+        origin, record = self.origin, self._heritage.record
+        promises = (*self._expected, *checks.promised(origin.headers, is_whole=origin.is_whole))
+        spool = Spool(
+            self._path,
+            origin.host,
+            origin.length,
+            held=record.there if record is not None else (),
+            piece=piece(origin, self._settings.source_connections),
+            least=LEAST_PIECE,
+            max_bytes=self._settings.max_source_bytes,
+            algorithms=checks.algorithms(promises),
+            room=self._room,
+            progress=self._progress,
+            kept=self._kept,
+        )
+        try:
+            with spool:
+                self._transfer(spool, stream)
+            spool.finish()
+            digests = spool.digests()
+        finally:
+            spool.close()
+        checks.hold(promises, digests, origin.host)
+        return Fetched(digests["sha256"], spool.count, origin.version)
+
+    def _transfer(self, spool: Spool, stream: Stream) -> None:
+        transfer = Transfer(self.origin, spool, self._settings, self._wire, self._make_line)
+        if not self.origin.is_divisible:
+            transfer.run(self._line, stream)
+            return
+
+        def record() -> Record:
+            return Record(self._url, self.origin.length or 0, self.origin.version, spool.there)
+
+        with Notes(notes_of(self._path), spool.descriptor, record, self._lost) as notes:
+            copying = threading.Thread(target=self._copy, args=(spool, notes), name="ingest-copy", daemon=True)
+            copying.start()
+            try:
+                transfer.run(self._line, stream)
+            finally:
+                copying.join()
+        self._wire.check()
+
+    def _lost(self, error: OSError) -> None:
+        try:
+            with storage_errors(self._path):
+                raise error
+        except TilewrightError as reason:
+            self._wire.cut(reason)
+
+    def _copy(self, spool: Spool, notes: Notes) -> None:
+        """Copies what earlier runs have finished, beside the connections that fetch the rest."""
+        if not self._heritage:
+            return
+        try:
+            with storage_errors(self._path):
+                for first, end in self._heritage.copy(spool.descriptor):
+                    spool.copied(first, end)
+                    if self._wire.reason is not None:
+                        return
+        except TilewrightError as error:
+            self._wire.cut(error)
+        else:
+            notes.note()
+        # What could not be copied now will not be another time.
+        self._heritage.discard()

@@ -1,0 +1,258 @@
+"""What a run notes of its download, so that the next run of its dataset need not fetch it again.
+
+    scratch/<run_id>/source               the file, with gaps
+    scratch/<run_id>/source.json          which bytes of it are on the disk, and of what version they are
+    scratch/<run_id>/earlier-<n>, .json   the same of earlier runs, as long as it has not been copied
+
+A later run never writes into an earlier one's file, nor shares one that it writes: the earlier run may only have been
+asleep, and may go on writing. It gives the file a second name in its own folder, and copies from it what was noted as
+finished, which nobody writes any more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ingest.download.byte_ranges import Range, Ranges
+from ingest.http.validators import Version
+from pipeline.errors import StageError
+from pipeline.storage.writeback import sync
+
+EARLIER = "earlier-"
+
+NOTES = ".json"
+
+ASKED_ANEW = 64 * 1024
+"""Bytes of a file that is there as a whole, and are fetched all the same: to hear whether it is still this version."""
+
+COPIED_AT_ONCE = 64 * 1024**2
+"""Bytes: between two of them a stop gets through and progress is told. A quarter of a second on a slow disk."""
+
+INTERVAL = 2.0
+"""Seconds between two notes: what a killed worker has fetched anew at most. A shorter download needs none."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Which bytes of one version of a file are on the disk."""
+
+    url: str
+    length: int
+    version: Version
+    there: tuple[Range, ...]
+
+    def write(self, path: Path) -> None:
+        """Replaces what is noted at `path`, at once for any reader, and durably."""
+        fields = {
+            "url": self.url,
+            "length": self.length,
+            "etag": self.version.etag,
+            "last_modified": self.version.last_modified,
+            "there": self.there,
+        }
+        draft = path.with_suffix(".new")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(fields, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """What is noted at `path`; None where that cannot be read, as after a crash of the machine."""
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            length = int(fields["length"])
+            there = Ranges((int(first), int(end)) for first, end in fields["there"] if 0 <= first < end <= length)
+            version = Version(str(fields["etag"]), str(fields["last_modified"]))
+            return cls(str(fields["url"]), length, version, tuple(there))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+class Heritage:
+    """What earlier runs have finished of the same version of a file: noted ranges, and the files they lie in.
+
+    Attributes
+    ----------
+    record: the version, its length, and all bytes that are there; None where nothing is.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        found = [(path, record) for path in self._notes() if (record := Record.read(path)) and record.url == url]
+        found.sort(key=lambda pair: -Ranges(pair[1].there).bytes)
+        self.record: Record | None = None
+        self._pieces: list[tuple[Path, Range]] = []
+        for notes, record in found:
+            self._add(notes.with_suffix(""), record)
+        self._leave_out_end()
+
+    @classmethod
+    def adopt(cls, earlier: Path, folder: Path, url: str) -> Heritage:
+        """Takes over what an earlier run has left in its folder: gives its files second names in this run's own.
+
+        What cannot be taken over is fetched anew.
+        """
+        for number, notes in enumerate(sorted(earlier.glob(f"*{NOTES}"))):
+            name = f"{EARLIER}{number}"
+            record = Record.read(notes)
+            if record is None or record.url != url or not record.there:
+                continue
+            with suppress(OSError):
+                os.link(notes.with_suffix(""), folder / name)
+                # Noted anew, and not linked: what a run that has only slept adds to its notes is not wanted.
+                record.write(folder / f"{name}{NOTES}")
+        return cls(folder, url)
+
+    def __bool__(self) -> bool:
+        return self.record is not None
+
+    def copy(self, descriptor: int) -> Iterator[Range]:
+        """Copies what is there into a file, piece by piece. Gives each range once it is in it.
+
+        Raises OSError.
+        """
+        for path, (first, end) in self._pieces:
+            source = os.open(path, os.O_RDONLY)
+            done = first
+            try:
+                while done < end:
+                    count = _copy(source, descriptor, done, min(end - done, COPIED_AT_ONCE))
+                    yield done, done + count
+                    done += count
+            finally:
+                os.close(source)
+
+    def discard(self) -> None:
+        """Removes this run's names of the earlier files: they are copied, or of no use."""
+        for notes in self._notes():
+            notes.unlink(missing_ok=True)
+            notes.with_suffix("").unlink(missing_ok=True)
+        self.record, self._pieces = None, []
+
+    def _notes(self) -> list[Path]:
+        return list(self._folder.glob(f"{EARLIER}*{NOTES}"))
+
+    def _leave_out_end(self) -> None:
+        record = self.record
+        if record is None or Ranges(record.there).bytes < record.length:
+            return
+        most = max(0, record.length - ASKED_ANEW)
+        self._pieces = [(file, (first, min(end, most))) for file, (first, end) in self._pieces if first < most]
+        self.record = replace(record, there=((0, most),)) if most else None
+
+    def _add(self, file: Path, record: Record) -> None:
+        chosen = self.record or record
+        if not record.there or (record.length, record.version) != (chosen.length, chosen.version):
+            return
+        if not _is_at_least(file, record.there[-1][1]):
+            return
+        known, new = Ranges(self.record.there if self.record is not None else ()), Ranges(record.there)
+        for first, end in known:
+            new.remove(first, end)
+        self._pieces = sorted([*self._pieces, *((file, one) for one in new)], key=lambda piece: piece[1])
+        self.record = Record(record.url, record.length, record.version, tuple(Ranges((*known, *new))))
+
+
+class Notes:
+    """Notes now and then what of a growing file is there, and once more where the download fails.
+
+    Parameters
+    ----------
+    path: where to note it.
+    descriptor: the file's.
+    record: gives what is there.
+    lost: is told, by any thread, that bytes of the file did not reach the disk: the download is lost with them.
+    """
+
+    def __init__(
+        self, path: Path, descriptor: int, record: Callable[[], Record], lost: Callable[[OSError], None]
+    ) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._record = record
+        self._lost = lost
+        self._is_lost = False
+        self._noted = 0
+        self._one_at_a_time = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="ingest-notes", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if kind is not None and not (isinstance(error, StageError) and not error.retryable):
+            self.note()
+
+    def note(self) -> None:
+        """Brings the file's bytes to the disk, and then notes that they are there. Where it cannot, it logs that."""
+        with self._one_at_a_time:
+            if self._is_lost:
+                return
+            # What arrives meanwhile is not in it.
+            record = self._record()
+            count = Ranges(record.there).bytes
+            if count == self._noted:
+                return
+            try:
+                sync(self._descriptor)
+            except OSError as error:
+                # Told once: a later sync, this download's last one too, would hear nothing of it.
+                self._is_lost = True
+                self._lost(error)
+                return
+            try:
+                record.write(self._path)
+                self._noted = count
+            except OSError as error:
+                logger.warning("%s: cannot note what is there: %s", self._path, error)
+
+    def _work(self) -> None:
+        while not self._ended.wait(INTERVAL):
+            self.note()
+
+
+def left_behind(folder: Path) -> bool:
+    """Whether a run's folder holds anything that a later run can go on from."""
+    return any(folder.glob(f"*{NOTES}"))
+
+
+def notes_of(file: Path) -> Path:
+    """Where it is noted what of a file is there."""
+    return file.with_name(file.name + NOTES)
+
+
+def _is_at_least(file: Path, count: int) -> bool:
+    try:
+        return file.stat().st_size >= count
+    except OSError:
+        return False
+
+
+def _copy(source: int, target: int, first: int, count: int) -> int:
+    """Copies some of `count` bytes, inside the kernel where it can: it shares blocks where the file system does."""
+    try:
+        copied = os.copy_file_range(source, target, count, first, first)
+    except (OSError, AttributeError):
+        copied = os.pwrite(target, os.pread(source, min(count, 1024**2), first), first)
+    if not copied:
+        raise OSError(f"the earlier file ends at {first}")
+    return copied

@@ -1,0 +1,249 @@
+"""Brings a file in over one connection, or over several where that helps.
+
+The first connection's answer is the file from its first missing byte on, and is read at once. Where the server gives
+parts, and the rest would take a while, another one joins, far from the first, and once it has brought something the
+others: each takes the piece that is missing next, or half of what another one still has before it. A connection that
+breaks leaves its rest to whoever comes by.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ingest.download.byte_ranges import UNBOUNDED, Span
+from ingest.download.pace import Pace
+from ingest.download.parallelism import Sharing
+from ingest.download.partial_file import Spool
+from ingest.download.remote_file import Origin, OtherVersion, Stream
+from ingest.http.cancellation import Wire
+from ingest.http.connection import Crowded, Line
+from ingest.http.response import incomplete
+from ingest.settings import IngestSettings
+from pipeline.errors import StageError
+
+TICK = 0.1
+"""Seconds between two looks at how it goes: several fit in the time after which others may join."""
+
+WORTH_JOINING = 1.0
+"""Seconds that the rest has to take for others to join: below it, connecting costs what it would gain."""
+
+FAST_ENOUGH = 200 * 1024**2
+"""Bytes a second from which the line is not what limits: one thread's hashing, or a disk, is."""
+
+LEAST_PIECE = 1024**2
+"""Bytes worth a request of their own: at 100 MB/s and 10 ms to the server, half of the time is waiting."""
+
+LARGEST_PIECE = 64 * 1024**2
+"""Bytes: what four connections have under way is soon hashed at the end, and a request for each costs nothing."""
+
+PIECES_EACH = 4
+"""Pieces for each connection in a file of middle size, so that a slow one holds up little."""
+
+RECONNECTS = 4
+"""Connections in a row that may break without bringing a byte."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before the second of them, doubling."""
+
+REJOIN_AFTER = 10.0
+"""Seconds after a further connection broke until another may join."""
+
+PASSING = frozenset(
+    {"source_incomplete", "source_timeout", "source_unreachable", "source_unresolvable", "source_unavailable"}
+)
+"""Codes of what a new connection may mend."""
+
+OURS = frozenset({"source_too_large", "not_an_image", "unsupported_format", "out_of_disk"})
+"""Codes of what no connection can mend."""
+
+
+def piece(origin: Origin, connections: int) -> int:
+    """Bytes that one connection takes at once."""
+    if not origin.is_divisible or origin.length is None:
+        return UNBOUNDED
+    return min(max(origin.length // (connections * PIECES_EACH), LEAST_PIECE), LARGEST_PIECE)
+
+
+class Transfer:
+    """One download's connections.
+
+    Parameters
+    ----------
+    make_line: makes a further connection, without waiting for a place at its host.
+    wire: the download's own, cut to end all of it.
+    """
+
+    def __init__(
+        self, origin: Origin, spool: Spool, settings: IngestSettings, wire: Wire, make_line: Callable[[], Line]
+    ) -> None:
+        self._origin = origin
+        self._spool = spool
+        self._settings = settings
+        self._wire = wire
+        self._make_line = make_line
+        self._changed = spool.changed
+        self._alive = 0
+        self._allowed = settings.source_connections
+        self._join_not_before = 0.0
+        self._first: Line | None = None
+        self._is_shared = False
+        self._sharing = Sharing(0.0)
+        self._threads: list[threading.Thread] = []
+
+    def run(self, line: Line, stream: Stream) -> None:
+        """Brings in all that is missing; returns when every byte is there.
+
+        Raises StageError, StorageError, or the reason of a cut.
+        """
+        began = time.monotonic()
+        pace = Pace(began, self._settings.source_min_rate, self._settings.source_rate_window)
+        self._sharing = Sharing(began)
+        self._first = line
+        self._start(line, stream)
+        try:
+            while not self._wait():
+                now = time.monotonic()
+                pace.note(now, self._spool.received)
+                if self._alive and pace.is_too_slow():
+                    self._wire.cut(self._too_slow())
+                    continue
+                if self._is_shared:
+                    self._sharing.judge(now, pace.rate)
+                if self._is_worth_joining(now, pace.rate):
+                    self._sharing.begin(now, pace.rate)
+                    self._join()
+        finally:
+            for thread in self._threads:
+                thread.join()
+        self._wire.check()
+
+    def _wait(self) -> bool:
+        """Waits a tick; says whether it is over."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._wire.reason is not None or (self._spool.is_complete and not self._alive), TICK
+            )
+
+    def _is_worth_joining(self, now: float, rate: float) -> bool:
+        return (
+            self._origin.is_divisible
+            and self._spool.is_sniffed
+            and 0 < self._alive < (self._allowed if self._is_shared else min(self._allowed, 2))
+            and now >= self._join_not_before
+            and self._sharing.may_begin(now, rate)
+            and self._spool.offers()
+            and self._spool.left >= WORTH_JOINING * rate
+            and rate < FAST_ENOUGH
+        )
+
+    def _join(self) -> None:
+        """Lets one more connection join, and once one has proved to be welcome, all that may."""
+        for _ in range(self._allowed - self._alive if self._is_shared else 1):
+            self._start(self._make_line(), None)
+
+    def _start(self, line: Line, stream: Stream | None) -> None:
+        with self._changed:
+            self._alive += 1
+        thread = threading.Thread(target=self._work, args=(line, stream), name="ingest-connection", daemon=True)
+        self._threads = [one for one in self._threads if one.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, line: Line, stream: Stream | None) -> None:
+        try:
+            self._fetch(line, stream)
+        except Exception as error:  # noqa: BLE001  handed on to the thread that waits for the download
+            self._end(error)
+        finally:
+            line.close()
+
+    def _end(self, error: Exception) -> None:
+        self._wire.cut(error)
+        with self._changed:
+            self._alive -= 1
+            self._changed.notify_all()
+
+    def _fetch(self, line: Line, stream: Stream | None) -> None:
+        fruitless = 0
+        while span := self._take(line, stream):
+            if stream is not None and stream.next != span.next:
+                stream.close()
+                stream = None
+            try:
+                # Alone, it goes on as far as it can; a piece of its own is for those who share.
+                end = self._spool.reach(span) if self._alive == 1 else span.end
+                stream = stream or self._origin.part(line, span.next, end)
+                stream = stream if self._receive(line, stream, span) else None
+                fruitless = 0
+            except StageError as error:
+                self._wire.check()
+                fruitless = 0 if stream is not None and stream.next > stream.first else fruitless + 1
+                self._spool.leave(span)
+                if not self._goes_on(error, fruitless):
+                    return
+                stream = None
+                line.drop()
+                if fruitless > 1:
+                    line.wire.pause(min(FIRST_PAUSE * 2 ** (fruitless - 2), LONGEST_PAUSE))
+
+    def _take(self, line: Line, stream: Stream | None) -> Span | None:
+        """The next span to fetch. Where there is none, the connection does not count any more."""
+        with self._changed:
+            if self._is_shared or line is self._first:
+                span = self._spool.take(stream.next if stream is not None else None)
+            else:
+                span = self._spool.take_last()
+            if span is None:
+                self._alive -= 1
+                self._changed.notify_all()
+            return span
+
+    def _receive(self, line: Line, stream: Stream, span: Span) -> bool:
+        """Reads a span, and says whether the stream goes on after it. It may also end before the span does."""
+        while block := stream.read():
+            self._is_shared = self._is_shared or line is not self._first
+            if not self._spool.write(span, block):
+                return stream.next != stream.end
+            if self._alive > 1 and (line.is_wanted or (self._sharing.is_over and line is not self._first)):
+                raise Crowded(line.host)
+        if stream.end is None:
+            self._spool.seal(span.next)
+        elif self._origin.is_divisible:
+            self._spool.leave(span)
+        else:
+            raise incomplete(stream.host)
+        return False
+
+    def _goes_on(self, error: StageError, fruitless: int) -> bool:
+        """Whether a connection that failed is to try again; if not, it does not count any more.
+
+        Raises the error where it ends the whole download.
+        """
+        is_refusal = isinstance(error, OtherVersion) or error.code not in PASSING
+        with self._changed:
+            if error.code in OURS or not self._origin.is_divisible:
+                raise error
+            if self._alive == 1:
+                asked_to_wait = (error.retry_after or 0.0) > LONGEST_PAUSE
+                if not isinstance(error, Crowded) and (is_refusal or fruitless > RECONNECTS or asked_to_wait):
+                    raise error
+                return True
+            if not fruitless and not is_refusal and not isinstance(error, Crowded):
+                return True
+            # The others do without it: a server that refuses one connection more is not asked again for as many.
+            self._alive -= 1
+            if not self._sharing.is_over:
+                self._join_not_before = time.monotonic() + REJOIN_AFTER
+            if is_refusal or (error.code == "source_unavailable" and not isinstance(error, Crowded)):
+                self._allowed = self._alive
+            self._changed.notify_all()
+            return False
+
+    def _too_slow(self) -> StageError:
+        rate, window = self._settings.source_min_rate, self._settings.source_rate_window
+        return StageError(
+            "source_too_slow",
+            f"{self._origin.host} sent less than {rate} bytes a second for {window:.0f} seconds. Retry later.",
+        )

@@ -1,0 +1,54 @@
+"""What an exception of requests, urllib3, http.client or the socket means to a person: one table."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+
+import requests
+import urllib3
+from urllib3.exceptions import LocationParseError
+
+from ingest.http.guard import HeadersTooLong, HeadersUnreadable
+from ingest.http.response import broken, incomplete
+from pipeline.causes import causes
+from pipeline.errors import DATASET_CODES, StageError
+
+
+def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError:
+    """The StageError that a failed exchange with a host stands for.
+
+    Parameters
+    ----------
+    in_body: whether the answer's headers had come already.
+
+    These libraries wrap each other's errors, so the whole chain is looked through for the telling one.
+    """
+    chain = list(causes(error))
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in chain)
+
+    if caused_by(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationParseError, UnicodeError):
+        return StageError("source_invalid_url", f"The URL is malformed. {DATASET_CODES['source_invalid_url'].advice}")
+    if caused_by(ssl.SSLCertVerificationError):
+        return StageError(
+            "source_unreachable",
+            f"{host} does not prove by its TLS certificate that it is {host}. Repair the certificate, then retry.",
+            retryable=False,
+        )
+    if caused_by(TimeoutError, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout):
+        return StageError("source_timeout", f"{host} sent nothing for too long. Retry later.")
+    if caused_by(http.client.RemoteDisconnected, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead):
+        return incomplete(host)
+    if caused_by(HeadersTooLong):
+        return broken(host, "its headers are longer than accepted (TILEWRIGHT_SOURCE_MAX_HEADER_BYTES)")
+    if caused_by(HeadersUnreadable):
+        return broken(host, "a line among its headers is no header, so that those behind it cannot be relied on")
+    if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
+        return broken(host, "its answer cannot be read")
+    if caused_by(ssl.SSLError) and not in_body:
+        return StageError(
+            "source_unreachable", f"No secure connection to {host} could be made. Check its TLS set-up, then retry."
+        )
+    return incomplete(host)

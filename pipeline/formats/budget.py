@@ -1,0 +1,157 @@
+"""What a file asks for, reckoned by what its header lists, and what it may cost. Pure.
+
+Work is counted in pixels that are decoded and tiled, since those are what an honest file asks for: what a decoder does
+besides, such as a frame before the one that is wanted, counts as so many pixels. docs/sandbox.md has the formula.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import NamedTuple
+
+from pipeline.errors import StageError
+from pipeline.formats import frames
+from pipeline.formats.admission import FREE_PIXELS
+from pipeline.formats.header import NAMES, Header
+from pipeline.formats.tiff import File
+from pipeline.pyramids.geometry import DEFAULT_TILE_SIZE, Geometry
+from pipeline.texts import amount
+
+TILE_PIXELS = 1 << 15
+"""Work of a tile, however little of the picture it holds: half of what a full one has. Measured: 0.2 ms, with the map's
+own tile beside it."""
+
+CANVAS_SHARE = 8
+"""Pixels of its canvas, for each frame of a GIF, that are a pixel's work: a canvas is kept and restored by copying.
+Measured: 0.5 to 1 ns a pixel, where decoding and tiling take 5 to 13."""
+
+FREE_SECONDS = 15
+"""Of work that any file may take, however small it is: an honest one of no size takes a tenth of a second, and
+FREE_PIXELS of one colour take 6 (tiles as JPEG) to 11 (as PNG)."""
+
+PIXEL_SECONDS = 0.2e-6
+"""Besides, for each pixel of work: five times what a plain picture takes at most (39 ns, with tiles as WebP), so that a
+slower machine's honest files are within it."""
+
+BYTE_SECONDS = 50e-6
+"""Besides, for each byte of the file, which stands for detail: ten times what one takes at most (4.3 µs, in an AVIF of
+noise with tiles as WebP)."""
+
+MOST_PIXEL_SECONDS = 2e-6
+"""Of both together, for each pixel of work: what an honest one takes, whatever it holds (0.4 µs), five times."""
+
+FREE_STORED, MOST_STORED = 64 << 20, 4
+"""Bytes of its strips and tiles that a TIFF may list in any case, and for each byte of its file: some programs store
+tiles that are alike once, and blank ones are small."""
+
+
+MOST_FRAMES = 10_000
+"""Of an animated WebP: more than five minutes at 30 a second. As many are listed in a tenth of a second."""
+
+
+class Work(NamedTuple):
+    """What a file asks for, in pixels.
+
+    Parameters
+    ----------
+    picture: for the page itself: its pixels, or its tiles where it is so thin that they are more.
+    before: for what else is decoded for it: the frames before it, and what of a HEIF's parts is not shown.
+    frames: how many frames, or parts, these are.
+    """
+
+    picture: int
+    before: int = 0
+    frames: int = 0
+
+    @property
+    def pixels(self) -> int:
+        return self.picture + self.before
+
+
+def work_of(header: Header, file: File | None, page: int, tile_size: int = DEFAULT_TILE_SIZE) -> Work:
+    """Reckon what a page of a file takes.
+
+    Parameters
+    ----------
+    file: the file; None where its frames cannot be read.
+    page: from 0.
+    """
+    tiles = Geometry(header.width, header.height, tile_size).tile_count
+    picture = max(header.pixels, tiles * min(TILE_PIXELS, tile_size**2 // 2))
+    if file is None or header.format not in frames.OF:
+        return Work(picture)
+    canvas = header.pixels // CANVAS_SHARE if header.format == "gif" else 0
+    before = [frame.pixels + canvas for frame in islice(frames.OF[header.format](file), page)]
+    return Work(picture, sum(before), len(before))
+
+
+def require_affordable(header: Header, work: Work, source_bytes: int | None, pixels_per_byte: int) -> None:
+    """Raise StageError("decoder_too_slow") where a file asks for far more than honest ones of its length do.
+
+    Parameters
+    ----------
+    source_bytes: of the whole file; None where it is not known yet.
+    pixels_per_byte: see pipeline.formats.admission.Limits.
+    """
+    if source_bytes is None or work.pixels <= max(FREE_PIXELS, source_bytes * pixels_per_byte):
+        return
+    size = f"{header.width:,} x {header.height:,} pixels"
+    why = f"cutting {size} into tiles takes"
+    if work.before > work.picture:
+        why = f"the {work.frames:,} frames before the page, on a canvas of {size}, take"
+        if header.format not in frames.OF:
+            why = f"the {work.frames:,} pictures that its {size} are put together from take"
+    kind = NAMES.get(header.format, header.format.upper())
+    raise StageError(
+        "decoder_too_slow",
+        f"The {kind} has {source_bytes:,} bytes, and {why} the work of {work.pixels:,} pixels; above {FREE_PIXELS:,}, "
+        f"at most {pixels_per_byte:,} for each byte are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
+    )
+
+
+def require_few_frames(kind: str, file: File) -> None:
+    """Raise StageError("decoder_too_slow") where an animated WebP has more than MOST_FRAMES frames.
+
+    Opening it takes libwebp time by their square, whichever is asked for: 60,000 of a pixel or two took 13 seconds.
+
+    Parameters
+    ----------
+    kind: of the file, by pipeline.formats.kinds.
+    """
+    if kind == "webp" and next(islice(frames.of_webp(file), MOST_FRAMES, None), None):
+        raise StageError(
+            "decoder_too_slow",
+            f"The WebP has more than {MOST_FRAMES:,} frames, too many for its decoder to list. Save the one that "
+            "is wanted.",
+        )
+
+
+def require_stored_once(stored: int, source_bytes: int) -> None:
+    """Raise StageError("decoder_too_slow") where a TIFF lists the same bytes as its strips or tiles again and again.
+
+    Parameters
+    ----------
+    stored: bytes of all strips or tiles that its page lists.
+    """
+    if stored > max(FREE_STORED, source_bytes * MOST_STORED):
+        raise StageError(
+            "decoder_too_slow",
+            f"The TIFF has {amount(source_bytes)}, and its strips or tiles are said to have {amount(stored)} together: "
+            "it lists the same bytes again and again. Save it anew.",
+        )
+
+
+def header_seconds(source_bytes: int) -> int:
+    """Give the seconds of work after which opening a file is stopped: its tables may be as long as it is."""
+    return int(FREE_SECONDS + source_bytes * BYTE_SECONDS)
+
+
+def seconds(work: int, source_bytes: int) -> int:
+    """Give the seconds of work, of all threads together, after which a decoder is stopped.
+
+    Parameters
+    ----------
+    work: in pixels.
+    """
+    by_detail = work * PIXEL_SECONDS + source_bytes * BYTE_SECONDS
+    return int(FREE_SECONDS + min(by_detail, work * MOST_PIXEL_SECONDS))

@@ -1,0 +1,66 @@
+"""Headers read without a decoder, where the decoder would want the whole file for them.
+
+libvips maps a WebP or GIF as a whole before it says anything of it, and follows all directories of a TIFF. Sources: RFC
+9649 (WebP), the GIF 89a specification, TIFF 6.0. Nothing here refuses a file: what cannot be read says nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pipeline.formats import tiff
+from pipeline.formats.header import UNKNOWN_PAGES, Header
+
+_ANIMATED = 0x02
+
+
+def read(kind: str, file: tiff.File, page: int = 0) -> Header | None:
+    """Give the header of a file of a kind of pipeline.formats.kinds; None where it has none, or another one than is known here.
+
+    Parameters
+    ----------
+    page: of a TIFF, from 0. The pages of the others are all of one size.
+    """
+    try:
+        header = _read(kind, file, page)
+    except (struct.error, StopIteration):
+        return None
+    return header if header is not None and header.width > 0 and header.height > 0 else None
+
+
+def _read(kind: str, file: tiff.File, page: int) -> Header | None:
+    match kind:
+        case "webp":
+            return _webp(file)
+        case "gif":
+            return _gif(file)
+        case "tiff":
+            return _tiff(file, page)
+    return None
+
+
+def _webp(file: tiff.File) -> Header | None:
+    file.seek(12)
+    chunk, _, data = struct.unpack("<4sI10s", file.read(18))
+    if chunk == b"VP8X":
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (4, 7))
+        return Header("webp", width, height, UNKNOWN_PAGES if data[0] & _ANIMATED else 1)
+    if chunk == b"VP8 " and data[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", data[6:10])
+        return Header("webp", width & 0x3FFF, height & 0x3FFF, 1)
+    if chunk == b"VP8L" and data[0] == 0x2F:
+        (bits,) = struct.unpack("<I", data[1:5])
+        return Header("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 1)
+    return None
+
+
+def _gif(file: tiff.File) -> Header:
+    file.seek(6)
+    width, height = struct.unpack("<HH", file.read(4))
+    return Header("gif", width, height, UNKNOWN_PAGES)
+
+
+def _tiff(file: tiff.File, page: int) -> Header:
+    directory = next(tiff.directories(file, page))
+    width, height = (directory.value(tag, 0) for tag in (tiff.Tag.WIDTH, tiff.Tag.HEIGHT))
+    return Header("tiff", width, height, UNKNOWN_PAGES)

@@ -1,0 +1,174 @@
+"""The process that reads one header of a stranger's file: `python -I -m pipeline.formats.probe.child`.
+
+It has no file and no network. It asks its parent for the bytes that it needs: see pipeline.formats.probe.protocol.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import Any
+
+from pipeline.errors import StageError
+from pipeline.formats import budget, decoder_errors, header_bytes, kinds, libvips, tiff, tiff_layout
+from pipeline.formats.endings import ends_early
+from pipeline.formats.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, memory_of, require_page
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
+from pipeline.formats.raw_photographs import require_developed
+from pipeline.formats.tiff_codecs import require_read
+from pipeline.sandbox import child
+from pipeline.sandbox import confine as sandbox
+
+MEMORY = 1 << 30
+"""Bytes of address space: libvips with all its libraries takes 95 MB, and a header at most what is read for it."""
+
+CPU = 20
+"""Seconds of work; a header takes some milliseconds."""
+
+LOG_BYTES = 1 << 20
+"""Bytes that may be written: to the log, since there is nothing else."""
+
+MAPPED = {"webp", "gif"}
+"""Kinds of which libvips wants the whole file."""
+
+MAPPED_MOST = 1 << 20
+"""Bytes of such a file that it is given as a whole."""
+
+
+def main() -> None:
+    """Read one header and end the process: 0 where the outcome was reported, whatever it is."""
+    job = JOBS.decode(child.first_line())
+    child.say(REPORTS.encode(_outcome(job)))
+    child.end()
+
+
+def _outcome(job: Job) -> Found | Failed | Unknown:
+    # All that is needed is loaded before the process is confined, and only once there is a job.
+    import pyvips  # noqa: PLC0415
+
+    libvips.require(pyvips, job.min_libvips)
+    libvips.block_loaders(pyvips, job.untrusted)
+    sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
+    child.watch_life_line()
+    return look(pyvips, Blocks(_ask, job.length), job.page)
+
+
+def _ask(offset: int, length: int) -> bytes | None:
+    child.say(REPORTS.encode(Read(offset, length)))
+    answer = child.receive_line()
+    return None if answer == REFUSED else child.receive(int(answer))
+
+
+def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    pyvips: the module.
+    blocks: the file's bytes.
+    page: whose size is wanted, from 0.
+    """
+    head = blocks.read(kinds.HEAD)
+    kind = kinds.kind_of(head)
+    try:
+        is_judged = _require_readable(kind, blocks, page)
+    except StageError as error:
+        return Failed(error.code, error.message)
+    if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
+        return _by_bytes(kind, blocks, page)
+    try:
+        found = _by_decoder(pyvips, blocks, kind, page)
+        if not is_judged and not blocks.exhausted:
+            raise decoder_errors.damaged("its directory cannot be read as a whole")
+        return found
+    except StageError as error:
+        return Failed(error.code, error.message)
+    except (pyvips.Error, UnicodeDecodeError) as error:
+        said = decoder_errors.said_by(error)
+        sys.stderr.write(f"{said}\n")
+        if blocks.exhausted:
+            return _by_bytes(kind, blocks, page)
+        failure = decoder_errors.explain(said, kind, lambda: _ends_early(kind, blocks, page), "source_custom")
+        return Failed(failure.code, failure.message)
+
+
+def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
+    """Raise StageError("unsupported_format") for what libvips would open, and paint black or show as a stamp.
+
+    Gives whether it could be told.
+    """
+    require_developed(kind, blocks)
+    if blocks.length is not None and blocks.length <= MAPPED_MOST:
+        budget.require_few_frames(kind, blocks)
+    if kind != "tiff":
+        return True
+    try:
+        directory = tiff.find(blocks, page)
+        if directory:
+            require_read(directory)
+    except struct.error:
+        return False
+    return directory is not None
+
+
+def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
+    if blocks.length is None:
+        return blocks.overrun
+    # What broke it was among what is here. To look further, at a file that is lost, would cost more than the word.
+    blocks.seal()
+    return ends_early(kind, blocks, blocks.length, page) and not blocks.exhausted
+
+
+def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
+    image = _open(pyvips, blocks, kind)
+    header = header_of(image)
+    if blocks.exhausted:
+        # It may have counted the pages only as far as it could read.
+        header = header._replace(pages=UNKNOWN_PAGES)
+    require_page(header, page)
+    if page:
+        image = _open(pyvips, blocks, kind, page=page)
+        header = header_of(image)._replace(pages=header.pages)
+    memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
+    return Found(*header, memory, *budget.work_of(header, blocks, page))
+
+
+def _held(blocks: Blocks, page: int) -> int:
+    """Estimate what a TIFF's strips or tiles take; a little more where nobody knows the file's length."""
+    try:
+        return tiff_layout.held_bytes(blocks, sys.maxsize if blocks.length is None else blocks.length, page)
+    except struct.error:
+        return 0
+
+
+def _open(pyvips: Any, blocks: Blocks, kind: str, **options: int) -> Any:
+    blocks.seek(0)
+    source = pyvips.SourceCustom()
+
+    def read(size: int) -> bytes:
+        try:
+            return blocks.read(size)
+        except MemoryError:
+            # What a callback raises is printed and forgotten, and the file would seem to end here.
+            blocks.exhausted = True
+            return b""
+
+    source.on_read(read)
+    if blocks.length is not None:
+        # Without a length there is no end to seek from: to libvips it is a pipe then.
+        source.on_seek(blocks.seek)
+    if kind == "tiff":
+        # The tables of a large one alone may take more than the 50 MB that libtiff would grant; a limit is in force.
+        options["unlimited"] = True
+    return pyvips.Image.new_from_source(source, "", access="sequential", **options)
+
+
+def _by_bytes(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
+    header: Header | None = header_bytes.read(kind, blocks, page)
+    # Its frames lie too far apart to be looked at from here.
+    return Unknown() if header is None else Found(*header, decoding_memory(header), *budget.work_of(header, None, page))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Has a child read a picture's header, from a few ranges of a file that is somewhere else.
+
+The child is given no file: it asks for bytes, and they are fetched here, within a budget. What the child says is not
+trusted: it may have been taken over by the bytes it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import StageError
+from pipeline.formats import libvips
+from pipeline.formats.budget import Work
+from pipeline.formats.header import Header
+from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Report, Unknown
+from pipeline.sandbox import confine as sandbox
+from pipeline.sandbox import parent
+from pipeline.texts import is_unicode
+
+COMMAND = parent.command("pipeline.formats.probe.child")
+
+VERDICTS = frozenset(
+    {
+        "decoder_too_slow",
+        "image_corrupt",
+        "image_too_large",
+        "image_truncated",
+        "not_an_image",
+        "page_not_found",
+        "unsupported_format",
+    }
+)
+"""Codes that speak of the file. Any other failure is the probe's own, and says nothing of it."""
+
+FORMATS = frozenset({"jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg"})
+
+MOST_NUMBER = (1 << 31) - 1
+"""Pixels of an edge, and pages: what the status can hold."""
+
+MOST_OFFSET = 1 << 62
+"""Bytes before what may be read: no file is longer, and a number of a thousand digits is no server's business."""
+
+MOST_WORDS = 500
+"""Characters of a sentence."""
+
+GRACE = 5.0
+"""Seconds that the child has after its budget's, to start and to end in."""
+
+logger = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """A file somewhere else, whose bytes cost something."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the file; None where nobody knows."""
+
+    def read(self, first: int, end: int) -> bytes | None:
+        """The bytes from `first` on, at most to before `end`: at least one unless the file ends; None where refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What reading one header may cost.
+
+    Parameters
+    ----------
+    bytes: of the file, read in all.
+    reads: of the file.
+    seconds: in all.
+    """
+
+    bytes: int
+    reads: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What came of it. Neither header nor verdict: nobody can tell without more of the file.
+
+    Parameters
+    ----------
+    header: of the file.
+    memory: bytes that tiling it takes at most, by the header.
+    work: that tiling it takes, by the header.
+    verdict: why it can not be tiled, whatever is tried.
+    """
+
+    header: Header | None = None
+    memory: int = 0
+    work: Work = field(default=Work(0), compare=False)
+    verdict: StageError | None = None
+
+
+def probe(
+    source: Readable,
+    *,
+    page: int,
+    min_libvips: str,
+    budget: Budget,
+    folder: Path,
+    untrusted: Iterable[str] = (),
+    on_start: Callable[[parent.Child], None] = lambda _: None,
+    command: tuple[str, ...] = COMMAND,
+) -> Probe:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    source: the file.
+    page: whose size is wanted, from 0.
+    min_libvips: least version of libvips, such as "8.18.3".
+    folder: an existing one, for the child's log.
+    untrusted: formats that are read although they are not trusted: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    on_start: is given the child, so that another thread can kill it.
+
+    Raises what `source.read` raises. What goes wrong with the child is logged, and nothing is known then.
+    """
+    server = _Server(source, budget)
+    outcome: Report = Unknown()
+    job = JOBS.encode(Job(source.length, page, min_libvips, tuple(untrusted)))
+    environment = sandbox.environment(folder, libvips.environment(threads=1))
+    with parent.Child(command, job, folder=folder, environment=environment) as child:
+        on_start(child)
+        # It may hang, say nothing, or not take what it has asked for.
+        watchdog = threading.Timer(budget.seconds + GRACE, child.kill)
+        watchdog.start()
+        try:
+            for report in _reports(child):
+                outcome = report
+                if isinstance(report, Read):
+                    child.send(server.answer(report))
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+    if child.exit_code != 0 or isinstance(outcome, Read):
+        logger.warning("the header's child ended with %d: %s", child.exit_code, child.last_words)
+        return Probe()
+    return _judge(outcome)
+
+
+class _Server:
+    """Gives bytes of a source until the budget is used up."""
+
+    def __init__(self, source: Readable, budget: Budget) -> None:
+        self._source = source
+        self._bytes = budget.bytes
+        self._reads = budget.reads
+        self._ends_at = time.monotonic() + budget.seconds
+
+    def answer(self, asked: Read) -> bytes:
+        size = min(asked.length, self._bytes)
+        if not 0 <= asked.offset < MOST_OFFSET or size <= 0 or self._reads <= 0 or time.monotonic() >= self._ends_at:
+            return REFUSED
+        data = self._source.read(asked.offset, asked.offset + size)
+        if data is None:
+            self._reads = 0
+            return REFUSED
+        self._reads -= 1
+        self._bytes -= len(data)
+        return b"%d\n%b" % (len(data), data)
+
+
+def _reports(child: parent.Child) -> Iterator[Report]:
+    try:
+        for line in child.lines():
+            yield REPORTS.decode(line)
+    except ValueError:
+        logger.warning("the header's child said what it may not", exc_info=True)
+        child.kill()
+
+
+def _judge(outcome: Report) -> Probe:
+    match outcome:
+        case Found() if is_plausible(header := Header(*outcome[:4])) and 0 <= outcome.memory < 1 << 63:
+            return Probe(header, outcome.memory, Work(*map(abs, outcome[5:])))
+        case Failed() if outcome.code in VERDICTS and is_unicode(outcome.message):
+            return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
+        case Unknown():
+            return Probe()
+    logger.warning("the header's child had no use: %r", outcome)
+    return Probe()
+
+
+def is_plausible(header: Header) -> bool:
+    """Tell whether a child that says this may be believed: a format there is, and numbers that the status can hold."""
+    edges = all(0 < edge <= MOST_NUMBER for edge in (header.width, header.height))
+    return header.format in FORMATS and edges and 0 <= header.pages <= MOST_NUMBER

@@ -1,0 +1,97 @@
+"""Tells raw photographs: sensors' samples that have yet to be developed, beside which lies a small preview. Pure.
+
+Most are TIFFs, whose first directory is that preview: whoever takes the first picture tiles 256 x 171 pixels. Sources:
+Adobe's DNG 1.7.1 (chapters 4 and 6), TIFF/EP (ISO 12234-2), the makers' files as ExifTool's and LibRaw's authors
+describe them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+
+from pipeline.errors import StageError
+from pipeline.formats import tiff
+from pipeline.formats.tiff import Directory, File, Tag
+
+KINDS = {
+    "cr2": "a Canon raw photograph (CR2)",
+    "cr3": "a Canon raw photograph (CR3)",
+    "crw": "a Canon raw photograph (CRW)",
+    "rw2": "a Panasonic raw photograph (RW2)",
+    "orf": "an Olympus raw photograph (ORF)",
+    "raf": "a Fujifilm raw photograph (RAF)",
+    "x3f": "a Sigma raw photograph (X3F)",
+    "mrw": "a Minolta raw photograph (MRW)",
+    "iiq": "a Phase One raw photograph (IIQ)",
+}
+"""Those whose first bytes tell, by the names that pipeline.formats.kinds gives them."""
+
+COLOUR_FILTERS, LINEAR = 32803, 34892
+"""Values of Tag.PHOTOMETRIC: each sample has one colour of a filter's; of all colours, and not developed yet."""
+
+MOST_PAGES, MOST_BELOW = 4, 8
+"""Directories looked at: raw photographs have up to three pages, and up to five pictures below the first."""
+
+_MAKERS = {
+    b"NIKON": "a Nikon raw photograph (NEF)",
+    b"SONY": "a Sony raw photograph (ARW)",
+    b"PENTAX": "a Pentax raw photograph (PEF)",
+    b"RICOH": "a Ricoh raw photograph (PEF)",
+    b"SAMSUNG": "a Samsung raw photograph (SRW)",
+    b"HASSELBLAD": "a Hasselblad raw photograph (3FR)",
+    b"EASTMAN KODAK": "a Kodak raw photograph (DCR)",
+    b"KODAK": "a Kodak raw photograph (KDC)",
+    b"SEIKO EPSON": "an Epson raw photograph (ERF)",
+    b"MAMIYA": "a Mamiya raw photograph (MEF)",
+    b"LEAF": "a Leaf raw photograph (MOS)",
+    b"CANON": "a Canon raw photograph (TIF)",
+}
+"""By the beginning of the maker's name, in capitals."""
+
+
+def require_developed(kind: str, file: File) -> None:
+    """Raise StageError("unsupported_format"), by name, where a file is a raw photograph.
+
+    Parameters
+    ----------
+    kind: of the file: see pipeline.formats.kinds.
+    """
+    found = KINDS.get(kind, "")
+    if kind == "tiff":
+        with suppress(struct.error, StopIteration):
+            found = _in_tiff(file)
+    if found:
+        raise StageError(
+            "unsupported_format",
+            f"The file is {found}, which is not read here: it holds what the camera's sensor measured, and a picture "
+            "only as a small preview. Develop it with a raw converter, and save it as TIFF or JPEG.",
+        )
+
+
+def _in_tiff(file: File) -> str:
+    """Name a raw photograph by its first directories; empty where it is none.
+
+    What a camera's or a converter's tags say in a developed picture does not count, only samples that are none yet.
+    """
+    first = next(tiff.directories(file))
+    if not any(picture.value(Tag.PHOTOMETRIC, 0) in {COLOUR_FILTERS, LINEAR} for picture in _pictures(file, first)):
+        return ""
+    if Tag.DNG_VERSION in first.entries:
+        return "a raw photograph (DNG)"
+    maker = first.raw(first.entries[Tag.MAKER]).upper() if Tag.MAKER in first.entries else b""
+    return next((name for start, name in _MAKERS.items() if maker.startswith(start)), "a raw photograph")
+
+
+def _pictures(file: File, first: Directory) -> Iterator[Directory]:
+    yield first
+    # Only a camera's file is looked into further: each directory is a read of a file that may be far away.
+    if {Tag.MAKER, Tag.DNG_VERSION}.isdisjoint(first.entries):
+        return
+    for page in islice(tiff.directories(file), MOST_PAGES):
+        yield page
+        for offset in islice(page.numbers(Tag.SUB_DIRECTORIES), MOST_BELOW):
+            with suppress(struct.error):
+                yield Directory(file, page.order, page.big, offset)

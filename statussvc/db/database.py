@@ -1,0 +1,215 @@
+"""The way to the rows: one writer thread, a few readers, the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from pipeline import faults
+from pipeline.errors import SearchTooSlow, StatusUnavailable
+from statussvc.db.claim import LOST
+from statussvc.db.engines import away, engines, out_of_time, patience
+from statussvc.db.repository import epochs
+from statussvc.db.searches import Searches
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+READERS = 4
+
+
+class Database:
+    """Runs functions of a Connection in threads, each in one transaction.
+
+    All writes go through one thread: on SQLite that is the fastest way there is, and on both it means
+    that two calls never wait for each other's row locks. Row locks (FOR UPDATE) guard against a service
+    that has lost its claim and does not know it yet.
+
+    Every call is answered within the database's patience from when it was made, its wait for the thread
+    included: a database that is locked, away or frozen makes calls slow, then StatusUnavailable.
+    """
+
+    def __init__(self, url: str, reserve: int = 0, search_seconds: float = 3.0) -> None:
+        self._engines = engines(url, READERS + 1, reserve, search_seconds)
+        file = self._engines.file
+        self._searches = Searches(self._engines.searcher, search_seconds, file.check if file else lambda: None)
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="db-write")
+        self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
+        self._epoch: int | None = None
+
+    async def claim(self) -> bool:
+        """Makes sure that no other service uses the database; gives whether the claim to it was taken only now.
+
+        `fence` is to be called next where it was. Raises InUse, StatusUnavailable: then every call is refused.
+        """
+
+        def hold() -> bool:
+            try:
+                with patience(time.monotonic() + self._engines.patience):
+                    taken = self._engines.claim.hold()
+            except DBAPIError as error:
+                raise _explain(error) from error
+            if taken:
+                self._epoch = None
+            return self._epoch is None
+
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, hold)
+
+    async def fence(self) -> None:
+        """Begins an epoch of this service's own: whoever had the database before can write no more.
+
+        Raises StatusUnavailable.
+        """
+
+        def begin() -> None:
+            try:
+                with patience(time.monotonic() + self._engines.patience), self._engines.writer.begin() as connection:
+                    epoch = epochs.begin(connection)
+            except DBAPIError as error:
+                raise _explain(error) from error
+            self._epoch = epoch
+
+        await asyncio.get_running_loop().run_in_executor(self._write_thread, begin)
+
+    def is_held(self) -> bool:
+        """Whether this service has the database, for all that can be known at once. From any thread."""
+        return self._epoch is not None and self._engines.claim.proven()
+
+    def migrate(self) -> None:
+        """Brings the schema up to date.
+
+        Raises
+        ------
+        StatusUnavailable: the database cannot be reached, or is a newer version's.
+        """
+        try:
+            with self._engines.writer.connect() as connection:
+                if self._engines.file is not None:
+                    self._engines.file.remember()
+                found, known = _revision(connection), _revisions()
+                if found == known[-1]:
+                    return
+                if found and found not in known:
+                    raise StatusUnavailable(
+                        f"The database was last used by a newer version of Tilewright (its schema is {found}, this "
+                        f"version knows {known[-1]}). Start that version, or restore a backup from before the upgrade."
+                    )
+                import alembic.command  # noqa: PLC0415  # takes longer to load than all else that a start needs
+                import alembic.config  # noqa: PLC0415  # the same
+
+                if connection.dialect.name != "sqlite":
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+                config = alembic.config.Config()
+                config.set_main_option("script_location", str(MIGRATIONS))
+                config.attributes["connection"] = connection
+                alembic.command.upgrade(config, "head")
+                connection.commit()
+        except DBAPIError as error:
+            raise _explain(error) from error
+
+    async def write(self, function: Callable[[Connection], T]) -> T:
+        """Runs a function in one writing transaction, durable when this returns.
+
+        Raises
+        ------
+        StatusUnavailable: the database cannot be used. The commit may have been made all the same, where only
+            its answer was lost: callers must be able to repeat the function.
+        """
+        return await self._run(self._write_thread, self._engines.writer, self._fenced(function), kill_points=True)
+
+    async def keep_house(self, function: Callable[[Connection], T]) -> T:
+        """As `write`, for what the service itself and the relay do all the time; tests kill in none of it."""
+        return await self._run(self._write_thread, self._engines.writer, self._fenced(function))
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        """Runs a function in one reading transaction. Raises StatusUnavailable."""
+        return await self._run(self._read_threads, self._engines.reader, function)
+
+    async def search(self, function: Callable[[Connection], T]) -> T:
+        """Runs a function that may take long, and keeps nobody else waiting. Ends it where the caller is cancelled.
+
+        Raises SearchTooSlow, TooBusy, StatusUnavailable.
+        """
+        try:
+            return await self._searches.run(function)
+        except DBAPIError as error:
+            if out_of_time(error):
+                raise SearchTooSlow("The search took longer than it may.") from error
+            raise _explain(error) from error
+
+    def require_room(self) -> None:
+        """Raises StatusUnavailable where the database's volume is too full for anything new."""
+        if self._engines.file is not None:
+            self._engines.file.require_room()
+
+    def close(self) -> None:
+        self._write_thread.shutdown(wait=True)
+        self._read_threads.shutdown(wait=True)
+        self._searches.close()
+        self._engines.claim.release()
+        self._engines.dispose()
+
+    def _fenced(self, function: Callable[[Connection], T]) -> Callable[[Connection], T]:
+        def transaction(connection: Connection) -> T:
+            if self._epoch is None or epochs.present(connection) != self._epoch:
+                self._epoch = None
+                raise StatusUnavailable(LOST)
+            return function(connection)
+
+        return transaction
+
+    async def _run(
+        self,
+        threads: ThreadPoolExecutor,
+        engine: Engine,
+        function: Callable[[Connection], T],
+        *,
+        kill_points: bool = False,
+    ) -> T:
+        deadline = time.monotonic() + self._engines.patience
+        file = self._engines.file
+
+        def transaction() -> T:
+            if file is not None:
+                file.check()
+            try:
+                with patience(deadline), engine.begin() as connection:
+                    result = function(connection)
+                    if kill_points:
+                        faults.reach("statussvc_before_commit")
+            except DBAPIError as error:
+                raise _explain(error) from error
+            if file is not None and threads is self._write_thread:
+                file.check_written()
+            if kill_points:
+                faults.reach("statussvc_after_commit")
+            return result
+
+        return await asyncio.get_running_loop().run_in_executor(threads, transaction)
+
+
+def _revision(connection: Connection) -> str:
+    """The last migration that has been made; "" where none was. Alembic would tell as well."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
+
+
+def _revisions() -> list[str]:
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _explain(error: DBAPIError) -> Exception:
+    if away(error):
+        return StatusUnavailable(f"The database cannot be used at the moment: {error.orig}")
+    # DataError too: what users and workers say is checked before, so that a value which does not fit is our own fault.
+    return error

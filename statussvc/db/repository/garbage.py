@@ -1,0 +1,244 @@
+"""What lies in storage and no row refers to. Decided by the rows, in the transaction that marks it.
+
+Kinds of prefix: sources/<dataset_id>/<attempt>, pyramids/<tile_id>/<build>/, scratch/<run_id>/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, delete, exists, or_, select, update
+
+from pipeline.storage.directory import pyramid_key, source_key
+from statussvc.db.repository.insert import insert_those_missing
+from statussvc.db.repository.known import forerunner
+from statussvc.db.tables import datasets, garbage, pyramids, runs
+from statussvc.lifecycle import FINAL, State
+
+LEASE_SECONDS = 600.0
+"""How long a piece is one janitor's to delete; past it another may."""
+
+MOST = 500
+"""Prefixes in one call: each is some indexed reads in the transaction that every other write waits for."""
+
+LOOK = 200
+"""Builds that one call looks at for those of nobody; the next call goes on behind them."""
+
+MOST_DIGITS = 9
+"""Of an attempt in a source's key."""
+
+FORGET_AFTER = 86400.0
+"""Seconds past its lease after which a piece is forgotten: any janitor has swept many times since."""
+
+
+class _Source(NamedTuple):
+    dataset_id: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return source_key(self.dataset_id, self.attempt)
+
+
+class _Build(NamedTuple):
+    tile_id: str
+    build: str
+
+
+class _Scratch(NamedTuple):
+    run_id: str
+
+
+_Item = _Source | _Build | _Scratch
+
+
+def lease(connection: Connection, prefixes: Iterable[str], keep_sources: float | None, now: float) -> list[str]:
+    """Leases those of the prefixes that are garbage. A fixed number of statements, however many there are.
+
+    A pyramid's row among them is marked as being deleted; a row whose source has been kept long enough forgets it,
+    so that a retry downloads it again.
+
+    Parameters
+    ----------
+    keep_sources: seconds for which a source is kept after its dataset's end; None: for ever.
+    """
+    items = {prefix: item for prefix in dict.fromkeys(prefixes) if (item := _read(prefix)) is not None}
+    sources = {item for item in items.values() if isinstance(item, _Source)}
+    builds = {item for item in items.values() if isinstance(item, _Build)}
+    scratch = {item for item in items.values() if isinstance(item, _Scratch)}
+    at_work = _at_work(connection, [*(item.build for item in builds), *(item.run_id for item in scratch)])
+    unused: set[_Item] = {
+        *_unused_sources(connection, sources, keep_sources, now),
+        *_unused_builds(connection, {item for item in builds if item.build not in at_work}),
+        *_unused_scratch(connection, {item for item in scratch if item.run_id not in at_work}),
+    }
+    return _take(connection, [prefix for prefix, item in items.items() if item in unused], now)
+
+
+def forget_old(connection: Connection, most: int, now: float) -> int:
+    """Forgets pieces found no more in storage, or whose end could not be told: nobody asks about them again.
+
+    Returns how many they were, `most` at most.
+    """
+    old = select(garbage.c.prefix).where(garbage.c.leased_until < now - FORGET_AFTER).limit(most)
+    return connection.execute(delete(garbage).where(garbage.c.prefix.in_(old.scalar_subquery()))).rowcount
+
+
+def built_for_nobody(connection: Connection, after: str = "") -> tuple[list[str], str]:
+    """Builds that count and that no dataset refers to, whether storage still has them or not.
+
+    A build whose files were lost would otherwise be found by no janitor, and be taken for built for ever.
+
+    Parameters
+    ----------
+    after: the tile_id behind which to look, of the call before; empty: from the first.
+
+    Returns
+    -------
+    Some of their prefixes, and where the next call goes on.
+    """
+    rows = connection.execute(
+        select(pyramids.c.tile_id, pyramids.c.build, pyramids.c.deleting)
+        .where(pyramids.c.tile_id > after)
+        .order_by(pyramids.c.tile_id)
+        .limit(LOOK)
+    ).all()
+    referred = _referred(connection, [row.tile_id for row in rows])
+    found = [pyramid_key(row.tile_id, row.build) for row in rows if row.tile_id not in referred and not row.deleting]
+    return found, rows[-1].tile_id if len(rows) == LOOK else ""
+
+
+def confirm(connection: Connection, prefix: str) -> None:
+    """Forgets a piece that is gone; of a pyramid, only the row of that very build."""
+    connection.execute(delete(garbage).where(garbage.c.prefix == prefix))
+    match prefix.strip("/").split("/"):
+        case ["pyramids", tile_id, build]:
+            connection.execute(
+                delete(pyramids).where(pyramids.c.tile_id == tile_id, pyramids.c.build == build, pyramids.c.deleting)
+            )
+
+
+def _read(prefix: str) -> _Item | None:
+    """What a prefix stands for; None where it is none of ours."""
+    match prefix.strip("/").split("/"):
+        case ["sources", dataset_id, attempt] if attempt.isascii() and attempt.isdecimal():
+            return _Source(dataset_id, int(attempt)) if len(attempt) <= MOST_DIGITS else None
+        case ["pyramids", tile_id, build]:
+            return _Build(tile_id, build)
+        case ["scratch", run_id]:
+            return _Scratch(run_id)
+    return None
+
+
+def _unused_sources(
+    connection: Connection, sources: Collection[_Source], keep_sources: float | None, now: float
+) -> set[_Source]:
+    """Sources that may go: no row refers to them, or only rows that are done with them; those forget them."""
+    if not sources:
+        return set()
+    # One query: between two, a second service could complete the download.
+    rows = connection.execute(
+        select(
+            datasets.c.dataset_id,
+            datasets.c.source_key,
+            datasets.c.state,
+            datasets.c.attempt,
+            datasets.c.finished_at,
+        )
+        .where(
+            or_(
+                datasets.c.source_key.in_([source.key for source in sources]),
+                datasets.c.dataset_id.in_([source.dataset_id for source in sources]),
+            ),
+            datasets.c.deleted_at.is_(None),
+        )
+        .with_for_update()
+    ).all()
+    kept = {row.source_key for row in rows if not _outlived(row, keep_sources, now)}
+    arriving = {(row.dataset_id, row.attempt) for row in rows if row.state == State.DOWNLOADING}
+    unused = {source for source in sources if source.key not in kept and source not in arriving}
+    forgotten = {source.key for source in unused} & {row.source_key for row in rows}
+    if forgotten:
+        connection.execute(update(datasets).where(datasets.c.source_key.in_(forgotten)).values(source_key=None))
+    return unused
+
+
+def _outlived(row: Any, keep_sources: float | None, now: float) -> bool:
+    return keep_sources is not None and row.state in FINAL and row.finished_at + keep_sources <= now
+
+
+def _at_work(connection: Connection, run_ids: Collection[str]) -> set[str]:
+    """Those of the runs that are at work.
+
+    A run's row is committed before its first byte: an id without a row is of no run of this database.
+    """
+    if not run_ids:
+        return set()
+    return set(connection.scalars(select(runs.c.run_id).where(runs.c.run_id.in_(run_ids), runs.c.ended_at.is_(None))))
+
+
+def _unused_scratch(connection: Connection, scratch: Collection[_Scratch]) -> set[_Scratch]:
+    """Scratch that may go: all but what a download goes on with that its run began."""
+    if not scratch:
+        return set()
+    downloads = connection.execute(
+        select(runs.c.run_id, datasets.c.dataset_id)
+        .join(runs, runs.c.dataset_id == datasets.c.dataset_id)
+        .where(
+            runs.c.run_id.in_([item.run_id for item in scratch]),
+            datasets.c.deleted_at.is_(None),
+            datasets.c.state.in_([State.QUEUED, State.DOWNLOADING]),
+        )
+        .with_for_update(of=datasets)
+    ).all()
+    # Few: of what is being downloaded, and was begun before.
+    taken_over = {row.run_id for row in downloads if forerunner(connection, row.dataset_id) == row.run_id}
+    return {item for item in scratch if item.run_id not in taken_over}
+
+
+def _unused_builds(connection: Connection, builds: Collection[_Build]) -> set[_Build]:
+    """Builds that may go: those that lost, and those whose pyramid no dataset refers to; their rows are marked."""
+    if not builds:
+        return set()
+    tile_ids = [item.tile_id for item in builds]
+    rows = connection.execute(
+        select(pyramids.c.tile_id, pyramids.c.build)
+        .where(pyramids.c.tile_id.in_(tile_ids), ~pyramids.c.deleting)
+        .with_for_update()
+    )
+    counting = {_Build(row.tile_id, row.build) for row in rows}
+    # Asked behind the lock: a second service could otherwise find the pyramid built, and refer to it.
+    referred = _referred(connection, tile_ids)
+    unused = {item for item in builds if item not in counting or item.tile_id not in referred}
+    marked = [item.tile_id for item in unused & counting]
+    if marked:
+        connection.execute(update(pyramids).where(pyramids.c.tile_id.in_(marked)).values(deleting=True))
+    return unused
+
+
+def _referred(connection: Connection, tile_ids: Collection[str]) -> set[str]:
+    """Those of the pyramids that a dataset refers to."""
+    refers = exists().where(datasets.c.tile_id == pyramids.c.tile_id, datasets.c.deleted_at.is_(None))
+    return set(connection.scalars(select(pyramids.c.tile_id).where(pyramids.c.tile_id.in_(tile_ids), refers)))
+
+
+def _take(connection: Connection, prefixes: Collection[str], now: float) -> list[str]:
+    """Leases those of the prefixes that no other janitor has at the moment."""
+    if not prefixes:
+        return []
+    values = [{"prefix": prefix, "leased_until": now + LEASE_SECONDS} for prefix in prefixes]
+    taken = insert_those_missing(connection, garbage, values)
+    rest = [prefix for prefix in prefixes if prefix not in taken]
+    if rest:
+        # Further ahead than it can have been set: the wall clock was set back.
+        is_free = (garbage.c.leased_until <= now) | (garbage.c.leased_until > now + LEASE_SECONDS)
+        taken |= set(
+            connection.scalars(
+                update(garbage)
+                .where(garbage.c.prefix.in_(rest), is_free)
+                .values(leased_until=now + LEASE_SECONDS)
+                .returning(garbage.c.prefix)
+            )
+        )
+    return [prefix for prefix in prefixes if prefix in taken]

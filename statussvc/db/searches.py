@@ -1,0 +1,177 @@
+"""Searches, which may take long: few at once, in threads and on connections of their own, each ended when it must.
+
+A search ends with its result, at its time limit, or when whoever asked for it has left: the database is then told to
+stop, and the thread and its connection are free for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from pipeline.errors import TooBusy
+from statussvc.db.engines import patience
+
+T = TypeVar("T")
+
+AT_ONCE = 2
+"""Searches under way: each may take a core, and statussvc shares its machine."""
+
+QUEUE = 16
+"""Searches that wait for their turn."""
+
+GRACE = 1.0
+"""Seconds that a database is given to end a statement at its time limit, before it counts as away."""
+
+CANCEL_SECONDS = 2.0
+"""Seconds in which PostgreSQL has to take a request to cancel."""
+
+CANCEL_AGAIN = 0.05
+"""Seconds before each request to cancel."""
+
+STEPS = 1000
+"""Of SQLite's machine between two looks at whether to go on: a fraction of a millisecond, or so many rows compared."""
+
+TOO_MANY = "More searches are under way than can be answered; try again in a while."
+
+
+class Ended(Exception):
+    """Raised inside a search that nobody waits for any more."""
+
+
+class Searches:
+    """Runs functions of a Connection that only read.
+
+    Parameters
+    ----------
+    seconds: that one may take, and that one may wait for its turn.
+    before: is called in the search's thread, and raises where the database must not be read.
+    """
+
+    def __init__(self, engine: Engine, seconds: float, before: Callable[[], None] = lambda: None) -> None:
+        self._engine = engine
+        self._seconds = seconds
+        self._before = before
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="db-search")
+        self.under_way = 0
+
+    async def run(self, function: Callable[[Connection], T]) -> T:
+        """Give a function's result. Ends it where the caller is cancelled.
+
+        Raises TooBusy, and the database's own errors: see `out_of_time`.
+        """
+        if self.under_way >= AT_ONCE + QUEUE:
+            raise TooBusy(TOO_MANY)
+        search = _Search(self._seconds)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, self._search, search, function)
+        self.under_way += 1
+        future.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            search.end()
+            if not search.has_begun:
+                future.cancel()  # its place is another's at once
+            raise
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        self.under_way -= 1
+        if not future.cancelled():
+            future.exception()  # marks it as seen: whoever would have been told may have left
+
+    def _search(self, search: _Search, function: Callable[[Connection], T]) -> T:
+        search.begin()
+        self._before()
+        with patience(time.monotonic() + self._seconds + GRACE), self._engine.connect() as connection:
+            stopping = _sqlite if connection.dialect.name == "sqlite" else _postgres
+            with stopping(search, connection):
+                return function(connection)
+
+
+class _Search:
+    """One search, from when it was asked for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+        self._stopped = threading.Event()
+        self.is_left = False
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """Start its time. Raises Ended, TooBusy where it waited for its turn too long."""
+        self.has_begun = True
+        if self.is_left:
+            raise Ended
+        if time.monotonic() > self._deadline:
+            raise TooBusy(TOO_MANY)
+        self._deadline = time.monotonic() + self._seconds
+
+    def is_over(self) -> bool:
+        """Whether it is to go on no longer."""
+        return self.is_left or time.monotonic() > self._deadline
+
+    def end(self) -> None:
+        """Have it stopped, now or when it begins. Returns at once."""
+        self.is_left = True
+        if self._stop is not None:
+            threading.Thread(target=self._end, name="db-search-end", daemon=True).start()
+
+    def _end(self) -> None:
+        # Again, since a request that comes before the statement does is forgotten.
+        while not self._stopped.wait(CANCEL_AGAIN):
+            with self._lock:
+                if self._stop is not None:
+                    self._stop()
+
+    @contextmanager
+    def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call `stop`, from another thread, where the search ends within the block, and never after it."""
+        self._stop = stop
+        try:
+            if self.is_left:
+                raise Ended
+            yield
+        finally:
+            with self._lock:
+                self._stop = None
+            self._stopped.set()
+
+
+class _Stopping(Protocol):
+    def __call__(self, search: _Search, connection: Connection) -> AbstractContextManager[None]: ...
+
+
+@contextmanager
+def _sqlite(search: _Search, connection: Connection) -> Iterator[None]:
+    driver: Any = connection.connection.driver_connection
+    driver.set_progress_handler(search.is_over, STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+@contextmanager
+def _postgres(search: _Search, connection: Connection) -> Iterator[None]:
+    # Its time limit is the server's own: see engines.
+    driver: Any = connection.connection.driver_connection
+    try:
+        with search.stopped_by(lambda: driver.cancel_safe(timeout=CANCEL_SECONDS)):
+            yield
+    finally:
+        if search.is_left:
+            # A request to cancel may reach the server late, and must not end another's statement.
+            connection.invalidate()

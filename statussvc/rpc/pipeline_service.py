@@ -1,0 +1,344 @@
+"""PipelineService: for the relay, the workers and the janitor."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import json_format
+from sqlalchemy import Connection, Row
+
+from pipeline.errors import DATASET_CODES
+from pipeline.storage.directory import pyramid_key, source_key
+from protos.tilewright.status.v1 import status_pb2 as pb
+from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.core import Core
+from statussvc.db.repository import garbage, identity, known, lost, outbox, stages
+from statussvc.db.repository.rows import Outcome
+from statussvc.lifecycle import Stage
+from statussvc.malformed import Malformed
+from statussvc.rpc.views import FORMAT_NAMES, options
+from statussvc.slots import LONGEST_TURN, has_had_longest
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+    Context = ServicerContext[Any, Any]
+
+STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER, pb.STAGE_INSPECT: Stage.INSPECT}
+STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
+DEFAULT_LIMIT, MOST_PENDING = 100, 1000
+"""Wake-ups leased in one call: unless asked for more or fewer, and at most."""
+
+MOST_BUILDS = 500
+"""Builds in a page: each is an indexed read."""
+
+MOST_DEFERRED = 100
+"""Wake-ups in a row that are put back for another host's: looking for one takes milliseconds each, and may not take
+longer than the work."""
+
+RUN_ID = re.compile("[0-9a-f]{32}")
+"""A run's id becomes part of storage keys, so it is held to its form."""
+
+TOKEN = re.compile("[0-9a-f]{32}")
+
+SHA256 = re.compile("[0-9a-f]{64}")
+
+SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
+
+TOO_SLOW_ALONE = stages.Failure(
+    "source_too_slow",
+    f"The source's server sent the file too slowly for {LONGEST_TURN:.0f} seconds while others waited, and gives no "
+    "parts of it, so that each try begins anew. Retry when less is waiting, or offer the file at a faster server.",
+    retryable=True,
+)
+"""Of a download that cannot be gone on with, and had the longest turn there is."""
+
+PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
+"""A file of a build."""
+
+
+class PipelineService(pb_grpc.PipelineServiceServicer):
+    """Each rpc as status.proto says. Raises the errors of core.CODES."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._deferred = 0
+        self._last_build = ""
+
+    async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
+        # A newer relay may have queues that this version has not.
+        empty = {STAGES[stage] for stage in request.empty_queues if stage in STAGES}
+        limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
+        policy, now = self._core.policy, self._core.now()
+        due = await self._core.database.keep_house(
+            lambda connection: outbox.lease_pending(
+                connection, limit, empty, policy.retry_cap, now, policy.lost_after, policy.publish_lease
+            )
+        )
+        return pb.LeasePendingResponse(
+            wake_ups=[
+                pb.WakeUp(dataset_id=item.dataset_id, attempt=item.attempt, stage=STAGE_VALUES[item.stage])
+                for item in due
+            ]
+        )
+
+    async def ConfirmPublished(
+        self, request: pb.ConfirmPublishedRequest, context: Context
+    ) -> pb.ConfirmPublishedResponse:
+        wake_up, now = request.wake_up, self._core.now()
+        stage = _stage(wake_up.stage)
+        await self._core.database.write(
+            lambda connection: outbox.confirm_published(connection, wake_up.dataset_id, wake_up.attempt, stage, now)
+        )
+        return pb.ConfirmPublishedResponse()
+
+    async def BeginStage(self, request: pb.BeginStageRequest, context: Context) -> pb.BeginStageResponse:
+        wake_up, now = request.wake_up, self._core.now()
+        stage = _stage(wake_up.stage)
+        if not RUN_ID.fullmatch(request.run_id):
+            raise Malformed("run_id: must be a UUID in hex")
+
+        in_turn = self._deferred < MOST_DEFERRED
+
+        def begin(connection: Connection) -> pb.Grant | str:
+            row = stages.begin(
+                connection,
+                wake_up.dataset_id,
+                wake_up.attempt,
+                stage,
+                request.run_id,
+                request.worker,
+                now,
+                in_turn=in_turn,
+            )
+            return row if isinstance(row, str) else _grant(connection, row, stage)
+
+        begun = await self._core.database.write(begin)
+        self._deferred = self._deferred + 1 if begun == "DEFERRED" else 0
+        if isinstance(begun, str):
+            self._core.hub.notify(wake_up.dataset_id)
+            return pb.BeginStageResponse(drop=pb.BeginStageResponse.Drop.Value(f"DROP_{begun}"))
+        self._core.leases.grant(request.run_id, wake_up.dataset_id, stage, wake_up.attempt)
+        self._core.hub.notify(wake_up.dataset_id)
+        return pb.BeginStageResponse(grant=begun)
+
+    async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
+        leases = self._core.leases
+        _check_counts(request.progress)
+        # Before the beat is taken: one whose facts cannot be written for want of a database is repeated.
+        facts = _facts(request)
+        lease = leases.get(request.run_id)
+        if lease is not None and facts != lease.facts:
+            await self._core.database.write(lambda connection: stages.describe(connection, request.run_id, facts))
+            lease.facts = facts
+            self._core.hub.notify(lease.dataset_id)
+        reason, changed = leases.beat(request.run_id, request.beat_seq, request.progress)
+        if reason:
+            return pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_STOP, reason=reason)
+        lease = leases.get(request.run_id)
+        if changed and lease:
+            self._core.hub.notify(lease.dataset_id)
+        answer = pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_CONTINUE)
+        if lease:
+            lease.resumable = request.resumable
+            answer.give_way = lease.gives_way_since is not None
+        return answer
+
+    async def CompleteStage(self, request: pb.CompleteStageRequest, context: Context) -> pb.CompleteStageResponse:
+        now = self._core.now()
+        match request.WhichOneof("result"):
+            case "ingest":
+                source = request.ingest
+                if not SHA256.fullmatch(source.sha256):
+                    raise Malformed("ingest.sha256: must be 64 lower-case hex digits")
+                fetched = stages.Fetched(
+                    source.sha256, source.bytes, source.etag, source.last_modified, source.lost_build
+                )
+                lease = self._core.policy.publish_lease
+                outcome = await self._core.database.write(
+                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now, lease)
+                )
+            case "tiler":
+                made = _made(request.tiler)
+                outcome = await self._core.database.write(
+                    lambda connection: stages.complete_tiler(connection, request.run_id, made, now)
+                )
+            case "inspect":
+                report = json_format.MessageToJson(request.inspect, indent=None)
+                outcome = await self._core.database.write(
+                    lambda connection: stages.complete_inspect(connection, request.run_id, report, now)
+                )
+            case _:
+                raise Malformed("result: is missing")
+        self._ended(request.run_id, outcome)
+        response = pb.CompleteStageResponse(answer=_answer(outcome))
+        if outcome.next_attempt is not None:
+            response.next.CopyFrom(
+                pb.WakeUp(dataset_id=outcome.dataset_id, attempt=outcome.next_attempt, stage=pb.STAGE_TILER)
+            )
+        return response
+
+    async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
+        if request.failure.code not in DATASET_CODES:
+            raise Malformed(f"failure.code: {request.failure.code!r} is not a dataset's code")
+        now = self._core.now()
+        failure = stages.Failure(
+            code=request.failure.code,
+            message=request.failure.message,
+            retryable=request.failure.retryable,
+            retry_after=max(0.0, request.retry_after_seconds),
+        )
+        outcome = await self._core.database.write(
+            lambda connection: stages.fail(connection, request.run_id, failure, self._core.policy, now)
+        )
+        self._ended(request.run_id, outcome)
+        return pb.FailStageResponse(answer=_answer(outcome))
+
+    async def ReleaseStage(self, request: pb.ReleaseStageRequest, context: Context) -> pb.ReleaseStageResponse:
+        now, policy = self._core.now(), self._core.policy
+        lease = self._core.leases.get(request.run_id)
+        is_too_slow = request.gave_way and lease is not None and has_had_longest(lease, policy.slot_seconds)
+
+        def release(connection: Connection) -> Outcome:
+            if is_too_slow:
+                return stages.fail(connection, request.run_id, TOO_SLOW_ALONE, policy, now)
+            return stages.release(connection, request.run_id, now)
+
+        outcome = await self._core.database.write(release)
+        self._ended(request.run_id, outcome)
+        return pb.ReleaseStageResponse(answer=_answer(outcome))
+
+    async def LeaseGarbage(self, request: pb.LeaseGarbageRequest, context: Context) -> pb.LeaseGarbageResponse:
+        if len(request.found) > garbage.MOST:
+            raise Malformed(f"found: must have at most {garbage.MOST} items; ask about the others in further calls")
+        prefixes, now = [item.prefix for item in request.found], self._core.now()
+        keep, after = self._core.policy.keep_sources, self._last_build
+
+        def lease(connection: Connection) -> tuple[list[str], str]:
+            identity.require_token(connection, request.token)
+            garbage.forget_old(connection, garbage.MOST, now)
+            for_nobody, last = garbage.built_for_nobody(connection, after)
+            return garbage.lease(connection, [*prefixes, *for_nobody], keep, now), last
+
+        leased, self._last_build = await self._core.database.write(lease)
+        return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
+
+    async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:
+        await self._core.database.write(lambda connection: garbage.confirm(connection, request.item.prefix))
+        return pb.ConfirmGarbageResponse()
+
+    async def ListBuilds(self, request: pb.ListBuildsRequest, context: Context) -> pb.ListBuildsResponse:
+        size = min(request.page_size, MOST_BUILDS) if request.page_size > 0 else DEFAULT_LIMIT
+        now = self._core.now()
+        found, last = await self._core.database.read(
+            lambda connection: lost.builds(connection, request.page_token, size, now)
+        )
+        return pb.ListBuildsResponse(
+            builds=[pb.Build(tile_id=tile_id, build=build) for tile_id, build in found], next_page_token=last
+        )
+
+    async def ReportLostBuild(self, request: pb.ReportLostBuildRequest, context: Context) -> pb.ReportLostBuildResponse:
+        now = self._core.now()
+
+        def report(connection: Connection) -> str:
+            identity.require_token(connection, request.token)
+            return lost.report(connection, request.build.tile_id, request.build.build, options, now)
+
+        dataset_id = await self._core.database.write(report)
+        if dataset_id:
+            self._core.hub.notify(dataset_id)
+        return pb.ReportLostBuildResponse(dataset_id=dataset_id)
+
+    async def IdentifyStorage(self, request: pb.IdentifyStorageRequest, context: Context) -> pb.IdentifyStorageResponse:
+        if request.token and not TOKEN.fullmatch(request.token):
+            raise Malformed("token: must be 32 lower-case hex digits")
+        found = identity.Found(request.token, request.empty)
+        try:
+            token = await self._core.database.write(
+                lambda connection: identity.identify(connection, found, adopt=request.adopt)
+            )
+        except identity.Refused as refused:
+            return pb.IdentifyStorageResponse(refusal=str(refused))
+        return pb.IdentifyStorageResponse(token=token)
+
+    def _ended(self, run_id: str, outcome: Outcome) -> None:
+        self._core.leases.end(run_id)
+        if outcome.dataset_id:
+            self._core.hub.notify(outcome.dataset_id)
+
+
+def _stage(value: pb.Stage.ValueType) -> Stage:
+    try:
+        return STAGES[value]
+    except KeyError:
+        raise Malformed("stage: is missing or unknown") from None
+
+
+def _answer(outcome: Outcome) -> pb.Answer.ValueType:
+    return pb.Answer.Value(f"ANSWER_{outcome.answer}")
+
+
+def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
+    grant = pb.Grant(url=row.url, options=options(row))
+    match stage:
+        case Stage.INGEST:
+            grant.source_key = source_key(row.dataset_id, row.attempt)
+            grant.expected_sha256 = row.expected_sha256
+            grant.resume_run_id = known.forerunner(connection, row.dataset_id) or ""
+            earlier = known.finished_download(connection, row)
+            if earlier is not None:
+                grant.known.source_key, grant.known.bytes = earlier.source_key, earlier.source_bytes
+                grant.known.sha256 = earlier.source_sha256
+                grant.known.etag, grant.known.last_modified = earlier.source_etag, earlier.source_modified
+        case Stage.TILER:
+            grant.source_key, grant.tile_id = row.source_key, row.tile_id
+            grant.source_bytes, grant.source_sha256 = row.source_bytes, row.source_sha256
+        case Stage.INSPECT:
+            pass
+    return grant
+
+
+def _check_counts(progress: pb.Progress) -> None:
+    counts = (progress.bytes_downloaded, progress.bytes_total, progress.bytes_kept)
+    if min(*counts, progress.tiles_done, progress.tiles_total) < 0:
+        raise Malformed("progress: counts must not be negative")
+
+
+def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
+    """What a beat says of the source and of a preview, as columns of `datasets`. Raises Malformed."""
+    facts: dict[str, Any] = {}
+    if request.HasField("source"):
+        source = request.source
+        if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
+            raise Malformed("source: format, width and height are needed, and pages is no negative number")
+        facts |= {
+            "source_format": source.format,
+            "source_width": source.width,
+            "source_height": source.height,
+            "source_pages": source.pages,
+        }
+    if request.HasField("preview"):
+        preview = request.preview
+        if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
+            raise Malformed("preview: width, height and a key below the run's build are needed")
+        if preview.key.split("/")[2] != request.run_id:
+            raise Malformed("preview.key: must lie below the run's own build")
+        facts |= {
+            "preview_key": preview.key,
+            "preview_width": preview.width,
+            "preview_height": preview.height,
+        }
+    return facts
+
+
+def _made(result: pb.TilerResult) -> dict[str, Any]:
+    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or result.format not in FORMAT_NAMES:
+        raise Malformed("tiler: width, height, format, tile_count and bytes are needed")
+    return {
+        "width": result.width,
+        "height": result.height,
+        "format": FORMAT_NAMES[result.format],
+        "tile_count": result.tile_count,
+        "bytes": result.bytes,
+    }

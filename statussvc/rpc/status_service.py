@@ -1,0 +1,297 @@
+"""StatusService: for users and the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from pipeline.errors import StageError
+from pipeline.sources import check_url
+from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
+from protos.tilewright.status.v1 import status_pb2 as pb
+from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
+from statussvc.core import Core
+from statussvc.db.repository import catalogue, identity, inspections, orders, search
+from statussvc.lifecycle import FINAL, State
+from statussvc.malformed import Malformed
+from statussvc.rpc import views
+from statussvc.rpc.views import FORMAT_NAMES
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+    Context = ServicerContext[Any, Any]
+
+TILE_SIZES = (256, 512)
+MAX_NUMBER = 2**31 - 1
+SHA256 = re.compile("[0-9a-f]{64}")
+MAX_LENGTHS = {"description": MAX_DESCRIPTION, "category": MAX_LABEL, "subject": MAX_LABEL}
+DEFAULT_PAGE, MAX_PAGE = 50, 200
+MAX_WAIT = 300
+"""Seconds that a call may wait for an inspection's end."""
+
+PROBE_INTERVAL = 0.5
+"""Seconds for which a write that was made shows that the next can be."""
+
+READS = 5
+"""Times that rows are read until they go with the leases: a run may end between the two."""
+
+
+class StatusService(pb_grpc.StatusServiceServicer):
+    """Each rpc as status.proto says. Raises the errors of core.CODES."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._checking: asyncio.Task[None] | None = None
+        self._probe_due = time.monotonic()
+
+    async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:
+        new = _new_dataset(request)
+        now = self._core.now()
+
+        def create(connection: Any) -> tuple[Any, bool]:
+            self._core.require_room()
+            dataset_id, replayed = catalogue.create(connection, new, now)
+            return catalogue.get(connection, dataset_id), replayed
+
+        row, replayed = await self._core.database.write(create)
+        return pb.CreateDatasetResponse(dataset=self._dataset(row), replayed=replayed)
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
+        return pb.GetDatasetResponse(dataset=self._dataset(await self._row(request.dataset_id)))
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
+        wanted = _page(request)
+        if request.query:
+            return await self._search(request.query, wanted)
+        rows = await self._rows(lambda connection: catalogue.page(connection, wanted))
+        shown = rows[: wanted.size]
+        return pb.ListDatasetsResponse(
+            datasets=[self._dataset(row) for row in shown],
+            next_page_token=str(shown[-1].seq) if len(rows) > wanted.size else "",
+        )
+
+    async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:
+        texts = {
+            field: getattr(request, field)
+            for field in ("name", "description", "category", "subject")
+            if request.HasField(field)
+        }
+        if "name" in texts:
+            _check_name(texts["name"])
+        _check_texts(**texts)
+        row = await self._core.database.write(
+            lambda connection: catalogue.describe(connection, request.dataset_id, texts)
+        )
+        self._core.hub.notify(request.dataset_id)
+        return pb.UpdateDatasetResponse(dataset=self._dataset(row))
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
+        now = self._core.now()
+        run_id = await self._core.database.write(lambda connection: orders.delete(connection, request.dataset_id, now))
+        self._stop(run_id, "deleted", request.dataset_id)
+        return pb.DeleteDatasetResponse()
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        return pb.GetStatusResponse(status=await self._status(request.dataset_id))
+
+    async def WatchDataset(
+        self, request: pb.WatchDatasetRequest, context: Context
+    ) -> AsyncIterator[pb.WatchDatasetResponse]:
+        with self._core.hub.watch(request.dataset_id) as watch:
+            while True:
+                watch.begin()
+                row = await self._row(request.dataset_id)
+                yield pb.WatchDatasetResponse(status=self._show(row))
+                if row.state in FINAL:
+                    return
+                await watch.changed()
+
+    async def CancelDataset(self, request: pb.CancelDatasetRequest, context: Context) -> pb.CancelDatasetResponse:
+        now = self._core.now()
+        run_id = await self._core.database.write(lambda connection: orders.cancel(connection, request.dataset_id, now))
+        self._stop(run_id, "cancelled", request.dataset_id)
+        return pb.CancelDatasetResponse(status=await self._status(request.dataset_id))
+
+    async def RetryDataset(self, request: pb.RetryDatasetRequest, context: Context) -> pb.RetryDatasetResponse:
+        now = self._core.now()
+        await self._core.database.write(lambda connection: orders.retry(connection, request.dataset_id, now))
+        self._core.hub.notify(request.dataset_id)
+        return pb.RetryDatasetResponse(status=await self._status(request.dataset_id))
+
+    async def GetPyramid(self, request: pb.GetPyramidRequest, context: Context) -> pb.GetPyramidResponse:
+        row = await self._core.database.read(lambda connection: catalogue.pyramid(connection, request.tile_id))
+        return pb.GetPyramidResponse(pyramid=views.pyramid(row, tile_size=row.tile_size, size=row.bytes))
+
+    async def CreateInspection(
+        self, request: pb.CreateInspectionRequest, context: Context
+    ) -> pb.CreateInspectionResponse:
+        _check_url(request.url)
+        now = self._core.now()
+
+        def create(connection: Connection) -> Any:
+            self._core.require_room()
+            return inspections.create(connection, request.url, now)
+
+        row = await self._core.database.write(create)
+        return pb.CreateInspectionResponse(inspection=views.inspection(row))
+
+    async def GetInspection(self, request: pb.GetInspectionRequest, context: Context) -> pb.GetInspectionResponse:
+        if not 0 <= request.wait_seconds <= MAX_WAIT:
+            raise Malformed(f"wait_seconds: must be 0 to {MAX_WAIT}")
+        with self._core.hub.watch(request.inspection_id) as watch, suppress(TimeoutError):
+            async with asyncio.timeout(request.wait_seconds):
+                while (await self._inspection(request.inspection_id)).state not in FINAL:
+                    await watch.changed()
+                    watch.begin()
+        return pb.GetInspectionResponse(inspection=views.inspection(await self._inspection(request.inspection_id)))
+
+    async def CheckAccepting(self, request: pb.CheckAcceptingRequest, context: Context) -> pb.CheckAcceptingResponse:
+        # Many may ask, and at once: what they cost must not hold up those who have something to write.
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check(), name="check-accepting")
+        await asyncio.shield(self._checking)
+        return pb.CheckAcceptingResponse()
+
+    async def _check(self) -> None:
+        if time.monotonic() < self._probe_due:
+            await self._core.database.read(lambda _: self._core.require_room())
+        else:
+            await self._core.database.keep_house(self._probe)
+            self._probe_due = time.monotonic() + PROBE_INTERVAL
+
+    def _probe(self, connection: Connection) -> None:
+        self._core.require_room()
+        identity.probe(connection, self._core.now())
+
+    async def _search(self, text: str, wanted: catalogue.Page) -> pb.ListDatasetsResponse:
+        found = await self._core.database.search(lambda connection: search.find(connection, text, wanted))
+        shown = found[: wanted.size]
+        rows = await self._rows(lambda connection: catalogue.these(connection, shown))
+        return pb.ListDatasetsResponse(
+            datasets=[self._dataset(row) for row in rows],
+            next_page_token=str(shown[-1]) if len(found) > wanted.size else "",
+        )
+
+    def _stop(self, run_id: str | None, reason: str, dataset_id: str) -> None:
+        if run_id:
+            self._core.leases.stop(run_id, reason)
+        self._core.hub.notify(dataset_id)
+
+    async def _row(self, dataset_id: str) -> Any:
+        (row,) = await self._rows(lambda connection: [catalogue.get(connection, dataset_id)])
+        return row
+
+    async def _rows(self, read: Callable[[Connection], Sequence[Any]]) -> Sequence[Any]:
+        """Rows that go with the leases as they are when this returns."""
+        leases = self._core.leases
+        for _ in range(READS):
+            rows = await self._core.database.read(read)
+            unheard = [row for row in rows if leases.unheard(row.run_id)]
+            for row in unheard:
+                await self._first_beat(row)
+            if not unheard and all(row.run_id is None or leases.get(row.run_id) for row in rows):
+                break
+        return rows
+
+    async def _first_beat(self, row: Any) -> None:
+        with self._core.hub.watch(row.dataset_id) as watch:
+            watch.begin()
+            while seconds := self._core.leases.unheard(row.run_id):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(watch.changed(), seconds)
+                watch.begin()
+
+    async def _status(self, dataset_id: str) -> pb.DatasetStatus:
+        return self._show(await self._row(dataset_id))
+
+    async def _inspection(self, inspection_id: str) -> Any:
+        now = self._core.now()
+        return await self._core.database.read(lambda connection: inspections.get(connection, inspection_id, now))
+
+    def _show(self, row: Any) -> pb.DatasetStatus:
+        return views.status(row, self._core.leases.get(row.run_id))
+
+    def _dataset(self, row: Any) -> pb.Dataset:
+        return views.dataset(row, self._core.leases.get(row.run_id))
+
+
+def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
+    _check_name(request.name)
+    _check_texts(
+        name=request.name,
+        description=request.description,
+        category=request.category,
+        subject=request.subject,
+        url=request.url,
+        idempotency_key=request.idempotency_key,
+    )
+    _check_url(request.url)
+    options = request.options
+    tile_size = options.tile_size or TILE_SIZES[0]
+    if tile_size not in TILE_SIZES:
+        raise Malformed(f"options.tile_size: must be one of {TILE_SIZES}")
+    if options.format not in (pb.TILE_FORMAT_UNSPECIFIED, *FORMAT_NAMES):
+        raise Malformed("options.format: is none that tiles can have")
+    if not 0 <= options.quality <= 100:
+        raise Malformed("options.quality: must be 1 to 100, or 0 for the usual one")
+    if not 0 <= options.page <= MAX_NUMBER:
+        raise Malformed("options.page: must be 0 or more")
+    if request.sha256 and not SHA256.fullmatch(request.sha256):
+        raise Malformed("sha256: must be 64 lower-case hex digits")
+    if len(request.idempotency_key) > MAX_KEY:
+        raise Malformed(f"idempotency_key: must have at most {MAX_KEY} characters")
+    return catalogue.NewDataset(
+        name=request.name,
+        description=request.description,
+        category=request.category,
+        subject=request.subject,
+        url=request.url,
+        tile_size=tile_size,
+        tile_format=FORMAT_NAMES.get(options.format, ""),
+        tile_quality=options.quality,
+        page=options.page,
+        sha256=request.sha256,
+        idempotency_key=request.idempotency_key,
+    )
+
+
+def _check_url(url: str) -> None:
+    try:
+        check_url(url)
+    except StageError as error:
+        raise Malformed(f"url: {error.message}") from error
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name.strip()) <= MAX_NAME:
+        raise Malformed(f"name: must have 1 to {MAX_NAME} characters")
+
+
+def _check_texts(**texts: str) -> None:
+    for field, value in texts.items():
+        if len(value) > MAX_LENGTHS.get(field, len(value)):
+            raise Malformed(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
+
+
+def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
+    if len(request.query) > MAX_QUERY:
+        raise ValueError(f"query: must have at most {MAX_QUERY} characters")
+    if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
+        raise Malformed("page_token: is not one that this service gave")
+    unknown = [state for state in request.states if state not in pb.State.values()]
+    if unknown or pb.STATE_UNSPECIFIED in request.states:
+        raise Malformed("states: has one that is no state of a dataset")
+    return catalogue.Page(
+        states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),
+        category=request.category,
+        subject=request.subject,
+        size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),
+        before=int(request.page_token) if request.page_token else None,
+    )

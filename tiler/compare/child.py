@@ -1,0 +1,81 @@
+"""The process that decodes a stored source and compares a pyramid with it: `python -I -m tiler.compare.child`.
+
+It is confined as the tiler's child is; pipeline.sandbox.child says how it talks with its parent, tiler.compare.protocol what they
+say.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pipeline.formats import admission
+from pipeline.pyramids.geometry import Format
+from pipeline.sandbox import child
+from pipeline.sandbox import confine as sandbox
+from tiler.compare.protocol import JOBS, REPORTS, Compared, Differs, Job, Progress
+from tiler.job import Failed
+
+ENCODED_AGAIN = 2
+"""Times the work of a tiling at most: tiles are encoded, and both are decoded."""
+
+REPORT_INTERVAL = 0.1
+"""Seconds between reports of progress."""
+
+MOST_CPU = 10**7
+"""Seconds of work in the end."""
+
+
+def main() -> None:
+    """Do one job and end the process: 0 where the outcome was reported, whatever it is."""
+    job = JOBS.decode(child.first_line())
+    child.say(REPORTS.encode(_outcome(job)))
+    child.end()
+
+
+def _outcome(job: Job) -> Compared | Failed:
+    # All that is needed is loaded before the process is confined, and only once there is a job.
+    from tiler import confined  # noqa: PLC0415
+    from tiler.compare.comparison import compare  # noqa: PLC0415
+    from tiler.decode.pixels import open_picture  # noqa: PLC0415
+    from tiler.decode.source import Source  # noqa: PLC0415
+    from tiler.meter import Meter  # noqa: PLC0415
+
+    source = Source(Path(job.source), job.page)
+    allowance = sandbox.Allowance(
+        read=(source.path, Path(job.build)),
+        write=(Path(job.scratch),),
+        memory=confined.memory(source, job.memory_bytes),
+        cpu=confined.header_seconds(source),
+        most_cpu=MOST_CPU,
+    )
+    confined.confine(source, job.min_libvips, job.untrusted, allowance)
+    told = _Told()
+
+    def begin() -> None:
+        header = source.header()
+        limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
+        confined.admit(source, header, job.tile_size, limits, times=ENCODED_AGAIN)
+
+    def look() -> Compared:
+        picture = open_picture(source, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))
+        return compare(picture, job, told)
+
+    return confined.decode(source, begin, look)
+
+
+class _Told:
+    """Says what is found, and how far it is at most once in REPORT_INTERVAL."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def __call__(self, report: Progress | Differs) -> None:
+        now = time.monotonic()
+        if isinstance(report, Differs) or now >= self._due:
+            self._due = now + REPORT_INTERVAL
+            child.say(REPORTS.encode(report))
+
+
+if __name__ == "__main__":
+    main()

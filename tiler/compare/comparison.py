@@ -1,0 +1,121 @@
+"""A pyramid's finest level against the pixels that its source gives.
+
+A tile is compared with the same pixels, encoded in the same way: what JPEG and WebP lose is on both sides. Encoders of
+other releases differ by a level or two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.pyramids.geometry import INDEX, PARTS, Format, Geometry
+from pipeline.pyramids.index import Index
+from tiler.build.edges import decode
+from tiler.build.pyramid import WEBP_EFFORT
+from tiler.compare.protocol import MOST_DIFFERING, Compared, Differs, Job, Progress
+from tiler.decode.pixels import Picture
+
+TOLERANCE = 8.0
+"""Levels of 255 by which the mean of a block may differ. A black block passes only where the picture is as good as
+black."""
+
+BLOCK = 16
+"""Pixels of a block's edge: the least tile that a TIFF may have, and what JPEG's coarser colours are coded by."""
+
+UNREADABLE = -1.0
+
+
+def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], None]) -> Compared:
+    """Decode a picture, all of it, and compare the tiles that are asked for.
+
+    Parameters
+    ----------
+    picture: of the job's source.
+    tell: is given what is found.
+
+    Raises
+    ------
+    StageError: image_corrupt, where the source has another size than the pyramid.
+    pyvips.Error: where it cannot be decoded.
+    """
+    image = picture.image
+    if (image.width, image.height) != (job.width, job.height):
+        found = f"{image.width} x {image.height}"
+        raise StageError("image_corrupt", f"Its original has {found} pixels, not {job.width} x {job.height}.")
+    geometry = Geometry(job.width, job.height, job.tile_size)
+    level = geometry.level(geometry.max_level)
+    stored = _Stored(job, geometry)
+    step = 1 if not job.most else max(1, -(-level.columns * level.rows // job.most))
+    compared = differing = 0
+    for y in range(level.rows):
+        top = y * job.tile_size
+        strip = image.crop(0, top, job.width, min(job.tile_size, job.height - top))
+        # All rows are decoded, also those of which no tile is compared: so that their damage is found.
+        with picture.heeded():
+            strip = strip.copy_memory()
+        for x in range(-(y * level.columns) % step, level.columns, step):
+            left = x * job.tile_size
+            fresh = strip.crop(left, 0, min(job.tile_size, job.width - left), strip.height)
+            levels = stored.difference(x, y, fresh)
+            compared += 1
+            if levels == UNREADABLE or levels > TOLERANCE:
+                differing += 1
+                if differing <= MOST_DIFFERING:
+                    tell(Differs(x, y, round(levels, 1)))
+        tell(Progress(y + 1, level.rows))
+    return Compared(compared, differing)
+
+
+class _Stored:
+    """The tiles as they are stored."""
+
+    def __init__(self, job: Job, geometry: Geometry) -> None:
+        self._job = job
+        self._geometry = geometry
+        self._format = Format(job.tile_format)
+        build = Path(job.build)
+        self._index = Index((build / INDEX).read_bytes())
+        self._archive: BinaryIO = (build / PARTS[0]).open("rb")
+
+    def difference(self, x: int, y: int, fresh: pyvips.Image) -> float:
+        """Give the levels by which the worst block of a tile differs; UNREADABLE where it cannot be read."""
+        entry = self._index.entry(self._geometry.deep_zoom_position(self._geometry.max_level, x, y))
+        try:
+            data = os.pread(self._archive.fileno(), entry.length, entry.offset)
+            tile = decode(data, self._format)
+            if (tile.width, tile.height) != (fresh.width, fresh.height):
+                return UNREADABLE
+            return _worst(_seen(tile), _seen(self._encoded(fresh)))
+        except (pyvips.Error, OverflowError, OSError):
+            return UNREADABLE
+
+    def _encoded(self, fresh: pyvips.Image) -> pyvips.Image:
+        match self._format:
+            case Format.PNG:
+                return fresh
+            case Format.JPEG:
+                return decode(fresh.jpegsave_buffer(Q=self._job.quality, keep="none"), Format.JPEG)
+            case Format.WEBP:
+                data = fresh.webpsave_buffer(Q=self._job.quality, effort=WEBP_EFFORT, keep="none")
+                return decode(data, Format.WEBP)
+
+
+def _seen(tile: pyvips.Image) -> pyvips.Image:
+    """Give a tile so that colours count as far as they are seen, in four bands."""
+    if not tile.hasalpha():
+        tile = tile.bandjoin(255)
+    return tile.premultiply()
+
+
+def _worst(one: pyvips.Image, other: pyvips.Image) -> float:
+    difference = (one - other).abs()
+    # The last row and column are repeated to fill a block.
+    width, height = (-(-edge // BLOCK) * BLOCK for edge in (difference.width, difference.height))
+    blocks = difference.embed(0, 0, width, height, extend="copy").shrink(BLOCK, BLOCK)
+    return float(blocks.max())

@@ -1,0 +1,99 @@
+"""Whether the frames of a GIF have all their pixels: of one whose codes end early libvips leaves the rest as it was.
+
+Nothing is decoded: of each code only the length counts of what it stands for. A megabyte takes a seventh of a second.
+Source: the GIF 89a specification, appendix F, "Variable-Length-Code LZW Compression".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from pipeline.formats.decoder_errors import damaged
+from pipeline.formats.frames import skip_table
+
+_FRAME, _EXTENSION = b"\x2c", b"\x21"
+
+MOST_CODES = 4096
+"""In the table; a full one stays as it is."""
+
+LONGEST_CODE = 12
+"""Bits."""
+
+
+def require_full_frames(file: BinaryIO, page: int) -> None:
+    """Raise StageError("image_corrupt") where a frame, up to that of a page, has fewer pixels than its size says.
+
+    Parameters
+    ----------
+    file: an open GIF. Where it breaks off or makes no sense is for its decoder to say.
+    page: from 0.
+    """
+    with suppress(struct.error):
+        file.seek(10)
+        skip_table(file, *struct.unpack("<B2x", file.read(3)))
+        frame = 0
+        while frame <= page and (block := file.read(1)) in {_FRAME, _EXTENSION}:
+            if block == _EXTENSION:
+                file.seek(1, 1)
+                for _ in _pieces(file):
+                    pass
+                continue
+            width, height, flags = struct.unpack("<4xHHB", file.read(9))
+            skip_table(file, flags)
+            (least,) = struct.unpack("<B", file.read(1))
+            if not 1 <= least < LONGEST_CODE:
+                return
+            pieces = _pieces(file)
+            missing = width * height - _pixels(pieces, least, width * height)
+            if missing > 0:
+                raise damaged(f"frame {frame} of the GIF ends {missing:,} pixels before its end")
+            for _ in pieces:
+                pass
+            frame += 1
+
+
+def _pixels(pieces: Iterator[bytes], least: int, most: int) -> int:
+    """Give the pixels that a frame's data stands for; at least `most` where there are as many.
+
+    Parameters
+    ----------
+    least: bits of a pixel, as the frame says.
+    """
+    clear = 1 << least
+    lengths = [1] * clear + [0, 0]
+    first = len(lengths)
+    width, before, count = least + 1, 0, 0
+    held = bits = 0
+    for piece in pieces:
+        held |= int.from_bytes(piece, "little") << bits
+        bits += 8 * len(piece)
+        while bits >= width and count < most:
+            code = held & ((1 << width) - 1)
+            held >>= width
+            bits -= width
+            if code == clear:
+                del lengths[first:]
+                width, before = least + 1, 0
+                continue
+            known = len(lengths)
+            if code == clear + 1 or code > known or (code == known and not before):
+                return count  # the end, or what is none
+            length = lengths[code] if code < known else before + 1
+            if before and known < MOST_CODES:
+                lengths.append(before + 1)
+                if known + 1 == 1 << width and width < LONGEST_CODE:
+                    width += 1
+            before = length
+            count += length
+        if count >= most:
+            break
+    return count
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """Give the pieces of data that follow, up to the empty one."""
+    while (length := file.read(1)) not in {b"", b"\0"}:
+        yield file.read(length[0])

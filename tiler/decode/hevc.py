@@ -1,0 +1,138 @@
+"""Whether HEVC's coded pictures are sound: of damaged ones libheif gives pictures without a word, and libde265 remarks.
+
+Its warnings are about a stream that breaks the code: a row that does not end where its bytes do, a block outside of the
+picture. Those of a sound file have none. Source: de265.h of libde265, which comes with `pi-heif`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline.errors import StageError
+from pipeline.formats.decoder_errors import damaged
+from tiler.decode.heif_items import Coded
+
+_PARAMETERS_AT = 22
+"""Byte of the configuration at which its parameter sets begin; before it, in two bits, the size of a NAL's length."""
+
+MOST_STEPS = 10_000
+"""Calls to decode one picture, each of which takes a NAL unit: a picture has a few slices."""
+
+
+class NoDecoder(ImportError):
+    """Raised where libde265 is not there."""
+
+
+def load() -> None:
+    """Load libde265 once; raises NoDecoder. Before the process is confined."""
+    global _library  # noqa: PLW0603  a library is loaded once a process
+    found = find_spec("_pi_heif")
+    folder = Path(found.origin).parent if found and found.origin else Path()
+    for path in sorted(folder.glob("pi_heif.libs/libde265*")):
+        _library = ctypes.CDLL(str(path))
+        for name, (result, *arguments) in _FUNCTIONS.items():
+            function = getattr(_library, name)
+            function.restype, function.argtypes = result, arguments
+        return
+    raise NoDecoder("libde265, which comes with pi-heif, is not there")
+
+
+def require_sound(picture: Coded) -> int:
+    """Decode a picture, and throw it away; gives its pixels.
+
+    Raises
+    ------
+    StageError: image_corrupt, where it breaks the code; image_too_large, where it is more than libde265 takes.
+    MemoryError: as it says.
+    """
+    try:
+        units = [*_parameters(picture.configuration), *_units(picture)]
+    except struct.error as error:
+        raise _damaged("a part of the picture ends within its data") from error
+    decoder = _library.de265_new_decoder()
+    if not decoder:
+        raise MemoryError
+    try:
+        for unit in units:
+            _check(_library.de265_push_NAL(decoder, unit, len(unit), 0, None))
+        _check(_library.de265_flush_data(decoder))
+        return _decode(decoder)
+    finally:
+        _library.de265_free_decoder(decoder)
+
+
+def _decode(decoder: int) -> int:
+    more = ctypes.c_int(1)
+    for _ in range(MOST_STEPS):
+        _check(_library.de265_decode(decoder, ctypes.byref(more)))
+        _check(_library.de265_get_warning(decoder))
+        # There may be more to do for ever: nothing comes behind a file's one picture.
+        if image := _library.de265_get_next_picture(decoder):
+            return int(_library.de265_get_image_width(image, 0) * _library.de265_get_image_height(image, 0))
+        if not more.value:
+            break
+    raise _damaged("a part of the picture is not there")
+
+
+def _check(code: int) -> None:
+    if code == _OUT_OF_MEMORY:
+        raise MemoryError
+    if code:
+        said = _library.de265_get_error_text(code).decode(errors="replace")
+        if "security limit" in said:  # which holds for libheif, too
+            raise StageError("image_too_large", f"A part of the HEIC is larger than its decoder accepts ({said}).")
+        raise _damaged(said)
+
+
+def _parameters(configuration: bytes) -> Iterator[bytes]:
+    at = _PARAMETERS_AT + 1
+    for _ in range(configuration[_PARAMETERS_AT] if len(configuration) > _PARAMETERS_AT else 0):
+        (count,) = struct.unpack_from(">H", configuration, at + 1)
+        at += 3
+        for _ in range(count):
+            (length,) = struct.unpack_from(">H", configuration, at)
+            yield _piece(configuration, at + 2, length)
+            at += 2 + length
+
+
+def _units(picture: Coded) -> Iterator[bytes]:
+    if len(picture.configuration) <= _PARAMETERS_AT:
+        raise struct.error("no configuration")
+    width = (picture.configuration[_PARAMETERS_AT - 1] & 3) + 1
+    at = 0
+    while at < len(picture.data):
+        length = int.from_bytes(_piece(picture.data, at, width), "big")
+        yield _piece(picture.data, at + width, length)
+        at += width + length
+
+
+def _piece(data: bytes, at: int, length: int) -> bytes:
+    if at + length > len(data):
+        raise struct.error("beyond the end")
+    return data[at : at + length]
+
+
+def _damaged(how: str) -> StageError:
+    return damaged(f"HEVC: {how}")
+
+
+_OUT_OF_MEMORY = 7
+
+_HANDLE, _CODE = ctypes.c_void_p, ctypes.c_int
+_FUNCTIONS: dict[str, tuple[type | None, ...]] = {
+    "de265_new_decoder": (_HANDLE,),
+    "de265_free_decoder": (_CODE, _HANDLE),
+    "de265_push_NAL": (_CODE, _HANDLE, ctypes.c_char_p, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p),
+    "de265_flush_data": (_CODE, _HANDLE),
+    "de265_decode": (_CODE, _HANDLE, ctypes.c_void_p),
+    "de265_get_warning": (_CODE, _HANDLE),
+    "de265_get_next_picture": (_HANDLE, _HANDLE),
+    "de265_get_image_width": (_CODE, _HANDLE, _CODE),
+    "de265_get_image_height": (_CODE, _HANDLE, _CODE),
+    "de265_get_error_text": (ctypes.c_char_p, _CODE),
+}
+_library: ctypes.CDLL

@@ -1,0 +1,145 @@
+"""Anything that can be read here, as upright 8-bit sRGB with or without alpha, streaming wherever it can.
+
+A picture that already is 8-bit sRGB passes through untouched: its pixels are those of its decoder. What
+else was decided is noted in words for pyramid.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import pyvips
+
+from pipeline.formats.header import Header
+from pipeline.pyramids.geometry import Format
+from tiler.decode import gif, gif_codes
+from tiler.decode.colours import to_srgb
+from tiler.decode.source import Source
+from tiler.follow import PASS_SHARE, follow
+from tiler.meter import Meter
+
+ORIENTATION = "orientation"
+UPRIGHT = 1
+MIRRORED = 2
+"""The one EXIF orientation besides upright that streams: each row is only reversed."""
+
+_CARRIED = ("icc-profile-data", "exif-", "xmp-", "iptc-", "photoshop-", "png-comment-", "gainmap", ORIENTATION)
+"""Metadata dropped from what is tiled: it could hold a place or a name, and no longer describes the pixels."""
+
+
+@dataclass(slots=True)
+class Picture:
+    """A source ready to be tiled.
+
+    Parameters
+    ----------
+    image: upright, 8-bit sRGB, 3 bands or 4 with alpha; can be read once, top to bottom.
+    format: of the tiles.
+    source: what the file is: format, size in pixels, pages and page, bands, sample type, colour space.
+    heeded: whatever decodes the image has to do so within: see tiler.decode.source.Source.heeded.
+    decisions: what was done to its pixels, in words; empty where they are untouched.
+    """
+
+    image: pyvips.Image
+    format: Format
+    source: dict[str, str | int]
+    heeded: Callable[[], AbstractContextManager[None]]
+    decisions: list[str] = field(default_factory=list)
+
+
+def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = None) -> Picture:
+    """Open a source; decodes only where an extra pass is needed (rotation, sample ranges).
+
+    Parameters
+    ----------
+    meter: is told of extra passes.
+    tile_format: of the tiles; None for JPEG, or PNG where the picture has transparency.
+
+    Raises
+    ------
+    StageError: page_not_found, unsupported_format, image_corrupt.
+    pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
+    """
+    header = source.header()
+    decisions: list[str] = []
+    stored = _open(source, header, decisions)
+    image = drop_metadata(to_srgb(stored, source, decisions, meter))
+    if (orientation := orientation_of(stored)) != UPRIGHT:
+        image = _turn(image, source, orientation, meter)
+        decisions.append(f"EXIF orientation {orientation} applied")
+    if tile_format is Format.JPEG and image.hasalpha():
+        image = image.flatten(background=255)
+        decisions.append("transparency laid on white: JPEG tiles have none")
+    chosen = tile_format or (Format.PNG if image.hasalpha() else Format.JPEG)
+    if source.is_quiet and chosen is not Format.JPEG:
+        _hear_out(source, meter)
+    return Picture(image, chosen, _describe(stored, header, source.page), source.heeded, decisions)
+
+
+def orientation_of(image: pyvips.Image) -> int:
+    """Give EXIF's orientation, 1 (upright) to 8; upright where there is none or none of these."""
+    value = int(image.get(ORIENTATION)) if image.get_typeof(ORIENTATION) else UPRIGHT
+    return value if UPRIGHT <= value <= 8 else UPRIGHT
+
+
+def turned(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    """Give an image upright whose rows can be read at any time."""
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, ORIENTATION, orientation)
+    return image.autorot()
+
+
+def drop_metadata(image: pyvips.Image) -> pyvips.Image:
+    """Give an image without what tells of places, names or a profile."""
+    image = image.copy()
+    for name in image.get_fields():
+        if name.startswith(_CARRIED):
+            image.remove(name)
+    return image
+
+
+def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
+    image = source.open()
+    if header.format != "gif":
+        return image
+    with source.path.open("rb") as file:
+        gif_codes.require_full_frames(file, source.page)
+        covered = gif.with_uncovered_transparent(image, file, source.page)
+    if covered is not image:
+        decisions.append("transparent where no frame covers the canvas")
+    return covered
+
+
+def _turn(image: pyvips.Image, source: Source, orientation: int, meter: Meter) -> pyvips.Image:
+    if orientation == MIRRORED:
+        return turned(image, orientation)
+    # Turning needs any row at any time: into a file below TMPDIR, which libvips removes by itself.
+    meter.begin(PASS_SHARE)
+    follow(image, meter)
+    spooled = pyvips.Image.new_temp_file("%s.v")
+    with source.heeded():
+        image.write(spooled)
+    return turned(spooled, orientation)
+
+
+def _hear_out(source: Source, meter: Meter) -> None:
+    """Decode a source once more, and hear of damage: libvips is deaf for moments while it saves tiles by suffix."""
+    meter.begin(PASS_SHARE)
+    image = source.open().copy()
+    follow(image, meter)
+    with source.heeded():
+        image.avg()
+
+
+def _describe(image: pyvips.Image, header: Header, page: int) -> dict[str, str | int]:
+    pages = {"pages": header.pages, "page": page} if header.pages > 1 else {}
+    return {
+        "format": header.format,
+        "width": image.width,
+        "height": image.height,
+        "bands": image.bands,
+        "samples": image.format,
+        "colour_space": image.interpretation,
+    } | pages

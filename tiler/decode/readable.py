@@ -1,0 +1,116 @@
+"""Which formats this machine reads: found out by reading one pixel of each, in a process of its own.
+
+`python -I -m tiler.decode.readable` prints them; the process that asks need not load libvips.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from base64 import b64decode
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+PATIENCE = 20
+"""Seconds; reading all of them takes a tenth of one."""
+
+SAMPLES = {
+    "JPEG": (
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAFA3PEY8MlBGQUZaVVBfeMiCeG5uePWvuZHI////////////////////////////////////"
+        "////////////////2wBDAVVaWnhpeOuCguv/////////////////////////////////////////////////////////////////////"
+        "////wAARCAABAAEDASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAAAAP/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/8QAFQEBAQAAAAAA"
+        "AAAAAAAAAAAAAwT/xAAUEQEAAAAAAAAAAAAAAAAAAAAA/9oADAMBAAIRAxEAPwCQA1j/2Q=="
+    ),
+    "PNG": ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"),
+    "GIF": ("R0lGODdhAQABAIEAAP8AAAAAAAAAAAAAACwAAAAAAQABAAAIBAABBAQAOw=="),
+    "WebP": ("UklGRhwAAABXRUJQVlA4TA8AAAAvAAAAAAcQ/Y/+ByKi/wEA"),
+    "TIFF": (
+        "SUkqAAgAAAAKAAABBAABAAAAAQAAAAEBBAABAAAAAQAAAAIBAwADAAAAhgAAAAMBAwABAAAAAQAAAAYBAwABAAAAAgAAABEBBAABAAAA"
+        "jAAAABUBAwABAAAAAwAAABYBBAABAAAAAQAAABcBBAABAAAAAwAAABwBAwABAAAAAQAAAAAAAAAIAAgACAD/AAA="
+    ),
+    "TIFF compressed by zstd": (
+        "SUkqAAgAAAAIAAABBAABAAAAAQAAAAEBBAABAAAAAQAAAAIBAwABAAAACAAAAAMBAwABAAAAUMMAAAYBAwABAAAAAQAAABEBBAABAAAA"
+        "bgAAABUBAwABAAAAAQAAABcBBAABAAAACgAAAAAAAAAotS/9IAEJAAD/"
+    ),
+    "AVIF": (
+        "AAAAHGZ0eXBhdmlmAAAAAG1pZjFhdmlmbWlhZgAAANZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp"
+        "bG9jAAAAAERAAAEAAQAAAAAA+gABAAAAAAAAACgAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABhdjAxAAAAAA5waXRtAAAAAAAB"
+        "AAAAVmlwcnAAAAA4aXBjbwAAAAxhdjFDgQAMAAAAABRpc3BlAAAAAAAAAAgAAAAIAAAAEHBpeGkAAAAAAwgICAAAABZpcG1hAAAAAAAA"
+        "AAEAAQOBAgMAAAAwbWRhdBIACggYCL9ogIaDQjIaGUeHhiGHnnnmgkAAkEER1USVmc3d9hHwNfY="
+    ),
+    "HEIC": (
+        "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp"
+        "bG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAADwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAAB"
+        "AAAA/GlwcnAAAADcaXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEA"
+        "AQApQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNseAABAA0ABoAAAAAU"
+        "aXNwZQAAAAAAAABAAAAAQAAAAChjbGFwAAAAEAAAAAEAAAAQAAAAAf///9AAAAAC////0AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlw"
+        "bWEAAAAAAAAAAQABBYECAwWEAAAARG1kYXQAAAA4KAGvEyFwk0DlMPv+P0/JU+/JsKp/AGCMl9S1evnh95VU9/Awu8ASvLid6NStG4lw"
+        "z0CP3ByuQyg="
+    ),
+}
+"""A file of a few pixels of each, in base64. What some installations lack has a name of its own: zstd in TIFF, HEVC in
+HEIF."""
+
+
+class Unasked(Exception):
+    """Raised when it cannot be found out; tells why."""
+
+
+def readable() -> dict[str, bool]:
+    """Tell of each of SAMPLES whether it is read here.
+
+    Raises
+    ------
+    Unasked: where libvips cannot be loaded, or crashes.
+    """
+    try:
+        said = subprocess.run(
+            (sys.executable, "-I", "-m", "tiler.decode.readable"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        raise Unasked(words.splitlines()[-1] if words else str(error)) from error
+    found: dict[str, bool] = json.loads(said.stdout)
+    return found
+
+
+def announce(logger: logging.Logger) -> None:
+    """Log what is read, once a worker."""
+    try:
+        found = readable()
+    except Unasked as error:
+        logger.warning("which formats are read could not be found out: %s", error)
+        return
+    lacking = ", ".join(name for name, read in found.items() if not read)
+    logger.info(
+        "reads %s%s", ", ".join(name for name, read in found.items() if read), f"; not {lacking}" * bool(lacking)
+    )
+
+
+def _main() -> None:
+    import pyvips  # noqa: PLC0415  # not by who only asks
+
+    from pipeline.errors import StageError  # noqa: PLC0415
+    from tiler.decode.source import Source  # noqa: PLC0415
+
+    def reads(sample: str) -> bool:
+        with NamedTemporaryFile() as file:
+            file.write(b64decode(sample))
+            file.flush()
+            try:
+                Source(Path(file.name)).open().avg()
+            except (pyvips.Error, StageError):
+                return False
+            return True
+
+    sys.stdout.write(json.dumps({name: reads(sample) for name, sample in SAMPLES.items()}))
+
+
+if __name__ == "__main__":
+    _main()

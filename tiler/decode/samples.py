@@ -1,0 +1,99 @@
+"""Samples without a scale of their own (float, signed, 32-bit), stretched from least to greatest over 0 to 255.
+
+One range holds for all colours, so that a picture keeps its hues. Not-a-number is black, infinity the range's end, and
+a picture of one value alone is black.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import pyvips
+
+from tiler.follow import PASS_SHARE, follow
+from tiler.meter import Meter
+
+FLOAT_MAX = 3.4e38
+"""Greatest finite 32-bit float, rounded down: what lies beyond is infinite or not a number."""
+
+FLOAT_SPANS = (1e-30, 1e38)
+"""From least to greatest sample: between these a float's own arithmetic neither overflows nor loses a level."""
+
+Heeded = Callable[[], AbstractContextManager[None]]
+"""As tiler.decode.source.Source.heeded."""
+
+_WITH_FRACTIONS = {"float", "double"}
+
+
+class Range(NamedTuple):
+    """The finite samples' least and greatest value; the least is the greater one where none is finite."""
+
+    low: float
+    high: float
+
+
+def stretch(
+    image: pyvips.Image, again: Callable[[], pyvips.Image], heeded: Heeded, decisions: list[str], meter: Meter
+) -> pyvips.Image:
+    """Give the image with 8-bit samples.
+
+    Parameters
+    ----------
+    again: gives the image once more: its range is found in a pass of its own.
+    heeded: what that pass has to be within.
+    decisions, meter: as in tiler.decode.colours.to_srgb.
+
+    Raises
+    ------
+    pyvips.Error: where that pass cannot decode it.
+    """
+    colours = 1 if image.bands < 3 else 3
+    meter.begin(PASS_SHARE)
+    ranges = _ranges(again(), heeded, meter)
+    low = min(found.low for found in ranges[:colours])
+    high = max(found.high for found in ranges[:colours])
+    if low > high:
+        low = high = 0.0
+        decisions.append(f"{image.format} samples without a finite value among them mapped as if from 0 to 0")
+    else:
+        decisions.append(f"{image.format} samples from {low:g} to {high:g} mapped to 0 to 255")
+    stretched = _mapped(image.extract_band(0, n=colours), low, high)
+    if image.bands > colours:
+        if image.format in _WITH_FRACTIONS and _is_share(ranges[colours]):
+            stretched = stretched.bandjoin(_mapped(image.extract_band(colours), 0.0, 1.0))
+        else:
+            decisions.append("the band after the colours, of unknown meaning, left out")
+    return stretched.copy(interpretation="b-w" if colours == 1 else "srgb")
+
+
+def _mapped(samples: pyvips.Image, low: float, high: float) -> pyvips.Image:
+    if samples.format not in _WITH_FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
+        # libvips computes with floats, of 24 bits: too few for 32-bit numbers that lie far from zero.
+        samples = samples.cast("double")
+    level = (samples - low) * (255.0 / (high - low) if high > low else 1.0)
+    # Not-a-number compares to nothing: missing samples become black.
+    return (level >= 0).ifthenelse(level, 0).rint().cast("uchar")
+
+
+def _is_share(found: Range) -> bool:
+    return 0.0 <= found.low <= found.high <= 1.0
+
+
+def _ranges(samples: pyvips.Image, heeded: Heeded, meter: Meter) -> list[Range]:
+    """Give the range of each band."""
+    bands = range(1, samples.bands + 1)
+    # Of the table, row 0 is of all bands; columns 0 and 1 are minimum and maximum.
+    if samples.format not in _WITH_FRACTIONS:
+        whole = samples.copy()
+        follow(whole, meter)
+        with heeded():
+            table = whole.stats()
+        return [Range(table(0, row)[0], table(1, row)[0]) for row in bands]
+    finite = samples.abs() <= FLOAT_MAX
+    joined = finite.ifthenelse(samples, FLOAT_MAX).bandjoin(finite.ifthenelse(samples, -FLOAT_MAX))
+    follow(joined, meter)
+    with heeded():
+        table = joined.stats()
+    return [Range(table(0, row)[0], table(1, row + samples.bands)[0]) for row in bands]

@@ -1,0 +1,381 @@
+"""The `tilewright` command: a thin layer over the client, the displays and the embedded stack.
+
+Exit codes: 0 fine · 1 the job failed or the server refused · 2 wrong usage · 3 server unreachable · 130 Ctrl-C.
+
+Rooms that take long to import (the stack, libvips, `requests`) are imported by the commands that use them.
+"""
+
+# ruff: noqa: PLC0415  see above: what takes long to import is imported by the command that uses it
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import TilewrightError
+from tilewright.commands import inspection, stored
+from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, DatasetId, Quiet, Server
+from tilewright.commands.arguments import connect as _connect
+from tilewright.display import follow, make_display
+from tilewright.output import (
+    failure_of,
+    note,
+    print_datasets,
+    print_json,
+    print_line,
+    print_result,
+    print_status,
+    view_url,
+)
+
+if TYPE_CHECKING:
+    from tilewright.client import Client
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: quick to show, and the same on every terminal
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class StatusFilter(StrEnum):
+    """What `list --status` takes."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class TileFormat(StrEnum):
+    """Formats that tiles can be asked for in."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+
+def main() -> None:
+    """Runs the command and turns what goes wrong into one sentence and an exit code."""
+    try:
+        app()
+    except TilewrightError as error:
+        note(f"tilewright: {error}")
+        sys.exit(getattr(error, "exit_code", FAILED))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print_line(f"tilewright {version('tilewright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """\b
+    Turn the URL of an image too large to open into a deep-zoom tile pyramid.
+
+    \b
+    Examples:
+      tilewright up                                    the whole system, on http://127.0.0.1:8000
+      tilewright submit URL --name "The Earth" --wait  tile an image and see it happen
+      tilewright inspect URL                           what is it, and can it be tiled?
+      tilewright list --status failed                  what went wrong
+      tilewright export ID DIR                         its tiles as files, for any web host
+      tilewright doctor                                is all there that is needed?
+
+    \b
+    Exit codes: 0 fine, 1 the job failed or was refused, 2 wrong usage,
+    3 server unreachable, 130 Ctrl-C.
+    """
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of HTTP; 0 picks a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of gRPC; 0 picks a free one.")] = 50051,
+    data: Annotated[
+        Path, typer.Option(file_okay=False, help="Directory of the database, the originals and the tiles.")
+    ] = Path("tilewright-data"),
+    allow_source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST-or-CIDR", help="A private source that may be fetched from; repeatable."),
+    ] = None,
+    adopt_storage: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-storage", help="Use the storage although the database knows another; once, after a loss."
+        ),
+    ] = False,
+) -> None:
+    """Run the whole system in this one process.
+
+    \b
+    Examples:
+      tilewright up
+      tilewright up --port 0 --grpc-port 0 --data /srv/tilewright
+      tilewright up --allow-source 10.0.0.0/8 --allow-source nas.example
+
+    Prints `ready http://HOST:PORT grpc://HOST:PORT` when all of it is ready. Ctrl-C ends it within ten seconds; a later
+    start goes on with what was unfinished.
+    """
+    from tilewright.embedded.up import UpOptions, run
+
+    options = UpOptions(
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        data=data,
+        allow_sources=tuple(allow_source or ()),
+        adopt_storage=adopt_storage,
+    )
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def submit(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the image is: http or https.")],
+    *,
+    name: Annotated[str, typer.Option("--name", "-n", help="A name for a person.")],
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    category: Annotated[str | None, typer.Option(help="Free text to filter by.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Free text to filter by.")] = None,
+    tile_size: Annotated[int | None, typer.Option(help="Edge of a tile in pixels: 256 (the default) or 512.")] = None,
+    tile_format: Annotated[
+        TileFormat | None,
+        typer.Option("--format", help="Format of the tiles; by itself JPEG, or PNG with transparency."),
+    ] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP tiles; 85 by itself.")] = None,
+    page: Annotated[int | None, typer.Option(min=0, help="Which page of a source of several, from 0.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the source's bytes must hash to, in hex.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Names this submission: repeated with the same key, it makes no second dataset.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show its progress, and come back when it has ended.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Have an image tiled.
+
+    \b
+    Examples:
+      tilewright submit https://example.org/scan.tif --name "Scan 7"
+      tilewright submit https://example.org/scan.tif --name "Scan 7" --wait
+      id=$(tilewright submit https://example.org/scan.tif --name "Scan 7" --quiet)
+
+    Prints the new dataset's id; with --wait, its addresses when it is ready. Ctrl-C ends the waiting, not the work.
+    """
+    with _connect(server) as client:
+        answer = client.submit(
+            url,
+            name,
+            key=idempotency_key,
+            description=description,
+            category=category,
+            subject=subject,
+            tile_size=tile_size,
+            format=tile_format,
+            quality=quality,
+            page=page,
+            sha256=sha256,
+        )
+        if wait:
+            _wait(client, answer["dataset_id"], as_json=as_json, quiet=quiet)
+            return
+        if as_json:
+            print_json(answer)
+            return
+        print_line(answer["dataset_id"])
+        if not quiet:
+            note(f"See it happen: tilewright watch {answer['dataset_id']}")
+            note(f"Look at it:    {view_url(answer['dataset_id'], client.server)}")
+
+
+app.command()(inspection.inspect)
+
+
+@app.command()
+def status(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+    """Show where a dataset stands. Ends with 1 where it failed.
+
+    \b
+    Examples:
+      tilewright status custom_a1b2c3d4
+      tilewright status custom_a1b2c3d4 --json | jq .percent
+    """
+    with _connect(server) as client:
+        now = client.status(dataset_id)
+        if as_json:
+            print_json(now)
+        else:
+            print_status(dataset_id, now, client.server)
+        _end_with(dataset_id, now)
+
+
+@app.command()
+def watch(
+    dataset_id: DatasetId, as_json: AsJson = False, quiet: Quiet = False, server: Server = DEFAULT_SERVER
+) -> None:
+    """Follow a dataset until it has ended. Ends with 1 where it failed.
+
+    \b
+    Examples:
+      tilewright watch custom_a1b2c3d4
+      tilewright watch custom_a1b2c3d4 --json      one status a line, the last one final
+
+    Ctrl-C ends the watching, not the work.
+    """
+    with _connect(server) as client:
+        if not as_json:
+            _wait(client, dataset_id, as_json=False, quiet=quiet)
+            return
+        last: dict[str, Any] = {}
+        for last in client.watch(dataset_id):
+            print_json(last)
+        _end_with(dataset_id, last)
+
+
+@app.command("list")
+def list_datasets(
+    *,
+    status: Annotated[StatusFilter | None, typer.Option(help="Only these.")] = None,
+    category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only this subject.")] = None,
+    query: Annotated[str | None, typer.Option("--query", "-q", help="Only with this in name or description.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="All pages, however many.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """List the datasets, newest first.
+
+    \b
+    Examples:
+      tilewright list
+      tilewright list --status failed --all
+      tilewright list -q earth --json | jq -r .dataset_id
+
+    A table on a terminal, tab-separated rows without a head in a pipe, one dataset a line with --json.
+    """
+    filters = {"status": status.value if status else None, "category": category, "subject": subject, "q": query}
+    with _connect(server) as client:
+        if everything:
+            datasets, more = client.datasets(**filters, limit=200), False
+        else:
+            page = client.page(**filters, limit=limit)
+            datasets, more = iter(page["datasets"]), page["next_cursor"] is not None
+        if as_json:
+            for dataset in datasets:
+                print_json(dataset)
+        elif not print_datasets(datasets) and not quiet:
+            note("There are no such datasets." if any(filters.values()) else "There are no datasets yet.")
+        if more and not quiet:
+            note("There are more: use --all, or a higher --limit.")
+
+
+@app.command()
+def cancel(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+    """Stop the work on a dataset. `retry` takes it up again.
+
+    \b
+    Example:
+      tilewright cancel custom_a1b2c3d4
+    """
+    with _connect(server) as client:
+        answer = client.cancel(dataset_id)
+        if as_json:
+            print_json(answer)
+        else:
+            print_line(f"{dataset_id} is cancelled")
+
+
+@app.command()
+def retry(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+    """Take up a failed or cancelled dataset again; what is stored is not downloaded again.
+
+    \b
+    Example:
+      tilewright retry custom_a1b2c3d4 && tilewright watch custom_a1b2c3d4
+    """
+    with _connect(server) as client:
+        answer = client.retry(dataset_id)
+        if as_json:
+            print_json(answer)
+        else:
+            print_line(f"{dataset_id} is waiting for a worker again")
+
+
+@app.command()
+def delete(dataset_id: DatasetId, server: Server = DEFAULT_SERVER) -> None:
+    """Delete a dataset, whatever its state.
+
+    \b
+    Example:
+      tilewright delete custom_a1b2c3d4
+    """
+    with _connect(server) as client:
+        client.delete(dataset_id)
+        print_line(f"{dataset_id} is deleted")
+
+
+app.command()(stored.export)
+app.command()(stored.verify)
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path, typer.Option(file_okay=False, help="The data directory to look at.")] = Path(
+        "tilewright-data"
+    ),
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Check that all is there that Tilewright needs. Ends with 1 where something is wrong.
+
+    \b
+    Examples:
+      tilewright doctor
+      tilewright doctor --data /srv/tilewright --json
+    """
+    from tilewright.commands.doctor import examine, print_report
+
+    checks = examine(data, server)
+    if as_json:
+        print_json({"ok": all(check.ok for check in checks), "checks": [check.as_json() for check in checks]})
+    else:
+        print_report(checks)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(FAILED)
+
+
+def _wait(client: Client, dataset_id: str, *, as_json: bool, quiet: bool) -> None:
+    try:
+        last = follow(client.watch(dataset_id), make_display(quiet=quiet))
+    except KeyboardInterrupt:
+        if not quiet:
+            note(f"The work goes on: tilewright watch {dataset_id}")
+        raise
+    if as_json:
+        print_json(client.get(dataset_id))
+    elif last["status"] == "ready":
+        print_result(client.get(dataset_id), client.server)
+    _end_with(dataset_id, last)
+
+
+def _end_with(dataset_id: str, status: dict[str, Any]) -> None:
+    if status["status"] == "failed":
+        note(failure_of(dataset_id, status))
+        raise typer.Exit(FAILED)

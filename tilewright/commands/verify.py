@@ -1,0 +1,228 @@
+"""`tilewright verify`: reads a stored pyramid back, every tile of it, and says what is wrong and where.
+
+The index is held against the zip's directory, each tile against its CRC-32 there, and the other files against those
+that pyramid.json holds. What disks lose silently is found in no other way: a tile is served as it lies.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import TilewrightError
+from pipeline.pyramids.descriptors import sealed
+from pipeline.pyramids.geometry import CHECKED, DESCRIPTION, EDGES, FILES, INDEX, SZI, Geometry
+from pipeline.pyramids.index import Entry, Index
+from tiler.build import szi
+from tilewright.gauge import Gauge
+from tilewright.output import print_line
+
+MOST = 20
+"""Findings told of one build: where a whole file is lost, each of its tiles is."""
+
+
+class NothingToVerify(TilewrightError):
+    """Raised when no stored pyramid is meant; says what to do."""
+
+
+@dataclass
+class Report:
+    """What was found in one build.
+
+    Parameters
+    ----------
+    tiles: read back, edge tiles too.
+    compared: tiles with what their original gives; None where that was not asked for, or not to be had.
+    original_is_gone: whether it was asked for, and no original with the pyramid's SHA-256 is stored.
+    findings: what is wrong and where, at most MOST.
+    total: of the findings, as many as there are.
+    """
+
+    tile_id: str
+    build: str
+    tiles: int = 0
+    compared: int | None = None
+    original_is_gone: bool = False
+    findings: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, finding: str) -> None:
+        """Notes what is wrong."""
+        self.total += 1
+        if len(self.findings) < MOST:
+            self.findings.append(finding)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "tile_id": self.tile_id,
+            "build": self.build,
+            "ok": not self.total,
+            "tiles": self.tiles,
+            "compared": self.compared,
+            "original_is_gone": self.original_is_gone,
+            "findings": self.findings,
+            "findings_total": self.total,
+        }
+
+
+def builds(storage: Path, tile_id: str | None) -> list[Path]:
+    """The folders of all finished builds of a pyramid, or of all. Raises NothingToVerify where there is none."""
+    if not (storage / "pyramids").is_dir():
+        raise NothingToVerify(f"{storage} is no storage of Tilewright. Name the right one with --storage.")
+    # The description is stored last: what has none is being written, or is left over, and is read by nobody.
+    found = sorted(path.parent for path in (storage / "pyramids").glob(f"{tile_id or '*'}/*/{DESCRIPTION}"))
+    if not found:
+        what = f"pyramid {tile_id}" if tile_id else "pyramid at all"
+        raise NothingToVerify(f"There is no {what} in {storage}.")
+    return found
+
+
+def verify(build: Path, gauge: Gauge) -> Report:
+    """Reads one build back. Changes nothing; a file that cannot be read is a finding like any other."""
+    report = Report(build.parent.name, build.name)
+    missing = [name for name in FILES if not (build / name).is_file()]
+    for name in missing:
+        report.add(f"{name} is missing")
+    try:
+        description = json.loads((build / DESCRIPTION).read_text(encoding="utf-8"))
+        geometry = Geometry(description["width"], description["height"], description["tile_size"])
+        sums = dict(description.get("crc32", {}))
+        if {SZI, DESCRIPTION} & sums.keys() and sealed(description)["crc32"] != sums:
+            report.add(f"{DESCRIPTION} is damaged: its CRC-32 is not the one that it holds")
+        if description["tile_id"] != report.tile_id:
+            report.add(f"{DESCRIPTION} is that of {description['tile_id']}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        report.add(f"{DESCRIPTION} cannot be read ({error})")
+        return report
+    if not missing and _readable(build, report, gauge):
+        for name in CHECKED:
+            if name in sums and (found := _crc32(build / name)) != sums[name]:
+                report.add(f"{name} is damaged: its CRC-32 is {found}, not {sums[name]}")
+        _verify_index(build, geometry, sums.get(SZI), report, gauge)
+    return report
+
+
+def print_report(report: Report) -> None:
+    """A line for the build, and below it one for each finding."""
+    name = f"{report.tile_id}/{report.build}"
+    if not report.total:
+        compared = "" if report.compared is None else f"; {report.compared:,} are what the original gives"
+        compared += "; not compared: its original is not stored any more" * report.original_is_gone
+        print_line(f"{name}: {report.tiles:,} tiles, all well{compared}")
+        return
+    print_line(f"{name}: {report.total:,} finding{'s' if report.total > 1 else ''}")
+    for finding in report.findings:
+        print_line(f"  {finding}")
+    if report.total > len(report.findings):
+        print_line(f"  and {report.total - len(report.findings):,} more")
+
+
+def _readable(build: Path, report: Report, gauge: Gauge) -> bool:
+    """Reads every byte once. What the disk refuses here would end the process where the file is mapped into memory."""
+    gauge.step(f"Reading {report.tile_id[:12]}", in_bytes=True)
+    total, done = sum((build / name).stat().st_size for name in FILES), 0
+    readable = True
+    for name in FILES:
+        try:
+            with (build / name).open("rb") as file:
+                while piece := file.read(1 << 20):
+                    done += len(piece)
+                    gauge.move(done, total)
+        except OSError as error:
+            report.add(f"{name} cannot be read: {error.strerror or error}")
+            readable = False
+    return readable
+
+
+def _verify_index(build: Path, geometry: Geometry, frame: str | None, report: Report, gauge: Gauge) -> None:
+    try:
+        index = Index((build / INDEX).read_bytes())
+    except ValueError as error:
+        report.add(f"{INDEX} cannot be used: {error}")
+        return
+    if (index.tile_count, index.edge_count) != (geometry.tile_count, geometry.edge_count):
+        report.add(f"{INDEX} is not that of a picture of {geometry.width} x {geometry.height}")
+        return
+    gauge.step(f"Checking {report.tile_id[:12]}")
+    _verify_archive(build / SZI, frame, geometry, index, report, gauge)
+    _verify_edges(build / EDGES, geometry, index, report)
+
+
+def _verify_archive(
+    archive: Path, frame: str | None, geometry: Geometry, index: Index, report: Report, gauge: Gauge
+) -> None:
+    """Hold each tile against its CRC-32, and what lies between the tiles against that of the whole frame."""
+    seen = bytearray(geometry.tile_count)
+    checksum = 0
+    try:
+        with archive.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            for done, one in enumerate(szi.files(archive), 1):
+                checksum = szi.crc32_around(file, one, checksum)
+                if zlib.crc32(data[one.offset : one.offset + one.length]) != one.crc32:
+                    place = f"{one.length} bytes at {one.offset}"
+                    report.add(f"{SZI}: {one.name} is damaged ({place}): its CRC-32 is not the zip's")
+                if one.tile is not None:
+                    _verify_entry(one, geometry, index, seen, report)
+                gauge.move(min(done, geometry.tile_count), geometry.tile_count)
+            checksum = szi.crc32_of_directory(file, checksum)
+    except ValueError as error:
+        report.add(f"{SZI} is no zip that can be read: {error}")
+        return
+    report.tiles += sum(seen)
+    for level, x, y in _addresses(geometry):
+        if not seen[geometry.deep_zoom_position(level, x, y)]:
+            report.add(f"{SZI}: tile {x}, {y} of level {level} is missing")
+    # The frame is served with the tiles, as one file, and read by other programs.
+    if frame is not None and f"{checksum:08x}" != frame:
+        report.add(f"{SZI} is damaged between its tiles: the CRC-32 of its headers is {checksum:08x}, not {frame}")
+
+
+def _verify_entry(one: szi.Stored, geometry: Geometry, index: Index, seen: bytearray, report: Report) -> None:
+    try:
+        position = geometry.deep_zoom_position(*(one.tile or ()))
+    except IndexError as error:
+        report.add(f"{SZI}: {one.name} belongs to no such picture: {error}")
+        return
+    seen[position] = 1
+    entry = index.entry(position)
+    if entry != Entry(0, one.offset, one.length):
+        report.add(
+            f"{INDEX}: {one.name} lies at {one.offset} ({one.length} bytes), "
+            f"and the index says part {entry.part}, {entry.offset} ({entry.length} bytes)"
+        )
+
+
+def _verify_edges(path: Path, geometry: Geometry, index: Index, report: Report) -> None:
+    """Edge tiles lie back to back, in the order of the index; one that is like an earlier one lies where that lies."""
+    end = 0
+    seen: set[Entry] = set()
+    for position, (zoom, x, y) in enumerate(geometry.edges(), geometry.tile_count):
+        entry = index.entry(position)
+        report.tiles += 1
+        if entry in seen:
+            continue
+        if entry.part != 1 or entry.offset != end or entry.length == 0:
+            report.add(f"{INDEX}: edge tile {x}, {y} of zoom {zoom} does not lie behind the one before it")
+        seen.add(entry)
+        end = entry.offset + entry.length
+    size = path.stat().st_size
+    if end != size:
+        report.add(f"{EDGES} has {size} bytes, and the index {end}")
+
+
+def _addresses(geometry: Geometry) -> Iterator[tuple[int, int, int]]:
+    for number, level in enumerate(geometry.levels):
+        yield from ((number, x, y) for y in range(level.rows) for x in range(level.columns))
+
+
+def _crc32(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            checksum = zlib.crc32(piece, checksum)
+    return f"{checksum:08x}"

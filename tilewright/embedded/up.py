@@ -1,0 +1,294 @@
+"""The embedded stack: the whole system in one process, with nothing else installed.
+
+    statussvc   grpc.aio, on SQLite in the data directory   ┐
+    gateway     uvicorn, relay's and janitor's threads      ┘ one event loop, in the main thread
+    ingest      4 threads ┐
+    inspect     2 threads ├ one Dramatiq worker a queue, on queues in memory
+    tiler       1 thread  ┘
+
+The code is the farm's own; the settings choose these parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+import ingest.actor
+import ingest.inspection
+import tiler.actor
+from gateway import server as gateway_server
+from gateway.app import create_app
+from gateway.background.janitor import Janitor
+from gateway.background.relay import Relay
+from gateway.rpc.calls import ask
+from gateway.settings import GatewaySettings
+from ingest.settings import IngestSettings
+from pipeline.channels import bracketed, reachable
+from pipeline.errors import StatusUnavailable, StorageError, TilewrightError
+from pipeline.file_lock import this_boot
+from pipeline.identity import StorageIdentity
+from pipeline.logs import configure
+from pipeline.machine import raise_descriptor_limit
+from pipeline.messages import Queue, publish, stop_signal
+from pipeline.sandbox import confine as sandbox
+from pipeline.sources import Allowed
+from pipeline.status import AsyncStatusClient, StatusClient
+from pipeline.storage.directory import DirectoryStorage
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc import server as status_server
+from statussvc.db.claim import InUse
+from statussvc.settings import StatusSettings
+from tiler.decode import readable
+from tiler.settings import TilerSettings
+from tilewright.embedded.broker import EmbeddedBroker, Workers
+from tilewright.embedded.lock import exclusive
+from tilewright.output import print_line
+
+THREADS: dict[str, int] = {
+    Queue.INGEST: 4,  # downloads wait for the network, so that some share one core
+    Queue.TILER: 1,  # one tiling takes all cores
+    Queue.INSPECT: 2,  # somebody waits for each, and one slow server must not hold the other up
+}
+"""How many jobs of each queue are worked on at once."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread lets another have the interpreter. A POST changes threads several times, and
+waits that long at each while a download keeps a thread busy; Python's own 5 ms would add up."""
+
+WORKERS_PATIENCE = 5.0
+"""Seconds that running stages have to give themselves back: a beat and an rpc take one, and all of it may take ten."""
+
+CTRL_C = 130
+"""The exit code that shells expect of what Ctrl-C has ended."""
+
+GRPC_GRACE = 0.5
+"""Seconds that open rpcs have to end in: by then nobody but watchers is left."""
+
+QUIET = {
+    # Each tells its own start and stop in several lines.
+    "alembic": logging.WARNING,
+    "dramatiq": logging.WARNING,
+    # Warns of two workers in one process: they are meant, each with a queue of its own.
+    "dramatiq.broker.EmbeddedBroker": logging.ERROR,
+}
+"""Loggers of other packages, and the least level that is taken from them."""
+
+logger = logging.getLogger(__name__)
+
+
+class CannotStart(TilewrightError):
+    """Raised when the stack cannot be started as it was asked to; says what to do."""
+
+
+class WrongOption(TilewrightError):
+    """Raised when an option or an environment variable is not what it has to be."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `tilewright up` was asked for. Ports of 0 take a free one.
+
+    Parameters
+    ----------
+    allow_sources: private sources that may be fetched from, besides those of TILEWRIGHT_ALLOW_SOURCES.
+    adopt_storage: whether the storage is to be used although the database knows another.
+    """
+
+    host: str
+    port: int
+    grpc_port: int
+    data: Path
+    allow_sources: tuple[str, ...] = ()
+    adopt_storage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """Each service's settings: from the environment, but for what makes the stack embedded."""
+
+    status: StatusSettings
+    gateway: GatewaySettings
+    ingest: IngestSettings
+    tiler: TilerSettings
+
+    @classmethod
+    def of(cls, options: UpOptions, *, blame: bool = True) -> StackSettings:
+        """Raises WrongOption. `blame`: whether runs that the last stack has left at work count as crashed."""
+        storage = options.data / "storage"
+        try:
+            named = IngestSettings().allow_sources
+            allowed = (*named, *(entry for entry in options.allow_sources if entry not in named))
+            Allowed(allowed)
+            tiler = TilerSettings(storage=storage)
+            # Both on one machine: what the tiler has not got the memory for need not be fetched.
+            memory = tiler.memory_limit
+            gateway = GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed)
+            if options.adopt_storage:
+                gateway = gateway.model_copy(update={"adopt_storage": True})
+            return cls(
+                StatusSettings(
+                    database_url=f"sqlite:///{options.data.resolve() / 'tilewright.sqlite3'}",
+                    grpc_host=bracketed(options.host),
+                    grpc_port=options.grpc_port,
+                    abandon_runs="expired" if blame else "released",
+                ),
+                gateway,
+                IngestSettings(storage=storage, allow_sources=allowed, decode_memory_bytes=memory),
+                tiler,
+            )
+        except ValueError as error:
+            raise WrongOption(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a running stack is, and the task that ends when it can serve no longer."""
+
+    url: str
+    grpc_address: str
+    serving: asyncio.Task[None]
+
+
+def run(options: UpOptions) -> int:
+    """Runs the stack until SIGINT, SIGTERM, or SIGHUP, its terminal's end; gives the exit code.
+
+    Raises CannotStart, WrongOption, and what tilewright.embedded.lock.exclusive raises.
+    """
+    configure(StackSettings.of(options).gateway, "tilewright")
+    raise_descriptor_limit()
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    with exclusive(options.data) as last:
+        # A job may be to blame for the end of the stack, but hardly for that of the machine, such as a flat battery.
+        settings = StackSettings.of(options, blame=last.boot == this_boot())
+        return uvloop.run(_run_until_told(options, settings))
+
+
+async def _run_until_told(options: UpOptions, settings: StackSettings) -> int:
+    told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What is ignored already stays so: nohup has the stack outlive its terminal.
+        if signal.getsignal(sign) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(sign, _tell, told, sign)
+    async with running(options, settings) as stack:
+        if not told.done():
+            print_line(f"ready {stack.url} grpc://{stack.grpc_address}")
+        ends: tuple[asyncio.Future[Any], ...] = (told, stack.serving)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            stack.serving.result()
+            raise CannotStart("The gateway ended by itself.")
+        logger.info("stopping; what is unfinished goes on at the next start")
+    return CTRL_C if told.result() == signal.SIGINT else 0
+
+
+def _tell(told: asyncio.Future[int], number: int) -> None:
+    if told.done():
+        # Asked twice: all that matters is safe on the disk already, so that nothing has to be waited for.
+        os._exit(CTRL_C)
+    told.set_result(number)
+
+
+@asynccontextmanager
+async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[Running]:
+    """The stack, ready to serve; ends in order with the block. The data directory has to be locked by the caller.
+
+    Raises CannotStart.
+    """
+    storage = DirectoryStorage(settings.gateway.storage)
+    status = status_server.Server(settings.status)
+    try:
+        try:
+            grpc_port = await status.start()
+        except (InUse, StatusUnavailable) as error:
+            raise CannotStart(str(error)) from error
+        except status_server.PortTaken as error:
+            raise CannotStart(
+                f"{error}. Stop that program, or give another port with --grpc-port (0 takes a free one)."
+            ) from error
+        async with _around(settings, storage, f"{reachable(options.host)}:{grpc_port}") as (port, serving):
+            host = bracketed(options.host)
+            yield Running(f"http://{host}:{port}", f"{host}:{grpc_port}", serving)
+    finally:
+        await status.stop(GRPC_GRACE)
+
+
+@asynccontextmanager
+async def _around(
+    settings: StackSettings, storage: DirectoryStorage, status_address: str
+) -> AsyncIterator[tuple[int, asyncio.Task[None]]]:
+    """All that stands around statussvc: gives the gateway's port and its task."""
+    layers = await asyncio.to_thread(sandbox.probe)
+    sandbox.announce(logger, layers)
+    await asyncio.to_thread(readable.announce, logger)
+    broker = EmbeddedBroker()
+    pipeline_status = StatusClient(status_address)
+    gateway_status = AsyncStatusClient(status_address)
+    identity = StorageIdentity(storage, pipeline_status, adopt=settings.gateway.adopt_storage)
+    relay = Relay(pipeline_status, broker, queue_check_interval=settings.gateway.queue_check_interval)
+    janitor = Janitor(pipeline_status, storage, settings.gateway.sweep_interval, identity)
+    gateway = gateway_server.Server(
+        create_app(settings.gateway, gateway_status, storage, relay, janitor, sandbox.by_name(layers), identity),
+        settings.gateway,
+    )
+    stopping = stop_signal(broker)
+    send = partial(publish, broker)
+    ingest.actor.declare(broker, settings.ingest, pipeline_status, storage, stopping, publish=send, identity=identity)
+    ingest.inspection.declare(broker, settings.ingest, pipeline_status, storage, stopping, identity)
+    tiler.actor.declare(broker, settings.tiler, pipeline_status, storage, stopping, identity)
+    workers = Workers(broker, THREADS)
+    try:
+        port = gateway.bind()
+    except gateway_server.PortTaken as error:
+        raise CannotStart(f"{error} The option is --port.") from error
+    workers.start()
+    relay.start()
+    janitor.start()
+    serving = asyncio.create_task(gateway.serve(), name="gateway")
+    try:
+        ready = asyncio.ensure_future(gateway.wait_until_ready())
+        await asyncio.wait({ready, serving}, return_when=asyncio.FIRST_COMPLETED)
+        await _require_rpcs(gateway_status, status_address)
+        await _identify(identity)
+        yield port, serving
+    finally:
+        gateway.stop()
+        # Both at once: the running stages need statussvc, which is still there, but not the gateway.
+        await asyncio.gather(asyncio.to_thread(workers.stop, WORKERS_PATIENCE), serving, return_exceptions=True)
+        await asyncio.gather(asyncio.to_thread(relay.stop), asyncio.to_thread(janitor.stop))
+        pipeline_status.close()
+        await gateway_status.close()
+
+
+async def _require_rpcs(status: AsyncStatusClient, address: str) -> None:
+    """Raise CannotStart unless an rpc is answered, made as the gateway makes its own."""
+    try:
+        await ask(status.status.ListDatasets, pb.ListDatasetsRequest(page_size=1))
+    except StatusUnavailable as error:
+        raise CannotStart(
+            f"The stack cannot reach its own status service at {address} ({error}). "
+            "Look for a firewall or a proxy in between."
+        ) from error
+
+
+async def _identify(identity: StorageIdentity) -> None:
+    """Raises CannotStart where the storage is not the one that the database knows."""
+    try:
+        await asyncio.to_thread(identity.require)
+    except StorageError as error:
+        raise CannotStart(str(error)) from error
