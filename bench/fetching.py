@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ingest.download.fetch import Fetch
-from ingest.http.guard import Guard
+from ingest.download import Fetch
+from ingest.http import Guard
 from ingest.settings import IngestSettings
 from pipeline.sources import Allowed
 from tests import answers

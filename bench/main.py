@@ -23,7 +23,7 @@ from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
 from tilewright.commands.pictures import served
-from tilewright.embedded.launch import LaunchedStack, launched
+from tilewright.embedded import LaunchedStack, launched
 
 ROUNDS = 3
 LONGEST_JOB = 300

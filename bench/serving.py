@@ -22,7 +22,7 @@ from pathlib import Path
 
 import requests
 
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 LIMIT_RATIO = 0.5
 

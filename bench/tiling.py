@@ -36,7 +36,7 @@ from tiler.job import JOBS, Job
 from tiler.meter import Meter
 from tiler.parent import COMMAND
 from tilewright.commands.pictures import served
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 SIDE = 32_000
 """Pixels of the gigapixel's edge. No multiple of a tile's, so that XYZ's edge tiles are made and paid for."""

@@ -20,7 +20,7 @@ from pipeline.identity import StorageIdentity
 from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker
 from pipeline.status import AsyncStatusClient, StatusClient
-from pipeline.storage.directory import DirectoryStorage
+from pipeline.storage import DirectoryStorage
 
 logger = logging.getLogger("gateway")
 

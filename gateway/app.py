@@ -42,7 +42,7 @@ from gateway.tiles.quick_tiles import QuickTiles
 from pipeline.errors import TilewrightError
 from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
-from pipeline.storage.directory import Storage
+from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 TEND_INTERVAL = 5.0

@@ -19,7 +19,7 @@ from gateway.storage.watch import StorageWatch
 from pipeline.identity import Identified
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient
-from pipeline.storage.directory import Storage
+from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 if TYPE_CHECKING:

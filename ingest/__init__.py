@@ -1,1 +1,4 @@
-"""Fetches what strangers name into storage: any URL, and nothing that a URL must not reach."""
+"""The ingest and inspect workers: fetch what a URL leads to, and nothing that a URL must not reach.
+
+Imports `pipeline`. Its rooms: `http` and `download`.
+"""

@@ -13,21 +13,18 @@ import dramatiq
 import grpc
 
 from ingest.dependencies import Means
-from ingest.download.checksums import REQUEST, Unkept
-from ingest.download.fetch import Fetch, Fetched
-from ingest.download.resume import Heritage, left_behind
-from ingest.http.validators import Version
+from ingest.download import REQUEST, Fetch, Fetched, Heritage, Unkept, left_behind
+from ingest.http import Version
 from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
 from pipeline import faults
 from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError, UnknownStage
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
-from pipeline.pyramids.geometry import FILES, tile_id
+from pipeline.pyramids import FILES, tile_id
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
-from pipeline.storage.directory import Storage, pyramid_key, require_room
-from pipeline.storage.writeback import written_back
+from pipeline.storage import Storage, pyramid_key, require_room, written_back
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 logger = logging.getLogger(__name__)

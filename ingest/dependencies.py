@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from ingest.http.guard import Guard
-from ingest.http.hosts import Hosts
+from ingest.http import Guard, Hosts
 from ingest.settings import IngestSettings
 from pipeline.sources import Allowed
-from pipeline.storage.directory import Storage
+from pipeline.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker, stop_signal
 from pipeline.sandbox import confine as sandbox
 from pipeline.status import StatusClient
-from pipeline.storage.directory import DirectoryStorage
+from pipeline.storage import DirectoryStorage
 
 settings = IngestSettings()
 logs.configure(settings, "inspect")

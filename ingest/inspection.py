@@ -9,18 +9,18 @@ from pathlib import Path
 import dramatiq
 
 from ingest.dependencies import Means
-from ingest.download.fetch import Fetch
-from ingest.http.response import too_large
+from ingest.download import Fetch
+from ingest.http import too_large
 from ingest.preflight import Look, look, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, StorageError
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
-from pipeline.pyramids.geometry import Geometry
+from pipeline.pyramids import Geometry
 from pipeline.run import Limits, Run, failure_of, run_stage
 from pipeline.sandbox.parent import Child
 from pipeline.status import StatusClient
-from pipeline.storage.directory import Storage
+from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 ANY_LENGTH = 1 << 62

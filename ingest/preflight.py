@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ingest.download.fetch import Fetch
+from ingest.download import Fetch
 from ingest.settings import IngestSettings
 from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.formats import admission
 from pipeline.formats.budget import require_affordable
 from pipeline.formats.header import Header
-from pipeline.formats.probe.parent import Budget, Probe, probe
+from pipeline.formats.probe import Budget, Probe, probe
 from pipeline.sandbox.parent import Child
 from protos.tilewright.status.v1 import status_pb2 as pb
 

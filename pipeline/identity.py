@@ -10,8 +10,7 @@ import grpc
 
 from pipeline.errors import StatusUnavailable, StorageError, StorageLost
 from pipeline.status import StatusClient
-from pipeline.storage.directory import DirectoryStorage
-from pipeline.storage.mark import StorageMark
+from pipeline.storage import DirectoryStorage, StorageMark
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PAUSE = 1.0

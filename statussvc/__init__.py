@@ -1,1 +1,4 @@
-"""The status service: the one owner of the database, the life cycle and the live progress."""
+"""The status service: the one owner of the database, the life cycle and the live progress.
+
+Imports `pipeline`. Its rooms: `rpc` and `db`.
+"""

@@ -1,1 +1,4 @@
-"""The tiler: a Dramatiq worker that turns a stored source into a pyramid, in a child process."""
+"""The tiler: a worker that has a confined child turn a stored source into a pyramid.
+
+Imports `pipeline`. Its rooms: `decode`, `build` and `compare`.
+"""

@@ -14,10 +14,10 @@ from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
-from pipeline.pyramids.geometry import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
+from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
-from pipeline.storage.directory import Storage, pyramid_key, require_room
+from pipeline.storage import Storage, pyramid_key, require_room
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
 from tiler.job import Job, Previewed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import faults
 from pipeline.formats import admission
-from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.pyramids import Format, Geometry
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.build.estimate import largest_file, require_room

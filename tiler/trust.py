@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pipeline.errors import DATASET_CODES
 from pipeline.formats.header import Header
-from pipeline.formats.probe.parent import MOST_NUMBER, MOST_WORDS, is_plausible
-from pipeline.pyramids.geometry import (
+from pipeline.formats.probe import MOST_NUMBER, MOST_WORDS, is_plausible
+from pipeline.pyramids import (
     DESCRIPTION,
     FILES,
     FULL,
@@ -26,8 +26,9 @@ from pipeline.pyramids.geometry import (
     THUMBNAIL,
     Format,
     Geometry,
+    Index,
+    index_bytes,
 )
-from pipeline.pyramids.index import Index, index_bytes
 from pipeline.texts import is_unicode
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
 

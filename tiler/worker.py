@@ -15,7 +15,7 @@ from pipeline.machine import raise_descriptor_limit
 from pipeline.messages import make_broker, stop_signal
 from pipeline.sandbox import confine as sandbox
 from pipeline.status import StatusClient
-from pipeline.storage.directory import DirectoryStorage
+from pipeline.storage import DirectoryStorage
 from tiler import actor
 from tiler.decode import readable
 from tiler.settings import TilerSettings

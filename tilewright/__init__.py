@@ -1,1 +1,4 @@
-"""The front door: the `tilewright` command, a REST client, and the whole system in one process."""
+"""The front door: the `tilewright` command, a REST client, and the whole system in one process.
+
+Imports every service. Its rooms: `commands` and `embedded`.
+"""

@@ -26,7 +26,7 @@ from pipeline.status import REPEATABLE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from tilewright.commands.pictures import served
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 A = TypeVar("A")
 T = TypeVar("T")

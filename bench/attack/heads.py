@@ -23,7 +23,7 @@ from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError
 from tilewright.client import Client
 from tilewright.commands.pictures import served
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 ENDLESS = 100 * 2**20
 """Bytes that each request without an end would have, if it were taken."""

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine
 from pipeline.texts import MAX_DESCRIPTION, MAX_QUERY
 from statussvc.db.database import Database
 from statussvc.db.repository import catalogue, orders
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 ROWS = 3000
 """Datasets, each with a description of the greatest length: half of them of words, half made to be slow to compare."""

@@ -18,7 +18,7 @@ import pyvips
 
 from bench.picture import variant
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 RATE = 4200
 """Bytes a second of a source that drips: just above TILEWRIGHT_SOURCE_MIN_RATE."""

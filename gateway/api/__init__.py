@@ -1,1 +1,4 @@
-"""TODO"""
+"""The REST contract: routes of datasets and inspections, their JSON, OpenAPI, health.
+
+Imports `gateway.rpc`, `gateway.http` and `pipeline`.
+"""

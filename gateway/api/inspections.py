@@ -20,7 +20,7 @@ from gateway.http import preferences
 from gateway.http.problems import InvalidField, examples
 from gateway.rpc.calls import ask
 from pipeline.errors import NotFound, StageError, StatusUnavailable
-from pipeline.pyramids.geometry import DEFAULT_TILE_SIZE
+from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sources import check_literal_host
 from pipeline.status import RPC_TIMEOUT
 from protos.tilewright.status.v1 import status_pb2 as pb

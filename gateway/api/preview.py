@@ -13,8 +13,8 @@ from gateway.api.datasets import Parts, known_form
 from gateway.http.problems import examples
 from gateway.rpc.calls import ask
 from pipeline.errors import NotFound, ObjectMissing
-from pipeline.pyramids.geometry import PREVIEW, PREVIEW_THUMBNAIL, SMALL_FILE, THUMBNAIL
-from pipeline.storage.directory import pyramid_key
+from pipeline.pyramids import PREVIEW, PREVIEW_THUMBNAIL, SMALL_FILE, THUMBNAIL
+from pipeline.storage import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 router = APIRouter(tags=["datasets"])

@@ -1,1 +1,4 @@
-"""TODO"""
+"""What runs beside the requests: the relay, the janitor, and the supervisor of such tasks.
+
+Imports `pipeline`.
+"""

@@ -19,7 +19,7 @@ from gateway.background.lost_builds import LostBuilds
 from pipeline.errors import Conflict, StatusUnavailable, StorageError
 from pipeline.identity import Identified
 from pipeline.status import StatusClient
-from pipeline.storage.directory import Storage
+from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 DEPTH = {"sources": 3, "pyramids": 3, "scratch": 2}

@@ -13,9 +13,9 @@ import grpc
 
 from pipeline.errors import NotFound, ObjectMissing, StorageError, StorageLost
 from pipeline.identity import Identified
-from pipeline.pyramids.geometry import INDEX, PARTS
+from pipeline.pyramids import INDEX, PARTS
 from pipeline.status import StatusClient
-from pipeline.storage.directory import Storage, pyramid_key
+from pipeline.storage import Storage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 NEEDED = (INDEX, *PARTS)

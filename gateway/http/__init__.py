@@ -1,1 +1,4 @@
-"""TODO"""
+"""What any HTTP request goes through: limits, origins, request ids, conditional requests, problems.
+
+Imports `pipeline` only.
+"""

@@ -1,1 +1,4 @@
-"""TODO"""
+"""Calls to statussvc: deadlines, how many at once, how often.
+
+Imports `pipeline`.
+"""

@@ -1,1 +1,4 @@
-"""TODO"""
+"""The gateway's way to storage: threads of its own, and whether it is the right one and has room.
+
+Imports `pipeline`.
+"""

@@ -11,7 +11,7 @@ import grpc
 from gateway.storage.threads import StorageThreads
 from pipeline.errors import StageError, StatusUnavailable, StorageError, StorageLost
 from pipeline.identity import Identified
-from pipeline.storage.directory import Storage, require_room
+from pipeline.storage import Storage, require_room
 
 PATIENCE = 2.0
 """Seconds a look may take: probes commonly give up after a few."""

@@ -1,1 +1,4 @@
-"""TODO"""
+"""Tiles and descriptors out of stored pyramids: Deep Zoom, XYZ, IIIF, each from one positioned read.
+
+Imports `gateway.http`, `gateway.storage` and `pipeline`.
+"""

@@ -14,9 +14,8 @@ from typing import Protocol, TypeVar
 
 from gateway.storage.threads import StorageThreads
 from pipeline.errors import ObjectMissing, StorageError
-from pipeline.pyramids.geometry import INDEX, PARTS
-from pipeline.pyramids.index import Buffer, Entry, Index
-from pipeline.storage.directory import Storage, pyramid_key
+from pipeline.pyramids import INDEX, PARTS, Buffer, Entry, Index
+from pipeline.storage import Storage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PIECE = 1 << 18

@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from gateway.tiles.pyramid_app import Found, Malformed, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid
-from pipeline.pyramids.geometry import FULL, Format, Geometry, Level
+from pipeline.pyramids import FULL, Format, Geometry, Level
 
 PREFIX = "/iiif/"
 

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from gateway.storage.threads import StorageThreads
 from gateway.tiles.build_files import Files, Stale, open_files
 from pipeline.errors import StorageError
-from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.pyramids import Format, Geometry
 from pipeline.status import name_of
-from pipeline.storage.directory import Storage
+from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CAPACITY = 128

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gateway.http import access_log
 from gateway.tiles.pyramid_app import CORS, IMMUTABLE
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
-from pipeline.pyramids.index import Entry
+from pipeline.pyramids import Entry
 
 _NUMBER = rb"(0|[1-9][0-9]{0,8})"
 _TARGET = re.compile(

@@ -20,8 +20,7 @@ from starlette.types import Scope
 from gateway.tiles.pyramid_app import Found, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid
 from gateway.tiles.streams import Stream
-from pipeline.pyramids import descriptors
-from pipeline.pyramids.geometry import SZI, THUMBNAIL
+from pipeline.pyramids import SZI, THUMBNAIL, descriptors
 
 PREFIX = "/tiles/"
 

@@ -1,1 +1,17 @@
-"""TODO"""
+"""One file from its URL to the disk: in parts, resumed, counted, hashed and verified.
+
+Imports `ingest.http`, `pipeline` and the worker's settings.
+"""
+
+from ingest.download.checksums import REQUEST, Unkept
+from ingest.download.fetch import Fetch, Fetched
+from ingest.download.resume import Heritage, left_behind
+
+__all__ = [
+    "REQUEST",
+    "Fetch",
+    "Fetched",
+    "Heritage",
+    "Unkept",
+    "left_behind",
+]

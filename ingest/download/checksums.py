@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ingest.http.validators import HeaderValues
+from ingest.http import HeaderValues
 from pipeline.errors import StageError
 
 Algorithm = Literal["sha256", "sha512", "md5"]

@@ -21,11 +21,7 @@ from ingest.download.partial_file import Progress, Room, Spool, storage_errors
 from ingest.download.remote_file import NOTHING, Origin, Stream, Unchanged
 from ingest.download.resume import Heritage, Notes, Record, left_behind, notes_of
 from ingest.download.transfer import LEAST_PIECE, Transfer, piece
-from ingest.http.cancellation import Wire
-from ingest.http.connection import Line
-from ingest.http.guard import Guard
-from ingest.http.hosts import Hosts
-from ingest.http.validators import Version
+from ingest.http import Guard, Hosts, Line, Version, Wire
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, TilewrightError
 

@@ -14,7 +14,7 @@ from typing import Self
 from ingest.download.byte_ranges import Range, Span, Spans
 from ingest.download.checksums import Algorithm
 from ingest.download.digest import Digest
-from ingest.http.response import too_large
+from ingest.http import too_large
 from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline.errors import DATASET_CODES, StageError, StorageError
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from ingest.http import Answer, Crowded, HeaderValues, Line, Version, version
 from ingest.http import response as answer
-from ingest.http.connection import Answer, Crowded, Line
-from ingest.http.validators import HeaderValues, Version, version
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, TilewrightError
 

@@ -23,9 +23,9 @@ from types import TracebackType
 from typing import Self
 
 from ingest.download.byte_ranges import Range, Ranges
-from ingest.http.validators import Version
+from ingest.http import Version
 from pipeline.errors import StageError
-from pipeline.storage.writeback import sync
+from pipeline.storage import sync
 
 EARLIER = "earlier-"
 

@@ -17,9 +17,7 @@ from ingest.download.pace import Pace
 from ingest.download.parallelism import Sharing
 from ingest.download.partial_file import Spool
 from ingest.download.remote_file import Origin, OtherVersion, Stream
-from ingest.http.cancellation import Wire
-from ingest.http.connection import Crowded, Line
-from ingest.http.response import incomplete
+from ingest.http import Crowded, Line, Wire, incomplete
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
 

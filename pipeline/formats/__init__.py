@@ -1,1 +1,4 @@
-"""TODO"""
+"""What is known of image files without decoding them: kinds, headers, TIFF directories, limits.
+
+Imports `pipeline.pyramids` and `pipeline.sandbox`. The gateway and statussvc never import it.
+"""

@@ -14,7 +14,7 @@ from pipeline.formats import frames
 from pipeline.formats.admission import FREE_PIXELS
 from pipeline.formats.header import NAMES, Header
 from pipeline.formats.tiff import File
-from pipeline.pyramids.geometry import DEFAULT_TILE_SIZE, Geometry
+from pipeline.pyramids import DEFAULT_TILE_SIZE, Geometry
 from pipeline.texts import amount
 
 TILE_PIXELS = 1 << 15

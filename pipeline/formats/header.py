@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.errors import StageError
-from pipeline.pyramids.geometry import DEFAULT_TILE_SIZE
+from pipeline.pyramids import DEFAULT_TILE_SIZE
 
 UNKNOWN_PAGES = 0
 """Stands for a number of pages that only the whole file would tell."""

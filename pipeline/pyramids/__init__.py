@@ -1,1 +1,62 @@
-"""TODO"""
+"""Pure arithmetic of a tile pyramid: levels, tile addresses, the index file, the descriptors.
+
+Imports nothing of this project.
+"""
+
+from pipeline.pyramids.descriptors import sealed
+from pipeline.pyramids.geometry import (
+    CHECKED,
+    DEFAULT_QUALITY,
+    DEFAULT_TILE_SIZE,
+    DESCRIPTION,
+    EDGES,
+    FILES,
+    FULL,
+    INDEX,
+    PARTS,
+    PREVIEW,
+    PREVIEW_EDGE,
+    PREVIEW_THUMBNAIL,
+    PYRAMID_VERSION,
+    SMALL_FILE,
+    SZI,
+    THUMBNAIL,
+    THUMBNAIL_EDGE,
+    Format,
+    Geometry,
+    Level,
+    Options,
+    tile_id,
+)
+from pipeline.pyramids.index import Buffer, Entry, Index, IndexWriter, index_bytes
+
+__all__ = [
+    "CHECKED",
+    "DEFAULT_QUALITY",
+    "DEFAULT_TILE_SIZE",
+    "DESCRIPTION",
+    "EDGES",
+    "FILES",
+    "FULL",
+    "INDEX",
+    "PARTS",
+    "PREVIEW",
+    "PREVIEW_EDGE",
+    "PREVIEW_THUMBNAIL",
+    "PYRAMID_VERSION",
+    "SMALL_FILE",
+    "SZI",
+    "THUMBNAIL",
+    "THUMBNAIL_EDGE",
+    "Buffer",
+    "Entry",
+    "Format",
+    "Geometry",
+    "Index",
+    "IndexWriter",
+    "Level",
+    "Options",
+    "index_bytes",
+    "sealed",
+    "tile_id",
+]

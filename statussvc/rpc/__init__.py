@@ -1,1 +1,4 @@
-"""TODO"""
+"""The two gRPC services, and rows as their messages.
+
+Imports the rest of statussvc and `pipeline`.
+"""

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from sqlalchemy import Connection, Row
 
 from pipeline.errors import DATASET_CODES
-from pipeline.storage.directory import pyramid_key, source_key
+from pipeline.storage import pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from pipeline.pyramids.geometry import Geometry
+from pipeline.pyramids import Geometry
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State

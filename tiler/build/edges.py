@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyvips
 
-from pipeline.pyramids.geometry import Format
+from pipeline.pyramids import Format
 
 MAX_DIFFERENCE = 1.0
 """Most that an edge tile's samples may differ, in the mean, from those of the tile it pads."""

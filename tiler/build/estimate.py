@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.formats.header import Header
-from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.pyramids import Format, Geometry
 from pipeline.texts import amount
 from tiler.job import Job
 

@@ -27,7 +27,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import tiff
 from pipeline.formats.header import Header
-from pipeline.pyramids.geometry import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
+from pipeline.pyramids import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
 from tiler.decode.colours import to_srgb
 from tiler.decode.pixels import drop_metadata, orientation_of, turned
 from tiler.decode.source import Source

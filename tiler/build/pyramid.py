@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 import pyvips
 
-from pipeline.pyramids.descriptors import sealed
-from pipeline.pyramids.geometry import (
+from pipeline.pyramids import (
     CHECKED,
     DEFAULT_QUALITY,
     DESCRIPTION,
@@ -20,11 +19,14 @@ from pipeline.pyramids.geometry import (
     INDEX,
     PYRAMID_VERSION,
     SZI,
+    Entry,
     Format,
     Geometry,
+    Index,
+    IndexWriter,
+    sealed,
 )
-from pipeline.pyramids.index import Entry, Index, IndexWriter
-from pipeline.storage.writeback import written_back
+from pipeline.storage import written_back
 from tiler.build import szi
 from tiler.build.edges import pad_all
 from tiler.build.small import write_small

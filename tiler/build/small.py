@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 import pyvips
 
-from pipeline.pyramids.geometry import DEFAULT_QUALITY, FULL, SZI, THUMBNAIL, THUMBNAIL_EDGE, Format, Geometry
-from pipeline.pyramids.index import Index
+from pipeline.pyramids import DEFAULT_QUALITY, FULL, SZI, THUMBNAIL, THUMBNAIL_EDGE, Format, Geometry, Index
 from tiler.build.edges import decode
 
 FULL_QUALITY = 90

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pipeline.formats import admission
-from pipeline.pyramids.geometry import Format
+from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.compare.protocol import JOBS, REPORTS, Compared, Differs, Job, Progress

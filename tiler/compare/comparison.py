@@ -14,8 +14,7 @@ from typing import BinaryIO
 import pyvips
 
 from pipeline.errors import StageError
-from pipeline.pyramids.geometry import INDEX, PARTS, Format, Geometry
-from pipeline.pyramids.index import Index
+from pipeline.pyramids import INDEX, PARTS, Format, Geometry, Index
 from tiler.build.edges import decode
 from tiler.build.pyramid import WEBP_EFFORT
 from tiler.compare.protocol import MOST_DIFFERING, Compared, Differs, Job, Progress

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyvips
 
 from pipeline.formats.header import Header
-from pipeline.pyramids.geometry import Format
+from pipeline.pyramids import Format
 from tiler.decode import gif, gif_codes
 from tiler.decode.colours import to_srgb
 from tiler.decode.source import Source

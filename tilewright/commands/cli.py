@@ -130,7 +130,7 @@ def up(
     Prints `ready http://HOST:PORT grpc://HOST:PORT` when all of it is ready. Ctrl-C ends it within ten seconds; a later
     start goes on with what was unfinished.
     """
-    from tilewright.embedded.up import UpOptions, run
+    from tilewright.embedded import UpOptions, run
 
     options = UpOptions(
         host=host,

@@ -14,7 +14,7 @@ from pipeline.errors import TilewrightError
 from tilewright.client import Client, Json
 from tilewright.commands.pictures import earth, served
 from tilewright.display import follow, make_display, megabytes, phase_of
-from tilewright.embedded.launch import LaunchedStack, StackDied, launch
+from tilewright.embedded import LaunchedStack, StackDied, launch
 from tilewright.output import failure_of, note, print_line, view_url
 
 NAME = "Shaded relief of the Earth"

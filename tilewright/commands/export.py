@@ -23,8 +23,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from pipeline.errors import TilewrightError
-from pipeline.pyramids import descriptors
-from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.pyramids import Format, Geometry, descriptors
 from tiler.build import szi
 from tilewright.client import Client, Json
 from tilewright.commands.layout import Layout

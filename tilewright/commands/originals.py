@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.pyramids.geometry import DEFAULT_QUALITY, DESCRIPTION, Format, Geometry
+from pipeline.pyramids import DEFAULT_QUALITY, DESCRIPTION, Format, Geometry
 from pipeline.settings import PictureSettings
 from tiler.compare.parent import compare
 from tiler.compare.protocol import Job

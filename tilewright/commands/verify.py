@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import TilewrightError
-from pipeline.pyramids.descriptors import sealed
-from pipeline.pyramids.geometry import CHECKED, DESCRIPTION, EDGES, FILES, INDEX, SZI, Geometry
-from pipeline.pyramids.index import Entry, Index
+from pipeline.pyramids import CHECKED, DESCRIPTION, EDGES, FILES, INDEX, SZI, Entry, Geometry, Index, sealed
 from tiler.build import szi
 from tilewright.gauge import Gauge
 from tilewright.output import print_line

@@ -45,7 +45,7 @@ from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sandbox import confine as sandbox
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient, StatusClient
-from pipeline.storage.directory import DirectoryStorage
+from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import server as status_server
 from statussvc.db.claim import InUse

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, exists, or_, select, update
 
-from pipeline.storage.directory import pyramid_key, source_key
+from pipeline.storage import pyramid_key, source_key
 from statussvc.db.repository.insert import insert_those_missing
 from statussvc.db.repository.known import forerunner
 from statussvc.db.tables import datasets, garbage, pyramids, runs

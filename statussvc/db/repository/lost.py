@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, select, update
 
-from pipeline.pyramids.geometry import Options
-from pipeline.pyramids.geometry import tile_id as tile_id_of
+from pipeline.pyramids import Options
+from pipeline.pyramids import tile_id as tile_id_of
 from statussvc.db.repository.rows import has, wait_again
 from statussvc.db.tables import datasets, pyramids
 from statussvc.lifecycle import FINAL, Event, State

@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from pipeline.pyramids.geometry import Options
-from pipeline.pyramids.geometry import tile_id as tile_id_of
-from pipeline.storage.directory import source_key
+from pipeline.pyramids import Options
+from pipeline.pyramids import tile_id as tile_id_of
+from pipeline.storage import source_key
 from statussvc.db.repository import turns
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import LEASE_SECONDS, LOST_AFTER
