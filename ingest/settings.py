@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.settings import PictureSettings, SourceSettings, WorkerSettings
+from pipeline.formats.settings import PictureSettings
+from pipeline.settings import SourceSettings, WorkerSettings
 
 
 class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):

@@ -26,6 +26,9 @@ RPC_TIMEOUT = 10.0
 BEAT_TIMEOUT = 2.0
 """Seconds a heart-beat may take: four of them fit in a lease, and a stop must not wait for a frozen statussvc."""
 
+FINAL = frozenset({pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED})
+"""States that only a retry leads out of."""
+
 REPEATABLE = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -25,7 +25,7 @@ class Job(NamedTuple):
     max_pixels: pixels of the largest picture taken.
     min_libvips: least version of libvips, such as "8.18.3".
     room: bytes that may be written to the scratch; None where nobody can tell.
-    tile_format: of the tiles, a value of pipeline.pyramids.geometry.Format; empty for JPEG, or PNG where there is transparency.
+    tile_format: of the tiles, a value of pipeline.pyramids.Format; empty for JPEG, or PNG where there is transparency.
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0.
     preview: whether to make a preview first.

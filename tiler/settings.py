@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.settings import PictureSettings, WorkerSettings
+from pipeline.formats.settings import PictureSettings
+from pipeline.settings import WorkerSettings
 
 
 class TilerSettings(WorkerSettings, PictureSettings):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.api import schemas
+from gateway.http.problem_schemas import State
 from pipeline.logs import MASK
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -24,7 +25,7 @@ DATASET_ID = r"custom_[0-9a-f]{8,64}"
 class Words(NamedTuple):
     """What users read for a row's state."""
 
-    state: schemas.State
+    state: State
     status: schemas.Status
     progress: schemas.Progress | None
 
@@ -56,9 +57,6 @@ TILE_FORMAT: dict[str | None, pb.TileFormat.ValueType] = {
     "webp": pb.TILE_FORMAT_WEBP,
 }
 """What a request may ask for."""
-
-FINAL = frozenset({pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED})
-"""States that only a retry leads out of."""
 
 WAITING = frozenset({pb.STATE_QUEUED, pb.STATE_DOWNLOADED})
 """States in which no run is at work."""

@@ -22,7 +22,7 @@ from gateway.rpc.calls import ask
 from pipeline.errors import NotFound, StageError, StatusUnavailable
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sources import check_literal_host
-from pipeline.status import RPC_TIMEOUT
+from pipeline.status import FINAL, RPC_TIMEOUT
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 STATUS: dict[int, InspectionStatus] = {
@@ -32,7 +32,6 @@ STATUS: dict[int, InspectionStatus] = {
     pb.STATE_FAILED: "failed",
 }
 
-FINAL = (pb.STATE_READY, pb.STATE_FAILED)
 
 _INSPECTION_ID = re.compile(r"inspect_[0-9a-f]{8,64}")
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from gateway.api.schemas import Problem
+from gateway.http.problem_schemas import Problem
 
 DESCRIPTION = """\
 Turns the URL of a gigapixel image into a deep-zoom tile pyramid.

@@ -15,6 +15,7 @@ from gateway.api import contract
 from gateway.api.contract import Links
 from gateway.rpc.gate import Busy
 from gateway.rpc.pacing import Pacing
+from pipeline.status import FINAL
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 RPC_COST = 1 / 250
@@ -110,7 +111,7 @@ class Polls:
             row = await self._ask(dataset_id)
             now = time.time()
             body = contract.status(row, self._links, now).model_dump_json(exclude_unset=True).encode()
-            answer = Answer(contract.etag(row, now), body, row.state in contract.FINAL)
+            answer = Answer(contract.etag(row, now), body, row.state in FINAL)
         except Exception as error:  # noqa: BLE001  # each poller is told
             batch.answer.set_exception(error)
             batch.answer.exception()  # all of them may have left

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
+from gateway.http.problem_schemas import State
+from gateway.http.schema_fields import absent, without_default
 from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_NAME
 
 Status = Literal["queued", "processing", "ready", "failed"]
 CatalogueStatus = Literal["processing", "ready", "failed"]
 Progress = Literal["queued", "downloading", "generating_tiles", "completed"]
-State = Literal["QUEUED", "DOWNLOADING", "DOWNLOADED", "TILING", "READY", "FAILED", "CANCELLED"]
 Extension = Literal["jpg", "png", "webp"]
 
 _NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
@@ -63,15 +63,6 @@ def _example(*values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
-def _without_default(schema: JsonDict) -> None:
-    del schema["default"]
-
-
-def _absent(description: str) -> Any:
-    """A field that is left out of the JSON where it does not apply, instead of being null."""
-    return Field(default=None, description=description, json_schema_extra=_without_default)
-
-
 class NewDataset(BaseModel):
     """What is to be tiled. Unknown fields are ignored."""
 
@@ -111,7 +102,7 @@ class DatasetChange(BaseModel):
     model_config = _example({"name": "Blue Marble, June", "subject": "land"})
 
     # A name cannot be emptied, so null is refused; the default only stands for its absence, and is not shown.
-    name: Name = Field(default="", description="A name for a person.", json_schema_extra=_without_default)
+    name: Name = Field(default="", description="A name for a person.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")
     category: Label | None = Field(default=None, description="Free text to filter by.")
     subject: Label | None = Field(default=None, description="Free text to filter by.")
@@ -212,7 +203,7 @@ class Working(BaseModel):
     dataset_id: str
     status: Literal["queued", "processing"]
     progress: Literal["queued", "downloading", "generating_tiles"]
-    started_at: str | SkipJsonSchema[None] = _absent("When work first began; absent before.")
+    started_at: str | SkipJsonSchema[None] = absent("When work first began; absent before.")
     message: str = Field(description="What is being done, in a sentence for a person.")
     percent: float | None = Field(
         ge=0,
@@ -302,29 +293,3 @@ class Page(BaseModel):
 
     datasets: list[Dataset]
     next_cursor: str | None = Field(description="The next page's `cursor`; null on the last page.")
-
-
-class FieldProblem(BaseModel):
-    """What is wrong with one part of a request."""
-
-    detail: str = Field(description="A sentence for a person.")
-    pointer: str | SkipJsonSchema[None] = _absent("JSON pointer (RFC 6901) into the body.")
-    parameter: str | SkipJsonSchema[None] = _absent("Name in the query or the path.")
-    header: str | SkipJsonSchema[None] = _absent("Name of a header.")
-
-
-class Problem(BaseModel):
-    """Why a request could not be answered (RFC 9457)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(description="Opens the documentation of the code.")
-    title: str = Field(description="What the code means.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What happened and what to do.")
-    instance: str = Field(description="The path that was asked for.")
-    code: str = Field(description="Stable; the table of all codes is at /docs/errors.")
-    request_id: str = Field(description="As in X-Request-ID and in the gateway's log.")
-    success: Literal[False]
-    errors: list[FieldProblem] | SkipJsonSchema[None] = _absent("On 422: what is wrong where.")
-    state: State | SkipJsonSchema[None] = _absent("On 409: where the dataset stands now.")

@@ -1,7 +1,7 @@
 """GET …/status without the web framework: it is what nearly all requests for the API ask for.
 
-The framework's own route (gateway.api.datasets) is right for any request, and documents the answers. This one is for a GET
-that needs nothing of it. Both give the same answer: a test holds them to it.
+The framework's own route (gateway.api.datasets) is right for any request, and documents the answers. This one is for
+a GET that needs nothing of it. Both give the same answer: a test holds them to it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from gateway.api.schemas import Problem
+from gateway.http.problem_schemas import Problem
 from pipeline.errors import DATASET_CODES, REQUEST_CODES, Code
 
 MEDIA_TYPE = "text/html; charset=utf-8"

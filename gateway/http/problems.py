@@ -21,8 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from gateway.api import schemas
-from gateway.http import error_page
+from gateway.http import error_page, problem_schemas
 from gateway.http.strangers import ForeignOrigin, WrongHost
 from pipeline.errors import (
     CODES,
@@ -108,7 +107,7 @@ logger = logging.getLogger(__name__)
 class StateConflict(Conflict):
     """Raised when the dataset's present state does not allow the move asked for; knows that state."""
 
-    def __init__(self, detail: str, state: schemas.State) -> None:
+    def __init__(self, detail: str, state: problem_schemas.State) -> None:
         super().__init__(detail)
         self.state = state
 
@@ -152,7 +151,7 @@ def answer(error: Exception, scope: Scope) -> Response:
         logger.error("%s %s: %s%s", scope["method"], scope["path"], error, more, exc_info=trace)
     extensions: dict[str, Any] = {}
     if status == 422:
-        extensions["errors"] = [schemas.FieldProblem(**field) for field in _fields(error)]
+        extensions["errors"] = [problem_schemas.FieldProblem(**field) for field in _fields(error)]
     if isinstance(error, StateConflict):
         extensions["state"] = error.state
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
@@ -170,7 +169,7 @@ def respond(
     ----------
     extensions: further members of the problem.
     """
-    problem = schemas.Problem(
+    problem = problem_schemas.Problem(
         type=documentation(code),
         title=CODES[code].meaning,
         status=status,
@@ -263,7 +262,7 @@ _PARAMETER_OF_FIELD = {"page_token": "cursor"}
 """What statussvc calls by another name, and only statussvc can check."""
 
 
-def _detail(error: Exception, code: str, fields: Sequence[schemas.FieldProblem]) -> str:
+def _detail(error: Exception, code: str, fields: Sequence[problem_schemas.FieldProblem]) -> str:
     meaning, advice = CODES[code].meaning, CODES[code].advice
     match error:
         case StageError():
@@ -313,7 +312,7 @@ def _field(error: Mapping[str, Any]) -> dict[str, str]:
     return {"header" if place == "header" else "parameter": str(path[0]), "detail": detail}
 
 
-def _place(field: schemas.FieldProblem) -> str:
+def _place(field: problem_schemas.FieldProblem) -> str:
     name = field.pointer.lstrip("/") if field.pointer else field.parameter or field.header
     return f"{name}: " if name else ""
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from gateway.api.contract import FINAL
 from pipeline.errors import NotFound
-from pipeline.status import RPC_TIMEOUT, AsyncStatusClient, explain
+from pipeline.status import FINAL, RPC_TIMEOUT, AsyncStatusClient, explain
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 if TYPE_CHECKING:

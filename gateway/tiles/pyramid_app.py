@@ -1,7 +1,7 @@
 """How anything of a stored pyramid is answered: a plain ASGI app, without routing, dependency injection or threads.
 
-What an address leads to is its subclasses' matter (gateway.tiles.tile_app, gateway.tiles.iiif). Here are methods, errors, ETags,
-caching, CORS, and the second look at which build counts when one's files are gone.
+What an address leads to is its subclasses' matter (gateway.tiles.tile_app, gateway.tiles.iiif). Here are methods,
+errors, ETags, caching, CORS, and the second look at which build counts when one's files are gone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A tile's whole answer at once, for the most frequent request of all; everything else goes the long way.
 
-The long way (gateway.tiles.tile_app) is right for any request. This one is for a plain GET of a tile whose pyramid is open and
-whose bytes are in memory. Both give the same answer: a test holds them to it.
+The long way (gateway.tiles.tile_app) is right for any request. This one is for a plain GET of a tile whose pyramid is
+open and whose bytes are in memory. Both give the same answer: a test holds them to it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _ANIMATED = 0x02
 
 
 def read(kind: str, file: tiff.File, page: int = 0) -> Header | None:
-    """Give the header of a file of a kind of pipeline.formats.kinds; None where it has none, or another one than is known here.
+    """Give the header of a file of a kind of pipeline.formats.kinds; None where it has none that is known here.
 
     Parameters
     ----------

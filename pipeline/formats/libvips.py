@@ -33,7 +33,7 @@ _THREADS = "VIPS_CONCURRENCY"
 
 
 UNTRUSTED_LOADERS = {"svg": "VipsForeignLoadSvg"}
-"""Those that an operator may allow all the same, by the format's name: see pipeline.settings.PictureSettings."""
+"""Those that an operator may allow all the same, by the format's name: see pipeline.formats.settings."""
 
 
 class UnsafeLibvips(Exception):

@@ -5,8 +5,8 @@
            ─ what it asks for ─▶ standard input
 
 A kind of child is a module that is run by `python -I -m`. Its main() does, in this order: `first_line`, imports,
-`pipeline.sandbox.confine.confine`, `watch_life_line`, and only then opens what a stranger sent. See pipeline.sandbox.parent for the
-other side. Imports the standard library only: a child starts within some 60 ms.
+`pipeline.sandbox.confine.confine`, `watch_life_line`, and only then opens what a stranger sent. See
+pipeline.sandbox.parent for the other side. Imports the standard library only: a child starts within some 60 ms.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Starts a confined child process, watches it, and says what became of it.
 
 The child is a session and process group of its own: a kill reaches the group, whatever a decoder is doing, and nothing
-else. Its standard input stays open as its life line, so that it ends with this process, too. See pipeline.sandbox.child for
-the other side.
+else. Its standard input stays open as its life line, so that it ends with this process, too. See
+pipeline.sandbox.child for the other side.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import requests
 from sqlalchemy import NullPool, create_engine, func, select
 
 from pipeline.channels import CLIENT_OPTIONS
-from pipeline.status import StatusClient
+from pipeline.status import FINAL, StatusClient
 from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
@@ -23,8 +23,6 @@ from statussvc.db.tables import datasets, metadata
 from tests.faults.service import Service
 from tests.servers import RabbitServer, free_port
 from tests.waiting import LIMIT, until
-
-FINAL = (pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED)
 
 QUICK = {
     # Six missed beats: this machine may be busy with other tests.

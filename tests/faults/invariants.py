@@ -18,9 +18,10 @@ from gateway.background.janitor import Janitor
 from pipeline.identity import StorageIdentity
 from pipeline.pyramids.geometry import FILES, PARTS, SZI, Geometry
 from pipeline.pyramids.index import Index
+from pipeline.status import FINAL
 from pipeline.storage.directory import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.faults.farm import FINAL, Farm
+from tests.faults.farm import Farm
 from tests.pictures import decode
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ from pipeline import machine
 from pipeline.errors import StageError
 from pipeline.formats.admission import Limits, admit
 from pipeline.formats.header import Header, decoding_memory, header_of, memory_of
-from pipeline.settings import PictureSettings
+from pipeline.formats.settings import PictureSettings
 from tests import pictures
 
 MB = 10**6

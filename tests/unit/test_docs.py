@@ -15,6 +15,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from gateway.api import health, inspection_schemas, schemas
+from gateway.http import problem_schemas
 from gateway.http.problems import STATUS_OF_CODE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests import gateway_rig
@@ -39,7 +40,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     schemas.Failed,
     health.Alive,
     health.Readiness,
-    schemas.Problem,
+    problem_schemas.Problem,
     inspection_schemas.InspectionCreated,
     inspection_schemas.Inspection,
 )
@@ -50,7 +51,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.TileInfo,
     schemas.Error,
     schemas.TileUrls,
-    schemas.FieldProblem,
+    problem_schemas.FieldProblem,
     schemas.SourceInfo,
     inspection_schemas.NewInspection,
     inspection_schemas.Report,

@@ -1,7 +1,7 @@
 """The process that decodes a stored source and compares a pyramid with it: `python -I -m tiler.compare.child`.
 
-It is confined as the tiler's child is; pipeline.sandbox.child says how it talks with its parent, tiler.compare.protocol what they
-say.
+It is confined as the tiler's child is; pipeline.sandbox.child says how it talks with its parent, tiler.compare.protocol
+what they say.
 """
 
 from __future__ import annotations

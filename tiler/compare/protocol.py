@@ -1,4 +1,4 @@
-"""What the child that compares a stored pyramid with its source and its parent say to each other: see pipeline.sandbox.lines.
+"""What the child that compares a pyramid with its source and its parent say to each other: see pipeline.sandbox.lines.
 
 The parent writes one Job. The child writes any number of Progress and Differs, then one Compared; or, at any point, one
 Failed.

@@ -319,7 +319,7 @@ class Source:
         strict, lenient = _FAIL_ON.get(self._kind, ("error", "error"))
         if self._kind == "tiff" and self._reading(page, subifd).is_tiled:
             strict = lenient = _TILED
-        # Of a TIFF's memory pipeline.formats.tiff_layout judges beforehand: libtiff would refuse 50 MB, however much there is.
+        # Of a TIFF's memory tiff_layout judges beforehand: libtiff would refuse 50 MB, however much there is.
         unlimited = {"unlimited": True} if self._kind == "tiff" else {}
         return {"access": "sequential", "fail_on": lenient if self.lenient else strict, **unlimited}
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import StageError
+from pipeline.formats.settings import PictureSettings
 from pipeline.pyramids import DEFAULT_QUALITY, DESCRIPTION, Format, Geometry
-from pipeline.settings import PictureSettings
 from tiler.compare.parent import compare
 from tiler.compare.protocol import Job
 from tilewright.commands.verify import Report

@@ -1,0 +1,17 @@
+"""Fields of JSON that are left out where they do not apply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from pydantic.config import JsonDict
+
+
+def without_default(schema: JsonDict) -> None:
+    del schema["default"]
+
+
+def absent(description: str) -> Any:
+    """A field that is left out of the JSON where it does not apply, instead of being null."""
+    return Field(default=None, description=description, json_schema_extra=without_default)
