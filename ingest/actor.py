@@ -12,8 +12,8 @@ from pathlib import Path
 import dramatiq
 import grpc
 
-from ingest.dependencies import Means
-from ingest.download import REQUEST, Fetch, Fetched, Heritage, Unkept, left_behind
+from ingest.dependencies import Dependencies
+from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, Fetched, left_behind
 from ingest.http import Version
 from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
@@ -60,12 +60,12 @@ def declare(
 
     Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
     """
-    means, limits = Means.of(settings, storage), Limits.of(settings)
+    dependencies, limits = Dependencies.of(settings, storage), Limits.of(settings)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.INGEST, actor_name=ActorName.INGEST)
     def fetch_source(dataset_id: str, attempt: int) -> None:
         def work(run: Run) -> pb.IngestResult:
-            result = ingest(run, means)
+            result = ingest(run, dependencies)
             result.lost_build = lost_build(run, result.sha256, status, storage)
             return result
 
@@ -78,7 +78,7 @@ def declare(
     return fetch_source
 
 
-def ingest(run: Run, means: Means) -> pb.IngestResult:
+def ingest(run: Run, dependencies: Dependencies) -> pb.IngestResult:
     """The stage's work: fetches the run's URL and stores it under the key of its grant.
 
     Raises
@@ -86,15 +86,15 @@ def ingest(run: Run, means: Means) -> pb.IngestResult:
     StageError: the source cannot be had.
     Stopped: the run was told to stop.
     """
-    storage = means.storage
+    storage = dependencies.storage
     is_kept = False
     try:
         path = storage.scratch(run.run_id) / "source"
         if run.grant.resume_run_id:
-            Heritage.adopt(storage.scratch(run.grant.resume_run_id), path.parent, run.grant.url)
+            EarlierDownload.adopt(storage.scratch(run.grant.resume_run_id), path.parent, run.grant.url)
             storage.drop_scratch(run.grant.resume_run_id)
         try:
-            fetched = _fetch(run, path, means)
+            fetched = _fetch(run, path, dependencies)
         except Exception as error:
             is_kept = left_behind(path.parent) and _may_go_on(run, error)
             raise
@@ -127,9 +127,9 @@ def lost_build(run: Run, sha256: str, status: StatusClient, storage: Storage) ->
     return ""
 
 
-def _fetch(run: Run, path: Path, means: Means) -> Fetched:
+def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
     """Stores the source; fetches it, unless it is stored already and unchanged."""
-    settings, storage = means.settings, means.storage
+    settings, storage = dependencies.settings, dependencies.storage
     known = run.grant.known
     arrived = ""
     while True:
@@ -137,8 +137,8 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
             run.grant.url,
             path,
             settings=settings,
-            guard=means.guard,
-            hosts=means.hosts,
+            guard=dependencies.guard,
+            hosts=dependencies.hosts,
             progress=partial(_report, run),
             kept=lambda count: run.report(bytes_kept=count),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
@@ -146,13 +146,13 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
             known=_known(known),
             expected_sha256=run.grant.expected_sha256,
         )
-        run.on_stop(fetch.close)
+        run.on_stop(fetch.cancel)
         try:
             with written_back(path):
                 _preflight(run, fetch, settings, path.parent)
                 fetched = fetch.run()
                 run.keep_slot()
-        except Unkept as error:
+        except ChecksumMismatch as error:
             if error.promise.by != REQUEST or arrived not in {"", error.found}:
                 raise
             if arrived:
@@ -163,7 +163,7 @@ def _fetch(run: Run, path: Path, means: Means) -> Fetched:
                 file.unlink()
             continue
         finally:
-            fetch.leave()
+            fetch.close()
         run.check()
         faults.reach("ingest_before_store")
         if not fetched.is_known:
@@ -184,7 +184,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
     Raises StageError where the source cannot be had, or cannot be tiled whatever would still come.
     """
     opened = fetch.open()
-    run.report(resumable=fetch.origin.is_divisible)
+    run.report(resumable=fetch.remote_file.is_divisible)
     if isinstance(opened, Fetched) or is_small(fetch, settings.preflight_min_bytes):
         return
     seen = look(

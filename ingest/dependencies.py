@@ -12,7 +12,7 @@ from pipeline.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Dependencies:
     """Shared by all jobs of one process.
 
     Parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dramatiq
 
-from ingest.dependencies import Means
+from ingest.dependencies import Dependencies
 from ingest.download import Fetch
 from ingest.http import too_large
 from ingest.preflight import Look, look, source_info
@@ -47,17 +47,19 @@ def declare(
 
     Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
     """
-    means, limits = Means.of(settings, storage), Limits.of(settings)
+    dependencies, limits = Dependencies.of(settings, storage), Limits.of(settings)
 
     @dramatiq.actor(broker=broker, queue_name=Queue.INSPECT, actor_name=ActorName.INSPECT)
     def inspect_source(dataset_id: str, attempt: int) -> None:
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INSPECT)
-        run_stage(status, wake_up, lambda run: inspect(run, means), stopping=stopping, limits=limits, storage=identity)
+        run_stage(
+            status, wake_up, lambda run: inspect(run, dependencies), stopping=stopping, limits=limits, storage=identity
+        )
 
     return inspect_source
 
 
-def inspect(run: Run, means: Means) -> pb.InspectionReport:
+def inspect(run: Run, dependencies: Dependencies) -> pb.InspectionReport:
     """The stage's work: asks for the run's URL, and leaves once the header is read.
 
     Raises
@@ -66,11 +68,11 @@ def inspect(run: Run, means: Means) -> pb.InspectionReport:
     Stopped: the run was told to stop.
     """
     try:
-        return _Inspection(run, means, means.storage.scratch(run.run_id)).report()
+        return _Inspection(run, dependencies, dependencies.storage.scratch(run.run_id)).report()
     finally:
         # What stays for want of a working storage is swept by the janitor.
         with suppress(StorageError):
-            means.storage.drop_scratch(run.run_id)
+            dependencies.storage.drop_scratch(run.run_id)
 
 
 def _of_inspections(settings: IngestSettings) -> IngestSettings:
@@ -87,18 +89,18 @@ def _of_inspections(settings: IngestSettings) -> IngestSettings:
 class _Inspection:
     """One look, which ends in time."""
 
-    def __init__(self, run: Run, means: Means, folder: Path) -> None:
+    def __init__(self, run: Run, dependencies: Dependencies, folder: Path) -> None:
         self._run = run
-        self._settings = means.settings
+        self._settings = dependencies.settings
         self._folder = folder
         self._is_late = threading.Event()
         self._child: Child | None = None
         self._fetch = Fetch(
             run.grant.url,
             folder / "source",
-            settings=_of_inspections(means.settings),
-            guard=means.guard,
-            hosts=means.hosts,
+            settings=_of_inspections(dependencies.settings),
+            guard=dependencies.guard,
+            hosts=dependencies.hosts,
             progress=lambda _done, _total: None,
             waiting=run.wait,
         )
@@ -120,18 +122,18 @@ class _Inspection:
             raise
         finally:
             watchdog.cancel()
-            self._fetch.leave()
+            self._fetch.close()
 
     def _describe(self, seen: Look) -> pb.InspectionReport:
-        origin = self._fetch.origin
+        remote_file = self._fetch.remote_file
         report = pb.InspectionReport(
-            content_type=next(iter(origin.headers("Content-Type")), "")[:MOST_CONTENT_TYPE],
-            ranges=origin.gives_parts,
+            content_type=next(iter(remote_file.headers("Content-Type")), "")[:MOST_CONTENT_TYPE],
+            ranges=remote_file.gives_parts,
             fetched_bytes=seen.fetched,
             memory_bytes=seen.memory,
         )
-        if origin.length is not None:
-            report.bytes = origin.length
+        if remote_file.length is not None:
+            report.bytes = remote_file.length
         if seen.header is not None:
             geometry = Geometry(seen.header.width, seen.header.height)
             report.source.CopyFrom(source_info(seen.header))
@@ -145,9 +147,9 @@ class _Inspection:
         return report
 
     def _refusal(self, seen: Look) -> StageError | None:
-        length, most = self._fetch.origin.length, self._settings.max_source_bytes
+        length, most = self._fetch.remote_file.length, self._settings.max_source_bytes
         if length is not None and length > most:
-            return too_large(self._fetch.origin.host, most, length)
+            return too_large(self._fetch.remote_file.host, most, length)
         return seen.refused
 
     def _started(self, child: Child) -> None:
@@ -156,7 +158,7 @@ class _Inspection:
             child.kill()
 
     def _end(self) -> None:
-        self._fetch.close()
+        self._fetch.cancel()
         if self._child is not None:
             self._child.kill()
 

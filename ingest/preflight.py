@@ -74,7 +74,7 @@ class Remote:
 
     def __init__(self, fetch: Fetch, most: int) -> None:
         self.is_far = False
-        self.length = fetch.origin.length
+        self.length = fetch.remote_file.length
         self._fetch = fetch
         self._most = most
 
@@ -83,14 +83,14 @@ class Remote:
         near = self._fetch.is_near(first)
         if near:
             end = min(end, max(first + STEP, self._fetch.ahead))
-        if (near and end > self._most) or not (near or self._fetch.origin.gives_parts):
+        if (near and end > self._most) or not (near or self._fetch.remote_file.gives_parts):
             return None
         self.is_far = self.is_far or not near
         try:
             return self._fetch.read(first, end)
         except StageError as error:
             # Whether the download can do without is not for the probe to say.
-            logger.info("%s: a part of the header could not be had: %s", self._fetch.origin.host, error.message)
+            logger.info("%s: a part of the header could not be had: %s", self._fetch.remote_file.host, error.message)
             return None
 
 
@@ -115,10 +115,10 @@ def look(
     Stopped: the fetch was closed.
     """
     least = settings.header_max_bytes
-    length = fetch.origin.length
+    length = fetch.remote_file.length
     remote = Remote(fetch, least)
     try:
-        _sniff(fetch.origin.host, remote.read(0, SNIFF_LENGTH))
+        _sniff(fetch.remote_file.host, remote.read(0, SNIFF_LENGTH))
     except StageError as error:
         return Look(refused=error, fetched=fetch.received)
     budget = Budget(min(max(least, (length or 0) // SHARE), MOST_BYTES), MOST_READS, settings.header_time_limit)
@@ -148,7 +148,7 @@ def look(
 
 def is_small(fetch: Fetch, least: int) -> bool:
     """Tell whether a source is sooner fetched than looked at: shorter than `least`, or all here already."""
-    length = fetch.origin.length
+    length = fetch.remote_file.length
     if length is not None:
         return length < least
     try:

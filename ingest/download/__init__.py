@@ -3,15 +3,15 @@
 Imports `ingest.http`, `pipeline` and the worker's settings.
 """
 
-from ingest.download.checksums import REQUEST, Unkept
+from ingest.download.checksums import REQUEST, ChecksumMismatch
 from ingest.download.fetch import Fetch, Fetched
-from ingest.download.resume import Heritage, left_behind
+from ingest.download.resume import EarlierDownload, left_behind
 
 __all__ = [
     "REQUEST",
+    "ChecksumMismatch",
+    "EarlierDownload",
     "Fetch",
     "Fetched",
-    "Heritage",
-    "Unkept",
     "left_behind",
 ]

@@ -87,7 +87,7 @@ class Ranges:
         return Ranges((low, high) for low, high in list(pairwise(edges))[::2])
 
 
-class Spans:
+class ByteRanges:
     """The state of one file. Not safe for threads.
 
     Parameters

@@ -31,7 +31,7 @@ _MEMBER = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*:?([A-Za-z0-9+/]+={0,2}):?\s*(?:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Checksum:
     """A digest that the file ought to have, in hex, and who says so."""
 
     algorithm: Algorithm
@@ -39,7 +39,7 @@ class Promise:
     by: str
 
 
-def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Promise, ...]:
+def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Checksum, ...]:
     """What an answer's headers promise.
 
     Parameters
@@ -53,24 +53,24 @@ def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Promise, ...]:
     found += _members(headers("x-goog-hash"), "x-goog-hash")
     if is_whole:
         found += [
-            Promise("md5", digest, "Content-MD5")
+            Checksum("md5", digest, "Content-MD5")
             for value in headers("Content-MD5")
             for digest in _decoded("md5", value.strip())
         ]
     return tuple(found)
 
 
-def requested(sha256: str) -> tuple[Promise, ...]:
+def requested(sha256: str) -> tuple[Checksum, ...]:
     """What the request for the dataset promises: a SHA-256 in hex; "" promises nothing."""
-    return (Promise("sha256", sha256.lower(), REQUEST),) if sha256 else ()
+    return (Checksum("sha256", sha256.lower(), REQUEST),) if sha256 else ()
 
 
-def algorithms(promises: Iterable[Promise]) -> set[Algorithm]:
+def algorithms(checksums: Iterable[Checksum]) -> set[Algorithm]:
     """What has to be computed: SHA-256 always, since it is the source's identity."""
-    return {"sha256", *(promise.algorithm for promise in promises)}
+    return {"sha256", *(promise.algorithm for promise in checksums)}
 
 
-class Unkept(StageError):
+class ChecksumMismatch(StageError):
     """Raised where a promise is not kept.
 
     Parameters
@@ -81,7 +81,7 @@ class Unkept(StageError):
     again: whether it is so for the second time.
     """
 
-    def __init__(self, promise: Promise, found: str, host: str, *, again: bool = False) -> None:
+    def __init__(self, promise: Checksum, found: str, host: str, *, again: bool = False) -> None:
         advice = "Retry; if it happens again, check the file at its source."
         if again:
             advice = "It was fetched twice, with the same bytes: check the sha256 that you gave, and the URL."
@@ -95,25 +95,25 @@ class Unkept(StageError):
         self.found = found
         self.host = host
 
-    def again(self) -> Unkept:
+    def again(self) -> ChecksumMismatch:
         """The same, for good: what comes twice is no damage on the way."""
-        return Unkept(self.promise, self.found, self.host, again=True)
+        return ChecksumMismatch(self.promise, self.found, self.host, again=True)
 
 
-def hold(promises: Iterable[Promise], digests: Mapping[Algorithm, str], host: str) -> None:
+def hold(checksums: Iterable[Checksum], digests: Mapping[Algorithm, str], host: str) -> None:
     """Raises Unkept where a promise is not kept by the digests of what has arrived."""
-    for promise in promises:
+    for promise in checksums:
         if digests[promise.algorithm] != promise.digest:
-            raise Unkept(promise, digests[promise.algorithm], host)
+            raise ChecksumMismatch(promise, digests[promise.algorithm], host)
 
 
-def _members(values: Iterable[str], by: str) -> Iterator[Promise]:
+def _members(values: Iterable[str], by: str) -> Iterator[Checksum]:
     for value in values:
         for member in value.split(","):
             match = _MEMBER.fullmatch(member)
             algorithm = ALGORITHMS.get(match[1].lower()) if match else None
             if match and algorithm:
-                yield from (Promise(algorithm, digest, by) for digest in _decoded(algorithm, match[2]))
+                yield from (Checksum(algorithm, digest, by) for digest in _decoded(algorithm, match[2]))
 
 
 def _decoded(algorithm: Algorithm, text: str) -> Iterator[str]:

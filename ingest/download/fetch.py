@@ -17,11 +17,11 @@ from pathlib import Path
 
 from ingest.download import checksums as checks
 from ingest.download.byte_ranges import Ranges
-from ingest.download.partial_file import Progress, Room, Spool, storage_errors
-from ingest.download.remote_file import NOTHING, Origin, Stream, Unchanged
-from ingest.download.resume import Heritage, Notes, Record, left_behind, notes_of
+from ingest.download.partial_file import PartialFile, Progress, Room, storage_errors
+from ingest.download.remote_file import NOTHING, RemoteFile, Stream, Unchanged
+from ingest.download.resume import EarlierDownload, ResumeNotes, ResumeRecord, left_behind, notes_of
 from ingest.download.transfer import LEAST_PIECE, Transfer, piece
-from ingest.http import Guard, Hosts, Line, Version, Wire
+from ingest.http import Cancellation, Connection, Guard, Hosts, Version
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, TilewrightError
 
@@ -48,7 +48,7 @@ class Fetch:
     ----------
     url: where from.
     path: the file to write, in a folder of this run's own; what is there is overwritten. After an error the folder may
-        hold what a later run can go on from, and so it may before (Heritage.adopt).
+        hold what a later run can go on from, and so it may before (EarlierDownload.adopt).
     guard: decides what may be connected to.
     hosts: counts the worker's connections.
     progress: told after every block how far it is, by one thread at a time.
@@ -74,7 +74,7 @@ class Fetch:
         known: Fetched | None = None,
         expected_sha256: str = "",
     ) -> None:
-        self.origin = Origin(url, settings)
+        self.remote_file = RemoteFile(url, settings)
         self._url = url
         self._path = path
         self._settings = settings
@@ -83,11 +83,13 @@ class Fetch:
         self._room = room
         self._known = known if known is not None and expected_sha256 in ("", known.sha256) else None
         self._expected = checks.requested(expected_sha256)
-        self._heritage = Heritage(path.parent, url)
-        self._wire = Wire()
-        self._make_line = partial(Line, settings, guard, hosts or Hosts(settings.source_host_connections), self._wire)
-        self._line = self._make_line(waiting)
-        self._side: Line | None = None
+        self._earlier = EarlierDownload(path.parent, url)
+        self._cancellation = Cancellation()
+        self._make_connection = partial(
+            Connection, settings, guard, hosts or Hosts(settings.source_host_connections), self._cancellation
+        )
+        self._connection = self._make_connection(waiting)
+        self._side: Connection | None = None
         self._opened: Stream | Fetched | None = None
         self._parts = 0
 
@@ -117,16 +119,16 @@ class Fetch:
         opened = self.open()
         seconds = self._settings.source_answer_timeout
         slow = StageError(
-            "source_timeout", f"{self.origin.host} did not send a part within {seconds:g} seconds. Retry later."
+            "source_timeout", f"{self.remote_file.host} did not send a part within {seconds:g} seconds. Retry later."
         )
         with self._reasons():
             if isinstance(opened, Stream) and self.is_near(first):
-                with self._wire.limit(seconds, slow):
+                with self._cancellation.limit(seconds, slow):
                     return opened.peek(end)[first:]
             if self._side is None:
-                self._side = self._make_line()
-            with self._side.wire.limit(seconds, slow):
-                part = self.origin.read(self._side, first, min(end, self.origin.length or end))
+                self._side = self._make_connection()
+            with self._side.cancellation.limit(seconds, slow):
+                part = self.remote_file.read(self._side, first, min(end, self.remote_file.length or end))
             self._parts += len(part)
             return part
 
@@ -134,7 +136,7 @@ class Fetch:
         """Whether `read` gives what lies at a place from the first answer, without a request."""
         opened = self.open()
         is_beginning = isinstance(opened, Stream) and opened.next == 0
-        return is_beginning and not (first > self.ahead and self.origin.gives_parts)
+        return is_beginning and not (first > self.ahead and self.remote_file.gives_parts)
 
     @property
     def ahead(self) -> int:
@@ -160,50 +162,50 @@ class Fetch:
             f"The download took longer than {self._settings.source_time_limit:.0f} seconds. Retry later.",
         )
         try:
-            with self._reasons(), self._wire.limit(self._settings.source_time_limit, late):
+            with self._reasons(), self._cancellation.limit(self._settings.source_time_limit, late):
                 opened = self.open()
-                self._leave_side()
+                self._close_side()
                 return opened if isinstance(opened, Fetched) else self._receive(opened)
         finally:
-            self.leave()
+            self.close()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Ends its connections. After `run` there are none."""
-        self._leave_side()
-        self._line.close()
-        self._wire.release()
+        self._close_side()
+        self._connection.close()
+        self._cancellation.release()
 
-    def _leave_side(self) -> None:
+    def _close_side(self) -> None:
         if self._side is not None:
             self._side.close()
             self._side = None
 
-    def close(self) -> None:
+    def cancel(self) -> None:
         """Makes `run` end at once with Stopped, from another thread, whatever it is waiting for."""
-        self._wire.cut(Stopped("the download was stopped"))
+        self._cancellation.cancel(Stopped("the download was stopped"))
 
     @contextmanager
     def _reasons(self) -> Iterator[None]:
         try:
             yield
         except TilewrightError:
-            # What the cut of a wire looks like from here depends on where it struck: its reason is what counts.
-            self._wire.check()
+            # What a cancellation looks like from here depends on where it struck: its reason is what counts.
+            self._cancellation.check()
             raise
 
     def _begin(self) -> Stream | Fetched:
         """The first answer: of what is missing, or of all where what is there is of another version."""
-        record = self._heritage.record
+        record = self._earlier.record
         if record is None:
             return self._ask(0, NOTHING)
         first = next(iter(Ranges(record.there).complement(record.length)))[0]
         answer = self._ask(first, record.version)
         if isinstance(answer, Fetched):
             return answer
-        is_same = (self.origin.length, self.origin.version) == (record.length, record.version)
-        if is_same and self.origin.is_divisible and answer.next == first and self._has_room(record.length):
+        is_same = (self.remote_file.length, self.remote_file.version) == (record.length, record.version)
+        if is_same and self.remote_file.is_divisible and answer.next == first and self._has_room(record.length):
             return answer
-        self._heritage.discard()
+        self._earlier.discard()
         if answer.next == 0:
             return answer
         answer.close()
@@ -212,11 +214,13 @@ class Fetch:
     def _ask(self, first: int, expected: Version) -> Stream | Fetched:
         known = self._known
         try:
-            return self.origin.begin(self._line, first, expected, known.version if known is not None else NOTHING)
+            return self.remote_file.begin(
+                self._connection, first, expected, known.version if known is not None else NOTHING
+            )
         except Unchanged:
             if known is None:
                 raise
-            self._heritage.discard()
+            self._earlier.discard()
             return replace(known, is_known=True)
 
     def _has_room(self, length: int) -> bool:
@@ -228,69 +232,69 @@ class Fetch:
         return True
 
     def _receive(self, stream: Stream) -> Fetched:
-        origin, record = self.origin, self._heritage.record
-        promises = (*self._expected, *checks.promised(origin.headers, is_whole=origin.is_whole))
-        spool = Spool(
+        remote_file, record = self.remote_file, self._earlier.record
+        checksums = (*self._expected, *checks.promised(remote_file.headers, is_whole=remote_file.is_whole))
+        partial_file = PartialFile(
             self._path,
-            origin.host,
-            origin.length,
+            remote_file.host,
+            remote_file.length,
             held=record.there if record is not None else (),
-            piece=piece(origin, self._settings.source_connections),
+            piece=piece(remote_file, self._settings.source_connections),
             least=LEAST_PIECE,
             max_bytes=self._settings.max_source_bytes,
-            algorithms=checks.algorithms(promises),
+            algorithms=checks.algorithms(checksums),
             room=self._room,
             progress=self._progress,
             kept=self._kept,
         )
         try:
-            with spool:
-                self._transfer(spool, stream)
-            spool.finish()
-            digests = spool.digests()
+            with partial_file:
+                self._transfer(partial_file, stream)
+            partial_file.finish()
+            digests = partial_file.digests()
         finally:
-            spool.close()
-        checks.hold(promises, digests, origin.host)
-        return Fetched(digests["sha256"], spool.count, origin.version)
+            partial_file.close()
+        checks.hold(checksums, digests, remote_file.host)
+        return Fetched(digests["sha256"], partial_file.count, remote_file.version)
 
-    def _transfer(self, spool: Spool, stream: Stream) -> None:
-        transfer = Transfer(self.origin, spool, self._settings, self._wire, self._make_line)
-        if not self.origin.is_divisible:
-            transfer.run(self._line, stream)
+    def _transfer(self, partial_file: PartialFile, stream: Stream) -> None:
+        transfer = Transfer(self.remote_file, partial_file, self._settings, self._cancellation, self._make_connection)
+        if not self.remote_file.is_divisible:
+            transfer.run(self._connection, stream)
             return
 
-        def record() -> Record:
-            return Record(self._url, self.origin.length or 0, self.origin.version, spool.there)
+        def record() -> ResumeRecord:
+            return ResumeRecord(self._url, self.remote_file.length or 0, self.remote_file.version, partial_file.there)
 
-        with Notes(notes_of(self._path), spool.descriptor, record, self._lost) as notes:
-            copying = threading.Thread(target=self._copy, args=(spool, notes), name="ingest-copy", daemon=True)
+        with ResumeNotes(notes_of(self._path), partial_file.descriptor, record, self._lost) as notes:
+            copying = threading.Thread(target=self._copy, args=(partial_file, notes), name="ingest-copy", daemon=True)
             copying.start()
             try:
-                transfer.run(self._line, stream)
+                transfer.run(self._connection, stream)
             finally:
                 copying.join()
-        self._wire.check()
+        self._cancellation.check()
 
     def _lost(self, error: OSError) -> None:
         try:
             with storage_errors(self._path):
                 raise error
         except TilewrightError as reason:
-            self._wire.cut(reason)
+            self._cancellation.cancel(reason)
 
-    def _copy(self, spool: Spool, notes: Notes) -> None:
+    def _copy(self, partial_file: PartialFile, notes: ResumeNotes) -> None:
         """Copies what earlier runs have finished, beside the connections that fetch the rest."""
-        if not self._heritage:
+        if not self._earlier:
             return
         try:
             with storage_errors(self._path):
-                for first, end in self._heritage.copy(spool.descriptor):
-                    spool.copied(first, end)
-                    if self._wire.reason is not None:
+                for first, end in self._earlier.copy(partial_file.descriptor):
+                    partial_file.copied(first, end)
+                    if self._cancellation.reason is not None:
                         return
         except TilewrightError as error:
-            self._wire.cut(error)
+            self._cancellation.cancel(error)
         else:
             notes.note()
         # What could not be copied now will not be another time.
-        self._heritage.discard()
+        self._earlier.discard()

@@ -19,7 +19,7 @@ TRIALS = 2
 """How often others may join: the first rate of one alone may have been a burst, and the second one then tells."""
 
 
-class Sharing:
+class Parallelism:
     """Told the rate now and then, in bytes a second over about the last second.
 
     Attributes

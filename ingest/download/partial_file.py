@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ingest.download.byte_ranges import Range, Span, Spans
+from ingest.download.byte_ranges import ByteRanges, Range, Span
 from ingest.download.checksums import Algorithm
 from ingest.download.digest import Digest
 from ingest.http import too_large
@@ -30,7 +30,7 @@ Room = Callable[[int], None]
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Spool:
+class PartialFile:
     """Takes blocks for any place of the file and keeps none of them. Its methods may be called from any thread.
 
     Attributes
@@ -45,7 +45,7 @@ class Spool:
     host: for the sentences.
     length: bytes of the file, where the server declared them.
     held: ranges that `copied` will tell of, and no connection is to fetch.
-    piece, least: as Spans has them.
+    piece, least: as ByteRanges has them.
     max_bytes: bytes accepted in all.
     algorithms: of the hashes to make.
     room: is asked whether what is still to come fits.
@@ -77,7 +77,7 @@ class Spool:
         self._host = host
         held = tuple(held)
         self._holds_beginning = any(first == 0 and end >= SNIFF_LENGTH for first, end in held)
-        self._spans = Spans(length, held, piece=piece, least=least)
+        self._ranges = ByteRanges(length, held, piece=piece, least=least)
         self._max_bytes = max_bytes
         self._sniffer = Sniffer(host)
         self._room = room
@@ -92,7 +92,7 @@ class Spool:
     def __enter__(self) -> Self:
         self._digest.__enter__()
         self._kept(0)
-        self._progress(0, self._spans.length)
+        self._progress(0, self._ranges.length)
         return self
 
     def __exit__(
@@ -119,44 +119,44 @@ class Spool:
     def is_complete(self) -> bool:
         """Whether every byte is there."""
         with self.changed:
-            return self._spans.is_complete
+            return self._ranges.is_complete
 
     @property
     def left(self) -> int:
         """Bytes that connections have still to bring."""
         with self.changed:
-            return self._spans.left
+            return self._ranges.left
 
     @property
     def there(self) -> tuple[Range, ...]:
         """The ranges that are written."""
         with self.changed:
-            return self._spans.there
+            return self._ranges.there
 
     def offers(self) -> bool:
-        """As Spans.offers."""
+        """As ByteRanges.offers."""
         with self.changed:
-            return self._spans.offers()
+            return self._ranges.offers()
 
     def take(self, at: int | None = None) -> Span | None:
-        """As Spans.take."""
+        """As ByteRanges.take."""
         with self.changed:
-            return self._spans.take(at)
+            return self._ranges.take(at)
 
     def take_last(self) -> Span | None:
-        """As Spans.take_last."""
+        """As ByteRanges.take_last."""
         with self.changed:
-            return self._spans.take_last()
+            return self._ranges.take_last()
 
     def reach(self, span: Span) -> int:
-        """As Spans.reach."""
+        """As ByteRanges.reach."""
         with self.changed:
-            return self._spans.reach(span)
+            return self._ranges.reach(span)
 
     def leave(self, span: Span) -> None:
-        """As Spans.leave."""
+        """As ByteRanges.leave."""
         with self.changed:
-            self._spans.leave(span)
+            self._ranges.leave(span)
 
     def write(self, span: Span, block: bytes) -> bool:
         """Writes the next bytes of a span, as far as they are its own. Says whether the span goes on.
@@ -165,7 +165,7 @@ class Spool:
         """
         with self.changed:
             first = span.next
-            own = memoryview(block)[: self._spans.claim(span, len(block))]
+            own = memoryview(block)[: self._ranges.claim(span, len(block))]
             if self.count + len(own) > self._max_bytes:
                 raise too_large(self._host, self._max_bytes)
         self._sniffer.take(first, own)
@@ -180,16 +180,16 @@ class Spool:
     def copied(self, first: int, end: int) -> None:
         """A held range is in the file."""
         with self.changed:
-            self._spans.arrive(first, end - first)
+            self._ranges.arrive(first, end - first)
             self.count += end - first
-            self._digest.grow(self._spans.prefix, first, b"")
+            self._digest.grow(self._ranges.prefix, first, b"")
             self._kept(self.count - self.received)
             self._tell()
 
     def seal(self, length: int) -> None:
         """The file has turned out to end here."""
         with self.changed:
-            self._spans.seal(length)
+            self._ranges.seal(length)
             self.changed.notify_all()
 
     def finish(self) -> None:
@@ -213,19 +213,19 @@ class Spool:
             if self.received < self._room_due:
                 return
             self._room_due = self.received + ROOM_INTERVAL
-            length = self._spans.length
+            length = self._ranges.length
             needed = ROOM_INTERVAL if length is None else max(0, length - self.count)
         self._room(needed)
 
     def _arrive(self, first: int, own: memoryview) -> None:
-        self._spans.arrive(first, len(own))
+        self._ranges.arrive(first, len(own))
         self.count += len(own)
-        self._digest.grow(self._spans.prefix, first, own)
+        self._digest.grow(self._ranges.prefix, first, own)
         self._tell()
 
     def _tell(self) -> None:
-        self._progress(self.count, self._spans.length)
-        if self._spans.is_complete:
+        self._progress(self.count, self._ranges.length)
+        if self._ranges.is_complete:
             self.changed.notify_all()
 
     def _write(self, first: int, block: memoryview) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from ingest.http import Answer, Crowded, HeaderValues, Line, Version, version
+from ingest.http import Answer, Connection, Crowded, HeaderValues, Version, version
 from ingest.http import response as answer
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, TilewrightError
@@ -91,7 +91,7 @@ class Stream:
         return block
 
 
-class Origin:
+class RemoteFile:
     """A URL as its server offers it.
 
     Attributes
@@ -120,7 +120,9 @@ class Origin:
         """Whether its bytes may come by several requests, and be known to be of one version."""
         return self.gives_parts and bool(self.version)
 
-    def begin(self, line: Line, first: int = 0, expected: Version = NOTHING, known: Version = NOTHING) -> Stream:
+    def begin(
+        self, connection: Connection, first: int = 0, expected: Version = NOTHING, known: Version = NOTHING
+    ) -> Stream:
         """Asks for the file from a byte on, for the first time.
 
         A server that ignores ranges shows it here: its answer is the whole file, and no range is asked for again.
@@ -136,13 +138,13 @@ class Origin:
         Unchanged: the file is in the `known` state.
         StageError: with the code that the server's answer stands for.
         """
-        reply = self._follow(line, {"Range": f"bytes={first}-"} | expected.if_range | known.unless)
+        reply = self._follow(connection, {"Range": f"bytes={first}-"} | expected.if_range | known.unless)
         is_part = reply.status == HTTPStatus.PARTIAL_CONTENT
         if reply.status in NOT_THESE_BYTES or (is_part and not self._opens(reply, first, expected)):
             reply.close()
             if expected:
-                return self.begin(line, known=known)
-            reply, is_part = self._follow(line, known.unless), False
+                return self.begin(connection, known=known)
+            reply, is_part = self._follow(connection, known.unless), False
         if reply.status == HTTPStatus.NOT_MODIFIED and known:
             reply.close()
             raise Unchanged
@@ -156,18 +158,18 @@ class Origin:
         self.is_whole = True
         return Stream(reply, 0, self.length)
 
-    def part(self, line: Line, first: int, end: int) -> Stream:
+    def part(self, connection: Connection, first: int, end: int) -> Stream:
         """Asks for the bytes from `first` to before `end`; the answer may end earlier.
 
         Raises StageError; OtherVersion where the server does not give these bytes of the version it first gave.
         """
         asked = {"Range": f"bytes={first}-{end - 1}"} | self.version.if_range
         try:
-            reply = self._part(line, self._found_at, asked)
+            reply = self._part(connection, self._found_at, asked)
         except StageError as error:
             if error.code not in MOVED_ON or self._found_at == self._url:
                 raise
-            reply = self._part(line, self._url, asked)
+            reply = self._part(connection, self._url, asked)
         if reply.status != HTTPStatus.PARTIAL_CONTENT or not self.version.shows_in(reply.headers):
             raise OtherVersion(reply.host)
         part = answer.check_part(reply.host, reply.headers, first, end, self._settings.max_source_bytes)
@@ -175,11 +177,11 @@ class Origin:
             raise OtherVersion(reply.host)
         return Stream(reply, first, part.end)
 
-    def read(self, line: Line, first: int, end: int) -> bytes:
+    def read(self, connection: Connection, first: int, end: int) -> bytes:
         """The bytes from `first` to before `end`, in memory. Raises as `part`."""
         read = bytearray()
         while first + len(read) < end:
-            stream = self.part(line, first + len(read), end)
+            stream = self.part(connection, first + len(read), end)
             while block := stream.read():
                 read += block
         return bytes(read)
@@ -191,23 +193,23 @@ class Origin:
             return False
         return part.total is not None and (part.end == part.total or bool(version(reply.headers)))
 
-    def _part(self, line: Line, url: str, asked: Mapping[str, str]) -> Answer:
-        reply = self._follow(line, asked, url)
+    def _part(self, connection: Connection, url: str, asked: Mapping[str, str]) -> Answer:
+        reply = self._follow(connection, asked, url)
         if reply.status not in (HTTPStatus.PARTIAL_CONTENT, *NOT_THESE_BYTES):
             with_file(reply)
         return reply
 
-    def _follow(self, line: Line, headers: Mapping[str, str], url: str = "") -> Answer:
+    def _follow(self, connection: Connection, headers: Mapping[str, str], url: str = "") -> Answer:
         url = url or self._url
         came_from = ""
         for _ in range(self._settings.source_max_redirects + 1):
             try:
-                reply = line.get(url, headers)
+                reply = connection.get(url, headers)
                 following = reply.location
             except StageError as error:
                 if not came_from or isinstance(error, Crowded):
                     raise
-                line.wire.check()
+                connection.cancellation.check()
                 raise StageError(
                     error.code,
                     f"{came_from} redirects elsewhere, and there: {error.message}",

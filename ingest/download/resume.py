@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ResumeRecord:
     """Which bytes of one version of a file are on the disk."""
 
     url: str
@@ -69,7 +69,7 @@ class Record:
         draft.replace(path)
 
     @classmethod
-    def read(cls, path: Path) -> Record | None:
+    def read(cls, path: Path) -> ResumeRecord | None:
         """What is noted at `path`; None where that cannot be read, as after a crash of the machine."""
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ class Record:
             return None
 
 
-class Heritage:
+class EarlierDownload:
     """What earlier runs have finished of the same version of a file: noted ranges, and the files they lie in.
 
     Attributes
@@ -91,23 +91,23 @@ class Heritage:
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
-        found = [(path, record) for path in self._notes() if (record := Record.read(path)) and record.url == url]
+        found = [(path, record) for path in self._notes() if (record := ResumeRecord.read(path)) and record.url == url]
         found.sort(key=lambda pair: -Ranges(pair[1].there).bytes)
-        self.record: Record | None = None
+        self.record: ResumeRecord | None = None
         self._pieces: list[tuple[Path, Range]] = []
         for notes, record in found:
             self._add(notes.with_suffix(""), record)
         self._leave_out_end()
 
     @classmethod
-    def adopt(cls, earlier: Path, folder: Path, url: str) -> Heritage:
+    def adopt(cls, earlier: Path, folder: Path, url: str) -> EarlierDownload:
         """Takes over what an earlier run has left in its folder: gives its files second names in this run's own.
 
         What cannot be taken over is fetched anew.
         """
         for number, notes in enumerate(sorted(earlier.glob(f"*{NOTES}"))):
             name = f"{EARLIER}{number}"
-            record = Record.read(notes)
+            record = ResumeRecord.read(notes)
             if record is None or record.url != url or not record.there:
                 continue
             with suppress(OSError):
@@ -153,7 +153,7 @@ class Heritage:
         self._pieces = [(file, (first, min(end, most))) for file, (first, end) in self._pieces if first < most]
         self.record = replace(record, there=((0, most),)) if most else None
 
-    def _add(self, file: Path, record: Record) -> None:
+    def _add(self, file: Path, record: ResumeRecord) -> None:
         chosen = self.record or record
         if not record.there or (record.length, record.version) != (chosen.length, chosen.version):
             return
@@ -163,10 +163,10 @@ class Heritage:
         for first, end in known:
             new.remove(first, end)
         self._pieces = sorted([*self._pieces, *((file, one) for one in new)], key=lambda piece: piece[1])
-        self.record = Record(record.url, record.length, record.version, tuple(Ranges((*known, *new))))
+        self.record = ResumeRecord(record.url, record.length, record.version, tuple(Ranges((*known, *new))))
 
 
-class Notes:
+class ResumeNotes:
     """Notes now and then what of a growing file is there, and once more where the download fails.
 
     Parameters
@@ -178,7 +178,7 @@ class Notes:
     """
 
     def __init__(
-        self, path: Path, descriptor: int, record: Callable[[], Record], lost: Callable[[OSError], None]
+        self, path: Path, descriptor: int, record: Callable[[], ResumeRecord], lost: Callable[[OSError], None]
     ) -> None:
         self._path = path
         self._descriptor = descriptor

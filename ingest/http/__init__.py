@@ -3,8 +3,8 @@
 Imports `pipeline` and the worker's settings.
 """
 
-from ingest.http.cancellation import Wire
-from ingest.http.connection import Answer, Crowded, Line
+from ingest.http.cancellation import Cancellation
+from ingest.http.connection import Answer, Connection, Crowded
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
 from ingest.http.response import incomplete, too_large
@@ -12,13 +12,13 @@ from ingest.http.validators import HeaderValues, Version, version
 
 __all__ = [
     "Answer",
+    "Cancellation",
+    "Connection",
     "Crowded",
     "Guard",
     "HeaderValues",
     "Hosts",
-    "Line",
     "Version",
-    "Wire",
     "incomplete",
     "too_large",
     "version",

@@ -1,4 +1,4 @@
-"""The wire of a connection: what it is connected by, and the one way to cut it from another thread.
+"""Cancels a connection from another thread, whatever it is waiting for.
 
 `requests` limits each read but no whole exchange, and nothing in it stops slow headers. Shutting the socket down
 does: a read that blocks in any phase (connect, TLS, headers, body) returns at once.
@@ -15,30 +15,30 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Wire:
-    """Holds a connection's socket until it is released; a fetch's own holds those of its connections, its branches.
+class Cancellation:
+    """Holds a connection's socket, so that it can be shut down. Cancelling a parent cancels its children.
 
     All methods may be called from any thread.
     """
 
-    def __init__(self, trunk: Wire | None = None) -> None:
-        self._trunk = trunk
+    def __init__(self, parent: Cancellation | None = None) -> None:
+        self._parent = parent
         self._lock = threading.Lock()
         self._held: socket.socket | None = None
-        self._branches: list[Wire] = []
+        self._children: list[Cancellation] = []
         self._waiting: set[threading.Event] = set()
-        self._is_cut = threading.Event()
+        self._is_cancelled = threading.Event()
         self._reason: Exception | None = None
 
-    def branch(self) -> Wire:
-        """A wire of its own that is cut with this one."""
-        branch = Wire(self)
+    def child(self) -> Cancellation:
+        """Give a new one that is cancelled with this one."""
+        child = Cancellation(self)
         with self._lock:
-            self._branches.append(branch)
+            self._children.append(child)
             reason = self._reason
         if reason is not None:
-            branch.cut(reason)
-        return branch
+            child.cancel(reason)
+        return child
 
     def hold(self, connection: socket.socket) -> None:
         """Takes a hold on a socket, which may be about to connect, and ends the one that was held."""
@@ -59,47 +59,47 @@ class Wire:
             held.close()
 
     def renew(self) -> None:
-        """Ends the connection, and forgets a cut that was of this branch alone."""
+        """Ends the connection, and forgets a cancellation that was of this child alone."""
         self.release()
         with self._lock:
-            self._reason = self._trunk.reason if self._trunk is not None else None
+            self._reason = self._parent.reason if self._parent is not None else None
             if self._reason is None:
-                self._is_cut.clear()
+                self._is_cancelled.clear()
 
-    def cut(self, reason: Exception) -> None:
-        """Shuts the sockets down, the branches' and later ones too. `check` raises the first reason from now on."""
+    def cancel(self, reason: Exception) -> None:
+        """Shuts the sockets down, the children's and later ones too. `check` raises the first reason from now on."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
-            self._is_cut.set()
+            self._is_cancelled.set()
             if self._held is not None:
                 _shut_down(self._held)
             for event in self._waiting:
                 event.set()
-            branches = list(self._branches)
-        for branch in branches:
-            branch.cut(reason)
+            children = list(self._children)
+        for child in children:
+            child.cancel(reason)
 
     @property
     def reason(self) -> Exception | None:
-        """Why it was cut, the trunk's reason first; None where it was not."""
-        return (self._trunk.reason if self._trunk is not None else None) or self._reason
+        """Why it was cancelled, the parent's reason first; None where it was not."""
+        return (self._parent.reason if self._parent is not None else None) or self._reason
 
     def check(self) -> None:
-        """Raises the reason of a cut."""
+        """Raises the reason, where it was cancelled."""
         reason = self.reason
         if reason is not None:
             raise reason
 
     def pause(self, seconds: float) -> None:
-        """Lets time pass; raises the reason of a cut at once."""
-        self._is_cut.wait(seconds)
+        """Lets time pass; raises the reason at once where it is cancelled."""
+        self._is_cancelled.wait(seconds)
         self.check()
 
     @contextmanager
     def limit(self, seconds: float, reason: Exception) -> Iterator[None]:
-        """Cuts the wire unless the block ends in time."""
-        watchdog = threading.Timer(seconds, self.cut, (reason,))
+        """Cancels unless the block ends in time."""
+        watchdog = threading.Timer(seconds, self.cancel, (reason,))
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -111,7 +111,7 @@ class Wire:
         """Makes a call that cannot be interrupted, such as a look-up of a name, in a thread, and leaves it behind
         where it takes too long.
 
-        Raises what the call raises, TimeoutError after `seconds`, and the reason of a cut at once.
+        Raises what the call raises, TimeoutError after `seconds`, and the reason at once where it is cancelled.
         """
         results: list[T] = []
         errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Makes blocks of the crumbs that some servers send, so that a byte does not cost what a block does.
+"""Joins the small blocks that some servers send, so that a byte does not cost what a block does.
 
 A single small block is handed on at once: the beginning of a picture may be all that comes for a while. Only where one
 small block follows the other, many are taken together. Where they are tiny, as chunks of one byte are, whoever reads
@@ -29,7 +29,7 @@ REST = 9.0
 """Times the work that a reader of tiny blocks rests: a tenth of a core is what such a connection gets."""
 
 
-class Crumbs:
+class Coalesced:
     """Reads from one body.
 
     Parameters

@@ -10,8 +10,8 @@ from urllib.parse import urljoin
 import requests
 import urllib3
 
-from ingest.http.cancellation import Wire
-from ingest.http.coalescing import Crumbs
+from ingest.http.cancellation import Cancellation
+from ingest.http.coalescing import Coalesced
 from ingest.http.failures import explain
 from ingest.http.guard import Guard, GuardedAdapter
 from ingest.http.hosts import Hosts
@@ -40,12 +40,12 @@ class Crowded(StageError):
         super().__init__("source_unavailable", f"This worker has as many connections to {host} as it may. Retry later.")
 
 
-class Line:
+class Connection:
     """One connection at a time, kept open between requests to one host.
 
     Parameters
     ----------
-    trunk: the download's wire; this line's branch of it is cut with it.
+    parent: the download's; this connection is cancelled with it.
     waiting: where given, a place at a host is waited for, and this called meanwhile; else there is none without room.
     """
 
@@ -54,15 +54,15 @@ class Line:
         settings: IngestSettings,
         guard: Guard,
         hosts: Hosts,
-        trunk: Wire,
+        parent: Cancellation,
         waiting: Callable[[], None] | None = None,
     ) -> None:
         self.host = ""
-        self.wire = trunk.branch()
+        self.cancellation = parent.child()
         self._settings = settings
         self._hosts = hosts
         self._waiting = waiting
-        self._session = session(settings, GuardedAdapter(guard, self.wire, settings.source_max_header_bytes))
+        self._session = session(settings, GuardedAdapter(guard, self.cancellation, settings.source_max_header_bytes))
         self._place = ""
         self._response: requests.Response | None = None
 
@@ -72,7 +72,7 @@ class Line:
         Raises
         ------
         StageError: with one of the `source_…` codes; Crowded.
-        Stopped, or another reason of a cut.
+        Stopped, or another reason of a cancellation.
         """
         host = check_url(url).host
         self._enter(host)
@@ -80,7 +80,7 @@ class Line:
         seconds = self._settings.source_answer_timeout
         slow = StageError("source_timeout", f"{host} did not answer within {seconds:g} seconds. Retry later.")
         try:
-            with self.wire.limit(seconds, slow):
+            with self.cancellation.limit(seconds, slow):
                 response = self._session.get(
                     url,
                     headers=dict(headers),
@@ -89,11 +89,11 @@ class Line:
                     timeout=(self._settings.source_connect_timeout, self._settings.source_read_timeout),
                 )
         except StageError:
-            # What the cut of a wire looks like from here depends on where it struck: its reason is what counts.
-            self.wire.check()
+            # What a cancellation looks like from here depends on where it struck: its reason is what counts.
+            self.cancellation.check()
             raise
         except FAILURES as error:
-            self.wire.check()
+            self.cancellation.check()
             raise explain(error, host) from error
         self._response = response
         return Answer(self, url, response)
@@ -112,7 +112,7 @@ class Line:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether another download waits for a place at this line's host."""
+        """Whether another download waits for a place at this connection's host."""
         return self._hosts.is_wanted(self._place)
 
     def drop(self) -> None:
@@ -121,7 +121,7 @@ class Line:
             self._response.close()
             self._response = None
         self._session.close()
-        self.wire.renew()
+        self.cancellation.renew()
 
     def close(self) -> None:
         """Ends the connection and gives its place back."""
@@ -129,12 +129,12 @@ class Line:
         self._leave()
 
     def _enter(self, host: str) -> None:
-        self.wire.check()
+        self.cancellation.check()
         if self._place == host:
             return
         self.close()
         if self._waiting is not None:
-            self._hosts.enter(host, self.wire, self._waiting)
+            self._hosts.enter(host, self.cancellation, self._waiting)
         elif not self._hosts.try_enter(host):
             raise Crowded(host)
         self._place = host
@@ -148,31 +148,33 @@ class Line:
 class Answer:
     """An answer: its status and headers, and its body as it comes."""
 
-    def __init__(self, line: Line, url: str, response: requests.Response) -> None:
-        self.line = line
+    def __init__(self, connection: Connection, url: str, response: requests.Response) -> None:
+        self.connection = connection
         self.url = url
-        self.host = line.host
+        self.host = connection.host
         self.status = int(response.raw.status)
         # Nothing here refers back to this answer: its connection ends with it, and not when cycles are collected.
         self.headers: HeaderValues = partial(_values, response.raw.headers)
         self._response = response
-        self._crumbs = Crumbs(partial(_read, response.raw, line, line.host), line.wire.pause)
+        self._coalesced = Coalesced(
+            partial(_read, response.raw, connection, connection.host), connection.cancellation.pause
+        )
 
     @property
     def location(self) -> str | None:
         """Where it redirects to; None where it does not."""
-        return self.line.location(self.url, self._response)
+        return self.connection.location(self.url, self._response)
 
     def read(self) -> bytes:
-        """The next bytes of the body, as many as have arrived, or some crumbs together; none at its end.
+        """The next bytes of the body, as many as have arrived, or some small blocks together; none at its end.
 
-        Raises StageError where it cannot go on, and the reason of a cut.
+        Raises StageError where it cannot go on, and the reason where it was cancelled.
         """
-        return self._crumbs.read()
+        return self._coalesced.read()
 
     def close(self) -> None:
         """Leaves what has not been read, and the connection with it."""
-        self.line.drop()
+        self.connection.drop()
 
 
 def _values(headers: urllib3.HTTPHeaderDict, name: str) -> Sequence[str]:
@@ -180,13 +182,13 @@ def _values(headers: urllib3.HTTPHeaderDict, name: str) -> Sequence[str]:
     return values if name.lower() in FRAMING else [field_value(value) for value in values]
 
 
-def _read(raw: urllib3.HTTPResponse, line: Line, host: str) -> bytes:
+def _read(raw: urllib3.HTTPResponse, connection: Connection, host: str) -> bytes:
     try:
         block = raw.read1(BLOCK, decode_content=False)
     except FAILURES as error:
-        line.wire.check()
+        connection.cancellation.check()
         raise explain(error, host, in_body=True) from error
     if not block:
-        # A wire that was cut looks like the end of a body without a length.
-        line.wire.check()
+        # A cancelled connection looks like the end of a body without a length.
+        connection.cancellation.check()
     return block or b""

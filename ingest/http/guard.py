@@ -23,7 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HeaderParsingError
 from urllib3.util.response import assert_header_parsing
 
-from ingest.http.cancellation import Wire
+from ingest.http.cancellation import Cancellation
 from pipeline.errors import StageError
 from pipeline.sources import Address, Allowed, forbidden, literal_address
 
@@ -63,39 +63,41 @@ class Guard:
             raise forbidden(host)
         return answers
 
-    def connect(self, wire: Wire, host: str, port: int, timeout: float | None, options: Iterable[Any]) -> socket.socket:
-        """A connected socket to an address of the host, held by the wire.
+    def connect(
+        self, cancellation: Cancellation, host: str, port: int, timeout: float | None, options: Iterable[Any]
+    ) -> socket.socket:
+        """A connected socket to an address of the host, held by the cancellation.
 
         Raises
         ------
         StageError: "source_forbidden_address", "source_unresolvable", "source_unreachable" or "source_timeout".
         """
         failure: OSError | None = None
-        for address in self.screen(host, port, self._resolve(wire, host, port, timeout)):
+        for address in self.screen(host, port, self._resolve(cancellation, host, port, timeout)):
             connection = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
             try:
                 for option in options:
                     connection.setsockopt(*option)
                 connection.settimeout(timeout)
-                wire.hold(connection)
+                cancellation.hold(connection)
                 connection.connect((str(address), port))
-                wire.check()
+                cancellation.check()
                 return connection
             except OSError as error:
                 failure = error
                 connection.close()
-                wire.check()
+                cancellation.check()
             except BaseException:
                 connection.close()
                 raise
         raise _no_connection(host, port, failure) from failure
 
-    def _resolve(self, wire: Wire, host: str, port: int, timeout: float | None) -> list[Address]:
+    def _resolve(self, cancellation: Cancellation, host: str, port: int, timeout: float | None) -> list[Address]:
         literal = literal_address(host)
         if literal is not None:
             return [literal]
         try:
-            answers = list(wire.wait_for(lambda: self._resolver(host, port), timeout or 0.0))
+            answers = list(cancellation.wait_for(lambda: self._resolver(host, port), timeout or 0.0))
         except TimeoutError as error:
             raise StageError(
                 "source_unresolvable", f"Looking up the name {host} took too long. Retry later."
@@ -217,22 +219,22 @@ class _TLSConnection(_Connection, HTTPSConnection):
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Makes a requests.Session connect through a guard, its sockets held by a wire."""
+    """Makes a requests.Session connect through a guard, its sockets held by a cancellation."""
 
-    def __init__(self, guard: Guard, wire: Wire, max_header_bytes: int) -> None:
+    def __init__(self, guard: Guard, cancellation: Cancellation, max_header_bytes: int) -> None:
         self._guard = guard
-        self._wire = wire
+        self._cancellation = cancellation
         self._max_header_bytes = max_header_bytes
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        guard, wire = self._guard, self._wire
+        guard, cancellation = self._guard, self._cancellation
 
         def connect(connection: HTTPConnection) -> socket.socket:
             timeout = connection.timeout
             return guard.connect(
-                wire,
+                cancellation,
                 # Not `host`, which lacks the final dot that keeps the resolver from its search list.
                 connection._dns_host.strip("[]"),
                 connection.port,

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from ingest.http.cancellation import Wire
+from ingest.http.cancellation import Cancellation
 
 LOOK = 0.5
 """Seconds between two looks of one who waits for whether it has been stopped."""
@@ -28,20 +28,20 @@ class Hosts:
         self._waiting: Counter[str] = Counter()
         self._changed = threading.Condition()
 
-    def enter(self, host: str, wire: Wire, waiting: Callable[[], None]) -> None:
+    def enter(self, host: str, cancellation: Cancellation, waiting: Callable[[], None]) -> None:
         """Takes a place at a host, and waits for it where there is none.
 
         Parameters
         ----------
         waiting: called now and then meanwhile.
 
-        Raises the reason of a cut of the wire.
+        Raises the reason where it is cancelled.
         """
         with self._changed:
             self._waiting[host] += 1
             try:
                 while self._open[host] >= self._limit:
-                    wire.check()
+                    cancellation.check()
                     waiting()
                     self._changed.wait(LOOK)
                 self._open[host] += 1

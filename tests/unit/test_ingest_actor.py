@@ -17,8 +17,8 @@ from dramatiq.brokers.stub import StubBroker
 
 from ingest import actor
 from ingest.actor import ingest
-from ingest.dependencies import Means
-from ingest.http.cancellation import Wire
+from ingest.dependencies import Dependencies
+from ingest.http.cancellation import Cancellation
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
 from ingest.settings import IngestSettings
@@ -373,13 +373,13 @@ def test_a_download_that_waits_for_its_host_is_no_stall(house: House) -> None:
     # Given a host whose one place is taken
     settings = IngestSettings(source_host_connections=1)
     hosts = Hosts(settings.source_host_connections)
-    hosts.enter("127.0.0.1", Wire(), lambda: None)
+    hosts.enter("127.0.0.1", Cancellation(), lambda: None)
     run = Run("c" * 32, pb.WakeUp(), pb.Grant(url=house.server.url("/x.png"), source_key=source_key("custom_1", 1)))
     results: list[pb.IngestResult] = []
-    means = Means(settings, Guard(Allowed(["127.0.0.1"])), hosts, house.storage)
+    dependencies = Dependencies(settings, Guard(Allowed(["127.0.0.1"])), hosts, house.storage)
     began = run.snapshot()[1]
     # When another one begins
-    thread = threading.Thread(target=lambda: results.append(ingest(run, means)))
+    thread = threading.Thread(target=lambda: results.append(ingest(run, dependencies)))
     thread.start()
     # Then it waits, without asking, and says now and then that it lives
     until(lambda: run.snapshot()[1] > began, "a sign of life")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.download.checksums import Promise, algorithms, hold, promised, requested
+from ingest.download.checksums import Checksum, algorithms, hold, promised, requested
 from ingest.download.fetch import Fetch, Fetched
 from ingest.download.pace import Pace
-from ingest.download.parallelism import Sharing
-from ingest.http.cancellation import Wire
+from ingest.download.parallelism import Parallelism
+from ingest.http.cancellation import Cancellation
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
 from ingest.http.validators import Version, version
@@ -108,7 +108,7 @@ def test_what_the_request_promises_is_held_whatever_its_case() -> None:
     digest = hashlib.sha256(DATA).hexdigest()
     hold(requested(digest.upper()), {"sha256": digest}, "example.org")
     assert requested("") == ()
-    assert algorithms([Promise("md5", "", "")]) == {"md5", "sha256"}
+    assert algorithms([Checksum("md5", "", "")]) == {"md5", "sha256"}
 
 
 def test_an_expected_hash_is_checked(server: SourceServer, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_pace_tells_the_rate_of_late() -> None:
 
 def test_connections_that_do_not_help_leave_again() -> None:
     # Given a download that has a hundred bytes a second alone
-    told = Sharing(0.0)
+    told = Parallelism(0.0)
     assert not told.may_begin(0.1, 100.0)
     assert told.may_begin(0.2, 100.0)
     told.begin(0.2, 100.0)
@@ -195,7 +195,7 @@ def test_connections_that_do_not_help_leave_again() -> None:
 
 def test_connections_come_back_where_the_first_rate_was_a_burst() -> None:
     # Given others that have left, since the first one's burst was faster than all together
-    told = Sharing(0.0)
+    told = Parallelism(0.0)
     told.begin(0.2, 100.0)
     told.judge(2.0, 50.0)
     # When the burst is over, then they join again
@@ -212,7 +212,7 @@ def test_connections_come_back_where_the_first_rate_was_a_burst() -> None:
 def test_a_host_has_so_many_places_and_who_waits_comes_first() -> None:
     # Given a host with two places, both taken
     hosts = Hosts(2)
-    hosts.enter("a", Wire(), lambda: None)
+    hosts.enter("a", Cancellation(), lambda: None)
     assert hosts.try_enter("a")
     assert not hosts.try_enter("a")
     assert hosts.try_enter("b")
@@ -221,7 +221,7 @@ def test_a_host_has_so_many_places_and_who_waits_comes_first() -> None:
     waits, came = threading.Event(), threading.Event()
 
     def wait() -> None:
-        hosts.enter("a", Wire(), waits.set)
+        hosts.enter("a", Cancellation(), waits.set)
         came.set()
 
     thread = threading.Thread(target=wait)
@@ -237,8 +237,8 @@ def test_a_host_has_so_many_places_and_who_waits_comes_first() -> None:
 
 
 def test_who_waits_for_a_place_can_be_stopped() -> None:
-    hosts, wire = Hosts(1), Wire()
-    hosts.enter("a", Wire(), lambda: None)
+    hosts, cancellation = Hosts(1), Cancellation()
+    hosts.enter("a", Cancellation(), lambda: None)
     with pytest.raises(Stopped):
-        hosts.enter("a", wire, lambda: wire.cut(Stopped()))
+        hosts.enter("a", cancellation, lambda: cancellation.cancel(Stopped()))
     assert not hosts.is_wanted("a")

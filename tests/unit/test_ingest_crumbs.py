@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ingest.http.coalescing import ENOUGH, LONGEST, MANY, REST, SMALL, Crumbs
+from ingest.http.coalescing import ENOUGH, LONGEST, MANY, REST, SMALL, Coalesced
 
 
 class Body:
@@ -18,7 +18,7 @@ class Body:
         self.now = self.worked = 0.0
         self.reads = 0
         self.rests: list[float] = []
-        self.crumbs = Crumbs(self.read, self.rests.append, lambda: self.now, lambda: self.worked)
+        self.crumbs = Coalesced(self.read, self.rests.append, lambda: self.now, lambda: self.worked)
 
     def read(self) -> bytes:
         self.reads += 1

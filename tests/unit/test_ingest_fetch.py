@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.download import partial_file as spool
+from ingest.download import partial_file
 from ingest.download.fetch import Fetch, Fetched
 from ingest.download.partial_file import ROOM_INTERVAL
 from ingest.http.guard import Guard
@@ -438,7 +438,7 @@ def test_a_file_that_does_not_fit_is_refused_before_it_is_written(
 def test_a_disk_that_others_fill_ends_the_download(
     server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "ROOM_INTERVAL", 100_000)
+    monkeypatch.setattr(partial_file, "ROOM_INTERVAL", 100_000)
     needed: list[int] = []
 
     # Given a disk that is short of room a while after the start
@@ -500,15 +500,15 @@ def test_close_ends_a_fetch_at_once(server: SourceServer, tmp_path: Path, behavi
         progress=lambda done, total: None,
     )
 
-    # When it is closed from another thread, then it ends with Stopped
-    def close(job: Fetch) -> None:
+    # When it is cancelled from another thread, then it ends with Stopped
+    def cancel(job: Fetch) -> None:
         server.wait_for("/a")
-        job.close()
+        job.cancel()
 
-    stopped_while(close, job)
+    stopped_while(cancel, job)
 
 
-def test_close_ends_a_fetch_that_waits_for_a_name(tmp_path: Path) -> None:
+def test_cancelling_ends_a_fetch_that_waits_for_a_name(tmp_path: Path) -> None:
     # Given a name service that does not answer
     asked, answer = threading.Event(), threading.Event()
 
@@ -525,16 +525,16 @@ def test_close_ends_a_fetch_that_waits_for_a_name(tmp_path: Path) -> None:
         progress=lambda done, total: None,
     )
 
-    # When the fetch is closed, then it ends with Stopped
-    def close(job: Fetch) -> None:
+    # When the fetch is cancelled, then it ends with Stopped
+    def cancel(job: Fetch) -> None:
         assert asked.wait(30)
-        job.close()
+        job.cancel()
 
-    stopped_while(close, job)
+    stopped_while(cancel, job)
     answer.set()
 
 
-def test_a_fetch_closed_before_it_runs_asks_for_nothing(server: SourceServer, tmp_path: Path) -> None:
+def test_a_fetch_cancelled_before_it_runs_asks_for_nothing(server: SourceServer, tmp_path: Path) -> None:
     job = Fetch(
         server.url("/x.jpg"),
         tmp_path / "got",
@@ -542,7 +542,7 @@ def test_a_fetch_closed_before_it_runs_asks_for_nothing(server: SourceServer, tm
         guard=LOCAL,
         progress=lambda done, total: None,
     )
-    job.close()
+    job.cancel()
     with pytest.raises(Stopped):
         job.run()
     assert server.requests.total() == 0

@@ -237,7 +237,7 @@ def test_a_stopped_fetch_leaves_a_tls_connection_too(tmp_path: Path) -> None:
             tmp_path / "got",
             settings=IngestSettings(source_ca_bundle=TLS_AUTHORITY),
             guard=guard,
-            progress=lambda done, total: job.close() if done else None,
+            progress=lambda done, total: job.cancel() if done else None,
         )
         # When the fetch is closed after the first bytes, then it ends with Stopped, not with a part of the file
         with pytest.raises(Stopped):

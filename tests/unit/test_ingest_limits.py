@@ -152,7 +152,7 @@ def test_a_download_with_several_connections_gives_one_to_another_that_has_none(
     assert job(server.url("/short"), tmp_path / "short", hosts).run().bytes == len(DATA)
     # And the first is still at work
     assert results == []
-    long.close()
+    long.cancel()
     thread.join(30)
     assert [type(result) for result in results] == [Stopped]
 
@@ -164,7 +164,7 @@ def test_a_stop_ends_all_connections_at_once(server: SourceServer, tmp_path: Pat
     thread = run_in_thread(long, results)
     server.wait_for("/long", 3)
     # When it is stopped, then it ends, and what is there can be gone on with
-    long.close()
+    long.cancel()
     thread.join(30)
     assert [type(result) for result in results] == [Stopped]
     assert long.is_resumable
@@ -210,8 +210,8 @@ def test_bytes_can_be_read_before_the_file_is_fetched(server: SourceServer, tmp_
     fetch = job(url, tmp_path)
     # When some bytes are looked at
     assert fetch.read(0, 8192) == DATA[:8192]
-    assert fetch.origin.is_divisible
-    assert fetch.origin.length == len(DATA)
+    assert fetch.remote_file.is_divisible
+    assert fetch.remote_file.length == len(DATA)
     assert fetch.read(len(DATA) - 1000, len(DATA) + 1000) == DATA[-1000:]
     assert fetch.read(100, 20_000) == DATA[100:20_000]
     # Then the file comes all the same, and its beginning was sent once
@@ -226,7 +226,7 @@ def test_a_server_without_ranges_lets_its_beginning_be_read(server: SourceServer
     fetch = job(server.on("/a", answers.whole(DATA)), tmp_path)
     assert fetch.read(0, 100) == DATA[:100]
     assert fetch.read(50, 5000) == DATA[50:5000]
-    assert not fetch.origin.gives_parts
+    assert not fetch.remote_file.gives_parts
     assert fetch.run().sha256 == hashlib.sha256(DATA).hexdigest()
     assert server.requests["/a"] == 1
 
@@ -236,7 +236,7 @@ def test_a_fetch_that_was_only_looked_at_leaves_no_connection(server: SourceServ
     fetch = job(server.on("/a", answers.limited(DATA, SLOW)), tmp_path, hosts)
     assert fetch.read(0, 4) == DATA[:4]
     assert not hosts.try_enter("127.0.0.1")
-    fetch.leave()
+    fetch.close()
     assert hosts.try_enter("127.0.0.1")
 
 

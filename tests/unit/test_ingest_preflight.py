@@ -12,7 +12,7 @@ from PIL import Image
 
 from ingest import preflight
 from ingest.actor import ingest
-from ingest.dependencies import Means
+from ingest.dependencies import Dependencies
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.run import Run
@@ -60,7 +60,7 @@ class Work:
         wake_up = pb.WakeUp(dataset_id="custom_00000000", attempt=1, stage=pb.STAGE_INGEST)
         self.run = Run("1" * 32, wake_up, grant)
         made = IngestSettings.model_validate({"storage": self.storage.root, "allow_sources": "127.0.0.0/8"} | settings)
-        self._means = Means.of(made, self.storage)
+        self._means = Dependencies.of(made, self.storage)
 
     def __call__(self) -> pb.IngestResult:
         return ingest(self.run, self._means)

@@ -18,7 +18,7 @@ from ingest.download import transfer
 from ingest.download.byte_ranges import Range
 from ingest.download.fetch import Fetch, Fetched
 from ingest.download.partial_file import Room
-from ingest.download.resume import ASKED_ANEW, Heritage, Record
+from ingest.download.resume import ASKED_ANEW, EarlierDownload, ResumeRecord
 from ingest.http.guard import Guard
 from ingest.http.validators import Version
 from ingest.settings import IngestSettings
@@ -82,7 +82,7 @@ class Runs:
         """The folder of a new run that has taken over and does nothing else."""
         earlier, self.folder = self.folder, self._root / str(next(self._numbers))
         self.folder.mkdir()
-        Heritage.adopt(earlier, self.folder, self._url)
+        EarlierDownload.adopt(earlier, self.folder, self._url)
         return self.folder
 
     def fail(self, code: str = "source_incomplete") -> None:
@@ -101,7 +101,7 @@ class Runs:
         for first, end in there:
             file[first:end] = data[first:end]
         (folder / "source").write_bytes(file)
-        Record(self._url, length, version, tuple(there)).write(folder / "source.json")
+        ResumeRecord(self._url, length, version, tuple(there)).write(folder / "source.json")
         return folder
 
 
@@ -253,7 +253,7 @@ def test_a_run_that_was_only_asleep_cannot_write_into_its_successors_file(server
     # When it wakes in the middle, writes on, and notes more
     def wake_up() -> None:
         os.pwrite(descriptor, OTHER[1_000_000:], 1_000_000)
-        record = Record(server.url("/x.jpg"), len(SOURCE), V1, ((0, len(SOURCE)),))
+        record = ResumeRecord(server.url("/x.jpg"), len(SOURCE), V1, ((0, len(SOURCE)),))
         record.write(earlier / "source.json")
 
     server.on("/x.jpg", answers.gated_part(SOURCE, wake_up))
@@ -325,11 +325,11 @@ def test_what_is_there_is_noted_while_the_download_goes_on(
 ) -> None:
     # Given a download that is held up after a million bytes
     monkeypatch.setattr(journal, "INTERVAL", 0.01)
-    noted = Record(server.url("/x.jpg"), len(SOURCE), V1, ((0, 1_000_000),))
+    noted = ResumeRecord(server.url("/x.jpg"), len(SOURCE), V1, ((0, 1_000_000),))
     looked: list[str] = []
 
     def look() -> None:
-        until(lambda: Record.read(runs.folder / "source.json") == noted, "a note of that million")
+        until(lambda: ResumeRecord.read(runs.folder / "source.json") == noted, "a note of that million")
         looked.append("in time")
 
     server.on("/x.jpg", answers.gated_part(SOURCE, look))
@@ -360,4 +360,4 @@ def test_bytes_that_are_lost_while_the_download_goes_on_end_it_and_are_never_not
     with pytest.raises(StorageError):
         runs.run()
     # And no later run relies on what is there
-    assert Record.read(runs.folder / "source.json") is None
+    assert ResumeRecord.read(runs.folder / "source.json") is None

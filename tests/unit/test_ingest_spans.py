@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ingest.download.byte_ranges import UNBOUNDED, Range, Ranges, Span, Spans
+from ingest.download.byte_ranges import UNBOUNDED, ByteRanges, Range, Ranges, Span
 
 EDGES = st.integers(0, 60)
 RANGES = st.lists(st.tuples(EDGES, EDGES).map(lambda pair: (min(pair), max(pair))), max_size=8)
@@ -54,7 +54,7 @@ class Download(RuleBasedStateMachine):
         edges = st.integers(0, length)
         held = data.draw(st.lists(st.tuples(edges, edges).map(lambda pair: (min(pair), max(pair))), max_size=3))
         self.held = list(Ranges(held))
-        self.spans = Spans(length, self.held, piece=piece, least=least)
+        self.spans = ByteRanges(length, self.held, piece=piece, least=least)
         self.file = bytearray(length)
         self.written = bytearray(length)
         self.open: list[Connection] = []
@@ -149,7 +149,7 @@ TestDownload.settings = settings(max_examples=60, stateful_step_count=40, deadli
 
 def test_without_a_length_one_span_takes_it_all_and_its_end_is_the_files() -> None:
     # Given a file of unknown length
-    spans = Spans(None)
+    spans = ByteRanges(None)
     span = spans.take()
     assert span is not None
     assert (span.next, span.end, spans.take(), spans.offers()) == (0, UNBOUNDED, None, False)
@@ -162,7 +162,7 @@ def test_without_a_length_one_span_takes_it_all_and_its_end_is_the_files() -> No
 
 
 def test_a_rest_is_divided_only_where_each_half_is_worth_a_request() -> None:
-    spans = Spans(100, piece=100, least=30)
+    spans = ByteRanges(100, piece=100, least=30)
     first = spans.take()
     assert first is not None
     second = spans.take()
