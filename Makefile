@@ -58,7 +58,7 @@ protos: setup ## Generate the Python code of protos/ anew
 .PHONY: docs
 docs: setup ## Write the reference tables of docs/ anew from the code
 	$(BIN)/python -m tilewright.commands.reference
-	$(BIN)/python -m tests.formats_page
+	$(BIN)/python -m tests.support.rigs.formats_page
 
 .PHONY: bench
 bench: setup ## Measure against curl and bare libvips; prints ratios

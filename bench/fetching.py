@@ -21,8 +21,8 @@ from ingest.download import Fetch
 from ingest.http import Guard
 from ingest.settings import IngestSettings
 from pipeline.sources import Allowed
-from tests import answers
-from tests.sources import SourceServer, serve
+from tests.support.network import answers
+from tests.support.network.sources import SourceServer, serve
 
 ROUNDS = 3
 CONNECTIONS = IngestSettings().source_connections

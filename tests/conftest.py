@@ -14,7 +14,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import servers
+from tests.support.rigs import servers
 
 Server = TypeVar("Server")
 

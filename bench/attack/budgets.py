@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pipeline.formats.budget import FREE_SECONDS
 from pipeline.sandbox import parent
-from tests import animations, costly, heics, hostile, pictures, tiffs
+from tests.support.images import animations, costly, heics, hostile, pictures, tiffs
 from tiler.job import JOBS, REPORTS, Built, Failed, Job
 from tiler.parent import COMMAND, environment
 

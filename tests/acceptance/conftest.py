@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import pyvips
 
-from tests import pictures
-from tests.sources import SourceServer, serve
+from tests.support.images import pictures
+from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack, launch
 

@@ -11,9 +11,9 @@ import requests
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish, submit, until
-from tests.answers import gated
-from tests.servers import free_port
-from tests.sources import SourceServer
+from tests.support.network.answers import gated
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.servers import free_port
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from tests.acceptance.jobs import LOOK, finish, ready, submit, until
-from tests.answers import gated
-from tests.sources import SourceServer
+from tests.support.network.answers import gated
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -9,11 +9,11 @@ import pytest
 import pyvips
 import requests
 
-from tests import animations, costly, heics, hostile, tiffs
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import LOOK, ready, submit
-from tests.pictures import decode
-from tests.sources import SourceServer, serve
+from tests.support.images import animations, costly, heics, hostile, tiffs
+from tests.support.images.pictures import decode
+from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

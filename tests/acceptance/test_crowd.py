@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import ENVIRONMENT, StartStack
 from tests.acceptance.jobs import finish, submit
-from tests.sources import SourceServer
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 
 CROWD = 1500

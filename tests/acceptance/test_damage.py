@@ -11,11 +11,11 @@ import pytest
 import requests
 
 from pipeline.formats import tiff_codecs
-from tests import damaged_tiffs, raws
 from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
-from tests.pictures import Pixels, decode
-from tests.sources import SourceServer, serve
+from tests.support.images import damaged_tiffs, raws
+from tests.support.images.pictures import Pixels, decode
+from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -6,12 +6,13 @@ import pytest
 import requests
 
 from pipeline.errors import DATASET_CODES
-from tests import answers, hostile
 from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import LOOK, finish, submit
-from tests.answers import redirect
-from tests.servers import free_port
-from tests.sources import SourceServer
+from tests.support.images import hostile
+from tests.support.network import answers
+from tests.support.network.answers import redirect
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.servers import free_port
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.jobs import ready, submit
-from tests.sources import SourceServer
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -17,10 +17,10 @@ from iiif_validator.tests.test import (  # type: ignore[import-untyped]
     get_tests,
 )
 
-from tests import conformance
 from tests.acceptance.jobs import ready, submit
-from tests.answers import status
-from tests.sources import SourceServer
+from tests.support.network.answers import status
+from tests.support.network.sources import SourceServer
+from tests.support.rigs import conformance
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -7,8 +7,8 @@ import threading
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import LOOK, submit
-from tests.answers import sending
-from tests.sources import Exchange, SourceServer
+from tests.support.network.answers import sending
+from tests.support.network.sources import Exchange, SourceServer
 from tilewright.client import Client
 
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.acceptance.conftest import Command
-from tests.losing_proxy import Loss, losing_proxy
-from tests.sources import SourceServer
+from tests.support.network.losing_proxy import Loss, losing_proxy
+from tests.support.network.sources import SourceServer
 from tilewright import client as client_module
 from tilewright.client import Client, Unreachable
 from tilewright.embedded.launch import LaunchedStack

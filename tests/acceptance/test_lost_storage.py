@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import requests
 
-from tests import answers, waiting
 from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import finish, ready, submit
 from tests.acceptance.test_restarts import talking_to
-from tests.sources import SourceServer, stored
+from tests.support.network import answers
+from tests.support.network.sources import SourceServer, stored
+from tests.support.rigs import waiting
 from tilewright.embedded.launch import LaunchedStack, StackDied
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.acceptance.conftest import ENVIRONMENT, SOURCES
 from tests.acceptance.jobs import finish, submit
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.waiting import until
 from tilewright.client import Client, Unreachable
 from tilewright.embedded.launch import LaunchedStack, launch
 

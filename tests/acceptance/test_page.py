@@ -29,8 +29,8 @@ from playwright.sync_api import (
 )
 
 from tests.acceptance.jobs import ready, submit
-from tests.answers import gated, status
-from tests.sources import SourceServer
+from tests.support.network.answers import gated, status
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -7,8 +7,8 @@ import sys
 
 from tests.acceptance.conftest import ENVIRONMENT, StartStack
 from tests.acceptance.jobs import finish, submit
-from tests.servers import free_port
-from tests.sources import SourceServer
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.servers import free_port
 from tilewright.client import Client
 
 

@@ -16,11 +16,11 @@ import pytest
 import requests
 
 from pipeline.file_lock import holding, this_boot
-from tests import waiting
 from tests.acceptance.conftest import Command, StartStack
 from tests.acceptance.jobs import finish, submit, until
-from tests.answers import gated
-from tests.sources import SourceServer
+from tests.support.network.answers import gated
+from tests.support.network.sources import SourceServer
+from tests.support.rigs import waiting
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack, StackDied, launch
 

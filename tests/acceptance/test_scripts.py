@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import COMMAND_LIMIT, ENVIRONMENT
-from tests.sources import SourceServer
+from tests.support.network.sources import SourceServer
 from tilewright.embedded.launch import LaunchedStack
 
 SCRIPT = Path(__file__).parents[1] / "test_async_dataset.sh"

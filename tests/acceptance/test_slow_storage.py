@@ -14,7 +14,7 @@ import requests
 from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import ready, submit
 from tests.acceptance.test_restarts import talking_to
-from tests.sources import SourceServer
+from tests.support.network.sources import SourceServer
 from tilewright.embedded.launch import LaunchedStack
 
 READERS = 40

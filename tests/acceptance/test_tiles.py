@@ -13,8 +13,8 @@ import pyvips
 import requests
 
 from tests.acceptance.jobs import ready, submit
-from tests.pictures import decode
-from tests.sources import SourceServer
+from tests.support.images.pictures import decode
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 

@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.acceptance.conftest import ENVIRONMENT
 from tests.acceptance.jobs import ready, submit
 from tests.acceptance.test_page import ARGUMENTS
-from tests.answers import status
-from tests.sources import SourceServer
+from tests.support.network.answers import status
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.commands.export import export
 from tilewright.commands.layout import Layout

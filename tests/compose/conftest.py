@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import pyvips
 
-from tests import pictures
-from tests.servers import RabbitServer, free_port
+from tests.support.images import pictures
+from tests.support.rigs.servers import RabbitServer, free_port
 from tilewright.client import Client
 
 ROOT = Path(__file__).parents[2]

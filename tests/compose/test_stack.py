@@ -13,7 +13,7 @@ import requests
 
 from tests.acceptance import jobs
 from tests.compose.conftest import Stack
-from tests.pictures import decode
+from tests.support.images.pictures import decode
 from tilewright.client import Client
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import pictures, servers
 from tests.conftest import FAILED
 from tests.faults.farm import Farm
-from tests.sources import SourceServer, serve
+from tests.support.images import pictures
+from tests.support.network.sources import SourceServer, serve
+from tests.support.rigs import servers
 
 NewPicture = Callable[[], bytes]
 

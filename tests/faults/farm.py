@@ -21,8 +21,8 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.db.tables import datasets, metadata
 from tests.faults.service import Service
-from tests.servers import RabbitServer, free_port
-from tests.waiting import LIMIT, until
+from tests.support.rigs.servers import RabbitServer, free_port
+from tests.support.rigs.waiting import LIMIT, until
 
 QUICK = {
     # Six missed beats: this machine may be busy with other tests.

@@ -22,8 +22,8 @@ from pipeline.status import FINAL
 from pipeline.storage.directory import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.faults.farm import Farm
-from tests.pictures import decode
-from tests.waiting import until
+from tests.support.images.pictures import decode
+from tests.support.rigs.waiting import until
 
 LIKE = 25.0
 """Mean difference, of 255, between a picture and its tiles: JPEG costs this one 14, and upside down it is 105 off."""

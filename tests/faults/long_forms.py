@@ -13,14 +13,14 @@ import psutil
 import pyvips
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import pictures
-from tests.answers import gated, silent, whole
 from tests.faults.conftest import NewPicture, new_pictures
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
 from tests.faults.names import deaf_name_service
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.images import pictures
+from tests.support.network.answers import gated, silent, whole
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.waiting import until
 
 RESTARTS = 30
 """Ten deployments a day for three days of one download."""

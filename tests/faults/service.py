@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.faults import SIGNAL_VARIABLE, VARIABLE
-from tests.waiting import until
+from tests.support.rigs.waiting import until
 
 STOP_LIMIT = 20.0
 """Seconds a service may take to end in order."""

@@ -24,14 +24,15 @@ from typing import Any
 
 from pipeline.pyramids.geometry import FILES
 from pipeline.storage.directory import pyramid_key
-from tests import pictures, servers
-from tests.answers import whole
 from tests.faults.conftest import running_farm
 from tests.faults.farm import Farm
 from tests.faults.invariants import keys, sweep
 from tests.faults.long_forms import run_long_forms
-from tests.sources import SourceServer, serve
-from tests.waiting import until
+from tests.support.images import pictures
+from tests.support.network.answers import whole
+from tests.support.network.sources import SourceServer, serve
+from tests.support.rigs import servers
+from tests.support.rigs.waiting import until
 
 SIZE = (900, 600)
 """Pixels of a picture: a pyramid of some twenty tiles, made in a tenth of a second."""

@@ -14,15 +14,15 @@ import pytest
 
 from pipeline.messages import make_broker, publish
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import servers
-from tests.answers import gated, whole
 from tests.conftest import started
 from tests.faults.conftest import NewPicture, SharedFarm, lendable
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants
-from tests.servers import OwnRabbit
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.network.answers import gated, whole
+from tests.support.network.sources import SourceServer
+from tests.support.rigs import servers
+from tests.support.rigs.servers import OwnRabbit
+from tests.support.rigs.waiting import until
 
 CONSUMER_TIMEOUT = 2000
 """Milliseconds that this RabbitMQ lets a consumer hold a message."""

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.answers import gated, sequence, silent, whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
 from tests.faults.names import deaf_name_service
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.network.answers import gated, sequence, silent, whole
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.waiting import until
 
 AT_ONCE = 10.0
 """Seconds. A second is promised; the machine may be busy; whatever else ends such a run takes a minute or more."""

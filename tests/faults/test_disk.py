@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import servers
-from tests.answers import unknown_length, whole
 from tests.faults.conftest import NewPicture, running_farm
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.network.answers import unknown_length, whole
+from tests.support.network.sources import SourceServer
+from tests.support.rigs import servers
+from tests.support.rigs.waiting import until
 
 MEGABYTE = 1_000_000
 FAILED = Expected(state=pb.STATE_FAILED, code="out_of_disk", retries=0)

@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.texts import visible
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.answers import asked
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants
-from tests.sources import Behaviour, Exchange, SourceServer
-from tests.waiting import LIMIT, until
+from tests.support.network.answers import asked
+from tests.support.network.sources import Behaviour, Exchange, SourceServer
+from tests.support.rigs.waiting import LIMIT, until
 
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 NUL, SURROGATE, CONTROLS = "\0", "\xed\xa0\x80", "\x1b[31m\x9b\x7f\x01"

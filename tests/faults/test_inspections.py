@@ -7,13 +7,13 @@ import threading
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.answers import ranges, sequence, silent
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import keys, sweep
 from tests.faults.service import Service
-from tests.sources import SourceServer
-from tests.waiting import LIMIT, until
+from tests.support.network.answers import ranges, sequence, silent
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.waiting import LIMIT, until
 
 
 @pytest.fixture

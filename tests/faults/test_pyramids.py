@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants, keys, sweep
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.network.answers import whole
+from tests.support.network.sources import SourceServer
+from tests.support.rigs.waiting import until
 
 
 @pytest.fixture

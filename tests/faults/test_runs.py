@@ -9,13 +9,13 @@ from pathlib import Path
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import status_rig
-from tests.answers import gated, sequence, whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import QUICK, Farm
 from tests.faults.invariants import Expected, check_invariants, children, keys
-from tests.sources import SourceServer
-from tests.waiting import until
+from tests.support.network.answers import gated, sequence, whole
+from tests.support.network.sources import SourceServer
+from tests.support.rigs import status_rig
+from tests.support.rigs.waiting import until
 
 LEASE = float(QUICK["TILEWRIGHT_LEASE_SECONDS"])
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import servers
-from tests.answers import limited, silent, whole
 from tests.faults.conftest import NewPicture
 from tests.faults.farm import Farm
 from tests.faults.invariants import Expected, check_invariants
-from tests.sources import Behaviour, SourceServer, serve
-from tests.waiting import LIMIT, until
+from tests.support.network.answers import limited, silent, whole
+from tests.support.network.sources import Behaviour, SourceServer, serve
+from tests.support.rigs import servers
+from tests.support.rigs.waiting import LIMIT, until
 
 SLOTS = 4
 """Of the ingest worker and of the inspect worker, as compose has them."""

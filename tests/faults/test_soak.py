@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
 from tests.faults.soak import soak, soaked_farm
-from tests.sources import SourceServer
+from tests.support.network.sources import SourceServer
+from tests.support.rigs import servers
 
 
 @pytest.mark.timeout(600)  # a minute, but on a busy machine

@@ -28,11 +28,11 @@ from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
 from statussvc.rpc.pipeline_service import PipelineService
 from statussvc.watch import Hub
-from tests import servers
 from tests.conftest import started
-from tests.postgres_rig import CommitLoser, OwnPostgres, own_postgres
-from tests.status_rig import BEAT_PAUSE, SHA, Beating, Status, await_health, code_of, running
-from tests.waiting import until
+from tests.support.rigs import servers
+from tests.support.rigs.postgres_rig import CommitLoser, OwnPostgres, own_postgres
+from tests.support.rigs.status_rig import BEAT_PAUSE, SHA, Beating, Status, await_health, code_of, running
+from tests.support.rigs.waiting import until
 
 LEASE_SECONDS = 3.0
 RPC_TIMEOUT = 10.0

@@ -19,9 +19,9 @@ from pipeline.faults import VARIABLE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.db.tables import datasets, former_ids, runs
-from tests.servers import free_port
-from tests.status_rig import SHA, Status, running
-from tests.waiting import until
+from tests.support.rigs.servers import free_port
+from tests.support.rigs.status_rig import SHA, Status, running
+from tests.support.rigs.waiting import until
 
 START_LIMIT = 60.0
 RUN = "a" * 32

@@ -21,9 +21,9 @@ from pipeline.settings import Settings
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import gateway_rig
-from tests.status_rig import running
-from tests.waiting import until
+from tests.support.rigs import gateway_rig
+from tests.support.rigs.status_rig import running
+from tests.support.rigs.waiting import until
 from tilewright.embedded.broker import EmbeddedBroker
 
 

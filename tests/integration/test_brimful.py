@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Connection
 
 from statussvc.db.repository import identity
-from tests import gateway_rig
-from tests.status_rig import running
-from tests.waiting import until
+from tests.support.rigs import gateway_rig
+from tests.support.rigs.status_rig import running
+from tests.support.rigs.waiting import until
 
 MEGABYTE = 1 << 20
 NEW = {"name": "x", "url": "https://example.org/earth.jpg"}

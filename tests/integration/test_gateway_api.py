@@ -13,10 +13,10 @@ import pytest
 import requests
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import gateway_rig, status_rig
-from tests.gateway_rig import Gateway, SilentRelay
-from tests.servers import free_port
-from tests.status_rig import Status
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway, SilentRelay
+from tests.support.rigs.servers import free_port
+from tests.support.rigs.status_rig import Status
 
 URL = "https://example.org/earth.jpg"
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from gateway.http.limits import LimitedProtocol, Phase
-from tests import gateway_rig, status_rig
-from tests.gateway_rig import Gateway
-from tests.waiting import until
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway
+from tests.support.rigs.waiting import until
 
 LIMIT = 64 * 1024
 TIMEOUT = 0.5

@@ -14,8 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from gateway.http.problems import STATUS_OF_CODE
-from tests import gateway_rig, status_rig
-from tests.gateway_rig import Gateway
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway
 
 BOUNDED = settings(
     max_examples=25,  # for each operation and kind: some ten seconds in all

@@ -11,9 +11,9 @@ import pytest
 from pipeline.pyramids.geometry import PREVIEW, PREVIEW_THUMBNAIL, THUMBNAIL
 from pipeline.storage.directory import pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import gateway_rig, status_rig
-from tests.gateway_rig import Gateway
-from tests.status_rig import Status
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway
+from tests.support.rigs.status_rig import Status
 
 INGEST, TILER = "1" * 32, "2" * 32
 

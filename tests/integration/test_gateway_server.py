@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests import gateway_rig, status_rig
-from tests.gateway_rig import Gateway
-from tests.servers import free_port
-from tests.status_rig import Status
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway
+from tests.support.rigs.servers import free_port
+from tests.support.rigs.status_rig import Status
 
 LIMIT = 60.0
 """Seconds after which a test gives up what it waits for."""

@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from pipeline.health import UnhealthyError, check_grpc, check_http, check_worker, main
-from tests.servers import free_port
+from tests.support.rigs.servers import free_port
 
 
 @pytest.fixture

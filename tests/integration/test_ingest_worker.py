@@ -16,10 +16,10 @@ import pytest
 from pipeline.messages import make_broker, publish
 from pipeline.storage.directory import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import answers
-from tests.sources import serve
-from tests.status_rig import Status, running
-from tests.waiting import until
+from tests.support.network import answers
+from tests.support.network.sources import serve
+from tests.support.rigs.status_rig import Status, running
+from tests.support.rigs.waiting import until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100_000)
 PATIENCE = 60.0

@@ -19,10 +19,12 @@ from pipeline.pyramids.geometry import Geometry
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import answers, gateway_rig, pictures, status_rig
-from tests.gateway_rig import Gateway
-from tests.sources import SourceServer, serve
-from tests.status_rig import Status
+from tests.support.images import pictures
+from tests.support.network import answers
+from tests.support.network.sources import SourceServer, serve
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway
+from tests.support.rigs.status_rig import Status
 from tilewright.embedded.broker import EmbeddedBroker, Workers
 
 WAIT = {"Prefer": "wait=60"}

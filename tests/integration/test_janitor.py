@@ -15,8 +15,8 @@ from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import garbage
-from tests.status_rig import Status, running
-from tests.waiting import until
+from tests.support.rigs.status_rig import Status, running
+from tests.support.rigs.waiting import until
 
 INGEST, TILER, LOST = "1" * 32, "2" * 32, "9" * 32
 

@@ -25,10 +25,10 @@ from pipeline.messages import make_broker
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.rpc.pipeline_service import PipelineService
-from tests import gateway_rig, servers, status_rig
-from tests.servers import free_port
-from tests.status_rig import Status
-from tests.waiting import until
+from tests.support.rigs import gateway_rig, servers, status_rig
+from tests.support.rigs.servers import free_port
+from tests.support.rigs.status_rig import Status
+from tests.support.rigs.waiting import until
 
 LIMIT = 60.0
 """Seconds after which a test gives up what it waits for."""

@@ -16,7 +16,7 @@ from pipeline.status import StatusClient
 from pipeline.texts import MAX_SENTENCE, visible
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.rpc.pipeline_service import PipelineService
-from tests.status_rig import SHA, Status, running
+from tests.support.rigs.status_rig import SHA, Status, running
 
 LIMITS = Limits(total=60.0, progress=60.0)
 RESULT = pb.IngestResult(sha256=SHA, bytes=3)

@@ -29,9 +29,9 @@ from statussvc.db import searches
 from statussvc.db.database import MIGRATIONS, Database
 from statussvc.db.repository import search, searchable
 from statussvc.db.tables import metadata
-from tests.gateway_rig import Gateway, serving
-from tests.status_rig import Status, code_of, running
-from tests.waiting import LIMIT, until
+from tests.support.rigs.gateway_rig import Gateway, serving
+from tests.support.rigs.status_rig import Status, code_of, running
+from tests.support.rigs.waiting import LIMIT, until
 
 HOUR = 3600.0
 """Seconds."""

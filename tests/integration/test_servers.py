@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests import processes, servers, status_rig
+from tests.support.rigs import processes, servers, status_rig
 
 
 def test_a_message_goes_through_rabbitmq(rabbitmq_url: str) -> None:

@@ -14,8 +14,8 @@ from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import slots
-from tests.status_rig import Status, running
-from tests.waiting import until
+from tests.support.rigs.status_rig import Status, running
+from tests.support.rigs.waiting import until
 
 WAIT_LIMIT = 30.0
 """Seconds for what takes one or two: only a broken test takes that long."""

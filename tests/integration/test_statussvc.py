@@ -19,7 +19,7 @@ from pipeline.sources import MAX_URL_LENGTH
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.database import Database
 from statussvc.db.tables import metadata
-from tests.status_rig import SHA, Status, running
+from tests.support.rigs.status_rig import SHA, Status, running
 
 DROP_BUSY, DROP_SUPERSEDED, DROP_FINISHED = "DROP_BUSY", "DROP_SUPERSEDED", "DROP_FINISHED"
 

@@ -20,9 +20,9 @@ from statussvc.db.database import Database
 from statussvc.db.repository import epochs
 from statussvc.server import Server
 from statussvc.settings import StatusSettings
-from tests.gateway_rig import serving
-from tests.status_rig import Status, await_health, code_of, running
-from tests.waiting import until
+from tests.support.rigs.gateway_rig import serving
+from tests.support.rigs.status_rig import Status, await_health, code_of, running
+from tests.support.rigs.waiting import until
 
 
 async def start_another(database_url: str) -> None:

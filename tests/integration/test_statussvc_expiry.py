@@ -17,9 +17,9 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import stages
 from statussvc.db.repository.stages import Policy
 from statussvc.rpc.pipeline_service import PipelineService
-from tests import status_rig
-from tests.status_rig import InlineStatus
-from tests.waiting import until
+from tests.support.rigs import status_rig
+from tests.support.rigs.status_rig import InlineStatus
+from tests.support.rigs.waiting import until
 
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=2.0, retry_cap=300.0)
 RUNS = ("1" * 32, "2" * 32)

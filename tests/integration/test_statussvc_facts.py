@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.status_rig import SHA, Status, running
+from tests.support.rigs.status_rig import SHA, Status, running
 
 URL = "https://example.org/earth.jpg"
 HEADER = pb.SourceInfo(format="tiff", width=43200, height=21600, pages=3)

@@ -13,8 +13,8 @@ from pipeline.logs import Repeats
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import core
 from statussvc.db.repository import catalogue
-from tests import gateway_rig
-from tests.status_rig import code_of, running
+from tests.support.rigs import gateway_rig
+from tests.support.rigs.status_rig import code_of, running
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.status_rig import Status, running
+from tests.support.rigs.status_rig import Status, running
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, update
 
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.tables import datasets
-from tests.status_rig import Status, running
+from tests.support.rigs.status_rig import Status, running
 
 URL = "https://example.org/earth.tif"
 RUN = "1" * 32

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.status_rig import SHA, Status, code_of, running
+from tests.support.rigs.status_rig import SHA, Status, code_of, running
 
 TILER = "f" * 32
 

@@ -28,8 +28,8 @@ from statussvc.db.repository.stages import Policy
 from statussvc.db.tables import datasets, metadata, pyramids, runs
 from statussvc.leases import FIRST_BEAT
 from statussvc.lifecycle import Stage
-from tests.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
-from tests.status_rig import InlineStatus
+from tests.support.rigs.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
+from tests.support.rigs.status_rig import InlineStatus
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from statussvc.db.repository import catalogue, known, outbox, purge
 from statussvc.db.tables import datasets, former_ids, idempotency, runs
 from statussvc.lifecycle import Stage
 from statussvc.settings import StatusSettings
-from tests.status_rig import Status, code_of, running
-from tests.waiting import until
+from tests.support.rigs.status_rig import Status, code_of, running
+from tests.support.rigs.waiting import until
 
 DAY = 86400.0
 MONTH = 31 * DAY

@@ -17,7 +17,7 @@ from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.integration.test_janitor import make_ready, put, stored
-from tests.status_rig import SHA, Status, running
+from tests.support.rigs.status_rig import SHA, Status, running
 
 LIMITS = Limits(total=600.0, progress=600.0)
 

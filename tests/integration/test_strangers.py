@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.http.strangers import is_loopback
-from tests import gateway_rig, status_rig
-from tests.gateway_rig import Gateway
-from tests.status_rig import Status
+from tests.support.rigs import gateway_rig, status_rig
+from tests.support.rigs.gateway_rig import Gateway
+from tests.support.rigs.status_rig import Status
 
 NEW = {"name": "Earth", "url": "https://example.org/earth.jpg"}
 OWN, TRUSTED, FOREIGN = "http://127.0.0.1:1", "https://viewer.example", "https://evil.example"

@@ -17,7 +17,7 @@ from pipeline.messages import publish
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import hostile, pictures
+from tests.support.images import hostile, pictures
 from tiler import actor
 from tiler.settings import TilerSettings
 

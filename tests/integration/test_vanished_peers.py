@@ -16,8 +16,8 @@ from pipeline.status import REPEATABLE, StatusClient, repeat
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.watch import Hub, Watch
-from tests import status_rig
-from tests.swallowing_proxy import swallowing_proxy
+from tests.support.network.swallowing_proxy import swallowing_proxy
+from tests.support.rigs import status_rig
 
 
 @pytest.mark.timeout(100)

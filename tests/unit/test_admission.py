@@ -13,7 +13,7 @@ from pipeline.errors import StageError
 from pipeline.formats.admission import Limits, admit
 from pipeline.formats.header import Header, decoding_memory, header_of, memory_of
 from pipeline.formats.settings import PictureSettings
-from tests import pictures
+from tests.support.images import pictures
 
 MB = 10**6
 LIMITS = Limits(pixels=10**11, pixels_per_byte=2000, memory=3 * 10**9)

@@ -15,7 +15,7 @@ from pipeline.formats.header import Header
 from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed
-from tests import animations, heics, pictures, tiffs
+from tests.support.images import animations, heics, pictures, tiffs
 from tiler.decode.source import Source
 
 GIGAPIXEL = 1 << 30

@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.sandbox import parent
 from pipeline.sandbox.parent import Child, explain_end
-from tests.waiting import until
+from tests.support.rigs.waiting import until
 
 ANSWERING = """
 import json

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rest import Answer, ScriptedGateway, scripted_gateway
-from tests.servers import free_port
+from tests.support.rigs.rest import Answer, ScriptedGateway, scripted_gateway
+from tests.support.rigs.servers import free_port
 from tilewright.client import Client, NoAddress, Problem, Unreachable
 
 ID = "custom_0123abcd"

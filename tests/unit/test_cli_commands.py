@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rest import Answer, ScriptedGateway, scripted_gateway
-from tests.servers import free_port
+from tests.support.rigs.rest import Answer, ScriptedGateway, scripted_gateway
+from tests.support.rigs.servers import free_port
 from tilewright.commands.cli import main
 
 ID = "custom_0123abcd"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rest import Answer, ScriptedGateway, scripted_gateway
+from tests.support.rigs.rest import Answer, ScriptedGateway, scripted_gateway
 from tilewright.display import duration, megabytes
 
 ID = "custom_0123abcd"

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.pyramids.geometry import Geometry
 from pipeline.storage.directory import DirectoryStorage
-from tests import pictures
-from tests.tile_rig import TILE_ID, Kiln, Server, Site
+from tests.support.images import pictures
+from tests.support.rigs.tile_rig import TILE_ID, Kiln, Server, Site
 from tilewright.commands import export as exporting
 from tilewright.commands.cli import main
 

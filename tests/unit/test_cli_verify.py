@@ -13,10 +13,10 @@ import pytest
 
 from pipeline.pyramids.geometry import DESCRIPTION, EDGES, FILES, FULL, INDEX, SZI, THUMBNAIL, Geometry
 from pipeline.storage.directory import DirectoryStorage
-from tests import pictures
-from tests.rest import Answer, scripted_gateway
-from tests.servers import free_port
-from tests.tile_rig import TILE_ID, Kiln, Site
+from tests.support.images import pictures
+from tests.support.rigs.rest import Answer, scripted_gateway
+from tests.support.rigs.servers import free_port
+from tests.support.rigs.tile_rig import TILE_ID, Kiln, Site
 from tilewright.commands.cli import main
 from tilewright.commands.verify import verify as verify_build
 from tilewright.gauge import gauge

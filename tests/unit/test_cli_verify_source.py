@@ -16,9 +16,9 @@ from PIL import Image
 
 from pipeline.pyramids.geometry import DESCRIPTION, FILES, Format
 from pipeline.storage.directory import pyramid_key
-from tests import damaged_tiffs, pictures
-from tests.pictures import Pixels
-from tests.rest import Answer, scripted_gateway
+from tests.support.images import damaged_tiffs, pictures
+from tests.support.images.pictures import Pixels
+from tests.support.rigs.rest import Answer, scripted_gateway
 from tiler.build import pyramid as building
 from tiler.decode.pixels import open_picture
 from tiler.decode.source import Source

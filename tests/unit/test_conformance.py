@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.pyramids import descriptors
 from pipeline.pyramids.geometry import Format, Geometry
-from tests import conformance, pictures
-from tests.tile_rig import Kiln
+from tests.support.images import pictures
+from tests.support.rigs import conformance
+from tests.support.rigs.tile_rig import Kiln
 
 SIZES = [
     (width, height, tile)

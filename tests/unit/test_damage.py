@@ -19,8 +19,8 @@ from PIL import Image
 from pipeline.errors import StageError
 from pipeline.formats.admission import Limits, admit
 from pipeline.pyramids.geometry import SZI, Format
-from tests import damage, damaged_tiffs, makers, pictures, tiffs
-from tests.pictures import Pixels
+from tests.support.images import damage, damaged_tiffs, makers, pictures, tiffs
+from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
 from tiler.build.pyramid import build
 from tiler.decode import witness

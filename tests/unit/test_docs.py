@@ -18,7 +18,7 @@ from gateway.api import health, inspection_schemas, schemas
 from gateway.http import problem_schemas
 from gateway.http.problems import STATUS_OF_CODE
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import gateway_rig
+from tests.support.rigs import gateway_rig
 from tilewright.commands import cli
 from tilewright.commands.reference import SERVICES
 

@@ -13,9 +13,10 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.pyramids.geometry import Format
-from tests import formats_page, heics, makers, pictures, tiffs
-from tests.matrix import CASES, Case
-from tests.pictures import Pixels
+from tests.support.images import heics, makers, pictures, tiffs
+from tests.support.images.matrix import CASES, Case
+from tests.support.images.pictures import Pixels
+from tests.support.rigs import formats_page
 from tiler.build.pyramid import build
 from tiler.decode.pixels import Picture, open_picture
 from tiler.decode.source import Source

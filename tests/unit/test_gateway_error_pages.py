@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from gateway.http.error_page import wants_page
-from tests import gateway_rig
-from tests.gateway_rig import Gateway
+from tests.support.rigs import gateway_rig
+from tests.support.rigs.gateway_rig import Gateway
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 """What Chromium and Firefox send when an address is opened in a window of its own."""

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.formats import header_bytes
 from pipeline.formats.header import Header, decoding_memory
 from pipeline.formats.probe.blocks import BLOCK, LONGEST, Blocks
-from tests import pictures
+from tests.support.images import pictures
 
 FILE = np.random.default_rng(1).bytes(5 * LONGEST + 123)
 

@@ -16,7 +16,7 @@ from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.parent import COMMAND, Budget, Probe, probe
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
-from tests import heics, pictures
+from tests.support.images import heics, pictures
 from tiler.failures import explain
 
 BUDGET = Budget(bytes=2 << 20, reads=64, seconds=30.0)

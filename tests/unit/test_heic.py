@@ -14,7 +14,7 @@ from pipeline.formats.probe.child import look
 from pipeline.formats.probe.protocol import Failed
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import heics, pictures
+from tests.support.images import heics, pictures
 from tiler.decode.heif_items import Items
 from tiler.decode.source import Source
 from tiler.job import Job

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from gateway.tiles.iiif import Iiif, info
 from pipeline.pyramids.geometry import Format, Geometry
 from pipeline.storage.directory import DirectoryStorage
-from tests import pictures
-from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Site
+from tests.support.images import pictures
+from tests.support.rigs.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Site
 
 WIDTH, HEIGHT = 1500, 700
 ADDRESS = f"http://tiles.example.org/iiif/{TILE_ID}"

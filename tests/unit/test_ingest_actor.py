@@ -29,11 +29,11 @@ from pipeline.sources import Allowed
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import answers
-from tests.losing_volume import losing_volume
-from tests.sources import SourceServer, serve
-from tests.status_rig import Status, running
-from tests.waiting import until
+from tests.support.network import answers
+from tests.support.network.sources import SourceServer, serve
+from tests.support.rigs.losing_volume import losing_volume
+from tests.support.rigs.status_rig import Status, running
+from tests.support.rigs.waiting import until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(500_000)
 SHA256 = hashlib.sha256(PNG).hexdigest()

@@ -22,8 +22,8 @@ from ingest.http.validators import Version, version
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
-from tests import answers
-from tests.sources import Behaviour, SourceServer, serve
+from tests.support.network import answers
+from tests.support.network.sources import Behaviour, SourceServer, serve
 
 DATA = b"\xff\xd8\xff\xe0" + bytes(5000)
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))

@@ -19,8 +19,8 @@ from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
-from tests import answers
-from tests.sources import Behaviour, Exchange, SourceServer, serve
+from tests.support.network import answers
+from tests.support.network.sources import Behaviour, Exchange, SourceServer, serve
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(22_000))
 SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"></svg>'

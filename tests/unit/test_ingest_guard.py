@@ -18,8 +18,8 @@ from ingest.http.guard import Guard, look_up
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Address, Allowed
-from tests import answers
-from tests.sources import TLS_AUTHORITY, Exchange, serve
+from tests.support.network import answers
+from tests.support.network.sources import TLS_AUTHORITY, Exchange, serve
 
 IMAGE = b"\x89PNG\r\n\x1a\n" + bytes(1000)
 

@@ -18,8 +18,8 @@ from ingest.http.hosts import Hosts
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
-from tests import answers
-from tests.sources import Exchange, SourceServer, serve
+from tests.support.network import answers
+from tests.support.network.sources import Exchange, SourceServer, serve
 
 DATA = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"limits").digest(12 * 1024**2)
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))

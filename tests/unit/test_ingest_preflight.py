@@ -18,8 +18,9 @@ from pipeline.errors import StageError, Stopped
 from pipeline.run import Run
 from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import animations, answers, pictures, raws, tiffs
-from tests.sources import Behaviour, Exchange, SourceServer, asked_range, serve
+from tests.support.images import animations, pictures, raws, tiffs
+from tests.support.network import answers
+from tests.support.network.sources import Behaviour, Exchange, SourceServer, asked_range, serve
 
 
 @pytest.fixture(scope="module")

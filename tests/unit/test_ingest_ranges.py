@@ -16,9 +16,9 @@ from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
 from pipeline.sources import Allowed
-from tests import answers
-from tests.answers import asked
-from tests.sources import Behaviour, Exchange, SourceServer, serve
+from tests.support.network import answers
+from tests.support.network.answers import asked
+from tests.support.network.sources import Behaviour, Exchange, SourceServer, serve
 
 MEGABYTE = 1024**2
 JPEG = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"picture").digest(12 * MEGABYTE)

@@ -24,10 +24,10 @@ from ingest.http.validators import Version
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, StorageError
 from pipeline.sources import Allowed
-from tests import answers
-from tests.answers import asked
-from tests.sources import WAIT_LIMIT, Behaviour, Exchange, SourceServer, serve
-from tests.waiting import until
+from tests.support.network import answers
+from tests.support.network.answers import asked
+from tests.support.network.sources import WAIT_LIMIT, Behaviour, Exchange, SourceServer, serve
+from tests.support.rigs.waiting import until
 
 SOURCE = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"old").digest(3_000_000)
 OTHER = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"new").digest(3_000_000)

@@ -19,8 +19,8 @@ from gateway.http_protocol import protocol_for
 from gateway.tiles.quick_tiles import QuickTiles
 from pipeline.pyramids.geometry import Geometry
 from pipeline.storage.directory import DirectoryStorage, pyramid_key
-from tests import pictures
-from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, run
+from tests.support.images import pictures
+from tests.support.rigs.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, run
 
 WIDTH, HEIGHT = 700, 301
 GEOMETRY = Geometry(WIDTH, HEIGHT)

@@ -15,7 +15,7 @@ from pipeline.formats.header import Header
 from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import pictures
+from tests.support.images import pictures
 from tiler.decode import readable
 from tiler.decode.source import Source
 from tiler.job import Job

@@ -14,7 +14,7 @@ from pipeline.formats import tiff_codecs
 from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
-from tests import damaged_tiffs, pictures, raws, tiffs
+from tests.support.images import damaged_tiffs, pictures, raws, tiffs
 from tiler.decode.source import Source
 
 GIVEN_UP = {32766, 32771, 32809, 34676, 34677}

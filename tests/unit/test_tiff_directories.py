@@ -14,7 +14,7 @@ from pipeline.formats import tiff
 from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
-from tests import damaged_tiffs, pictures
+from tests.support.images import damaged_tiffs, pictures
 from tiler.build.preview import MOST_OVERVIEWS, _overviews
 from tiler.decode.source import Source
 

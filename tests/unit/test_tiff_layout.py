@@ -18,8 +18,8 @@ from pipeline.formats.header import BASE_MEMORY
 from pipeline.formats.tiff_layout import Layout, held_bytes, layout_of
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import pictures, tiffs, zstd_tiffs
-from tests.pictures import Pixels
+from tests.support.images import pictures, tiffs, zstd_tiffs
+from tests.support.images.pictures import Pixels
 from tiler.decode.source import Source
 from tiler.job import Built, Job
 from tiler.parent import build

@@ -21,7 +21,7 @@ from pipeline.run import Run
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import pictures
+from tests.support.images import pictures
 from tiler import actor, parent
 from tiler.settings import TilerSettings
 

@@ -14,7 +14,7 @@ import pyvips
 
 from pipeline.pyramids.geometry import FILES, PARTS, PYRAMID_VERSION, Format, Geometry
 from pipeline.pyramids.index import Index
-from tests import pictures
+from tests.support.images import pictures
 from tiler.build.pyramid import build
 from tiler.decode.pixels import open_picture
 from tiler.decode.source import Source

@@ -17,7 +17,7 @@ import pyvips
 
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox.parent import Child
-from tests import pictures
+from tests.support.images import pictures
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Progress, Report
 from tiler.parent import COMMAND, environment
 

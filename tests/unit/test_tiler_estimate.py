@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import StageError
 from pipeline.pyramids.geometry import SZI, Format, Geometry
-from tests import pictures
+from tests.support.images import pictures
 from tiler.build.estimate import LEAST_FILE, largest_file, pyramid_bytes, require_room
 from tiler.build.pyramid import build
 from tiler.decode.pixels import open_picture

@@ -12,7 +12,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.endings import ends_early
 from pipeline.formats.kinds import kind_of
-from tests import pictures
+from tests.support.images import pictures
 from tiler.decode.pixels import open_picture
 from tiler.decode.source import Source
 from tiler.failures import explain

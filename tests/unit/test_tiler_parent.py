@@ -20,7 +20,7 @@ from pipeline.pyramids.geometry import DESCRIPTION, FILES, FULL, INDEX, SZI, THU
 from pipeline.run import Run
 from pipeline.sandbox.confine import CPU_GRACE
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import pictures
+from tests.support.images import pictures
 from tiler.build.pyramid import build as build_here
 from tiler.decode.pixels import open_picture
 from tiler.decode.source import Source

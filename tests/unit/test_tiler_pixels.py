@@ -10,7 +10,7 @@ import pyvips
 from PIL import Image, ImageCms
 
 from pipeline.pyramids.geometry import Format
-from tests import pictures
+from tests.support.images import pictures
 from tiler.decode.pixels import Picture, open_picture
 from tiler.decode.source import Source
 from tiler.meter import Meter

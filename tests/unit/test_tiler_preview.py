@@ -11,7 +11,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from tests import pictures
+from tests.support.images import pictures
 from tiler.build.preview import make_preview
 from tiler.decode.source import Source
 from tiler.meter import Meter

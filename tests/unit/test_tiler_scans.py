@@ -10,7 +10,7 @@ import pytest
 import pyvips
 
 from pipeline.errors import StageError
-from tests import hostile, pictures
+from tests.support.images import hostile, pictures
 from tiler.decode import scans
 from tiler.decode.scans import MOST_SCANS, require_few_scans
 from tiler.decode.source import Source

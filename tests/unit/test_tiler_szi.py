@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pyvips
 
-from tests import pictures
+from tests.support.images import pictures
 from tiler.build import szi
 
 

@@ -25,8 +25,8 @@ from gateway.tiles.tile_app import Tiles
 from pipeline.errors import StorageError
 from pipeline.pyramids.geometry import SZI, Geometry
 from pipeline.storage.directory import DirectoryStorage, pyramid_key
-from tests import pictures
-from tests.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, call, run
+from tests.support.images import pictures
+from tests.support.rigs.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Server, Site, call, run
 
 WIDTH, HEIGHT = 700, 301
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import StageError, StorageError
 from pipeline.storage import writeback
 from pipeline.storage.directory import DirectoryStorage
-from tests.losing_volume import failing, losing_volume
+from tests.support.rigs.losing_volume import failing, losing_volume
 
 
 def test_a_file_is_written_out_while_it_grows_also_where_it_comes_late(

@@ -21,8 +21,8 @@ from pipeline.formats.header import Header
 from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests import makers, pictures, tiffs, zstd_tiffs
-from tests.pictures import Pixels
+from tests.support.images import makers, pictures, tiffs, zstd_tiffs
+from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
 from tiler.decode.pixels import open_picture
 from tiler.decode.recoded import Recoded

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pyvips
 
-from tests import hostile
+from tests.support.images import hostile
 
 
 def thin_png(length: int, *, interlaced: bool = False) -> bytes:

@@ -17,7 +17,7 @@ from gateway.server import Server
 from gateway.settings import GatewaySettings
 from pipeline.status import AsyncStatusClient
 from pipeline.storage.directory import DirectoryStorage
-from tests.status_rig import shared_loop
+from tests.support.rigs.status_rig import shared_loop
 
 
 @dataclass

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.processes import START_LIMIT, Account, find_program, free_port
-from tests.servers import PostgresServer
+from tests.support.rigs.processes import START_LIMIT, Account, find_program, free_port
+from tests.support.rigs.servers import PostgresServer
 
 
 class OwnPostgres(PostgresServer):

@@ -6,7 +6,7 @@
         assert server.requests["/busy.jpg"] == 1
 
 Files are served with Content-Length, a strong ETag, HEAD and single ranges (with If-Range). A scripted path comes
-before a file of that name. A behaviour is any callable that takes the Exchange and answers it: tests/answers.py.
+before a file of that name. A behaviour is any callable that takes the Exchange and answers it: see answers.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WAIT_LIMIT = 30.0
 """Seconds a test waits for what has to happen: only a broken test takes that long."""
 
 
-TLS_AUTHORITY = Path(__file__).parent / "data" / "source-tls.pem"
+TLS_AUTHORITY = Path(__file__).parents[2] / "data" / "source-tls.pem"
 """A self-signed certificate for `source.test` and its key, good for nothing else."""
 
 

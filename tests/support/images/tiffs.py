@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import pictures
+from tests.support.images import pictures
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 """SampleFormat (TIFF 6.0, section 19)."""

@@ -1,4 +1,4 @@
-"""What a server of tests/sources.py can be told to answer: right, wrong, slow, cut, endless."""
+"""What a server of tests/support/network/sources.py can be told to answer: right, wrong, slow, cut, endless."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from email.message import Message
 from urllib.parse import urlsplit
 
-from tests.sources import Behaviour, Exchange, asked_range
+from tests.support.network.sources import Behaviour, Exchange, asked_range
 
 
 def ranges(data: bytes, etag: str = '"v1"', headers: Mapping[str, str] | None = None) -> Behaviour:

@@ -12,7 +12,7 @@ import numpy as np
 import pyvips
 from PIL import Image
 
-from tests import heics, pictures, zstd_tiffs
+from tests.support.images import heics, pictures, zstd_tiffs
 
 WIDTH, HEIGHT = 150, 120
 

@@ -13,8 +13,8 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
-from tests import pictures, profiles
-from tests.pictures import Pixels
+from tests.support.images import pictures, profiles
+from tests.support.images.pictures import Pixels
 
 LOSSLESS = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
 """Of colours as they are: green, blue and red instead of brightness and two differences."""

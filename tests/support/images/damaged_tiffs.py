@@ -14,8 +14,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from tests import pictures, tiffs, zstd_tiffs
-from tests.pictures import Pixels
+from tests.support.images import pictures, tiffs, zstd_tiffs
+from tests.support.images.pictures import Pixels
 
 WIDTH, HEIGHT = 200, 136
 EDGE, ROWS = 64, 32

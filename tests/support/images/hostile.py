@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests import pictures
+from tests.support.images import pictures
 
 GOOD: dict[str, dict[str, Any]] = {
     "baseline.jpg": {"Q": 80},

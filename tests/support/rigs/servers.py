@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.processes import START_LIMIT, Account, Lacking, Running, find_program, free_port
+from tests.support.rigs.processes import START_LIMIT, Account, Lacking, Running, find_program, free_port
 
 __all__ = ["Lacking", "OwnRabbit", "PostgresServer", "RabbitServer", "free_port", "postgres", "rabbitmq"]
 

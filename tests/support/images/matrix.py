@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import heics, makers, profiles, zstd_tiffs
-from tests.pictures import Pixels
+from tests.support.images import heics, makers, profiles, zstd_tiffs
+from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
 """Writes a source of width x height pixels to the path, and gives the upright 8-bit sRGB pixels it must become."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from tests import pictures
+from tests.support.images import pictures
 
 MAKER, DNG_VERSION = 271, 50706
 COLOUR_FILTERS, LINEAR_RAW = 32803, 34892

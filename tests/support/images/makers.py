@@ -11,8 +11,8 @@ import numpy as np
 import pyvips
 from PIL import Image, ImageCms
 
-from tests import pictures, profiles, tiffs
-from tests.pictures import Pixels
+from tests.support.images import pictures, profiles, tiffs
+from tests.support.images.pictures import Pixels
 
 
 def _scene(width: int, height: int, bands: int = 3) -> Pixels:

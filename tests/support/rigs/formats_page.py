@@ -1,4 +1,4 @@
-"""Fills the table of docs/formats.md: `python -m tests.formats_page`, or `make docs`. A test holds the page to it."""
+"""Fills the table of docs/formats.md, for `make docs`. A test holds the page to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from tests.matrix import CASES
+from tests.support.images.matrix import CASES
 from tiler.decode.pixels import open_picture
 from tiler.decode.source import Source
 from tiler.meter import Meter
 
-PAGE = Path(__file__).parents[1] / "docs/formats.md"
+PAGE = Path(__file__).parents[3] / "docs/formats.md"
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 SIZE = (307, 270)
 

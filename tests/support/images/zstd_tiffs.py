@@ -9,8 +9,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from tests import makers, pictures
-from tests.pictures import Pixels
+from tests.support.images import makers, pictures
+from tests.support.images.pictures import Pixels
 
 ZSTD = 50000
 """TIFF's number of the compression."""

@@ -1,0 +1,1 @@
+"""Source servers and proxies that a test tells how to behave."""
