@@ -40,7 +40,7 @@ class Code:
 DATASET_CODES: dict[str, Code] = {
     "source_not_found": Code(
         False,
-        "The source's server answered that there is nothing at this URL.",
+        "The source's server has no file at this URL.",
         "Open the URL in a browser and check it.",
     ),
     "source_forbidden": Code(
@@ -48,9 +48,7 @@ DATASET_CODES: dict[str, Code] = {
         "The source's server refuses access to this URL.",
         "Make the file readable without signing in, or give another URL.",
     ),
-    "source_refused": Code(
-        False, "The source's server answered with an error that will not pass by itself.", "Try the URL in a browser."
-    ),
+    "source_refused": Code(False, "The source's server answered with a permanent error.", "Try the URL in a browser."),
     "source_forbidden_address": Code(
         False,
         "The URL leads to a private, loopback or otherwise reserved address.",
@@ -58,24 +56,24 @@ DATASET_CODES: dict[str, Code] = {
     ),
     "source_invalid_url": Code(
         False,
-        "The URL is not one that can be fetched.",
+        "The URL cannot be fetched.",
         "Use http or https, an allowed port, and no user name or password.",
     ),
     "source_unresolvable": Code(
         True, "The host's name could not be resolved to an address.", "Check the host's spelling; retry if it is right."
     ),
     "source_unreachable": Code(
-        True, "No connection to the source's server could be made.", "Check that the server is up, then retry."
+        True, "The source's server could not be reached.", "Check that the server is up, then retry."
     ),
-    "source_unavailable": Code(
-        True, "The source's server is overloaded or out of order at the moment.", "Retry later."
-    ),
+    "source_unavailable": Code(True, "The source's server is overloaded or temporarily unavailable.", "Retry later."),
     "source_timeout": Code(True, "The source's server took too long to answer or to send.", "Retry later."),
     "source_incomplete": Code(
         True, "The connection ended before the whole file had arrived.", "Retry; if it happens again, check the server."
     ),
     "source_protocol_error": Code(
-        True, "The source's server broke the rules of HTTP.", "Try another server, or retry if a proxy is to blame."
+        True,
+        "The source's server sent an invalid HTTP response.",
+        "Try another server, or retry if a proxy is to blame.",
     ),
     "source_too_many_redirects": Code(
         False, "The URL redirects too many times.", "Give the URL at which the file itself lies."
@@ -87,15 +85,15 @@ DATASET_CODES: dict[str, Code] = {
     ),
     "source_corrupted": Code(
         True,
-        "The bytes that arrived are not those that the source or the request promised.",
+        "The downloaded file does not match the checksum given by the source or the request.",
         "Retry; if it happens again, check the file, and the `sha256` you gave.",
     ),
     "source_too_slow": Code(
-        True, "The source's server sent too slowly for too long.", "Retry later; the download goes on where it stopped."
+        True, "The source's server sent too slowly.", "Retry later; the download goes on where it stopped."
     ),
     "source_missing": Code(True, "The stored original is no longer there.", "Retry: it is downloaded again."),
     "not_an_image": Code(
-        False, "The URL gives something that is not an image.", "Give the image file's own address, not its page's."
+        False, "The URL does not lead to an image.", "Give the image file's own address, not its page's."
     ),
     "unsupported_format": Code(
         False, "The image's format cannot be read here.", "Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF."
@@ -103,10 +101,10 @@ DATASET_CODES: dict[str, Code] = {
     "image_truncated": Code(
         False,
         "The image file ends before the picture does.",
-        "Upload the file again at its source, then retry.",
+        "Upload the file to its source again, then retry.",
     ),
     "image_corrupt": Code(
-        False, "The image file is damaged.", "Open it in another program, save it anew at its source, then retry."
+        False, "The image file is damaged.", "Open it in another program, save it again, then retry."
     ),
     "page_not_found": Code(
         False, "The file has fewer pages than the one asked for.", "Give a page below the number of pages, from 0."
@@ -117,12 +115,12 @@ DATASET_CODES: dict[str, Code] = {
         "Look at the limit that the message names: save the picture in another way, or have the operator raise it.",
     ),
     "decoder_crashed": Code(
-        False, "The decoder crashed on this file.", "The file is probably damaged: save it anew with another program."
+        False, "The decoder crashed on this file.", "The file is probably damaged: save it again with another program."
     ),
     "decoder_too_slow": Code(
         False,
-        "Decoding takes more work than such a file may.",
-        "The file is probably damaged: save it anew with another program.",
+        "Decoding takes more work than a file of this kind and size may take.",
+        "The file is probably damaged: save it again with another program.",
     ),
     "out_of_memory": Code(
         True,
@@ -130,48 +128,45 @@ DATASET_CODES: dict[str, Code] = {
         "Save it as a tiled TIFF or baseline JPEG.",
     ),
     "storage_unavailable": Code(
-        True, "The storage could not be read or written.", "Have the operator look at the storage, then retry."
+        True, "The storage could not be read or written.", "Have the operator check the storage, then retry."
     ),
     "out_of_disk": Code(True, "The storage is full.", "Free space or enlarge the volume, then retry."),
     "stalled": Code(
-        True, "The work made no progress for too long.", "Retry; if it happens again, look at the worker's log."
+        True, "The job made no progress for too long.", "Retry; if it happens again, check the worker's log."
     ),
     "worker_died": Code(
-        True, "The worker died several times over this dataset.", "Look at the workers' logs, then retry."
+        True, "The worker died several times while processing this dataset.", "Check the workers' logs, then retry."
     ),
-    "internal_error": Code(True, "Something went wrong inside Tilewright.", "Look at the worker's log, then retry."),
+    "internal_error": Code(True, "Something went wrong inside Tilewright.", "Check the worker's log, then retry."),
     "cancelled": Code(True, "The dataset was cancelled on request.", "Retry it to go on."),
 }
 """Codes that a dataset can fail with."""
 
 REQUEST_CODES: dict[str, Code] = {
-    "invalid_request": Code(False, "The request is not what this address takes.", "See `errors` for each field."),
+    "invalid_request": Code(False, "The request is invalid.", "See `errors` for each field."),
     "not_found": Code(False, "There is nothing at this address.", "Check the id; the dataset may have been deleted."),
     "method_not_allowed": Code(False, "This address does not take that method.", "See the Allow header."),
-    "conflict": Code(
-        False, "The dataset's present state does not allow this.", "Look at where it stands, and decide anew."
-    ),
+    "conflict": Code(False, "The dataset's current state does not allow this.", "Check its status first."),
     "idempotency_key_reused": Code(
         False, "This Idempotency-Key was used with another body.", "Use a new key for a new request."
     ),
     "forbidden_origin": Code(
         False,
-        "A page of another origin asks for what changes something.",
-        "Ask the gateway's operator to name the page's origin in TILEWRIGHT_ALLOWED_ORIGINS.",
+        "Pages of other origins may not change anything.",
+        "Have the operator add the page's origin to TILEWRIGHT_ALLOWED_ORIGINS.",
     ),
     "wrong_host": Code(
         False,
         "The request is meant for another host.",
-        "Use the gateway's own name; its operator names further ones in TILEWRIGHT_ALLOWED_HOSTS.",
+        "Use the gateway's own name; the operator can allow others in TILEWRIGHT_ALLOWED_HOSTS.",
     ),
     "service_unavailable": Code(
-        True, "A part of the service cannot be reached at the moment.", "Repeat the request after Retry-After seconds."
+        True, "Part of the service is temporarily unavailable.", "Repeat the request after Retry-After seconds."
     ),
     "search_too_slow": Code(
         True,
-        "The search took longer than it may, and was ended.",
-        "Look for a longer or a rarer text, of three characters at least, or narrow it down by status, category or "
-        "subject.",
+        "The search took too long.",
+        "Search for a longer or rarer text of at least three characters, or filter by status, category or subject.",
     ),
     "unexpected_error": Code(True, "Something went wrong inside the gateway.", "Report it with its request_id."),
 }

@@ -136,7 +136,7 @@ async def create(
 
 @router.get(
     "/api/datasets",
-    summary="List the catalogue",
+    summary="List datasets",
     responses={200: {"model": schemas.Page}, **examples("invalid_request", "search_too_slow")},
 )
 async def catalogue(
@@ -156,7 +156,7 @@ async def catalogue(
             description="Only where the name or description contains this, whatever the case.",
         ),
     ] = "",
-    limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
     cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of a page.")] = "",
 ) -> Response:
     """Newest first, page by page."""
@@ -192,7 +192,7 @@ async def get(context: Parts, dataset_id: str) -> Response:
 
 @router.patch(
     "/api/datasets/{dataset_id}",
-    summary="Change its texts",
+    summary="Change name, description, category or subject",
     responses={200: {"model": schemas.Dataset}, **examples("forbidden_origin", "not_found", "invalid_request")},
 )
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
@@ -217,7 +217,7 @@ async def delete(context: Parts, dataset_id: str) -> Response:
 
 @router.get(
     "/api/datasets/{dataset_id}/status",
-    summary="Poll where it stands",
+    summary="Get the status",
     openapi_extra=_IF_NONE_MATCH,
     responses={
         200: {"model": StatusAnswer, "headers": _ETAG | _RETRY_AFTER},
@@ -239,7 +239,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
 @router.post(
     "/api/datasets/{dataset_id}/retry",
     status_code=202,
-    summary="Set it to work again",
+    summary="Retry",
     responses={202: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def retry(context: Parts, dataset_id: str) -> Response:
@@ -255,7 +255,7 @@ async def retry(context: Parts, dataset_id: str) -> Response:
 
 @router.post(
     "/api/datasets/{dataset_id}/cancel",
-    summary="Stop work on it",
+    summary="Cancel",
     responses={200: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def cancel(context: Parts, dataset_id: str) -> Response:

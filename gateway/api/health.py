@@ -61,7 +61,7 @@ class Readiness(BaseModel):
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Whether the process answers", responses={200: {"model": Alive}})
+@router.get("/healthz", summary="Liveness", responses={200: {"model": Alive}})
 async def healthz() -> Response:
     """Asks nothing else."""
     return Response(Alive(status="ok").model_dump_json(), media_type="application/json")
@@ -69,7 +69,7 @@ async def healthz() -> Response:
 
 @router.get(
     "/readyz",
-    summary="Whether what it needs is there",
+    summary="Readiness",
     responses={200: {"model": Readiness}, **examples()},
 )
 async def readyz(request: Request) -> Response:

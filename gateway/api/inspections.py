@@ -45,7 +45,7 @@ router = APIRouter(tags=["inspections"])
 @router.post(
     "/api/inspections",
     status_code=202,
-    summary="Look at an image's header",
+    summary="Inspect an image",
     openapi_extra=PREFER,
     responses={
         201: {
@@ -86,7 +86,7 @@ async def create(context: Parts, request: Request, new: NewInspection) -> Respon
 
 @router.get(
     "/api/inspections/{inspection_id}",
-    summary="Get an inspection's report",
+    summary="Get an inspection",
     responses={200: {"model": Inspection, "headers": _RETRY_AFTER}, **examples("not_found")},
 )
 async def get(context: Parts, inspection_id: str) -> Response:

@@ -24,7 +24,7 @@ Size = Literal["preview", "thumbnail"]
 
 @router.get(
     "/api/datasets/{dataset_id}/preview",
-    summary="A small picture of it",
+    summary="Get a preview",
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {}}, "description": "The picture."},

@@ -90,7 +90,7 @@ class NewDataset(BaseModel):
         le=100,
         description="Of JPEG and WebP tiles; null: 85. PNG tiles lose nothing, and ignore it.",
     )
-    page: int | None = Field(default=0, ge=0, le=2**31 - 1, description="Which page of a source of several, from 0.")
+    page: int | None = Field(default=0, ge=0, le=2**31 - 1, description="Page of a multi-page source, from 0.")
     sha256: Sha256 | None = Field(
         default=None, description="What the source's bytes must hash to; other bytes fail as `source_corrupted`."
     )

@@ -38,14 +38,14 @@ SWEEP = 1.0
 IDLE_SHARE = 20
 """One in so many idle connections is closed to make room, those that have been idle for the longest."""
 
-UNREADABLE = "This is no HTTP request that can be read. Look at the client, or at a proxy in between."
-NO_HOST = "A request needs one Host header, neither none nor two. Look at the client, or at a proxy in between."
+UNREADABLE = "Malformed HTTP request. Check the client, or a proxy in between."
+NO_HOST = "A request needs exactly one Host header. Check the client, or a proxy in between."
 LONG_URL = f"The address is longer than {MAX_HEAD // 1024} KiB."
 LONG_HEAD = (
-    f"The headers take more than {MAX_HEAD // 1024} KiB, or are more than {MAX_FIELDS}. Are there too many cookies?"
+    f"The headers are larger than {MAX_HEAD // 1024} KiB, or more than {MAX_FIELDS}. Are there too many cookies?"
 )
-LATE = "The request did not arrive in time. Send it again, or look at the network in between."
-FULL = "There are more connections than can be served. Try again in a while."
+LATE = "The request did not arrive in time. Send it again, or check the network."
+FULL = "Too many connections. Try again later."
 
 logger = logging.getLogger(__name__)
 

@@ -256,7 +256,7 @@ _EXAMPLE_FIELDS = {
 MAX_FIELDS = 20
 """Faults told at once: who has more of them needs no complete list, and an answer must not outgrow its request."""
 
-_UNREADABLE = "This is not JSON in UTF-8, or it is nested or written out of all proportion."
+_UNREADABLE = "The body is nested too deeply, or not valid JSON in UTF-8."
 
 _PARAMETER_OF_FIELD = {"page_token": "cursor"}
 """What statussvc calls by another name, and only statussvc can check."""

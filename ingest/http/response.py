@@ -158,7 +158,7 @@ def broken(host: str, what: str) -> StageError:
     """The refusal of an answer that HTTP does not allow."""
     return StageError(
         "source_protocol_error",
-        f"{host} broke the rules of HTTP: {what}. Try another server, or retry if a proxy is to blame.",
+        f"{host} sent an invalid HTTP response: {what}. Try another server, or retry if a proxy is to blame.",
     )
 
 

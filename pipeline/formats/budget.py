@@ -137,7 +137,7 @@ def require_stored_once(stored: int, source_bytes: int) -> None:
         raise StageError(
             "decoder_too_slow",
             f"The TIFF has {amount(source_bytes)}, and its strips or tiles are said to have {amount(stored)} together: "
-            "it lists the same bytes again and again. Save it anew.",
+            "it lists the same bytes again and again. Save it again.",
         )
 
 

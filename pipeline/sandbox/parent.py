@@ -241,7 +241,7 @@ def explain_end(exit_code: int, last_words: str, *, used_up: bool = False) -> Ex
     number = -exit_code
     said = last_words.lower()
     if number == signal.SIGXCPU or (number == signal.SIGKILL and used_up):
-        return StageError("decoder_too_slow", "Decoding took more work than such a file may.")
+        return StageError("decoder_too_slow", "Decoding took more work than a file of this kind and size may take.")
     if number == signal.SIGKILL or any(saying in said for saying in OUT_OF_MEMORY):
         # Nobody here sent it, so it was the kernel (or the container's limit).
         return StageError(

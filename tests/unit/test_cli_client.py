@@ -124,7 +124,7 @@ def test_a_problem_tells_its_code_and_each_field(gateway: ScriptedGateway, clien
     # Given a server that refuses the body
     problem = {
         "code": "invalid_request",
-        "detail": "The request is not what this address takes.",
+        "detail": "The request is invalid.",
         "errors": [{"pointer": "/url", "detail": "The URL has to begin with http:// or https://."}],
     }
     gateway.on("POST /api/datasets", Answer(422, problem))
@@ -135,7 +135,7 @@ def test_a_problem_tells_its_code_and_each_field(gateway: ScriptedGateway, clien
     assert caught.value.status == 422
     assert caught.value.code == "invalid_request"
     assert str(caught.value).splitlines() == [
-        "The request is not what this address takes.",
+        "The request is invalid.",
         "  url: The URL has to begin with http:// or https://.",
     ]
 

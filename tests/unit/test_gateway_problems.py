@@ -144,7 +144,7 @@ def test_a_refused_request_says_what_is_wrong_where(error: Exception, detail: st
 def test_a_conflict_names_the_present_state_and_what_to_do() -> None:
     problem = json.loads(bytes(problems.answer(StateConflict("it is ready", "READY"), SCOPE).body))
     assert problem["state"] == "READY"
-    assert problem["detail"] == "It is ready. Look at where it stands, and decide anew."
+    assert problem["detail"] == "It is ready. Check its status first."
 
 
 def test_every_code_of_a_request_has_a_status_and_an_example() -> None:

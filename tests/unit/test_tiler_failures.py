@@ -153,8 +153,8 @@ def test_a_damaged_files_message_gives_the_decoders_reason(tmp_path: Path) -> No
     source = pictures.save(pictures.scene(50, 50), tmp_path / "source.webp")
     error = RuntimeError(f"unable to call dzsave\n  {source}: bad seek to 9\nwebp2vips: unable to read pixels\n")
     assert explain(error, source).message == (
-        "The image file is damaged (webp2vips: unable to read pixels). Open it in another program, save it anew at its "
-        "source, then retry."
+        "The image file is damaged (webp2vips: unable to read pixels). Open it in another program, save it again, "
+        "then retry."
     )
 
 

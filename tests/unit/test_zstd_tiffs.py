@@ -203,7 +203,7 @@ def test_fewer_strips_than_the_picture_has_are_damage(tmp_path: Path) -> None:
     assert (error.code, error.message) == (
         "image_corrupt",
         "The image file is damaged (its directory names 1 strips or tiles of 8). "
-        "Open it in another program, save it anew at its source, then retry.",
+        "Open it in another program, save it again, then retry.",
     )
 
 

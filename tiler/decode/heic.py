@@ -78,5 +78,5 @@ def _require_sound(pictures: Iterable[Coded], shown: int) -> None:
             raise StageError(
                 "decoder_too_slow",
                 f"The HEIC shows {shown / 1e6:.1f} megapixels, and is put together from {decoded / 1e6:.1f} and more. "
-                "Save it anew.",
+                "Save it again.",
             )

@@ -34,7 +34,7 @@ def require_few_scans(file: BinaryIO) -> None:
             raise StageError(
                 "decoder_too_slow",
                 f"The JPEG holds its picture in more than {MOST_SCANS} scans, each of which is a pass over all of it; "
-                "programs write 10 to 20. Save it anew.",
+                "programs write 10 to 20. Save it again.",
             )
         # The segment itself, whose bytes may look like any marker.
         file.seek(max(0, int.from_bytes(file.read(2), "big") - 2), 1)

@@ -299,7 +299,7 @@ class Source:
         """Raise StageError("unsupported_format") where libvips took a file for another format than its kind says."""
         found = header_of(image).format
         if {"avif": "heif"}.get(found, found) != self._kind:
-            raise StageError("unsupported_format", f"The file does not begin as a {found.upper()} does. Save it anew.")
+            raise StageError("unsupported_format", f"The file does not begin as a {found.upper()} does. Save it again.")
 
     def _require_size_in_reach(self) -> None:
         """Raise StageError("image_too_large") for an SVG with an edge beyond what libvips counts, which it calls 1."""

@@ -79,7 +79,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """\b
@@ -103,14 +103,14 @@ def _root(
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of HTTP; 0 picks a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of gRPC; 0 picks a free one.")] = 50051,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 picks a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one.")] = 50051,
     data: Annotated[
         Path, typer.Option(file_okay=False, help="Directory of the database, the originals and the tiles.")
     ] = Path("tilewright-data"),
     allow_source: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST-or-CIDR", help="A private source that may be fetched from; repeatable."),
+        typer.Option(metavar="HOST-or-CIDR", help="Allow a private source; repeatable."),
     ] = None,
     adopt_storage: Annotated[
         bool,
@@ -154,15 +154,17 @@ def submit(
     tile_size: Annotated[int | None, typer.Option(help="Edge of a tile in pixels: 256 (the default) or 512.")] = None,
     tile_format: Annotated[
         TileFormat | None,
-        typer.Option("--format", help="Format of the tiles; by itself JPEG, or PNG with transparency."),
+        typer.Option("--format", help="Format of the tiles; default: JPEG, or PNG for images with transparency."),
     ] = None,
-    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP tiles; 85 by itself.")] = None,
-    page: Annotated[int | None, typer.Option(min=0, help="Which page of a source of several, from 0.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="What the source's bytes must hash to, in hex.")] = None,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP tiles; default: 85.")
+    ] = None,
+    page: Annotated[int | None, typer.Option(min=0, help="Page of a multi-page source, from 0.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="Names this submission: repeated with the same key, it makes no second dataset.")
+        str | None, typer.Option(help="Idempotency key: repeating with the same key creates no second dataset.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Show its progress, and come back when it has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress, and exit when it has ended.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     server: Server = DEFAULT_SERVER,
@@ -250,11 +252,13 @@ def watch(
 @app.command("list")
 def list_datasets(
     *,
-    status: Annotated[StatusFilter | None, typer.Option(help="Only these.")] = None,
+    status: Annotated[StatusFilter | None, typer.Option(help="Only datasets with this status.")] = None,
     category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only this subject.")] = None,
-    query: Annotated[str | None, typer.Option("--query", "-q", help="Only with this in name or description.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    query: Annotated[
+        str | None, typer.Option("--query", "-q", help="Only if the name or description contains this.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of datasets.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="All pages, however many.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

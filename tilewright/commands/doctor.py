@@ -1,4 +1,4 @@
-"""`tilewright doctor`: is all there that is needed? Each check says what it found and what to do about it."""
+"""`tilewright doctor`: checks that everything needed is installed, and says what to do about what is not."""
 
 from __future__ import annotations
 

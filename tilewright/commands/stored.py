@@ -18,9 +18,9 @@ TILE_ID = re.compile("[0-9a-f]{64}")
 
 def export(
     dataset_id: DatasetId,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the files; made where it is missing.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the files; created if missing.")],
     *,
-    layout: Annotated[Layout, typer.Option("--as", help="How to lay the tiles out.")] = Layout.DZI,
+    layout: Annotated[Layout, typer.Option("--as", help="Layout of the exported tiles.")] = Layout.DZI,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     url: Annotated[str, typer.Option("--url", help="Where the folder will be found: for xyz's TileJSON.")] = "",
     quiet: Quiet = False,
@@ -61,7 +61,7 @@ def verify(
         Path | None, typer.Option(file_okay=False, help="The data directory of `tilewright up`, which has the storage.")
     ] = None,
     source: Annotated[
-        bool, typer.Option("--source", help="Decode the original once more, too, and compare tiles with it.")
+        bool, typer.Option("--source", help="Also decode the original again, and compare the tiles with it.")
     ] = False,
     all_tiles: Annotated[
         bool, typer.Option("--all-tiles", help="Compare every tile of the finest level, not a thousand.")

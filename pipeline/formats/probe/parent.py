@@ -142,7 +142,7 @@ def probe(
             watchdog.cancel()
             watchdog.join()
     if child.exit_code != 0 or isinstance(outcome, Read):
-        logger.warning("the header's child ended with %d: %s", child.exit_code, child.last_words)
+        logger.warning("the probe child ended with %d: %s", child.exit_code, child.last_words)
         return Probe()
     return _judge(outcome)
 
@@ -174,7 +174,7 @@ def _reports(child: parent.Child) -> Iterator[Report]:
         for line in child.lines():
             yield REPORTS.decode(line)
     except ValueError:
-        logger.warning("the header's child said what it may not", exc_info=True)
+        logger.warning("the probe child sent an invalid report", exc_info=True)
         child.kill()
 
 
@@ -186,7 +186,7 @@ def _judge(outcome: Report) -> Probe:
             return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
         case Unknown():
             return Probe()
-    logger.warning("the header's child had no use: %r", outcome)
+    logger.warning("ignored an implausible probe result: %r", outcome)
     return Probe()
 
 
