@@ -68,7 +68,7 @@ def admit(source: Source, header: Header, tile_size: int, limits: admission.Limi
     work = source.work(tile_size)
     budget.require_affordable(header, work, size, limits.pixels_per_byte)
     sandbox.allow_cpu(times * budget.seconds(work.pixels, size))
-    source.require_few_scans()
+    source.require_sound_scans()
 
 
 def decode(source: Source, begin: Callable[[], None], work: Callable[[], T]) -> T | Failed:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pipeline.formats.tiff import File
 
 _FRAME, _EXTENSION = b"\x2c", b"\x21"
-_HAS_TABLE = 0x80
+HAS_TABLE = 0x80
 
 
 class Frame(NamedTuple):
@@ -65,5 +65,5 @@ OF: dict[str, Callable[[File], Iterator[Frame]]] = {"gif": of_gif, "webp": of_we
 
 def skip_table(file: File, flags: int) -> None:
     """Move behind the table of colours that comes next in a GIF, where its flags say that one does."""
-    if flags & _HAS_TABLE:
+    if flags & HAS_TABLE:
         file.seek(file.tell() + (3 << ((flags & 7) + 1)))

@@ -13,7 +13,7 @@ import requests
 from pipeline.formats import tiff_codecs
 from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
-from tests.support.images import damaged_tiffs, raws
+from tests.support.images import damaged_tiffs, hostile, raws
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -106,6 +106,13 @@ def test_a_directory_that_breaks_off_hides_nothing(
     ends = [finish(client, submit(client, files.url(f"/{name}.tif"))) for name in ("cut", "overcounted")]
     codes = [last["error"]["code"] if last["status"] == "failed" else last["status"] for last in ends]
     assert codes == ["unsupported_format", "image_corrupt"]
+
+
+def test_a_jpeg_that_leaves_out_a_component_is_damaged(client: Client, files: SourceServer, tmp_path: Path) -> None:
+    # Given a JPEG without the scans of its colours, which libjpeg takes without a word
+    (tmp_path / "colourless.jpg").write_bytes(hostile.without_components(600, 600, (1,)))
+    last = finish(client, submit(client, files.url("/colourless.jpg")))
+    assert (last["status"], last["error"]["code"]) == ("failed", "image_corrupt"), last
 
 
 def test_a_raw_photograph_is_named_and_a_developed_one_is_tiled(

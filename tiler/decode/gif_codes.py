@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
+from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from pipeline.formats.frames import skip_table
+from pipeline.formats.frames import HAS_TABLE, skip_table
 
 _FRAME, _EXTENSION = b"\x2c", b"\x21"
 
@@ -23,18 +24,28 @@ LONGEST_CODE = 12
 """Bits."""
 
 
-def require_full_frames(file: BinaryIO, page: int) -> None:
-    """Raise StageError("image_corrupt") where a frame, up to that of a page, has fewer pixels than its size says.
+def has_full_frames(file: BinaryIO, page: int) -> bool:
+    """Tell whether all frames, up to that of a page, could be looked at, and have as many pixels as their size says.
 
     Parameters
     ----------
-    file: an open GIF. Where it breaks off or makes no sense is for its decoder to say.
+    file: an open GIF.
     page: from 0.
+
+    Returns
+    -------
+    False where it breaks off before the page's end: how, its decoder knows better.
+
+    Raises
+    ------
+    StageError: image_corrupt, where a frame has too few pixels or no such codes as GIF has; unsupported_format, where
+    it has no colours.
     """
+    frame = 0
     with suppress(struct.error):
         file.seek(10)
-        skip_table(file, *struct.unpack("<B2x", file.read(3)))
-        frame = 0
+        (screen,) = struct.unpack("<B2x", file.read(3))
+        skip_table(file, screen)
         while frame <= page and (block := file.read(1)) in {_FRAME, _EXTENSION}:
             if block == _EXTENSION:
                 file.seek(1, 1)
@@ -42,10 +53,16 @@ def require_full_frames(file: BinaryIO, page: int) -> None:
                     pass
                 continue
             width, height, flags = struct.unpack("<4xHHB", file.read(9))
+            if not (screen | flags) & HAS_TABLE:
+                raise StageError(
+                    "unsupported_format",
+                    f"Frame {frame} of the GIF has no table of colours, so that nobody knows what it shows. Save it "
+                    "again with one.",
+                )
             skip_table(file, flags)
             (least,) = struct.unpack("<B", file.read(1))
             if not 1 <= least < LONGEST_CODE:
-                return
+                raise damaged(f"frame {frame} of the GIF has codes of {least} bits")
             pieces = _pieces(file)
             missing = width * height - _pixels(pieces, least, width * height)
             if missing > 0:
@@ -53,6 +70,7 @@ def require_full_frames(file: BinaryIO, page: int) -> None:
             for _ in pieces:
                 pass
             frame += 1
+    return frame > page
 
 
 def _pixels(pieces: Iterator[bytes], least: int, most: int) -> int:

@@ -105,7 +105,8 @@ def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
     if header.format != "gif":
         return image
     with source.path.open("rb") as file:
-        gif_codes.require_full_frames(file, source.page)
+        if not gif_codes.has_full_frames(file, source.page):
+            raise pyvips.Error("gif: its frames end before the page")
         covered = gif.with_uncovered_transparent(image, file, source.page)
     if covered is not image:
         decisions.append("transparent where no frame covers the canvas")

@@ -22,7 +22,7 @@ from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_layout import Compression
 from tiler.decode.heif_items import Items
 from tiler.decode.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
-from tiler.decode.scans import require_few_scans
+from tiler.decode.scans import require_sound_scans
 from tiler.decode.tiff_jpegs import require_full_tiles
 from tiler.decode.witness import heard, listen
 
@@ -171,11 +171,11 @@ class Source:
             if self._kind == "heif" and not self._is_avif():
                 import_module("tiler.decode.heic")
 
-    def require_few_scans(self) -> None:
-        """Raise StageError("decoder_too_slow") where it is a JPEG that asks for too many passes; else as `open`."""
+    def require_sound_scans(self) -> None:
+        """Look at the scans of a JPEG that has several. Raises as scans.require_sound_scans, and as `open`."""
         if self._kind == "jpeg" and is_interlaced(self.open()):
             with self.path.open("rb") as file:
-                require_few_scans(file)
+                require_sound_scans(file)
 
     def overlook(self, error: Exception) -> bool:
         """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.

@@ -9,9 +9,11 @@ import gzip
 import random
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pyvips
 
 from tests.support.images import pictures
 
@@ -150,6 +152,34 @@ def jpeg(width: int, height: int) -> bytes:
 def hidden_passes(width: int, height: int) -> bytes:
     """As `passes`, each scan behind TEM, which has no length (T.81, B.1.1.3)."""
     return passes(width, height).replace(b"\xff\xda", b"\xff\x01\xff\xda")
+
+
+def without_components(width: int, height: int, scans: Sequence[int]) -> bytes:
+    """A sequential JPEG of three components, of which only some have their scan: those of these numbers."""
+    grey = jpeg_of_greys(width, height)
+    start = grey.index(b"\xff\xda")
+    length = 2 + int.from_bytes(grey[start + 2 : start + 4], "big")
+    coded = grey[start + length : -2]
+    tables = b"".join(_segments(grey[2:start], {0xDB, 0xC4}))
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, height, width, 3) + components
+    parts = b"".join(b"\xff\xda\0\x08\x01" + bytes([number]) + b"\0\0\x3f\0" + coded for number in scans)
+    return b"\xff\xd8" + tables + frame + parts + b"\xff\xd9"
+
+
+def jpeg_of_greys(width: int, height: int) -> bytes:
+    """A baseline JPEG of one component."""
+    image = pyvips.Image.xyz(width, height)[0].cast("uchar").copy(interpretation="b-w")
+    return bytes(image.jpegsave_buffer(Q=90, keep="none"))
+
+
+def _segments(data: bytes, markers: set[int]) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        length = 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] in markers:
+            yield data[at : at + length]
+        at += length
 
 
 def passes(width: int, height: int) -> bytes:
