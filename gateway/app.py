@@ -66,7 +66,6 @@ class Gateway:
         self.context = context
         self._api = StatusApp(RefuseCrowd(api, context.gate), context.polls)
         self._apps = apps
-        self.quick_tiles = QuickTiles(pyramids)
         self.close = pyramids.close
         self._drop_deleted = pyramids.drop_deleted
         context.background.add("tend", self.tend)
@@ -75,6 +74,7 @@ class Gateway:
         strangers = Strangers(
             self._dispatch, settings.host, settings.public_url, settings.allowed_hosts, settings.allowed_origins
         )
+        self.quick_tiles = QuickTiles(pyramids, strangers.is_ours)
         self._app = RequestId(AccessLog(AnswerErrors(strangers)))
 
     async def tend(self) -> None:

@@ -7,8 +7,11 @@ import logging
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http import problems
+from pipeline.logs import Repeats
 
 logger = logging.getLogger(__name__)
+
+_repeats = Repeats()
 
 
 class AnswerErrors:
@@ -33,6 +36,9 @@ class AnswerErrors:
         except Exception as error:
             if started:
                 # The server sees an answer without its end, and closes the connection.
-                logger.exception("%s %r broke off", scope["method"], scope["path"])
+                if (left_out := _repeats.left_out(problems.place_of(error))) is not None:
+                    logger.exception(
+                        "%s %r broke off (%d more since it was last logged)", scope["method"], scope["path"], left_out
+                    )
             else:
                 await problems.answer(error, scope)(scope, receive, send)

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.http import problems
 from pipeline.logs import Repeats
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 MAX_HEAD = 64 * 1024
 """Bytes of request line and headers together, and of what stands between the parts of a body: nobody needs more."""
@@ -25,8 +30,9 @@ MAX_HEAD = 64 * 1024
 MAX_FIELDS = 100
 """Headers of one request, as in Apache and gunicorn."""
 
-PIECE = 8 * 1024
-"""Bytes of a head that are handed to the parser at once: by so many the limit may be overstepped."""
+PIECE = 1024
+"""Bytes that are handed to the parser at once: by so many the limit may be overstepped. So few, since all requests that
+lie in them are begun, and a request may be of 26 bytes and take two kilobytes of memory while it waits for its turn."""
 
 LINGER = 1.0
 """Seconds between a refusal and the connection's end. What the client still sends is not read: closing at once would
@@ -105,9 +111,23 @@ class Limits:
             )
 
     def sweep(self, present: Iterable[LimitedProtocol], now: float) -> None:
-        """Refuse those that are late."""
-        for one in list(present):
+        """Refuse those that are late, and end those whose client has left."""
+        connections = list(present)
+        self._end_left(connections)
+        for one in connections:
             one.hold_to_time(now, self)
+
+    @staticmethod
+    def _end_left(connections: Iterable[LimitedProtocol]) -> None:
+        # Of a connection that is not read from, since a request on it waits for its turn, nobody hears of its end.
+        left, unread = select.poll(), {}
+        for one in connections:
+            socket = one.transport.get_extra_info("socket")
+            if one.flow.read_paused and socket is not None and socket.fileno() >= 0:
+                unread[socket.fileno()] = one
+                left.register(socket.fileno(), select.POLLRDHUP)
+        for descriptor, _ in left.poll(0) if unread else ():
+            unread[descriptor].transport.abort()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -124,6 +144,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._fields_left_out = False
         self._refused = False
         self._unsent = 0
+        self._unparsed = bytearray()
+        self._answering: RequestResponseCycle | None = None
         super().connection_made(transport)
         connections = cast("set[LimitedProtocol]", self.connections)
         if len(connections) > self.limits.connections and not self.limits.make_room(connections):
@@ -132,16 +154,45 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the parser, unless there are too many that belong to no body."""
+        self._unset_keepalive_if_required()
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
         self._begun = True
-        while data and not self._refused and not self.transport.is_closing():
-            piece, data = (data, b"") if len(data) <= PIECE else (data[:PIECE], data[PIECE:])
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Hand what has come to the parser, as long as no request waits for the answer to one before it."""
+        while self._unparsed and not self.pipeline and not self._refused and not self.transport.is_closing():
+            piece = bytes(self._unparsed[:PIECE])
+            del self._unparsed[:PIECE]
             self._no_body += len(piece)
             if self._no_body > MAX_HEAD + PIECE:
                 self._refuse_head(long_url=self.phase is Phase.HEAD and not self.headers)
                 return
-            super().data_received(piece)
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade:
+                pass  # refused by going on in HTTP/1.1 (RFC 9110, 7.8)
+            except httptools.HttpParserError:
+                self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
+        if self._unparsed or self.pipeline:
+            self.flow.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered that nobody waits for it, and drop those behind it."""
+        self._unparsed.clear()
+        waiting = [cycle for cycle, _ in self.pipeline]
+        self.pipeline.clear()
+        for cycle in (self._answering, *waiting):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         """Note that a request begins. What uvicorn makes then it makes only where the request goes the long way."""
@@ -197,14 +248,22 @@ class LimitedProtocol(HttpToolsProtocol):
         self._enter(Phase.IDLE if self.cycle.response_complete else Phase.ANSWER)
 
     def on_response_complete(self) -> None:
-        """Note that the answer is written."""
+        """Note that the answer is written, and go on with what was sent behind its request."""
         super().on_response_complete()
         if self.phase is Phase.ANSWER:
             self._enter(Phase.IDLE)
+        if self.pipeline:
+            self.flow.pause_reading()
+        elif self._unparsed:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._go_on)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own sentence, which names no remedy
-        """Answer what the parser refused, and close the connection."""
-        self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
+    def _go_on(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._parse()
+        if not self._unparsed and not self.pipeline:
+            self.flow.resume_reading()
 
     def _refuse_head(self, *, long_url: bool) -> None:
         status = HTTPStatus.REQUEST_URI_TOO_LONG if long_url else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -215,10 +274,14 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        answering = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
-        if answering:
-            self.transport.close()
-            return
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            if answering.response_started or self.pipeline or self.cycle is not answering:
+                self.transport.close()
+                return
+            # It is the request itself that is refused, in its body: its answer is this one.
+            answering.disconnected = True
+            answering.message_event.set()
         self.cycle = ANSWERED
         self._unset_keepalive_if_required()
         response = problems.respond(_NO_REQUEST, status, code, detail, more)

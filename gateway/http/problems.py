@@ -142,10 +142,19 @@ def classify(error: Exception) -> tuple[int, str]:
     return BY_EXCEPTION[Exception]
 
 
+def place_of(error: Exception) -> str:
+    """Give a fault's kind and where it was raised: the same for all faults of one cause, whatever a client has sent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return f"{type(error).__name__} {where}"
+
+
 def answer(error: Exception, scope: Scope) -> Response:
     """Make the response for an error, and log the ones that are ours."""
     status, code = classify(error)
-    if status >= 500 and (left_out := _repeats.left_out(f"{type(error).__name__}: {error}")) is not None:
+    if status >= 500 and (left_out := _repeats.left_out(place_of(error))) is not None:
         more = f" (and {left_out} more like it since it was last logged)" if left_out else ""
         trace = error if status == 500 else None
         logger.error("%s %s: %s%s", scope["method"], scope["path"], error, more, exc_info=trace)

@@ -75,7 +75,11 @@ class Strangers:
         if not origin:
             return _header(headers, b"sec-fetch-site").lower() in FOREIGN_SITES
         # A proxy in front may have spoken another scheme, so that the origin's is not compared.
-        return origin != self._own_origin and urlsplit(origin).netloc != host
+        return origin != self._own_origin and (not host or _place(origin) != host)
+
+    def is_ours(self, host: bytes) -> bool:
+        """Tell whether a request with this Host header is meant for this gateway."""
+        return self._is_ours(host.decode("latin-1").lower())
 
 
 def is_loopback(name: str) -> bool:
@@ -90,6 +94,13 @@ def name_of(host: str) -> str:
     """Give a Host header's name, without its port; "" where it has none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
     except ValueError:
         return ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.http import access_log
@@ -37,6 +38,10 @@ REMEMBERED = 8192
 """Tiles whose place and headers are kept, some six megabytes: viewers of one picture ask for the same ones."""
 
 
+REMEMBERED_HOSTS = 64
+"""Host headers that were found to be the gateway's own: there are as many as it has names."""
+
+
 class _Tile(NamedTuple):
     pyramid: OpenPyramid
     entry: Entry
@@ -49,11 +54,14 @@ class QuickTiles:
     Parameters
     ----------
     pyramids: those of the long way.
+    is_ours: tells by a Host header whether a request is meant for this gateway.
     """
 
-    def __init__(self, pyramids: PyramidCache) -> None:
+    def __init__(self, pyramids: PyramidCache, is_ours: Callable[[bytes], bool] = lambda _: True) -> None:
         self._pyramids = pyramids
+        self._is_ours = is_ours
         self._tiles: dict[bytes, _Tile] = {}
+        self._hosts: set[bytes] = set()
 
     def answer(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes | bytearray] | None:
         """Give status line and headers (without the last empty line), and body; None where it has to go the long way.
@@ -65,8 +73,8 @@ class QuickTiles:
         """
         if _access.isEnabledFor(logging.DEBUG):
             return None
-        for name, _ in headers:
-            if name in _LONG_WAY:
+        for name, value in headers:
+            if name in _LONG_WAY or (name == b"host" and not self._knows(value)):
                 return None
         tile = self._tiles.get(target)
         if tile is None or self._pyramids.opened(tile.pyramid.tile_id) is not tile.pyramid:
@@ -78,6 +86,16 @@ class QuickTiles:
             self._tiles[target] = tile
         body = tile.pyramid.files.read_now(tile.entry)
         return None if body is None else (tile.head, body)
+
+    def _knows(self, host: bytes) -> bool:
+        if host in self._hosts:
+            return True
+        if not self._is_ours(host):
+            return False
+        if len(self._hosts) >= REMEMBERED_HOSTS:
+            self._hosts.clear()
+        self._hosts.add(host)
+        return True
 
     def _find(self, target: bytes) -> _Tile | None:
         found = _TARGET.fullmatch(target)

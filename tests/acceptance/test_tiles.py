@@ -140,6 +140,15 @@ def test_what_names_the_host_it_was_asked_by_is_kept_by_no_cache(
         assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_a_tile_in_memory_is_for_the_gateways_own_names_too(tiles: str) -> None:
+    # Given a tile that is answered from memory
+    for _ in range(3):
+        assert get(f"{tiles}_files/11/0_0.jpg").status_code == 200
+    # When it is asked for by the name of another site, then it is refused as all else is
+    assert get(f"{tiles}_files/11/0_0.jpg", Host="evil.example").status_code == 421
+    assert get(f"{tiles}_files/11/0_0.jpg").status_code == 200
+
+
 def test_tiles_may_be_kept_for_ever_and_read_from_any_page(tiles: str) -> None:
     answer = get(f"{tiles}_files/11/0_0.jpg")
     assert "immutable" in answer.headers["Cache-Control"]

@@ -236,6 +236,73 @@ def test_a_client_that_takes_nothing_of_its_answers_is_given_up_on(gateway: Gate
         assert len(answers(rest(line))) < 500
 
 
+WAITING = b'{"name": "Earth", "url": "https://example.org/earth.jpg"}'
+WAIT = (
+    b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nPrefer: wait=300\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(WAITING), WAITING)
+)
+"""A request that is answered once somebody has worked on it: nobody does here."""
+
+
+def test_requests_behind_one_that_waits_are_not_kept_and_end_with_their_client(gateway: Gateway) -> None:
+    served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+
+    def protocols(own: tuple[str, int]) -> list[LimitedProtocol]:
+        return [one for one in list(served) if one.transport.get_extra_info("peername") == own]
+
+    # Given ten thousand requests behind one that waits
+    with connect(gateway) as line:
+        own = line.getsockname()
+        line.setblocking(False)
+        line.send(WAIT + b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 10_000)
+        until(lambda: any(one.flow.read_paused for one in protocols(own)), "a connection that is not read from")
+        (protocol,) = protocols(own)
+        # Then few of them are begun, and of the rest little is taken
+        assert len(protocol.pipeline) < 50
+        assert len(protocol._unparsed) < 2**20
+    # When the client leaves, of which nobody is told who does not read, then its place is free
+    until(lambda: not protocols(own), "the end of the connection")
+
+
+def test_requests_sent_in_one_go_are_all_answered_in_their_order(gateway: Gateway) -> None:
+    ways = [b"/healthz", b"/api/datasets?limit=1", b"/nothing", b"/readyz"]
+    with connect(gateway) as line:
+        for way in ways * 50:
+            line.sendall(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % way)
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        found = answers(rest(line))
+    assert found[:200:4] == [200] * 50
+    assert found[2:200:4] == [404] * 50
+    assert len(found) == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2;" + b"a" * 100_000 + b"\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 30_000 + b"\r\n",
+    ],
+    ids=["no chunk", "a chunk's extension", "trailers"],
+)
+def test_a_malformed_body_is_a_problem(gateway: Gateway, body: bytes) -> None:
+    head = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    assert problem(send(gateway, head + body))["status"] in {400, 431}
+
+
+def test_whoever_leaves_behind_requests_in_a_row_fills_no_log(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = b"GET /api/datasets?q=earth HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    for more in (request * 2, WAIT * 2, WAIT + b"XX\r\n\r\n", b"nonsense\r\n\r\n"):
+        for _ in range(20):
+            with connect(gateway) as line:
+                line.sendall(more)
+    served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+    until(lambda: not served, "the end of all connections")
+    assert len([record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]) < 5, caplog.text
+
+
 def test_a_client_that_leaves_in_the_middle_of_a_pipeline_troubles_nobody(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:

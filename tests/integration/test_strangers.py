@@ -53,6 +53,8 @@ DONE = [202, 202, 200, 200, 202, 204]
         {"Origin": "null"},
         {"Origin": TRUSTED.replace("https", "http")},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
+        {"Origin": "null", "Host": ""},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
