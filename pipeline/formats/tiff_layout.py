@@ -54,6 +54,7 @@ class Compression(IntEnum):
     DEFLATE = 8
     OLD_DEFLATE = 32946
     ZSTD = 50000
+    WEBP = 50001
 
 
 DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.ZSTD}
@@ -138,13 +139,14 @@ def is_recoded(directory: Directory) -> bool:
 
     pyvips-binary's libtiff has no zstd, and does not look at deflate's checksums, which come behind the last pixel: of
     a changed byte most often other pixels come. Of planes that lie apart libvips 8.18 reads no tiles, and mixes up two
-    bands and floats of 16 bits without a remark.
+    bands, floats of 16 bits and YCbCr without a remark.
     """
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
     apart = directory.value(Tag.PLANAR, 1) == APART and samples > 1
     half = bits == 16 and directory.value(Tag.SAMPLE_FORMAT, 1) == FLOAT
-    if compression == Compression.ZSTD or (apart and (Tag.TILE_WIDTH in directory.entries or samples == 2 or half)):
+    mixed_up = samples == 2 or half or directory.value(Tag.PHOTOMETRIC, 0) == YCBCR
+    if compression == Compression.ZSTD or (apart and (Tag.TILE_WIDTH in directory.entries or mixed_up)):
         return True
     return compression in DEFLATED and not is_coarse(directory) and (not apart or bits % 8 == 0)
 

@@ -13,7 +13,7 @@ import requests
 from pipeline.formats import tiff_codecs
 from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
-from tests.support.images import damaged_tiffs, hostile, raws
+from tests.support.images import damaged_tiffs, hostile, raws, ycbcr_tiffs
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -22,6 +22,9 @@ from tilewright.embedded.launch import LaunchedStack
 JPEG = 7
 LOSS = 3
 """Most that two decoders of JPEG may differ in the mean."""
+
+NEAR = 8
+"""Most that a sample may differ where colours were shared or coded by JPEG."""
 
 
 @pytest.fixture
@@ -144,3 +147,27 @@ def test_an_operator_can_hold_all_that_is_ready_against_its_originals(
     assert ended.code == 0, ended.out + ended.err
     assert ended.out.startswith(f"{tile_id}/")
     assert ended.out.endswith("all well; 1 are what the original gives\n")
+
+
+@pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+def test_ycbcr_is_shown_as_another_reader_shows_it_or_refused(
+    client: Client, files: SourceServer, shown: Callable[[str], Pixels], tmp_path: Path, tiled: bool
+) -> None:
+    # Given TIFFs of YCbCr in every compression, with as many colours as pixels or fewer, together or in planes
+    ways = [way for way in ycbcr_tiffs.WAYS if way.tiled == tiled]
+    expected = {}
+    for number, way in enumerate(ways):
+        expected[number] = ycbcr_tiffs.write(tmp_path / f"{number}.tif", way)
+    ids = {number: as_png(client, files.url(f"/{number}.tif")) for number in expected}
+    for number, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        if ways[number].is_read:
+            # Then what is read has its colours
+            assert last["status"] == "ready", (ways[number], last["error"])
+            found = shown(last["tile_info"]["tile_id"]).astype(int)
+            assert np.abs(found - expected[number]).max() <= NEAR, ways[number]
+        else:
+            # And what is not says so
+            assert last["status"] == "failed", ways[number]
+            assert last["error"]["code"] == "unsupported_format", ways[number]
+            assert "YCbCr" in last["error"]["message"]

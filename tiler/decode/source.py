@@ -19,12 +19,14 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.header import Header, header_of, is_interlaced, memory_of, require_page
 from pipeline.formats.raw_photographs import require_developed
 from pipeline.formats.tiff_codecs import require_read
+from pipeline.formats.tiff_colours import Ycbcr, require_shown, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
 from tiler.decode.heif_items import Items
 from tiler.decode.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
 from tiler.decode.scans import require_sound_scans
 from tiler.decode.tiff_jpegs import require_full_tiles
 from tiler.decode.witness import heard, listen
+from tiler.decode.ycbcr import to_rgb
 
 if TYPE_CHECKING:
     from tiler.decode.recoded import Recoded
@@ -44,11 +46,13 @@ class _Reading(NamedTuple):
     Parameters
     ----------
     is_quiet: whether it fails at no damage, and only its buffer tells of it.
+    coded: how to make RGB of the YCbCr that it gives; None where it gives none.
     """
 
     is_tiled: bool = False
     is_recoded: bool = False
     is_quiet: bool = False
+    coded: Ycbcr | None = None
 
 
 @dataclass
@@ -84,14 +88,13 @@ class Source:
         image = self._load(**options)
         if self._kind == "heif" and image.get("heif-compression") == "hevc":
             return self._decode_heic(image, **options)
-        recoded = self._recode(**options)
-        if recoded is None:
-            return image
-        self._recoded.append(recoded)
-        pages = image.get("n-pages")
-        image = pyvips.Image.new_from_source(recoded.source(), "", **self._options(**options)).copy()
-        image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
-        return image
+        if recoded := self._recode(**options):
+            self._recoded.append(recoded)
+            pages = image.get("n-pages")
+            image = pyvips.Image.new_from_source(recoded.source(), "", **self._options(**options)).copy()
+            image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
+        coded = self._coded(options.get("page", self.page), options.get("subifd"))
+        return to_rgb(image, coded) if coded else image
 
     def header(self) -> Header:
         """Give what the header says; raises as `open`. Read once: a TIFF is opened by all of its pages."""
@@ -161,6 +164,11 @@ class Source:
             return False
         reading = self._reading(self.page)
         return reading.is_quiet or (self.lenient and not reading.is_tiled)
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it is stored as YCbCr, and `open` makes RGB of what its decoder gives."""
+        return self._coded(self.page) is not None
 
     def prepare(self) -> None:
         """Load, in a process that is not confined yet, what only some sources need."""
@@ -281,6 +289,7 @@ class Source:
                 if directory is None:
                     return False
                 require_read(directory)
+                require_shown(directory)
                 tiff_layout.require_complete(directory)
                 require_full_tiles(directory, file)
             except struct.error:
@@ -334,6 +343,9 @@ class Source:
             directory = self._directory(file, page, subifd)
             return Recoded(self.path, directory) if directory else None
 
+    def _coded(self, page: int, subifd: int | None = None) -> Ycbcr | None:
+        return self._reading(page, subifd).coded if self._kind == "tiff" else None
+
     def _reading(self, page: int, subifd: int | None = None) -> _Reading:
         """Tell how a page of a TIFF is read, or a picture below it; found out once."""
         key = page, subifd
@@ -350,4 +362,4 @@ def _reading_of(directory: tiff.Directory) -> _Reading:
     tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, tiff_layout.is_recoded(directory)
     jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
     coarse = tiff_layout.is_coarse(directory) and not jpeg
-    return _Reading(tiled, recoded, not recoded and (coarse or (jpeg and tiled)))
+    return _Reading(tiled, recoded, not recoded and (coarse or (jpeg and tiled)), ycbcr_of(directory))

@@ -176,6 +176,14 @@ def palette(path: Path, width: int, height: int, *, bits: int, **options: object
     return shown
 
 
+def ycbcr(path: Path, width: int, height: int, **options: object) -> Pixels:
+    """A TIFF whose colours are as many as its pixels; Pillow converts it, to and fro."""
+    image = Image.fromarray(_scene(width, height, 3)).convert("YCbCr")
+    more = {530: ("H", [1, 1])}
+    tiffs.write(path, np.asarray(image), photometric=tiffs.YCBCR, more=more, **options)  # type: ignore[arg-type]
+    return np.asarray(image.convert("RGB"))
+
+
 def white_is_zero(path: Path, width: int, height: int) -> Pixels:
     pixels = _scene(width, height, 1)
     tiffs.write(path, pixels, photometric=tiffs.WHITE_IS_ZERO)

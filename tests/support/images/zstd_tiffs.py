@@ -21,6 +21,10 @@ def compress(data: bytes) -> bytes:
     return bytes(imagecodecs.zstd_encode(data))
 
 
+BY_HAND: dict[str, Any] = {"compression": ZSTD, "encode": compress}
+"""Options of tiffs.write."""
+
+
 def save(path: Path | BinaryIO, pixels: Pixels, *, photometric: str = "", planar: bool = False, **options: Any) -> None:
     """Write pixels (rows, columns, bands).
 
