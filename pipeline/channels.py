@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_MESSAGE = 16 * 1024**2
 """Bytes of one answer: the catalogue's largest page, 200 datasets of the longest texts, takes about ten million."""
 
+MAX_REQUEST = 1024**2
+"""Bytes of one request: the longest texts of a dataset take a twentieth of it. The event loop reads it in one go."""
+
 KEEPALIVE_TIME = 3
 """Seconds without data after which a peer is asked for a sign of life, calls or none."""
 
@@ -36,6 +39,7 @@ CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_REQUEST),
     # Clients that have vanished are found out likewise, and their watches end.
     *_KEEPALIVE,
     # gRPC's default ends connections that are pinged more often than every five minutes.

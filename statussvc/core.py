@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from pipeline.errors import Conflict, NotFound, SearchTooSlow, StatusUnavailable, TooBusy
 from pipeline.logs import Repeats
@@ -22,7 +23,7 @@ from statussvc.db.repository.catalogue import KeyReused
 from statussvc.db.repository.stages import Policy
 from statussvc.leases import Leases
 from statussvc.malformed import Malformed
-from statussvc.storable import drop_nul, refuse_nul
+from statussvc.storable import drop_nul, refuse_long_lists, refuse_nul
 from statussvc.watch import Hub
 
 T = TypeVar("T")
@@ -71,6 +72,12 @@ USERS_AT_ONCE = 256
 """Calls of StatusService that may be under way: more would only wait for the threads that read, and beats behind them.
 A gateway makes 32 at most, and one of each dataset that is polled."""
 
+WATCHES_AT_ONCE = 1000
+"""Streams that may be open, a request that waits for its dataset (`Prefer: wait`) among them."""
+
+MOST_SAID = 1000
+"""Characters of an error's sentence: it goes into a header, and may quote what a caller has sent."""
+
 WAITS_BY_ITSELF = "/GetInspection"
 """The method of StatusService that may take minutes, and costs nothing meanwhile."""
 
@@ -96,12 +103,21 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
         self._is_held = is_held
         self._calls: set[asyncio.Task[Any]] = set()
         self._users = 0
+        self._watches = 0
 
     async def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         handler = await continuation(details)
         if handler is None or not details.method.startswith("/tilewright."):
             return handler
-        take = drop_nul if details.method.startswith(PIPELINE) else refuse_nul
+        clean = drop_nul if details.method.startswith(PIPELINE) else refuse_nul
+
+        def take(request: Any) -> None:
+            if request is None:
+                raise Malformed("the message cannot be read")
+            refuse_long_lists(request)
+            clean(request)
+
+        readable = _or_none(handler.request_deserializer)
         ends_with_its_caller = details.method.endswith(ENDS_WITH_ITS_CALLER)
         if handler.unary_unary:
             inner = handler.unary_unary
@@ -116,20 +132,21 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
                 except Exception as error:  # noqa: BLE001  # each is answered and, where it is none of CODES, logged
                     await _abort(context, error, details.method)
 
-            return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
+            return grpc.unary_unary_rpc_method_handler(unary, readable, handler.response_serializer)
         inner_stream = handler.unary_stream
 
         async def stream(request, context):  # type: ignore[no-untyped-def]
             try:
                 self._require_claim()
                 take(request)
-                async for response in inner_stream(request, context):
-                    self._require_claim()
-                    yield response
+                with self._watching():
+                    async for response in inner_stream(request, context):
+                        self._require_claim()
+                        yield response
             except Exception as error:  # noqa: BLE001  # the same
                 await _abort(context, error, details.method)
 
-        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+        return grpc.unary_stream_rpc_method_handler(stream, readable, handler.response_serializer)
 
     def _require_claim(self) -> None:
         if not self._is_held():
@@ -149,6 +166,17 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
         finally:
             self._users -= 1
 
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Refuse a watch where too many are open: each is told of every change."""
+        if self._watches >= WATCHES_AT_ONCE:
+            raise TooBusy("More watches are open than can be told of changes; poll instead, or try again in a while.")
+        self._watches += 1
+        try:
+            yield
+        finally:
+            self._watches -= 1
+
     async def _to_the_end(self, call: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(call)
         self._calls.add(task)
@@ -161,10 +189,22 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
             task.exception()  # marks it as seen: whoever would have been told may have left
 
 
+def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Have a message that cannot be read be None: gRPC would answer UNKNOWN, and log a traceback each time."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return read
+
+
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
     for kind, code in CODES.items():
         if isinstance(error, kind):
-            await context.abort(code, str(error))
+            await context.abort(code, str(error)[:MOST_SAID])
     if (left_out := _repeats.left_out(f"{method} {type(error).__name__} {_place(error)}")) is not None:
         more = f" (and {left_out} more like it since it was last logged)" if left_out else ""
         logger.error("%s failed%s", method, more, exc_info=error)

@@ -11,6 +11,20 @@ from statussvc.malformed import Malformed
 
 NUL = "\0"
 
+MOST_LISTED = 2000
+"""Entries of a list in a request: the longest that any caller has use for takes 500."""
+
+
+def refuse_long_lists(request: Message) -> None:
+    """Pass a request of which no list is longer than anyone needs: whoever looks at its entries holds up all others.
+
+    Raises Malformed with the field's name.
+    """
+    for field, value in request.ListFields():
+        if field.is_repeated and len(value) > MOST_LISTED:
+            name = f"{request.DESCRIPTOR.name}.{field.name}"
+            raise Malformed(f"{name}: has {len(value):,} entries; at most {MOST_LISTED:,} are taken")
+
 
 def refuse_nul(request: Message) -> None:
     """Pass a user's request whose texts can all be stored, or looked for.

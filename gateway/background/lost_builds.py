@@ -13,13 +13,10 @@ import grpc
 
 from pipeline.errors import NotFound, ObjectMissing, StorageError, StorageLost
 from pipeline.identity import Identified
-from pipeline.pyramids import INDEX, PARTS
+from pipeline.pyramids import FILES
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
-
-NEEDED = (INDEX, *PARTS)
-"""Files without which there are no tiles: builds of every version have them."""
 
 PAGE = 200
 MOST_LOOKED_AT = 2000
@@ -112,7 +109,7 @@ class LostBuilds:
     def _is_missed(self, build: pb.Build) -> bool:
         """Whether a file is absent. Raises where it may be all of the storage that is."""
         try:
-            for name in NEEDED:
+            for name in FILES:
                 self._storage.size(pyramid_key(build.tile_id, build.build, name))
         except ObjectMissing:
             if self._identity is not None:

@@ -152,6 +152,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                 source = request.ingest
                 if not SHA256.fullmatch(source.sha256):
                     raise Malformed("ingest.sha256: must be 64 lower-case hex digits")
+                if source.bytes < 0:
+                    raise Malformed("ingest.bytes: must not be negative")
                 fetched = stages.Fetched(
                     source.sha256, source.bytes, source.etag, source.last_modified, source.lost_build
                 )

@@ -282,14 +282,14 @@ def _check_texts(**texts: str) -> None:
 
 def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
     if len(request.query) > MAX_QUERY:
-        raise ValueError(f"query: must have at most {MAX_QUERY} characters")
+        raise Malformed(f"query: must have at most {MAX_QUERY} characters")
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
         raise Malformed("page_token: is not one that this service gave")
     unknown = [state for state in request.states if state not in pb.State.values()]
     if unknown or pb.STATE_UNSPECIFIED in request.states:
         raise Malformed("states: has one that is no state of a dataset")
     return catalogue.Page(
-        states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in request.states),
+        states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in dict.fromkeys(request.states)),
         category=request.category,
         subject=request.subject,
         size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),

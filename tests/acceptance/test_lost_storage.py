@@ -185,6 +185,22 @@ def test_a_lost_pyramid_is_made_again_when_somebody_looks_at_it(start_stack: Sta
     assert sources.requests["/map.jpg"] == asked
 
 
+def test_a_pyramid_that_has_lost_only_its_thumbnail_is_made_again(
+    start_stack: StartStack, sources: SourceServer
+) -> None:
+    # Given a ready dataset of whose pyramid only the small pictures are gone
+    stack = start_stack(TILEWRIGHT_SWEEP_INTERVAL="3600")
+    made = make_ready(stack, sources.url("/map.jpg"))
+    settle(stack)
+    for name in ("thumbnail.jpg", "full.jpg"):
+        (file,) = (stack.data / "storage" / "pyramids").glob(f"*/*/{name}")
+        file.unlink()
+    address = f"{stack.url}/tiles/{made['tile_id']}/thumbnail.jpg"
+    # When it is asked for, then it comes back by itself
+    assert requests.get(address, timeout=60).status_code == 404
+    waiting.until(lambda: requests.get(address, timeout=60).status_code == 200, "a thumbnail that is back")
+
+
 def test_a_sweep_finds_what_is_lost_and_downloads_what_is_lost_with_it(
     start_stack: StartStack, sources: SourceServer
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.background.janitor import Janitor
 from gateway.background.lost_builds import LostBuilds
+from pipeline.pyramids import FILES
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage, pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -132,16 +133,34 @@ def test_a_sweep_of_many_leftovers_asks_in_pieces(status: Status, storage: Direc
     assert stored(storage) == set()
 
 
-def test_a_call_that_asks_about_too_much_is_refused_and_holds_up_nobody(status: Status) -> None:
-    # Given a request about 60,000 things, of each kind, as one caller may send it
+@pytest.mark.parametrize(
+    ("count", "code", "said"),
+    [
+        (
+            600,
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "found: must have at most 500 items; ask about the others in further calls",
+        ),
+        (
+            3000,
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "LeaseGarbageRequest.found: has 3,000 entries; at most 2,000 are taken",
+        ),
+        (60_000, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+    ],
+)
+def test_a_call_that_asks_about_too_much_is_refused_and_holds_up_nobody(
+    status: Status, count: int, code: grpc.StatusCode, said: str
+) -> None:
+    # Given a request about so many things, of each kind, as one caller may send it
     kinds = ("sources/custom_{:08x}/1", "pyramids/{:064x}/1/", "scratch/{:032x}/")
-    found = [pb.StoredItem(prefix=kind.format(number)) for number in range(20_000) for kind in kinds]
+    found = [pb.StoredItem(prefix=kind.format(number)) for number in range(count // 3) for kind in kinds]
     request = pb.LeaseGarbageRequest(found=found)
     # When it is sent, then it is refused in words
     with pytest.raises(grpc.RpcError) as caught:
         status.pipeline.LeaseGarbage(request)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details() == "found: must have at most 500 items; ask about the others in further calls"
+    assert caught.value.code() is code
+    assert said in (caught.value.details() or "")
 
 
 def test_a_sweep_has_only_so_many_pyramids_made_again(
@@ -158,7 +177,7 @@ def test_a_sweep_has_only_so_many_pyramids_made_again(
         status.complete_ingest(digit * 32, digit * 64)
         tile_id = status.begin(dataset_id, digit * 31 + "f", stage=pb.STAGE_TILER).tile_id
         status.complete_tiler(digit * 31 + "f")
-        for name in ("pyramid.szi", "edges.bin", "tiles.idx"):
+        for name in FILES:
             put(storage, pyramid_key(tile_id, digit * 31 + "f", name))
         tile_ids[tile_id] = dataset_id
     whole, *lost = tile_ids

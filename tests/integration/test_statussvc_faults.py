@@ -15,6 +15,7 @@ from statussvc import core
 from statussvc.db.repository import catalogue
 from tests.support.rigs import gateway_rig
 from tests.support.rigs.status_rig import code_of, running
+from tests.support.rigs.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +76,63 @@ def test_a_value_that_the_database_refuses_is_a_fault_as_well(
         assert code_of(status.create) is grpc.StatusCode.INTERNAL
         (record,) = told(caplog)
         assert "division by zero" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.ListDatasetsRequest(query="x" * 201),
+        pb.ListDatasetsRequest(states=[pb.STATE_READY] * 3000),
+        pb.ListDatasetsRequest(states=[pb.STATE_READY] * 3000, query="abc"),
+        pb.ListDatasetsRequest(states=[999]),
+    ],
+    ids=["a long query", "many states", "many states and a query", "no state"],
+)
+def test_a_list_that_asks_for_what_nobody_needs_is_its_callers_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, request_: pb.ListDatasetsRequest
+) -> None:
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        assert code_of(lambda: status.users.ListDatasets(request_)) is grpc.StatusCode.INVALID_ARGUMENT
+        assert told(caplog) == []
+
+
+def test_what_is_no_message_and_what_is_too_long_to_repeat_is_refused_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        # Given bytes that are no request, and an id of half a megabyte, which the answer would repeat
+        with grpc.insecure_channel(status.address) as channel:
+            call = channel.unary_unary("/tilewright.status.v1.StatusService/GetDataset")
+            assert code_of(lambda: call(b"\xff\xff\xff")) is grpc.StatusCode.INVALID_ARGUMENT
+        long = pb.GetDatasetRequest(dataset_id="custom_" + "a" * 500_000)
+        assert code_of(lambda: status.users.GetDataset(long)) is grpc.StatusCode.NOT_FOUND
+        # Then nobody has to look into a log
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_only_so_many_watches_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "WATCHES_AT_ONCE", 2)
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        dataset_id = status.create()
+        request = pb.WatchDatasetRequest(dataset_id=dataset_id)
+        watches = [status.users.WatchDataset(request) for _ in range(2)]
+        for watch in watches:
+            assert next(watch).status.dataset_id == dataset_id
+        # Given as many as there may be, when another is asked for, then it is refused
+        assert code_of(lambda: next(status.users.WatchDataset(request))) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        # And is given once one has ended
+        watches[0].cancel()
+        until(
+            lambda: code_of(lambda: next(status.users.WatchDataset(request))) is grpc.StatusCode.OK, "a further watch"
+        )
+
+
+def test_a_key_of_what_was_deleted_is_free_for_another_request(tmp_path: Path) -> None:
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
+        first = status.create(name="Earth", idempotency_key="k")
+        status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=first))
+        second = status.create(name="Mars", idempotency_key="k")
+        assert second != first
+        # And it names that one from now on
+        assert status.create(name="Mars", idempotency_key="k") == second
+        assert code_of(lambda: status.create(name="Venus", idempotency_key="k")) is grpc.StatusCode.ALREADY_EXISTS

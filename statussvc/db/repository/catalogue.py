@@ -98,15 +98,15 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
         )
         if not claimed:
             earlier = connection.execute(select(idempotency).where(idempotency.c.key == new.idempotency_key)).one()
-            if earlier.request_hash != new.fingerprint():
-                raise KeyReused(new.idempotency_key)
             if connection.scalar(with_pyramid().where(datasets.c.dataset_id == earlier.dataset_id)) is not None:
+                if earlier.request_hash != new.fingerprint():
+                    raise KeyReused(new.idempotency_key)
                 return earlier.dataset_id, True
-            # Deleted meanwhile: the key names nothing any more, and is free.
+            # Deleted meanwhile: the key names nothing any more, and is free, also for another request.
             connection.execute(
                 update(idempotency)
                 .where(idempotency.c.key == new.idempotency_key)
-                .values(dataset_id=dataset_id, created_at=now)
+                .values(dataset_id=dataset_id, request_hash=new.fingerprint(), created_at=now)
             )
     seq = connection.scalar(
         insert(datasets)
