@@ -160,6 +160,8 @@ class PyramidApp(ABC):
                 logger.warning("%s is damaged: %s. See `tilewright verify`", tile_id, error)
                 raise StorageError(str(error)) from error
             except ObjectMissing as error:
+                # All of the storage may be away, which is no wrong address.
+                await self.pyramids.check_storage()
                 self.pyramids.missed(tile_id)
                 raise self._nothing(scope["path"]) from error
 

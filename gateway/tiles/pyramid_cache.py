@@ -64,6 +64,10 @@ class PyramidCache:
         self._open: OrderedDict[str, OpenPyramid] = OrderedDict()
         self._opening: dict[str, asyncio.Task[None]] = {}
 
+    async def check_storage(self) -> None:
+        """Raise StorageError where the storage is not the one that it has to be, or does not answer."""
+        await self._threads.run(self._storage.check)
+
     def opened(self, tile_id: str) -> OpenPyramid | None:
         """Give the build that counts if it is open already."""
         found = self._open.get(tile_id)

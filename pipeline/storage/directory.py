@@ -45,6 +45,9 @@ class Storage(Protocol):
 
     token: str
 
+    def check(self) -> None:
+        """Raises StorageLost where it is not the one that it has to be."""
+
     def put_file(self, path: Path, key: str) -> None:
         """Publishes a finished file of this run's scratch under a key. Durable when it returns."""
 

@@ -75,6 +75,8 @@ def test_a_storage_that_is_deleted_under_a_stack_is_an_outage_until_it_is_back(
         assert str(storage) in answer.json()["detail"]
     looked = requests.post(f"{stack.url}/api/inspections", json={"url": sources.url("/map.jpg")}, timeout=60)
     assert (looked.status_code, looked.json()["code"]) == (503, "storage_unavailable")
+    thumbnail = requests.get(f"{stack.url}/tiles/{tile_info['tile_id']}/thumbnail.jpg", timeout=60)
+    assert (thumbnail.status_code, thumbnail.json()["code"]) == (503, "storage_unavailable")
     assert not storage.exists()
     # And when it is back, then work goes on, with what was there
     (stack.data / "away").rename(storage)
