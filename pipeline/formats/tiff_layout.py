@@ -9,7 +9,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from pipeline.errors import StageError
 from pipeline.formats.tiff import PLACES, Directory, File, Tag, find
 
 ALL_ROWS = (1 << 32) - 1
@@ -154,26 +153,6 @@ def is_recoded(directory: Directory) -> bool:
 def is_coarse(directory: Directory) -> bool:
     """Tell whether colours have fewer samples than brightness: then a strip or tile is not rows of pixels."""
     return directory.value(Tag.PHOTOMETRIC, 0) == YCBCR and directory.values(Tag.SUBSAMPLING) != (1, 1)
-
-
-def require_complete(directory: Directory) -> None:
-    """Raise StageError("unsupported_format") where strips or tiles are left out on purpose, as GDAL's SPARSE_OK does.
-
-    What is to be seen in their place only their writer knows. Whoever reads them as black cannot tell them from a loss.
-
-    Raises
-    ------
-    struct.error: where the file ends within the directory's values.
-    """
-    places = [pair for pair in PLACES if pair[1] in directory.entries]
-    for offsets, lengths in places[-1:]:
-        found = zip(directory.numbers(offsets), directory.numbers(lengths), strict=False)
-        if left_out := sum(1 for place in found if place == (0, 0)):
-            raise StageError(
-                "unsupported_format",
-                f"The TIFF leaves out {left_out:,} of its strips or tiles (it is sparse), which is not read here. Save "
-                "it with all of them.",
-            )
 
 
 def stored_bytes(directory: Directory, size: int) -> int:

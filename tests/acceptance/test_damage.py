@@ -98,6 +98,15 @@ def test_a_compression_that_is_not_read_is_named(client: Client, files: SourceSe
         assert name in last["error"]["message"]
 
 
+def test_a_directory_that_lies_about_its_pixels_is_damaged(client: Client, files: SourceServer, tmp_path: Path) -> None:
+    # Given JPEG tiles that are smaller than they should be, planes without bytes, strips where the head is, odd types
+    ids = {path: submit(client, files.url(f"/{path.name}")) for path in damaged_tiffs.unsound(tmp_path)}
+    for path, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        assert last["status"] == "failed", path.name
+        assert last["error"]["code"] == "image_corrupt", (path.name, last["error"])
+
+
 @pytest.mark.parametrize("cut", [0, 2, 4])
 def test_a_directory_that_breaks_off_hides_nothing(
     client: Client, files: SourceServer, tmp_path: Path, cut: int

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pyvips
 import tifffile
+from imagecodecs import jpeg8_decode, jpeg8_encode
 
 from pipeline.errors import StageError
 from pipeline.formats import tiff_codecs
@@ -127,6 +129,32 @@ def test_a_tile_whose_jpeg_is_smaller_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="a JPEG of 64 x 64 pixels, not 128 x 128") as caught:
         Source(path).open()
     assert caught.value.code == "image_corrupt"
+
+
+def test_a_directory_that_lies_about_its_pixels_is_damaged(tmp_path: Path) -> None:
+    for path in damaged_tiffs.unsound(tmp_path):
+        with pytest.raises(StageError) as caught:
+            Source(path).open()
+        assert caught.value.code == "image_corrupt", path.name
+
+
+@pytest.mark.parametrize("between", ["nothing", "TEM", "RST0", "fill bytes"])
+def test_a_jpeg_tile_of_the_right_size_is_read_whatever_stands_before_it(between: str, tmp_path: Path) -> None:
+    # Given a tile whose first marker follows others that have no length
+    path, pixels = tmp_path / "source.tif", pictures.scene(64, 64)
+    whole = bytes(jpeg8_encode(pixels, level=95))
+    tile = whole[:2] + damaged_tiffs.HIDDEN_BY[between] + whole[2:]
+    more = {530: ("H", [2, 2])}
+    tiffs.write(path, pixels, photometric=tiffs.YCBCR, tile=64, compression=7, encode=lambda _: tile, more=more)
+    assert np.abs(np.asarray(Source(path).open()).astype(int) - jpeg8_decode(whole)).mean() < 3
+
+
+def test_a_single_strip_may_leave_its_length_to_its_reader(tmp_path: Path) -> None:
+    # Given a length of 0 for the one strip, as some old writers have it
+    path, pixels = tmp_path / "source.tif", pictures.scene(64, 64)
+    damaged_tiffs.entry(tiffs.write(path, pixels), 279, 0, 0)
+    source = Source(path, lenient=True)
+    assert (np.asarray(source.open()) == pixels).all()
 
 
 def test_a_compression_is_told_as_libtiff_tells_it(tmp_path: Path) -> None:

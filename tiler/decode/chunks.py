@@ -23,7 +23,7 @@ class Chunks(Protocol):
     Attributes
     ----------
     rows: of each, in pixels; the last strip may have fewer.
-    sizes: bytes of each, decoded; 0 where there is none.
+    sizes: bytes of each, decoded.
     """
 
     rows: int
@@ -55,7 +55,7 @@ def chunks_of(directory: Directory, layout: Layout, file: BinaryIO) -> Chunks:
 
 
 class Tiles:
-    """Tiles as they are, read in any order. What the file leaves out of one is zero, as it is to libvips."""
+    """Tiles as they are, read in any order."""
 
     def __init__(self, stored: _Stored, layout: Layout, unit: int) -> None:
         self.rows = layout.rows
@@ -63,21 +63,13 @@ class Tiles:
         self._size = layout.chunk_bytes
         self._unit = unit
         self._of_plane = layout.chunks // layout.planes
-        whole = layout.planes * self._size
-        self.sizes = array("Q", (whole * self._is_there(number) for number in range(self._of_plane)))
+        self.sizes = array("Q", [layout.planes * self._size]) * self._of_plane
 
     def read(self, number: int) -> bytes:
-        return joined([self._plane(each) for each in self._numbers(number)], self._unit)
-
-    def _numbers(self, number: int) -> range:
-        return range(number, len(self._stored.lengths), self._of_plane)
-
-    def _is_there(self, number: int) -> bool:
-        return any(self._stored.lengths[each] for each in self._numbers(number))
+        planes = range(number, len(self._stored.lengths), self._of_plane)
+        return joined([self._plane(each) for each in planes], self._unit)
 
     def _plane(self, number: int) -> bytes:
-        if self._stored.lengths[number] == 0:
-            return bytes(self._size)
         return self._stored.open(number, self._size).read(self._size)
 
 

@@ -161,7 +161,7 @@ def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int) -> bytes
     if not tiled:
         entries[Tag.ROWS_PER_STRIP] = _Entry(LONG, 1, struct.pack(f"{directory.order}I", chunks.rows))
     offsets, lengths = (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS) if tiled else (Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS)
-    table = array("Q", (stored_length(size) if size else 0 for size in chunks.sizes))
+    table = array("Q", (stored_length(size) for size in chunks.sizes))
     entries[lengths] = _Entry(LONG8, count, _bytes(table, directory.order))
     entries[offsets] = entries[lengths]
     values_at = HEAD_SIZE + COUNT_SIZE + len(entries) * ENTRY_SIZE + NEXT_SIZE

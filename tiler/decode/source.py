@@ -21,6 +21,7 @@ from pipeline.formats.raw_photographs import require_developed
 from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import Ycbcr, require_shown, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
+from pipeline.formats.tiff_sound import require_complete, require_plain
 from tiler.decode.heif_items import Items
 from tiler.decode.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
 from tiler.decode.scans import require_sound_scans
@@ -290,7 +291,8 @@ class Source:
                     return False
                 require_read(directory)
                 require_shown(directory)
-                tiff_layout.require_complete(directory)
+                require_plain(directory)
+                require_complete(directory)
                 require_full_tiles(directory, file)
             except struct.error:
                 return False

@@ -21,6 +21,13 @@ MOST_HEAD = 1 << 18
 """Bytes looked at in the end."""
 
 _START_OF_IMAGE = b"\xff\xd8"
+_FILL = 0xFF
+"""Begins a marker, and may be there any number of times."""
+_ALONE = {0x01, *range(0xD0, 0xD8)}
+"""Markers that stand alone (T.81, table B.1): TEM and RST. libjpeg passes over them wherever they are."""
+_ENDS = {0x00, 0xD8, 0xD9, 0xDA}
+"""What libjpeg takes no frame behind: no marker at all, and SOI, EOI, SOS."""
+_LENGTH_SIZE = 2
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}
 _FRAMES = set(range(0xC0, 0xD0)) - _NO_FRAMES
 
@@ -48,24 +55,49 @@ def require_full_tiles(directory: Directory, file: BinaryIO) -> None:
 
 
 def _size(file: int, offset: int, length: int) -> tuple[int, int] | None:
-    """Give width and height; None where there is no such header, which the decoder will say."""
+    """Give width and height; None where the file ends before the tile does, which the decoder will say.
+
+    Raises
+    ------
+    StageError: image_corrupt, where there is none among the first MOST_HEAD bytes.
+    """
     for most in (HEAD, MOST_HEAD):
-        with suppress(OSError, OverflowError, struct.error):
-            return _size_in(os.pread(file, min(most, length), offset))
-    return None
+        asked = min(most, length)
+        try:
+            head = os.pread(file, asked, offset)
+        except (OSError, OverflowError):  # of a place that no file reaches
+            return None
+        if len(head) < asked:
+            return None
+        with suppress(IndexError, struct.error):
+            if found := _size_in(head):
+                return found
+            break
+    raise damaged("the size of a tile's JPEG cannot be told")
 
 
 def _size_in(head: bytes) -> tuple[int, int] | None:
+    """Give width and height by the first frame's header; None where no decoder would come to one.
+
+    Raises
+    ------
+    IndexError, struct.error: where these bytes end before.
+    """
     if not head.startswith(_START_OF_IMAGE):
         return None
     at = 2
-    while True:
-        while head[at + 1 : at + 2] == b"\xff":  # fill bytes
+    while head[at] == _FILL:
+        while head[at] == _FILL:
             at += 1
-        start, marker, size = struct.unpack_from(">BBH", head, at)
-        if start != 0xFF:
-            return None
+        marker = head[at]
+        at += 1
+        if marker in _ALONE:
+            continue
+        (size,) = struct.unpack_from(">H", head, at)
         if marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", head, at + 5)
+            height, width = struct.unpack_from(">HH", head, at + 3)
             return width, height
-        at += 2 + size
+        if size < _LENGTH_SIZE or marker in _ENDS:
+            return None
+        at += size
+    return None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import random
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from imagecodecs import jpeg8_encode
 from PIL import Image
 
 from tests.support.images import pictures, tiffs, zstd_tiffs
@@ -94,6 +96,67 @@ def overcounted(path: Path) -> Path:
     at = data.index(struct.pack("<HH", 325, 4))
     path.write_bytes(data[: at + 4] + struct.pack("<I", 1 << 20) + data[at + 8 :])
     return path
+
+
+COMMENT = b"\xff\xfe\xff\xf0" + bytes(0xFFEE)
+HIDDEN_BY = {
+    "nothing": b"",
+    "TEM": b"\xff\x01",
+    "RST0": b"\xff\xd0",
+    "fill bytes": b"\xff" * 5,
+    "comments": 5 * COMMENT,
+    "an empty segment": b"\xff\xe5\0\0",
+    "stray bytes": b"\0\0",
+}
+"""What stands between a JPEG's beginning and its frame's header."""
+
+
+def small_jpeg(path: Path, hidden_by: bytes) -> Path:
+    """Write a TIFF of four JPEG tiles, of which the second has a quarter of a tile's pixels."""
+    whole, small = (bytes(jpeg8_encode(pictures.scene(edge, edge), level=95)) for edge in (EDGE, EDGE // 2))
+    tiles = iter([whole, small[:2] + hidden_by + small[2:], whole, whole])
+    pixels = pictures.scene(2 * EDGE, 2 * EDGE)
+    more = {530: ("H", [2, 2])}
+    return tiffs.write(
+        path, pixels, photometric=tiffs.YCBCR, tile=EDGE, compression=7, encode=lambda _: next(tiles), more=more
+    )
+
+
+def entry(path: Path, tag: int, number: int, value: int, kind: int = 0) -> Path:
+    """Change one value of an entry of a little-endian TIFF, or its type."""
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        found = page.tags[tag]
+    size = {3: 2, 4: 4}[int(found.dtype)]
+    at = found.valueoffset + number * size
+    data[at : at + size] = value.to_bytes(size, "little")
+    if kind:
+        data[found.offset + 2 : found.offset + 4] = kind.to_bytes(2, "little")
+    path.write_bytes(data)
+    return path
+
+
+def unsound(folder: Path) -> Iterator[Path]:
+    """Write TIFFs whose directories lie about where pixels are, in ways that decoders take for a picture."""
+    for name, hidden_by in HIDDEN_BY.items():
+        yield small_jpeg(folder / f"jpeg-{name.replace(' ', '-')}.tif", hidden_by)
+    pixels = pictures.scene(2 * EDGE, 2 * EDGE)
+    for compression, encode in ((1, bytes), (8, zlib.compress), (50000, zstd_tiffs.compress)):
+        options: dict[str, Any] = {"compression": compression, "encode": encode}
+        # Of the third plane one tile has no bytes, and then all four have none
+        for name, numbers in (("tile", [9]), ("plane", [8, 9, 10, 11])):
+            path = tiffs.write(folder / f"no-{name}-{compression}.tif", pixels, planar=True, tile=EDGE, **options)
+            for number in numbers:
+                entry(path, 325, number, 0)
+            yield path
+        for name, tag in (("planar", 284), ("samples", 277)):
+            path = tiffs.write(folder / f"signed-{name}-{compression}.tif", pixels, **options)
+            yield entry(path, tag, 0, 2 if tag == 284 else 3, kind=8)
+    yield entry(tiffs.write(folder / "tile-at-0.tif", pixels, tile=EDGE), 324, 1, 0)
+    yield entry(tiffs.write(folder / "strip-at-0.tif", pixels, rows=32), 273, 1, 0)
+    yield tiffs.write(folder / "two-planars.tif", pixels, more={284: ("H", [1, 2])})
 
 
 def _noise(data: bytes, _: bytes) -> bytes:
