@@ -54,7 +54,7 @@ def _outcome(job: Job) -> Built | Failed:
         header = source.header()
         child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(source, header, job.tile_size, limits)
+        confined.admit(source, header, job.tile_size, job.tile_format, limits)
         sandbox.limit_file(largest_file(header, job.tile_size))
         if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
             child.say(REPORTS.encode(Previewed(*size)))

@@ -15,6 +15,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import admission, budget, libvips
 from pipeline.formats.header import Header
+from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.decode.source import Source
@@ -52,11 +53,14 @@ def header_seconds(source: Source) -> int:
     return budget.header_seconds(source.path.stat().st_size if source.path.exists() else 0)
 
 
-def admit(source: Source, header: Header, tile_size: int, limits: admission.Limits, times: int = 1) -> None:
+def admit(
+    source: Source, header: Header, tile_size: int, tile_format: str, limits: admission.Limits, times: int = 1
+) -> None:
     """Judge the source by its header, and allow as much work as it may take.
 
     Parameters
     ----------
+    tile_format: of the tiles, a value of pipeline.pyramids.Format; empty where it is the picture's own, JPEG or PNG.
     times: that it is worked on.
 
     Raises
@@ -67,7 +71,7 @@ def admit(source: Source, header: Header, tile_size: int, limits: admission.Limi
     admission.admit(header, source.memory(tile_size), size, limits)
     work = source.work(tile_size)
     budget.require_affordable(header, work, size, limits.pixels_per_byte)
-    sandbox.allow_cpu(times * budget.seconds(work.pixels, size))
+    sandbox.allow_cpu(times * budget.seconds(work.pixels, size, Format(tile_format or Format.PNG)))
     source.require_sound_scans()
 
 

@@ -46,7 +46,7 @@ class Job(NamedTuple):
     quality: int = 0
     page: int = 0
     preview: bool = False
-    pixels_per_byte: int = 2000
+    pixels_per_byte: int = 5000
     memory_bytes: int | None = None
     work_seconds: int | None = None
     untrusted: tuple[str, ...] = ()

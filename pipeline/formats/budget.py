@@ -14,8 +14,12 @@ from pipeline.formats import frames
 from pipeline.formats.admission import FREE_PIXELS
 from pipeline.formats.header import NAMES, Header
 from pipeline.formats.tiff import File
-from pipeline.pyramids import DEFAULT_TILE_SIZE, Geometry
+from pipeline.pyramids import DEFAULT_TILE_SIZE, Format, Geometry
 from pipeline.texts import amount
+
+PLAIN_BYTES = 8
+"""Of a pixel: four samples of 16 bits. One of more, such as of 64 bands, is so much more work: a gigapixel takes two
+seconds for each of its bands, and bytes that are all alike are read from next to none."""
 
 TILE_PIXELS = 1 << 15
 """Work of a tile, however little of the picture it holds: half of what a full one has. Measured: 0.2 ms, with the map's
@@ -27,11 +31,12 @@ Measured: 0.5 to 1 ns a pixel, where decoding and tiling take 5 to 13."""
 
 FREE_SECONDS = 15
 """Of work that any file may take, however small it is: an honest one of no size takes a tenth of a second, and
-FREE_PIXELS of one colour take 6 (tiles as JPEG) to 11 (as PNG)."""
+2²⁸ pixels of one colour take 2 (tiles as JPEG) to 11 (as WebP with transparency)."""
 
-PIXEL_SECONDS = 0.2e-6
-"""Besides, for each pixel of work: five times what a plain picture takes at most (39 ns, with tiles as WebP), so that a
-slower machine's honest files are within it."""
+PIXEL_SECONDS = {Format.JPEG: 20e-9, Format.PNG: 40e-9, Format.WEBP: 50e-9}
+"""Besides, for each pixel of work, by the tiles' format: what a picture of one colour takes. Measured, 7, 12 and 30 ns,
+and with transparency 10, 18 and 41; what is free besides makes it twice the former for a gigapixel of one colour, so
+that a machine of half the speed has time for it. More than that is detail, which takes bytes."""
 
 BYTE_SECONDS = 50e-6
 """Besides, for each byte of the file, which stands for detail: ten times what one takes at most (4.3 µs, in an AVIF of
@@ -54,7 +59,8 @@ class Work(NamedTuple):
 
     Parameters
     ----------
-    picture: for the page itself: its pixels, or its tiles where it is so thin that they are more.
+    picture: for the page itself: its pixels, more of them where each has many bytes, or its tiles where it is so thin
+        that they are more.
     before: for what else is decoded for it: the frames before it, and what of a HEIF's parts is not shown.
     frames: how many frames, or parts, these are.
     """
@@ -68,16 +74,20 @@ class Work(NamedTuple):
         return self.picture + self.before
 
 
-def work_of(header: Header, file: File | None, page: int, tile_size: int = DEFAULT_TILE_SIZE) -> Work:
+def work_of(
+    header: Header, file: File | None, page: int, *, tile_size: int = DEFAULT_TILE_SIZE, pixel_bytes: int = 0
+) -> Work:
     """Reckon what a page of a file takes.
 
     Parameters
     ----------
     file: the file; None where its frames cannot be read.
     page: from 0.
+    pixel_bytes: of the page as it is decoded, by pipeline.formats.header.pixel_bytes; 0 where nobody knows.
     """
     tiles = Geometry(header.width, header.height, tile_size).tile_count
-    picture = max(header.pixels, tiles * min(TILE_PIXELS, tile_size**2 // 2))
+    decoded = header.pixels * max(PLAIN_BYTES, pixel_bytes) // PLAIN_BYTES
+    picture = max(decoded, tiles * min(TILE_PIXELS, tile_size**2 // 2))
     if file is None or header.format not in frames.OF:
         return Work(picture)
     canvas = header.pixels // CANVAS_SHARE if header.format == "gif" else 0
@@ -96,7 +106,7 @@ def require_affordable(header: Header, work: Work, source_bytes: int | None, pix
     if source_bytes is None or work.pixels <= max(FREE_PIXELS, source_bytes * pixels_per_byte):
         return
     size = f"{header.width:,} x {header.height:,} pixels"
-    why = f"cutting {size} into tiles takes"
+    why = f"decoding {size} and cutting them into tiles takes"
     if work.before > work.picture:
         why = f"the {work.frames:,} frames before the page, on a canvas of {size}, take"
         if header.format not in frames.OF:
@@ -146,12 +156,12 @@ def header_seconds(source_bytes: int) -> int:
     return int(FREE_SECONDS + source_bytes * BYTE_SECONDS)
 
 
-def seconds(work: int, source_bytes: int) -> int:
+def seconds(work: int, source_bytes: int, tile_format: Format) -> int:
     """Give the seconds of work, of all threads together, after which a decoder is stopped.
 
     Parameters
     ----------
     work: in pixels.
     """
-    by_detail = work * PIXEL_SECONDS + source_bytes * BYTE_SECONDS
+    by_detail = work * PIXEL_SECONDS[tile_format] + source_bytes * BYTE_SECONDS
     return int(FREE_SECONDS + min(by_detail, work * MOST_PIXEL_SECONDS))

@@ -73,6 +73,11 @@ def is_interlaced(image: Any) -> bool:
     return any(image.get_typeof(name) and image.get(name) for name in ("interlaced", "jpeg-multiscan"))
 
 
+def pixel_bytes(image: Any) -> int:
+    """Give the bytes that a decoded pixel of an opened pyvips.Image has, in all its bands."""
+    return int(image.bands) * SAMPLE_BYTES.get(image.format, 8)
+
+
 def memory_of(image: Any, header: Header, tile_size: int = DEFAULT_TILE_SIZE, held: int = 0) -> int:
     """Estimate, as decoding_memory, by all that an opened pyvips.Image says of itself.
 

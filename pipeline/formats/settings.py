@@ -21,12 +21,12 @@ class PictureSettings(Settings):
         ),
     )
     max_pixels_per_byte: int = Field(
-        2000,
+        5000,
         gt=0,
         description=(
             "Pixels that each byte of a file may unpack to, above the 1,073,741,824 that any file may have. A map of "
-            "all land at 43,200 x 21,600, black on white, has 500; files that are made to keep a server busy have "
-            "8,000 and more. Photographs have 1 to 10."
+            "all land at 43,200 x 21,600, black on white, has 500, and one of islands at 50,000 x 50,000, in G4, "
+            "2,100; files that are made to keep a server busy have 8,000 and more. Photographs have 1 to 10."
         ),
     )
     decode_memory_bytes: int = Field(

@@ -72,6 +72,7 @@ def test_a_heic_that_is_put_together_from_far_more_than_it_shows_fails_at_once(
         ("a PNG of many tiles", 0),
         ("a TIFF of one tile again and again", 0),
         ("an AVIF of many parts", 0),
+        ("a TIFF of many bands", 0),
     ],
 )
 def test_a_few_kilobytes_that_ask_for_minutes_fail_by_name_at_the_first_try(
@@ -87,6 +88,8 @@ def test_a_few_kilobytes_that_ask_for_minutes_fail_by_name_at_the_first_try(
             path.write_bytes(costly.thin_png(10_000_000))
         case "a TIFF of one tile again and again":
             tiffs.sharing(path, across=17, noise=512)
+        case "a TIFF of many bands":
+            path.write_bytes(costly.many_bands(32_768, 64))
         case "an AVIF of many parts":
             heics.hoarding_avif(path, 8192, 50)
     # When it is posted, then it fails for good, by what it asks for
@@ -117,3 +120,35 @@ def test_a_picture_that_asks_for_minutes_is_refused_before_it_is_fetched(
     # And a smaller one is named where it is only looked at
     (tmp_path / "small.png").write_bytes(hostile.png(1, 10_000_000, b""))
     assert client.inspect(files.url("/small.png"))["report"]["refused"]["code"] == "decoder_too_slow"
+
+
+@pytest.mark.parametrize("tile_format", ["webp", "jpeg"])
+def test_kilobytes_that_become_hundreds_of_megabytes_fail_by_name_and_leave_none(
+    client: Client, files: SourceServer, stack: LaunchedStack, tmp_path: Path, tile_format: str
+) -> None:
+    # Given 39 kB that are noise by PNG's own filter, and tiles of the highest quality
+    (tmp_path / "noise.png").write_bytes(costly.noise_by_filter(16_000, 12_000))
+    sent = client.submit(files.url("/noise.png"), "noise", format=tile_format, quality=100)
+    dataset_id = str(sent["dataset_id"])
+    # When it is tiled, then it fails for good, by what it would store
+    *seen, last = client.watch(dataset_id, pause=LOOK)
+    assert (last["status"], last["error"]["code"], last["error"]["retryable"]) == ("failed", "decoder_too_slow", False)
+    assert "The tiles of 16,000 x 12,000 pixels take more than" in last["error"]["message"]
+    assert {status["attempt"] for status in seen} == {1}
+    # And nothing of it is kept
+    sizes = [path.stat().st_size for path in stack.data.glob("storage/**/*") if path.is_file()]
+    assert max(sizes, default=0) < 50_000_000
+
+
+def test_thin_pictures_whose_tiles_are_all_unlike_have_each_of_them(
+    client: Client, files: SourceServer, stack: LaunchedStack, tmp_path: Path
+) -> None:
+    (tmp_path / "thin.png").write_bytes(costly.unlike_tiles(50_000))
+    dataset_id = str(client.submit(files.url("/thin.png"), "thin", format="webp")["dataset_id"])
+    info = ready(client, dataset_id)
+    deepest = info["max_zoom"]
+    for y in (0, 100, 49_919 // 256):
+        padded = decode(requests.get(stack.url + info["xyz"].format(z=deepest, x=0, y=y), timeout=60).content)
+        assert padded.shape[:2] == (256, 256)
+        assert (padded[:, 1:] == 255).all()
+        assert padded[[40, 120, 200], 0].astype(int).mean() > 10

@@ -16,7 +16,7 @@ from pipeline.formats.settings import PictureSettings
 from tests.support.images import pictures
 
 MB = 10**6
-LIMITS = Limits(pixels=10**11, pixels_per_byte=2000, memory=3 * 10**9)
+LIMITS = Limits(pixels=10**11, pixels_per_byte=5000, memory=3 * 10**9)
 
 
 def found(width: int, height: int, kind: str = "png", **cost: Any) -> tuple[Header, int]:
@@ -31,6 +31,7 @@ def found(width: int, height: int, kind: str = "png", **cost: Any) -> tuple[Head
         (found(43_200, 21_600), 2 * MB),  # a map of all land
         (found(32_768, 32_768), 130_000),  # a plain gigapixel
         (found(60_000, 60_000), 2 * MB),  # a drawing
+        (found(50_000, 50_000, "tiff"), 1_191_606),  # a map of 60 islands, in black and white as G4
         (found(300_000, 300_000, "tiff", samples=3), 90_000 * MB),  # a scan of 90 gigapixels
         (found(16_384, 16_384, "jpeg", samples=1.5, interlaced=True), 40 * MB),  # progressive
         (found(60_000, 60_000), None),  # of a length that is not known yet
@@ -58,14 +59,14 @@ def test_honest_pictures_are_taken(picture: tuple[Header, int], source_bytes: in
             437_000,
             LIMITS,
             "The file of 437,000 bytes unpacks to 60,000 x 60,000 pixels, 8,237 for each byte; above 1,073,741,824 "
-            "pixels at most 2,000 are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
+            "pixels at most 5,000 are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         ),
         (
             found(49_157, 27_397, "jpeg", samples=3),
             613,
             LIMITS,
             "The file of 613 bytes unpacks to 49,157 x 27,397 pixels, 2,196,989 for each byte; above 1,073,741,824 "
-            "pixels at most 2,000 are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
+            "pixels at most 5,000 are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         ),
         (
             found(40_000, 30_000, "jpeg", samples=3, interlaced=True),
@@ -111,7 +112,7 @@ def test_what_is_refused_is_told_the_limit_and_the_value(
     ("picture", "source_bytes", "limits"),
     [
         (found(1000, 1000), 10**6, LIMITS._replace(pixels=10**6)),
-        (found(40_000, 30_000), 600_000, LIMITS),
+        (found(40_000, 30_000), 240_000, LIMITS),
         (found(1000, 1000), 10**6, LIMITS._replace(memory=found(1000, 1000)[1])),
     ],
 )

@@ -14,15 +14,18 @@ from pipeline.formats.budget import Work
 from pipeline.formats.header import Header
 from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
-from pipeline.formats.probe.protocol import Failed
-from tests.support.images import animations, heics, pictures, tiffs
+from pipeline.formats.probe.protocol import Failed, Found
+from pipeline.pyramids import Format
+from tests.support.images import animations, costly, heics, pictures, tiffs
 from tiler.decode.source import Source
 
 GIGAPIXEL = 1 << 30
 
+PIXELS_PER_BYTE = 5000
+
 
 def work(kind: str, width: int, height: int, data: bytes = b"", page: int = 0, tile_size: int = 256) -> Work:
-    return budget.work_of(Header(kind, width, height, 1), io.BytesIO(data), page, tile_size)
+    return budget.work_of(Header(kind, width, height, 1), io.BytesIO(data), page, tile_size=tile_size)
 
 
 def test_a_picture_asks_for_its_pixels_and_a_thin_one_for_its_tiles() -> None:
@@ -64,7 +67,7 @@ def test_a_page_of_a_webp_asks_for_the_frames_before_it_and_no_others() -> None:
     ],
 )
 def test_honest_files_are_affordable(header: Header, asked: Work, source_bytes: int | None) -> None:
-    budget.require_affordable(header, asked, source_bytes, 2000)
+    budget.require_affordable(header, asked, source_bytes, PIXELS_PER_BYTE)
 
 
 @pytest.mark.parametrize(
@@ -72,21 +75,60 @@ def test_honest_files_are_affordable(header: Header, asked: Work, source_bytes: 
     [
         (Header("gif", 10_000, 10_000, 700), Work(10**8, 699 * 12_500_000, 699), "699 frames before the page"),
         (Header("webp", 16_383, 16_383, 100), Work(268_402_689, 99 * 268_402_689, 99), "99 frames before the page"),
-        (Header("png", 1, 10_000_000, 1), Work(78_142 * budget.TILE_PIXELS), "cutting 1 x 10,000,000 pixels"),
+        (
+            Header("png", 1, 10_000_000, 1),
+            Work(78_142 * budget.TILE_PIXELS),
+            "decoding 1 x 10,000,000 pixels and cutting",
+        ),
     ],
 )
 def test_a_small_file_that_asks_for_much_is_refused_by_what_it_asks_for(header: Header, asked: Work, said: str) -> None:
     with pytest.raises(StageError, match=said) as caught:
-        budget.require_affordable(header, asked, 18_000, 2000)
+        budget.require_affordable(header, asked, 18_000, PIXELS_PER_BYTE)
     assert (caught.value.code, caught.value.retryable) == ("decoder_too_slow", False)
     assert "TILEWRIGHT_MAX_PIXELS_PER_BYTE" in caught.value.message
 
 
 def test_what_may_be_worked_follows_what_is_asked_for_and_what_there_is() -> None:
-    assert budget.seconds(100, 1000) == budget.FREE_SECONDS
+    assert {budget.seconds(100, 1000, tiles) for tiles in Format} == {budget.FREE_SECONDS}
     # A hundred megapixels: of one colour in 18 kB, of a photograph, of noise
-    assert [budget.seconds(10**8, size) for size in (18_000, 5_000_000, 300_000_000)] == [35, 215, 285 - 70]
+    asked = [budget.seconds(10**8, size, Format.WEBP) for size in (18_000, 5_000_000, 300_000_000)]
+    assert asked == [15 + 5, 15 + 5 + 250 - 55, 15 + 200]
     assert budget.header_seconds(1_000_000) == budget.FREE_SECONDS + 50
+
+
+def test_no_small_file_has_more_than_about_a_minute_and_one_of_one_colour_has_twice_its_time() -> None:
+    # Given the most pixels that any file may have, and as many bytes as they take where they are of one colour
+    allowed = {tiles: budget.seconds(GIGAPIXEL, 130_000, tiles) for tiles in Format}
+    # Then a minute has to do for whatever they are, and plain ones have twice what was measured: 7, 12, 30 ns a pixel
+    assert max(allowed.values()) <= 75
+    for tiles, measured in ((Format.JPEG, 7e-9), (Format.PNG, 12e-9), (Format.WEBP, 30e-9)):
+        assert allowed[tiles] >= 2 * GIGAPIXEL * measured, tiles
+    # And more is not taken of so few bytes
+    with pytest.raises(StageError):
+        budget.require_affordable(Header("png", 1, 1, 1), Work(GIGAPIXEL + 1), 130_000, PIXELS_PER_BYTE)
+
+
+def test_a_pixel_of_many_bytes_is_more_work(tmp_path: Path) -> None:
+    assert [
+        budget.work_of(Header("tiff", 5000, 4000, 1), None, 0, pixel_bytes=each).picture for each in (0, 3, 8, 12, 64)
+    ] == [20_000_000, 20_000_000, 20_000_000, 30_000_000, 160_000_000]
+    # Given a TIFF of 64 bands in a few kilobytes, which unpacks to 64 GB
+    path = tmp_path / "bands.tif"
+    path.write_bytes(costly.many_bands(32_768, 64))
+    asked = Source(path).work(256)
+    assert asked == Work(8 * GIGAPIXEL)
+    # Then it is refused, before the download, too
+    with pytest.raises(StageError, match="decoding 32,768 x 32,768 pixels"):
+        budget.require_affordable(Source(path).header(), asked, path.stat().st_size, PIXELS_PER_BYTE)
+    data = path.read_bytes()
+    found = probe_child.look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
+    assert isinstance(found, Found)
+    assert found.work == asked.picture
+    # And an honest spectrum is not
+    pyvips.Image.black(300, 200, bands=200).tiffsave(str(tmp_path / "spectrum.tif"), compression="deflate")
+    spectrum = Source(tmp_path / "spectrum.tif")
+    budget.require_affordable(spectrum.header(), spectrum.work(256), spectrum.path.stat().st_size, PIXELS_PER_BYTE)
 
 
 def test_a_tiff_that_lists_its_bytes_again_and_again_is_refused(tmp_path: Path) -> None:
@@ -108,7 +150,7 @@ def test_every_honest_format_is_affordable_as_it_is_made(tmp_path: Path) -> None
         source = Source(pictures.save(scene, tmp_path / name))
         asked = source.work(256)
         assert asked.before == 0, name
-        budget.require_affordable(source.header(), asked, source.path.stat().st_size, 2000)
+        budget.require_affordable(source.header(), asked, source.path.stat().st_size, PIXELS_PER_BYTE)
 
 
 def test_a_heif_asks_for_all_that_it_is_put_together_from(tmp_path: Path) -> None:
@@ -122,7 +164,7 @@ def test_a_heif_asks_for_all_that_it_is_put_together_from(tmp_path: Path) -> Non
     asked = Source(hoard).work(256)
     assert asked[1:] == (20 * 8192**2 - 64 * 64, 20)
     with pytest.raises(StageError, match="the 20 pictures that its 64 x 64 pixels are put together from"):
-        budget.require_affordable(Source(hoard).header(), asked, hoard.stat().st_size, 2000)
+        budget.require_affordable(Source(hoard).header(), asked, hoard.stat().st_size, PIXELS_PER_BYTE)
 
 
 def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path) -> None:

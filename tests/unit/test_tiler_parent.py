@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.errors import StageError, Stopped
 from pipeline.formats import budget
-from pipeline.pyramids.geometry import DESCRIPTION, FILES, FULL, INDEX, SZI, THUMBNAIL
+from pipeline.pyramids.geometry import DESCRIPTION, FILES, FULL, INDEX, SZI, THUMBNAIL, Format
 from pipeline.run import Run
 from pipeline.sandbox.confine import CPU_GRACE
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -152,7 +152,7 @@ def test_a_decoder_may_work_as_long_as_its_file_is_worth(run: Run, job: Job) -> 
     with pytest.raises(RuntimeError):
         build(run, job._replace(work_seconds=10_000), threads=0, command=(sys.executable, "-I", "-c", TAKEN_OVER, code))
     # Then what it may work follows from these, and soon behind it comes what cannot be ignored
-    allowed = budget.seconds(6_000_000, path.stat().st_size)
+    allowed = budget.seconds(6_000_000, path.stat().st_size, Format.PNG)
     assert budget.FREE_SECONDS < allowed < 2 * budget.FREE_SECONDS
     limits = (Path(job.scratch) / "limit").read_text().split()
     assert [int(limit) for limit in limits] == [allowed, allowed + CPU_GRACE]

@@ -29,6 +29,10 @@ SMALL_QUALITIES = (99, 100, 98, 97, 95)
 WEBP_QUALITY = 95
 """Of WebP edge tiles. Its colours are always halved in resolution: where that is too much, the tile is lossless."""
 
+THIN = 4
+"""Times its pixels that a square has at least where a WebP tile is lossless at once: the white beside it takes 7 ms of
+encoding, and 1 so. A small file may ask for tens of thousands of such tiles."""
+
 AHEAD = 256
 """Tiles padded before the first of them is written: bounds the memory of a very long edge."""
 
@@ -86,7 +90,10 @@ def pad(data: bytes, tile_format: Format, tile_size: int) -> bytes:
     if tile_format is Format.PNG:
         return bytes(square.pngsave_buffer(keep="none"))
     if tile_format is Format.WEBP:
-        return _closest(tile, tile_format, (_webp(square, lossless=False), _webp(square, lossless=True)))
+        if tile.width * tile.height * THIN <= tile_size**2:
+            return _webp(square, lossless=True, effort=1)()
+        lossless = _webp(square, lossless=True, effort=0)
+        return _closest(tile, tile_format, (_webp(square, lossless=False, effort=1), lossless))
     if tile.width * tile.height >= SMALL:
         return _jpeg(square, JPEG_QUALITY)()
     return _closest(tile, tile_format, [_jpeg(square, quality) for quality in SMALL_QUALITIES])
@@ -110,11 +117,11 @@ def _jpeg(square: pyvips.Image, quality: int) -> Encoder:
     return lambda: bytes(square.jpegsave_buffer(Q=quality, keep="none"))
 
 
-def _webp(square: pyvips.Image, *, lossless: bool) -> Encoder:
+def _webp(square: pyvips.Image, *, lossless: bool, effort: int) -> Encoder:
     # `exact`: colours under full transparency count, too, when the tile is looked at.
     return lambda: bytes(
         square.webpsave_buffer(
-            Q=WEBP_QUALITY, lossless=lossless, exact=True, smart_subsample=not lossless, effort=1, keep="none"
+            Q=WEBP_QUALITY, lossless=lossless, exact=True, smart_subsample=not lossless, effort=effort, keep="none"
         )
     )
 

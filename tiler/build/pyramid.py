@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import pyvips
 
+from pipeline.errors import StageError
 from pipeline.pyramids import (
     CHECKED,
     DEFAULT_QUALITY,
@@ -29,6 +31,7 @@ from pipeline.pyramids import (
 from pipeline.storage import written_back
 from tiler.build import szi
 from tiler.build.edges import pad_all
+from tiler.build.estimate import require_small
 from tiler.build.small import write_small
 from tiler.decode.pixels import Picture
 from tiler.follow import follow
@@ -37,6 +40,9 @@ from tiler.meter import Meter
 
 EDGE_COST = 3
 """Tiles that are made in the time of one edge tile, which is decoded and encoded by itself: measured."""
+
+Require = Callable[[int], None]
+"""Raises StageError where so many bytes of a build are more than it may have."""
 
 WEBP_EFFORT = 2
 """Of 0 to 6: half the time of libvips' default, 4, for the same bytes, give or take a twentieth."""
@@ -52,11 +58,12 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
     out = Path(job.scratch)
     geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
     meter.begin(geometry.tile_count / (geometry.tile_count + EDGE_COST * geometry.edge_count))
-    _tiles(picture, out / SZI, job, meter)
+    size = Path(job.source).stat().st_size
+    _tiles(picture, out / SZI, job, meter, lambda stored: require_small(stored, geometry, size))
     meter.begin(1.0)
     index = IndexWriter(geometry)
     frame = _index_tiles(out / SZI, geometry, index)
-    _edges(out, geometry, picture.format, index, meter)
+    _edges(out, geometry, picture.format, index, meter, lambda stored: require_small(stored, geometry, size))
     if index.missing:
         raise RuntimeError(f"libvips left out {index.missing} of {geometry.tile_count} tiles")
     (out / INDEX).write_bytes(index.data)
@@ -73,18 +80,37 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
     )
 
 
-def _tiles(picture: Picture, target: Path, job: Job, meter: Meter) -> None:
+def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Require) -> None:
     image = picture.image.copy()
-    follow(image, meter)
-    with written_back(target), picture.heeded():
-        image.dzsave(
-            str(target),
-            container="szi",
-            overlap=0,
-            tile_size=job.tile_size,
-            keep="none",
-            **_encoder(picture.format, job.quality or DEFAULT_QUALITY),
-        )
+    larger: list[StageError] = []
+
+    def is_too_large() -> bool:
+        # What a callback of libvips raises is printed and forgotten.
+        try:
+            require(target.stat().st_size)
+        except FileNotFoundError:
+            return False
+        except StageError as error:
+            larger.append(error)
+            return True
+        return False
+
+    follow(image, meter, is_too_large)
+    try:
+        with written_back(target), picture.heeded():
+            image.dzsave(
+                str(target),
+                container="szi",
+                overlap=0,
+                tile_size=job.tile_size,
+                keep="none",
+                **_encoder(picture.format, job.quality or DEFAULT_QUALITY),
+            )
+    except pyvips.Error as error:
+        if larger:
+            raise larger[0] from error
+        raise
+    require(target.stat().st_size)
 
 
 def _encoder(tile_format: Format, quality: int) -> dict[str, str | int]:
@@ -110,9 +136,12 @@ def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> int:
         return szi.crc32_of_directory(file, checksum)
 
 
-def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWriter, meter: Meter) -> None:
+def _edges(
+    out: Path, geometry: Geometry, tile_format: Format, index: IndexWriter, meter: Meter, require: Require
+) -> None:
     entries = Index(index.data)
     offset = 0
+    before = (out / SZI).stat().st_size
     with (out / SZI).open("rb") as archive, (out / EDGES).open("wb") as file:
         tiles = (
             _read(archive, entries.entry(geometry.deep_zoom_position(geometry.level_of_zoom(zoom), x, y)))
@@ -123,6 +152,7 @@ def _edges(out: Path, geometry: Geometry, tile_format: Format, index: IndexWrite
             file.write(data)
             index.put(geometry.tile_count + done, entry)
             offset += len(data)
+            require(before + offset)
             meter.move(done / geometry.edge_count)
 
 

@@ -55,7 +55,7 @@ def _outcome(job: Job) -> Compared | Failed:
     def begin() -> None:
         header = source.header()
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(source, header, job.tile_size, limits, times=ENCODED_AGAIN)
+        confined.admit(source, header, job.tile_size, job.tile_format, limits, times=ENCODED_AGAIN)
 
     def look() -> Compared:
         picture = open_picture(source, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))

@@ -16,7 +16,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import budget, kinds, tiff, tiff_layout
 from pipeline.formats.decoder_errors import damaged
-from pipeline.formats.header import Header, header_of, is_interlaced, memory_of, require_page
+from pipeline.formats.header import Header, header_of, is_interlaced, memory_of, pixel_bytes, require_page
 from pipeline.formats.raw_photographs import require_developed
 from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import Ycbcr, require_shown, ycbcr_of
@@ -99,11 +99,13 @@ class Source:
 
     def header(self) -> Header:
         """Give what the header says; raises as `open`. Read once: a TIFF is opened by all of its pages."""
-        return self._header
+        return self._opened[0]
 
     @cached_property
-    def _header(self) -> Header:
-        return header_of(self._load())
+    def _opened(self) -> tuple[Header, int]:
+        """The header, and the bytes of a decoded pixel."""
+        image = self._load()
+        return header_of(image), pixel_bytes(image)
 
     def memory(self, tile_size: int) -> int:
         """Give the bytes that tiling it takes at most, by its header; raises as `open`."""
@@ -127,7 +129,8 @@ class Source:
                 if self._kind == "tiff" and (directory := tiff.find(file, self.page)):
                     size = self.path.stat().st_size
                     budget.require_stored_once(tiff_layout.stored_bytes(directory, size), size)
-            work = budget.work_of(header, file, self.page, tile_size)
+            each = self._opened[1]
+            work = budget.work_of(header, file, self.page, tile_size=tile_size, pixel_bytes=each)
             with suppress(struct.error, IndexError):
                 if self._kind == "heif":
                     parts = Items(file).listed(self.page)

@@ -12,7 +12,15 @@ from typing import Any
 from pipeline.errors import StageError
 from pipeline.formats import budget, decoder_errors, header_bytes, kinds, libvips, tiff, tiff_layout
 from pipeline.formats.endings import ends_early
-from pipeline.formats.header import UNKNOWN_PAGES, Header, decoding_memory, header_of, memory_of, require_page
+from pipeline.formats.header import (
+    UNKNOWN_PAGES,
+    Header,
+    decoding_memory,
+    header_of,
+    memory_of,
+    pixel_bytes,
+    require_page,
+)
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
 from pipeline.formats.raw_photographs import require_developed
@@ -133,7 +141,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
         image = _open(pyvips, blocks, kind, page=page)
         header = header_of(image)._replace(pages=header.pages)
     memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
-    return Found(*header, memory, *budget.work_of(header, blocks, page))
+    return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)))
 
 
 def _held(blocks: Blocks, page: int) -> int:

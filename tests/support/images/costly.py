@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 import pyvips
@@ -15,6 +16,48 @@ def thin_png(length: int, *, interlaced: bool = False) -> bytes:
     """A white PNG of one pixel's width."""
     white = (pyvips.Image.black(1, length) + 255).cast("uchar").copy(interpretation="b-w")
     return bytes(white.pngsave_buffer(compression=9, bitdepth=1, interlace=interlaced))
+
+
+def unlike_tiles(length: int) -> bytes:
+    """A black PNG of one pixel's width, with three grey dots in each 256 rows: no tile is like another."""
+    dice = np.random.default_rng(2)
+    rows = np.zeros((length // 256, 256, 2), np.uint8)  # a filter's number, and the one pixel
+    rows[:, [40, 120, 200], 1] = dice.integers(1, 256, (length // 256, 3))
+    return hostile.png(1, length // 256 * 256, zlib.compress(rows.tobytes(), 9), depth=8)
+
+
+def noise_by_filter(width: int, height: int) -> bytes:
+    """A PNG of one bit a pixel whose rows are alike, and by PNG's filter (3, the average) become noise."""
+    row = width // 8
+    first = b"\0" + np.random.default_rng(1).bytes(row)
+    packer = zlib.compressobj(9)
+    rows = packer.compress(first) + packer.compress((b"\3" + b"\x4d" * row) * (height - 1)) + packer.flush()
+    return hostile.png(row * 8, height, rows)
+
+
+def many_bands(edge: int, bands: int) -> bytes:
+    """A square TIFF of so many bands, in strips of 64 rows: one run of zstd for all of them, 4 bytes for 128 kB."""
+    size, left = edge * bands * 64, edge * bands * 64
+    strip = struct.pack("<IBQ", 0xFD2FB528, 0xE0, size)
+    while left:
+        run = min(left, 1 << 17)
+        left -= run
+        strip += struct.pack("<I", run << 3 | 0b10 | (not left))[:3] + b"\x55"
+    count, behind = edge // 64, len(_HEAD) + 2 + 12 * (len(_TAGS) + 1) + 4
+    lengths = behind + 4 * count
+    others = lengths + 4 * count
+    strip_at = others + 2 * (bands - 1)
+    more: dict[int, int | tuple[int, int]] = {
+        258: 8,
+        259: 50_000,
+        273: (count, behind),
+        277: bands,
+        278: 64,
+        279: (count, lengths),
+    }
+    extra = struct.pack("<HHII", 338, 3, bands - 1, others)
+    tables = struct.pack(f"<{count}I", *[strip_at] * count) + struct.pack(f"<{count}I", *[len(strip)] * count)
+    return _HEAD + _directory(edge, edge, more, extra) + bytes(4) + tables + bytes(2 * (bands - 1)) + strip
 
 
 def apng(width: int, height: int, frames: int) -> bytes:
@@ -69,9 +112,13 @@ _TAGS = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
 _HEAD = struct.pack("<2sHI2x", b"II", 42, 10)
 
 
-def _directory(width: int, height: int, more: dict[int, int] | None = None, last: bytes = b"") -> bytes:
-    tags = _TAGS | {256: width, 257: height, 278: height} | (more or {})
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()) + last
+def _directory(
+    width: int, height: int, more: Mapping[int, int | tuple[int, int]] | None = None, last: bytes = b""
+) -> bytes:
+    """Give a directory; a value is a number, or how many there are and where they lie."""
+    tags = {**_TAGS, 256: width, 257: height, 278: height, **(more or {})}
+    counted = {tag: value if isinstance(value, tuple) else (1, value) for tag, value in tags.items()}
+    entries = b"".join(struct.pack("<HHII", tag, 4, *pair) for tag, pair in counted.items()) + last
     return struct.pack("<H", len(entries) // 12) + entries
 
 

@@ -130,10 +130,16 @@ def corpus(folder: Path, count: int) -> Iterator[tuple[str, bytes]]:
 
 
 def png(
-    width: int, height: int, pixels: bytes, *, interlaced: bool = False, chunk: tuple[bytes, bytes] | None = None
+    width: int,
+    height: int,
+    pixels: bytes,
+    *,
+    interlaced: bool = False,
+    chunk: tuple[bytes, bytes] | None = None,
+    depth: int = 1,
 ) -> bytes:
-    """A grey PNG of one bit a sample, with whatever is given as its packed pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, int(interlaced))
+    """A grey PNG of so many bits a sample, with whatever is given as its packed pixels."""
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, int(interlaced))
     chunks = [(b"IHDR", header), *([chunk] if chunk else []), (b"IDAT", pixels), (b"IEND", b"")]
     framed = (
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
