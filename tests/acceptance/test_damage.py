@@ -158,6 +158,22 @@ def test_an_operator_can_hold_all_that_is_ready_against_its_originals(
     assert ended.out.endswith("all well; 1 are what the original gives\n")
 
 
+def test_a_changed_bit_breaks_deflates_checksum_whatever_the_colours(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given TIFFs compressed by deflate, of coarse colours too, in which one bit of each strip or tile is changed
+    ids = {}
+    for way in ycbcr_tiffs.WAYS:
+        for byte in (-1, 1000, 3000) if way.compression == 8 and way.is_read else ():
+            path = tmp_path / f"{'-'.join(map(str, way.sampling))}-{way.apart}-{way.tiled}-{byte}.tif"
+            ids[path.name] = submit(client, files.url(f"/{ycbcr_tiffs.changed(path, way, byte).name}"))
+    assert len(ids) == 30
+    for name, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        assert last["status"] == "failed", name
+        assert last["error"]["code"] == "image_corrupt", (name, last["error"])
+
+
 @pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
 def test_ycbcr_is_shown_as_another_reader_shows_it_or_refused(
     client: Client, files: SourceServer, shown: Callable[[str], Pixels], tmp_path: Path, tiled: bool

@@ -53,6 +53,22 @@ def test_ycbcr_is_shown_as_rgb_or_refused(way: ycbcr_tiffs.Way, tmp_path: Path) 
         assert refused(path).message == seen.message
 
 
+@pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+@pytest.mark.parametrize("sampling", ycbcr_tiffs.SAMPLINGS)
+@pytest.mark.parametrize("byte", [-1, 200, 1000, 3000])
+def test_a_changed_bit_breaks_deflates_checksum(
+    byte: int, sampling: tuple[int, int], tiled: bool, tmp_path: Path
+) -> None:
+    # Given one changed bit, of the checksum itself or of what it is of
+    way = ycbcr_tiffs.Way(8, sampling, apart=False, tiled=tiled)
+    path = ycbcr_tiffs.changed(tmp_path / "source.tif", way, byte)
+    with pytest.raises((StageError, pyvips.Error)) as caught:
+        shown(path)
+    # Then it is damage
+    if isinstance(caught.value, StageError):
+        assert caught.value.code == "image_corrupt"
+
+
 ROUNDED = 3
 """Most that libtiff is beside it, which rounds every part to whole numbers."""
 

@@ -78,11 +78,11 @@ class Frame:
             if self._decoder.eof and len(data) < size:
                 raise _damaged(f"holds {self._given:,} bytes, not {self._size:,}")
         if self._given == self._size:
-            self._end()
+            self.check()
         return bytes(data)
 
-    def _end(self) -> None:
-        """Decode the frame to its end, where its checksum is."""
+    def check(self) -> None:
+        """Decode the frame to its end, where its checksum is; raises as `read`."""
         while not self._decoder.eof:
             self._decode(PIECE)
             if self._given > self._most:

@@ -102,6 +102,7 @@ def drop_metadata(image: pyvips.Image) -> pyvips.Image:
 
 def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
     image = source.open()
+    source.require_checksums()
     if source.is_converted:
         decisions.append("YCbCr converted to RGB")
     if header.format != "gif":

@@ -180,6 +180,7 @@ class Source:
         with suppress(OSError):
             if self._kind == "tiff":
                 import_module("tiler.decode.recoded")
+                import_module("tiler.decode.checksums")
             if self._kind == "heif" and not self._is_avif():
                 import_module("tiler.decode.heic")
 
@@ -188,6 +189,19 @@ class Source:
         if self._kind == "jpeg" and is_interlaced(self.open()):
             with self.path.open("rb") as file:
                 require_sound_scans(file)
+
+    def require_checksums(self) -> None:
+        """Raise StageError where a TIFF compressed by deflate breaks a checksum that its decoder does not look at."""
+        if self._kind != "tiff":
+            return
+        with self.path.open("rb") as file:
+            directory = None
+            with suppress(struct.error):
+                directory = self._directory(file, self.page)
+            if directory:
+                from tiler.decode.checksums import require_checksums  # noqa: PLC0415  for the few that need them
+
+                require_checksums(directory, file)
 
     def overlook(self, error: Exception) -> bool:
         """Be lenient from now on, if what failed is only a harmless remark; tells whether it makes sense to try again.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tifffile
 from imagecodecs import jpeg8_encode, lzw_encode, packbits_encode, webp_encode
 from PIL import Image
 
@@ -86,6 +87,19 @@ def write(path: Path, way: Way, more: dict[int, tuple[str, list[int]]] | None = 
         **cut,
     )
     return colours()
+
+
+def changed(path: Path, way: Way, byte: int) -> Path:
+    """Write the picture with one bit changed in each strip or tile: of this byte of it, negative ones from its end."""
+    write(path, way)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+            data[offset + byte % length] ^= 4
+    path.write_bytes(data)
+    return path
 
 
 def _cells(stored: Pixels, tiled: bool) -> Iterator[Pixels]:

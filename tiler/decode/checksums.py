@@ -1,0 +1,47 @@
+"""Deflate's checksums in pages of a TIFF that are left to libtiff, which does not look at them.
+
+Such are coarse colours, and planes that lie apart of samples of less than a byte: see
+pipeline.formats.tiff_layout.is_recoded. All others tiler.decode.recoded holds to theirs as it decodes them.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+from pipeline.errors import StageError
+from pipeline.formats.decoder_errors import CUT_SHORT
+from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff_layout import DEFLATED, Compression, is_recoded, layout_of
+from tiler.decode.chunks import REVERSED
+from tiler.decode.frame import Frame
+
+BLOCK = 4
+"""Pixels across or down that share a colour, at most: what a strip or tile is filled up to."""
+
+
+def require_checksums(directory: Directory, file: BinaryIO) -> None:
+    """Inflate each strip or tile once, a piece at a time, where nobody else holds it to its checksum.
+
+    Parameters
+    ----------
+    directory: of the page.
+    file: the same as the directory's, or opened anew.
+
+    Raises
+    ------
+    StageError: image_corrupt, image_truncated.
+    """
+    try:
+        layout = layout_of(directory)
+        compression = directory.value(Tag.COMPRESSION, Compression.NONE)
+        if layout is None or compression not in DEFLATED or is_recoded(directory):
+            return
+        offsets = directory.numbers(Tag.TILE_OFFSETS) or directory.numbers(Tag.STRIP_OFFSETS)
+        lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
+        reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
+    except struct.error as error:
+        raise StageError("image_truncated", CUT_SHORT) from error
+    most = (layout.columns + BLOCK) * (layout.rows + BLOCK) * layout.bits // 8 + 1
+    for offset, length in zip(offsets, lengths, strict=False):
+        Frame(file, offset, length, compression=compression, size=most, most=most, reverse=reverse).check()
