@@ -6,6 +6,7 @@ open no more files than most shells allow.
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import tempfile
@@ -53,6 +54,11 @@ READERS, ASKED = 100, 200
 """Clients that take none of their answers, and requests of each: 14 MB of answers for each. Those that fit into the
 kernel's buffers have to be made, and `/healthz` has its turn between them."""
 
+BEHIND = 250 * 1024
+"""Bytes of the shortest requests behind one that waits: ten thousand on each connection."""
+
+SHORT = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
+
 START = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -84,10 +90,14 @@ def main() -> int:
     table = Table()
     with tempfile.TemporaryDirectory(prefix="tilewright-heads-") as name:
         folder = Path(name)
-        with _stack(folder / "open") as stack:
-            for kind, (start, piece) in WITHOUT_END.items():
-                _endless(stack, table, kind, start, piece)
-            _not_taken(stack, table)
+        # Connections are taken by the kernel, and nobody answers.
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            source = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            with _stack(folder / "open", source) as stack:
+                for kind, (start, piece) in WITHOUT_END.items():
+                    _endless(stack, table, kind, start, piece)
+                _not_taken(stack, table)
+                _in_a_row(stack, table, f"{source}/never.jpg")
         pictures = folder / "pictures"
         pictures.mkdir()
         (pictures / "honest.jpg").symlink_to(cached_picture(1000))
@@ -164,6 +174,27 @@ def _not_taken(stack: LaunchedStack, table: Table) -> None:
         f"{READERS} x {ASKED} answers not taken",
         f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s",
         is_good=grown <= MOST_MEMORY,
+    )
+
+
+def _in_a_row(stack: LaunchedStack, table: Table, url: str) -> None:
+    new = json.dumps({"name": "a wait", "url": url}).encode()
+    first = POST + b"Prefer: wait=300\r\nContent-Length: %d\r\n\r\n" % len(new) + new
+
+    def attack() -> None:
+        for _ in range(READERS):
+            with _connect(stack) as line, suppress(OSError):
+                line.settimeout(1.0)
+                line.sendall(first)
+                line.sendall(SHORT * (BEHIND // len(SHORT)))
+
+    grown, wait = _meanwhile(stack, attack)
+    time.sleep(2 * MOST_WAIT)  # in which those that have left are looked for
+    left = sum(one.status == psutil.CONN_CLOSE_WAIT for one in psutil.Process(stack.process.pid).net_connections())
+    table.row(
+        f"{READERS} x {BEHIND // 1024} KiB behind a wait",
+        f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s, {left} places held afterwards",
+        is_good=grown <= MOST_MEMORY and not left,
     )
 
 
