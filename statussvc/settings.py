@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
+from sqlalchemy import make_url
 
 from pipeline.settings import Settings
 
@@ -115,3 +116,11 @@ class StatusSettings(Settings):
             "waiting rows anew. Only right where no worker outlives statussvc: the embedded stack sets it."
         ),
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _has_a_file(cls, url: str) -> str:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+            raise ValueError("SQLite needs a file: sqlite:///PATH. What is in memory is lost with the process.")
+        return url

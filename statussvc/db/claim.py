@@ -151,20 +151,3 @@ class SessionClaim:
             session, self._session = self._session, None
             session.close()
             os.close(self._socket)
-
-
-class NoClaim:
-    """On a database that no other process can reach: SQLite in memory."""
-
-    def __init__(self) -> None:
-        self._held = False
-
-    def hold(self) -> bool:
-        first, self._held = not self._held, True
-        return first
-
-    def proven(self) -> bool:
-        return self._held
-
-    def release(self) -> None:
-        """Nothing to do."""

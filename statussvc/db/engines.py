@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import StatusUnavailable
-from statussvc.db.claim import Claim, FileClaim, NoClaim, SessionClaim
+from statussvc.db.claim import Claim, FileClaim, SessionClaim
 from statussvc.db.database_file import DatabaseFile
 
 SQLITE_PATIENCE = 9.0
@@ -99,12 +99,9 @@ def engines(url: str, size: int, reserve: int = 0, search_seconds: float = 3.0) 
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        claim: Claim = NoClaim()
-        file: DatabaseFile | None = None
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            claim = FileClaim(Path(parsed.database))
-            file = DatabaseFile(Path(parsed.database), reserve)
+        path = Path(parsed.database or "")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        claim, file = FileClaim(path), DatabaseFile(path, reserve)
         writer, reader = _sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False)
         searcher = _sqlite(parsed, immediate=False)
         return Engines(writer, reader, searcher, SQLITE_PATIENCE, claim, file)
