@@ -14,6 +14,8 @@ from pipeline.formats.tiff import File
 JPEG_TAIL = 1 << 16
 """Bytes from the end searched for a JPEG's end marker: cameras append data of their own behind it."""
 
+_HEIF_BOXES = {b"ftyp", b"meta", b"mdat", b"idat", b"moov", b"free", b"skip"}
+
 
 def ends_early(kind: str, file: File, size: int, page: int = 0) -> bool:
     """Tell whether a readable format's container names bytes beyond the end of the file.
@@ -71,19 +73,21 @@ def _tiff_ends_early(file: File, size: int, page: int) -> bool:
 
 
 def _heif_ends_early(file: File, size: int) -> bool:
-    at = 0
-    while at < size:
+    """Tell whether a box of the file's own does; what else follows the description of its pictures may be anything."""
+    at, seen = 0, set()
+    while at + 8 <= size:
         file.seek(at)
-        (length,) = struct.unpack(">I", file.read(4))
+        length, kind = struct.unpack(">I4s", file.read(8))
         if length == 1:
             file.seek(at + 8)
             (length,) = struct.unpack(">Q", file.read(8))
-        if length == 0:  # to the end of the file
+        if length < 8:  # 0 is to the end of the file
             return False
-        if length < 8:
-            return False
+        if at + length > size:
+            return kind in _HEIF_BOXES or b"meta" not in seen
+        seen.add(kind)
         at += length
-    return at > size
+    return at < size and b"meta" not in seen
 
 
 _READERS = {

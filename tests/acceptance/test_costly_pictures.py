@@ -11,7 +11,7 @@ import requests
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import LOOK, ready, submit
-from tests.support.images import animations, costly, heics, hostile, tiffs
+from tests.support.images import animations, costly, heics, heifs, hostile, tiffs
 from tests.support.images.pictures import decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -73,6 +73,8 @@ def test_a_heic_that_is_put_together_from_far_more_than_it_shows_fails_at_once(
         ("a TIFF of one tile again and again", 0),
         ("an AVIF of many parts", 0),
         ("a TIFF of many bands", 0),
+        ("an AVIF that is turned two hundred times", 0),
+        ("an AVIF that is turned eight times", 0),
     ],
 )
 def test_a_few_kilobytes_that_ask_for_minutes_fail_by_name_at_the_first_try(
@@ -92,6 +94,10 @@ def test_a_few_kilobytes_that_ask_for_minutes_fail_by_name_at_the_first_try(
             path.write_bytes(costly.many_bands(32_768, 64))
         case "an AVIF of many parts":
             heics.hoarding_avif(path, 8192, 50)
+        case "an AVIF that is turned two hundred times":
+            path.write_bytes(heifs.turned(1024, 200))
+        case "an AVIF that is turned eight times":
+            path.write_bytes(heifs.turned(16_384, 8))
     # When it is posted, then it fails for good, by what it asks for
     dataset_id = str(client.submit(files.url("/costly"), name, page=page)["dataset_id"])
     *seen, last = client.watch(dataset_id, pause=LOOK)

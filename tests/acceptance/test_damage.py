@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import cycle, product
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import requests
 from pipeline.formats import tiff_codecs
 from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
-from tests.support.images import damaged_tiffs, hostile, raws, ycbcr_tiffs
+from tests.support.images import damaged_tiffs, heifs, hostile, raws, ycbcr_tiffs
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -34,11 +36,11 @@ def files(tmp_path: Path) -> Iterator[SourceServer]:
 
 
 @pytest.fixture
-def shown(stack: LaunchedStack) -> Callable[[str], Pixels]:
-    """The pixels that a picture of up to 256 x 256 has on its finest level."""
+def shown(stack: LaunchedStack) -> Callable[..., Pixels]:
+    """The pixels that a picture of up to 256 x 256 has on its finest level: 8, above 128 to an edge."""
 
-    def show(tile_id: str) -> Pixels:
-        tile = requests.get(f"{stack.url}/tiles/{tile_id}_files/8/0_0.png", timeout=60)
+    def show(tile_id: str, level: int = 8) -> Pixels:
+        tile = requests.get(f"{stack.url}/tiles/{tile_id}_files/{level}/0_0.png", timeout=60)
         assert tile.status_code == 200
         return decode(tile.content)
 
@@ -51,7 +53,7 @@ def as_png(client: Client, url: str) -> str:
 
 @pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
 def test_a_damaged_tiff_ends_as_a_code_or_as_what_another_reader_sees(
-    client: Client, files: SourceServer, shown: Callable[[str], Pixels], tmp_path: Path, tiled: bool
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path, tiled: bool
 ) -> None:
     # Given TIFFs of every compression that is read; of each the whole file, and two in which a strip or tile is damaged
     ways = cycle(product((*damaged_tiffs.DAMAGES, *damaged_tiffs.LENGTHS), damaged_tiffs.PLACES))
@@ -125,6 +127,59 @@ def test_a_jpeg_that_leaves_out_a_component_is_damaged(client: Client, files: So
     (tmp_path / "colourless.jpg").write_bytes(hostile.without_components(600, 600, (1,)))
     last = finish(client, submit(client, files.url("/colourless.jpg")))
     assert (last["status"], last["error"]["code"]) == ("failed", "image_corrupt"), last
+
+
+@pytest.mark.parametrize("brand", ["heic", "avif"])
+def test_a_heif_or_avif_in_tiles_is_ready_with_all_of_them_or_not_at_all(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path, brand: str
+) -> None:
+    # Given a picture of four tiles, of which libheif would show those that it can decode, and black beside them
+    items = heifs.grid(brand)
+    whole = heifs.file_of(items, brand)
+    bad = {
+        f"{name}-{code}": data
+        for code, found in {
+            "image_truncated": {f"cut-{part}": whole[: int(len(whole) * part)] for part in (0.4, 0.6, 0.95)},
+            "image_corrupt": {
+                **{
+                    f"noise-{n}": heifs.file_of([*items[:n], heifs.noisy(items[n]), *items[n + 1 :]], brand)
+                    for n in (1, 2, 3, 4)
+                },
+                "empty": heifs.file_of(heifs.grid(brand, lambda tile: replace(tile, data=b"")), brand),
+                "smaller": heifs.file_of(heifs.grid(brand, lambda tile: heifs.resized(tile, 65, 64)), brand),
+            },
+            "unsupported_format": {
+                kind: heifs.file_of(heifs.grid(brand, partial(replace, kind=kind.encode())), brand)
+                for kind in ("jpeg", "unci", "iden", "grid", "av01" if brand == "heic" else "hvc1")
+            },
+        }.items()
+        for name, data in found.items()
+    }
+    for name, data in (bad | {"whole": whole}).items():
+        (tmp_path / f"{name}.{brand}").write_bytes(data)
+    # When they are all submitted
+    ids = {name: as_png(client, files.url(f"/{name}.{brand}")) for name in (*bad, "whole")}
+    # Then each that lacks anything says so, and the whole one is what it was made of
+    for name in bad:
+        last = finish(client, ids[name])
+        assert last["status"] == "failed", name
+        assert last["error"]["code"] == name.rpartition("-")[2], (name, last["error"])
+    found = shown(ready(client, ids["whole"])["tile_id"], 7)
+    assert np.array_equal(found, heifs.grid_pixels())
+
+
+@pytest.mark.parametrize("brand", ["heic", "avif"])
+def test_the_page_that_is_shown_is_the_one_that_was_judged(
+    client: Client, files: SourceServer, tmp_path: Path, brand: str
+) -> None:
+    # Given tiles that are pages of their own, and a damaged picture behind them, which is page 5
+    items = [replace(item, hidden=False) for item in heifs.grid(brand)]
+    picture = heifs.coded(10, heifs.grid_pixels()[:100, :100], brand, hidden=False)
+    (tmp_path / "pages").write_bytes(heifs.file_of([*items, heifs.noisy(picture), replace(picture, number=11)], brand))
+    ids = [client.submit(files.url("/pages"), "Pages", page=page)["dataset_id"] for page in range(8)]
+    ends = [finish(client, str(dataset_id)) for dataset_id in ids]
+    found = [last["error"]["code"] if last["status"] == "failed" else last["tile_info"]["width"] for last in ends]
+    assert found == [128, 64, 64, 64, 64, "image_corrupt", 100, "page_not_found"]
 
 
 def test_a_raw_photograph_is_named_and_a_developed_one_is_tiled(

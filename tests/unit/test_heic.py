@@ -16,6 +16,7 @@ from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import heics, pictures
 from tiler.decode.heif_items import Items
+from tiler.decode.heif_pages import pages_of
 from tiler.decode.source import Source
 from tiler.job import Job
 from tiler.parent import build
@@ -78,7 +79,7 @@ def test_only_the_page_that_is_asked_for_counts(tmp_path: Path) -> None:
     heics.pages(tmp_path / "whole.heic", *pages)
     data = (tmp_path / "whole.heic").read_bytes()
     with (tmp_path / "whole.heic").open("rb") as file:
-        (second,) = Items(file).coded(1)
+        (second,) = Items(file, pages_of(tmp_path / "whole.heic")).coded(1)
     source = tmp_path / "source.heic"
     source.write_bytes(damaged(data, data.index(second.data) + len(second.data) // 2))
     # When each is opened, then the first is there, and the second is no picture

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StageError
-from pipeline.formats.decoder_errors import CUT_SHORT
+from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 
-HEVC = b"hvc1"
+HEVC, AV1 = b"hvc1", b"av01"
 
-_PICTURES = {HEVC, b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"j2k1", b"unci", b"avc1", b"vvc1"}
-_MADE_OF_OTHERS = {b"grid", b"iovl", b"iden"}
-_HIDDEN = 1
+_CONFIGURATIONS = {b"hvcC": HEVC, b"av1C": AV1}
+_GRID, _OVERLAY = b"grid", b"iovl"
+_MADE_OF_OTHERS = {_GRID, _OVERLAY, b"iden"}
+_TURNS = {b"irot", b"imir", b"clap", b"iscl"}
+"""Properties that make another picture of one: each is a pass over all of its pixels."""
+
+MOST_TURNS = 8
+"""Of one picture. An honest one has each once at most (ISO/IEC 23000-22, 7.3.6.7)."""
+
 _LARGEST_META = 64 << 20
 """Bytes of the box that describes all items: a grid of a gigapixel takes some hundred kilobytes."""
 
-_NOT_ON_TOP = {b"thmb", b"auxl"}
-"""References by which an item is a part of another one."""
+_MOST_BOXES = 20_000
+"""Beside it; libheif reads as many."""
+
+_ONCE = {b"pitm", b"iinf", b"iloc", b"iref", b"idat", b"iprp"}
 
 _ALPHA = {
     b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
@@ -38,48 +47,77 @@ class Coded(NamedTuple):
 
     Parameters
     ----------
-    configuration: the HEVCDecoderConfigurationRecord.
-    data: its length-prefixed NAL units.
+    number: of its item.
+    kind: HEVC or AV1.
+    width, height: of the picture, by its item; 0 where that does not say, as of some transparencies.
+    configuration: the HEVCDecoderConfigurationRecord, or the AV1CodecConfigurationRecord.
+    data: its length-prefixed NAL units, or its OBUs.
     times: that it is decoded for the page: a grid may name it again and again.
     """
 
+    number: int
+    kind: bytes
+    width: int
+    height: int
     configuration: bytes
     data: bytes
     times: int = 1
 
 
+class Picture(NamedTuple):
+    """What a coded picture was found to be: its pixels, and how it keeps colours (chroma format, bits)."""
+
+    width: int
+    height: int
+    samples: tuple[int, int]
+
+
 @dataclass(slots=True)
 class _Item:
     kind: bytes = b""
-    is_hidden: bool = False
     extents: list[tuple[int, int]] = field(default_factory=list)
     construction: int = 0
-    configuration: bytes = b""
+    configurations: dict[bytes, bytes] = field(default_factory=dict)
     parts: list[int] = field(default_factory=list)
     auxiliary: list[int] = field(default_factory=list)
     is_alpha: bool = False
-    is_part: bool = False
-    pixels: int = 0
+    turns: int = 0
+    width: int = 0
+    height: int = 0
 
     @property
     def is_coded(self) -> bool:
-        return self.kind in _PICTURES - _MADE_OF_OTHERS
+        return self.kind in _CONFIGURATIONS.values()
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
 
 
 class Items:
     """What a HEIF's meta box says of its items.
 
+    Parameters
+    ----------
+    file: stays the caller's.
+    pages: the item of each page, by tiler.decode.heif_pages; page 0 is the primary one.
+
     Raises
     ------
-    struct.error: where it ends within a box, or is none.
+    struct.error: where it ends within a box, or is none; where it says something twice, and libheif may take the other.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, pages: Sequence[int] = ()) -> None:
         self._file = file
+        self._size = file.seek(0, io.SEEK_END)
+        self._pages = pages
         self._items: dict[int, _Item] = {}
         self._primary = 0
         self._within = b""
-        for kind, body in _boxes(_meta(file)):
+        seen: set[bytes] = set()
+        for kind, body in _boxes(_meta(file, self._size)):
+            _once(kind in seen and kind in _ONCE)
+            seen.add(kind)
             match kind:
                 case b"pitm":
                     self._primary = _number(body, 4, 2 if body[0] == 0 else 4)
@@ -94,31 +132,125 @@ class Items:
                 case b"iprp":
                     self._read_properties(body)
 
-    def coded(self, page: int) -> Iterator[Coded]:
-        """Give what a page is made of that HEVC has coded: one picture, the tiles of a grid, their transparency.
-
-        Parameters
-        ----------
-        page: 0 is the primary one; others are counted over all pictures that are no part of another one.
+    def codec(self, page: int) -> bytes:
+        """Give HEVC or AV1, whichever has coded all that a page is made of.
 
         Raises
         ------
-        StageError: image_truncated.
+        StageError: unsupported_format, by name, where it is made of anything else, or of both; image_corrupt.
         struct.error: where an item is not to be found.
         """
-        for number, times in self._needed(self._tops(page)).items():
+        needed = self._needed([self._top(page)])
+        for number in needed:
             item = self._items[number]
-            if item.kind == HEVC:
-                yield Coded(item.configuration, self._data(item), times)
+            if item.kind == _GRID:
+                self._require_grid(item)
+            elif item.kind not in _MADE_OF_OTHERS and not item.is_coded:
+                raise _unread(item.kind)
+        codecs = {self._items[number].kind for number in needed if self._items[number].is_coded}
+        if len(codecs) > 1:
+            raise StageError(
+                "unsupported_format",
+                "The HEIF puts its picture together from some that HEVC and some that AV1 has coded. Save it again.",
+            )
+        if not codecs:
+            raise damaged("HEIF: the picture is made of none")
+        return codecs.pop()
+
+    def coded(self, page: int) -> Iterator[Coded]:
+        """Give the coded pictures that a page is made of: one, the tiles of a grid, their transparency.
+
+        Parameters
+        ----------
+        page: 0 is the primary one.
+
+        Raises
+        ------
+        StageError: image_truncated, image_corrupt.
+        struct.error: where an item is not to be found.
+        """
+        for number, times in self._needed([self._top(page)]).items():
+            item = self._items[number]
+            if item.is_coded:
+                configuration = next(
+                    (
+                        item.configurations[name]
+                        for name, kind in _CONFIGURATIONS.items()
+                        if kind == item.kind and name in item.configurations
+                    ),
+                    b"",
+                )
+                if not configuration:
+                    raise damaged("HEIF: a coded picture without its decoder's configuration")
+                yield Coded(number, item.kind, item.width, item.height, configuration, self._data(item), times)
+
+    def grids(self, page: int) -> list[list[int]]:
+        """Give the items of the tiles of each grid that a page is made of."""
+        found = [self._items[number] for number in self._needed([self._top(page)])]
+        return [item.parts for item in found if item.kind == _GRID]
 
     def listed(self, page: int) -> list[int]:
         """Give the pixels of each coded picture that a page is made of, as often as it is, by what its item says."""
-        needed = self._needed(self._tops(page)).items()
+        needed = self._needed([self._top(page)]).items()
         return [self._items[number].pixels * times for number, times in needed if self._items[number].is_coded]
 
-    def _tops(self, page: int) -> list[int]:
-        tops = [number for number, item in sorted(self._items.items()) if _is_top(item)]
-        return [self._primary] if page == 0 else tops[page : page + 1] or tops
+    def passes(self, page: int) -> list[int]:
+        """Give the pixels of each pass over one of those pictures, or over one that is made of them on the way.
+
+        Raises
+        ------
+        StageError: decoder_too_slow, where one of them is turned, mirrored and cropped more than MOST_TURNS times.
+        """
+        top, passes = self._top(page), []
+        for number, times in self._needed([top]).items():
+            item = self._items[number]
+            if item.turns > MOST_TURNS:
+                raise StageError(
+                    "decoder_too_slow",
+                    f"The HEIF or AVIF turns, mirrors or crops a picture {item.turns} times; at most {MOST_TURNS} "
+                    "are taken here. Save it again.",
+                )
+            is_made = item.kind in _MADE_OF_OTHERS and number != top
+            passes += [self._canvas(item) * times] * (item.turns + is_made)
+        return passes
+
+    def _canvas(self, item: _Item) -> int:
+        """Give the pixels of an item, by itself or by what it is put together in."""
+        with suppress(StageError, struct.error):
+            if item.kind == _GRID:
+                *_, width, height = _grid_of(self._data(item))
+                return max(item.pixels, width * height)
+            if item.kind == _OVERLAY:
+                return max(item.pixels, _overlay_of(self._data(item)))
+        return item.pixels
+
+    def _top(self, page: int) -> int:
+        number = self._primary if page == 0 else self._pages[page] if page < len(self._pages) else -1
+        if number not in self._items:
+            raise struct.error("a page without an item")
+        return number
+
+    def _require_grid(self, grid: _Item) -> None:
+        """Raise StageError where libheif would leave a tile out, and show black there."""
+        rows, columns, width, height = _grid_of(self._data(grid))
+        if len(grid.parts) != rows * columns:
+            raise damaged(f"HEIF: a grid of {rows * columns} tiles lists {len(grid.parts)}")
+        tiles = [self._items.get(number) for number in grid.parts]
+        if None in tiles:
+            raise damaged("HEIF: a tile of a grid is not there")
+        first = tiles[0]
+        for tile in tiles:
+            if tile is None or first is None or not tile.is_coded:
+                raise _unread(tile.kind if tile else b"")
+            if tile.turns:
+                raise StageError(
+                    "unsupported_format",
+                    "The HEIF turns or crops the tiles of its grid, which is not read here.",
+                )
+            if (tile.width, tile.height) != (first.width, first.height):
+                raise damaged("HEIF: the tiles of a grid are of different sizes")
+            if not tile.pixels or tile.width * columns < width or tile.height * rows < height:
+                raise damaged("HEIF: the tiles of a grid do not cover it")
 
     def _needed(self, numbers: Iterable[int]) -> dict[int, int]:
         """Give how often each item is decoded for these; what is made of itself is left out of itself."""
@@ -145,7 +277,10 @@ class Items:
 
     def _parts(self, number: int) -> list[int]:
         item = self._items[number]
-        return [part for part in [*item.parts, *self._transparency(item)] if part in self._items]
+        parts = [*item.parts, *self._transparency(item)]
+        if item.kind in _MADE_OF_OTHERS and any(part not in self._items for part in parts):
+            raise damaged("HEIF: a part of the picture is not there")
+        return parts if item.kind in _MADE_OF_OTHERS else [*self._transparency(item)]
 
     def _transparency(self, item: _Item) -> set[int]:
         """Of several, which only a made-up file has, the first and the last: one of those is what libheif takes."""
@@ -153,18 +288,24 @@ class Items:
         return {*found[:1], *found[-1:]}
 
     def _data(self, item: _Item) -> bytes:
+        if not item.extents or not all(length for _, length in item.extents):
+            raise damaged("HEIF: a part of the picture has no data")
+        if item.construction not in {0, 1}:
+            raise StageError("unsupported_format", "The HEIF keeps pictures within others, which is not read here.")
         if item.construction == 1:
-            return b"".join(self._within[offset : offset + length] for offset, length in item.extents)
-        if item.construction != 0:
-            raise struct.error("an item is made of other items")
-        data = bytearray()
+            data = [self._within[offset : offset + length] for offset, length in item.extents]
+            if any(len(found) < length for found, (_, length) in zip(data, item.extents, strict=True)):
+                raise damaged("HEIF: a part of the picture ends within its data")
+            return b"".join(data)
+        if any(offset + length > self._size for offset, length in item.extents):
+            raise StageError("image_truncated", CUT_SHORT)
+        if sum(length for _, length in item.extents) > self._size:
+            raise damaged("HEIF: a part of the picture is kept again and again")
+        data = []
         for offset, length in item.extents:
             self._file.seek(offset)
-            found = self._file.read(length or -1)
-            if len(found) < length:
-                raise StageError("image_truncated", CUT_SHORT)
-            data += found
-        return bytes(data)
+            data.append(self._file.read(length))
+        return b"".join(data)
 
     def _item(self, number: int) -> _Item:
         return self._items.setdefault(number, _Item())
@@ -174,14 +315,15 @@ class Items:
             if kind == b"infe" and entry[0] >= 2:
                 width = 2 if entry[0] == 2 else 4
                 item = self._item(_number(entry, 4, width))
+                _once(bool(item.kind))
                 item.kind = entry[6 + width : 10 + width]
-                item.is_hidden = bool(entry[3] & _HIDDEN)
 
     def _read_properties(self, body: bytes) -> None:
         properties: list[tuple[bytes, bytes]] = []
         associations: list[tuple[int, list[int]]] = []
         for kind, content in _boxes(body):
             if kind == b"ipco":
+                _once(bool(properties))
                 properties = list(_boxes(content))
             elif kind == b"ipma":
                 associations.extend(_associations(content))
@@ -191,10 +333,13 @@ class Items:
                     self._set(self._item(number), *properties[index - 1])
 
     def _set(self, item: _Item, kind: bytes, data: bytes) -> None:
-        if kind == b"hvcC" and data:
-            item.configuration = data
+        if kind in _CONFIGURATIONS:
+            _once(kind in item.configurations)
+            item.configurations[kind] = data
         elif kind == b"ispe":
-            item.pixels = _number(data, 4, 4) * _number(data, 8, 4)
+            item.width, item.height = _number(data, 4, 4), _number(data, 8, 4)
+        elif kind in _TURNS:
+            item.turns += 1
         elif kind == b"auxC":
             item.is_alpha |= data[4:].partition(b"\0")[0] in _ALPHA
 
@@ -205,6 +350,7 @@ class Items:
         wide = 4 if version == 2 else 2
         for _ in range(_take(stream, wide)):
             item = self._item(_take(stream, wide))
+            _once(bool(item.extents))
             item.construction = _take(stream, 2) & 15 if version else 0
             _take(stream, 2)
             base = _take(stream, base_size)
@@ -217,38 +363,73 @@ class Items:
         for kind, entry in _boxes(body[4:]):
             stream = io.BytesIO(entry)
             source = _take(stream, wide)
+            if kind == b"dimg":
+                _once(bool(self._item(source).parts))
             for _ in range(_take(stream, 2)):
                 target = _take(stream, wide)
                 if kind == b"dimg":
                     self._item(source).parts.append(target)
-                    self._item(target).is_part = True
                 elif kind == b"auxl":
                     self._item(target).auxiliary.append(source)
-                if kind in _NOT_ON_TOP:
-                    self._item(source).is_part = True
 
 
-def _is_top(item: _Item) -> bool:
-    return item.kind in _PICTURES and not item.is_hidden and not item.is_part
+def _grid_of(data: bytes) -> tuple[int, int, int, int]:
+    """Give a grid's rows, columns, width and height (ISO/IEC 23008-12, 6.6.2.3)."""
+    stream = io.BytesIO(data)
+    wide = 4 if _take(stream, 2) & 1 else 2
+    return _take(stream, 1) + 1, _take(stream, 1) + 1, _take(stream, wide), _take(stream, wide)
 
 
-def _meta(file: BinaryIO) -> bytes:
+def _overlay_of(data: bytes) -> int:
+    """Give the pixels of what is laid over each other (ISO/IEC 23008-12, 6.6.2.2)."""
+    stream = io.BytesIO(data)
+    wide = 4 if _take(stream, 2) & 1 else 2
+    _take(stream, 8)
+    return _take(stream, wide) * _take(stream, wide)
+
+
+def _unread(kind: bytes) -> StageError:
+    if not kind:
+        return damaged("HEIF: a part of the picture is not there")
+    name = kind.decode("ascii", errors="replace")
+    return StageError(
+        "unsupported_format",
+        f"The HEIF puts its picture together from parts of a kind that is not read here ({name!r}). Save it again, as "
+        "HEVC or AV1.",
+    )
+
+
+def _once(again: bool) -> None:
+    if again:
+        raise struct.error("something is said twice")
+
+
+def _meta(file: BinaryIO, size: int) -> bytes:
     """Give what is in the meta box."""
-    at = 0
-    while True:
+    at, found = 0, b""
+    for _ in range(_MOST_BOXES):
         file.seek(at)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        head = 8
+        head = file.read(16)
+        if len(head) < 16:
+            break
+        length, kind = struct.unpack_from(">I4s", head)
+        start = 8
         if length == 1:
-            (length,) = struct.unpack(">Q", file.read(8))
-            head = 16
+            (length,) = struct.unpack_from(">Q", head, 8)
+            start = 16
         if kind == b"meta":
-            if not head + 4 <= length <= _LARGEST_META:
+            _once(bool(found))
+            length = length or size - at
+            if not start + 4 <= length <= min(_LARGEST_META, size):
                 raise struct.error("a meta box of no such size")
-            return file.read(length - head)[4:]
-        if length < head:
-            raise struct.error("no meta box")
+            file.seek(at + start + 4)
+            found = file.read(length - start - 4)
+        if length < start or at + length > size:
+            break
         at += length
+    if not found:
+        raise struct.error("no meta box")
+    return found
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

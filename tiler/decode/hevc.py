@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from tiler.decode.heif_items import Coded
+from tiler.decode.heif_items import Coded, Picture
 
 _PARAMETERS_AT = 22
 """Byte of the configuration at which its parameter sets begin; before it, in two bits, the size of a NAL's length."""
@@ -41,8 +41,8 @@ def load() -> None:
     raise NoDecoder("libde265, which comes with pi-heif, is not there")
 
 
-def require_sound(picture: Coded) -> int:
-    """Decode a picture, and throw it away; gives its pixels.
+def require_sound(picture: Coded) -> Picture:
+    """Decode a picture, and throw it away; gives what it is.
 
     Raises
     ------
@@ -65,14 +65,17 @@ def require_sound(picture: Coded) -> int:
         _library.de265_free_decoder(decoder)
 
 
-def _decode(decoder: int) -> int:
+def _decode(decoder: int) -> Picture:
     more = ctypes.c_int(1)
     for _ in range(MOST_STEPS):
         _check(_library.de265_decode(decoder, ctypes.byref(more)))
         _check(_library.de265_get_warning(decoder))
         # There may be more to do for ever: nothing comes behind a file's one picture.
         if image := _library.de265_get_next_picture(decoder):
-            return int(_library.de265_get_image_width(image, 0) * _library.de265_get_image_height(image, 0))
+            width, height = _library.de265_get_image_width(image, 0), _library.de265_get_image_height(image, 0)
+            return Picture(
+                width, height, (_library.de265_get_chroma_format(image), _library.de265_get_bits_per_pixel(image, 0))
+            )
         if not more.value:
             break
     raise _damaged("a part of the picture is not there")
@@ -133,6 +136,8 @@ _FUNCTIONS: dict[str, tuple[type | None, ...]] = {
     "de265_get_next_picture": (_HANDLE, _HANDLE),
     "de265_get_image_width": (_CODE, _HANDLE, _CODE),
     "de265_get_image_height": (_CODE, _HANDLE, _CODE),
+    "de265_get_chroma_format": (_CODE, _HANDLE),
+    "de265_get_bits_per_pixel": (_CODE, _HANDLE, _CODE),
     "de265_get_error_text": (ctypes.c_char_p, _CODE),
 }
 _library: ctypes.CDLL

@@ -63,7 +63,8 @@ def harmful_while_decoding(remarks: Iterable[str], errors: Iterable[str], kind: 
     Parameters
     ----------
     remarks: each of which may have lines of its own.
-    kind: of the file. All decoders but libtiff fail at damage: of theirs it counts only that a tile was painted.
+    kind: of the file. All decoders but libtiff fail at damage: of theirs it counts only that a tile was painted. What
+        libheif keeps to itself is found before it decodes: see tiler.decode.heif_sound.
     """
     if kind != "tiff":
         return "\n".join(remark for remark in remarks if PAINTED in remark)

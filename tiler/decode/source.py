@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyvips
@@ -22,7 +23,7 @@ from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import Ycbcr, require_shown, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
 from pipeline.formats.tiff_sound import require_complete, require_plain
-from tiler.decode.heif_items import Items
+from tiler.decode.heif_items import HEVC, Items
 from tiler.decode.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
 from tiler.decode.scans import require_sound_scans
 from tiler.decode.tiff_jpegs import require_full_tiles
@@ -70,6 +71,7 @@ class Source:
     path: Path
     page: int = 0
     lenient: bool = False
+    _codec: bytes = field(default=b"", init=False, repr=False)
     _recoded: list[Recoded] = field(default_factory=list, init=False, repr=False)
     _readings: dict[tuple[int, int | None], _Reading] = field(default_factory=dict, init=False, repr=False)
     _places: dict[tuple[int, int | None], tuple[str, bool, int]] = field(default_factory=dict, init=False, repr=False)
@@ -87,8 +89,8 @@ class Source:
         pyvips.Error: where no reader takes the file.
         """
         image = self._load(**options)
-        if self._kind == "heif" and image.get("heif-compression") == "hevc":
-            return self._decode_heic(image, **options)
+        if self._kind == "heif":
+            return self._open_heif(image, **options)
         if recoded := self._recode(**options):
             self._recoded.append(recoded)
             pages = image.get("n-pages")
@@ -133,8 +135,10 @@ class Source:
             work = budget.work_of(header, file, self.page, tile_size=tile_size, pixel_bytes=each)
             with suppress(struct.error, IndexError):
                 if self._kind == "heif":
-                    parts = Items(file).listed(self.page)
-                    work = work._replace(before=max(0, sum(parts) - header.pixels), frames=len(parts))
+                    items = Items(file, _heif_sound().items_of(self.path, self.page, header.pages))
+                    parts, passes = items.listed(self.page), items.passes(self.page)
+                    before = max(0, sum(parts) - header.pixels) + sum(passes)
+                    work = work._replace(before=before, frames=len(parts) + len(passes))
             return work
 
     def cause(self, error: Exception) -> Exception:
@@ -181,7 +185,9 @@ class Source:
             if self._kind == "tiff":
                 import_module("tiler.decode.recoded")
                 import_module("tiler.decode.checksums")
-            if self._kind == "heif" and not self._is_avif():
+            if self._kind == "heif":
+                with suppress(StageError):
+                    _heif_sound()
                 import_module("tiler.decode.heic")
 
     def require_sound_scans(self) -> None:
@@ -263,15 +269,19 @@ class Source:
             budget.require_few_frames(self._kind, file)
         return True
 
-    def _is_avif(self) -> bool:
-        with self.path.open("rb") as file:
-            return file.read(12).endswith(b"avif")
-
-    def _decode_heic(self, header: pyvips.Image, **options: int) -> pyvips.Image:
+    def _open_heif(self, header: pyvips.Image, **options: int) -> pyvips.Image:
+        """Give the page, once it was found to be sound; a smaller version that an AVIF carries is not looked at."""
+        if options:
+            if header.get("heif-compression") == "hevc":
+                raise pyvips.Error("heif: no smaller version of a HEIC is read")
+            return header
+        if not self._codec:
+            shown = header.width * header.height
+            self._codec = _heif_sound().require_sound(self.path, self.page, header.get("n-pages"), shown)
+        if self._codec != HEVC:
+            return header
         from tiler.decode.heic import decoded  # noqa: PLC0415  for the few that are
 
-        if options:
-            raise pyvips.Error("heif: no smaller version of a HEIC is read")
         return decoded(self.path, self.page, header)
 
     def _load(self, **options: int) -> pyvips.Image:
@@ -375,6 +385,16 @@ class Source:
                     found = _reading_of(directory)
             self._readings[key] = found
         return self._readings[key]
+
+
+def _heif_sound() -> ModuleType:
+    """Give tiler.decode.heif_sound, for the few that need it."""
+    try:
+        return import_module("tiler.decode.heif_sound")
+    except ImportError as error:
+        raise StageError(
+            "unsupported_format", f"HEIF and AVIF cannot be held to be whole on this machine ({error})."
+        ) from error
 
 
 def _reading_of(directory: tiff.Directory) -> _Reading:

@@ -40,11 +40,11 @@ def deep(path: Path, width: int, height: int, *, bands: int, bits: int) -> Pixel
     upper = pictures.scene(width, height, bands=bands)
     lower = pictures.scene(width, height, bands=bands, seed=2).astype("<u2") >> (16 - bits) << (16 - bits)
     samples = (upper.astype("<u2") << 8) | lower
-    mode = {3: "RGB;16", 4: "RGBA;16"}[bands]
+    mode = {1: "L;16", 3: "RGB;16", 4: "RGBA;16"}[bands]
     image = pillow_heif.from_bytes(mode, (width, height), samples.tobytes())
     pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
     image.save(path, **LOSSLESS)
-    return upper
+    return np.repeat(upper, 3, axis=2) if bands == 1 else upper
 
 
 def lossy(path: Path, width: int, height: int) -> Pixels:

@@ -198,6 +198,7 @@ CASES = (
     Case("HEIC", "grey", "heic", partial(heics.plain, bands=1)),
     Case("HEIC", "with alpha", "heic", partial(heics.plain, bands=4)),
     Case("HEIC", "10 bits", "heic", partial(heics.deep, bands=3, bits=10)),
+    Case("HEIC", "grey, 10 bits", "heic", partial(heics.deep, bands=1, bits=10)),
     Case("HEIC", "12 bits with alpha", "heic", partial(heics.deep, bands=4, bits=12)),
     Case("HEIC", "Display P3", "heic", partial(heics.with_profile, primaries=profiles.DISPLAY_P3, gamma=2.2), 2, 0.5),
     Case("AVIF", "lossless", "avif", partial(makers.by_libvips, lossless=True, compression="av1", effort=0)),

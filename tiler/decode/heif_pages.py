@@ -1,0 +1,64 @@
+"""Which item of a HEIF each page is, in libheif's own words, since it counts them and decodes them."""
+
+from __future__ import annotations
+
+import ctypes
+from importlib.util import find_spec
+from pathlib import Path
+
+_MOST = 100_000
+"""Pages that are asked for: libheif takes far fewer items."""
+
+
+class NoLibrary(ImportError):
+    """Raised where libheif is not there."""
+
+
+def load() -> None:
+    """Load libheif, which comes with pi-heif, once; raises NoLibrary. Before the process is confined."""
+    global _library  # noqa: PLW0603  a library is loaded once a process
+    found = find_spec("_pi_heif")
+    folder = Path(found.origin).parent if found and found.origin else Path()
+    for path in sorted(folder.glob("pi_heif.libs/libheif*")):
+        _library = ctypes.CDLL(str(path))
+        for name, (result, *arguments) in _FUNCTIONS.items():
+            function = getattr(_library, name)
+            function.restype, function.argtypes = result, arguments
+        return
+    raise NoLibrary("libheif, which comes with pi-heif, is not there")
+
+
+def pages_of(path: Path) -> list[int]:
+    """Give the item of each page of a file; none where libheif does not take it."""
+    context = _library.heif_context_alloc()
+    if not context:
+        raise MemoryError
+    try:
+        if _library.heif_context_read_from_file(context, str(path).encode(), None).code:
+            return []
+        count = min(_library.heif_context_get_number_of_top_level_images(context), _MOST)
+        numbers = (ctypes.c_uint32 * max(1, count))()
+        found = _library.heif_context_get_list_of_top_level_image_IDs(context, numbers, count)
+        return list(numbers[:found])
+    finally:
+        _library.heif_context_free(context)
+
+
+class _Error(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_int), ("more", ctypes.c_int), ("message", ctypes.c_char_p))
+
+
+_CONTEXT = ctypes.c_void_p
+_FUNCTIONS: dict[str, tuple[type | None, ...]] = {
+    "heif_context_alloc": (_CONTEXT,),
+    "heif_context_free": (None, _CONTEXT),
+    "heif_context_read_from_file": (_Error, _CONTEXT, ctypes.c_char_p, ctypes.c_void_p),
+    "heif_context_get_number_of_top_level_images": (ctypes.c_int, _CONTEXT),
+    "heif_context_get_list_of_top_level_image_IDs": (
+        ctypes.c_int,
+        _CONTEXT,
+        ctypes.POINTER(ctypes.c_uint32),
+        ctypes.c_int,
+    ),
+}
+_library: ctypes.CDLL
