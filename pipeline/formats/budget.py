@@ -49,6 +49,8 @@ FREE_STORED, MOST_STORED = 64 << 20, 4
 """Bytes of its strips and tiles that a TIFF may list in any case, and for each byte of its file: some programs store
 tiles that are alike once, and blank ones are small."""
 
+FREE_SPOOLED, MOST_SPOOLED = 1 << 30, 1024
+"""Bytes of pixels that may be spooled to disk in order to be turned, in any case and for each byte of the file."""
 
 MOST_FRAMES = 10_000
 """Of an animated WebP: more than five minutes at 30 a second. As many are listed in a tenth of a second."""
@@ -148,6 +150,21 @@ def require_stored_once(stored: int, source_bytes: int) -> None:
             "decoder_too_slow",
             f"The TIFF has {amount(source_bytes)}, and its strips or tiles are said to have {amount(stored)} together: "
             "it lists the same bytes again and again. Save it again.",
+        )
+
+
+def require_small_spool(spooled: int, source_bytes: int) -> None:
+    """Raise StageError("image_too_large") where a small file has to be spooled to gigabytes in order to be turned.
+
+    Parameters
+    ----------
+    spooled: bytes of its decoded pixels.
+    """
+    if spooled > max(FREE_SPOOLED, source_bytes * MOST_SPOOLED):
+        raise StageError(
+            "image_too_large",
+            f"Turning the picture upright takes {amount(spooled)} of disk, and its file has {source_bytes:,} bytes; "
+            f"above {amount(FREE_SPOOLED)}, at most {MOST_SPOOLED:,} for each byte are taken here. Save it upright.",
         )
 
 

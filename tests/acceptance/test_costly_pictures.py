@@ -146,6 +146,20 @@ def test_kilobytes_that_become_hundreds_of_megabytes_fail_by_name_and_leave_none
     assert max(sizes, default=0) < 50_000_000
 
 
+def test_kilobytes_that_would_be_spooled_to_gigabytes_are_refused(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given a gigapixel that is to be turned, which takes all its pixels at once
+    (tmp_path / "turned.png").write_bytes(costly.turned(32_768))
+    *seen, last = client.watch(submit(client, files.url("/turned.png")), pause=LOOK)
+    assert (last["status"], last["error"]["code"]) == ("failed", "image_too_large")
+    assert "Save it upright" in last["error"]["message"]
+    assert {status["attempt"] for status in seen} == {1}
+    # And a smaller one is turned
+    (tmp_path / "small.png").write_bytes(costly.turned(1024))
+    assert ready(client, submit(client, files.url("/small.png")))["width"] == 1024
+
+
 def test_thin_pictures_whose_tiles_are_all_unlike_have_each_of_them(
     client: Client, files: SourceServer, stack: LaunchedStack, tmp_path: Path
 ) -> None:

@@ -17,7 +17,9 @@ from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found
 from pipeline.pyramids import Format
 from tests.support.images import animations, costly, heics, pictures, tiffs
+from tiler.decode.pixels import open_picture
 from tiler.decode.source import Source
+from tiler.meter import Meter
 
 GIGAPIXEL = 1 << 30
 
@@ -180,3 +182,14 @@ def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path
     # And a look before the download says the same
     said = probe_child.look(pyvips, Blocks(lambda at, size: more[at : at + size], len(more)), 0)
     assert said == Failed(caught.value.code, caught.value.message)
+
+
+def test_a_small_file_is_not_spooled_to_gigabytes_in_order_to_be_turned(tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    path.write_bytes(costly.turned(32_768))
+    with pytest.raises(StageError, match="upright takes 4[.]3 GB of disk, and its file has") as caught:
+        open_picture(Source(path), meter=Meter(lambda *_: None))
+    assert caught.value.code == "image_too_large"
+    # And an honest one is: a plain scan of a gigapixel, a photograph of two
+    budget.require_small_spool(GIGAPIXEL, 130_000)
+    budget.require_small_spool(3 * 2 * GIGAPIXEL, 200_000_000)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import pyvips
 
-from pipeline.formats.header import Header
+from pipeline.formats import budget
+from pipeline.formats.header import Header, pixel_bytes
 from pipeline.pyramids import Format
 from tiler.decode import gif, gif_codes
 from tiler.decode.colours import to_srgb
@@ -119,6 +120,7 @@ def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
 def _turn(image: pyvips.Image, source: Source, orientation: int, meter: Meter) -> pyvips.Image:
     if orientation == MIRRORED:
         return turned(image, orientation)
+    budget.require_small_spool(image.width * image.height * pixel_bytes(image), source.path.stat().st_size)
     # Turning needs any row at any time: into a file below TMPDIR, which libvips removes by itself.
     meter.begin(PASS_SHARE)
     follow(image, meter)

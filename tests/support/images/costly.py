@@ -69,6 +69,14 @@ def apng(width: int, height: int, frames: int) -> bytes:
     return plain[:-12] + more + plain[-12:]
 
 
+def turned(edge: int) -> bytes:
+    """A PNG of one bit a pixel that shows through, and is to be turned by EXIF: it has four bytes a pixel then."""
+    rows = zlib.compress(bytes(edge // 8 + 1) * edge, 9)
+    exif = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0)
+    plain = hostile.png(edge, edge, rows, chunk=(b"tRNS", bytes(2)))
+    return plain[:33] + _chunk(b"eXIf", exif) + plain[33:]
+
+
 def pages(count: int) -> bytes:
     """A TIFF of so many pages of one pixel, each a directory of its own."""
     length = 2 + 12 * len(_TAGS) + 4
