@@ -187,7 +187,7 @@ def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path
 def test_a_small_file_is_not_spooled_to_gigabytes_in_order_to_be_turned(tmp_path: Path) -> None:
     path = tmp_path / "turned.png"
     path.write_bytes(costly.turned(32_768))
-    with pytest.raises(StageError, match="upright takes 4[.]3 GB of disk, and its file has") as caught:
+    with pytest.raises(StageError, match=r"upright takes 4\.3 GB of disk, and its file has") as caught:
         open_picture(Source(path), meter=Meter(lambda *_: None))
     assert caught.value.code == "image_too_large"
     # And an honest one is: a plain scan of a gigapixel, a photograph of two
