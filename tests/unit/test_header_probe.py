@@ -16,7 +16,7 @@ from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.parent import COMMAND, Budget, Probe, probe
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
-from tests.support.images import heics, pictures
+from tests.support.images import animations, heics, pictures
 from tiler.failures import explain
 
 BUDGET = Budget(bytes=2 << 20, reads=64, seconds=30.0)
@@ -106,6 +106,23 @@ def test_a_small_picture_of_any_format_is_told_by_its_decoder(tmp_path: Path) ->
         # Then they are known as well as the tiler will know them
         assert isinstance(found, Found)
         assert found[:4] == (format_, 90, 60, 1)
+
+
+def test_an_animation_on_a_canvas_beyond_the_childs_memory_is_told_of_all_the_same(tmp_path: Path) -> None:
+    # Given a small file, whose decoder would make two canvases of a gigabyte each to open it
+    frame = animations.webp(16, 16, 3)
+    canvas = (16_382).to_bytes(3, "little") * 2
+    at = frame.index(b"VP8X") + 12
+    data = frame[:at] + canvas + frame[at + 6 :]
+    found = look(Far(data), tmp_path, page=2)
+    # When it is looked at, then its size, its frames and what comes before the page are known
+    assert found.header == Header("webp", 16_383, 16_383, 3)
+    assert found.work is not None
+    assert found.work.before == 2 * 16 * 16
+    # And a page that it has not got is a verdict
+    refused = look(Far(data), tmp_path, page=3).verdict
+    assert refused is not None
+    assert refused.code == "page_not_found"
 
 
 def test_without_a_length_what_has_arrived_is_enough_where_the_format_allows_it(tmp_path: Path) -> None:

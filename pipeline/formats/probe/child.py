@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.formats import budget, decoder_errors, header_bytes, kinds, libvips, tiff, tiff_layout
+from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, tiff, tiff_layout
 from pipeline.formats.endings import ends_early
 from pipeline.formats.header import (
     UNKNOWN_PAGES,
@@ -37,6 +37,9 @@ CPU = 20
 
 LOG_BYTES = 1 << 20
 """Bytes that may be written: to the log, since there is nothing else."""
+
+CANVAS_BYTES = 8
+"""Of a pixel: an animated WebP is opened with two canvases."""
 
 MAPPED = {"webp", "gif"}
 """Kinds of which libvips wants the whole file."""
@@ -87,6 +90,8 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
     if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
         return _by_bytes(kind, blocks, page)
     try:
+        if canvas := _beyond_memory(kind, blocks):
+            return _by_frames(canvas, blocks, page)
         found = _by_decoder(pyvips, blocks, kind, page)
         if not is_judged and not blocks.exhausted:
             raise decoder_errors.damaged("its directory cannot be read as a whole")
@@ -172,6 +177,21 @@ def _open(pyvips: Any, blocks: Blocks, kind: str, **options: int) -> Any:
         # The tables of a large one alone may take more than the 50 MB that libtiff would grant; a limit is in force.
         options["unlimited"] = True
     return pyvips.Image.new_from_source(source, "", access="sequential", **options)
+
+
+def _beyond_memory(kind: str, blocks: Blocks) -> Header | None:
+    """Give the header of an animated WebP whose decoder would need more memory than there is here, to open it."""
+    header: Header | None = header_bytes.read(kind, blocks) if kind == "webp" else None
+    if header and header.pages == UNKNOWN_PAGES and header.pixels * CANVAS_BYTES > MEMORY // 2:
+        return header
+    return None
+
+
+def _by_frames(header: Header, blocks: Blocks, page: int) -> Found:
+    """Count the frames of a file that is here as a whole."""
+    header = header._replace(pages=max(1, sum(1 for _ in frames.of_webp(blocks))))
+    require_page(header, page)
+    return Found(*header, decoding_memory(header), *budget.work_of(header, blocks, page))
 
 
 def _by_bytes(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
