@@ -1,6 +1,7 @@
 """What the numbers of a TIFF's pixels stand for, and which of these are shown here. Pure.
 
-Sources: TIFF 6.0, sections 20 and 21; for the defaults of YCbCr libtiff, which takes the whole range as JFIF does.
+Sources: TIFF 6.0, sections 4, 5, 8, 16 and 20 to 23; DNG 1.7; for the defaults of YCbCr libtiff, which takes the whole
+range as JFIF does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,30 @@ COEFFICIENTS = (0.299, 0.587, 0.114)
 
 BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 """Default of Tag.BLACK_AND_WHITE for YCbCr."""
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, CIELAB = 0, 1, 2, 3, 5, 8
+"""Values of Tag.PHOTOMETRIC."""
+
+SHOWN = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB}
+
+CMYK = 1
+"""Value of Tag.INK_SET."""
+
+LACKING = {
+    4: "a transparency mask",
+    9: "CIELAB as ICC codes it",
+    10: "CIELAB as ITU codes it",
+    32803: "a sensor's mosaic",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "what a sensor measured",
+    51177: "a depth map",
+    52527: "a mask of what is seen",
+}
+"""Names of those values of Tag.PHOTOMETRIC that nobody reads here."""
+
+_LABS = {(16, 1), (16, 2), (32, 3)}
+"""Bits and sample formats of CIELAB that libvips takes for what they are."""
 
 _FRACTIONS = {5: "II", 11: "f", 12: "d"}
 """struct's letters by the types of a fraction."""
@@ -68,8 +93,35 @@ def require_shown(directory: Directory) -> None:
     StageError: image_corrupt, where what it says of its colours makes no sense.
     struct.error: where the file ends within the directory's values.
     """
-    if directory.value(Tag.PHOTOMETRIC, 0) == YCBCR:
+    # Where the tag is absent libtiff has the last word.
+    photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
+    samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
+    if photometric not in SHOWN:
+        _refuse(LACKING.get(photometric, f"of a kind without a known name (photometric interpretation {photometric})"))
+    if photometric == WHITE_IS_ZERO and samples > 2:
+        _refuse("grey where white is zero, of more than one sample")
+    if photometric == RGB and samples < 3:
+        _refuse("RGB of fewer than three samples")
+    if photometric == PALETTE and (bits > 8 or samples > 2):
+        _refuse("a palette of more than 8 bits or of several samples")
+    if photometric == SEPARATED:
+        _require_cmyk(directory, samples)
+    if photometric == YCBCR:
         _require_plain_ycbcr(directory)
+    if photometric == CIELAB and (samples < 3 or (bits, directory.value(Tag.SAMPLE_FORMAT, 1)) not in _LABS):
+        _refuse("CIELAB other than of 16-bit whole numbers or 32-bit floats")
+
+
+def is_reversed(directory: Directory) -> bool:
+    """Tell whether its greatest samples are black, and libvips leaves them so: it turns round whole numbers only."""
+    signed_or_float = directory.value(Tag.SAMPLE_FORMAT, 1) in {2, 3}
+    return directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO and signed_or_float
+
+
+def _require_cmyk(directory: Directory, samples: int) -> None:
+    inks = directory.value(Tag.INK_SET, CMYK), directory.value(Tag.INKS, 4)
+    if inks != (CMYK, 4) or samples < 4:
+        _refuse("inks other than cyan, magenta, yellow and black")
 
 
 def _require_plain_ycbcr(directory: Directory) -> None:

@@ -68,7 +68,7 @@ FLOAT = 3
 """Value of Tag.SAMPLE_FORMAT."""
 
 YCBCR = 6
-"""Value of Tag.PHOTOMETRIC."""
+"""Value of Tag.PHOTOMETRIC; tiff_colours has the others."""
 
 
 class Layout(NamedTuple):

@@ -15,7 +15,7 @@ import requests
 from pipeline.formats import tiff_codecs
 from tests.acceptance.conftest import SOURCES, Command
 from tests.acceptance.jobs import finish, ready, submit
-from tests.support.images import damaged_tiffs, heifs, hostile, raws, ycbcr_tiffs
+from tests.support.images import damaged_tiffs, heifs, hostile, makers, odd_tiffs, raws, ycbcr_tiffs
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -107,6 +107,34 @@ def test_a_directory_that_lies_about_its_pixels_is_damaged(client: Client, files
         last = finish(client, dataset_id)
         assert last["status"] == "failed", path.name
         assert last["error"]["code"] == "image_corrupt", (path.name, last["error"])
+
+
+def test_colours_that_are_not_shown_are_named(client: Client, files: SourceServer, tmp_path: Path) -> None:
+    # Given TIFFs of masks, mosaics, odd inks, wide palettes and other codings of CIELAB
+    ids = {}
+    for path, name in odd_tiffs.unshown(tmp_path):
+        ids[submit(client, files.url(f"/{path.name}"))] = path.name, name
+    for dataset_id, (path_name, name) in ids.items():
+        last = finish(client, dataset_id)
+        assert last["status"] == "failed", path_name
+        assert last["error"]["code"] == "unsupported_format", (path_name, last["error"])
+        assert name in last["error"]["message"]
+
+
+def test_white_is_zero_in_floats_and_signed_numbers_too(
+    client: Client, files: SourceServer, shown: Callable[[str], Pixels], tmp_path: Path
+) -> None:
+    # Given greys whose least sample is white
+    expected = {
+        dtype: makers.numbers(tmp_path / f"{np.dtype(dtype).name}.tif", 256, 256, dtype=dtype, scale=0.5, reverse=True)
+        for dtype in (np.float32, np.int16, np.int8, np.uint32)
+    }
+    ids = {dtype: as_png(client, files.url(f"/{np.dtype(dtype).name}.tif")) for dtype in expected}
+    for dtype, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        assert last["status"] == "ready", last["error"]
+        found = shown(last["tile_info"]["tile_id"])
+        assert np.abs(found.astype(int) - expected[dtype]).max() <= 1
 
 
 @pytest.mark.parametrize("cut", [0, 2, 4])

@@ -14,7 +14,7 @@ from pipeline.errors import StageError
 from pipeline.formats import tiff
 from pipeline.formats.probe.protocol import Failed
 from pipeline.formats.tiff_colours import ycbcr_of
-from tests.support.images import pictures, tiffs, ycbcr_tiffs
+from tests.support.images import odd_tiffs, pictures, tiffs, ycbcr_tiffs
 from tests.support.images.pictures import Pixels
 from tests.unit.test_tiff_codecs import look
 from tiler.decode.pixels import open_picture
@@ -140,3 +140,29 @@ def test_nothing_is_converted_that_comes_as_rgb(tmp_path: Path) -> None:
             directory = tiff.find(file, 0)
             assert directory is not None
             assert ycbcr_of(directory) is None
+
+
+def test_colours_that_nobody_shows_are_refused_by_name_before_the_download_and_after_it(tmp_path: Path) -> None:
+    for path, name in odd_tiffs.unshown(tmp_path):
+        seen = look(path)
+        assert isinstance(seen, Failed), path.name
+        assert (seen.code, name in seen.message) == ("unsupported_format", True), (path.name, seen)
+        assert refused(path).message == seen.message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_missing_is_black_and_infinity_an_end_where_white_is_zero(value: float, tmp_path: Path) -> None:
+    pixels = np.linspace(0, 1, 4096, dtype=np.float32).reshape(64, 64, 1)
+    pixels[10, 10] = value
+    path = tiffs.write(tmp_path / "source.tif", pixels, photometric=tiffs.WHITE_IS_ZERO)
+    found = shown(path)
+    ends = {0: 255, 63: 0}
+    assert {place: found[place, place, 0] for place in ends} == ends
+    assert found[10, 10, 0] == (255 if value == -np.inf else 0)
+
+
+@pytest.mark.parametrize("inks", [{}, {332: ("H", [1])}, {332: ("H", [1]), 334: ("H", [4])}])
+def test_cmyk_is_read_whether_its_inks_are_named_or_not(inks: dict[int, tuple[str, list[int]]], tmp_path: Path) -> None:
+    path = tmp_path / "source.tif"
+    tiffs.write(path, pictures.scene(64, 64, bands=4), photometric=tiffs.SEPARATED, more=inks)
+    assert shown(path).shape == (64, 64, 3)

@@ -54,7 +54,8 @@ def to_srgb(
     if image.interpretation == "cmyk":
         return _from_cmyk(image, decisions)
     if image.format not in _SCALED:
-        return stretch(image, again or source.open, source.heeded, decisions, meter).colourspace("srgb")
+        stretched = stretch(image, again or source.open, source.heeded, decisions, meter, reverse=source.is_reversed)
+        return stretched.colourspace("srgb")
     return _from_rgb(image, decisions)
 
 

@@ -1,7 +1,7 @@
 """Samples without a scale of their own (float, signed, 32-bit), stretched from least to greatest over 0 to 255.
 
 One range holds for all colours, so that a picture keeps its hues. Not-a-number is black, infinity the range's end, and
-a picture of one value alone is black.
+a picture of one value alone is black. Where white is zero in a TIFF, the least becomes 255 and the greatest 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ class Range(NamedTuple):
 
 
 def stretch(
-    image: pyvips.Image, again: Callable[[], pyvips.Image], heeded: Heeded, decisions: list[str], meter: Meter
+    image: pyvips.Image,
+    again: Callable[[], pyvips.Image],
+    heeded: Heeded,
+    decisions: list[str],
+    meter: Meter,
+    *,
+    reverse: bool = False,
 ) -> pyvips.Image:
     """Give the image with 8-bit samples.
 
@@ -43,6 +49,7 @@ def stretch(
     ----------
     again: gives the image once more: its range is found in a pass of its own.
     heeded: what that pass has to be within.
+    reverse: whether the greatest sample is black.
     decisions, meter: as in tiler.decode.colours.to_srgb.
 
     Raises
@@ -58,8 +65,9 @@ def stretch(
         low = high = 0.0
         decisions.append(f"{image.format} samples without a finite value among them mapped as if from 0 to 0")
     else:
-        decisions.append(f"{image.format} samples from {low:g} to {high:g} mapped to 0 to 255")
-    stretched = _mapped(image.extract_band(0, n=colours), low, high)
+        first, last = (high, low) if reverse else (low, high)
+        decisions.append(f"{image.format} samples from {first:g} to {last:g} mapped to 0 to 255")
+    stretched = _mapped(image.extract_band(0, n=colours), low, high, reverse=reverse)
     if image.bands > colours:
         if image.format in _WITH_FRACTIONS and _is_share(ranges[colours]):
             stretched = stretched.bandjoin(_mapped(image.extract_band(colours), 0.0, 1.0))
@@ -68,12 +76,14 @@ def stretch(
     return stretched.copy(interpretation="b-w" if colours == 1 else "srgb")
 
 
-def _mapped(samples: pyvips.Image, low: float, high: float) -> pyvips.Image:
+def _mapped(samples: pyvips.Image, low: float, high: float, *, reverse: bool = False) -> pyvips.Image:
     if samples.format not in _WITH_FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
         # libvips computes with floats, of 24 bits: too few for 32-bit numbers that lie far from zero.
         samples = samples.cast("double")
     level = (samples - low) * (255.0 / (high - low) if high > low else 1.0)
     # Not-a-number compares to nothing: missing samples become black.
+    if reverse:
+        return ((level >= 0) | (level < 0)).ifthenelse(255 - level, 0).rint().cast("uchar")
     return (level >= 0).ifthenelse(level, 0).rint().cast("uchar")
 
 

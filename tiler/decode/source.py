@@ -20,7 +20,7 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.header import Header, header_of, is_interlaced, memory_of, pixel_bytes, require_page
 from pipeline.formats.raw_photographs import require_developed
 from pipeline.formats.tiff_codecs import require_read
-from pipeline.formats.tiff_colours import Ycbcr, require_shown, ycbcr_of
+from pipeline.formats.tiff_colours import Ycbcr, is_reversed, require_shown, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
 from pipeline.formats.tiff_sound import require_complete, require_plain
 from tiler.decode.heif_items import HEVC, Items
@@ -49,12 +49,14 @@ class _Reading(NamedTuple):
     ----------
     is_quiet: whether it fails at no damage, and only its buffer tells of it.
     coded: how to make RGB of the YCbCr that it gives; None where it gives none.
+    is_reversed: whether the greatest samples are black.
     """
 
     is_tiled: bool = False
     is_recoded: bool = False
     is_quiet: bool = False
     coded: Ycbcr | None = None
+    is_reversed: bool = False
 
 
 @dataclass
@@ -177,6 +179,11 @@ class Source:
     def is_converted(self) -> bool:
         """Whether it is stored as YCbCr, and `open` makes RGB of what its decoder gives."""
         return self._coded(self.page) is not None
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the greatest of its signed or floating samples stand for black."""
+        return self._kind == "tiff" and self._reading(self.page).is_reversed
 
     def prepare(self) -> None:
         """Load, in a process that is not confined yet, what only some sources need."""
@@ -317,8 +324,8 @@ class Source:
                 if directory is None:
                     return False
                 require_read(directory)
-                require_shown(directory)
                 require_plain(directory)
+                require_shown(directory)
                 require_complete(directory)
                 require_full_tiles(directory, file)
             except struct.error:
@@ -401,4 +408,6 @@ def _reading_of(directory: tiff.Directory) -> _Reading:
     tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, tiff_layout.is_recoded(directory)
     jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
     coarse = tiff_layout.is_coarse(directory) and not jpeg
-    return _Reading(tiled, recoded, not recoded and (coarse or (jpeg and tiled)), ycbcr_of(directory))
+    return _Reading(
+        tiled, recoded, not recoded and (coarse or (jpeg and tiled)), ycbcr_of(directory), is_reversed(directory)
+    )

@@ -26,6 +26,7 @@ from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Foun
 from pipeline.formats.raw_photographs import require_developed
 from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import require_shown
+from pipeline.formats.tiff_sound import require_plain
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 
@@ -121,6 +122,7 @@ def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
         directory = tiff.find(blocks, page)
         if directory:
             require_read(directory)
+            require_plain(directory)
             require_shown(directory)
     except struct.error:
         return False

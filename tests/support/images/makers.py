@@ -191,14 +191,24 @@ def white_is_zero(path: Path, width: int, height: int) -> Pixels:
 
 
 def numbers(
-    path: Path, width: int, height: int, *, dtype: type, bands: int = 1, scale: float = 3.0, planar: bool = False
+    path: Path,
+    width: int,
+    height: int,
+    *,
+    dtype: type,
+    bands: int = 1,
+    scale: float = 3.0,
+    planar: bool = False,
+    reverse: bool = False,
 ) -> Pixels:
-    """Samples without a scale of their own: stretched from the least to the greatest of all colours."""
+    """Samples without a scale of their own: stretched from the least to the greatest of all colours, or `reverse`."""
     least = 7 if np.dtype(dtype).kind == "u" else -60
     values: Pixels = (_scene(width, height, bands).astype(float) * scale + least).astype(dtype)
-    tiffs.write(path, values, planar=planar)
+    tiffs.write(path, values, planar=planar, photometric=tiffs.WHITE_IS_ZERO if reverse else None)
     low, high = float(values.min()), float(values.max())
     stretched = np.rint((values.astype(float) - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    if reverse:
+        stretched = 255 - stretched
     return _grey(stretched) if bands == 1 else stretched
 
 

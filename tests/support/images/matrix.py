@@ -185,6 +185,10 @@ CASES = (
     Case("TIFF", "32 bits, signed", "tif", partial(makers.numbers, dtype=np.int32), 1, 0.1),
     Case("TIFF", "half-precision float", "tif", partial(makers.numbers, dtype=np.float16), 1, 0.1),
     Case("TIFF", "float", "tif", partial(makers.numbers, dtype=np.float32), 1, 0.1),
+    Case("TIFF", "float, white is zero", "tif", partial(makers.numbers, dtype=np.float32, reverse=True), 1, 0.1),
+    Case(
+        "TIFF", "16 bits, signed, white is zero", "tif", partial(makers.numbers, dtype=np.int16, reverse=True), 1, 0.1
+    ),
     Case("TIFF", "float with missing and infinite values", "tif", makers.holes, 1, 0.1),
     Case("TIFF", "float, RGB", "tif", partial(makers.numbers, dtype=np.float32, bands=3), 1, 0.1),
     Case("TIFF", "float, RGB with alpha", "tif", makers.float_alpha, 1, 0.1),
