@@ -264,3 +264,15 @@ def test_pictures_that_are_made_on_the_way_are_work(tmp_path: Path) -> None:
     with path.open("rb") as file:
         assert sum(Items(file).passes(0)) == 9 * EDGE**2
     assert Source(path).work(256).before == 9 * EDGE**2
+
+
+@pytest.mark.parametrize(("brand", "kind"), [*product(BRANDS, [b"iloc", b"iinf", b"iref", b"iprp", b"ipma"])])
+def test_an_empty_box_is_damage(brand: str, kind: bytes, outcome: Outcome) -> None:
+    # Given a file, one of whose boxes has nothing in it, and another one as long as the rest of it behind it
+    data = heifs.file_of(heifs.grid(brand), brand)
+    at = data.index(kind) - 4
+    length = int.from_bytes(data[at : at + 4], "big")
+    empty = (8).to_bytes(4, "big") + kind + (length - 8).to_bytes(4, "big") + b"free" + bytes(length - 16)
+    found = outcome(data[:at] + empty[:length] + data[at + length :])
+    assert isinstance(found, tuple)
+    assert found[0] == "image_corrupt"

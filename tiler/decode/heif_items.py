@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from tiler.decode.heif_boxes import associations, boxes, grid_of, meta_of, number_at, once, overlay_of, take
 
 HEVC, AV1 = b"hvc1", b"av01"
 
@@ -25,12 +26,6 @@ _TURNS = {b"irot", b"imir", b"clap", b"iscl"}
 
 MOST_TURNS = 8
 """Of one picture. An honest one has each once at most (ISO/IEC 23000-22, 7.3.6.7)."""
-
-_LARGEST_META = 64 << 20
-"""Bytes of the box that describes all items: a grid of a gigapixel takes some hundred kilobytes."""
-
-_MOST_BOXES = 20_000
-"""Beside it; libheif reads as many."""
 
 _ONCE = {b"pitm", b"iinf", b"iloc", b"iref", b"idat", b"iprp"}
 
@@ -115,12 +110,12 @@ class Items:
         self._primary = 0
         self._within = b""
         seen: set[bytes] = set()
-        for kind, body in _boxes(_meta(file, self._size)):
-            _once(kind in seen and kind in _ONCE)
+        for kind, body in boxes(meta_of(file, self._size)):
+            once(kind in seen and kind in _ONCE)
             seen.add(kind)
             match kind:
                 case b"pitm":
-                    self._primary = _number(body, 4, 2 if body[0] == 0 else 4)
+                    self._primary = number_at(body, 4, 2 if body[0] == 0 else 4)
                 case b"iinf":
                     self._read_kinds(body)
                 case b"iloc":
@@ -218,10 +213,10 @@ class Items:
         """Give the pixels of an item, by itself or by what it is put together in."""
         with suppress(StageError, struct.error):
             if item.kind == _GRID:
-                *_, width, height = _grid_of(self._data(item))
+                *_, width, height = grid_of(self._data(item))
                 return max(item.pixels, width * height)
             if item.kind == _OVERLAY:
-                return max(item.pixels, _overlay_of(self._data(item)))
+                return max(item.pixels, overlay_of(self._data(item)))
         return item.pixels
 
     def _top(self, page: int) -> int:
@@ -232,7 +227,7 @@ class Items:
 
     def _require_grid(self, grid: _Item) -> None:
         """Raise StageError where libheif would leave a tile out, and show black there."""
-        rows, columns, width, height = _grid_of(self._data(grid))
+        rows, columns, width, height = grid_of(self._data(grid))
         if len(grid.parts) != rows * columns:
             raise damaged(f"HEIF: a grid of {rows * columns} tiles lists {len(grid.parts)}")
         tiles = [self._items.get(number) for number in grid.parts]
@@ -311,33 +306,33 @@ class Items:
         return self._items.setdefault(number, _Item())
 
     def _read_kinds(self, body: bytes) -> None:
-        for kind, entry in _boxes(body[6 if body[0] == 0 else 8 :]):
+        for kind, entry in boxes(body[6 if body[0] == 0 else 8 :]):
             if kind == b"infe" and entry[0] >= 2:
                 width = 2 if entry[0] == 2 else 4
-                item = self._item(_number(entry, 4, width))
-                _once(bool(item.kind))
+                item = self._item(number_at(entry, 4, width))
+                once(bool(item.kind))
                 item.kind = entry[6 + width : 10 + width]
 
     def _read_properties(self, body: bytes) -> None:
         properties: list[tuple[bytes, bytes]] = []
-        associations: list[tuple[int, list[int]]] = []
-        for kind, content in _boxes(body):
+        listed: list[tuple[int, list[int]]] = []
+        for kind, content in boxes(body):
             if kind == b"ipco":
-                _once(bool(properties))
-                properties = list(_boxes(content))
+                once(bool(properties))
+                properties = list(boxes(content))
             elif kind == b"ipma":
-                associations.extend(_associations(content))
-        for number, indices in associations:
+                listed.extend(associations(content))
+        for number, indices in listed:
             for index in indices:
                 if 0 < index <= len(properties):
                     self._set(self._item(number), *properties[index - 1])
 
     def _set(self, item: _Item, kind: bytes, data: bytes) -> None:
         if kind in _CONFIGURATIONS:
-            _once(kind in item.configurations)
+            once(kind in item.configurations)
             item.configurations[kind] = data
         elif kind == b"ispe":
-            item.width, item.height = _number(data, 4, 4), _number(data, 8, 4)
+            item.width, item.height = number_at(data, 4, 4), number_at(data, 8, 4)
         elif kind in _TURNS:
             item.turns += 1
         elif kind == b"auxC":
@@ -345,47 +340,32 @@ class Items:
 
     def _read_places(self, body: bytes) -> None:
         version, stream = body[0], io.BytesIO(body[4:])
-        sizes = _take(stream, 2)
+        sizes = take(stream, 2)
         offset_size, length_size, base_size, index_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
         wide = 4 if version == 2 else 2
-        for _ in range(_take(stream, wide)):
-            item = self._item(_take(stream, wide))
-            _once(bool(item.extents))
-            item.construction = _take(stream, 2) & 15 if version else 0
-            _take(stream, 2)
-            base = _take(stream, base_size)
-            for _ in range(_take(stream, 2)):
-                _take(stream, index_size if version else 0)
-                item.extents.append((base + _take(stream, offset_size), _take(stream, length_size)))
+        for _ in range(take(stream, wide)):
+            item = self._item(take(stream, wide))
+            once(bool(item.extents))
+            item.construction = take(stream, 2) & 15 if version else 0
+            take(stream, 2)
+            base = take(stream, base_size)
+            for _ in range(take(stream, 2)):
+                take(stream, index_size if version else 0)
+                item.extents.append((base + take(stream, offset_size), take(stream, length_size)))
 
     def _read_references(self, body: bytes) -> None:
         wide = 4 if body[0] else 2
-        for kind, entry in _boxes(body[4:]):
+        for kind, entry in boxes(body[4:]):
             stream = io.BytesIO(entry)
-            source = _take(stream, wide)
+            source = take(stream, wide)
             if kind == b"dimg":
-                _once(bool(self._item(source).parts))
-            for _ in range(_take(stream, 2)):
-                target = _take(stream, wide)
+                once(bool(self._item(source).parts))
+            for _ in range(take(stream, 2)):
+                target = take(stream, wide)
                 if kind == b"dimg":
                     self._item(source).parts.append(target)
                 elif kind == b"auxl":
                     self._item(target).auxiliary.append(source)
-
-
-def _grid_of(data: bytes) -> tuple[int, int, int, int]:
-    """Give a grid's rows, columns, width and height (ISO/IEC 23008-12, 6.6.2.3)."""
-    stream = io.BytesIO(data)
-    wide = 4 if _take(stream, 2) & 1 else 2
-    return _take(stream, 1) + 1, _take(stream, 1) + 1, _take(stream, wide), _take(stream, wide)
-
-
-def _overlay_of(data: bytes) -> int:
-    """Give the pixels of what is laid over each other (ISO/IEC 23008-12, 6.6.2.2)."""
-    stream = io.BytesIO(data)
-    wide = 4 if _take(stream, 2) & 1 else 2
-    _take(stream, 8)
-    return _take(stream, wide) * _take(stream, wide)
 
 
 def _unread(kind: bytes) -> StageError:
@@ -397,71 +377,3 @@ def _unread(kind: bytes) -> StageError:
         f"The HEIF puts its picture together from parts of a kind that is not read here ({name!r}). Save it again, as "
         "HEVC or AV1.",
     )
-
-
-def _once(again: bool) -> None:
-    if again:
-        raise struct.error("something is said twice")
-
-
-def _meta(file: BinaryIO, size: int) -> bytes:
-    """Give what is in the meta box."""
-    at, found = 0, b""
-    for _ in range(_MOST_BOXES):
-        file.seek(at)
-        head = file.read(16)
-        if len(head) < 16:
-            break
-        length, kind = struct.unpack_from(">I4s", head)
-        start = 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", head, 8)
-            start = 16
-        if kind == b"meta":
-            _once(bool(found))
-            length = length or size - at
-            if not start + 4 <= length <= min(_LARGEST_META, size):
-                raise struct.error("a meta box of no such size")
-            file.seek(at + start + 4)
-            found = file.read(length - start - 4)
-        if length < start or at + length > size:
-            break
-        at += length
-    if not found:
-        raise struct.error("no meta box")
-    return found
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        if length == 0:
-            length = len(data) - at
-        if not head <= length <= len(data) - at:
-            raise struct.error("a box beyond the one that it is in")
-        yield kind, data[at + head : at + length]
-        at += length
-
-
-def _associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
-    version, flags, stream = body[0], body[3], io.BytesIO(body[4:])
-    wide, mask = (2, 0x7FFF) if flags & 1 else (1, 0x7F)
-    for _ in range(_take(stream, 4)):
-        number = _take(stream, 4 if version else 2)
-        yield number, [_take(stream, wide) & mask for _ in range(_take(stream, 1))]
-
-
-def _number(data: bytes, at: int, size: int) -> int:
-    return _take(io.BytesIO(data[at:]), size)
-
-
-def _take(stream: io.BytesIO, size: int) -> int:
-    data = stream.read(size)
-    if len(data) < size:
-        raise struct.error("a box that ends within a number")
-    return int.from_bytes(data, "big")

@@ -57,7 +57,7 @@ def require_sound(path: Path, page: int, pages: int, shown: int) -> bytes:
                 if len({found[number].samples for number in tiles}) > 1:
                     raise damaged("HEIF: the tiles of a grid keep their colours in different ways")
             return codec
-    except struct.error as error:
+    except (struct.error, IndexError) as error:
         raise damaged(f"HEIF: {error}") from error
 
 
