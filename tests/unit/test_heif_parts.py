@@ -126,8 +126,17 @@ def _without_configuration(tile: Item) -> Item:
         lambda tile: heifs.resized(tile, EDGE + 1, EDGE),
         lambda tile: heifs.resized(tile, EDGE // 2, EDGE),
         _without_configuration,
+        lambda tile: replace(tile, properties=[heifs.size(EDGE * 2, EDGE), *tile.properties]),
     ],
-    ids=["empty", "half", "elsewhere", "said to be wider", "said to be narrower", "without configuration"],
+    ids=[
+        "empty",
+        "half",
+        "elsewhere",
+        "said to be wider",
+        "said to be narrower",
+        "without configuration",
+        "of two sizes",
+    ],
 )
 def test_a_tile_that_libheif_would_leave_out_is_damage(
     brand: str, change: Callable[[Item], Item], outcome: Outcome
@@ -274,5 +283,24 @@ def test_an_empty_box_is_damage(brand: str, kind: bytes, outcome: Outcome) -> No
     length = int.from_bytes(data[at : at + 4], "big")
     empty = (8).to_bytes(4, "big") + kind + (length - 8).to_bytes(4, "big") + b"free" + bytes(length - 16)
     found = outcome(data[:at] + empty[:length] + data[at + length :])
+    assert isinstance(found, tuple)
+    assert found[0] == "image_corrupt"
+
+
+@pytest.mark.parametrize("more", [b"\xff" * 3, b"no picture"])
+@pytest.mark.parametrize("brand", BRANDS)
+def test_what_is_behind_a_tiles_picture_has_to_be_sound(brand: str, more: bytes, outcome: Outcome) -> None:
+    found = outcome(heifs.file_of(heifs.grid(brand, lambda tile: replace(tile, data=tile.data + more)), brand))
+    assert isinstance(found, tuple)
+    assert found[0] == "image_corrupt"
+
+
+@pytest.mark.parametrize("brand", BRANDS)
+def test_a_tile_with_a_property_that_is_not_there_is_damage(brand: str, outcome: Outcome) -> None:
+    # Given a tile that is said to have a property beyond the last
+    data = bytearray(heifs.file_of(heifs.grid(brand), brand))
+    at = data.index(b"mdat") - 5
+    data[at] = 82
+    found = outcome(bytes(data))
     assert isinstance(found, tuple)
     assert found[0] == "image_corrupt"

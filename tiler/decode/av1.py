@@ -82,6 +82,7 @@ def require_sound(coded: Coded) -> Picture:
 
 def _decode(decoder: ctypes.c_void_p, data: bytes) -> Picture:
     packet, picture = _Data(), _Picture()
+    found: Picture | None = None
     place = _library.dav1d_data_create(packet, len(data))
     if not place:
         raise MemoryError
@@ -95,11 +96,15 @@ def _decode(decoder: ctypes.c_void_p, data: bytes) -> Picture:
             code = _library.dav1d_get_picture(decoder, picture)
             if code == 0:
                 try:
-                    return Picture(picture.width, picture.height, (picture.layout, picture.bits))
+                    found = found or Picture(picture.width, picture.height, (picture.layout, picture.bits))
                 finally:
                     _library.dav1d_picture_unref(picture)
+                continue
             if code != _AGAIN:
                 _check(code)
+            # What comes behind the picture has to be sound, too: libheif reads all of it.
+            if not left and found:
+                return found
             if not left:
                 raise _damaged("a part of the picture is not there")
     finally:

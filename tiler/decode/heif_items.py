@@ -324,7 +324,9 @@ class Items:
                 listed.extend(associations(content))
         for number, indices in listed:
             for index in indices:
-                if 0 < index <= len(properties):
+                if index > len(properties):
+                    raise struct.error("an item has a property that is not there")
+                if index:
                     self._set(self._item(number), *properties[index - 1])
 
     def _set(self, item: _Item, kind: bytes, data: bytes) -> None:
@@ -332,6 +334,7 @@ class Items:
             once(kind in item.configurations)
             item.configurations[kind] = data
         elif kind == b"ispe":
+            once(item.pixels > 0)
             item.width, item.height = number_at(data, 4, 4), number_at(data, 8, 4)
         elif kind in _TURNS:
             item.turns += 1

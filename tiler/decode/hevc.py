@@ -67,18 +67,19 @@ def require_sound(picture: Coded) -> Picture:
 
 def _decode(decoder: int) -> Picture:
     more = ctypes.c_int(1)
+    found: Picture | None = None
     for _ in range(MOST_STEPS):
         _check(_library.de265_decode(decoder, ctypes.byref(more)))
         _check(_library.de265_get_warning(decoder))
-        # There may be more to do for ever: nothing comes behind a file's one picture.
         if image := _library.de265_get_next_picture(decoder):
             width, height = _library.de265_get_image_width(image, 0), _library.de265_get_image_height(image, 0)
-            return Picture(
-                width, height, (_library.de265_get_chroma_format(image), _library.de265_get_bits_per_pixel(image, 0))
-            )
+            samples = _library.de265_get_chroma_format(image), _library.de265_get_bits_per_pixel(image, 0)
+            found = found or Picture(width, height, samples)
         if not more.value:
             break
-    raise _damaged("a part of the picture is not there")
+    if not found:
+        raise _damaged("a part of the picture is not there")
+    return found
 
 
 def _check(code: int) -> None:
