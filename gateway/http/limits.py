@@ -38,6 +38,9 @@ LINGER = 1.0
 """Seconds between a refusal and the connection's end. What the client still sends is not read: closing at once would
 reset the connection, and the answer might be lost with it."""
 
+MOST_LINGERING = 64
+"""Connections that are refused with an answer at a time. More are closed at once: each has a descriptor till then."""
+
 SWEEP = 1.0
 """Seconds between two looks at who is late."""
 
@@ -150,6 +153,9 @@ class LimitedProtocol(HttpToolsProtocol):
         connections = cast("set[LimitedProtocol]", self.connections)
         if len(connections) > self.limits.connections and not self.limits.make_room(connections):
             self.limits.note_full()
+            if len(connections) > self.limits.connections + MOST_LINGERING:
+                transport.abort()
+                return
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "service_unavailable", FULL, {"Retry-After": "5"})
 
     def data_received(self, data: bytes) -> None:

@@ -35,7 +35,7 @@ FEW_TILES = st.builds(Geometry, st.integers(1, 4100), st.integers(1, 4100), st.s
 
 def test_a_tile_id_is_the_hash_of_its_canonical_identity() -> None:
     # Given the identity written out by hand
-    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":6}}'
+    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":7}}'
     # Then the id is its SHA-256
     assert tile_id(EMPTY, Asked(256)) == hashlib.sha256(identity.encode()).hexdigest()
     assert tile_id(EMPTY, Asked(256)) == "638af8ba24ee7b85db6814643dd9a8d857704fd24daad8c832a9cffbff09950b"
