@@ -8,6 +8,8 @@ from __future__ import annotations
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import PLACES, Directory, Tag
+from pipeline.formats.tiff_codecs import require_read
+from pipeline.formats.tiff_colours import require_shown
 
 HEAD_SIZE = 8
 """Bytes at a file's beginning that hold no pixels."""
@@ -40,6 +42,19 @@ SEVERAL = (
     Tag.SAMPLE_FORMAT,
     Tag.SUBSAMPLING,
 )
+
+
+def require_readable(directory: Directory) -> None:
+    """Hold a page to what is read here, by its tags alone: the same before the download and after it.
+
+    Raises
+    ------
+    StageError: as require_read, require_plain and require_shown.
+    struct.error: where the file ends within the directory's values.
+    """
+    require_read(directory)
+    require_plain(directory)
+    require_shown(directory)
 
 
 def require_plain(directory: Directory) -> None:

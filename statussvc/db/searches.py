@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -148,10 +148,6 @@ class _Search:
             with self._lock:
                 self._stop = None
             self._stopped.set()
-
-
-class _Stopping(Protocol):
-    def __call__(self, search: _Search, connection: Connection) -> AbstractContextManager[None]: ...
 
 
 @contextmanager

@@ -10,11 +10,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from importlib.util import find_spec
-from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
+from tiler.decode import bundled
 from tiler.decode.heif_items import Coded, Picture
 
 VERSION = 7
@@ -37,21 +36,15 @@ class NoDecoder(ImportError):
 def load() -> None:
     """Load dav1d once; raises NoDecoder. Before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
-    found = find_spec("PIL")
-    folder = Path(found.origin).parent.parent if found and found.origin else Path()
-    for path in sorted(folder.glob("pillow.libs/libavif*")):
-        library = ctypes.CDLL(str(path))
-        try:
-            for name, (result, *arguments) in _FUNCTIONS.items():
-                function = getattr(library, name)
-                function.restype, function.argtypes = result, arguments
-        except AttributeError as error:
-            raise NoDecoder("Pillow's libavif does not give dav1d to others") from error
-        if library.dav1d_version_api() >> 16 != VERSION:
-            raise NoDecoder(f"Pillow's dav1d is not of version {VERSION} of its interface")
-        _library = library
-        return
-    raise NoDecoder("dav1d, which comes with Pillow, is not there")
+    try:
+        library = bundled.load("PIL", "pillow.libs/libavif", _FUNCTIONS)
+    except FileNotFoundError as error:
+        raise NoDecoder("dav1d, which comes with Pillow, is not there") from error
+    except AttributeError as error:
+        raise NoDecoder("Pillow's libavif does not give dav1d to others") from error
+    if library.dav1d_version_api() >> 16 != VERSION:
+        raise NoDecoder(f"Pillow's dav1d is not of version {VERSION} of its interface")
+    _library = library
 
 
 def require_sound(coded: Coded) -> Picture:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from importlib.util import find_spec
 from pathlib import Path
+
+from tiler.decode import bundled
 
 _MOST = 100_000
 """Pages that are asked for: libheif takes far fewer items."""
@@ -17,15 +18,10 @@ class NoLibrary(ImportError):
 def load() -> None:
     """Load libheif, which comes with pi-heif, once; raises NoLibrary. Before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
-    found = find_spec("_pi_heif")
-    folder = Path(found.origin).parent if found and found.origin else Path()
-    for path in sorted(folder.glob("pi_heif.libs/libheif*")):
-        _library = ctypes.CDLL(str(path))
-        for name, (result, *arguments) in _FUNCTIONS.items():
-            function = getattr(_library, name)
-            function.restype, function.argtypes = result, arguments
-        return
-    raise NoLibrary("libheif, which comes with pi-heif, is not there")
+    try:
+        _library = bundled.load("_pi_heif", "pi_heif.libs/libheif", _FUNCTIONS)
+    except FileNotFoundError as error:
+        raise NoLibrary("libheif, which comes with pi-heif, is not there") from error
 
 
 def pages_of(path: Path) -> list[int]:

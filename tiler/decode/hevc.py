@@ -9,11 +9,10 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
+from tiler.decode import bundled
 from tiler.decode.heif_items import Coded, Picture
 
 _PARAMETERS_AT = 22
@@ -30,15 +29,10 @@ class NoDecoder(ImportError):
 def load() -> None:
     """Load libde265 once; raises NoDecoder. Before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
-    found = find_spec("_pi_heif")
-    folder = Path(found.origin).parent if found and found.origin else Path()
-    for path in sorted(folder.glob("pi_heif.libs/libde265*")):
-        _library = ctypes.CDLL(str(path))
-        for name, (result, *arguments) in _FUNCTIONS.items():
-            function = getattr(_library, name)
-            function.restype, function.argtypes = result, arguments
-        return
-    raise NoDecoder("libde265, which comes with pi-heif, is not there")
+    try:
+        _library = bundled.load("_pi_heif", "pi_heif.libs/libde265", _FUNCTIONS)
+    except FileNotFoundError as error:
+        raise NoDecoder("libde265, which comes with pi-heif, is not there") from error
 
 
 def require_sound(picture: Coded) -> Picture:

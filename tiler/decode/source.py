@@ -19,10 +19,9 @@ from pipeline.formats import budget, kinds, tiff, tiff_layout
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.header import Header, header_of, is_interlaced, memory_of, pixel_bytes, require_page
 from pipeline.formats.raw_photographs import require_developed
-from pipeline.formats.tiff_codecs import require_read
-from pipeline.formats.tiff_colours import Ycbcr, is_reversed, require_shown, ycbcr_of
+from pipeline.formats.tiff_colours import Ycbcr, is_reversed, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
-from pipeline.formats.tiff_sound import require_complete, require_plain
+from pipeline.formats.tiff_sound import require_complete, require_readable
 from tiler.decode.heif_items import HEVC, Items
 from tiler.decode.remarks import COUNTED, harmful, harmful_while_decoding, has_odd_scan, is_harmless
 from tiler.decode.scans import require_sound_scans
@@ -130,7 +129,7 @@ class Source:
         header = self.header()
         with self.path.open("rb") as file:
             with suppress(struct.error):
-                if self._kind == "tiff" and (directory := tiff.find(file, self.page)):
+                if self._kind == "tiff" and (directory := self._directory(file, self.page)):
                     size = self.path.stat().st_size
                     budget.require_stored_once(tiff_layout.stored_bytes(directory, size), size)
             each = self._opened[1]
@@ -323,9 +322,7 @@ class Source:
                 directory = self._directory(file, page, subifd)
                 if directory is None:
                     return False
-                require_read(directory)
-                require_plain(directory)
-                require_shown(directory)
+                require_readable(directory)
                 require_complete(directory)
                 require_full_tiles(directory, file)
             except struct.error:

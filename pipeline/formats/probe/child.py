@@ -24,9 +24,7 @@ from pipeline.formats.header import (
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
 from pipeline.formats.raw_photographs import require_developed
-from pipeline.formats.tiff_codecs import require_read
-from pipeline.formats.tiff_colours import require_shown
-from pipeline.formats.tiff_sound import require_plain
+from pipeline.formats.tiff_sound import require_readable
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 
@@ -121,9 +119,7 @@ def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
     try:
         directory = tiff.find(blocks, page)
         if directory:
-            require_read(directory)
-            require_plain(directory)
-            require_shown(directory)
+            require_readable(directory)
     except struct.error:
         return False
     return directory is not None
