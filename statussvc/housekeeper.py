@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from statussvc.core import Core
 from statussvc.db.repository import outbox, stages, turns
-from statussvc.db.repository.rows import Outcome
+from statussvc.db.repository.moves import Reply
+from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 from statussvc.slots import who_gives_way
 
@@ -54,7 +55,7 @@ class Housekeeper:
                 hub.notify(run.dataset_id)
         for run_id in known - {run.run_id for run in found}:
             if lease := leases.get(run_id):
-                leases.stop(run_id, "superseded")
+                leases.stop(run_id, StopReason.SUPERSEDED)
                 hub.notify(lease.dataset_id)
 
     async def share_slots(self) -> None:
@@ -98,23 +99,23 @@ class Housekeeper:
     async def _expire(self, run_id: str, *, unless_alive: bool) -> None:
         policy, now, leases = self._core.policy, self._core.now(), self._core.leases
 
-        def expire(connection: Connection) -> Outcome:
-            outcome = stages.expire(connection, run_id, policy, now)
+        def expire(connection: Connection) -> Reply:
+            reply = stages.expire(connection, run_id, policy, now)
             # Last of all: the call has waited for its thread, and for the row's lock.
             if unless_alive and not leases.is_dead(run_id):
                 raise _Alive
-            return outcome
+            return reply
 
-        outcome = await self._core.database.keep_house(expire)
-        self._ended(run_id, outcome)
-        logger.warning("%s: run %s died", outcome.dataset_id, run_id)
+        reply = await self._core.database.keep_house(expire)
+        self._ended(run_id, reply)
+        logger.warning("%s: run %s died", reply.dataset_id, run_id)
 
     async def _release(self, run_id: str) -> None:
         now = self._core.now()
-        outcome = await self._core.database.keep_house(lambda connection: stages.release(connection, run_id, now))
-        self._ended(run_id, outcome)
-        logger.info("%s: run %s was cut off", outcome.dataset_id, run_id)
+        reply = await self._core.database.keep_house(lambda connection: stages.release(connection, run_id, now))
+        self._ended(run_id, reply)
+        logger.info("%s: run %s was cut off", reply.dataset_id, run_id)
 
-    def _ended(self, run_id: str, outcome: Outcome) -> None:
+    def _ended(self, run_id: str, reply: Reply) -> None:
         self._core.leases.end(run_id)
-        self._core.hub.notify(outcome.dataset_id)
+        self._core.hub.notify(reply.dataset_id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 
 STAGE_SPAN = {Stage.INGEST: (0.0, 50.0), Stage.TILER: (50.0, 100.0), Stage.INSPECT: (0.0, 100.0)}
@@ -75,7 +76,7 @@ class Lease:
     stage_percent: float | None = None
     """Highest so far, so that it never goes back."""
     dirty: bool = False
-    stop_reason: str = ""
+    stop_reason: StopReason | None = None
     restored: bool = False
     """Found at work after a restart, and not heard of since: its counts may be a second old."""
     percent_then: float = 0.0
@@ -185,27 +186,27 @@ class Leases:
             return 0.0
         return max(0.0, FIRST_BEAT - (self._clock() - lease.began))
 
-    def beat(self, run_id: str, beat_seq: int, progress: pb.Progress) -> tuple[str, bool]:
-        """Takes a beat. Returns the reason to stop ("" to go on), and whether the progress changed."""
+    def beat(self, run_id: str, beat_seq: int, progress: pb.Progress) -> tuple[StopReason | None, bool]:
+        """Take a beat. Returns the reason to stop, None to go on, and whether the progress changed."""
         lease = self._leases.get(run_id)
         if lease is None:
-            return "superseded", False
+            return StopReason.SUPERSEDED, False
         if lease.stop_reason:
             return lease.stop_reason, False
         if beat_seq <= lease.beat_seq:
-            return "", False
+            return None, False
         lease.beat_seq, lease.idle = beat_seq, 0.0
         if progress == lease.progress and not lease.restored:
-            return "", False
+            return None, False
         lease.restored = False
         lease.take(progress, self._clock())
-        return "", True
+        return None, True
 
     def end(self, run_id: str) -> None:
         """The run's outcome was taken."""
         self._leases.pop(run_id, None)
 
-    def stop(self, run_id: str, reason: str) -> None:
+    def stop(self, run_id: str, reason: StopReason) -> None:
         """The run's next beat is answered with STOP and this reason."""
         if run_id in self._leases:
             lease = self._leases[run_id]

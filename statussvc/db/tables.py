@@ -1,6 +1,8 @@
-"""The tables. Times are seconds since the Unix epoch, UTC, so that both databases hold and compare them alike."""
+"""The tables, with typed columns. Times are seconds since the Unix epoch, UTC: both databases compare them alike."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 from sqlalchemy import (
     ARRAY,
@@ -8,18 +10,24 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Enum,
     Float,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    Named,
     String,
     Table,
     Text,
+    TypedColumns,
     event,
     false,
     text,
 )
+
+from statussvc.enums import Answer, Kind, Outcome, TileFormat
+from statussvc.lifecycle import Stage, State
 
 metadata = MetaData(
     naming_convention={
@@ -30,75 +38,91 @@ metadata = MetaData(
     }
 )
 
-# SQLite gives rising row ids to INTEGER keys only.
 RisingKey = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite gives rising row ids to INTEGER keys only."""
+
+
+def _text_of(members: type[StrEnum], length: int) -> Enum:
+    """A column of text that reads as an enum."""
+    return Enum(
+        members,
+        native_enum=False,
+        length=length,
+        values_callable=lambda of: [str(member) for member in of],
+    )
+
+
+class DatasetColumns(TypedColumns):
+    """Datasets and inspections: both follow the same rules for runs."""
+
+    seq: Named[int] = Column(RisingKey, primary_key=True, autoincrement=True)
+    dataset_id: Named[str] = Column(String(40), unique=True)
+    kind: Named[Kind] = Column(_text_of(Kind, 16))
+    name: Named[str] = Column(Text)
+    description: Named[str] = Column(Text)
+    category: Named[str] = Column(Text)
+    subject: Named[str] = Column(Text)
+    url: Named[str] = Column(Text)
+    # An index cannot hold a URL of any length.
+    url_hash: Named[str | None] = Column(String(64))
+    # Hex, so that every collation sorts it the same way.
+    host_hash: Named[str | None] = Column(String(16))
+    expected_sha256: Named[str] = Column(String(64))
+    tile_size: Named[int] = Column(Integer)
+    tile_format: Named[TileFormat] = Column(_text_of(TileFormat, 8))
+    tile_quality: Named[int] = Column(Integer)
+    page: Named[int] = Column(Integer)
+    state: Named[State] = Column(_text_of(State, 16))
+    attempt: Named[int] = Column(Integer)
+    crashes: Named[int] = Column(Integer)
+    retries: Named[int] = Column(Integer)
+    revision: Named[int] = Column(BigInteger)
+    created_at: Named[float] = Column(Float(53))
+    queued_at: Named[float] = Column(Float(53))
+    started_at: Named[float | None] = Column(Float(53))
+    finished_at: Named[float | None] = Column(Float(53))
+    deleted_at: Named[float | None] = Column(Float(53))
+    # The outbox: when a waiting row is due, when it was published, and until when it is one relay's to publish.
+    not_before: Named[float | None] = Column(Float(53))
+    published_at: Named[float | None] = Column(Float(53))
+    leased_until: Named[float | None] = Column(Float(53))
+    run_id: Named[str | None] = Column(String(32))
+    source_key: Named[str | None] = Column(Text)
+    source_sha256: Named[str | None] = Column(String(64))
+    source_bytes: Named[int | None] = Column(BigInteger)
+    source_etag: Named[str | None] = Column(Text)
+    source_modified: Named[str | None] = Column(Text)
+    source_format: Named[str | None] = Column(String(16))
+    source_width: Named[int | None] = Column(Integer)
+    source_height: Named[int | None] = Column(Integer)
+    source_pages: Named[int | None] = Column(Integer)
+    preview_key: Named[str | None] = Column(Text)
+    preview_width: Named[int | None] = Column(Integer)
+    preview_height: Named[int | None] = Column(Integer)
+    report: Named[str | None] = Column(Text)
+    tile_id: Named[str | None] = Column(String(64))
+    error_code: Named[str | None] = Column(String(64))
+    error_message: Named[str | None] = Column(Text)
+    error_retryable: Named[bool | None] = Column(Boolean)
+
 
 datasets = Table(
     "datasets",
     metadata,
-    Column("seq", RisingKey, primary_key=True, autoincrement=True),
-    Column("dataset_id", String(40), nullable=False, unique=True),
-    # A dataset, or an inspection: the same rules of begin, beat and outcome.
-    Column("kind", String(16), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("description", Text, nullable=False),
-    Column("category", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("url", Text, nullable=False),
-    # What an index can hold of a URL of any length.
-    Column("url_hash", String(64)),
-    # Tells the sources' hosts apart: hex, so that every collation sorts it alike.
-    Column("host_hash", String(16)),
-    Column("expected_sha256", String(64), nullable=False),
-    Column("tile_size", Integer, nullable=False),
-    Column("tile_format", String(8), nullable=False),
-    Column("tile_quality", Integer, nullable=False),
-    Column("page", Integer, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("crashes", Integer, nullable=False),
-    Column("retries", Integer, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("created_at", Float(53), nullable=False),
-    Column("queued_at", Float(53), nullable=False),
-    Column("started_at", Float(53)),
-    Column("finished_at", Float(53)),
-    Column("deleted_at", Float(53)),
-    # The outbox: a waiting row is published when due, and leased to one relay while it is.
-    Column("not_before", Float(53)),
-    Column("published_at", Float(53)),
-    Column("leased_until", Float(53)),
-    Column("run_id", String(32)),
-    Column("source_key", Text),
-    Column("source_sha256", String(64)),
-    Column("source_bytes", BigInteger),
-    Column("source_etag", Text),
-    Column("source_modified", Text),
-    Column("source_format", String(16)),
-    Column("source_width", Integer),
-    Column("source_height", Integer),
-    Column("source_pages", Integer),
-    Column("preview_key", Text),
-    Column("preview_width", Integer),
-    Column("preview_height", Integer),
-    Column("report", Text),
-    Column("tile_id", String(64)),
-    Column("error_code", String(64)),
-    Column("error_message", Text),
-    Column("error_retryable", Boolean),
+    DatasetColumns,
     Index("ix_datasets_outbox", "state", "published_at", "seq"),
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
     Index("ix_datasets_url_hash", "url_hash"),
-    # Whose sources wait, and whose are fetched.
+    # Which hosts' sources wait, and which are being downloaded.
     Index("ix_datasets_by_host", "state", "host_hash"),
-    # Inspections are few, and forgotten by their age.
+    # Inspections are few, and removed by age.
     Index("ix_datasets_kind", "kind", "created_at"),
-    # Each filter of the catalogue that picks few rows of many, in the order of its pages.
+    # One for each selective filter of the catalogue, in the order of its pages.
     Index("ix_datasets_by_state", "state", "seq"),
     Index("ix_datasets_by_category", "category", "seq"),
     Index("ix_datasets_by_subject", "subject", "seq"),
-    # What may be purged: few of many.
+    # Few of many rows: those that may be purged.
     Index(
         "ix_datasets_deleted",
         "deleted_at",
@@ -108,20 +132,26 @@ datasets = Table(
     sqlite_autoincrement=True,
 )
 
-# What datasets are found by: see repository/searchable.py. Deleted ones have none.
+
+class DatasetTextColumns(TypedColumns):
+    """The texts that searches look in: see repository/searchable.py. Deleted datasets have none."""
+
+    seq: Named[int] = Column(RisingKey, primary_key=True, autoincrement=False)
+    name: Named[str] = Column(Text)
+    description: Named[str] = Column(Text)
+    # PostgreSQL only; SQLite has dataset_grams.
+    grams: Named[list[int] | None] = Column(ARRAY(BigInteger).with_variant(Text(), "sqlite"))
+
+
 dataset_texts = Table(
     "dataset_texts",
     metadata,
-    Column("seq", RisingKey, primary_key=True, autoincrement=False),
-    Column("name", Text, nullable=False),
-    Column("description", Text, nullable=False),
-    # PostgreSQL's alone.
-    Column("grams", ARRAY(BigInteger).with_variant(Text(), "sqlite")),
+    DatasetTextColumns,
     Index("ix_dataset_texts_grams", "grams", postgresql_using="gin").ddl_if(dialect="postgresql"),
 )
 
 SQLITE_GRAMS = "dataset_grams"
-"""SQLite's index of the trigrams in dataset_texts. Without their places, it is a fifth of the size."""
+"""SQLite's index of the trigrams in dataset_texts. It leaves out their positions: a fifth of the size."""
 
 SQLITE_SEARCH = (
     "CREATE VIRTUAL TABLE dataset_grams USING fts5(name, description, content='dataset_texts', content_rowid='seq', "
@@ -139,78 +169,105 @@ SQLITE_SEARCH = (
 for _statement in SQLITE_SEARCH:
     event.listen(dataset_texts, "after_create", DDL(_statement).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
 
+
+class RunColumns(TypedColumns):
+    """Runs of a stage, at work or ended."""
+
+    run_id: Named[str] = Column(String(32), primary_key=True)
+    dataset_id: Named[str] = Column(String(40), ForeignKey("datasets.dataset_id"), index=True)
+    attempt: Named[int] = Column(Integer)
+    stage: Named[Stage] = Column(_text_of(Stage, 16))
+    worker: Named[str] = Column(Text)
+    begun_at: Named[float] = Column(Float(53))
+    published_at: Named[float | None] = Column(Float(53))
+    ended_at: Named[float | None] = Column(Float(53))
+    # How it ended, and the answer its worker got. A repeated report gets the same answer.
+    outcome: Named[Outcome | None] = Column(_text_of(Outcome, 16))
+    answer: Named[Answer | None] = Column(_text_of(Answer, 16))
+    next_attempt: Named[int | None] = Column(Integer)
+    bytes_downloaded: Named[int] = Column(BigInteger)
+    bytes_total: Named[int | None] = Column(BigInteger)
+    tiles_done: Named[int] = Column(BigInteger)
+    tiles_total: Named[int | None] = Column(BigInteger)
+    stage_percent: Named[float | None] = Column(Float(53))
+
+
 runs = Table(
     "runs",
     metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("dataset_id", String(40), ForeignKey("datasets.dataset_id"), nullable=False, index=True),
-    Column("attempt", Integer, nullable=False),
-    Column("stage", String(16), nullable=False),
-    Column("worker", Text, nullable=False),
-    Column("begun_at", Float(53), nullable=False),
-    Column("published_at", Float(53)),
-    Column("ended_at", Float(53)),
-    # How it ended, and the answer its outcome was given: the same answer is given again.
-    Column("outcome", String(16)),
-    Column("answer", String(16)),
-    Column("next_attempt", Integer),
-    Column("bytes_downloaded", BigInteger, nullable=False),
-    Column("bytes_total", BigInteger),
-    Column("tiles_done", BigInteger, nullable=False),
-    Column("tiles_total", BigInteger),
-    Column("stage_percent", Float(53)),
+    RunColumns,
     Index("ix_runs_stage_published_at", "stage", "published_at"),
     Index("ix_runs_ended_at", "ended_at", "run_id"),
 )
 
-pyramids = Table(
-    "pyramids",
-    metadata,
-    Column("tile_id", String(64), primary_key=True),
-    Column("build", String(32), nullable=False),
-    Column("deleting", Boolean, nullable=False),
-    # Its files were missed: it is shown on, and another build may take its place.
-    Column("lost", Boolean, nullable=False, server_default=false()),
-    Column("width", Integer, nullable=False),
-    Column("height", Integer, nullable=False),
-    Column("tile_size", Integer, nullable=False),
-    Column("format", String(8), nullable=False),
-    Column("tile_count", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("created_at", Float(53), nullable=False),
-)
 
-garbage = Table(
-    "garbage",
-    metadata,
-    Column("prefix", Text, primary_key=True),
-    Column("leased_until", Float(53), nullable=False, index=True),
-)
+class PyramidColumns(TypedColumns):
+    """The build that counts for each tile_id."""
 
-idempotency = Table(
-    "idempotency",
-    metadata,
-    Column("key", String(255), primary_key=True),
-    Column("request_hash", String(64), nullable=False),
-    Column("dataset_id", String(40), nullable=False),
-    Column("created_at", Float(53), nullable=False, index=True),
-)
+    tile_id: Named[str] = Column(String(64), primary_key=True)
+    build: Named[str] = Column(String(32))
+    deleting: Named[bool] = Column(Boolean)
+    # Its files are missing. It is still shown, and another build may replace it.
+    lost: Named[bool] = Column(Boolean, server_default=false())
+    width: Named[int] = Column(Integer)
+    height: Named[int] = Column(Integer)
+    tile_size: Named[int] = Column(Integer)
+    format: Named[TileFormat] = Column(_text_of(TileFormat, 8))
+    tile_count: Named[int] = Column(BigInteger)
+    bytes: Named[int] = Column(BigInteger)
+    created_at: Named[float] = Column(Float(53))
 
-# Of datasets that were purged: an id is never given twice.
-former_ids = Table("former_ids", metadata, Column("dataset_id", String(40), primary_key=True))
 
-# What the database knows of itself and of its storage.
-facts = Table(
-    "facts",
-    metadata,
-    Column("name", String(64), primary_key=True),
-    Column("value", Text, nullable=False),
-)
+pyramids = Table("pyramids", metadata, PyramidColumns)
 
-claim = Table(
-    "claim",
-    metadata,
-    Column("name", String(16), primary_key=True),
-    # Raised by each service that takes the database, and read by each of its writes.
-    Column("epoch", BigInteger, nullable=False),
-)
+
+class GarbageColumns(TypedColumns):
+    """What a janitor is deleting from storage."""
+
+    prefix: Named[str] = Column(Text, primary_key=True)
+    leased_until: Named[float] = Column(Float(53), index=True)
+
+
+garbage = Table("garbage", metadata, GarbageColumns)
+
+
+class IdempotencyColumns(TypedColumns):
+    """Idempotency keys and the datasets they created."""
+
+    key: Named[str] = Column(String(255), primary_key=True)
+    request_hash: Named[str] = Column(String(64))
+    dataset_id: Named[str] = Column(String(40))
+    created_at: Named[float] = Column(Float(53), index=True)
+
+
+idempotency = Table("idempotency", metadata, IdempotencyColumns)
+
+
+class FormerIdColumns(TypedColumns):
+    """Ids of purged datasets: an id is never used twice."""
+
+    dataset_id: Named[str] = Column(String(40), primary_key=True)
+
+
+former_ids = Table("former_ids", metadata, FormerIdColumns)
+
+
+class FactColumns(TypedColumns):
+    """What the database knows about itself and its storage."""
+
+    name: Named[str] = Column(String(64), primary_key=True)
+    value: Named[str] = Column(Text)
+
+
+facts = Table("facts", metadata, FactColumns)
+
+
+class ClaimColumns(TypedColumns):
+    """The one row by which a service that lost the database is fenced off."""
+
+    name: Named[str] = Column(String(16), primary_key=True)
+    # Each service that takes the database increments it, and each of its writes checks it.
+    epoch: Named[int] = Column(BigInteger)
+
+
+claim = Table("claim", metadata, ClaimColumns)

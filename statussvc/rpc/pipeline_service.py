@@ -14,10 +14,11 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db.repository import garbage, identity, known, lost, outbox, stages
-from statussvc.db.repository.rows import Outcome
+from statussvc.db.repository.moves import Reply
+from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, TILE_FORMATS, Drop
 from statussvc.lifecycle import Stage
 from statussvc.malformed import Malformed
-from statussvc.rpc.views import FORMAT_NAMES, options
+from statussvc.rpc.views import options
 from statussvc.slots import LONGEST_TURN, has_had_longest
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     Context = ServicerContext[Any, Any]
 
-STAGES = {pb.STAGE_INGEST: Stage.INGEST, pb.STAGE_TILER: Stage.TILER, pb.STAGE_INSPECT: Stage.INSPECT}
-STAGE_VALUES = {stage: value for value, stage in STAGES.items()}
 DEFAULT_LIMIT, MOST_PENDING = 100, 1000
 """Wake-ups leased in one call: unless asked for more or fewer, and at most."""
 
@@ -101,7 +100,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
         in_turn = self._deferred < MOST_DEFERRED
 
-        def begin(connection: Connection) -> pb.Grant | str:
+        def begin(connection: Connection) -> pb.Grant | Drop:
             row = stages.begin(
                 connection,
                 wake_up.dataset_id,
@@ -112,13 +111,13 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                 now,
                 in_turn=in_turn,
             )
-            return row if isinstance(row, str) else _grant(connection, row, stage)
+            return row if isinstance(row, Drop) else _grant(connection, row, stage)
 
         begun = await self._core.database.write(begin)
-        self._deferred = self._deferred + 1 if begun == "DEFERRED" else 0
-        if isinstance(begun, str):
+        self._deferred = self._deferred + 1 if begun is Drop.DEFERRED else 0
+        if isinstance(begun, Drop):
             self._core.hub.notify(wake_up.dataset_id)
-            return pb.BeginStageResponse(drop=pb.BeginStageResponse.Drop.Value(f"DROP_{begun}"))
+            return pb.BeginStageResponse(drop=DROP_VALUES[begun])
         self._core.leases.grant(request.run_id, wake_up.dataset_id, stage, wake_up.attempt)
         self._core.hub.notify(wake_up.dataset_id)
         return pb.BeginStageResponse(grant=begun)
@@ -158,26 +157,26 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                     source.sha256, source.bytes, source.etag, source.last_modified, source.lost_build
                 )
                 lease = self._core.policy.publish_lease
-                outcome = await self._core.database.write(
+                reply = await self._core.database.write(
                     lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now, lease)
                 )
             case "tiler":
                 made = _made(request.tiler)
-                outcome = await self._core.database.write(
+                reply = await self._core.database.write(
                     lambda connection: stages.complete_tiler(connection, request.run_id, made, now)
                 )
             case "inspect":
                 report = json_format.MessageToJson(request.inspect, indent=None)
-                outcome = await self._core.database.write(
+                reply = await self._core.database.write(
                     lambda connection: stages.complete_inspect(connection, request.run_id, report, now)
                 )
             case _:
                 raise Malformed("result: is missing")
-        self._ended(request.run_id, outcome)
-        response = pb.CompleteStageResponse(answer=_answer(outcome))
-        if outcome.next_attempt is not None:
+        self._ended(request.run_id, reply)
+        response = pb.CompleteStageResponse(answer=ANSWER_VALUES[reply.answer])
+        if reply.next_attempt is not None:
             response.next.CopyFrom(
-                pb.WakeUp(dataset_id=outcome.dataset_id, attempt=outcome.next_attempt, stage=pb.STAGE_TILER)
+                pb.WakeUp(dataset_id=reply.dataset_id, attempt=reply.next_attempt, stage=pb.STAGE_TILER)
             )
         return response
 
@@ -191,25 +190,25 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
             retryable=request.failure.retryable,
             retry_after=max(0.0, request.retry_after_seconds),
         )
-        outcome = await self._core.database.write(
+        reply = await self._core.database.write(
             lambda connection: stages.fail(connection, request.run_id, failure, self._core.policy, now)
         )
-        self._ended(request.run_id, outcome)
-        return pb.FailStageResponse(answer=_answer(outcome))
+        self._ended(request.run_id, reply)
+        return pb.FailStageResponse(answer=ANSWER_VALUES[reply.answer])
 
     async def ReleaseStage(self, request: pb.ReleaseStageRequest, context: Context) -> pb.ReleaseStageResponse:
         now, policy = self._core.now(), self._core.policy
         lease = self._core.leases.get(request.run_id)
         is_too_slow = request.gave_way and lease is not None and has_had_longest(lease, policy.slot_seconds)
 
-        def release(connection: Connection) -> Outcome:
+        def release(connection: Connection) -> Reply:
             if is_too_slow:
                 return stages.fail(connection, request.run_id, TOO_SLOW_ALONE, policy, now)
             return stages.release(connection, request.run_id, now)
 
-        outcome = await self._core.database.write(release)
-        self._ended(request.run_id, outcome)
-        return pb.ReleaseStageResponse(answer=_answer(outcome))
+        reply = await self._core.database.write(release)
+        self._ended(request.run_id, reply)
+        return pb.ReleaseStageResponse(answer=ANSWER_VALUES[reply.answer])
 
     async def LeaseGarbage(self, request: pb.LeaseGarbageRequest, context: Context) -> pb.LeaseGarbageResponse:
         if len(request.found) > garbage.MOST:
@@ -264,10 +263,10 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
             return pb.IdentifyStorageResponse(refusal=str(refused))
         return pb.IdentifyStorageResponse(token=token)
 
-    def _ended(self, run_id: str, outcome: Outcome) -> None:
+    def _ended(self, run_id: str, reply: Reply) -> None:
         self._core.leases.end(run_id)
-        if outcome.dataset_id:
-            self._core.hub.notify(outcome.dataset_id)
+        if reply.dataset_id:
+            self._core.hub.notify(reply.dataset_id)
 
 
 def _stage(value: pb.Stage.ValueType) -> Stage:
@@ -275,10 +274,6 @@ def _stage(value: pb.Stage.ValueType) -> Stage:
         return STAGES[value]
     except KeyError:
         raise Malformed("stage: is missing or unknown") from None
-
-
-def _answer(outcome: Outcome) -> pb.Answer.ValueType:
-    return pb.Answer.Value(f"ANSWER_{outcome.answer}")
 
 
 def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
@@ -335,12 +330,12 @@ def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
 
 
 def _made(result: pb.TilerResult) -> dict[str, Any]:
-    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or result.format not in FORMAT_NAMES:
+    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or not TILE_FORMATS.get(result.format):
         raise Malformed("tiler: width, height, format, tile_count and bytes are needed")
     return {
         "width": result.width,
         "height": result.height,
-        "format": FORMAT_NAMES[result.format],
+        "format": TILE_FORMATS[result.format],
         "tile_count": result.tile_count,
         "bytes": result.bytes,
     }

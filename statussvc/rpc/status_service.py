@@ -18,10 +18,10 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db.repository import catalogue, identity, inspections, orders, search
-from statussvc.lifecycle import FINAL, State
+from statussvc.enums import STATES, TILE_FORMATS, StopReason
+from statussvc.lifecycle import FINAL
 from statussvc.malformed import Malformed
 from statussvc.rpc import views
-from statussvc.rpc.views import FORMAT_NAMES
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -95,7 +95,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
         now = self._core.now()
         run_id = await self._core.database.write(lambda connection: orders.delete(connection, request.dataset_id, now))
-        self._stop(run_id, "deleted", request.dataset_id)
+        self._stop(run_id, StopReason.DELETED, request.dataset_id)
         return pb.DeleteDatasetResponse()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
@@ -116,7 +116,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def CancelDataset(self, request: pb.CancelDatasetRequest, context: Context) -> pb.CancelDatasetResponse:
         now = self._core.now()
         run_id = await self._core.database.write(lambda connection: orders.cancel(connection, request.dataset_id, now))
-        self._stop(run_id, "cancelled", request.dataset_id)
+        self._stop(run_id, StopReason.CANCELLED, request.dataset_id)
         return pb.CancelDatasetResponse(status=await self._status(request.dataset_id))
 
     async def RetryDataset(self, request: pb.RetryDatasetRequest, context: Context) -> pb.RetryDatasetResponse:
@@ -179,7 +179,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
             next_page_token=str(shown[-1]) if len(found) > wanted.size else "",
         )
 
-    def _stop(self, run_id: str | None, reason: str, dataset_id: str) -> None:
+    def _stop(self, run_id: str | None, reason: StopReason, dataset_id: str) -> None:
         if run_id:
             self._core.leases.stop(run_id, reason)
         self._core.hub.notify(dataset_id)
@@ -237,7 +237,7 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
     tile_size = options.tile_size or TILE_SIZES[0]
     if tile_size not in TILE_SIZES:
         raise Malformed(f"options.tile_size: must be one of {TILE_SIZES}")
-    if options.format not in (pb.TILE_FORMAT_UNSPECIFIED, *FORMAT_NAMES):
+    if options.format not in TILE_FORMATS:
         raise Malformed("options.format: is none that tiles can have")
     if not 0 <= options.quality <= 100:
         raise Malformed("options.quality: must be 1 to 100, or 0 for the usual one")
@@ -254,7 +254,7 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         subject=request.subject,
         url=request.url,
         tile_size=tile_size,
-        tile_format=FORMAT_NAMES.get(options.format, ""),
+        tile_format=TILE_FORMATS[options.format],
         tile_quality=options.quality,
         page=options.page,
         sha256=request.sha256,
@@ -285,11 +285,10 @@ def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
         raise Malformed(f"query: must have at most {MAX_QUERY} characters")
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
         raise Malformed("page_token: is not one that this service gave")
-    unknown = [state for state in request.states if state not in pb.State.values()]
-    if unknown or pb.STATE_UNSPECIFIED in request.states:
+    if not STATES.keys() >= set(request.states):
         raise Malformed("states: has one that is no state of a dataset")
     return catalogue.Page(
-        states=tuple(State(pb.State.Name(state).removeprefix("STATE_")) for state in dict.fromkeys(request.states)),
+        states=tuple(STATES[state] for state in dict.fromkeys(request.states)),
         category=request.category,
         subject=request.subject,
         size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),

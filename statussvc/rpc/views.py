@@ -9,11 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipeline.pyramids import Geometry
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.enums import STATE_VALUES, TILE_FORMAT_VALUES
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State
-
-FORMATS = {"JPEG": pb.TILE_FORMAT_JPEG, "PNG": pb.TILE_FORMAT_PNG, "WEBP": pb.TILE_FORMAT_WEBP}
-FORMAT_NAMES = {value: name for name, value in FORMATS.items()}
 
 SETTLED_PERCENT = {
     State.QUEUED: 0.0,
@@ -40,7 +38,7 @@ def options(row: Any) -> pb.TileOptions:
     """What a dataset's row asks of its pyramid."""
     return pb.TileOptions(
         tile_size=row.tile_size,
-        format=FORMATS.get(row.tile_format, pb.TILE_FORMAT_UNSPECIFIED),
+        format=TILE_FORMAT_VALUES[row.tile_format],
         quality=row.tile_quality,
         page=row.page,
     )
@@ -51,7 +49,7 @@ def inspection(row: Any) -> pb.Inspection:
     message = pb.Inspection(
         inspection_id=row.dataset_id,
         url=row.url,
-        state=pb.State.Value(f"STATE_{State(row.state)}"),
+        state=STATE_VALUES[row.state],
         attempt=row.attempt,
         create_time=timestamp(row.created_at),
         finish_time=timestamp(row.finished_at),
@@ -75,7 +73,7 @@ def pyramid(row: Any, *, tile_size: int, size: int) -> pb.Pyramid:
         width=row.width,
         height=row.height,
         tile_size=tile_size,
-        format=FORMATS[row.format],
+        format=TILE_FORMAT_VALUES[row.format],
         max_zoom=Geometry(row.width, row.height, tile_size).max_zoom,
         tile_count=row.tile_count,
         bytes=size,
@@ -93,7 +91,7 @@ def status(row: Any, lease: Lease | None) -> pb.DatasetStatus:
     state = State(row.state)
     message = pb.DatasetStatus(
         dataset_id=row.dataset_id,
-        state=pb.State.Value(f"STATE_{state}"),
+        state=STATE_VALUES[state],
         attempt=row.attempt,
         revision=row.revision * MAX_CHANGES + (lease.changes if lease else 0),
         queue_time=timestamp(row.queued_at),

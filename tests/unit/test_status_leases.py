@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.enums import StopReason
 from statussvc.leases import Leases
 from statussvc.lifecycle import Stage
 
@@ -72,7 +73,7 @@ def test_percent_never_goes_back_within_a_run() -> None:
 def test_an_unknown_run_is_told_to_stop_and_a_stopped_one_why() -> None:
     leases, clock = make()
     assert leases.beat("other", 1, pb.Progress()) == ("superseded", False)
-    leases.stop("run", "cancelled")
+    leases.stop("run", StopReason.CANCELLED)
     assert leases.beat("run", 1, pb.Progress()) == ("cancelled", False)
     assert leases.get("run") is None
     # Forgotten in the end, so that memory does not grow, and never counted as dead

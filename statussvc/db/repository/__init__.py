@@ -5,7 +5,7 @@ stages      begin and the outcomes of runs
 orders      cancel, retry, delete
 inspections create, read, forget
 known       what an ingest run may build on
-rows        what both move rows by
+moves       what stages and orders move rows by
 outbox      waiting rows to publish
 garbage     what in storage no row refers to
 """

@@ -14,9 +14,9 @@ from pipeline.errors import NotFound
 from statussvc.db.repository import searchable
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.known import url_hash
-from statussvc.db.repository.rows import Kind
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
+from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
@@ -41,7 +41,7 @@ class NewDataset:
     subject: str
     url: str
     tile_size: int
-    tile_format: str = ""
+    tile_format: TileFormat = TileFormat.UNSPECIFIED
     tile_quality: int = 0
     page: int = 0
     sha256: str = ""
@@ -108,7 +108,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
                 .where(idempotency.c.key == new.idempotency_key)
                 .values(dataset_id=dataset_id, request_hash=new.fingerprint(), created_at=now)
             )
-    seq = connection.scalar(
+    seq = connection.scalars(
         insert(datasets)
         .values(
             dataset_id=dataset_id,
@@ -134,7 +134,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             queued_at=now,
         )
         .returning(datasets.c.seq)
-    )
+    ).one()
     searchable.put(connection, seq, new.name, new.description)
     return dataset_id, False
 
@@ -191,7 +191,7 @@ def these(connection: Connection, seqs: Sequence[int]) -> Sequence[Row[Any]]:
     return connection.execute(with_pyramid().where(datasets.c.seq.in_(seqs)).order_by(datasets.c.seq.desc())).all()
 
 
-def _seqs(wanted: Page, state: State | None) -> Select[tuple[int]]:
+def _seqs(wanted: Page, state: State | None) -> Select[int]:
     query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None), IS_DATASET)
     if state:
         query = query.where(datasets.c.state == state)

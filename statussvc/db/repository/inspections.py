@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Row, insert, select
 
 from pipeline.errors import NotFound
 from statussvc.db.repository.catalogue import free_id
-from statussvc.db.repository.rows import Kind
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.tables import datasets
+from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
 
 KEEP_SECONDS = 86400.0
@@ -32,7 +32,7 @@ def create(connection: Connection, url: str, now: float) -> Row[Any]:
             host_hash=host_hash(url),
             expected_sha256="",
             tile_size=0,
-            tile_format="",
+            tile_format=TileFormat.UNSPECIFIED,
             tile_quality=0,
             page=0,
             state=State.REQUESTED,

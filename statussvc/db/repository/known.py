@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select
 
-from statussvc.db.repository.rows import has
+from statussvc.db.repository.moves import has
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import Stage, State
 
@@ -37,9 +37,9 @@ def finished_download(connection: Connection, row: Row[Any]) -> Row[Any] | None:
 
 def forerunner(connection: Connection, dataset_id: str) -> str | None:
     """The last ended ingest run of a dataset: what it finished lies in its scratch."""
-    return connection.scalar(
+    return connection.scalars(
         select(runs.c.run_id)
         .where(runs.c.dataset_id == dataset_id, has(runs.c.stage, Stage.INGEST), runs.c.ended_at.is_not(None))
         .order_by(runs.c.attempt.desc())
         .limit(1)
-    )
+    ).one_or_none()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, exists, select, update
 
 from pipeline.pyramids import Options
 from pipeline.pyramids import tile_id as tile_id_of
-from statussvc.db.repository.rows import has, wait_again
+from statussvc.db.repository.moves import has, wait_again
 from statussvc.db.tables import datasets, pyramids
 from statussvc.lifecycle import FINAL, Event, State
 

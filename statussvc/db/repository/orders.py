@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Row, update
 
 from pipeline.errors import BAD_SOURCE
 from statussvc.db.repository import searchable
-from statussvc.db.repository.rows import REFUSED, end, lock_present, move_to, run_of, wait_again
+from statussvc.db.repository.moves import end, lock_present, move_to, run_of, wait_again
 from statussvc.db.tables import datasets
+from statussvc.enums import Answer, Outcome
 from statussvc.lifecycle import Event, move
 
 
@@ -67,5 +68,5 @@ def _stop(connection: Connection, row: Row[Any], now: float) -> str | None:
     run = run_of(connection, row.run_id) if row.run_id else None
     if run is None or run.ended_at is not None:
         return None
-    end(connection, run, "stopped", REFUSED, now)
+    end(connection, run, Outcome.STOPPED, Answer.REFUSED, now)
     return str(run.run_id)

@@ -90,7 +90,7 @@ def forget_published(connection: Connection) -> None:
     )
 
 
-def _past(column: Column[float], now: float, longest: float) -> ColumnElement[bool]:
+def _past(column: Column[float | None], now: float, longest: float) -> ColumnElement[bool]:
     # Further ahead than it can have been set: the wall clock was set back.
     return or_(column.is_(None), column <= now, column > now + longest)
 

@@ -11,8 +11,8 @@ from statussvc.db.repository.catalogue import IDEMPOTENCY_SECONDS
 from statussvc.db.repository.insert import insert_those_missing
 from statussvc.db.repository.inspections import KEEP_SECONDS
 from statussvc.db.repository.outbox import CLOCK_SLACK
-from statussvc.db.repository.rows import Kind
 from statussvc.db.tables import datasets, former_ids, idempotency, runs
+from statussvc.enums import Kind
 from statussvc.lifecycle import Stage, State
 
 BATCH = 100

@@ -17,9 +17,10 @@ from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.db.repository import turns
 from statussvc.db.repository.insert import insert_once
+from statussvc.db.repository.moves import Reply, end, has, lock, move_to, run_of, wait_again
 from statussvc.db.repository.outbox import LEASE_SECONDS, LOST_AFTER
-from statussvc.db.repository.rows import LOST, REFUSED, WON, Outcome, end, has, lock, move_to, run_of, wait_again
 from statussvc.db.tables import datasets, pyramids, runs
+from statussvc.enums import Answer, Drop, Outcome
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 
 SLOW_RETRIES = 1
@@ -85,7 +86,7 @@ def begin(
     now: float,
     *,
     in_turn: bool = False,
-) -> Row[Any] | str:
+) -> Row[Any] | Drop:
     """Grants a waiting stage to a run. Returns the row as granted, or the reason of a drop.
 
     Repeating the call with the same run_id gives the same grant.
@@ -96,23 +97,23 @@ def begin(
     """
     row = lock(connection, dataset_id)
     if row is None or row.deleted_at is not None:
-        return "DELETED"
+        return Drop.DELETED
     if row.state == State.CANCELLED:
-        return "CANCELLED"
+        return Drop.CANCELLED
     if row.state in FINAL:
-        return "FINISHED"
+        return Drop.FINISHED
     if row.state in WORKING:
         if row.run_id == run_id:
             return row
-        return "BUSY" if (row.attempt, WORKING[row.state]) == (attempt, stage) else "SUPERSEDED"
+        return Drop.BUSY if (row.attempt, WORKING[row.state]) == (attempt, stage) else Drop.SUPERSEDED
     if (row.attempt, WAITING[row.state]) != (attempt, stage) or run_of(connection, run_id) is not None:
-        return "SUPERSEDED"
+        return Drop.SUPERSEDED
     if stage is Stage.TILER and _built(connection, row.tile_id):
         move_to(connection, row, move(row.state, Event.FOUND), now)
-        return "FINISHED"
+        return Drop.FINISHED
     if in_turn and turns.is_others_turn(connection, row, stage):
         turns.defer(connection, row, now)
-        return "DEFERRED"
+        return Drop.DEFERRED
     connection.execute(
         insert(runs).values(
             run_id=run_id,
@@ -144,7 +145,7 @@ def complete_ingest(
     options: Callable[[Row[Any]], Options],
     now: float,
     publish_lease: float = LEASE_SECONDS,
-) -> Outcome:
+) -> Reply:
     """The source is stored. READY at once where its pyramid is built already, else it waits for the tiler.
 
     Parameters
@@ -152,7 +153,7 @@ def complete_ingest(
     options: gives what a row asks of its pyramid.
     publish_lease: seconds for which the next wake-up is the caller's to publish.
     """
-    run, row, known = _current(connection, run_id, "completed", Stage.INGEST)
+    run, row, known = _current(connection, run_id, Outcome.COMPLETED, Stage.INGEST)
     if known is not None:
         return known
     tile_id = tile_id_of(fetched.sha256, options(row))
@@ -170,15 +171,15 @@ def complete_ingest(
         connection.execute(update(pyramids).where(lost).values(lost=True))
     if _built(connection, tile_id):
         move_to(connection, row, move(row.state, Event.FOUND), now, **values)
-        return end(connection, run, "completed", WON, now)
+        return end(connection, run, Outcome.COMPLETED, Answer.WON, now)
     # The ingest worker gets the lease of the relay: it publishes the tiler's wake-up itself.
     move_to(connection, row, move(row.state, Event.DONE), now, **values, leased_until=now + publish_lease)
-    return end(connection, run, "completed", WON, now, next_attempt=row.attempt)
+    return end(connection, run, Outcome.COMPLETED, Answer.WON, now, next_attempt=row.attempt)
 
 
-def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], now: float) -> Outcome:
+def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], now: float) -> Reply:
     """The build is stored. The first build of a tile_id counts; one that is lost or being deleted is replaced."""
-    run, row, known = _current(connection, run_id, "completed", Stage.TILER)
+    run, row, known = _current(connection, run_id, Outcome.COMPLETED, Stage.TILER)
     if known is not None:
         return known
     values = {"build": run_id, "deleting": False, "lost": False, "tile_size": row.tile_size, "created_at": now, **made}
@@ -200,24 +201,24 @@ def complete_tiler(connection: Connection, run_id: str, made: dict[str, Any], no
                 .values(revision=datasets.c.revision + 1)
             )
     move_to(connection, row, move(row.state, Event.DONE), now)
-    return end(connection, run, "completed", WON if won else LOST, now)
+    return end(connection, run, Outcome.COMPLETED, Answer.WON if won else Answer.LOST, now)
 
 
-def complete_inspect(connection: Connection, run_id: str, report: str, now: float) -> Outcome:
+def complete_inspect(connection: Connection, run_id: str, report: str, now: float) -> Reply:
     """The source was looked at. The report is kept as it is given."""
-    run, row, known = _current(connection, run_id, "completed", Stage.INSPECT)
+    run, row, known = _current(connection, run_id, Outcome.COMPLETED, Stage.INSPECT)
     if known is not None:
         return known
     move_to(connection, row, move(row.state, Event.DONE), now, report=report)
-    return end(connection, run, "completed", WON, now)
+    return end(connection, run, Outcome.COMPLETED, Answer.WON, now)
 
 
-def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Outcome:
+def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Reply:
     """The stage could not be done: again after a back-off, or failed.
 
     An inspection is never tried again by itself: somebody waits for what it says. That another may help is kept.
     """
-    run, row, known = _current(connection, run_id, "failed")
+    run, row, known = _current(connection, run_id, Outcome.FAILED)
     if known is not None:
         return known
     retries = row.retries + 1
@@ -237,21 +238,21 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     else:
         not_before = now + policy.back_off(retries, failure.retry_after)
         wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
-    return end(connection, run, "failed", WON, now)
+    return end(connection, run, Outcome.FAILED, Answer.WON, now)
 
 
-def release(connection: Connection, run_id: str, now: float) -> Outcome:
+def release(connection: Connection, run_id: str, now: float) -> Reply:
     """The worker gives the stage back: another attempt, and nothing counts against the dataset."""
-    run, row, known = _current(connection, run_id, "released")
+    run, row, known = _current(connection, run_id, Outcome.RELEASED)
     if known is not None:
         return known
     wait_again(connection, row, Event.GIVEN_BACK, now)
-    return end(connection, run, "released", WON, now)
+    return end(connection, run, Outcome.RELEASED, Answer.WON, now)
 
 
-def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> Outcome:
+def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> Reply:
     """The run's worker is dead: another attempt, up to the limit of crashes. Later outcomes are refused."""
-    run, row, known = _current(connection, run_id, "expired")
+    run, row, known = _current(connection, run_id, Outcome.EXPIRED)
     if known is not None:
         return known
     crashes = row.crashes + 1
@@ -269,7 +270,7 @@ def expire(connection: Connection, run_id: str, policy: Policy, now: float) -> O
         )
     else:
         wait_again(connection, row, Event.GIVEN_BACK, now, crashes=crashes)
-    return end(connection, run, "expired", REFUSED, now)
+    return end(connection, run, Outcome.EXPIRED, Answer.REFUSED, now)
 
 
 def at_work(connection: Connection, known: Collection[str]) -> list[Row[Any]]:
@@ -296,19 +297,19 @@ def flush_progress(connection: Connection, values: dict[str, dict[str, Any]]) ->
 
 
 def _current(
-    connection: Connection, run_id: str, outcome: str, stage: Stage | None = None
-) -> tuple[Any, Any, Outcome | None]:
+    connection: Connection, run_id: str, outcome: Outcome, stage: Stage | None = None
+) -> tuple[Any, Any, Reply | None]:
     """The run and its locked row where its outcome still counts; else the answer to give (again)."""
     dataset_id = connection.scalar(select(runs.c.dataset_id).where(runs.c.run_id == run_id))
     if dataset_id is None:
-        return None, None, Outcome(REFUSED)
+        return None, None, Reply(Answer.REFUSED)
     row = lock(connection, dataset_id)
     # Read behind the lock: a second service may have ended the run meanwhile.
     run = connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
     if run.ended_at is not None and run.outcome == outcome:
-        return run, row, Outcome(run.answer, dataset_id, run.next_attempt)
+        return run, row, Reply(run.answer, dataset_id, run.next_attempt)
     if run.ended_at is not None or row is None or row.run_id != run_id or stage not in (None, run.stage):
-        return run, row, Outcome(REFUSED, dataset_id)
+        return run, row, Reply(Answer.REFUSED, dataset_id)
     return run, row, None
 
 

@@ -52,7 +52,7 @@ def is_others_turn(connection: Connection, row: Row[Any], stage: Stage) -> bool:
         .where(datasets.c.state == working, datasets.c.deleted_at.is_(None), datasets.c.host_hash.is_not(None))
         .group_by(datasets.c.host_hash)
     )
-    at_work = {host: int(count) for host, count in connection.execute(query)}
+    at_work = {host: count for host, count in connection.execute(query) if host is not None}
     own = at_work.get(row.host_hash, 0)
     if not own:
         return False

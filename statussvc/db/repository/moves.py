@@ -1,37 +1,35 @@
-"""Locking a dataset's row, moving it, and ending its run: what stages and orders have in common."""
+"""Lock a dataset's row, move it to another state, end its run: what stages and orders have in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, select, update
 
 from pipeline.errors import NotFound
 from statussvc.db.tables import datasets, runs
+from statussvc.enums import Answer, Kind, Outcome
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 
-WON, LOST, REFUSED = "WON", "LOST", "REFUSED"
-
-
-class Kind(StrEnum):
-    """What a row is."""
-
-    DATASET = "dataset"
-    INSPECTION = "inspection"
+Member = TypeVar("Member", State, Stage)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run's outcome was taken; `next_attempt` where a wake-up of the tiler has to follow."""
+class Reply:
+    """What a worker that reported an outcome is told.
 
-    answer: str
+    Parameters
+    ----------
+    next_attempt: set where the worker has to publish a wake-up for the tiler.
+    """
+
+    answer: Answer
     dataset_id: str = ""
     next_attempt: int | None = None
 
 
-def has(column: Column[str], member: State | Stage) -> ColumnElement[bool]:
+def has(column: Column[Member], member: Member) -> ColumnElement[bool]:
     """Whether a column has a value, where another index is to be taken than the one for that value.
 
     It is asked by what it is not. Else SQLite, which counts no rows, may look at each that has so common a value.
@@ -60,15 +58,20 @@ def run_of(connection: Connection, run_id: str) -> Row[Any] | None:
 
 
 def end(
-    connection: Connection, run: Row[Any], outcome: str, answer: str, now: float, next_attempt: int | None = None
-) -> Outcome:
-    """Ends a run, once: its row keeps how, and the answer to give again."""
+    connection: Connection,
+    run: Row[Any],
+    outcome: Outcome,
+    answer: Answer,
+    now: float,
+    next_attempt: int | None = None,
+) -> Reply:
+    """End a run. Its row keeps the outcome, and the answer for a repeated report."""
     connection.execute(
         update(runs)
         .where(runs.c.run_id == run.run_id)
         .values(ended_at=now, outcome=outcome, answer=answer, next_attempt=next_attempt)
     )
-    return Outcome(answer, run.dataset_id, next_attempt)
+    return Reply(answer, run.dataset_id, next_attempt)
 
 
 def wait_again(connection: Connection, row: Row[Any], event: Event, now: float, **values: Any) -> None:

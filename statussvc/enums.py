@@ -1,0 +1,114 @@
+"""What rows and answers say, as enums; and the number that status.proto has for each. A value is stored as its text."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.lifecycle import Stage, State
+
+
+class Kind(StrEnum):
+    """What a row of `datasets` is."""
+
+    DATASET = "dataset"
+    INSPECTION = "inspection"
+
+
+class TileFormat(StrEnum):
+    """The image format of tiles."""
+
+    UNSPECIFIED = ""
+    """Asked for: the service chooses."""
+    JPEG = "JPEG"
+    PNG = "PNG"
+    WEBP = "WEBP"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RELEASED = "released"
+    """Its worker gave the stage back."""
+    EXPIRED = "expired"
+    """Its beats stopped."""
+    STOPPED = "stopped"
+    """Its dataset was cancelled or deleted."""
+
+
+class Answer(StrEnum):
+    """What a worker is told when it reports an outcome."""
+
+    WON = "WON"
+    """The outcome counts."""
+    LOST = "LOST"
+    """The stage is done, but another build of the same pyramid counts."""
+    REFUSED = "REFUSED"
+    """The run no longer had its stage."""
+
+
+class Drop(StrEnum):
+    """Why a wake-up is not granted. Never stored."""
+
+    BUSY = "BUSY"
+    SUPERSEDED = "SUPERSEDED"
+    CANCELLED = "CANCELLED"
+    FINISHED = "FINISHED"
+    DELETED = "DELETED"
+    DEFERRED = "DEFERRED"
+
+
+class StopReason(StrEnum):
+    """Why a run at work is told to stop. Sent as its text, never stored."""
+
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+    SUPERSEDED = "superseded"
+
+
+STATE_VALUES: Final[dict[State, pb.State.ValueType]] = {
+    State.QUEUED: pb.STATE_QUEUED,
+    State.DOWNLOADING: pb.STATE_DOWNLOADING,
+    State.DOWNLOADED: pb.STATE_DOWNLOADED,
+    State.TILING: pb.STATE_TILING,
+    State.READY: pb.STATE_READY,
+    State.FAILED: pb.STATE_FAILED,
+    State.CANCELLED: pb.STATE_CANCELLED,
+    State.REQUESTED: pb.STATE_REQUESTED,
+    State.INSPECTING: pb.STATE_INSPECTING,
+}
+
+STAGE_VALUES: Final[dict[Stage, pb.Stage.ValueType]] = {
+    Stage.INGEST: pb.STAGE_INGEST,
+    Stage.TILER: pb.STAGE_TILER,
+    Stage.INSPECT: pb.STAGE_INSPECT,
+}
+
+TILE_FORMAT_VALUES: Final[dict[TileFormat, pb.TileFormat.ValueType]] = {
+    TileFormat.UNSPECIFIED: pb.TILE_FORMAT_UNSPECIFIED,
+    TileFormat.JPEG: pb.TILE_FORMAT_JPEG,
+    TileFormat.PNG: pb.TILE_FORMAT_PNG,
+    TileFormat.WEBP: pb.TILE_FORMAT_WEBP,
+}
+
+ANSWER_VALUES: Final[dict[Answer, pb.Answer.ValueType]] = {
+    Answer.WON: pb.ANSWER_WON,
+    Answer.LOST: pb.ANSWER_LOST,
+    Answer.REFUSED: pb.ANSWER_REFUSED,
+}
+
+DROP_VALUES: Final[dict[Drop, pb.BeginStageResponse.Drop.ValueType]] = {
+    Drop.BUSY: pb.BeginStageResponse.DROP_BUSY,
+    Drop.SUPERSEDED: pb.BeginStageResponse.DROP_SUPERSEDED,
+    Drop.CANCELLED: pb.BeginStageResponse.DROP_CANCELLED,
+    Drop.FINISHED: pb.BeginStageResponse.DROP_FINISHED,
+    Drop.DELETED: pb.BeginStageResponse.DROP_DELETED,
+    Drop.DEFERRED: pb.BeginStageResponse.DROP_DEFERRED,
+}
+
+STATES: Final = {value: state for state, value in STATE_VALUES.items()}
+STAGES: Final = {value: stage for stage, value in STAGE_VALUES.items()}
+TILE_FORMATS: Final = {value: tile_format for tile_format, value in TILE_FORMAT_VALUES.items()}
