@@ -32,42 +32,41 @@ def _outcome(job: Job) -> Built | Failed:
     from tiler import confined  # noqa: PLC0415
     from tiler.build.preview import make_preview  # noqa: PLC0415
     from tiler.build.pyramid import build  # noqa: PLC0415
-    from tiler.decode.pixels import open_picture  # noqa: PLC0415
-    from tiler.decode.source import Source  # noqa: PLC0415
+    from tiler.decode import open_picture, reader_of  # noqa: PLC0415
     from tiler.meter import Meter  # noqa: PLC0415
 
-    source = Source(Path(job.source), job.page)
+    reader = reader_of(Path(job.source), job.page)
     reporter = _Reporter()
     meter = Meter(reporter.report)
     # Once the header is read, how much work and how large a file it may take is known better.
     allowance = sandbox.Allowance(
-        read=(source.path,),
+        read=(reader.path,),
         write=(Path(job.scratch),),
-        memory=confined.memory(source, job.memory_bytes),
-        cpu=None if job.work_seconds is None else min(confined.header_seconds(source), job.work_seconds),
+        memory=confined.memory(reader, job.memory_bytes),
+        cpu=None if job.work_seconds is None else min(confined.header_seconds(reader), job.work_seconds),
         most_cpu=job.work_seconds,
         file=job.room,
     )
-    confined.confine(source, job.min_libvips, job.untrusted, allowance)
+    confined.confine(reader, job.min_libvips, job.untrusted, allowance)
 
     def begin() -> None:
-        header = source.header()
+        header = reader.header()
         child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(source, header, job.tile_size, job.tile_format, limits)
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits)
         sandbox.limit_file(largest_file(header, job.tile_size))
-        if job.preview and (size := make_preview(source, header, Path(job.scratch), meter)):
+        if job.preview and (size := make_preview(reader, header, Path(job.scratch), meter)):
             child.say(REPORTS.encode(Previewed(*size)))
 
     def tile() -> Built:
         wanted = Format(job.tile_format) if job.tile_format else None
-        picture = open_picture(source, meter=meter, tile_format=wanted)
+        picture = open_picture(reader, meter=meter, tile_format=wanted)
         geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
         reporter.tiles_total = geometry.tile_count
         require_room(job, geometry, picture.format)
         return build(picture, job, meter)
 
-    return confined.decode(source, begin, tile)
+    return confined.decode(reader, begin, tile)
 
 
 class _Reporter:

@@ -16,8 +16,7 @@ from pipeline.messages import make_broker, stop_signal
 from pipeline.sandbox import confine as sandbox
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
-from tiler import actor
-from tiler.decode import readable
+from tiler import actor, readable
 from tiler.settings import TilerSettings
 
 settings = TilerSettings()

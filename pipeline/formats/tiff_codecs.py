@@ -1,8 +1,8 @@
 """Which compressions of a TIFF are read here, and what the others are called. Pure.
 
 What is read is a promise of this project, the same on every machine: what `pyvips-binary`'s libtiff decodes and tells
-the damage of, and zstd, by tiler.decode.recoded. Sources: tiff.h of libtiff, TIFF 6.0, Adobe's and others' technical
-notes.
+the damage of, and zstd, by tiler.decode.readers.tiff.recoded. Sources: tiff.h of libtiff, TIFF 6.0, Adobe's and others'
+technical notes.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ WINDOW = 1 << 27
 """Bytes of what went before that a zstd decoder may hold: what its encoder's highest level takes."""
 
 STRIP_BYTES = 1 << 18
-"""Of a strip as tiler.decode.chunks cuts it anew: what asking for it costs is small beside it."""
+"""Of a strip as tiler.decode.readers.tiff.chunks cuts it anew: what asking for it costs is small beside it."""
 
 HELD_RECODED = 4
 """Copies of a tile there: as its planes are decoded, joined, stored, and read by libtiff."""
@@ -57,7 +57,7 @@ class Compression(IntEnum):
 
 
 DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.ZSTD}
-"""What tiler.decode.frame decodes."""
+"""What tiler.decode.readers.tiff.frame decodes."""
 
 DEFLATED = {Compression.DEFLATE, Compression.OLD_DEFLATE}
 
@@ -134,7 +134,7 @@ def layout_of(directory: Directory) -> Layout | None:
 
 
 def is_recoded(directory: Directory) -> bool:
-    """Tell whether libvips reads a page only through tiler.decode.recoded.
+    """Tell whether libvips reads a page only through tiler.decode.readers.tiff.recoded.
 
     pyvips-binary's libtiff has no zstd, and does not look at deflate's checksums, which come behind the last pixel: of
     a changed byte most often other pixels come. Of planes that lie apart libvips 8.18 reads no tiles, and mixes up two
@@ -222,7 +222,7 @@ def _stored(directory: Directory, layout: Layout, compression: int, size: int) -
 
 
 def _of_recoded(layout: Layout, compression: int) -> int:
-    """Of a page that tiler.decode.recoded gives to libvips: strips that are cut anew are never large."""
+    """Of a page that tiler.decode.readers.tiff.recoded gives to libvips: strips that are cut anew are never large."""
     window = min(WINDOW, layout.chunk_bytes) if compression == Compression.ZSTD else 0
     if layout.tiled:
         return window + _of_whole(layout) + (HELD_RECODED * layout.planes - 1) * layout.chunk_bytes

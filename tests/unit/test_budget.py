@@ -17,8 +17,7 @@ from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found
 from pipeline.pyramids import Format
 from tests.support.images import animations, costly, heics, pictures, tiffs
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.meter import Meter
 
 GIGAPIXEL = 1 << 30
@@ -118,18 +117,18 @@ def test_a_pixel_of_many_bytes_is_more_work(tmp_path: Path) -> None:
     # Given a TIFF of 64 bands in a few kilobytes, which unpacks to 64 GB
     path = tmp_path / "bands.tif"
     path.write_bytes(costly.many_bands(32_768, 64))
-    asked = Source(path).work(256)
+    asked = reader_of(path).work(256)
     assert asked == Work(8 * GIGAPIXEL)
     # Then it is refused, before the download, too
     with pytest.raises(StageError, match="decoding 32,768 x 32,768 pixels"):
-        budget.require_affordable(Source(path).header(), asked, path.stat().st_size, PIXELS_PER_BYTE)
+        budget.require_affordable(reader_of(path).header(), asked, path.stat().st_size, PIXELS_PER_BYTE)
     data = path.read_bytes()
     found = probe_child.look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
     assert isinstance(found, Found)
     assert found.work == asked.picture
     # And an honest spectrum is not
     pyvips.Image.black(300, 200, bands=200).tiffsave(str(tmp_path / "spectrum.tif"), compression="deflate")
-    spectrum = Source(tmp_path / "spectrum.tif")
+    spectrum = reader_of(tmp_path / "spectrum.tif")
     budget.require_affordable(spectrum.header(), spectrum.work(256), spectrum.path.stat().st_size, PIXELS_PER_BYTE)
 
 
@@ -138,18 +137,18 @@ def test_a_tiff_that_lists_its_bytes_again_and_again_is_refused(tmp_path: Path) 
     path = tmp_path / "shared.tif"
     tiffs.sharing(path, across=17, noise=512)
     with pytest.raises(StageError, match="again and again") as caught:
-        Source(path).work(256)
+        reader_of(path).work(256)
     assert caught.value.code == "decoder_too_slow"
     # And one that shares little is not
     few = tiffs.sharing(tmp_path / "few.tif", across=3, noise=512)
     assert few.stat().st_size < path.stat().st_size
-    assert Source(few).work(256).pixels >= (3 * 512) ** 2
+    assert reader_of(few).work(256).pixels >= (3 * 512) ** 2
 
 
 def test_every_honest_format_is_affordable_as_it_is_made(tmp_path: Path) -> None:
     scene = pictures.scene(700, 500)
     for name in ("a.jpg", "a.png", "a.gif", "a.webp", "a.avif", "a.tif"):
-        source = Source(pictures.save(scene, tmp_path / name))
+        source = reader_of(pictures.save(scene, tmp_path / name))
         asked = source.work(256)
         assert asked.before == 0, name
         budget.require_affordable(source.header(), asked, source.path.stat().st_size, PIXELS_PER_BYTE)
@@ -157,27 +156,27 @@ def test_every_honest_format_is_affordable_as_it_is_made(tmp_path: Path) -> None
 
 def test_a_heif_asks_for_all_that_it_is_put_together_from(tmp_path: Path) -> None:
     heics.grid(tmp_path / "grid.heic", 200, 100)
-    assert Source(tmp_path / "grid.heic").work(256)[1:] == (8 * 64 * 64 - 200 * 100, 8)
+    assert reader_of(tmp_path / "grid.heic").work(256)[1:] == (8 * 64 * 64 - 200 * 100, 8)
     plain = pictures.save(pictures.scene(300, 200, bands=4), tmp_path / "alpha.avif")
-    assert Source(plain).work(256)[1:] == (300 * 200, 2)
+    assert reader_of(plain).work(256)[1:] == (300 * 200, 2)
     # And one that shows next to nothing of it is refused
     hoard = tmp_path / "hoard.avif"
     heics.hoarding_avif(hoard, 8192, 20)
-    asked = Source(hoard).work(256)
+    asked = reader_of(hoard).work(256)
     assert asked[1:] == (20 * 8192**2 - 64 * 64, 20)
     with pytest.raises(StageError, match="the 20 pictures that its 64 x 64 pixels are put together from"):
-        budget.require_affordable(Source(hoard).header(), asked, hoard.stat().st_size, PIXELS_PER_BYTE)
+        budget.require_affordable(reader_of(hoard).header(), asked, hoard.stat().st_size, PIXELS_PER_BYTE)
 
 
 def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path) -> None:
     # Given as many frames as are listed, and one more
     path = tmp_path / "most.webp"
     path.write_bytes(animations.webp(2, 2, budget.MOST_FRAMES))
-    assert Source(path).header().pages == budget.MOST_FRAMES
+    assert reader_of(path).header().pages == budget.MOST_FRAMES
     more = animations.webp(2, 2, budget.MOST_FRAMES + 1)
     (tmp_path / "more.webp").write_bytes(more)
     with pytest.raises(StageError, match="more than 10,000 frames") as caught:
-        Source(tmp_path / "more.webp").header()
+        reader_of(tmp_path / "more.webp").header()
     assert caught.value.code == "decoder_too_slow"
     # And a look before the download says the same
     said = probe_child.look(pyvips, Blocks(lambda at, size: more[at : at + size], len(more)), 0)
@@ -188,7 +187,7 @@ def test_a_small_file_is_not_spooled_to_gigabytes_in_order_to_be_turned(tmp_path
     path = tmp_path / "turned.png"
     path.write_bytes(costly.turned(32_768))
     with pytest.raises(StageError, match=r"upright takes 4\.3 GB of disk, and its file has") as caught:
-        open_picture(Source(path), meter=Meter(lambda *_: None))
+        open_picture(reader_of(path), meter=Meter(lambda *_: None))
     assert caught.value.code == "image_too_large"
     # And an honest one is: a plain scan of a gigapixel, a photograph of two
     budget.require_small_spool(GIGAPIXEL, 130_000)

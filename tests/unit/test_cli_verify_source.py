@@ -20,8 +20,7 @@ from tests.support.images import damaged_tiffs, pictures
 from tests.support.images.pictures import Pixels
 from tests.support.rigs.rest import Answer, scripted_gateway
 from tiler.build import pyramid as building
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.job import Job
 from tiler.meter import Meter
 from tilewright.commands.cli import main
@@ -63,7 +62,9 @@ class Shelf:
         tile_format, page = options.pop("tile_format", None), options.pop("page", 0)
         job = Job(str(original), str(out), tile_id, hashlib.sha256(data).hexdigest(), 256, 10**9, "8.18.3", **options)
         meter = Meter(lambda *_: None)
-        building.build(open_picture(Source(shown or original, page), meter=meter, tile_format=tile_format), job, meter)
+        building.build(
+            open_picture(reader_of(shown or original, page), meter=meter, tile_format=tile_format), job, meter
+        )
         return tile_id
 
 

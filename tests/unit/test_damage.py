@@ -23,9 +23,7 @@ from tests.support.images import damage, damaged_tiffs, makers, pictures, tiffs
 from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
 from tiler.build.pyramid import build
-from tiler.decode import witness
-from tiler.decode.pixels import Picture, open_picture
-from tiler.decode.source import Source
+from tiler.decode import Picture, open_picture, reader_of, witness
 from tiler.failures import explain
 from tiler.job import Job
 from tiler.meter import Meter
@@ -51,7 +49,7 @@ def no_cache() -> Iterator[None]:
 
 def outcome(path: Path, decode: Callable[[Picture], Pixels] | None = None) -> Pixels | str:
     """Pixels, or the code of what is said instead: as the tiler's child goes about it."""
-    source = Source(path)
+    source = reader_of(path)
     while True:
         try:
             admit(source.header(), source.memory(256), path.stat().st_size, Limits(MAX_PIXELS, 2000))
@@ -272,7 +270,7 @@ def test_no_preview_is_made_of_an_overview_that_is_damaged(tmp_path: Path) -> No
             level = np.ascontiguousarray(pixels[::step, ::step])
             kind = 1 if step > 1 else 0
             file.write(level, photometric="rgb", compression="lzw", tile=(256, 256), metadata=None, subfiletype=kind)
-    source = Source(path)
+    source = reader_of(path)
     assert make_preview(source, source.header(), tmp_path, NO_METER) == (1000, 525)
     with tifffile.TiffFile(path) as file:
         overview = file.pages[1]
@@ -283,7 +281,7 @@ def test_no_preview_is_made_of_an_overview_that_is_damaged(tmp_path: Path) -> No
     bad = tmp_path / "bad.tif"
     bad.write_bytes(data)
     # Then there is none
-    source = Source(bad)
+    source = reader_of(bad)
     assert make_preview(source, source.header(), tmp_path, NO_METER) is None
 
 
@@ -376,7 +374,7 @@ def test_a_gif_of_several_frames_is_never_ready_with_some_of_their_pixels(page: 
         path.write_bytes(damaged)
         # When a page is read
         try:
-            found = all_at_once(open_picture(Source(path, page), meter=NO_METER))
+            found = all_at_once(open_picture(reader_of(path, page), meter=NO_METER))
         except (StageError, pyvips.Error):
             codes += 1
             continue

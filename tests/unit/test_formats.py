@@ -18,8 +18,7 @@ from tests.support.images.matrix import CASES, Case
 from tests.support.images.pictures import Pixels
 from tests.support.rigs import formats_page
 from tiler.build.pyramid import build
-from tiler.decode.pixels import Picture, open_picture
-from tiler.decode.source import Source
+from tiler.decode import Picture, open_picture, reader_of
 from tiler.failures import explain
 from tiler.job import Job
 from tiler.meter import Meter
@@ -31,7 +30,7 @@ NO_METER = Meter(lambda *_: None)
 
 
 def opened(path: Path) -> Picture:
-    return open_picture(Source(path), meter=NO_METER)
+    return open_picture(reader_of(path), meter=NO_METER)
 
 
 def assert_like(found: Pixels, expected: Pixels, case: Case) -> None:
@@ -67,7 +66,7 @@ def test_its_pyramid_is_right_at_every_level(case: Case, tmp_path: Path) -> None
     path = tmp_path / f"source.{case.ending}"
     case.make(path, 307, 270)
     job = Job(str(path), str(tmp_path), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
-    build(open_picture(Source(path), meter=NO_METER, tile_format=Format.PNG), job, NO_METER)
+    build(open_picture(reader_of(path), meter=NO_METER, tile_format=Format.PNG), job, NO_METER)
     # When its tiles are put together, then each level is the one above halved, in whole numbers
     tiles = pictures.deep_zoom(tmp_path / "pyramid.szi")
     found = [pictures.put_together(tiles, level, 256) for level in range(1 + max(level for level, _, _ in tiles))]
@@ -130,7 +129,7 @@ def test_an_orientation_that_there_is_not_is_upright(orientation: int, tmp_path:
     # Given a TIFF with such a tag, on which its decoder remarks
     pixels = pictures.scene(61, 37)
     Image.fromarray(pixels).save(tmp_path / "source.tif", tiffinfo={0x0112: orientation})
-    source = Source(tmp_path / "source.tif")
+    source = reader_of(tmp_path / "source.tif")
     with pytest.raises(pyvips.Error, match="Orientation") as caught:
         open_picture(source, meter=NO_METER).image.numpy()
     # When that is overlooked, once, then it is upright
@@ -149,7 +148,7 @@ def test_a_size_at_the_edge_of_the_arithmetic_is_right_at_every_level(
     pixels = pictures.noise(*size, bands=bands)
     source = pictures.save(pixels, tmp_path / "source.png", "srgb", compression=1)
     job = Job(str(source), str(tmp_path), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
-    built = build(open_picture(Source(source), meter=NO_METER, tile_format=Format.PNG), job, NO_METER)
+    built = build(open_picture(reader_of(source), meter=NO_METER, tile_format=Format.PNG), job, NO_METER)
     tiles = pictures.deep_zoom(tmp_path / "pyramid.szi")
     expected = pictures.levels(pixels)
     assert built.tile_count == len(tiles)
@@ -168,7 +167,7 @@ def test_any_page_can_be_asked_for(ending: str, options: dict[str, Any], tmp_pat
         with Image.open(path) as image:
             image.seek(number)
             expected = np.asarray(image.convert("RGB"))
-        picture = open_picture(Source(path, number), meter=NO_METER)
+        picture = open_picture(reader_of(path, number), meter=NO_METER)
         assert np.array_equal(picture.image.numpy()[..., :3], expected)
         assert (picture.source["pages"], picture.source["page"]) == (3, number)
 
@@ -179,7 +178,7 @@ def test_any_page_of_a_heic_can_be_asked_for(tmp_path: Path) -> None:
     heics.pages(tmp_path / "source.heic", *pages, primary=1)
     # When each is opened, then page 0 is the primary one, and the others are counted over all
     for number, expected in enumerate((pages[1], pages[1], pages[2])):
-        picture = open_picture(Source(tmp_path / "source.heic", number), meter=NO_METER)
+        picture = open_picture(reader_of(tmp_path / "source.heic", number), meter=NO_METER)
         assert picture.image.numpy().shape == expected.shape
         # The writer takes the matrix of the first picture alone: the others are rounded.
         assert np.abs(picture.image.numpy().astype(int) - expected).max() <= 2, number
@@ -194,7 +193,7 @@ def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None
     (tmp_path / "source.gif").write_bytes(data[:-1] + pixel + data[-1:])
     # When either is opened
     alphas = [
-        open_picture(Source(tmp_path / "source.gif", page), meter=NO_METER).image.numpy()[..., 3] for page in (0, 1)
+        open_picture(reader_of(tmp_path / "source.gif", page), meter=NO_METER).image.numpy()[..., 3] for page in (0, 1)
     ]
     # Then it is transparent where nothing was drawn until then
     expected = np.zeros((37, 61), np.uint8)
@@ -219,7 +218,7 @@ def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None
 def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path: Path) -> None:
     Image.fromarray(pictures.scene(61, 37)).save(tmp_path / f"source.{ending}")
     with pytest.raises(StageError) as caught:
-        Source(tmp_path / f"source.{ending}", 1).header()
+        reader_of(tmp_path / f"source.{ending}", 1).header()
     assert (caught.value.code, caught.value.message) == ("page_not_found", sentence)
 
 
@@ -237,7 +236,7 @@ def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path:
 def test_samples_that_cannot_be_read_are_an_unsupported_format(
     name: str, pixels: Pixels, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    source = Source(tiffs.write(tmp_path / "source.tif", pixels, **options))
+    source = reader_of(tiffs.write(tmp_path / "source.tif", pixels, **options))
     with pytest.raises((StageError, pyvips.Error)) as caught:
         open_picture(source, meter=NO_METER).image.avg()
     error = caught.value if isinstance(caught.value, StageError) else explain(caught.value, source.path)

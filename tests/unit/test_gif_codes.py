@@ -9,8 +9,7 @@ import pytest
 import pyvips
 
 from pipeline.errors import StageError
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.meter import Meter
 
 EDGE = 60
@@ -49,7 +48,7 @@ def outcome(path: Path, data: bytes, page: int = 0) -> str:
     """The code of the refusal, or what fails; "" where it is decoded."""
     path.write_bytes(data)
     try:
-        picture = open_picture(Source(path, page), meter=Meter(lambda *_: None))
+        picture = open_picture(reader_of(path, page), meter=Meter(lambda *_: None))
         with picture.heeded():
             picture.image.avg()
     except StageError as error:

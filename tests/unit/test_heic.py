@@ -15,9 +15,9 @@ from pipeline.formats.probe.protocol import Failed
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import heics, pictures
-from tiler.decode.heif_items import Items
-from tiler.decode.heif_pages import pages_of
-from tiler.decode.source import Source
+from tiler.decode import reader_of
+from tiler.decode.readers.heif.items import Items
+from tiler.decode.readers.heif.pages import pages_of
 from tiler.job import Job
 from tiler.parent import build
 
@@ -29,7 +29,7 @@ def damaged(data: bytes, at: int) -> bytes:
 
 def code_of(path: Path, page: int = 0) -> str:
     with pytest.raises(StageError) as caught:
-        Source(path, page).open()
+        reader_of(path, page).open()
     return caught.value.code
 
 
@@ -83,7 +83,7 @@ def test_only_the_page_that_is_asked_for_counts(tmp_path: Path) -> None:
     source = tmp_path / "source.heic"
     source.write_bytes(damaged(data, data.index(second.data) + len(second.data) // 2))
     # When each is opened, then the first is there, and the second is no picture
-    assert (Source(source, 0).open().numpy() == pages[0]).all()
+    assert (reader_of(source, 0).open().numpy() == pages[0]).all()
     assert code_of(source, 1) == "image_corrupt"
 
 
@@ -105,7 +105,7 @@ def test_items_that_are_made_of_each_other_come_to_an_end(tmp_path: Path) -> Non
     with (tmp_path / "source.heic").open("rb") as file:
         assert list(Items(file).coded(0)) == []
     with pytest.raises(pyvips.Error):
-        Source(tmp_path / "source.heic").open()
+        reader_of(tmp_path / "source.heic").open()
 
 
 def test_a_decoder_that_quotes_the_file_is_understood_all_the_same(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_boxes_that_promise_more_than_they_hold_are_damage(box: bytes, tmp_path:
     data[at + 4 : at + 40] = b"\xff" * 36
     (tmp_path / "source.heic").write_bytes(data)
     with pytest.raises((StageError, pyvips.Error)):
-        Source(tmp_path / "source.heic").open()
+        reader_of(tmp_path / "source.heic").open()
 
 
 def test_what_belongs_to_a_picture_and_is_not_decoded_is_not_looked_at(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_belongs_to_a_picture_and_is_not_decoded_is_not_looked_at(tmp_path:
     (tmp_path / "source.heic").write_bytes(data)
     # Then it is that picture alone
     assert only.times == 1
-    assert (Source(tmp_path / "source.heic").open().numpy() == pixels).all()
+    assert (reader_of(tmp_path / "source.heic").open().numpy() == pixels).all()
 
 
 def test_a_grid_that_is_put_together_from_far_more_than_it_shows_is_refused(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_grid_that_is_put_together_from_far_more_than_it_shows_is_refused(tmp_
     assert code_of(tmp_path / "source.heic") == "decoder_too_slow"
     # And of a few, as a grid's edges are filled up
     heics.hoarding(tmp_path / "few.heic", edge=512, count=2)
-    assert Source(tmp_path / "few.heic").open().width == 64
+    assert reader_of(tmp_path / "few.heic").open().width == 64
 
 
 def test_parts_of_parts_are_counted_by_all_that_name_them(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from pipeline.errors import StageError
 from pipeline.formats.endings import ends_early
 from tests.support.images import heifs, pictures
 from tests.support.images.heifs import EDGE, Item
-from tiler.decode.heif_items import Items
-from tiler.decode.heif_pages import pages_of
-from tiler.decode.source import Source
+from tiler.decode import reader_of
+from tiler.decode.readers.heif.items import Items
+from tiler.decode.readers.heif.pages import pages_of
 from tiler.failures import explain
 
 BRANDS = list(heifs.CODECS)
@@ -39,7 +39,7 @@ def outcome(tmp_path: Path) -> Outcome:
         path = tmp_path / "source"
         path.write_bytes(data)
         try:
-            pixels: pictures.Pixels = Source(path, page).open().numpy()
+            pixels: pictures.Pixels = reader_of(path, page).open().numpy()
         except (StageError, pyvips.Error) as error:
             said = explain(error, path, page)
             return said.code, said.message
@@ -206,12 +206,12 @@ def test_pages_that_its_decoders_count_differently_are_refused(tmp_path: Path, m
     path = tmp_path / "two.avif"
     path.write_bytes(heifs.file_of(items, "avif"))
     assert pages_of(path) == [1, 2]
-    monkeypatch.setattr("tiler.decode.heif_pages.pages_of", lambda _: [1, 2, 3])
+    monkeypatch.setattr("tiler.decode.readers.heif.pages.pages_of", lambda _: [1, 2, 3])
     with pytest.raises(StageError) as caught:
-        Source(path, 1).open()
+        reader_of(path, 1).open()
     assert caught.value.code == "unsupported_format"
     # And the first is what it is
-    assert Source(path, 0).open().width == EDGE
+    assert reader_of(path, 0).open().width == EDGE
 
 
 @pytest.mark.parametrize("brand", BRANDS)
@@ -257,10 +257,10 @@ def test_turns_are_work_and_too_many_are_refused(times: int, is_refused: bool, t
     path.write_bytes(heifs.turned(1024, times))
     if is_refused:
         with pytest.raises(StageError, match="turns, mirrors or crops a picture 9 times") as caught:
-            Source(path).work(256)
+            reader_of(path).work(256)
         assert caught.value.code == "decoder_too_slow"
     else:
-        assert Source(path).work(256).before == times * 1024**2
+        assert reader_of(path).work(256).before == times * 1024**2
 
 
 def test_pictures_that_are_made_on_the_way_are_work(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_pictures_that_are_made_on_the_way_are_work(tmp_path: Path) -> None:
     path.write_bytes(heifs.file_of([picture, *chain], "avif", primary=11))
     with path.open("rb") as file:
         assert sum(Items(file).passes(0)) == 9 * EDGE**2
-    assert Source(path).work(256).before == 9 * EDGE**2
+    assert reader_of(path).work(256).before == 9 * EDGE**2
 
 
 @pytest.mark.parametrize(("brand", "kind"), [*product(BRANDS, [b"iloc", b"iinf", b"iref", b"iprp", b"ipma"])])

@@ -16,8 +16,8 @@ from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures
-from tiler.decode import readable
-from tiler.decode.source import Source
+from tiler import readable
+from tiler.decode import reader_of
 from tiler.job import Job
 from tiler.parent import build
 from tiler.settings import TilerSettings
@@ -36,7 +36,7 @@ def test_every_common_format_is_read_here() -> None:
 
 
 def test_who_asks_does_not_load_libvips() -> None:
-    code = "import sys, tiler.decode.readable; tiler.decode.readable.readable(); print('pyvips' in sys.modules)"
+    code = "import sys, tiler.readable; tiler.readable.readable(); print('pyvips' in sys.modules)"
     said = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=60)
     assert said.stdout == "False\n"
 
@@ -93,13 +93,13 @@ def test_an_svg_too_large_to_count_is_not_read_as_one_pixel(width: int, height: 
     size = f'width="{width}" height="{height}"'.encode()
     (tmp_path / "source.svg").write_bytes(SVG.replace(b'width="300" height="200"', size, 1))
     with pytest.raises(StageError) as caught:
-        Source(tmp_path / "source.svg").header()
+        reader_of(tmp_path / "source.svg").header()
     assert caught.value.code == "image_too_large"
 
 
 def test_an_svg_of_one_pixel_is_read(tmp_path: Path) -> None:
     (tmp_path / "source.svg").write_bytes(SVG.replace(b'width="300" height="200"', b'width="1" height="1"', 1))
-    assert Source(tmp_path / "source.svg").header()[1:3] == (1, 1)
+    assert reader_of(tmp_path / "source.svg").header()[1:3] == (1, 1)
 
 
 def test_svg_is_read_where_the_operator_allows_it(tmp_path: Path) -> None:

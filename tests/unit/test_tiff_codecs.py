@@ -17,7 +17,7 @@ from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from tests.support.images import damaged_tiffs, pictures, raws, tiffs
-from tiler.decode.source import Source
+from tiler.decode import reader_of
 
 GIVEN_UP = {32766, 32771, 32809, 34676, 34677}
 """Those that libtiff has a decoder for, and that are not read all the same: tiff_codecs says why."""
@@ -54,7 +54,7 @@ def test_what_is_not_read_is_refused_by_name_before_the_download_and_after_it(
     assert f"{tiff_codecs.LACKING[compression]} (compression {compression})" in seen.message
     # And so does a tiler
     with pytest.raises(StageError) as caught:
-        Source(path).open()
+        reader_of(path).open()
     assert (caught.value.code, caught.value.message) == seen
 
 
@@ -73,11 +73,11 @@ def test_the_page_that_is_asked_for_decides(tmp_path: Path) -> None:
     with tifffile.TiffWriter(path) as file:
         file.write(pictures.scene(60, 40), photometric="rgb", metadata=None)
         file.write(pictures.scene(60, 40), photometric="rgb", compression="lzma", metadata=None)
-    assert Source(path).open().width == 60
+    assert reader_of(path).open().width == 60
     with pytest.raises(StageError, match="LZMA"):
-        Source(path, page=1).open()
+        reader_of(path, page=1).open()
     with pytest.raises(StageError, match="has 2 pages"):
-        Source(path, page=2).open()
+        reader_of(path, page=2).open()
 
 
 @pytest.mark.parametrize("name", raws.RAWS)
@@ -89,7 +89,7 @@ def test_a_raw_photograph_is_refused_by_name_before_the_download_and_after_it(na
     assert isinstance(seen, Failed)
     assert (seen.code, said in seen.message) == ("unsupported_format", True)
     with pytest.raises(StageError) as caught:
-        Source(path).open()
+        reader_of(path).open()
     assert (caught.value.code, caught.value.message) == seen
 
 
@@ -97,7 +97,7 @@ def test_a_developed_picture_with_a_cameras_tags_is_read(tmp_path: Path) -> None
     path = tmp_path / "source.tif"
     pixels = raws.developed(path)
     assert isinstance(look(path), Found)
-    assert (Source(path).open().numpy() == pixels).all()
+    assert (reader_of(path).open().numpy() == pixels).all()
 
 
 @each_layout
@@ -112,7 +112,7 @@ def test_a_sparse_tiff_is_named(tiled: bool, tmp_path: Path) -> None:
         data[place + 4 : place + 8] = bytes(4)
     path.write_bytes(data)
     with pytest.raises(StageError, match="leaves out 1 of its strips or tiles") as caught:
-        Source(path).open()
+        reader_of(path).open()
     assert caught.value.code == "unsupported_format"
 
 
@@ -127,14 +127,14 @@ def test_a_tile_whose_jpeg_is_smaller_is_damaged(tmp_path: Path) -> None:
             data[at : at + 2] = (128).to_bytes(2, "little")
     path.write_bytes(data)
     with pytest.raises(StageError, match="a JPEG of 64 x 64 pixels, not 128 x 128") as caught:
-        Source(path).open()
+        reader_of(path).open()
     assert caught.value.code == "image_corrupt"
 
 
 def test_a_directory_that_lies_about_its_pixels_is_damaged(tmp_path: Path) -> None:
     for path in damaged_tiffs.unsound(tmp_path):
         with pytest.raises(StageError) as caught:
-            Source(path).open()
+            reader_of(path).open()
         assert caught.value.code == "image_corrupt", path.name
 
 
@@ -146,14 +146,14 @@ def test_a_jpeg_tile_of_the_right_size_is_read_whatever_stands_before_it(between
     tile = whole[:2] + damaged_tiffs.HIDDEN_BY[between] + whole[2:]
     more = {530: ("H", [2, 2])}
     tiffs.write(path, pixels, photometric=tiffs.YCBCR, tile=64, compression=7, encode=lambda _: tile, more=more)
-    assert np.abs(np.asarray(Source(path).open()).astype(int) - jpeg8_decode(whole)).mean() < 3
+    assert np.abs(np.asarray(reader_of(path).open()).astype(int) - jpeg8_decode(whole)).mean() < 3
 
 
 def test_a_single_strip_may_leave_its_length_to_its_reader(tmp_path: Path) -> None:
     # Given a length of 0 for the one strip, as some old writers have it
     path, pixels = tmp_path / "source.tif", pictures.scene(64, 64)
     damaged_tiffs.entry(tiffs.write(path, pixels), 279, 0, 0)
-    source = Source(path, lenient=True)
+    source = reader_of(path, lenient=True)
     assert (np.asarray(source.open()) == pixels).all()
 
 
@@ -171,5 +171,5 @@ def test_a_compression_is_told_as_libtiff_tells_it(tmp_path: Path) -> None:
         assert isinstance(seen, Failed)
         assert seen.code == "unsupported_format"
         with pytest.raises(StageError) as caught:
-            Source(path).open()
+            reader_of(path).open()
         assert caught.value.code == "unsupported_format"

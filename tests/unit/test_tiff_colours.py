@@ -17,8 +17,7 @@ from pipeline.formats.tiff_colours import ycbcr_of
 from tests.support.images import odd_tiffs, pictures, tiffs, ycbcr_tiffs
 from tests.support.images.pictures import Pixels
 from tests.unit.test_tiff_codecs import look
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.meter import Meter
 
 NEAR = 8
@@ -26,14 +25,14 @@ NEAR = 8
 
 
 def shown(path: Path) -> Pixels:
-    picture = open_picture(Source(path), meter=Meter(lambda *_: None))
+    picture = open_picture(reader_of(path), meter=Meter(lambda *_: None))
     with picture.heeded():
         return np.asarray(picture.image.numpy())
 
 
 def refused(path: Path) -> StageError:
     with pytest.raises(StageError) as caught:
-        Source(path).open()
+        reader_of(path).open()
     return caught.value
 
 

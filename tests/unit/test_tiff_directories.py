@@ -15,8 +15,8 @@ from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from tests.support.images import damaged_tiffs, pictures
-from tiler.build.preview import MOST_OVERVIEWS, _overviews
-from tiler.decode.source import Source
+from tiler.decode import reader_of
+from tiler.decode.readers.tiff.overviews import MOST, overviews
 
 
 def look(path: Path, page: int = 0) -> Found | Failed | Unknown:
@@ -28,7 +28,7 @@ def look(path: Path, page: int = 0) -> Found | Failed | Unknown:
 def refused(path: Path, page: int = 0) -> tuple[str, str]:
     """How a tiler refuses it; not before libvips would have opened it."""
     with pytest.raises(StageError) as caught:
-        Source(path, page).open()
+        reader_of(path, page).open()
     return caught.value.code, caught.value.message
 
 
@@ -77,7 +77,7 @@ def test_a_page_behind_ten_thousand_others_is_judged(tmp_path: Path) -> None:
     path, count = tmp_path / "source.tif", 12_000
     path.write_bytes(many_pages(count, 34712))
     assert pyvips.Image.new_from_file(str(path), page=count - 1).width == 1
-    assert Source(path, count - 2).open().width == 1
+    assert reader_of(path, count - 2).open().width == 1
     code, message = refused(path, count - 1)
     assert (code, "JPEG 2000" in message) == ("unsupported_format", True)
 
@@ -112,5 +112,5 @@ def test_of_thousands_of_directories_below_a_page_few_are_looked_at(tmp_path: Pa
     entries = data[12:-4] + struct.pack("<HHII", 330, 4, count, len(data) + 12)
     below = struct.pack(f"<{count}I", *[10] * count)
     path.write_bytes(data[:10] + struct.pack("<H", len(entries) // 12) + entries + bytes(4) + below)
-    found = list(_overviews(Source(path)))
-    assert len(found) == MOST_OVERVIEWS
+    found = list(overviews(path, 0))
+    assert len(found) == MOST

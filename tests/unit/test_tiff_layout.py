@@ -20,7 +20,7 @@ from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures, tiffs, zstd_tiffs
 from tests.support.images.pictures import Pixels
-from tiler.decode.source import Source
+from tiler.decode import reader_of
 from tiler.job import Built, Job
 from tiler.parent import build
 
@@ -84,10 +84,10 @@ def test_only_what_is_decoded_at_once_is_held(options: dict[str, Any], held: int
 MEASURED = """
 import re, sys
 from pathlib import Path
-from tiler.decode.source import Source
+from tiler.decode import reader_of
 def most():
     return int(re.search("VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-source = Source(Path(sys.argv[1]))
+source = reader_of(Path(sys.argv[1]))
 estimate = source.memory(256)
 before = most()
 source.open().dzsave(sys.argv[2], container="szi", overlap=0)
@@ -130,7 +130,7 @@ def test_one_strip_above_the_limit_of_libtiff_is_read(tmp_path: Path) -> None:
     # When a child is given memory for it, then it is built
     done = built(path, 300 * MB)
     assert (done.width, done.height) == (4500, 4000)
-    assert np.array_equal(Source(path).open().numpy(), pixels)
+    assert np.array_equal(reader_of(path).open().numpy(), pixels)
     # And where there is less it is refused before a pixel is decoded, with limit and value
     with pytest.raises(StageError) as caught:
         built(path, 100 * MB)
@@ -166,7 +166,7 @@ def test_a_strip_said_to_be_longer_than_the_file_is_cut_short_and_takes_nothing(
     data[at : at + 4] = struct.pack("<I", 2**32 - 1)
     path.write_bytes(data)
     # When it is judged and decoded with little memory
-    assert Source(path).memory(256) < BASE_MEMORY + 10 * MB
+    assert reader_of(path).memory(256) < BASE_MEMORY + 10 * MB
     with pytest.raises(StageError) as caught:
         built(path, 100 * MB)
     assert caught.value.code == "image_truncated"

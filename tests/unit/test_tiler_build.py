@@ -16,8 +16,7 @@ from pipeline.pyramids.geometry import FILES, PARTS, PYRAMID_VERSION, Format, Ge
 from pipeline.pyramids.index import Index
 from tests.support.images import pictures
 from tiler.build.pyramid import build
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.job import Built, Job
 from tiler.meter import Meter
 
@@ -36,7 +35,7 @@ class Build:
         job = Job(str(source), str(folder), "t" * 64, "s" * 64, tile_size, 10**9, "8.18.3", quality=quality)
         meter = Meter(lambda percent, _: self.moves.append(percent))
         wanted = Format(tile_format) if tile_format else None
-        picture = open_picture(Source(source, page), meter=meter, tile_format=wanted)
+        picture = open_picture(reader_of(source, page), meter=meter, tile_format=wanted)
         self.built: Built = build(picture, job, meter)
         self.geometry = Geometry(self.built.width, self.built.height, tile_size)
         self.index = Index((folder / "tiles.idx").read_bytes())
@@ -339,7 +338,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
     meter = Meter(lambda *_: None)
     # When it is built, then libvips says so
     with pytest.raises(pyvips.Error, match="No space left on device"):
-        build(open_picture(Source(source), meter=meter), job, meter)
+        build(open_picture(reader_of(source), meter=meter), job, meter)
 
 
 @pytest.mark.parametrize(

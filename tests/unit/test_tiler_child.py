@@ -131,7 +131,7 @@ def test_the_environment_holds_nothing_of_the_workers_own(monkeypatch: pytest.Mo
 ATTACK = """
 import os, signal, socket, subprocess, sys
 from pathlib import Path
-import tiler.child, tiler.decode.pixels
+import tiler.child, tiler.decode
 from pipeline.errors import StageError
 
 def attack(source, **_):
@@ -157,7 +157,7 @@ def attack(source, **_):
             said[name] = "refused"
     raise StageError("image_corrupt", repr(said))
 
-tiler.decode.pixels.open_picture = attack
+tiler.decode.open_picture = attack
 tiler.child.main()
 """
 

@@ -12,8 +12,7 @@ from pipeline.pyramids.geometry import SZI, Format, Geometry
 from tests.support.images import costly, pictures
 from tiler.build.estimate import LEAST_FILE, largest_build, largest_file, pyramid_bytes, require_room, require_small
 from tiler.build.pyramid import build
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.job import Job
 from tiler.meter import Meter
 
@@ -55,11 +54,11 @@ def test_a_build_that_will_not_fit_is_refused_before_it_begins(tmp_path: Path) -
 def test_the_hardest_picture_stays_within_its_largest_file(tmp_path: Path) -> None:
     # Given noise with noisy transparency, which no encoder makes smaller
     source = pictures.save(pictures.noise(1500, 1100, bands=4), tmp_path / "source.png")
-    found = Source(source).header()
+    found = reader_of(source).header()
     # When it is tiled as what takes most
     job = Job(str(source), str(tmp_path), "t" * 64, "s" * 64, 256, 10**9, "8.18.3", tile_format="png")
     meter = Meter(lambda *_: None)
-    build(open_picture(Source(source), meter=meter, tile_format=Format.PNG), job, meter)
+    build(open_picture(reader_of(source), meter=meter, tile_format=Format.PNG), job, meter)
     # Then its largest file is well below what it may be, even without what any file may have
     largest = (tmp_path / SZI).stat().st_size
     assert 1500 * 1100 * 4 < largest < largest_file(found, 256) - LEAST_FILE
@@ -76,7 +75,7 @@ def test_tiles_of_one_colour_take_less_than_they_may_without_what_any_build_may(
     assert source.stat().st_size < 150_000
     job = Job(str(source), str(tmp_path), "t" * 64, "s" * 64, tile_size, 10**9, "8.18.3", tile_format=tile_format)
     meter = Meter(lambda *_: None)
-    made = build(open_picture(Source(source), meter=meter, tile_format=Format(tile_format)), job, meter)
+    made = build(open_picture(reader_of(source), meter=meter, tile_format=Format(tile_format)), job, meter)
     geometry = Geometry(made.width, made.height, tile_size)
     most = largest_build(geometry, source.stat().st_size) - LEAST_FILE - 256 * source.stat().st_size
     assert made.size < most
@@ -93,7 +92,7 @@ def test_a_small_file_does_not_become_gigabytes(tmp_path: Path) -> None:
     meter = Meter(lambda *_: None)
     # When it is tiled, then that ends once it has become too much
     with pytest.raises(StageError, match="more than a file of") as caught:
-        build(open_picture(Source(source), meter=meter, tile_format=Format.JPEG), job, meter)
+        build(open_picture(reader_of(source), meter=meter, tile_format=Format.JPEG), job, meter)
     assert (caught.value.code, caught.value.retryable) == ("decoder_too_slow", False)
     assert (tmp_path / SZI).stat().st_size < 1.2 * most
     # And a gigapixel of one colour may become ten times its file, and more

@@ -13,8 +13,7 @@ from pipeline.errors import StageError
 from pipeline.formats.endings import ends_early
 from pipeline.formats.kinds import kind_of
 from tests.support.images import pictures
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.failures import explain
 from tiler.meter import Meter
 
@@ -38,7 +37,7 @@ FORMATS: dict[str, dict[str, object]] = {
 def decode_fully(path: Path) -> None:
     meter = Meter(lambda *_: None)
     try:
-        open_picture(Source(path), meter=meter).image.avg()
+        open_picture(reader_of(path), meter=meter).image.avg()
     except pyvips.Error as error:
         raise explain(error, path) from error
 

@@ -22,8 +22,7 @@ from pipeline.sandbox.confine import CPU_GRACE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures
 from tiler.build.pyramid import build as build_here
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.job import REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
 from tiler.meter import Meter
 from tiler.parent import build
@@ -104,10 +103,10 @@ def test_a_kill_that_nobody_here_sent_is_a_lack_of_memory(run: Run, job: Job) ->
 
 TAKEN_OVER = """
 import sys, threading, time
-import tiler.child, tiler.decode.pixels
+import tiler.child, tiler.decode
 def do(source, **_):
     exec(sys.argv[1])
-tiler.decode.pixels.open_picture = do
+tiler.decode.open_picture = do
 tiler.child.main()
 """
 
@@ -216,7 +215,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
     job = Job(str(folder / "source.jpg"), str(folder), "t" * 64, "s" * 64, 256, 10**9, "8.18.3")
     pictures.jpeg(Path(job.source), 700, 301)
     meter = Meter(lambda *_: None)
-    return folder, build_here(open_picture(Source(Path(job.source)), meter=meter), job, meter)
+    return folder, build_here(open_picture(reader_of(Path(job.source)), meter=meter), job, meter)
 
 
 def leave(made: tuple[Path, Built], job: Job) -> Built:

@@ -11,15 +11,14 @@ from PIL import Image, ImageCms
 
 from pipeline.pyramids.geometry import Format
 from tests.support.images import pictures
-from tiler.decode.pixels import Picture, open_picture
-from tiler.decode.source import Source
+from tiler.decode import Picture, open_picture, reader_of
 from tiler.meter import Meter
 
 SCENE = pictures.scene(37, 21)
 
 
 def open_here(path: Path) -> Picture:
-    return open_picture(Source(path), meter=Meter(lambda *_: None))
+    return open_picture(reader_of(path), meter=Meter(lambda *_: None))
 
 
 def pixels_of(picture: Picture) -> pictures.Pixels:

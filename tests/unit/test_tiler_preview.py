@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.images import pictures
 from tiler.build.preview import make_preview
-from tiler.decode.source import Source
+from tiler.decode import reader_of
 from tiler.meter import Meter
 
 WIDTH, HEIGHT = 4000, 2400
@@ -27,7 +27,7 @@ def quarters(width: int = WIDTH, height: int = HEIGHT) -> pictures.Pixels:
 
 
 def make(path: Path, page: int = 0) -> tuple[int, int] | None:
-    source = Source(path, page)
+    source = reader_of(path, page)
     return make_preview(source, source.header(), path.parent, Meter(lambda *_: None))
 
 

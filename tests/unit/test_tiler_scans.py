@@ -11,9 +11,9 @@ import pyvips
 
 from pipeline.errors import StageError
 from tests.support.images import hostile, pictures
-from tiler.decode import scans
-from tiler.decode.scans import MOST_SCANS, require_sound_scans
-from tiler.decode.source import Source
+from tiler.decode import reader_of
+from tiler.decode.readers.jpeg import scans
+from tiler.decode.readers.jpeg.scans import MOST_SCANS, require_sound_scans
 
 SCAN = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
 HEAD = b"\xff\xd8\xff\xe0\0\x04\0\0"
@@ -34,14 +34,14 @@ def test_a_picture_in_more_passes_than_any_program_makes_is_refused(tmp_path: Pa
     assert pyvips.Image.new_from_file(str(path), fail_on="warning").avg() == 128
     # When it is to be tiled, then the number of its passes speaks against it
     with pytest.raises(StageError, match="more than 100 scans") as caught:
-        Source(path).require_sound_scans()
+        reader_of(path).require_sound_layout()
     assert caught.value.code == "decoder_too_slow"
 
 
 @pytest.mark.parametrize("options", [{}, {"interlace": True}, {"interlace": True, "restart_interval": 1}])
 def test_what_programs_write_is_taken(options: dict[str, Any], tmp_path: Path) -> None:
     path = pictures.save(pictures.scene(300, 200), tmp_path / "a.jpg", **options)
-    Source(path).require_sound_scans()
+    reader_of(path).require_sound_layout()
     assert not too_many(path.read_bytes())
 
 
@@ -70,7 +70,7 @@ def test_a_decoder_takes_what_hides_behind_such_a_marker_for_scans(tmp_path: Pat
     assert pyvips.Image.new_from_file(str(path), fail_on="warning").avg() == 128
     # When it is to be tiled, then the number of its passes speaks against it
     with pytest.raises(StageError, match="more than 100 scans") as caught:
-        Source(path).require_sound_scans()
+        reader_of(path).require_sound_layout()
     assert caught.value.code == "decoder_too_slow"
 
 
@@ -82,14 +82,14 @@ def test_a_jpeg_of_which_a_component_has_no_scan_is_damaged(scans: tuple[int, ..
     pyvips.Image.new_from_file(str(path), fail_on="warning").avg()
     # Then what is not there is told
     with pytest.raises(StageError, match="components have no scan") as caught:
-        Source(path).require_sound_scans()
+        reader_of(path).require_sound_layout()
     assert caught.value.code == "image_corrupt"
 
 
 def test_a_jpeg_of_which_each_component_has_its_scan_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(hostile.without_components(64, 64, (1, 2, 3)))
-    Source(path).require_sound_scans()
+    reader_of(path).require_sound_layout()
 
 
 def test_what_only_looks_like_a_scan_is_none() -> None:

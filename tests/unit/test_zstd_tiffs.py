@@ -24,9 +24,8 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import makers, pictures, tiffs, zstd_tiffs
 from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
-from tiler.decode.pixels import open_picture
-from tiler.decode.recoded import Recoded
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
+from tiler.decode.readers.tiff.recoded import Recoded
 from tiler.failures import explain
 from tiler.job import Built, Job
 from tiler.meter import Meter
@@ -41,7 +40,7 @@ WINDOW_OF_2_GB = b"\x28\xb5\x2f\xfd\x00\xa8" + struct.pack("<I", len(RAW) << 3 |
 
 def refusal(path: Path) -> StageError:
     """What is said of a file that is not read."""
-    source = Source(path)
+    source = reader_of(path)
     with pytest.raises((StageError, pyvips.Error)) as caught, source.heeded():
         source.open().numpy()
     return explain(source.cause(caught.value), path)
@@ -92,7 +91,7 @@ def test_any_page_is_read_whatever_the_others_are_compressed_by(compressed: tupl
 def test_its_overview_gives_a_preview(below: bool, tmp_path: Path) -> None:
     # Given a picture of 9.7 megapixels with overviews of a half and a quarter of its edges
     pixels = zstd_tiffs.pyramid(tmp_path / "source.tif", 4400, 2200, below=below, tile=(512, 512))
-    source = Source(tmp_path / "source.tif")
+    source = reader_of(tmp_path / "source.tif")
     # When a preview is made, then it is of the smaller one
     assert make_preview(source, source.header(), tmp_path, Meter(lambda *_: None)) == (1024, 512)
     small = source.open(subifd=1) if below else source.open(page=2)
@@ -103,7 +102,7 @@ def test_its_overview_gives_a_preview(below: bool, tmp_path: Path) -> None:
 
 def test_its_orientation_is_applied(tmp_path: Path) -> None:
     zstd_tiffs.save(tmp_path / "source.tif", SMALL, extratags=[(274, 3, 1, 6, True)])
-    picture = open_picture(Source(tmp_path / "source.tif"), meter=Meter(lambda *_: None))
+    picture = open_picture(reader_of(tmp_path / "source.tif"), meter=Meter(lambda *_: None))
     assert np.array_equal(picture.image.numpy(), SMALL.transpose(1, 0, 2)[:, ::-1])
 
 
@@ -118,7 +117,7 @@ def test_bits_in_reverse_are_put_right(tmp_path: Path) -> None:
     path.write_bytes(data)
     with Image.open(path) as image:
         assert np.array_equal(np.asarray(image), SMALL)
-    assert np.array_equal(Source(path).open().numpy(), SMALL)
+    assert np.array_equal(reader_of(path).open().numpy(), SMALL)
 
 
 def test_a_last_strip_padded_to_the_height_of_the_others_is_read(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_last_strip_padded_to_the_height_of_the_others_is_read(tmp_path: Path)
         compression=zstd_tiffs.ZSTD,
         encode=lambda strip: zstd_tiffs.compress(strip.ljust(12 * 24 * 3, b"\0")),
     )
-    assert np.array_equal(Source(tmp_path / "source.tif").open().numpy(), SMALL)
+    assert np.array_equal(reader_of(tmp_path / "source.tif").open().numpy(), SMALL)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ def test_a_strip_that_is_not_what_the_directory_says_is_damage(frame: bytes, mes
 def test_a_frame_of_the_same_bytes_with_a_common_window_is_none(tmp_path: Path) -> None:
     # The one that is refused above is refused for its window alone
     frame = WINDOW_OF_2_GB[:5] + b"\x58" + WINDOW_OF_2_GB[6:]
-    assert np.array_equal(Source(written(tmp_path / "source.tif", frame)).open().numpy(), SMALL)
+    assert np.array_equal(reader_of(written(tmp_path / "source.tif", frame)).open().numpy(), SMALL)
 
 
 def test_a_strip_that_the_file_ends_before_is_cut_short(tmp_path: Path) -> None:
@@ -274,8 +273,8 @@ def test_other_pictures_do_not_wait_for_what_it_needs(tmp_path: Path) -> None:
     # Given a process that has read another TIFF
     makers.by_libvips(tmp_path / "source.tif", 30, 20)
     code = (
-        "import sys; from pathlib import Path; from tiler.decode.source import Source;"
-        "Source(Path(sys.argv[1])).open().avg();"
+        "import sys; from pathlib import Path; from tiler.decode import reader_of;"
+        "reader_of(Path(sys.argv[1])).open().avg();"
         "print(sorted(name for name in sys.modules if 'zstd' in name or 'recoded' in name))"
     )
     said = subprocess.run(

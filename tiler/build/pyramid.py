@@ -33,7 +33,7 @@ from tiler.build import szi
 from tiler.build.edges import pad_all
 from tiler.build.estimate import require_small
 from tiler.build.small import write_small
-from tiler.decode.pixels import Picture
+from tiler.decode import Picture
 from tiler.follow import follow
 from tiler.job import Built, Job
 from tiler.meter import Meter

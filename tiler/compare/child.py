@@ -37,31 +37,30 @@ def _outcome(job: Job) -> Compared | Failed:
     # All that is needed is loaded before the process is confined, and only once there is a job.
     from tiler import confined  # noqa: PLC0415
     from tiler.compare.comparison import compare  # noqa: PLC0415
-    from tiler.decode.pixels import open_picture  # noqa: PLC0415
-    from tiler.decode.source import Source  # noqa: PLC0415
+    from tiler.decode import open_picture, reader_of  # noqa: PLC0415
     from tiler.meter import Meter  # noqa: PLC0415
 
-    source = Source(Path(job.source), job.page)
+    reader = reader_of(Path(job.source), job.page)
     allowance = sandbox.Allowance(
-        read=(source.path, Path(job.build)),
+        read=(reader.path, Path(job.build)),
         write=(Path(job.scratch),),
-        memory=confined.memory(source, job.memory_bytes),
-        cpu=confined.header_seconds(source),
+        memory=confined.memory(reader, job.memory_bytes),
+        cpu=confined.header_seconds(reader),
         most_cpu=MOST_CPU,
     )
-    confined.confine(source, job.min_libvips, job.untrusted, allowance)
+    confined.confine(reader, job.min_libvips, job.untrusted, allowance)
     told = _Told()
 
     def begin() -> None:
-        header = source.header()
+        header = reader.header()
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(source, header, job.tile_size, job.tile_format, limits, times=ENCODED_AGAIN)
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits, times=ENCODED_AGAIN)
 
     def look() -> Compared:
-        picture = open_picture(source, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))
+        picture = open_picture(reader, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))
         return compare(picture, job, told)
 
-    return confined.decode(source, begin, look)
+    return confined.decode(reader, begin, look)
 
 
 class _Told:

@@ -18,7 +18,7 @@ from pipeline.pyramids import INDEX, PARTS, Format, Geometry, Index
 from tiler.build.edges import decode
 from tiler.build.pyramid import WEBP_EFFORT
 from tiler.compare.protocol import MOST_DIFFERING, Compared, Differs, Job, Progress
-from tiler.decode.pixels import Picture
+from tiler.decode import Picture
 
 TOLERANCE = 8.0
 """Levels of 255 by which the mean of a block may differ. A black block passes only where the picture is as good as

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import pyvips
 
 from pipeline.errors import StageError
+from tiler.decode.reader import Reader
 from tiler.decode.samples import stretch
-from tiler.decode.source import Source
 from tiler.meter import Meter
 
 PROFILE = "icc-profile-data"
@@ -28,7 +28,7 @@ _SPACES = {"lab", "labs", "labq", "xyz"}
 
 def to_srgb(
     image: pyvips.Image,
-    source: Source,
+    reader: Reader,
     decisions: list[str],
     meter: Meter,
     again: Callable[[], pyvips.Image] | None = None,
@@ -37,35 +37,35 @@ def to_srgb(
 
     Parameters
     ----------
-    image: an image of `source`, whole or an overview of it.
+    image: the page that `reader` opened, whole or a smaller version of it.
     decisions: is added to.
     meter: is told of a pass of its own.
-    again: gives the image once more, for a pass that finds its samples' range; by default `source.open`.
+    again: gives the image once more, for a pass that finds its samples' range; by default `reader.open`.
 
     Raises
     ------
     StageError: unsupported_format.
     pyvips.Error: where a pass of its own cannot decode the source.
     """
-    image = _drop_extra_bands(image, source, decisions)
+    image = _drop_extra_bands(image, reader, decisions)
     if image.interpretation in _SPACES:
         decisions.append(f"{image.interpretation} converted to sRGB")
         return image.colourspace("srgb")
     if image.interpretation == "cmyk":
         return _from_cmyk(image, decisions)
     if image.format not in _SCALED:
-        stretched = stretch(image, again or source.open, source.heeded, decisions, meter, reverse=source.is_reversed)
+        stretched = stretch(image, again or reader.open, reader.heeded, decisions, meter, reverse=reader.is_reversed)
         return stretched.colourspace("srgb")
     return _from_rgb(image, decisions)
 
 
-def _drop_extra_bands(image: pyvips.Image, source: Source, decisions: list[str]) -> pyvips.Image:
+def _drop_extra_bands(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:
     colours = 4 if image.interpretation == "cmyk" else 1 if image.bands < 3 else 3
     if image.bands > colours + 1:
         # More than one extra band is a measurement, not transparency.
         decisions.append(f"the first {colours} of {image.bands} bands kept")
         return image.extract_band(0, n=colours)
-    if image.bands > colours and not source.means_transparency(image.bands):
+    if image.bands > colours and not reader.is_transparency(image.bands):
         decisions.append("the band after the colours, which is no transparency, left out")
         return image.extract_band(0, n=colours)
     return image

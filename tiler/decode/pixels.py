@@ -15,9 +15,8 @@ import pyvips
 from pipeline.formats import budget
 from pipeline.formats.header import Header, pixel_bytes
 from pipeline.pyramids import Format
-from tiler.decode import gif, gif_codes
 from tiler.decode.colours import to_srgb
-from tiler.decode.source import Source
+from tiler.decode.reader import Reader
 from tiler.follow import PASS_SHARE, follow
 from tiler.meter import Meter
 
@@ -39,7 +38,7 @@ class Picture:
     image: upright, 8-bit sRGB, 3 bands or 4 with alpha; can be read once, top to bottom.
     format: of the tiles.
     source: what the file is: format, size in pixels, pages and page, bands, sample type, colour space.
-    heeded: whatever decodes the image has to do so within: see tiler.decode.source.Source.heeded.
+    heeded: whatever decodes the image has to do so within: see tiler.decode.reader.Reader.heeded.
     decisions: what was done to its pixels, in words; empty where they are untouched.
     """
 
@@ -50,8 +49,8 @@ class Picture:
     decisions: list[str] = field(default_factory=list)
 
 
-def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = None) -> Picture:
-    """Open a source; decodes only where an extra pass is needed (rotation, sample ranges).
+def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = None) -> Picture:
+    """Open the page of a stored source; decodes only where an extra pass is needed (rotation, sample ranges).
 
     Parameters
     ----------
@@ -63,20 +62,21 @@ def open_picture(source: Source, *, meter: Meter, tile_format: Format | None = N
     StageError: page_not_found, unsupported_format, image_corrupt.
     pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
     """
-    header = source.header()
-    decisions: list[str] = []
-    stored = _open(source, header, decisions)
-    image = drop_metadata(to_srgb(stored, source, decisions, meter))
+    header = reader.header()
+    reader.require_sound_data()
+    stored = reader.open()
+    decisions = list(reader.notes)
+    image = drop_metadata(to_srgb(stored, reader, decisions, meter))
     if (orientation := orientation_of(stored)) != UPRIGHT:
-        image = _turn(image, source, orientation, meter)
+        image = _turn(image, reader, orientation, meter)
         decisions.append(f"EXIF orientation {orientation} applied")
     if tile_format is Format.JPEG and image.hasalpha():
         image = image.flatten(background=255)
         decisions.append("transparency laid on white: JPEG tiles have none")
     chosen = tile_format or (Format.PNG if image.hasalpha() else Format.JPEG)
-    if source.is_quiet and chosen is not Format.JPEG:
-        _hear_out(source, meter)
-    return Picture(image, chosen, _describe(stored, header, source.page), source.heeded, decisions)
+    if reader.is_quiet and chosen is not Format.JPEG:
+        _hear_out(reader, meter)
+    return Picture(image, chosen, _describe(stored, header, reader.page), reader.heeded, decisions)
 
 
 def orientation_of(image: pyvips.Image) -> int:
@@ -101,41 +101,25 @@ def drop_metadata(image: pyvips.Image) -> pyvips.Image:
     return image
 
 
-def _open(source: Source, header: Header, decisions: list[str]) -> pyvips.Image:
-    image = source.open()
-    source.require_checksums()
-    if source.is_converted:
-        decisions.append("YCbCr converted to RGB")
-    if header.format != "gif":
-        return image
-    with source.path.open("rb") as file:
-        if not gif_codes.has_full_frames(file, source.page):
-            raise pyvips.Error("gif: its frames end before the page")
-        covered = gif.with_uncovered_transparent(image, file, source.page)
-    if covered is not image:
-        decisions.append("transparent where no frame covers the canvas")
-    return covered
-
-
-def _turn(image: pyvips.Image, source: Source, orientation: int, meter: Meter) -> pyvips.Image:
+def _turn(image: pyvips.Image, reader: Reader, orientation: int, meter: Meter) -> pyvips.Image:
     if orientation == MIRRORED:
         return turned(image, orientation)
-    budget.require_small_spool(image.width * image.height * pixel_bytes(image), source.path.stat().st_size)
+    budget.require_small_spool(image.width * image.height * pixel_bytes(image), reader.path.stat().st_size)
     # Turning needs any row at any time: into a file below TMPDIR, which libvips removes by itself.
     meter.begin(PASS_SHARE)
     follow(image, meter)
     spooled = pyvips.Image.new_temp_file("%s.v")
-    with source.heeded():
+    with reader.heeded():
         image.write(spooled)
     return turned(spooled, orientation)
 
 
-def _hear_out(source: Source, meter: Meter) -> None:
+def _hear_out(reader: Reader, meter: Meter) -> None:
     """Decode a source once more, and hear of damage: libvips is deaf for moments while it saves tiles by suffix."""
     meter.begin(PASS_SHARE)
-    image = source.open().copy()
+    image = reader.open().copy()
     follow(image, meter)
-    with source.heeded():
+    with reader.heeded():
         image.avg()
 
 

@@ -22,7 +22,7 @@ FLOAT_SPANS = (1e-30, 1e38)
 """From least to greatest sample: between these a float's own arithmetic neither overflows nor loses a level."""
 
 Heeded = Callable[[], AbstractContextManager[None]]
-"""As tiler.decode.source.Source.heeded."""
+"""As tiler.decode.reader.Reader.heeded."""
 
 _WITH_FRACTIONS = {"float", "double"}
 

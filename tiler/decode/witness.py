@@ -3,7 +3,7 @@
 libvips and its decoders speak in two ways: remarks go to GLib's log, and errors to a buffer, one for the process, that
 any later call may empty. So a decoding is watched by itself: `Witness` stands around the one call that evaluates it.
 libvips' saver of tiles by suffix closes the buffer for some microseconds (`vips_error_freeze`), in which an error
-leaves no trace: where only the buffer tells of damage, see `tiler.decode.source.Source.is_quiet`.
+leaves no trace: where only the buffer tells of damage, see `tiler.decode.reader.Reader.is_quiet`.
 """
 
 from __future__ import annotations

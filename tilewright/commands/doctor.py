@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.formats import libvips
 from pipeline.sandbox import confine as sandbox
 from pipeline.texts import amount
-from tiler.decode import readable
+from tiler import readable
 from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line

@@ -50,7 +50,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import server as status_server
 from statussvc.db.claim import InUse
 from statussvc.settings import StatusSettings
-from tiler.decode import readable
+from tiler import readable
 from tiler.settings import TilerSettings
 from tilewright.embedded.broker import EmbeddedBroker, Workers
 from tilewright.embedded.lock import exclusive

@@ -9,8 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.support.images.matrix import CASES
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.meter import Meter
 
 PAGE = Path(__file__).parents[3] / "docs/formats.md"
@@ -37,7 +36,7 @@ def _rows() -> Iterator[str]:
             for number, case in enumerate(cases):
                 path = Path(folder) / f"{kind}-{number}.{case.ending}"
                 case.make(path, *SIZE)
-                picture = open_picture(Source(path), meter=Meter(lambda *_: None))
+                picture = open_picture(reader_of(path), meter=Meter(lambda *_: None))
                 done = "; ".join(picture.decisions) or "nothing"
                 yield f"| {kind}: {case.what} | {picture.format.name} | {done} |"
 

@@ -20,8 +20,7 @@ from pipeline.pyramids.geometry import FILES, Geometry
 from pipeline.storage.directory import DirectoryStorage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler.build.pyramid import build
-from tiler.decode.pixels import open_picture
-from tiler.decode.source import Source
+from tiler.decode import open_picture, reader_of
 from tiler.job import Built, Job
 from tiler.meter import Meter
 
@@ -77,7 +76,7 @@ class Kiln:
             out.mkdir()
             job = Job(str(source), str(out), TILE_ID, "s" * 64, tile_size, 10**9, "8.18.3")
             meter = Meter(lambda *_: None)
-            self._built[key] = out, build(open_picture(Source(source), meter=meter), job, meter)
+            self._built[key] = out, build(open_picture(reader_of(source), meter=meter), job, meter)
         return self._built[key]
 
 

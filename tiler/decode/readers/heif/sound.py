@@ -12,8 +12,9 @@ from pathlib import Path
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.endings import ends_early
-from tiler.decode import av1, heif_pages, hevc
-from tiler.decode.heif_items import HEVC, Coded, Items, Picture
+from tiler.decode.readers.heif import av1, hevc
+from tiler.decode.readers.heif import pages as heif_pages
+from tiler.decode.readers.heif.items import HEVC, Coded, Items, Picture
 
 MOST_SURPLUS, SURPLUS_FREE = 4, 1 << 24
 """Pixels of the coded pictures for each pixel that is shown, and besides. A grid covers what it shows, its tiles filled
@@ -28,7 +29,7 @@ heif_pages.load()
 
 
 def require_sound(path: Path, page: int, pages: int, shown: int) -> bytes:
-    """Decode each coded picture of a page by itself; gives its codec, tiler.decode.heif_items.HEVC or AV1.
+    """Decode each coded picture of a page by itself; gives its codec, tiler.decode.readers.heif.items.HEVC or AV1.
 
     Parameters
     ----------

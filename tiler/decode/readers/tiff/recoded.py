@@ -23,7 +23,7 @@ from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, UNREADABLE, damaged
 from pipeline.formats.tiff import NATIVE, Directory, Tag
 from pipeline.formats.tiff_layout import DECODED, Compression, Layout, is_coarse, layout_of
-from tiler.decode.chunks import Chunks, chunks_of
+from tiler.decode.readers.tiff.chunks import Chunks, chunks_of
 
 KEPT_BYTES = 32 << 20
 """Of the page's tags together: a profile takes a few megabytes at most. What has no room is left out."""

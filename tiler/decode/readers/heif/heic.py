@@ -29,7 +29,7 @@ pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_
 
 
 def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
-    """Give the pixels of a page, in memory, which tiler.decode.heif_sound has found to be sound.
+    """Give the pixels of a page, in memory, which tiler.decode.readers.heif.sound has found to be sound.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Deflate's checksums in pages of a TIFF that are left to libtiff, which does not look at them.
 
 Such are coarse colours, and planes that lie apart of samples of less than a byte: see
-pipeline.formats.tiff_layout.is_recoded. All others tiler.decode.recoded holds to theirs as it decodes them.
+pipeline.formats.tiff_layout.is_recoded. `recoded` checks all others as it decodes them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import DEFLATED, Compression, is_recoded, layout_of
-from tiler.decode.chunks import REVERSED
-from tiler.decode.frame import Frame
+from tiler.decode.readers.tiff.chunks import REVERSED
+from tiler.decode.readers.tiff.frame import Frame
 
 BLOCK = 4
 """Pixels across or down that share a colour, at most: what a strip or tile is filled up to."""

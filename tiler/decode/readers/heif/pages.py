@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from tiler.decode import bundled
+from tiler.decode.readers.heif import bundled
 
 _MOST = 100_000
 """Pages that are asked for: libheif takes far fewer items."""

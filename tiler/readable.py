@@ -1,6 +1,6 @@
 """Which formats this machine reads: found out by reading one pixel of each, in a process of its own.
 
-`python -I -m tiler.decode.readable` prints them; the process that asks need not load libvips.
+`python -I -m tiler.readable` prints them; the process that asks need not load libvips.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def readable() -> dict[str, bool]:
     """
     try:
         said = subprocess.run(
-            (sys.executable, "-I", "-m", "tiler.decode.readable"),
+            (sys.executable, "-I", "-m", "tiler.readable"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
@@ -97,14 +97,14 @@ def _main() -> None:
     import pyvips  # noqa: PLC0415  # not by who only asks
 
     from pipeline.errors import StageError  # noqa: PLC0415
-    from tiler.decode.source import Source  # noqa: PLC0415
+    from tiler.decode import reader_of  # noqa: PLC0415
 
     def reads(sample: str) -> bool:
         with NamedTemporaryFile() as file:
             file.write(b64decode(sample))
             file.flush()
             try:
-                Source(Path(file.name)).open().avg()
+                reader_of(Path(file.name)).open().avg()
             except (pyvips.Error, StageError):
                 return False
             return True

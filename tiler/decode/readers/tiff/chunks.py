@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import STRIP_BYTES, Compression, Layout
-from tiler.decode.frame import Frame
+from tiler.decode.readers.tiff.frame import Frame
 
 REVERSED = 2
 """Value of Tag.FILL_ORDER."""

@@ -13,8 +13,8 @@ import os
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from tiler.decode import bundled
-from tiler.decode.heif_items import Coded, Picture
+from tiler.decode.readers.heif import bundled
+from tiler.decode.readers.heif.items import Coded, Picture
 
 VERSION = 7
 """DAV1D_API_VERSION_MAJOR."""

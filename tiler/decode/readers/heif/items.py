@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from tiler.decode.heif_boxes import associations, boxes, grid_of, meta_of, number_at, once, overlay_of, take
+from tiler.decode.readers.heif.boxes import associations, boxes, grid_of, meta_of, number_at, once, overlay_of, take
 
 HEVC, AV1 = b"hvc1", b"av01"
 
@@ -95,7 +95,7 @@ class Items:
     Parameters
     ----------
     file: stays the caller's.
-    pages: the item of each page, by tiler.decode.heif_pages; page 0 is the primary one.
+    pages: the item of each page, by tiler.decode.readers.heif.pages; page 0 is the primary one.
 
     Raises
     ------

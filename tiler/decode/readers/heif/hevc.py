@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from tiler.decode import bundled
-from tiler.decode.heif_items import Coded, Picture
+from tiler.decode.readers.heif import bundled
+from tiler.decode.readers.heif.items import Coded, Picture
 
 _PARAMETERS_AT = 22
 """Byte of the configuration at which its parameter sets begin; before it, in two bits, the size of a NAL's length."""

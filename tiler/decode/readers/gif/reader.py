@@ -1,0 +1,32 @@
+"""A GIF as libvips reads it, with what libvips leaves out."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyvips
+
+from tiler.decode.reader import Reader
+from tiler.decode.readers.gif.canvas import with_uncovered_transparent
+from tiler.decode.readers.gif.codes import has_full_frames
+
+
+class GifReader(Reader):
+    """Reads a GIF; strictly even where it is lenient, since libvips fills up a frame that ends early at "error"."""
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"gif"})
+    FAIL_ON: ClassVar[tuple[str, str]] = ("warning", "warning")
+
+    def open(self, **options: int) -> pyvips.Image:
+        """As Reader.open."""
+        image = super().open(**options)
+        with self.path.open("rb") as file:
+            covered = with_uncovered_transparent(image, file, options.get("page", self.page))
+        self.notes = ["transparent where no frame covers the canvas"] if covered is not image else []
+        return covered
+
+    def require_sound_data(self) -> None:
+        """As Reader.require_sound_data; libvips leaves the rest of a frame whose codes end early as it was."""
+        with self.path.open("rb") as file:
+            if not has_full_frames(file, self.page):
+                raise pyvips.Error("gif: its frames end before the page")

@@ -1,0 +1,70 @@
+"""HEIF as libvips reads it, once it was found to be sound; the pixels of a HEIC come from pi-heif."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
+from typing import ClassVar
+
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.formats import budget
+from tiler.decode.reader import Reader
+from tiler.decode.readers.heif.items import HEVC, Items
+from tiler.decode.smaller import shows_all
+
+
+class HeifReader(Reader):
+    """Reads a HEIC or an AVIF."""
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"heif"})
+    _codec = b""
+
+    def prepare(self) -> None:
+        """As Reader.prepare: loads the decoders, where they are there."""
+        super().prepare()
+        with suppress(StageError):
+            _sound()
+        import_module("tiler.decode.readers.heif.heic")
+
+    def open(self, **options: int) -> pyvips.Image:
+        """As Reader.open; a smaller version that an AVIF carries is not checked."""
+        header = self._load(**options)
+        if options:
+            if header.get("heif-compression") == "hevc":
+                raise pyvips.Error("heif: no smaller version of a HEIC is read")
+            return header
+        if not self._codec:
+            shown = header.width * header.height
+            self._codec = _sound().require_sound(self.path, self.page, header.get("n-pages"), shown)
+        if self._codec != HEVC:
+            return header
+        from tiler.decode.readers.heif.heic import decoded  # noqa: PLC0415  for the few that are
+
+        return decoded(self.path, self.page, header)
+
+    def smaller(self, edge: int) -> pyvips.Image | None:
+        """As Reader.smaller: the thumbnail that an AVIF carries."""
+        small, header = self.open(thumbnail=True), self.header()
+        return small if small.width < header.width and shows_all(small.width, small.height, header) else None
+
+    def work(self, tile_size: int) -> budget.Work:
+        """As Reader.work, with all coded pictures that the page is put together from."""
+        work, header = super().work(tile_size), self.header()
+        with self.path.open("rb") as file, suppress(struct.error, IndexError):
+            items = Items(file, _sound().items_of(self.path, self.page, header.pages))
+            parts, passes = items.listed(self.page), items.passes(self.page)
+            before = max(0, sum(parts) - header.pixels) + sum(passes)
+            return work._replace(before=before, frames=len(parts) + len(passes))
+        return work
+
+
+def _sound() -> ModuleType:
+    """Give the module `sound`, whose import loads the decoders; raises StageError("unsupported_format")."""
+    try:
+        return import_module("tiler.decode.readers.heif.sound")
+    except ImportError as error:
+        raise StageError("unsupported_format", f"HEIF and AVIF cannot be checked on this machine ({error}).") from error
