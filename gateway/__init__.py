@@ -1,4 +1,4 @@
-"""The HTTP side: REST, tiles, the web page, and the relay that publishes wake-ups.
+"""The HTTP service: REST API, tiles, web page, and the relay that publishes wake-ups.
 
-Imports `pipeline`, and never libvips. Its rooms: `api`, `rpc`, `tiles`, `http`, `storage` and `background`.
+Imports `pipeline`, but never libvips. Packages: `api`, `rpc`, `tiles`, `http`, `storage` and `background`.
 """

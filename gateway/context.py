@@ -1,4 +1,4 @@
-"""What the routes work with."""
+"""The objects that the routes share."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
 
 
 class Publisher(Protocol):
-    """What the routes need of the relay."""
+    """The part of the relay that the routes use."""
 
     def poke(self) -> None:
-        """Say that there is something to publish. Returns at once; from any thread."""
+        """Tell the relay that there is something to publish. Returns at once. Thread-safe."""
 
     def state(self) -> str:
-        """Give "ok", or why wake-ups cannot be published at the moment."""
+        """Return "ok", or why wake-ups cannot be published at the moment."""
 
 
 class Sweeper(Protocol):
-    """What the routes need of the janitor."""
+    """The part of the janitor that the routes use."""
 
     def suspect(self, tile_id: str) -> None:
-        """Say that a pyramid's files could not be opened. Returns at once; from any thread."""
+        """Report that a pyramid's files could not be opened. Returns at once. Thread-safe."""
 
     def poke(self) -> None:
-        """Say that there may be something to remove. Returns at once; from any thread."""
+        """Tell the janitor that there may be something to remove. Returns at once. Thread-safe."""
 
     def state(self) -> str:
-        """Give "ok", or why what no row refers to was not removed."""
+        """Return "ok", or why the last sweep was incomplete."""
 
 
 @dataclass
 class Context:
-    """One gateway's parts.
+    """The objects of one gateway.
 
     Parameters
     ----------
-    sandbox: of the tiler's children where this process starts them, by layer; None where other machines do.
-    identity: says whether the storage is the right one; None where nobody asks.
-    stopping: set when the gateway has been asked to stop: nobody waits any longer then.
+    sandbox: for each layer of the decoders' sandbox, "ok" or what is missing; None if this process runs no tiler.
+    identity: checks that the storage belongs to the database; None to skip this check.
+    stopping: set when the gateway stops; every request that waits then returns.
     """
 
     settings: GatewaySettings
@@ -81,6 +81,6 @@ class Context:
         self.allowed = Allowed(self.settings.allow_sources)
 
     async def _status_of(self, dataset_id: str) -> pb.DatasetStatus:
-        # Not by the gate: polls have a pace of their own.
+        # Bypasses the gate: `Polls` paces its own rpcs.
         answer = await ask(self.status.status.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
         return answer.status

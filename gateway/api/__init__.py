@@ -1,4 +1,4 @@
-"""The REST contract: routes of datasets and inspections, their JSON, OpenAPI, health.
+"""The REST API: routes for datasets and inspections, their JSON, OpenAPI, and health checks.
 
 Imports `gateway.rpc`, `gateway.http` and `pipeline`.
 """

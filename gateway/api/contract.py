@@ -1,7 +1,7 @@
-"""The user's contract: what statussvc says, as the JSON that users get. Pure.
+"""Convert statussvc's messages to the JSON of the REST API. Pure functions, without I/O.
 
-`status` and `progress` are what clients written years ago branch on; `state` beside them is the row's own.
-Fields that are absent from a model's construction are absent from the JSON; unknown values are null.
+Existing clients branch on `status` and `progress`, so their values never change. `state` is the state in the database.
+A field that is not passed to a model is left out of the JSON. A value that is not known is null.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.logs import MASK
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 DATASET_ID = r"custom_[0-9a-f]{8,64}"
-"""The form of a dataset's id, as a pattern."""
+"""Pattern of a dataset's id."""
 
 
 class Words(NamedTuple):
-    """What users read for a row's state."""
+    """What the API shows for a state in the database."""
 
     state: State
     status: schemas.Status
@@ -37,12 +37,12 @@ WORDS: dict[pb.State.ValueType, Words] = {
     pb.STATE_TILING: Words("TILING", "processing", "generating_tiles"),
     pb.STATE_READY: Words("READY", "ready", "completed"),
     pb.STATE_FAILED: Words("FAILED", "failed", None),
-    # A client that polls until `ready` or `failed` must come to an end.
+    # `failed`, because a client that polls until `ready` or `failed` has to stop.
     pb.STATE_CANCELLED: Words("CANCELLED", "failed", None),
 }
 
 UNKNOWN = Words("TILING", "processing", "generating_tiles")
-"""Of what a newer statussvc says during an upgrade: whoever polls goes on polling, and is told of no end."""
+"""Shown for a state that only a newer statussvc knows, as during an upgrade: clients go on polling."""
 
 EXTENSION: dict[pb.TileFormat.ValueType, schemas.Extension] = {
     pb.TILE_FORMAT_JPEG: "jpg",
@@ -56,30 +56,30 @@ TILE_FORMAT: dict[str | None, pb.TileFormat.ValueType] = {
     "png": pb.TILE_FORMAT_PNG,
     "webp": pb.TILE_FORMAT_WEBP,
 }
-"""What a request may ask for."""
+"""Tile formats that a request may name."""
 
 WAITING = frozenset({pb.STATE_QUEUED, pb.STATE_DOWNLOADED})
-"""States in which no run is at work."""
+"""States in which a dataset waits for a worker."""
 
 FILTERS: dict[schemas.Status, tuple[pb.State.ValueType, ...]] = {
     "queued": (pb.STATE_QUEUED,),
-    # The catalogue shows a queued dataset as `processing`, so it is found as such.
+    # The catalogue shows a queued dataset as `processing`, so this filter has to find it.
     "processing": (pb.STATE_QUEUED, pb.STATE_DOWNLOADING, pb.STATE_DOWNLOADED, pb.STATE_TILING),
     "ready": (pb.STATE_READY,),
     "failed": (pb.STATE_FAILED, pb.STATE_CANCELLED),
 }
-"""Values of the catalogue's `status` filter, and the states that each stands for."""
+"""States that match each value of the catalogue's `status` filter."""
 
 _CANCELLED = pb.Failure(code="cancelled", message="The dataset was cancelled on request.", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where things are found. Root-relative, so right behind any proxy, unless a base URL is given.
+    """Builds the URLs in answers. Without a base URL they are relative to the root, so they work behind any proxy.
 
     Parameters
     ----------
-    base: the public base URL without a slash at its end; empty for root-relative links.
+    base: the public base URL without a trailing slash; empty for URLs relative to the root.
     """
 
     base: str = ""
@@ -103,7 +103,7 @@ class Links:
         return f"{self.base}/tiles/{pyramid.tile_id}.dzi"
 
     def xyz(self, pyramid: pb.Pyramid) -> str:
-        """A template: {z}, {x} and {y} stand in it literally."""
+        """Return a URL template that contains {z}, {x} and {y} literally."""
         return f"{self.base}/tiles/{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{EXTENSION[pyramid.format]}"
 
     def thumbnail(self, pyramid: pb.Pyramid) -> str:
@@ -111,7 +111,7 @@ class Links:
 
 
 def created(dataset: pb.Dataset, links: Links) -> schemas.Created:
-    """The answer to a POST."""
+    """Return the answer to a POST."""
     return schemas.Created(
         success=True,
         dataset_id=dataset.dataset_id,
@@ -123,7 +123,7 @@ def created(dataset: pb.Dataset, links: Links) -> schemas.Created:
 
 
 def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
-    """A dataset, as the catalogue shows it."""
+    """Return a dataset as the catalogue shows it."""
     words = _words(row.status)
     pyramid = row.status.pyramid if words.status == "ready" else None
     return schemas.Dataset(
@@ -149,11 +149,11 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
 
 
 def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working | schemas.Ready | schemas.Failed:
-    """Where a dataset stands.
+    """Return a dataset's status.
 
     Parameters
     ----------
-    now: the wall clock in seconds since the epoch; a waiting retry is counted down from it.
+    now: wall clock, in seconds since the epoch; used to count down to the next retry.
     """
     words = _words(row)
     if words.progress == "completed":
@@ -192,12 +192,12 @@ def _words(row: pb.DatasetStatus) -> Words:
 
 
 def source(info: pb.SourceInfo) -> schemas.SourceInfo:
-    """What the source's header says."""
+    """Return what the source's header says."""
     return schemas.SourceInfo(format=info.format, width=info.width, height=info.height, pages=info.pages or None)
 
 
 def message(row: pb.DatasetStatus, now: float) -> str:
-    """What is being done, in a sentence for a person."""
+    """Return a sentence that tells a person what is being done."""
     if row.state in WAITING:
         seconds = retry_in(row, now)
         if seconds:
@@ -206,7 +206,7 @@ def message(row: pb.DatasetStatus, now: float) -> str:
     progress = row.progress
     doing = "Downloading…" if row.state == pb.STATE_DOWNLOADING else "Generating tiles…"
     if progress.HasField("stage_percent"):
-        # Rounded down: 100 % is said when all is done.
+        # Rounded down, so that 100 % is shown only when everything is done.
         return f"{doing} {math.floor(progress.stage_percent)} %"
     if row.state == pb.STATE_DOWNLOADING and progress.bytes_downloaded:
         return f"{doing} {progress.bytes_downloaded / 1e6:.1f} MB"
@@ -214,20 +214,20 @@ def message(row: pb.DatasetStatus, now: float) -> str:
 
 
 def retry_in(row: pb.DatasetStatus, now: float) -> int:
-    """Whole seconds until an automatic retry is due, rounded up; 0 where none is waiting for its time."""
+    """Return the seconds until the next automatic retry, rounded up; 0 if none is scheduled."""
     if row.state not in WAITING or not row.HasField("retry_time"):
         return 0
     return max(0, math.ceil(row.retry_time.seconds + row.retry_time.nanos / 1e9 - now))
 
 
 def etag(row: pb.DatasetStatus, now: float) -> str:
-    """A weak entity tag of the status: changes whenever its JSON does, `eta_seconds` aside."""
+    """Return a weak ETag of the status. It changes whenever the JSON does, except for `eta_seconds`."""
     seconds = retry_in(row, now)
     return f'W/"{row.revision}-{seconds}"' if seconds else f'W/"{row.revision}"'
 
 
 def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
-    """What a viewer needs to know of a pyramid."""
+    """Return what a viewer needs to know about a pyramid."""
     return schemas.TileInfo(
         tile_id=pyramid.tile_id,
         max_zoom=pyramid.max_zoom,
@@ -242,7 +242,7 @@ def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
 
 
 def error(row: pb.DatasetStatus) -> schemas.Error:
-    """Why a dataset ended without a pyramid."""
+    """Return why a dataset failed or was cancelled."""
     failure = row.failure
     if not failure.code and row.state == pb.STATE_CANCELLED:
         failure = _CANCELLED
@@ -250,12 +250,12 @@ def error(row: pb.DatasetStatus) -> schemas.Error:
 
 
 def without_query(url: str) -> str:
-    """Give a source's URL as it is shown: a query, which may be what lets its owner fetch it, is masked."""
+    """Return a source's URL with its query masked, because a query may hold an access token."""
     address, mark, _ = url.partition("?")
     return f"{address}?{MASK}" if mark else url
 
 
 def timestamp(time: Timestamp) -> str:
-    """RFC 3339 in UTC with milliseconds, such as 2024-05-01T12:00:00.000Z."""
+    """Return an RFC 3339 time in UTC with milliseconds, such as 2024-05-01T12:00:00.000Z."""
     moment = datetime.fromtimestamp(time.seconds, UTC).replace(microsecond=time.nanos // 1000)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The routes of /api/datasets: one rpc each, and the user's JSON made of its answer."""
+"""The routes of /api/datasets. Each makes an rpc to statussvc and returns its answer as JSON."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def _header(name: str, description: str) -> dict[str, Any]:
     return {"parameters": [parameter]}
 
 
-_ETAG = {"ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds until polling again.", "schema": {"type": "integer"}}}
+_ETAG = {"ETag": {"description": "Send it as If-None-Match with the next poll.", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds until the next poll.", "schema": {"type": "integer"}}}
 _LOCATION = {"Location": {"description": "The dataset.", "schema": {"type": "string"}}}
 _APPLIED = {
     "Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}},
-    "Idempotent-Replayed": {"description": "Set where the key was used before.", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {"description": "`true` if the key was used before.", "schema": {"type": "string"}},
 }
 
 
-# Both are read by our own rules: their grammar is none that a schema could say.
-PREFER = _header("Prefer", "`wait=N`: wait up to N seconds, at most 300, for the end (RFC 7240).")
-_IF_NONE_MATCH = _header("If-None-Match", "The ETag of the status that is known already.")
+# Documented by hand, because no schema can describe the grammar of these headers.
+PREFER = _header("Prefer", "`wait=N`: wait up to N seconds for the result, at most 300 (RFC 7240).")
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag of the status that the client already has.")
 
 
 router = APIRouter(tags=["datasets"])
@@ -64,7 +64,7 @@ Parts = Annotated[Context, Depends(_parts)]
     responses={
         201: {
             "model": schemas.Dataset,
-            "description": "Came to an end within `Prefer: wait`.",
+            "description": "Finished within `Prefer: wait`.",
             "headers": _LOCATION | _APPLIED,
         },
         202: {"model": schemas.Created, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
@@ -87,11 +87,11 @@ async def create(
         Header(
             min_length=1,
             max_length=MAX_KEY,
-            description="Makes repeating the same request harmless for 24 hours.",
+            description="For 24 hours, the same request with the same key returns the dataset created first.",
         ),
     ] = None,
 ) -> Response:
-    """Answers as soon as the dataset is committed: no download, no image, no queue is waited for."""
+    """Returns as soon as the dataset is stored, before the download begins."""
     try:
         check_literal_host(new.url, context.allowed)
     except StageError as error:
@@ -144,7 +144,7 @@ async def catalogue(
     request: Request,
     *,
     status_: Annotated[
-        list[schemas.Status] | None, Query(alias="status", description="Only datasets with one of these.")
+        list[schemas.Status] | None, Query(alias="status", description="Only datasets with one of these statuses.")
     ] = None,
     category: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this category.")] = "",
     subject: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this subject.")] = "",
@@ -153,13 +153,13 @@ async def catalogue(
         Query(
             max_length=MAX_QUERY,
             pattern=_TEXT,
-            description="Only where the name or description contains this, whatever the case.",
+            description="Only datasets whose name or description contains this text; case is ignored.",
         ),
     ] = "",
     limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
-    cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of a page.")] = "",
+    cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of the page before.")] = "",
 ) -> Response:
-    """Newest first, page by page."""
+    """Newest first, in pages."""
     wanted = pb.ListDatasetsRequest(
         states={state for word in status_ or () for state in contract.FILTERS[word]},
         category=category,
@@ -171,7 +171,7 @@ async def catalogue(
     if q:
         found = await context.searches.find(wanted, disconnected(request))
         if found is None:
-            return Response(status_code=204)  # to nobody
+            return Response(status_code=204)  # The client has disconnected: nobody reads this.
         answer = found
     else:
         answer = await ask(context.rpc.ListDatasets, wanted)
@@ -185,18 +185,21 @@ async def catalogue(
     responses={200: {"model": schemas.Dataset}, **examples("not_found")},
 )
 async def get(context: Parts, dataset_id: str) -> Response:
-    """A dataset, with its tile URLs as soon as they are real."""
+    """The tile URLs are null until the dataset is ready."""
     answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
     return json_answer(contract.dataset(answer.dataset, context.links))
 
 
 @router.patch(
     "/api/datasets/{dataset_id}",
-    summary="Change name, description, category or subject",
+    summary="Change a dataset's texts",
     responses={200: {"model": schemas.Dataset}, **examples("forbidden_origin", "not_found", "invalid_request")},
 )
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
-    """What is left out stays; null empties a text."""
+    """Changes `name`, `description`, `category` and `subject`. A field that is left out stays as it is.
+
+    null empties a text; the name cannot be emptied.
+    """
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
     answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
     return json_answer(contract.dataset(answer.dataset, context.links))
@@ -209,7 +212,10 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
     responses={204: {"description": "Deleted."}, **examples("forbidden_origin", "not_found")},
 )
 async def delete(context: Parts, dataset_id: str) -> Response:
-    """In any state; work on it stops. Its source and its tiles go, unless another dataset has the same."""
+    """Works in any state, and stops any work on the dataset.
+
+    Its source and its tiles are removed too, unless another dataset uses them.
+    """
     await ask(context.rpc.DeleteDataset, pb.DeleteDatasetRequest(dataset_id=known_form(dataset_id)))
     context.janitor.poke()
     return Response(status_code=204)
@@ -217,11 +223,11 @@ async def delete(context: Parts, dataset_id: str) -> Response:
 
 @router.get(
     "/api/datasets/{dataset_id}/status",
-    summary="Get the status",
+    summary="Get a dataset's status",
     openapi_extra=_IF_NONE_MATCH,
     responses={
         200: {"model": StatusAnswer, "headers": _ETAG | _RETRY_AFTER},
-        304: {"description": "Nothing has changed since If-None-Match.", "headers": _ETAG | _RETRY_AFTER},
+        304: {"description": "Unchanged since the ETag in If-None-Match.", "headers": _ETAG | _RETRY_AFTER},
         **examples("not_found"),
     },
 )
@@ -239,11 +245,11 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
 @router.post(
     "/api/datasets/{dataset_id}/retry",
     status_code=202,
-    summary="Retry",
+    summary="Retry a dataset",
     responses={202: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def retry(context: Parts, dataset_id: str) -> Response:
-    """For a failed or cancelled dataset. What was downloaded already is used again."""
+    """Works for a failed or cancelled dataset. Reuses what was already downloaded."""
     context.storage_watch.require()
     try:
         answer = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
@@ -255,11 +261,11 @@ async def retry(context: Parts, dataset_id: str) -> Response:
 
 @router.post(
     "/api/datasets/{dataset_id}/cancel",
-    summary="Cancel",
+    summary="Cancel a dataset",
     responses={200: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def cancel(context: Parts, dataset_id: str) -> Response:
-    """It ends as failed, with the code `cancelled`; a retry goes on with it."""
+    """The dataset's status becomes `failed`, with the code `cancelled`. A retry resumes it."""
     try:
         answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
@@ -273,18 +279,18 @@ async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> 
 
 
 def known_form(dataset_id: str) -> str:
-    """The id. Raises NotFound where it is none that a dataset can have: it is not even asked for."""
+    """Return the id. Raises NotFound, without an rpc, if no dataset can have this id."""
     if not _DATASET_ID.fullmatch(dataset_id):
         raise NotFound(f"There is no dataset {dataset_id[:80]!r}.")
     return dataset_id
 
 
 def json_answer(model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A model as the answer's JSON; what was never set is left out."""
+    """Return a model as a JSON response, without the fields that were never set."""
     return Response(model.model_dump_json(exclude_unset=True), status_code, headers, media_type="application/json")
 
 
 async def disconnected(request: Request) -> None:
-    """Return once the client is gone."""
+    """Return once the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""/healthz: the process answers. /readyz: what it needs is there."""
+"""/healthz reports that the process answers. /readyz reports whether what it depends on works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import StatusUnavailable, StorageLost
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CHECK_TIMEOUT = 2.0
-"""Seconds a check may take: probes commonly give up after a few."""
+"""Seconds that a check may take: probes usually give up after a few."""
 
 OK = "ok"
 
@@ -29,7 +29,7 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be served; `degraded` when they are accepted but will be worked on later."""
+    """Whether requests can be served. `degraded`: they are accepted, but some part does not work."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -48,12 +48,12 @@ class Readiness(BaseModel):
     )
 
     status: Literal["ok", "degraded"]
-    checks: dict[str, str] = Field(description='By part: "ok", or what is wrong with it.')
+    checks: dict[str, str] = Field(description='For each part, "ok" or what is wrong with it.')
     sandbox: dict[str, str] | None = Field(
         None,
         description=(
-            "Of the processes that decode what strangers send, where this one starts them (`tilewright up`): by layer, "
-            '"ok", or why the kernel does not hold it. Absent on a farm: there each worker says it in its log.'
+            'For each layer of the sandbox around the decoders, "ok" or why the kernel does not enforce it. Only with '
+            "`tilewright up`; separate workers report this in their logs."
         ),
     )
 
@@ -61,19 +61,19 @@ class Readiness(BaseModel):
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Liveness", responses={200: {"model": Alive}})
+@router.get("/healthz", summary="Check liveness", responses={200: {"model": Alive}})
 async def healthz() -> Response:
-    """Asks nothing else."""
+    """Returns 200 as long as the process answers. Checks nothing else."""
     return Response(Alive(status="ok").model_dump_json(), media_type="application/json")
 
 
 @router.get(
     "/readyz",
-    summary="Readiness",
+    summary="Check readiness",
     responses={200: {"model": Readiness}, **examples()},
 )
 async def readyz(request: Request) -> Response:
-    """`degraded`: requests are accepted, and worked on later. 503: requests cannot be accepted."""
+    """200 with `degraded`: requests are accepted, but some part does not work. 503: requests are refused."""
     context: Context = request.app.state.context
     statussvc, storage = await asyncio.gather(_statussvc(context), context.storage_watch.look())
     checks = {
@@ -99,7 +99,7 @@ async def readyz(request: Request) -> Response:
 
 
 def _refusal(context: Context) -> str:
-    """Why a POST would be refused for the storage's sake; empty where it would not."""
+    """Return why a POST would be refused because of the storage; empty if it would not."""
     try:
         context.storage_watch.require()
     except StorageLost as error:
@@ -109,7 +109,7 @@ def _refusal(context: Context) -> str:
 
 async def _statussvc(context: Context) -> str:
     try:
-        # What a POST asks of it: a row is written where there is room for one, and it is under its path.
+        # Checks what a POST needs: the database file is still at its path, and has room for a row.
         await ask(context.status.status.CheckAccepting, pb.CheckAcceptingRequest(), CHECK_TIMEOUT)
     except StatusUnavailable as error:
         return f"statussvc cannot be reached, or cannot write: {error}"

@@ -1,4 +1,4 @@
-"""The shapes of inspections in the REST contract, with an example of each."""
+"""Schemas of inspections in the REST API, each with an example."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _REPORT: dict[str, Any] = {
 
 
 class NewInspection(BaseModel):
-    """What is to be looked at. Unknown fields are ignored."""
+    """The source to inspect. Unknown fields are ignored."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"url": "https://example.org/blue-marble.tif"}]})
 
     url: str = Field(
         pattern=r"^[^\x00]*$",
-        description="Where the image is: http or https, public, without a password.",
+        description="URL of the image: http or https, a public address, without a password.",
         json_schema_extra={"format": "uri"},
     )
 
 
 class InspectionCreated(BaseModel):
-    """The inspection is accepted; a worker looks from now on."""
+    """The inspection was accepted."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -47,7 +47,7 @@ class InspectionCreated(BaseModel):
                     "success": True,
                     "inspection_id": "inspect_a1b2c3d4",
                     "status": "processing",
-                    "message": "Looking at the source",
+                    "message": "Inspecting the source",
                     "inspection_url": "/api/inspections/inspect_a1b2c3d4",
                 }
             ]
@@ -58,29 +58,33 @@ class InspectionCreated(BaseModel):
     inspection_id: str = Field(description="`inspect_` and eight or more lower-case hex digits.")
     status: Literal["processing"]
     message: str
-    inspection_url: str = Field(description="Where the report will be.")
+    inspection_url: str = Field(description="URL to poll for the report.")
 
 
 class Report(BaseModel):
-    """What a source is, by its header, and what would become of it with the usual options."""
+    """What a source is according to its header, and how it would be tiled with default options."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_REPORT]})
 
-    source: SourceInfo | None = Field(description="null where it is no image, or its header cannot be read alone.")
-    bytes: int | None = Field(description="Length of the file; null where the server does not say.")
-    content_type: str = Field(description="What the server calls it; nothing depends on that.")
-    ranges: bool = Field(description="Whether the server gives parts of the file.")
+    source: SourceInfo | None = Field(
+        description="null if the source is not an image, or if only the whole file can show what it is."
+    )
+    bytes: int | None = Field(description="Length of the file; null if the server does not say.")
+    content_type: str = Field(description="The server's Content-Type. Shown only; the file's bytes decide.")
+    ranges: bool = Field(description="Whether the server supports range requests.")
     tile_size: int = Field(description="Edge in pixels of the tiles that are counted.")
-    levels: int | None = Field(description="Deep Zoom levels to come; null where the size is unknown.")
-    tiles: int | None = Field(description="Deep Zoom tiles to come.")
-    max_zoom: int | None = Field(description="Highest XYZ zoom to come.")
-    memory_bytes: int | None = Field(description="Bytes of memory that tiling takes at most, by the header.")
-    fetched_bytes: int = Field(description="Bytes of the file that the inspection itself fetched.")
-    refused: Error | None = Field(description="Why a dataset of this source would fail; null where nothing is known.")
+    levels: int | None = Field(description="Number of Deep Zoom levels; null if the size is unknown.")
+    tiles: int | None = Field(description="Number of Deep Zoom tiles; null if the size is unknown.")
+    max_zoom: int | None = Field(description="Highest XYZ zoom; null if the size is unknown.")
+    memory_bytes: int | None = Field(
+        description="Upper bound on the memory for tiling, in bytes, from the header; null if the size is unknown."
+    )
+    fetched_bytes: int = Field(description="Bytes of the file that the inspection fetched.")
+    refused: Error | None = Field(description="Why a dataset with this source would fail; null if no reason is known.")
 
 
 class Inspection(BaseModel):
-    """A look at a source, and what came of it. Kept for a day."""
+    """An inspection of a source, and its result. Kept for a day."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -102,6 +106,6 @@ class Inspection(BaseModel):
     url: str
     status: InspectionStatus
     created_at: str
-    finished_at: str | None = Field(description="When it came to its end.")
-    report: Report | None = Field(description="Set when it is ready.")
-    error: Error | None = Field(description="Why the source could not be looked at; set when it has failed.")
+    finished_at: str | None = Field(description="When the inspection ended.")
+    report: Report | None = Field(description="Set when `status` is `ready`.")
+    error: Error | None = Field(description="Why the inspection failed; set when `status` is `failed`.")

@@ -1,4 +1,4 @@
-"""The routes of /api/inspections: a look at a source without tiling it."""
+"""The routes of /api/inspections, which report what a source is without tiling it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _INSPECTION_ID = re.compile(r"inspect_[0-9a-f]{8,64}")
 
 _LOCATION = {"Location": {"description": "The inspection.", "schema": {"type": "string"}}}
 _APPLIED = {"Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds until polling again.", "schema": {"type": "integer"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds until the next poll.", "schema": {"type": "integer"}}}
 
 router = APIRouter(tags=["inspections"])
 
@@ -50,7 +50,7 @@ router = APIRouter(tags=["inspections"])
     responses={
         201: {
             "model": Inspection,
-            "description": "Came to an end within `Prefer: wait`.",
+            "description": "Finished within `Prefer: wait`.",
             "headers": _LOCATION | _APPLIED,
         },
         202: {"model": InspectionCreated, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
@@ -58,7 +58,7 @@ router = APIRouter(tags=["inspections"])
     },
 )
 async def create(context: Parts, request: Request, new: NewInspection) -> Response:
-    """Fetches some kilobytes of the source, never all of it, and reports what it is and what would become of it."""
+    """Reads the source's header, never the whole file, and reports what it is and how it would be tiled."""
     try:
         check_literal_host(new.url, context.allowed)
     except StageError as error:
@@ -78,7 +78,7 @@ async def create(context: Parts, request: Request, new: NewInspection) -> Respon
         success=True,
         inspection_id=inspection_id,
         status="processing",
-        message="Looking at the source",
+        message="Inspecting the source",
         inspection_url=headers["Location"],
     )
     return json_answer(created, 202, headers)
@@ -103,7 +103,7 @@ async def get(context: Parts, inspection_id: str) -> Response:
 async def _wait(
     context: Context, inspection_id: str, seconds: float, *interrupts: Coroutine[Any, Any, object]
 ) -> pb.Inspection | None:
-    """The inspection once it has ended; None where that takes longer, or one of `interrupts` returns."""
+    """Return the inspection once it has ended; None if the time runs out or one of `interrupts` returns first."""
     request = pb.GetInspectionRequest(inspection_id=inspection_id, wait_seconds=seconds)
     asking = asyncio.ensure_future(ask(context.status.status.GetInspection, request, seconds + RPC_TIMEOUT))
     tasks = {asking, *(asyncio.ensure_future(interrupt) for interrupt in interrupts)}
@@ -113,7 +113,7 @@ async def _wait(
             return None
         inspection = asking.result().inspection
     except StatusUnavailable:
-        # It is safe with statussvc, wherever that is.
+        # The inspection is stored, so the client can still poll it once statussvc is back.
         return None
     finally:
         for task in tasks:
@@ -130,7 +130,7 @@ def _inspection(row: pb.Inspection) -> Inspection:
     return Inspection(
         inspection_id=row.inspection_id,
         url=without_query(row.url),
-        status=STATUS.get(row.state, "processing"),  # of a newer statussvc: whoever polls goes on
+        status=STATUS.get(row.state, "processing"),  # a state that only a newer statussvc knows: clients go on polling
         created_at=contract.timestamp(row.create_time),
         finished_at=contract.timestamp(row.finish_time) if row.state in FINAL else None,
         report=_report(row.report) if row.state == pb.STATE_READY else None,

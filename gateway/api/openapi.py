@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with our problems in place of its own errors."""
+"""The OpenAPI document: FastAPI's, with our problem schema instead of its validation errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gateway.http.problem_schemas import Problem
 DESCRIPTION = """\
 Turns the URL of a gigapixel image into a deep-zoom tile pyramid.
 
-`POST /api/datasets` with a name and a URL answers at once with an id. Poll `GET /api/datasets/{id}/status` until
-`status` is `ready` or `failed`; then `tile_info` names the tiles, as Deep Zoom and as XYZ.
+`POST /api/datasets` with a name and a URL returns an id at once. Poll `GET /api/datasets/{id}/status` until `status` is
+`ready` or `failed`. Once it is `ready`, `tile_info` has the URLs of the tiles, as Deep Zoom and as XYZ.
 
 Every error is `application/problem+json` with a stable `code`: see [the table of codes](/docs/errors).
 """
@@ -26,12 +26,12 @@ _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
 def cached(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Make the function that FastAPI asks for the document: made at the first call."""
+    """Return the function that FastAPI calls for the document, which is made at the first call."""
     return cache(lambda: document(app))
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Make the document of an app's routes."""
+    """Return the OpenAPI document of an app's routes."""
     made = get_openapi(
         title="Tilewright",
         version=version("tilewright"),
@@ -46,7 +46,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         components.pop(name, None)
     for operations in made["paths"].values():
         for operation in operations.values():
-            # FastAPI declares a 422 for every parameter; where we declare none, none is answered.
+            # FastAPI declares a 422 wherever there are parameters. If we declare none, the route never returns one.
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                 del operation["responses"]["422"]
     problem = Problem.model_json_schema(ref_template=_DEFINITION)

@@ -1,6 +1,6 @@
-"""Statuses for any number of pollers: those who ask at once for the same dataset share one rpc.
+"""Answer status polls. Requests for the same dataset that arrive together share one rpc.
 
-Nobody is given a status older than the question: who comes while an rpc is under way waits for the next one.
+No answer is older than its request: a request that arrives while an rpc is in flight waits for the next rpc.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from pipeline.status import FINAL
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 RPC_COST = 1 / 250
-"""Seconds of the pace that an rpc takes: as many a second, for all datasets together, are asked for at most."""
+"""Seconds of pacing for an rpc: at most 250 rpcs a second, for all datasets together."""
 
 ANSWER_COST = 1 / 2500
-"""Seconds that each answer takes: half of what one core gives, so that the other half is left for all else."""
+"""Seconds of pacing for each answer. This is half of what one core can do: the rest is left for other requests."""
 
 BURST = 0.5
-"""Seconds of the pace that may be taken at once: an ordinary number of pollers never waits."""
+"""Seconds of pacing that may be used at once, so that an ordinary number of pollers never waits."""
 
 LONGEST_WAIT = 5.0
-"""Seconds after which an answer would come too late: it is refused at once."""
+"""Seconds. A poll that would wait longer is refused at once, because its answer would come too late."""
 
 POLL_AFTER = 1
-"""Seconds, the hint to polling clients: progress arrives twice a second."""
+"""Seconds in Retry-After for polling clients: workers report progress twice a second."""
 
 POLL_AFTER_MOST = 15
-"""Seconds, the hint to a crowd."""
+"""Seconds in Retry-After when very many clients poll."""
 
 ANSWERS = 750
-"""A second, up to which pollers are not asked to come less often."""
+"""Answers a second; above this rate clients are asked to poll less often."""
 
 SPAN = 5.0
-"""Seconds over which answers are counted."""
+"""Seconds over which the rate of answers is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, as each of its pollers is told it.
+    """A status, shared by all requests that wait for it.
 
     Parameters
     ----------
-    body: the contract's JSON.
-    final: whether it changes no more by itself.
+    body: the JSON of the REST API.
+    final: whether the status can only change on request, such as by a retry.
     """
 
     etag: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 class _Batch:
-    """The pollers of one dataset that wait for the same rpc."""
+    """Requests for one dataset that wait for the same rpc."""
 
     def __init__(self) -> None:
         self.pollers = 0
@@ -67,11 +67,11 @@ class _Batch:
 
 
 class Polls:
-    """Answers polls. For one event loop.
+    """Answers polls. For use in one event loop.
 
     Parameters
     ----------
-    ask: gives a dataset's status; raises what the pollers are to hear.
+    ask: returns a dataset's status; what it raises is passed on to each request.
     """
 
     def __init__(self, ask: Callable[[str], Awaitable[pb.DatasetStatus]], links: Links) -> None:
@@ -84,15 +84,15 @@ class Polls:
 
     @property
     def poll_after(self) -> int:
-        """Seconds after which a poller is to come again: the more of them, the later."""
+        """Seconds until a client should poll again; grows with the number of clients."""
         return self._hint.seconds
 
     async def status(self, dataset_id: str) -> Answer:
-        """Give the status as of now or later. Raises Busy, and what `ask` raises."""
+        """Return a status that is not older than this call. Raises Busy, and what `ask` raises."""
         batch = self._batches.get(dataset_id)
         if batch is None:
             if self._pacing.wait() > LONGEST_WAIT:
-                raise Busy("More statuses are asked for than can be told.")
+                raise Busy("Too many status requests.")
             batch = self._batches[dataset_id] = _Batch()
             task = asyncio.create_task(self._answer(dataset_id, batch, self._pacing.take(RPC_COST)))
             self._tasks.add(task)
@@ -104,7 +104,7 @@ class Polls:
     async def _answer(self, dataset_id: str, batch: _Batch, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
-        # From here on a change may be missed: who comes now waits for another rpc.
+        # The rpc's answer may miss a change from here on, so later requests need another rpc.
         del self._batches[dataset_id]
         self._pacing.take(batch.pollers * ANSWER_COST)
         try:
@@ -112,15 +112,15 @@ class Polls:
             now = time.time()
             body = contract.status(row, self._links, now).model_dump_json(exclude_unset=True).encode()
             answer = Answer(contract.etag(row, now), body, row.state in FINAL)
-        except Exception as error:  # noqa: BLE001  # each poller is told
+        except Exception as error:  # noqa: BLE001  # raised in each request that waits
             batch.answer.set_exception(error)
-            batch.answer.exception()  # all of them may have left
+            batch.answer.exception()  # Marks it as retrieved: every client may have disconnected.
         else:
             batch.answer.set_result(answer)
 
 
 class _Hint:
-    """Asks a crowd to come less often: it reckons how many pollers there are by how often they come when told how."""
+    """Asks clients to poll less often when there are many. Estimates their number from their rate and the last hint."""
 
     def __init__(self) -> None:
         self.seconds = POLL_AFTER

@@ -1,6 +1,6 @@
-"""A small picture of a dataset, there before its tiles are.
+"""A preview of a dataset, available before its tiles.
 
-Never at a tile's address: those stand for ever, a preview only until its pyramid is there.
+It has a URL of its own: what a tile's URL returns never changes, but a preview is replaced by the finished pyramid.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Size = Literal["preview", "thumbnail"]
     summary="Get a preview",
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}, "description": "The picture."},
+        200: {"content": {"image/jpeg": {}}, "description": "The preview."},
         **examples("not_found", "invalid_request"),
     },
 )
@@ -36,7 +36,7 @@ async def get_preview(
     dataset_id: str,
     size: Annotated[Size, Query(description="`preview`: at most 1,024 pixels; `thumbnail`: at most 512.")] = "preview",
 ) -> Response:
-    """There from the first moments of tiling where the format allows it, and once it is ready."""
+    """Available soon after tiling begins if the format allows it, and once the dataset is ready."""
     answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
     for key in _keys(answer.status, size):
         try:
@@ -44,11 +44,11 @@ async def get_preview(
         except ObjectMissing:
             continue
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
-    raise NotFound(f"There is no preview of {dataset_id} yet. Its status says when there is one.")
+    raise NotFound(f"{dataset_id} has no preview yet. Poll its status: `preview` is set once there is one.")
 
 
 def _keys(status: pb.DatasetStatus, size: Size) -> list[str]:
-    """Where to look, best first."""
+    """Return the storage keys to try, best first."""
     if status.HasField("preview"):
         key = status.preview.key
         return [key] if size == "preview" else [f"{key.removesuffix(PREVIEW)}{PREVIEW_THUMBNAIL}", key]

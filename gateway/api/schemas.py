@@ -1,4 +1,4 @@
-"""The shapes of the REST contract, with an example of each: what is sent, and what OpenAPI shows."""
+"""Schemas of the REST API's requests and answers, each with an example for OpenAPI."""
 
 from __future__ import annotations
 
@@ -64,52 +64,53 @@ def _example(*values: dict[str, Any]) -> ConfigDict:
 
 
 class NewDataset(BaseModel):
-    """What is to be tiled. Unknown fields are ignored."""
+    """The image to tile. Unknown fields are ignored."""
 
     model_config = _example(
         {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256},
         {"name": "A slide", "url": "https://example.org/slide.tif", "format": "webp", "quality": 90, "page": 1},
     )
 
-    name: Name = Field(description="A name for a person; space around it is dropped.")
+    name: Name = Field(description="Name to show to people; surrounding spaces are removed.")
     description: Description | None = Field(default="", description="Free text.")
     category: Label | None = Field(default="", description="Free text to filter by.")
     subject: Label | None = Field(default="", description="Free text to filter by.")
     url: str = Field(
         pattern=_NO_NUL,
-        description="Where the image is fetched from: http or https, public, without a password.",
+        description="URL of the image: http or https, a public address, without a password.",
         json_schema_extra={"format": "uri"},
     )
     tile_size: Literal[256, 512] | None = Field(default=256, description="Edge of a tile in pixels.")
     format: Literal["jpeg", "png", "webp"] | None = Field(
-        default=None, description="Format of the tiles; null: JPEG, or PNG where the picture has transparency."
+        default=None, description="Format of the tiles. Default: JPEG, or PNG if the image has transparency."
     )
     quality: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Of JPEG and WebP tiles; null: 85. PNG tiles lose nothing, and ignore it.",
+        description="Quality of JPEG and WebP tiles. Default: 85. Ignored for PNG, which is lossless.",
     )
     page: int | None = Field(default=0, ge=0, le=2**31 - 1, description="Page of a multi-page source, from 0.")
     sha256: Sha256 | None = Field(
-        default=None, description="What the source's bytes must hash to; other bytes fail as `source_corrupted`."
+        default=None,
+        description="Expected SHA-256 of the source, in hex. Other bytes fail with `source_corrupted`.",
     )
 
 
 class DatasetChange(BaseModel):
-    """New texts; what is left out stays, null empties."""
+    """New texts. A field that is left out stays as it is; null empties a text, but not the name."""
 
     model_config = _example({"name": "Blue Marble, June", "subject": "land"})
 
-    # A name cannot be emptied, so null is refused; the default only stands for its absence, and is not shown.
-    name: Name = Field(default="", description="A name for a person.", json_schema_extra=without_default)
+    # null is refused, because a name cannot be emptied. The default only marks an absent name, so it is not shown.
+    name: Name = Field(default="", description="Name to show to people.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")
     category: Label | None = Field(default=None, description="Free text to filter by.")
     subject: Label | None = Field(default=None, description="Free text to filter by.")
 
 
 class Created(BaseModel):
-    """The dataset is accepted; it is worked on from now on."""
+    """The dataset was accepted."""
 
     model_config = _example(
         {
@@ -126,28 +127,28 @@ class Created(BaseModel):
     dataset_id: str = Field(description="`custom_` and eight or more lower-case hex digits.")
     status: Literal["processing"]
     message: str
-    status_url: str = Field(description="Where to poll.")
-    view_url: str = Field(description="The page that shows it, also while it is not ready yet.")
+    status_url: str = Field(description="URL to poll.")
+    view_url: str = Field(description="Web page that shows the progress, then the image.")
 
 
 class TileInfo(BaseModel):
-    """What a viewer needs to know of a pyramid."""
+    """What a viewer needs to know about a pyramid."""
 
     model_config = _example(_TILE_INFO)
 
-    tile_id: str = Field(description="Names the pyramid of these bytes and options: the same image has the same one.")
+    tile_id: str = Field(description="Id of the pyramid. The same bytes with the same options have the same id.")
     max_zoom: int = Field(description="Highest XYZ zoom; zoom 0 is one tile.")
     status: Literal["completed"]
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     tile_size: int = Field(description="Edge of a tile in pixels.")
     format: Extension = Field(description="File extension of the tiles.")
-    dzi: str = Field(description="The Deep Zoom descriptor.")
-    xyz: str = Field(description="Template of the XYZ tiles' URLs.")
+    dzi: str = Field(description="URL of the Deep Zoom descriptor.")
+    xyz: str = Field(description="URL template of the XYZ tiles.")
 
 
 class Error(BaseModel):
-    """Why there is no pyramid."""
+    """Why a dataset or an inspection failed."""
 
     model_config = _example(
         {
@@ -163,18 +164,18 @@ class Error(BaseModel):
 
 
 class SourceInfo(BaseModel):
-    """What the source's header says, before any orientation is applied."""
+    """What the source's header says, before its orientation is applied."""
 
     format: str = Field(description="Such as `jpeg`, `png`, `tiff`, `webp`, `heif` or `gif`.")
-    width: int = Field(description="Pixels of the page that is tiled.")
-    height: int = Field(description="Pixels of the page that is tiled.")
+    width: int = Field(description="Width of the tiled page in pixels.")
+    height: int = Field(description="Height of the tiled page in pixels.")
     pages: int | None = Field(
-        description="1 for most; null where only the whole file would tell, and it is not there yet."
+        description="Number of pages; null until the whole file is there, if only that can show the number."
     )
 
 
 class Working(BaseModel):
-    """Waiting, or being worked on."""
+    """The dataset is waiting or being processed."""
 
     model_config = _example(
         {
@@ -203,32 +204,32 @@ class Working(BaseModel):
     dataset_id: str
     status: Literal["queued", "processing"]
     progress: Literal["queued", "downloading", "generating_tiles"]
-    started_at: str | SkipJsonSchema[None] = absent("When work first began; absent before.")
-    message: str = Field(description="What is being done, in a sentence for a person.")
+    started_at: str | SkipJsonSchema[None] = absent("When work first began; left out before that.")
+    message: str = Field(description="What is being done, as a sentence for people.")
     percent: float | None = Field(
         ge=0,
         le=100,
-        description="Share of the whole job, null while it cannot be told; never goes back within an attempt.",
+        description="Progress of the whole job; null while unknown. Never decreases within an attempt.",
     )
-    stage_percent: float | None = Field(description="Share of the present stage; null where it cannot be told.")
+    stage_percent: float | None = Field(description="Progress of the current stage; null if unknown.")
     bytes_downloaded: int
-    bytes_total: int | None = Field(description="null where the source's server does not say.")
+    bytes_total: int | None = Field(description="null if the source's server does not say.")
     bytes_per_second: float | None = Field(
-        description="How fast the source arrives; null where nothing arrives, or not for long enough."
+        description="Download rate; null if nothing is being downloaded, or not for long enough to measure it."
     )
     tiles_done: int
-    tiles_total: int | None = Field(description="null until the picture's size is known.")
-    eta_seconds: float | None = Field(description="Until the present stage ends; null where it cannot be told.")
-    attempt: int = Field(description="Counts from 1.")
+    tiles_total: int | None = Field(description="null until the image's size is known.")
+    eta_seconds: float | None = Field(description="Seconds until the current stage ends; null if unknown.")
+    attempt: int = Field(description="Number of the attempt, from 1.")
     state: State
-    queued_at: str = Field(description="When it began to wait in its present queue.")
+    queued_at: str = Field(description="When the dataset entered its current queue.")
     source: SourceInfo | None = Field(description="null until the source's header has been read.")
-    preview: str | None = Field(description="A small picture, there before the tiles are; null while there is none.")
-    preview_thumbnail: str | None = Field(description="The same, smaller.")
+    preview: str | None = Field(description="URL of a preview; null until there is one.")
+    preview_thumbnail: str | None = Field(description="URL of a smaller preview; null until there is one.")
 
 
 class Ready(BaseModel):
-    """Done."""
+    """The dataset has its tiles."""
 
     model_config = _example({"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": _TILE_INFO})
 
@@ -238,7 +239,7 @@ class Ready(BaseModel):
 
 
 class Failed(BaseModel):
-    """Ended without a pyramid; a cancelled dataset has the code `cancelled`."""
+    """The dataset failed or was cancelled. A cancelled dataset has the error code `cancelled`."""
 
     model_config = _example(
         {
@@ -246,7 +247,7 @@ class Failed(BaseModel):
             "status": "failed",
             "error": {
                 "code": "not_an_image",
-                "message": "The URL gives an HTML page. Give the image file's own address, not its page's.",
+                "message": "The URL returned an HTML page. Use the address of the image file itself.",
                 "retryable": False,
             },
         }
@@ -258,7 +259,7 @@ class Failed(BaseModel):
 
 
 class TileUrls(BaseModel):
-    """Where the tiles are; null until they are there."""
+    """URLs of the tiles; null until the dataset is ready."""
 
     dzi: str | None
     xyz: str | None
@@ -266,7 +267,7 @@ class TileUrls(BaseModel):
 
 
 class Dataset(BaseModel):
-    """A dataset as its submitter described it, and where it stands."""
+    """A dataset: its texts and options as submitted, and its status."""
 
     model_config = _example(_DATASET)
 
@@ -277,13 +278,13 @@ class Dataset(BaseModel):
     subject: str
     url: str
     status: CatalogueStatus
-    progress: Progress | None = Field(description="null when it has failed.")
+    progress: Progress | None = Field(description="null when `status` is `failed`.")
     state: State
     created_at: str
-    finished_at: str | None = Field(description="When it reached a final state.")
+    finished_at: str | None = Field(description="When the dataset became ready, failed or was cancelled.")
     tile_urls: TileUrls
-    tile_info: TileInfo | None = Field(description="Set when it is ready.")
-    error: Error | None = Field(description="Set when it has failed.")
+    tile_info: TileInfo | None = Field(description="Set when `status` is `ready`.")
+    error: Error | None = Field(description="Set when `status` is `failed`.")
 
 
 class Page(BaseModel):
@@ -292,4 +293,4 @@ class Page(BaseModel):
     model_config = _example({"datasets": [_DATASET], "next_cursor": None})
 
     datasets: list[Dataset]
-    next_cursor: str | None = Field(description="The next page's `cursor`; null on the last page.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")

@@ -1,7 +1,7 @@
-"""GET …/status without the web framework: it is what nearly all requests for the API ask for.
+"""Fast path for GET …/status, without the web framework: nearly all API requests are status polls.
 
-The framework's own route (gateway.api.datasets) is right for any request, and documents the answers. This one is for
-a GET that needs nothing of it. Both give the same answer: a test holds them to it.
+The framework's route in gateway.api.datasets handles any request, and documents the answers. This app handles a GET
+that needs nothing from the framework. A test checks that both return the same answer.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from gateway.http import preferences
 _PATH = re.compile(rf"/api/datasets/({contract.DATASET_ID})/status")
 
 _LONG_WAY = frozenset({b"origin", b"access-control-request-method"})
-"""Headers that make another answer."""
+"""Headers that change the answer: such requests go to the framework."""
 
 
 class StatusApp:
-    """ASGI app in front of another.
+    """ASGI middleware that answers plain status polls.
 
     Parameters
     ----------
-    app: answers what this one does not, errors among it.
+    app: answers all other requests, and errors.
     """
 
     def __init__(self, app: ASGIApp, polls: Polls) -> None:

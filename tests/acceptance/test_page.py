@@ -695,7 +695,7 @@ def test_the_api_reference_is_drawn_without_another_host(new_page: NewPage) -> N
 
     # When it is drawn, then the contract's first operation is there, and can be opened (the fixture watches the hosts)
     page.get_by_role("button").filter(has_text="POST").first.click()
-    expect(page.get_by_text("Makes repeating the same request harmless")).to_be_visible()
+    expect(page.get_by_text("the same request with the same key returns")).to_be_visible()
 
 
 def test_every_problem_opens_the_line_of_its_code(new_page: NewPage, stack: LaunchedStack) -> None:

@@ -226,7 +226,7 @@ def test_without_prefer_the_answer_comes_at_once(house: House) -> None:
         "success": True,
         "inspection_id": body["inspection_id"],
         "status": "processing",
-        "message": "Looking at the source",
+        "message": "Inspecting the source",
         "inspection_url": f"/api/inspections/{body['inspection_id']}",
     }
     assert answer.headers["Location"] == body["inspection_url"]
