@@ -1,4 +1,4 @@
-"""What runs beside the requests: the relay, the janitor, and the supervisor of such tasks.
+"""Background work: the relay, the janitor, and the supervisors that restart them.
 
 Imports `pipeline`.
 """

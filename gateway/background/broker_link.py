@@ -1,4 +1,4 @@
-"""The relay's own connection to a broker: whether it stands, and which queues are empty. For one thread."""
+"""The relay's connection to the broker: whether it is up, and which queues are empty. For use in one thread."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pipeline.messages import QUEUE_OF
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 NOT_FOUND = 404
-"""AMQP's reply code for a queue that is not there."""
+"""AMQP's reply code for a queue that does not exist."""
 
 
 class BrokerAway(Exception):
-    """Raised when the broker cannot be reached; its message says so in a sentence."""
+    """Raised when the broker cannot be reached. The message is a sentence for people."""
 
 
 class BrokerLink(Protocol):
-    """What the relay needs of a broker besides publishing."""
+    """What the relay needs from a broker besides publishing."""
 
     def touch(self) -> None:
-        """Keep the connection alive, or make it. Raises BrokerAway."""
+        """Open the connection, or keep it alive. Raises BrokerAway."""
 
     def empty_queues(self) -> Sequence[pb.Stage.ValueType]:
-        """Give the stages whose queue holds no message. Raises BrokerAway."""
+        """Return the stages whose queue holds no message. Raises BrokerAway."""
 
     def close(self) -> None:
         """Close the connection, if there is one."""
 
 
 class RabbitmqLink:
-    """A link through the connection that the broker keeps for the calling thread."""
+    """A link that uses the Dramatiq broker's connection of the calling thread."""
 
     def __init__(self, broker: RabbitmqBroker) -> None:
         self._broker = broker
 
     def touch(self) -> None:
         try:
-            # Sends heart-beats that are due, and notices a connection that the broker has closed.
+            # Sends due heartbeats, and raises if the broker has closed the connection.
             self._broker.connection.process_data_events(0)
         except (AMQPError, OSError) as error:
             raise self._away(error) from error
@@ -56,7 +56,7 @@ class RabbitmqLink:
         del self._broker.connection
 
     def _is_empty(self, queue: str) -> bool:
-        # On a channel of its own: asking for a queue that is not there closes the channel.
+        # Uses a channel of its own, because the broker closes it if the queue does not exist.
         channel = self._broker.connection.channel()
         try:
             declared = channel.queue_declare(queue, passive=True)
@@ -73,23 +73,23 @@ class RabbitmqLink:
         if isinstance(parameters, list):
             parameters = parameters[0]
         place = f"{parameters.host}:{parameters.port}"
-        # pika's errors carry no words of their own; their names say what happened.
+        # pika's errors have no message, so the error's name has to say what happened.
         return BrokerAway(f"RabbitMQ at {place} cannot be reached ({type(error).__name__}).")
 
 
 class LocalLink:
-    """A link to a broker inside this process: always there, and it loses nothing."""
+    """A link to a broker inside this process, which is always reachable and loses no messages."""
 
     def touch(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def empty_queues(self) -> Sequence[pb.Stage.ValueType]:
         return ()
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 def link_to(broker: dramatiq.Broker) -> BrokerLink:
-    """Make the link for a broker."""
+    """Return the link for a broker."""
     return RabbitmqLink(broker) if isinstance(broker, RabbitmqBroker) else LocalLink()

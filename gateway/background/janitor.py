@@ -1,9 +1,10 @@
-"""The janitor: a thread that removes from storage what no row refers to, and misses what rows refer to.
+"""The janitor: a thread that removes files without a row from storage, and looks for rows without their files.
 
     list storage ▸ LeaseGarbage (statussvc decides by the rows) ▸ delete ▸ ConfirmGarbage
 
-Storage is listed before statussvc is asked, and a run's row is committed before its first byte: what has just
-begun is never taken for garbage. Every sweep lists anew, so late files of a woken run go in the next one.
+Storage is listed before statussvc is asked, and a run's row is committed before its first byte is written. So files of
+a new run are never taken for garbage. Each sweep lists the storage again, so files that a stale run writes late are
+removed by the next sweep.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 DEPTH = {"sources": 3, "pyramids": 3, "scratch": 2}
-"""How many parts of a key name one removable thing: see pipeline/storage/directory.py."""
+"""Number of key parts that name one removable item: see pipeline/storage/directory.py."""
 
 BATCH = 200
-"""Things asked about in one call: each costs statussvc a few indexed reads in one transaction. It takes 500 at most."""
+"""Items in one rpc. Each costs statussvc a few indexed reads in one transaction. statussvc accepts at most 500."""
 
 OK = "ok"
 
 STOP_PATIENCE = 2.0
-"""Seconds that stop() waits for the thread; a deletion cut short is taken up by the next sweep."""
+"""Seconds that stop() waits for the thread. The next sweep finishes an interrupted deletion."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class Janitor:
 
     Parameters
     ----------
-    status: closing it is the caller's.
-    identity: says whether the storage is the right one: of another's nothing is deleted.
+    status: the caller closes it.
+    identity: checks that the storage belongs to the database; nothing is deleted if it does not.
     """
 
     def __init__(
@@ -60,33 +61,33 @@ class Janitor:
         self._thread = KeptThread("janitor", self._run)
 
     def start(self) -> None:
-        """Begin with a sweep: a crash may have left something."""
+        """Start the thread. It sweeps at once, because a crash may have left files behind."""
         self._thread.start()
 
     def poke(self) -> None:
-        """Have a sweep now: something was deleted. Returns at once; from any thread."""
+        """Ask for a sweep, because something was deleted. Returns at once. Thread-safe."""
         self._sweep_wanted.set()
         self._wake.set()
 
     def suspect(self, tile_id: str) -> None:
-        """Have a look whether a pyramid's files are gone: one could not be opened. Returns at once; from any thread."""
+        """Ask for a check of a pyramid whose files could not be opened. Returns at once. Thread-safe."""
         if self._lost.suspect(tile_id):
             self._wake.set()
 
     def state(self) -> str:
-        """Give "ok", or why the last sweep was cut short. From any thread."""
+        """Return "ok", or why the last sweep was incomplete. Thread-safe."""
         return self._thread.failure or self._state
 
     def stop(self) -> None:
-        """End after the deletion at hand."""
+        """Stop after the current deletion."""
         self._stopping.set()
         self._wake.set()
         self._thread.stop(STOP_PATIENCE)
 
     def sweep(self) -> int:
-        """Sweep once. Returns how many things were removed.
+        """Sweep once. Return how many items were removed.
 
-        Raises StatusUnavailable, StorageError, and Conflict where the storage is not the one of statussvc's database.
+        Raises StatusUnavailable, StorageError, and Conflict if the storage does not belong to statussvc's database.
         """
         if self._identity is not None:
             self._identity.require()
@@ -96,7 +97,7 @@ class Janitor:
         while more:
             found = list(islice(listing, BATCH))
             more = len(found) == BATCH
-            # Asked also where nothing was found: statussvc knows of builds whose files were lost.
+            # Also called with an empty list: statussvc may know builds whose files are lost.
             request = pb.LeaseGarbageRequest(
                 found=[pb.StoredItem(prefix=prefix) for prefix in found], token=self._storage.token
             )
@@ -109,7 +110,7 @@ class Janitor:
         return removed
 
     def look_around(self) -> None:
-        """Look at some of the builds that should be there. Raises as `sweep`."""
+        """Check whether some of the builds' files exist. Raises the same errors as `sweep`."""
         self._lost.look_around(self._stopping)
 
     def _run(self) -> None:
@@ -123,9 +124,9 @@ class Janitor:
             try:
                 self._lost.look_at_suspects()
             except (Conflict, StatusUnavailable, StorageError) as error:
-                logger.warning("whether files of pyramids are gone was not looked at: %s", error)
+                logger.warning("could not check suspected pyramids for missing files: %s", error)
             except Exception:
-                logger.exception("the look for files of pyramids failed")
+                logger.exception("the check of suspected pyramids failed")
             self._wake.wait(max(0.0, due - time.monotonic()))
 
     def _sweep(self) -> None:
@@ -133,15 +134,15 @@ class Janitor:
             removed = self.sweep()
             self.look_around()
         except (Conflict, StatusUnavailable, StorageError) as error:
-            logger.warning("the sweep of storage was cut short: %s", error)
-            self._state = f"The last sweep of storage was cut short: {error}"
+            logger.warning("the sweep of storage is incomplete: %s", error)
+            self._state = f"The last sweep of storage is incomplete: {error}"
         except Exception as error:
             logger.exception("the sweep of storage failed; the next one tries again")
             self._state = f"The last sweep of storage failed ({type(error).__name__})."
         else:
             self._state = OK
             if removed:
-                logger.info("removed from storage: %d", removed)
+                logger.info("removed %d items from storage", removed)
 
     def _found(self) -> Iterator[str]:
         for kind, depth in DEPTH.items():
@@ -149,7 +150,7 @@ class Janitor:
 
 
 def _prefixes(keys: Iterable[str], depth: int) -> Iterator[str]:
-    """The removable things that keys belong to, each once; folders end in a slash."""
+    """Yield the removable items that the keys belong to, each once. Folders end in a slash."""
     seen: set[str] = set()
     for key in keys:
         parts = key.split("/")

@@ -1,6 +1,6 @@
-"""A thread that runs as long as the gateway: logged and begun anew when its work fails, and told on /readyz meanwhile.
+"""A thread that runs as long as the gateway. Failed work is logged, shown on /readyz, and restarted.
 
-What gateway.background.supervisor is for tasks.
+gateway.background.supervisor does the same for asyncio tasks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 class KeptThread:
-    """One thread.
+    """A thread that restarts its work.
 
     Parameters
     ----------
-    name: of the thread, in the log and on /readyz.
-    work: returns only where it was told to stop.
+    name: name of the thread, used in the log and on /readyz.
+    work: returns only when it was told to stop.
     """
 
     def __init__(self, name: str, work: Callable[[], None], first_pause: float = FIRST_PAUSE) -> None:
@@ -31,20 +31,20 @@ class KeptThread:
         self._stopping = threading.Event()
         self._failure = ""
         self._began_at = time.monotonic()
-        # A daemon: a process must be able to end although its broker or its storage hangs.
+        # A daemon, so that the process can exit while its broker or its storage hangs.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def failure(self) -> str:
-        """A sentence, where the work has failed and not run for STEADY since; else empty. From any thread."""
+        """What failed, until the work has run for STEADY again; else empty. Thread-safe."""
         return self._failure if time.monotonic() - self._began_at < STEADY else ""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, patience: float) -> None:
-        """Begin nothing anew, and wait so many seconds for what runs; to tell it is the caller's."""
+        """Restart nothing more, and wait up to `patience` seconds. The caller has to tell the work to stop."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(patience)
@@ -56,17 +56,17 @@ class KeptThread:
             try:
                 self._work()
                 how = "ended"
-            except BaseException as error:  # noqa: BLE001  # also SystemExit: nobody else would go on with the work
+            except BaseException as error:  # noqa: BLE001  # SystemExit too: nothing else would restart the work
                 how = f"failed ({type(error).__name__})"
                 trace: BaseException | None = error
             else:
                 trace = None
             if self._stopping.is_set():
                 return
-            logger.critical("%s %s, and is started anew", self._name, how, exc_info=trace)
+            logger.critical("%s %s; restarting it", self._name, how, exc_info=trace)
             if time.monotonic() - self._began_at > STEADY:
                 pause = self._first_pause
             self._began_at = time.monotonic()
-            self._failure = f"{self._name} {how}; it is started anew."
+            self._failure = f"{self._name} {how}; it is restarted."
             self._stopping.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

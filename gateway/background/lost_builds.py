@@ -1,6 +1,6 @@
-"""Finds builds whose files are gone, and tells statussvc: docs/decisions/0017-lost-pyramids-are-made-again.md.
+"""Find builds whose files are missing, and report them to statussvc.
 
-Called from the janitor's thread, but for `suspect`.
+See docs/decisions/0017-lost-pyramids-are-made-again.md. All calls except `suspect` come from the janitor's thread.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 PAGE = 200
 MOST_LOOKED_AT = 2000
-"""Builds that one sweep looks at, a page at a time; the next sweep goes on behind them."""
+"""Builds that one sweep checks, in pages. The next sweep goes on after them."""
 
 MOST_TOLD = 100
-"""Of them, those that one sweep has made again: new work must not be buried."""
+"""Lost builds that one sweep reports, so that making them again does not crowd out new work."""
 
 PAUSE = 60.0
-"""Seconds before a pyramid that was looked at is suspected again, however often it is asked for."""
+"""Minimum seconds between two checks of a suspected pyramid, however often it is requested."""
 
 MOST_SUSPECTED = 1000
-"""Pyramids that are remembered as suspected."""
+"""Suspected pyramids that are remembered."""
 
 logger = logging.getLogger(__name__)
 
 
 class LostBuilds:
-    """Looks for them.
+    """Looks for lost builds.
 
     Parameters
     ----------
-    identity: says whether the storage is the right one; of another's nothing is missed.
+    identity: checks that the storage belongs to the database; no build is reported lost if it does not.
     """
 
     def __init__(self, status: StatusClient, storage: Storage, identity: Identified | None) -> None:
@@ -52,7 +52,7 @@ class LostBuilds:
         self._page_token = ""
 
     def suspect(self, tile_id: str) -> bool:
-        """Note that a pyramid's build could not be opened. Returns whether it is to be looked at. From any thread."""
+        """Note that a pyramid's build could not be opened. Return whether it will be checked. Thread-safe."""
         now = time.monotonic()
         with self._lock:
             if now - self._suspected.get(tile_id, -PAUSE) < PAUSE:
@@ -64,7 +64,7 @@ class LostBuilds:
             return True
 
     def look_at_suspects(self) -> None:
-        """Look at what was suspected since. Raises StorageError, StatusUnavailable, Conflict."""
+        """Check the newly suspected pyramids. Raises StorageError, StatusUnavailable, Conflict."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for tile_id in waiting:
@@ -75,7 +75,7 @@ class LostBuilds:
             self._look_at(pb.Build(tile_id=tile_id, build=pyramid.build))
 
     def look_around(self, stopping: threading.Event) -> None:
-        """Look at some of all builds. Raises StorageError, StatusUnavailable, Conflict."""
+        """Check the next MOST_LOOKED_AT builds. Raises StorageError, StatusUnavailable, Conflict."""
         told = 0
         for _ in range(MOST_LOOKED_AT // PAGE):
             request = pb.ListBuildsRequest(page_token=self._page_token, page_size=PAGE)
@@ -83,7 +83,7 @@ class LostBuilds:
                 page = self._status.list_builds(request)
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    return  # A statussvc that is older than this gateway, during an upgrade.
+                    return  # During an upgrade, statussvc may be older than this gateway.
                 raise
             for build in page.builds:
                 if stopping.is_set() or told >= MOST_TOLD:
@@ -94,20 +94,23 @@ class LostBuilds:
                 return
 
     def _look_at(self, build: pb.Build) -> bool:
-        """Tell statussvc where a build is missed. Returns whether a dataset makes it again."""
-        # Twice: what was away at the first look and is the right one after it is there at the second.
+        """Report a build to statussvc if it is missing. Return whether a dataset makes it again."""
+        # Checked twice: if the storage was missing at the first check and came back, the second one finds the files.
         if not (self._is_missed(build) and self._is_missed(build)):
             return False
         request = pb.ReportLostBuildRequest(build=build, token=self._storage.token)
         dataset_id = self._status.report_lost_build(request).dataset_id
         if dataset_id:
             logger.warning(
-                "the files of pyramid %s (build %s) are gone: %s makes it again", build.tile_id, build.build, dataset_id
+                "the files of pyramid %s (build %s) are missing: %s tiles it again",
+                build.tile_id,
+                build.build,
+                dataset_id,
             )
         return bool(dataset_id)
 
     def _is_missed(self, build: pb.Build) -> bool:
-        """Whether a file is absent. Raises where it may be all of the storage that is."""
+        """Return whether a file of a build is missing. Raises if the whole storage may be missing."""
         try:
             for name in FILES:
                 self._storage.size(pyramid_key(build.tile_id, build.build, name))
@@ -118,6 +121,6 @@ class LostBuilds:
         except StorageLost:
             raise
         except StorageError as error:
-            # Of this build nothing can be told; others may be read.
-            logger.warning("whether build %s is there cannot be told: %s", build.build, error)
+            # Skip this build only: others may be readable.
+            logger.warning("could not check whether the files of build %s exist: %s", build.build, error)
         return False

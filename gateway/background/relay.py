@@ -1,11 +1,11 @@
-"""The relay: a thread that carries wake-ups from statussvc's rows to the broker.
+"""The relay: a thread that publishes the wake-ups in statussvc's outbox to the broker.
 
     LeasePending ▸ publish, with the broker's confirm ▸ ConfirmPublished
 
-A POST only commits a row and pokes the relay. While the broker or statussvc is away the relay backs off and goes
-on by itself. What was leased and could not be published is kept and published first: publishing twice does no
-no harm, and neither does a confirm that is lost, since the row's lease then ends and it is published again. A wake-up
-of a stage that only a newer version has is passed over: a gateway of that version leases it next.
+A POST only commits a row and pokes the relay. If the broker or statussvc cannot be reached, the relay backs off and
+tries again. Wake-ups that were leased but not published are kept, and published first. Publishing one twice does no
+harm. If ConfirmPublished is lost, the row's lease expires and the wake-up is published again. A wake-up for a stage
+that only a newer version knows is skipped: a gateway of that version leases it later.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 IDLE_INTERVAL = 1.0
-"""Seconds between two looks without a poke: retries fall due, and ingest may have failed to publish."""
+"""Seconds between two rounds without a poke: retries become due, and ingest may have failed to publish."""
 
 FIRST_BACK_OFF = 0.5
 LONGEST_BACK_OFF = 5.0
-"""Seconds. A broker that is back is found within five, and one that is starting is not hammered."""
+"""Seconds. A broker that is back is found within 5 s, and a broker that is starting is not flooded."""
 
 BATCH = 100
-"""Wake-ups leased at once: at 0.4 ms a confirmed publish they are out long before their lease of 15 s ends."""
+"""Wake-ups leased at once. A confirmed publish takes 0.4 ms, so all are out well before their lease of 15 s expires."""
 
 STOP_PATIENCE = 2.0
-"""Seconds that stop() waits for the thread. It may hang in a broken connection for longer; it is a daemon."""
+"""Seconds that stop() waits for the thread. A broken connection may block the thread longer; it is a daemon."""
 
 OK = "ok"
 
-BLOCKED = "RabbitMQ takes no messages: an alarm blocks it, since its memory or disk is short."
+BLOCKED = "RabbitMQ accepts no messages: its memory or disk alarm is set. Free memory or disk space there."
 
 logger = logging.getLogger(__name__)
 
 
 class Relay:
-    """Publishes what waits, until stopped. Publishes from its own thread only: pika's connections are per thread.
+    """Publishes waiting wake-ups until stopped, from its own thread only: pika's connections belong to one thread.
 
     Parameters
     ----------
-    status: a client of the relay's own; closing it is the caller's.
-    broker: any Dramatiq broker; closing it is the caller's, after stop().
-    link: how to ask the broker; by default as its kind has it.
-    queue_check_interval: seconds between two looks at which queues are empty.
+    status: a client for the relay only; the caller closes it.
+    broker: any Dramatiq broker; the caller closes it after stop().
+    link: connection for queries to the broker; default: the link for the broker's type.
+    queue_check_interval: seconds between two checks for empty queues.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class Relay:
         self._thread = KeptThread("relay", self._run)
 
     def start(self) -> None:
-        """Begin. Needs neither the broker nor statussvc to be there."""
+        """Start the thread. Neither the broker nor statussvc has to be reachable."""
         self._thread.start()
 
     def poke(self) -> None:
-        """Have a look now: a row was committed. Returns at once; from any thread."""
+        """Ask for a round now, because a row was committed. Returns at once. Thread-safe."""
         self._wake.set()
 
     def state(self) -> str:
-        """Give "ok", or why wake-ups cannot be published at the moment. From any thread."""
+        """Return "ok", or why wake-ups cannot be published at the moment. Thread-safe."""
         return self._thread.failure or self._state
 
     def stop(self) -> None:
-        """End after the wake-up at hand. What is left waits in its rows."""
+        """Stop after the current wake-up. The others wait in the outbox."""
         self._stopping.set()
         self._wake.set()
         self._thread.stop(STOP_PATIENCE)
@@ -106,17 +106,17 @@ class Relay:
                 pause = FIRST_BACK_OFF
                 self._wake.wait(IDLE_INTERVAL)
             else:
-                # Pokes are not heard here: a hundred POSTs must not make a hundred attempts to connect.
+                # Ignores pokes here: a hundred POSTs must not cause a hundred attempts to connect.
                 self._stopping.wait(pause)
                 pause = min(2 * pause, LONGEST_BACK_OFF)
         self._link.close()
 
     def _round(self) -> bool:
-        """Publish all that waits. Returns whether broker and statussvc were there."""
+        """Publish all waiting wake-ups. Return whether the broker and statussvc were reachable."""
         try:
             self._link.touch()
             if not self._unpublished:
-                # A broker may be there and take no messages: with some at hand, only a confirm tells.
+                # A reachable broker may still refuse messages. If some are waiting, only a publisher confirm shows it.
                 self._note_broker(OK)
             while not self._stopping.is_set() and self._publish_batch():
                 pass
@@ -137,7 +137,7 @@ class Relay:
         return True
 
     def _publish_batch(self) -> bool:
-        """Publish one batch. Returns whether there may be more."""
+        """Publish one batch. Return whether there may be more."""
         more = bool(self._unpublished)
         if not more:
             request = pb.LeasePendingRequest(limit=BATCH, empty_queues=self._empty_queues())
@@ -150,7 +150,7 @@ class Relay:
             except UnknownStage as error:
                 self._unpublished.popleft()
                 if (left_out := self._repeats.left_out("unknown stage")) is not None:
-                    logger.warning("%s (%d more since this was said)", error, left_out)
+                    logger.warning("%s (%d more since this was last logged)", error, left_out)
                 continue
             faults.reach("relay_after_publish")
             self._note_broker(OK)

@@ -1,4 +1,4 @@
-"""Tasks that run as long as the gateway: logged and started anew when they fail, and told on /readyz meanwhile."""
+"""Run asyncio tasks as long as the gateway. A failed task is logged, shown on /readyz, and restarted."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Awaitable, Callable
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-"""Seconds before a failed task is started anew, doubled at each failure in a row."""
+"""Seconds before a failed task is restarted; doubled at each failure in a row."""
 
 STEADY = 60.0
-"""Seconds after which a task that runs counts as well again."""
+"""Seconds that a restarted task has to run before /readyz no longer shows its failure."""
 
 logger = logging.getLogger(__name__)
 
 
 class Background:
-    """The tasks, by name.
+    """Runs named tasks and restarts them.
 
     Attributes
     ----------
-    failures: by name of each that has failed and not run for STEADY since, a sentence.
+    failures: by name, a sentence for each task that failed and has not run for STEADY since.
     """
 
     def __init__(self, first_pause: float = FIRST_PAUSE) -> None:
@@ -30,11 +30,11 @@ class Background:
         self._first_pause = first_pause
 
     def add(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Have `work`, which never returns, run with the others."""
+        """Add a task. `work` must never return."""
         self._work[name] = work
 
     async def run(self) -> None:
-        """Run all of them until cancelled."""
+        """Run all tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
             for name, work in self._work.items():
                 group.create_task(self._keep_going(name, work), name=name)
@@ -47,11 +47,11 @@ class Background:
             well = loop.call_later(STEADY, self.failures.pop, name, None)
             try:
                 await work()
-                logger.error("%s ended, and is started anew", name)
-                self.failures[name] = f"{name} ended; it is started anew."
+                logger.error("%s ended; restarting it", name)
+                self.failures[name] = f"{name} ended; it is restarted."
             except Exception as error:
-                logger.exception("%s failed, and is started anew", name)
-                self.failures[name] = f"{name} failed ({type(error).__name__}); it is started anew."
+                logger.exception("%s failed; restarting it", name)
+                self.failures[name] = f"{name} failed ({type(error).__name__}); it is restarted."
             finally:
                 well.cancel()
             if loop.time() - began > STEADY:

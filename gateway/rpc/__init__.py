@@ -1,4 +1,4 @@
-"""Calls to statussvc: deadlines, how many at once, how often.
+"""Rpcs to statussvc: deadlines, concurrency and rate.
 
 Imports `pipeline`.
 """

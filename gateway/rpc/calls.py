@@ -1,4 +1,4 @@
-"""Rpcs to statussvc as the gateway makes them: with a deadline, and with failures as errors of our own tree."""
+"""Make rpcs to statussvc, each with a deadline. Failures are raised as errors of pipeline.errors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def ask(
 
     Raises
     ------
-    StatusUnavailable, NotFound, Conflict: as pipeline.status.explain says.
-    grpc.RpcError: for what has no error of our own, such as INVALID_ARGUMENT.
+    StatusUnavailable, NotFound, Conflict: as pipeline.status.explain maps the gRPC code.
+    grpc.RpcError: for any other code, such as INVALID_ARGUMENT.
     """
     try:
         return await method(request, timeout=seconds)
@@ -41,15 +41,16 @@ async def ask(
 async def wait_until_final(
     client: AsyncStatusClient, dataset_id: str, seconds: float, *interrupts: Coroutine[Any, Any, object]
 ) -> bool:
-    """Watch a dataset until it comes to an end, the time is over, or one of `interrupts` returns.
+    """Wait until a dataset reaches a final state, the time runs out, or one of `interrupts` returns.
 
     Returns
     -------
-    Whether it came to an end. False also where statussvc went away meanwhile: the dataset is safe with it.
+    Whether the dataset reached a final state. False also if statussvc became unreachable: the dataset is stored, and
+    the client can poll it later.
 
     Raises
     ------
-    NotFound: the dataset was deleted meanwhile.
+    NotFound: the dataset was deleted in the meantime.
     """
     call = client.status.WatchDataset(pb.WatchDatasetRequest(dataset_id=dataset_id))
 
@@ -69,7 +70,7 @@ async def wait_until_final(
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             raise NotFound(error.details() or "") from error
-        logger.warning("%s: waited for no longer: %s", dataset_id, error.details())
+        logger.warning("%s: stopped waiting for the result: %s", dataset_id, error.details())
         return False
     finally:
         call.cancel()

@@ -1,4 +1,4 @@
-"""How many rpcs the gateway has under way: a crowd of requests must not become a crowd of rpcs."""
+"""Limit how many rpcs are in flight, so that a flood of requests does not become a flood of rpcs."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from protos.tilewright.status.v1.status_pb2_grpc import StatusServiceAsyncStub
 
 AT_ONCE = 32
-"""Rpcs under way: statussvc reads by four threads, so that more of them would only wait there."""
+"""Rpcs in flight. statussvc reads with four threads, so more rpcs would only wait there."""
 
 QUEUE = 256
-"""Rpcs that wait for their turn. At some hundreds a second the last of them waits about half a second."""
+"""Rpcs that wait for their turn. At some hundreds of rpcs a second the last one waits about half a second."""
 
 PATIENCE = 5.0
-"""Seconds that one waits at most: below an rpc's own time limit."""
+"""Maximum wait for a turn in seconds; below an rpc's own deadline."""
 
 
 TOO_MANY = "More requests come in than can be answered."
 
 REFUSED_AFTER = 1.0
-"""Seconds after which a request is refused. Whoever does not wait by himself is kept from asking without pause."""
+"""Seconds before a request is refused. The delay slows down clients that ignore Retry-After."""
 
 
 class Busy(StatusUnavailable):
-    """Raised when there is too much to do: the same request may do better in a while."""
+    """Raised when the gateway is overloaded. The same request may succeed later."""
 
 
 class Gate:
-    """Lets AT_ONCE through, and has QUEUE wait. For one event loop."""
+    """Lets AT_ONCE rpcs run while up to QUEUE others wait. For use in one event loop."""
 
     def __init__(self, at_once: int = AT_ONCE, queue: int = QUEUE, patience: float = PATIENCE) -> None:
         self._turns = asyncio.Semaphore(at_once)
@@ -44,12 +44,12 @@ class Gate:
         self._waiting = 0
 
     def is_full(self) -> bool:
-        """Whether one more would be refused."""
+        """Return whether the next rpc would be refused."""
         return self._waiting >= self._queue
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have it for the block. Raises Busy."""
+        """Wait for a turn and hold it for the block. Raises Busy."""
         if self.is_full():
             raise Busy(TOO_MANY)
         self._waiting += 1
@@ -67,7 +67,7 @@ class Gate:
 
 
 class GatedRpcs:
-    """Rpcs of a stub, each of which waits for its turn. What waits long by itself is not to be asked by this."""
+    """Wraps a stub so that each rpc waits for its turn. Not for rpcs that take long, since they would hold a turn."""
 
     def __init__(self, stub: StatusServiceAsyncStub, gate: Gate) -> None:
         self._stub = stub
@@ -76,7 +76,7 @@ class GatedRpcs:
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._stub, name)
 
-        async def call(request: Any, timeout: float) -> Any:  # noqa: ASYNC109  as gRPC's own have it
+        async def call(request: Any, timeout: float) -> Any:  # noqa: ASYNC109  the same signature as gRPC's methods
             async with self._gate.turn():
                 return await method(request, timeout=timeout)
 
@@ -84,7 +84,7 @@ class GatedRpcs:
 
 
 class RefuseCrowd:
-    """ASGI app in front of another: refuses requests for the API while no rpc could be made for them. Raises Busy."""
+    """ASGI middleware that refuses API requests while the gate is full. Raises Busy."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app

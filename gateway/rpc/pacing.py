@@ -1,4 +1,4 @@
-"""How often something may be done, by a virtual clock. Pure."""
+"""Rate limiting with a virtual clock. Does no I/O."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 
 class Pacing:
-    """Turns for what costs time, the sum of which may be one second a second; a burst may go ahead of the clock.
+    """Limits actions by their cost in seconds: one second of cost per second of the clock, and bursts beyond that.
 
-    The generic cell rate algorithm (ITU-T I.371): one number holds until when all turns given so far are paid for.
+    Implements the generic cell rate algorithm (ITU-T I.371): one number holds the time until which all turns taken so
+    far are paid for.
 
     Parameters
     ----------
-    burst: seconds of costs that may be taken at once.
-    clock: monotonic seconds.
+    burst: seconds of cost that may be taken ahead of the clock.
+    clock: returns monotonic seconds.
     """
 
     def __init__(self, burst: float, clock: Callable[[], float]) -> None:
@@ -22,11 +23,11 @@ class Pacing:
         self._paid_until = clock()
 
     def wait(self) -> float:
-        """Give the seconds after which the next turn is due."""
+        """Return the seconds until the next turn is due."""
         return max(0.0, self._paid_until - self._clock() - self._burst)
 
     def take(self, cost: float) -> float:
-        """Take the next turn, for `cost` seconds; gives the seconds after which it is due."""
+        """Take the next turn, which costs `cost` seconds. Return the seconds until it is due."""
         wait = self.wait()
         self._paid_until = max(self._paid_until, self._clock()) + cost
         return wait

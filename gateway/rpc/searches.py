@@ -1,4 +1,4 @@
-"""Searches of the catalogue, which may take long: few at once, apart from other rpcs, and none for who has left."""
+"""Search the catalogue. A search may take long, so few run at once, in a queue of their own."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from protos.tilewright.status.v1.status_pb2_grpc import StatusServiceAsyncStub
 
 AT_ONCE = 4
-"""Rpcs under way: statussvc has two searches at work, and a gateway's next ones wait there already."""
+"""Rpcs in flight: statussvc runs two searches at a time, and the next two wait there."""
 
 QUEUE = 16
 """Searches that wait for their turn."""
 
 
 class Searches:
-    """Asks statussvc, few times at once. For one event loop."""
+    """Sends searches to statussvc, few at a time. For use in one event loop."""
 
     def __init__(self, stub: StatusServiceAsyncStub) -> None:
         self._rpc = cast("StatusServiceAsyncStub", GatedRpcs(stub, Gate(AT_ONCE, QUEUE)))
@@ -30,9 +30,9 @@ class Searches:
     async def find(
         self, wanted: pb.ListDatasetsRequest, gone: Coroutine[Any, Any, object]
     ) -> pb.ListDatasetsResponse | None:
-        """Give a page of what is found; None where `gone` returned first: the search is ended then.
+        """Return a page of results. If `gone` returns first, cancel the search and return None.
 
-        Raises Busy after a second, and what the rpc raises.
+        Raises Busy, after a second, and what the rpc raises.
         """
         asking = asyncio.ensure_future(ask(self._rpc.ListDatasets, wanted))
         leaving = asyncio.ensure_future(gone)
@@ -40,7 +40,7 @@ class Searches:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
             return asking.result() if asking.done() else None
         except StatusUnavailable:
-            # Who is refused at once asks again at once.
+            # A client that is refused at once would ask again at once.
             await asyncio.wait({leaving}, timeout=REFUSED_AFTER)
             raise
         finally:

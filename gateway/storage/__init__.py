@@ -1,4 +1,4 @@
-"""The gateway's way to storage: threads of its own, and whether it is the right one and has room.
+"""The gateway's access to storage: threads for blocking calls, and checks that the storage is usable.
 
 Imports `pipeline`.
 """

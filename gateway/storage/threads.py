@@ -1,7 +1,7 @@
-"""Threads that only wait for storage: whatever becomes of it, the event loop and its other threads go on.
+"""Threads for blocking storage calls. If the storage hangs, the event loop and all other threads go on.
 
-`asyncio.to_thread` shares its threads with everything else, queues without end, and holds a process up at its end for
-as long as a file system hangs.
+`asyncio.to_thread` will not do: it shares its threads with all other work, its queue is unbounded, and it keeps the
+process from exiting while a file system hangs.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pipeline.errors import StorageError
 T = TypeVar("T")
 
 THREADS = 16
-"""Reads at once: a disk has enough to choose from, and a bucket's round trips overlap."""
+"""Concurrent calls: enough to keep a disk's queue full, and to overlap the round trips to a bucket."""
 
 MOST_WAITING = 256
-"""Reads that wait for a thread: some viewers' tiles. What comes beyond is refused at once."""
+"""Calls that wait for a thread, enough for the tiles of some viewers. Any more are refused at once."""
 
 PATIENCE = 10.0
-"""Seconds that a request waits for storage, its wait for a thread included."""
+"""Seconds that a request waits for storage, including its wait for a thread."""
 
 Job = tuple["Future[Any]", Callable[[], Any]]
 
 
 class StorageBusy(StorageError):
-    """Raised where storage does not answer in time, or has too much to do to be asked."""
+    """Raised when storage does not answer in time, or when too many calls wait for it."""
 
 
 class StorageThreads:
@@ -39,9 +39,9 @@ class StorageThreads:
 
     Parameters
     ----------
-    threads: started as they are needed.
-    waiting: calls that may wait for a thread.
-    patience: seconds.
+    threads: maximum number of threads; started on demand.
+    waiting: number of calls that may wait for a thread.
+    patience: seconds that `run` waits.
     """
 
     def __init__(self, threads: int = THREADS, waiting: int = MOST_WAITING, patience: float = PATIENCE) -> None:
@@ -60,16 +60,16 @@ class StorageThreads:
         finished: Callable[[], object] | None = None,
         discard: Callable[[T], object] | None = None,
     ) -> T:
-        """Call a function in a thread. One that has begun goes on when nobody waits for it any longer.
+        """Call a function in a thread and return its result. A started call runs on after a timeout or cancellation.
 
         Parameters
         ----------
-        finished: called in any case, in any thread, once the function is over or will not be called.
-        discard: called with what the function has returned where nobody waits for it.
+        finished: always called, in any thread, once the function has ended or will not be called.
+        discard: called with the function's result if nobody waits for it any more.
 
         Raises
         ------
-        StorageBusy: there is too much to do, or it took too long.
+        StorageBusy: too many calls wait, or this one took too long.
         """
         job: Future[T] = Future()
         if finished is not None:
@@ -79,7 +79,7 @@ class StorageThreads:
             self._unfinished += not is_refused
         if is_refused:
             job.cancel()
-            raise StorageBusy("The storage has too much to do.")
+            raise StorageBusy("Too many requests wait for the storage.")
         job.add_done_callback(self._end)
         self._start_thread()
         self._jobs.put((job, partial(function, *arguments)))
@@ -105,7 +105,7 @@ class StorageThreads:
                 return
             self._started += 1
             name = f"storage-{self._started}"
-        # A daemon: a process must be able to end although its file system hangs.
+        # A daemon, so that the process can exit while its file system hangs.
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
@@ -115,7 +115,7 @@ class StorageThreads:
                 continue
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited
+            except BaseException as error:  # noqa: BLE001  raised again where the result is awaited
                 job.set_exception(error)
             else:
                 job.set_result(result)

@@ -1,4 +1,4 @@
-"""What is known of the storage: whether it is the right one, can be written, and has room."""
+"""Watch the storage: whether it is the right one, is writable, and has free space."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.identity import Identified
 from pipeline.storage import Storage, require_room
 
 PATIENCE = 2.0
-"""Seconds a look may take: probes commonly give up after a few."""
+"""Seconds that /readyz waits for a check: probes usually give up after a few."""
 
 INTERVAL = 2.0
-"""Seconds between two looks without a question: as long may a lost storage go unseen."""
+"""Seconds between two checks, and the longest time that a lost storage goes unnoticed."""
 
 OK = "ok"
 
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 class StorageWatch:
-    """Looks at the storage in one thread of its own: while that hangs, no second look is begun.
+    """Checks the storage in a thread of its own. While a check hangs, no other one begins.
 
     Parameters
     ----------
-    reserve: bytes that stay free.
-    identity: says whether it is the right one.
+    reserve: bytes that have to stay free.
+    identity: checks that the storage belongs to the database; None to skip this check.
     """
 
     def __init__(self, storage: Storage, reserve: int, identity: Identified | None) -> None:
@@ -42,7 +42,7 @@ class StorageWatch:
         self._lost = ""
 
     async def look(self) -> str:
-        """Give "ok", or what is wrong, within PATIENCE."""
+        """Check the storage and return "ok", or what is wrong, within PATIENCE."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._thread.run(self._look), name="storage-look")
         await asyncio.wait({self._looking}, timeout=PATIENCE)
@@ -51,13 +51,13 @@ class StorageWatch:
         return f"The storage did not answer within {PATIENCE:.0f} seconds."
 
     async def watch(self) -> None:
-        """Look now and then. Runs until cancelled."""
+        """Check the storage every INTERVAL until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(INTERVAL)
 
     def require(self) -> None:
-        """Raise StorageLost where the last look found another storage than the database's, or none."""
+        """Raise StorageLost if the last check found no storage, or one that belongs to another database."""
         if self._lost:
             raise StorageLost(self._lost)
 
@@ -74,12 +74,12 @@ class StorageWatch:
             self._lost = str(error)
             return self._lost
         except (StatusUnavailable, grpc.RpcError):
-            return "Whether the storage is the right one cannot be told: statussvc cannot be reached."
+            return "Could not check that the storage belongs to the database: statussvc cannot be reached."
         except StorageError as error:
             return f"The storage cannot be written: {error}"
         except StageError as error:
             return error.message
         except Exception as error:
-            logger.exception("the look at the storage failed")
-            return f"The storage cannot be looked at ({type(error).__name__})."
+            logger.exception("the check of the storage failed")
+            return f"The check of the storage failed ({type(error).__name__})."
         return OK

@@ -1,4 +1,4 @@
-"""Tiles and descriptors out of stored pyramids: Deep Zoom, XYZ, IIIF, each from one positioned read.
+"""Serve tiles and descriptors from stored pyramids as Deep Zoom, XYZ and IIIF. A tile takes one positioned read.
 
 Imports `gateway.http`, `gateway.storage` and `pipeline`.
 """

@@ -1,4 +1,4 @@
-"""The files of one build, open to be read: in a folder, or in a storage without paths."""
+"""The open files of one build, in a folder or in a storage without paths."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from pipeline.storage import Storage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PIECE = 1 << 18
-"""Bytes read at once of a file that is sent whole: a reader's memory, and a hand-over to a thread, each time."""
+"""Bytes per read when a file is streamed. Each read takes this much memory, and a switch to a thread."""
 
 LONGEST_TILE = 16 << 20
-"""Bytes of a tile that are read at once at most: tiles of 512 pixels square have an eighth of it, and a damaged index
-may name gigabytes."""
+"""Maximum length of a tile in bytes. A tile of 512 x 512 pixels has at most an eighth of it; a damaged index may name
+gigabytes."""
 
 NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
-"""Linux gives what is in memory, or else EAGAIN; elsewhere a read takes as long as it takes."""
+"""Flag with which Linux reads from the page cache only, or fails with EAGAIN. 0 on systems without it."""
 
 
 T = TypeVar("T")
 
 
 class Files(Protocol):
-    """A build's tiles, however they are stored.
+    """A build's tiles, independent of where they are stored.
 
-    What may have to wait raises ObjectMissing where the build is gone, Damaged where it is not what it was, Stale where
-    it has to be opened anew, StorageBusy where storage does not answer, and StorageError where it fails.
+    The async methods raise ObjectMissing if the build is gone, Damaged if a file has changed, Stale if the build has to
+    be opened again, StorageBusy if the storage does not answer in time, and StorageError if it fails.
     """
 
     tile_count: int
     edge_count: int
 
     def entry_now(self, position: int) -> Entry | None:
-        """Give where a tile lies if that takes no waiting, else None."""
+        """Return where a tile lies, or None if finding out would block."""
 
     def read_now(self, entry: Entry) -> bytes | bytearray | None:
-        """Read one tile if that takes no waiting; None where it would, or where `read` is to say what is wrong.
+        """Return one tile, or None if reading it would block or fails; `read` then raises the error.
 
-        A build that is gone is read from as long as it is open.
+        A deleted build can still be read while it is open.
         """
 
     async def read(self, position: int) -> bytes:
@@ -58,20 +58,20 @@ class Files(Protocol):
         """Read a whole small file of the build."""
 
     async def size(self, name: str) -> int:
-        """Give a file's length in bytes."""
+        """Return a file's length in bytes."""
 
     def stream(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
-        """Read a part of a file, however large, piece by piece; goes on where the files are closed meanwhile."""
+        """Yield a part of a file in pieces. Goes on after `close`."""
 
     async def deleted(self) -> bool:
-        """Tell whether the build is known to be gone, or has to be opened anew."""
+        """Return whether the build is known to be deleted, or has to be opened again."""
 
     def close(self) -> None:
-        """Let go of it. Nothing may be read after; what is being read is read to its end."""
+        """Close the files. Reads that are in flight finish; no new ones may begin."""
 
 
 async def open_files(storage: Storage, pyramid: pb.Pyramid, threads: StorageThreads) -> Files:
-    """Open a build's files; raises as Files does."""
+    """Open a build's files. Raises the same errors as Files."""
     key = pyramid_key(pyramid.tile_id, pyramid.build, INDEX)
     path = storage.local_path(key)
     if path is not None:
@@ -83,27 +83,27 @@ async def open_files(storage: Storage, pyramid: pb.Pyramid, threads: StorageThre
 
 
 class Damaged(ObjectMissing):
-    """Raised when a file of a build is there and not what it was: the storage has lost something."""
+    """Raised when a file of a build exists but is not as it was written."""
 
 
 class Stale(StorageError):
-    """Raised when what is open stands for nothing any more, as after a restart of the file's server."""
+    """Raised when open files are no longer valid, as after a restart of their file server."""
 
 
 class FileIndex(Index):
-    """A tiles.idx in an open file, which stays the caller's.
+    """A tiles.idx in an open file. The caller closes the file.
 
-    Each entry is read when it is asked for. Mapped into memory, a file that is cut short or that the disk cannot read
-    would end this process by a signal (SIGBUS).
+    Each entry is read on demand. The file is not mapped into memory, because a truncated file or a disk error would
+    then end this process with SIGBUS.
 
     Parameters
     ----------
-    flags: of preadv.
+    flags: for preadv.
 
     Raises
     ------
-    ValueError: as Index.
-    OSError: where the disk cannot read it.
+    ValueError: the file is not a valid index, as Index checks it.
+    OSError: the file cannot be read.
     """
 
     def __init__(self, descriptor: int, flags: int = 0) -> None:
@@ -112,7 +112,7 @@ class FileIndex(Index):
         self._begin(os.fstat(descriptor).st_size)
 
     def at_once(self) -> FileIndex:
-        """Give one that reads only what is in memory, and raises OSError for the rest."""
+        """Return a copy that reads only from the page cache, and raises OSError for everything else."""
         index = copy(self)
         index._flags = NOWAIT
         return index
@@ -126,12 +126,12 @@ class FileIndex(Index):
             data = bytearray(length)
             is_whole = os.preadv(self._descriptor, [data], offset, self._flags) == length
         if not is_whole:
-            raise Damaged("the index is cut short")
+            raise Damaged("the index is truncated")
         return data
 
 
 class Descriptors:
-    """Open files that are closed when the last of their users lets go of them, in whichever thread."""
+    """Open files with a reference count: the last user's `release` closes them. Thread-safe."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class Descriptors:
             raise
 
     def use(self) -> None:
-        """Have one user more. Raises Stale where the last one has gone."""
+        """Add a user. Raises Stale if the files were already closed."""
         with self._lock:
             if not self._users:
                 raise Stale("the build was closed")
@@ -160,12 +160,12 @@ class Descriptors:
 
 
 class LocalFiles:
-    """A build in a folder: one positioned read a tile, in the event loop itself where the bytes are in memory.
+    """A build in a folder. A tile takes one positioned read, in the event loop if its bytes are in the page cache.
 
-    Such a read takes some microseconds, a hand-over to a thread ten times as long; a disk takes as long as it likes,
-    and a file system over the network as long as its server. One that cannot tell is always read in a thread.
+    Such a read takes some microseconds, and switching to a thread ten times as long. A read from a disk or a network
+    file system may take any time, so it runs in a thread. A file system without RWF_NOWAIT is always read in a thread.
 
-    Making one opens its files, which may have to wait: not in the event loop.
+    The constructor opens the files, which may block: do not call it in the event loop.
     """
 
     def __init__(self, folder: Path, threads: StorageThreads) -> None:
@@ -198,7 +198,7 @@ class LocalFiles:
         except OSError as error:
             self._note(error)
         except Damaged:
-            pass  # Only a part of it may have been in memory.
+            pass  # Perhaps only a part of the entry was in memory.
         return None
 
     def read_now(self, entry: Entry) -> bytearray | None:
@@ -219,7 +219,7 @@ class LocalFiles:
     async def read(self, position: int) -> bytes:
         entry = self.entry_now(position)
         if entry is not None and (data := self.read_now(entry)) is not None:
-            # A file system that gives what is in memory is this machine's own: to ask it for links takes no waiting.
+            # A file system that supports RWF_NOWAIT is local, so its fstat does not block.
             with suppress(OSError):
                 if not _unlinked(self._part(entry)):
                     return bytes(data)
@@ -235,7 +235,7 @@ class LocalFiles:
         except OSError as error:
             raise _explain(error, self._folder) from error
         if len(data) != entry.length:
-            raise Damaged(f"{self._folder.name} is cut short")
+            raise Damaged(f"{self._folder.name} is truncated")
         return data
 
     async def read_file(self, name: str) -> bytes:
@@ -245,7 +245,7 @@ class LocalFiles:
         return await self._threads.run(self._explained, lambda: (self._folder / name).stat().st_size)
 
     async def stream(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
-        # Files of its own: the cache may close the others before the last piece is read.
+        # Opens the file again, because the cache may close the others before the last piece is read.
         files = await self._threads.run(
             self._explained, lambda: Descriptors([self._folder / name]), discard=Descriptors.release
         )
@@ -273,7 +273,7 @@ class LocalFiles:
         return self._files.numbers[entry.part]
 
     async def _wait(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call a function that reads, in a thread; the files stay open for as long as it takes."""
+        """Call a function that reads, in a thread. The files stay open until it returns."""
         self._files.use()
         return await self._threads.run(function, *arguments, finished=self._files.release)
 
@@ -285,7 +285,7 @@ class LocalFiles:
 
 
 class RemoteFiles:
-    """A build in a storage without paths: one ranged read a tile, in a thread; the index is held in memory."""
+    """A build in a storage without paths. A tile takes one range read, in a thread. The index is kept in memory."""
 
     def __init__(self, storage: Storage, pyramid: pb.Pyramid, index: Index, threads: StorageThreads) -> None:
         self._storage = storage
@@ -298,7 +298,7 @@ class RemoteFiles:
     def entry_now(self, position: int) -> Entry | None:
         return self._index.entry(position)
 
-    def read_now(self, entry: Entry) -> None:  # noqa: ARG002  nothing of a bucket is at hand
+    def read_now(self, entry: Entry) -> None:  # noqa: ARG002  every read from a bucket may block
         return None
 
     async def read(self, position: int) -> bytes:
@@ -307,7 +307,7 @@ class RemoteFiles:
         key = pyramid_key(self._tile_id, self._build, PARTS[entry.part])
         data = await self._threads.run(self._storage.get_range, key, entry.offset, entry.length)
         if len(data) != entry.length:
-            raise Damaged(f"{key} is cut short")
+            raise Damaged(f"{key} is truncated")
         return data
 
     async def read_file(self, name: str) -> bytes:
@@ -322,7 +322,7 @@ class RemoteFiles:
             yield await self._threads.run(self._storage.get_range, key, at, size)
 
     async def deleted(self) -> bool:
-        return False  # Nothing is held of it: the next read tells.
+        return False  # No file is open: the next read raises if the build is gone.
 
     def close(self) -> None:
         pass
@@ -342,7 +342,7 @@ def _is_sane(entry: Entry) -> bool:
 
 def _require_sane(entry: Entry) -> None:
     if not _is_sane(entry):
-        raise Damaged(f"the index leads astray: {entry}")
+        raise Damaged(f"the index has an implausible entry: {entry}")
 
 
 def _pieces(offset: int, length: int) -> Iterator[tuple[int, int]]:

@@ -1,12 +1,12 @@
-"""IIIF Image API 3.0, level 0, below /iiif/: the stored tiles under that API's addresses. Nothing is ever decoded.
+"""IIIF Image API 3.0, level 0, below /iiif/. It serves the stored tiles as they are, and decodes nothing.
 
-    /iiif/<tile_id>                                            leads to info.json
-    /iiif/<tile_id>/info.json                                  what there is
-    /iiif/<tile_id>/<x>,<y>,<w>,<h>/<w>,<h>/0/default.<ext>    a tile: a region of the full picture, and its own size
-    /iiif/<tile_id>/full/<w>,<h>/0/default.<ext>               a level that is one tile
-    /iiif/<tile_id>/full/max/0/default.jpg                     the picture at no more than FULL_EDGE: full.jpg
+    /iiif/<tile_id>                                            redirects to info.json
+    /iiif/<tile_id>/info.json                                  describes the image
+    /iiif/<tile_id>/<x>,<y>,<w>,<h>/<w>,<h>/0/default.<ext>    a tile: its region of the full image, and its own size
+    /iiif/<tile_id>/full/<w>,<h>/0/default.<ext>               a level that consists of one tile
+    /iiif/<tile_id>/full/max/0/default.jpg                     the whole image, with edges of at most FULL_EDGE pixels
 
-Numbers of sections are those of the Image API 3.0.0 (iiif.io/api/image/3.0).
+Section numbers refer to the Image API 3.0.0 (iiif.io/api/image/3.0).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROTOCOL = "http://iiif.io/api/image"
 PROFILE_LINK = (b"link", b'<http://iiif.io/api/image/3/level0.json>;rel="profile"')
 
 FEATURES = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
-"""What is done beyond level 0 (section 5.7)."""
+"""Features beyond level 0 (section 5.7)."""
 
 _JSON = "application/json"
 _JSON_LD = f'application/ld+json;profile="{CONTEXT}"'
@@ -41,13 +41,13 @@ _SYNTAX = {
     "rotation": re.compile(rf"!?{_DECIMAL}"),
     "quality": re.compile(r"(?:color|gray|bitonal|default)\.(?:jpg|tif|png|gif|jp2|pdf|webp)"),
 }
-"""Section 4: what is written otherwise is a mistake (400); what is merely not stored is not there (404)."""
+"""Syntax of section 4. A request that breaks it is answered with 400; a valid one that is not stored, with 404."""
 
 
 class Iiif(PyramidApp):
-    """The ASGI app."""
+    """The ASGI app for IIIF."""
 
-    noun = "stored picture"
+    noun = "stored image"
 
     def split(self, path: str) -> tuple[str, list[str]]:
         tile_id, *rest = path.removeprefix(PREFIX).split("/")
@@ -70,11 +70,11 @@ class Iiif(PyramidApp):
 
 
 def info(geometry: Geometry, tile_format: Format, address: str) -> dict[str, Any]:
-    """Give the info.json of a pyramid (section 5).
+    """Return the content of a pyramid's info.json (section 5).
 
     Parameters
     ----------
-    address: of the picture, without a final slash.
+    address: URL of the image, without a trailing slash.
     """
     document: dict[str, Any] = {
         "@context": CONTEXT,
@@ -91,7 +91,7 @@ def info(geometry: Geometry, tile_format: Format, address: str) -> dict[str, Any
         "extraFeatures": FEATURES,
     }
     if geometry.full_level < geometry.max_level:
-        # It bounds both edges, and is above any tile's: what is offered as `max` is above half of FULL_EDGE.
+        # maxWidth limits both edges. It is above any tile's edge: full.jpg's longer edge exceeds FULL_EDGE / 2.
         document["maxWidth"] = max(geometry.level(geometry.full_level)[:2])
     if tile_format is not Format.JPEG:
         document |= {"preferredFormats": [tile_format.value], "extraFormats": [tile_format.value]}
@@ -99,7 +99,7 @@ def info(geometry: Geometry, tile_format: Format, address: str) -> dict[str, Any
 
 
 def _sizes(geometry: Geometry, tile_format: Format) -> list[Level]:
-    """Give the levels that can be had whole in the tiles' format: those of one tile, and, as JPEG, full.jpg's."""
+    """Return the levels that are stored as one file in the tiles' format: one tile, or full.jpg for JPEG tiles."""
     full = geometry.level(geometry.full_level)
     return [
         level for level in geometry.levels if level.tile_count == 1 or (level == full and tile_format is Format.JPEG)
@@ -107,7 +107,7 @@ def _sizes(geometry: Geometry, tile_format: Format) -> list[Level]:
 
 
 def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
-    """Lead from the picture's own address to its info.json (section 3.1)."""
+    """Redirect from the image's URL to its info.json (section 3.1)."""
 
     async def body() -> bytes:
         return b""
@@ -119,7 +119,7 @@ def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
 
 
 def _info(pyramid: OpenPyramid, address: str, scope: Scope, cache_control: bytes) -> Found:
-    """Give info.json, as JSON-LD to who asks for that by name (section 5.1)."""
+    """Return info.json, as JSON-LD if the Accept header names it (section 5.1)."""
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
     media_type = _JSON_LD if b"application/ld+json" in accept else _JSON
     text = json.dumps(info(pyramid.geometry, pyramid.format, address))
@@ -130,7 +130,7 @@ def _info(pyramid: OpenPyramid, address: str, scope: Scope, cache_control: bytes
 def _check_syntax(*parts: str) -> None:
     for (name, pattern), part in zip(_SYNTAX.items(), parts, strict=True):
         if not pattern.fullmatch(part):
-            raise Malformed(f"{part[:50]} is no {name} of the IIIF Image API 3.0, section 4.")
+            raise Malformed(f"{part[:50]} is not a valid {name} in the IIIF Image API 3.0 (section 4).")
 
 
 def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Found | None:
@@ -140,7 +140,7 @@ def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Fo
         return None
     x, y, width, height = area
     if not (width and height and x < geometry.width and y < geometry.height):
-        raise Malformed(f"{region} has no pixel of the picture's {geometry.width} x {geometry.height}.")
+        raise Malformed(f"Region {region} is empty, or outside the image of {geometry.width} x {geometry.height}.")
     full = geometry.level(geometry.full_level)
     wanted = full[:2] if size == "max" and area[2:] == geometry.level(geometry.max_level)[:2] else _pair(size)
     if wanted is None:
@@ -159,7 +159,7 @@ def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Fo
 
 
 def _area(geometry: Geometry, region: str) -> tuple[int, int, int, int] | None:
-    """Give a region as x, y, width, height; None for one that is never stored as such."""
+    """Return a region as x, y, width, height in pixels; None for a form that never names a stored region."""
     if region == "full":
         return 0, 0, geometry.width, geometry.height
     try:
@@ -178,9 +178,10 @@ def _pair(size: str) -> tuple[int, int] | None:
 
 
 def _tile(geometry: Geometry, area: tuple[int, int, int, int], wanted: tuple[int, int]) -> tuple[int, int, int] | None:
-    """Find the tile that is this region at this size: its level, column and row; the largest level where it is several.
+    """Return level, column and row of the tile that shows a region at a size, at the largest level if several do.
 
-    A tile of scale factor s covers s times its pixels, cut at the picture's edge; its size is rounded up (section 5.4).
+    A tile of scale factor s covers s times its pixels, cropped at the image's edge. Its size is rounded up (section
+    5.4).
     """
     x, y, width, height = area
     for halvings in range(geometry.max_level + 1):

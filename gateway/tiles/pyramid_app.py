@@ -1,7 +1,7 @@
-"""How anything of a stored pyramid is answered: a plain ASGI app, without routing, dependency injection or threads.
+"""Base of the apps that serve stored pyramids: a plain ASGI app, without routing, dependency injection or threads.
 
-What an address leads to is its subclasses' matter (gateway.tiles.tile_app, gateway.tiles.iiif). Here are methods,
-errors, ETags, caching, CORS, and the second look at which build counts when one's files are gone.
+Subclasses (gateway.tiles.tile_app, gateway.tiles.iiif) decide what a path leads to. This module handles methods,
+errors, ETags, caching and CORS. If the files of a build are gone, it asks again for the current build.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageE
 METHODS = "GET, HEAD, OPTIONS"
 
 IMMUTABLE = b"public, max-age=31536000, immutable"
-"""Of all that a tile_id fixes: it stands for one source, its options and one pyramid version."""
+"""For content that a tile_id determines: the id stands for one source, its options and one pyramid version."""
 
 SHORT = b"public, max-age=300"
-"""Of what names TILEWRIGHT_PUBLIC_URL: that may change."""
+"""For content that contains TILEWRIGHT_PUBLIC_URL, which may change."""
 
 UNKEPT = b"no-store"
-"""Of what names the Host that it was asked by. A cache that does not tell hosts apart would give one's to another."""
+"""For content that contains the request's Host: a cache that ignores the Host would return it for another one."""
 
 PREFLIGHT_SECONDS = b"86400"
-"""How long a browser may remember that everyone may read: the most that Firefox takes."""
+"""How long a browser may cache the answer to a preflight request: the longest time that Firefox accepts."""
 
 CORS = [
     (b"access-control-allow-origin", b"*"),
@@ -42,12 +42,12 @@ CORS = [
 
 TILE_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
-"""One spelling a number: a picture must have one address, or caches hold it twice."""
+"""Each number has only one spelling, so that each tile has only one URL and caches keep it once."""
 
 logger = logging.getLogger(__name__)
 
 _HOST = re.compile(r"(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""A name or an address, with a port or without (RFC 9110, 7.2)."""
+"""A host name or an address, with an optional port (RFC 9110, 7.2)."""
 
 Body = Callable[[], Awaitable[bytes]]
 Headers = Sequence[tuple[bytes, bytes]]
@@ -59,10 +59,11 @@ class Found:
     Parameters
     ----------
     etag: without quotes.
-    size: bytes of the body, where they are known without reading it.
+    body: reads the body.
+    size: length of the body in bytes, if it is known without reading the body.
     cache_control: IMMUTABLE, SHORT or UNKEPT.
-    headers: what is to be sent besides, also with a 304.
-    status: of the answer to a GET that is not met by a 304.
+    headers: additional headers, also sent with a 304.
+    status: status of the answer to a GET, unless that is 304.
     """
 
     __slots__ = ("body", "cache_control", "etag", "headers", "media_type", "size", "status")
@@ -88,7 +89,7 @@ class Found:
 
 
 class Malformed(Exception):
-    """Raised when a path's syntax is not that of its specification; says which part of it, for a person."""
+    """Raised when a path breaks the syntax of its specification. The message tells a person which part is wrong."""
 
 
 class PyramidApp(ABC):
@@ -96,16 +97,16 @@ class PyramidApp(ABC):
 
     Parameters
     ----------
-    pyramids: shared by all apps that answer from pyramids.
-    public_url: base of absolute addresses; empty: taken from the request's Host.
+    pyramids: shared by all apps that serve pyramids.
+    public_url: base of absolute URLs; empty to use the request's Host.
 
     Attributes
     ----------
-    address_cache: the Cache-Control of what has an absolute address in it.
+    address_cache: the Cache-Control of answers that contain an absolute URL.
     """
 
     noun: str
-    """What there is none of at a wrong address."""
+    """What the app serves, for the error message of an unknown path."""
 
     def __init__(self, pyramids: PyramidCache, *, public_url: str = "") -> None:
         self.pyramids = pyramids
@@ -114,11 +115,11 @@ class PyramidApp(ABC):
 
     @abstractmethod
     def split(self, path: str) -> tuple[str, list[str]]:
-        """Take a path apart: the tile_id, of TILE_ID's form or not, and what else is in it."""
+        """Split a path into the tile_id, which may be malformed, and the other parts."""
 
     @abstractmethod
     def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
-        """Give what a path leads to; None where there is nothing. Raises Malformed."""
+        """Return what a path leads to; None if there is nothing. Raises Malformed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -127,7 +128,7 @@ class PyramidApp(ABC):
             return
         if method not in {"GET", "HEAD"}:
             allow = {"Allow": METHODS}
-            detail = f"Pyramids are only read: use one of {METHODS}."
+            detail = f"Pyramids are read-only. Use one of {METHODS}."
             response = problems.respond(scope, 405, "method_not_allowed", detail, allow)
         else:
             try:
@@ -141,7 +142,7 @@ class PyramidApp(ABC):
         await response(scope, receive, send)
 
     def base(self, scope: Scope) -> str:
-        """Give the URL that addresses begin with, without a final slash."""
+        """Return the base of absolute URLs, without a trailing slash."""
         return self._public_url or _base_of(scope)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,16 +152,16 @@ class PyramidApp(ABC):
         try:
             await self._serve_once(tile_id, parts, scope, receive, send)
         except (ObjectMissing, Stale):
-            # The build was swept after another took its place, or its file system's server was started anew: ask once
-            # more which one counts, and open it.
+            # Another build replaced this one and the janitor removed it, or the file server was restarted. Ask once
+            # more for the current build, and open it.
             try:
                 await self._serve_once(tile_id, parts, scope, receive, send)
             except Damaged as error:
-                # No wrong address, and not to be kept by a cache as one.
-                logger.warning("%s is damaged: %s. See `tilewright verify`", tile_id, error)
+                # Not a 404, which a cache might keep: the path is right.
+                logger.warning("%s is damaged: %s. Run `tilewright verify`", tile_id, error)
                 raise StorageError(str(error)) from error
             except ObjectMissing as error:
-                # All of the storage may be away, which is no wrong address.
+                # If the whole storage is missing, this raises an error that is not a 404.
                 await self.pyramids.check_storage()
                 self.pyramids.missed(tile_id)
                 raise self._nothing(scope["path"]) from error
@@ -184,9 +185,9 @@ class PyramidApp(ABC):
 
 
 def number(text: str) -> int:
-    """Read a number in its one spelling, at most nine digits. Raises ValueError."""
+    """Parse a number of at most nine digits without leading zeros. Raises ValueError."""
     if not _NUMBER.fullmatch(text):
-        raise ValueError("no number")
+        raise ValueError("not a number")
     return int(text)
 
 
@@ -198,7 +199,7 @@ def fixed(
     cache_control: bytes = IMMUTABLE,
     headers: Headers = (),
 ) -> Found:
-    """Give a short text that was made just now; its ETag is made of its name and its content."""
+    """Return an answer with a short text. Its ETag is made from its name and its content."""
     data = text.encode()
 
     async def body() -> bytes:
@@ -212,8 +213,8 @@ def fixed(
 def _base_of(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     if not _HOST.fullmatch(host):
-        # HTTP/1.0 needs no Host, and what is none must not get into an answer that caches keep; the address that was
-        # connected to is the next best name.
+        # HTTP/1.0 needs no Host, and a malformed one must not get into an answer that caches keep. Use the address that
+        # the client connected to instead.
         address, port = scope.get("server") or ("localhost", None)
         host = f"{address}:{port}" if port else address
     return f"{scope.get('scheme', 'http')}://{host}"

@@ -1,4 +1,4 @@
-"""The pyramids that are being looked at: descriptor, index and open files, kept together and closed together."""
+"""Cache of the pyramids that are being viewed, each with its geometry, index and open files."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CAPACITY = 128
-"""Pyramids kept open: at three descriptors each well below the usual limit of 1,024 a process."""
+"""Open pyramids. Each has three file descriptors, so all stay well below the usual limit of 1,024 a process."""
 
 GetPyramid = Callable[[str], Awaitable[pb.Pyramid]]
-"""Gives the build that counts for a tile_id; raises NotFound or StatusUnavailable."""
+"""Returns the current build of a tile_id; raises NotFound or StatusUnavailable."""
 
 
 class OpenPyramid:
-    """One build, ready to be read."""
+    """One build with its files open."""
 
     def __init__(self, pyramid: pb.Pyramid, files: Files) -> None:
         self.tile_id = pyramid.tile_id
         self.build = pyramid.build
         name = name_of(pb.TileFormat, pyramid.format).removeprefix("TILE_FORMAT_")
         if name not in Format.__members__:
-            raise StorageError(f"{self.tile_id} has tiles of a format that only a newer gateway knows")
+            raise StorageError(f"{self.tile_id} has a tile format that only a newer gateway knows")
         self.format = Format[name]
         self.media_type = self.format.media_type.encode()
         self.geometry = Geometry(pyramid.width, pyramid.height, pyramid.tile_size)
         self.files = files
         if (files.tile_count, files.edge_count) != (self.geometry.tile_count, self.geometry.edge_count):
-            raise StorageError(f"the index of {self.tile_id} is not that of its pyramid")
+            raise StorageError(f"the index of {self.tile_id} does not match the pyramid's size")
 
 
 class PyramidCache:
-    """An LRU of open pyramids, for one event loop.
+    """An LRU cache of open pyramids, for use in one event loop.
 
     Parameters
     ----------
-    get_pyramid: asked once for each pyramid that comes in.
-    threads: in which storage is waited for.
-    missed: called with a tile_id whose build counts and is not there.
+    get_pyramid: called once for each pyramid that is opened.
+    threads: the threads that read from storage.
+    missed: called with a tile_id when the files of its current build are missing.
     """
 
     def __init__(
@@ -65,49 +65,50 @@ class PyramidCache:
         self._opening: dict[str, asyncio.Task[None]] = {}
 
     async def check_storage(self) -> None:
-        """Raise StorageError where the storage is not the one that it has to be, or does not answer."""
+        """Raise StorageError if the storage is not the expected one, or does not answer."""
         await self._threads.run(self._storage.check)
 
     def opened(self, tile_id: str) -> OpenPyramid | None:
-        """Give the build that counts if it is open already."""
+        """Return the current build if it is already open, else None."""
         found = self._open.get(tile_id)
         if found is not None:
             self._open.move_to_end(tile_id)
         return found
 
     async def get(self, tile_id: str) -> OpenPyramid:
-        """Give the build that counts, opened. It may be closed by anything that is awaited after.
+        """Return the current build, opened. It may be closed during any later await.
 
         Raises
         ------
         NotFound, StatusUnavailable: from `get_pyramid`.
-        ObjectMissing: where the build's files are not there.
+        ObjectMissing: the build's files are missing.
         """
         while (found := self._open.get(tile_id)) is None:
-            # A viewer asks for dozens of tiles at once: the first one opens, the others wait for it, also if it leaves.
+            # A viewer requests dozens of tiles at once. The first request opens the pyramid and the others wait for it,
+            # also if the first client disconnects.
             opening = self._opening.get(tile_id)
             if opening is None:
                 opening = asyncio.create_task(self._bring_in(tile_id))
                 self._opening[tile_id] = opening
                 opening.add_done_callback(lambda task: self._end_opening(tile_id, task))
-            # What comes of it is looked up again: it may be closed before all who waited have had their turn.
+            # Looked up again in the loop: the pyramid may be closed before all who waited have run.
             await asyncio.shield(opening)
         self._open.move_to_end(tile_id)
         return found
 
     def forget(self, pyramid: OpenPyramid) -> None:
-        """Close a build that turned out to be gone."""
+        """Close a build whose files are gone."""
         if self._open.get(pyramid.tile_id) is pyramid:
             del self._open[pyramid.tile_id]
             pyramid.files.close()
 
     async def drop_deleted(self) -> None:
-        """Close all builds whose files were deleted, so that their space is freed, or have to be opened anew."""
+        """Close all builds whose files were deleted, to free their disk space, or that have to be opened again."""
         for pyramid in list(self._open.values()):
             try:
                 is_gone = await pyramid.files.deleted()
             except Stale:
-                continue  # Closed meanwhile.
+                continue  # It was closed in the meantime.
             if is_gone:
                 self.forget(pyramid)
 
@@ -131,4 +132,4 @@ class PyramidCache:
     def _end_opening(self, tile_id: str, task: asyncio.Task[None]) -> None:
         del self._opening[tile_id]
         if not task.cancelled():
-            task.exception()  # Seen, also where everyone who waited has left.
+            task.exception()  # Marks it as retrieved: every client may have disconnected.

@@ -1,7 +1,7 @@
-"""A tile's whole answer at once, for the most frequent request of all; everything else goes the long way.
+"""Fast path for tiles, the most frequent request: it builds the whole answer at once.
 
-The long way (gateway.tiles.tile_app) is right for any request. This one is for a plain GET of a tile whose pyramid is
-open and whose bytes are in memory. Both give the same answer: a test holds them to it.
+It handles a plain GET of a tile whose pyramid is open and whose bytes are in memory. All other requests go to
+gateway.tiles.tile_app. A test checks that both return the same answer.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _HEAD = (
 )
 
 _LONG_WAY = frozenset({b"if-none-match", b"x-request-id"})
-"""Headers that make another answer."""
+"""Headers that change the answer: such requests go to tile_app."""
 
 _access = logging.getLogger(access_log.__name__)
 
 
 REMEMBERED = 8192
-"""Tiles whose place and headers are kept, some six megabytes: viewers of one picture ask for the same ones."""
+"""Tiles whose position and headers are cached, about 6 MB: viewers of one image request the same tiles."""
 
 
 REMEMBERED_HOSTS = 64
-"""Host headers that were found to be the gateway's own: there are as many as it has names."""
+"""Accepted Host headers that are cached: a gateway has few names."""
 
 
 class _Tile(NamedTuple):
@@ -49,12 +49,12 @@ class _Tile(NamedTuple):
 
 
 class QuickTiles:
-    """Gives answers.
+    """Builds the answers of the fast path.
 
     Parameters
     ----------
-    pyramids: those of the long way.
-    is_ours: tells by a Host header whether a request is meant for this gateway.
+    pyramids: the cache that tile_app uses.
+    is_ours: returns whether a Host header names this gateway.
     """
 
     def __init__(self, pyramids: PyramidCache, is_ours: Callable[[bytes], bool] = lambda _: True) -> None:
@@ -64,12 +64,14 @@ class QuickTiles:
         self._hosts: set[bytes] = set()
 
     def answer(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes | bytearray] | None:
-        """Give status line and headers (without the last empty line), and body; None where it has to go the long way.
+        """Return the status line with the headers (without the final empty line), and the body.
+
+        Returns None if tile_app has to answer.
 
         Parameters
         ----------
-        target: of a GET, as it was sent.
-        headers: names in lower case.
+        target: request target of a GET, as it was sent.
+        headers: with names in lower case.
         """
         if _access.isEnabledFor(logging.DEBUG):
             return None

@@ -1,4 +1,4 @@
-"""A large file as an answer: piece by piece, whole or by one range (RFC 9110, section 14)."""
+"""Stream a large file as an answer, whole or as one range (RFC 9110, section 14)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from gateway.http import problems
 from gateway.http.etags import has_already
 
 CACHE_CONTROL = b"public, max-age=300"
-"""A file of a build, which another build may replace: its ETag tells."""
+"""Short, because another build may replace the file. Its ETag then changes."""
 
 _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
-"""One range. More of them may be answered with the whole, and who asks for a file's parts asks for one at a time."""
+"""A single range. A request for several ranges gets the whole file, as RFC 9110 allows; clients rarely send one."""
 
 
 class Unsatisfiable(Exception):
-    """Raised when a range lies behind the file's end."""
+    """Raised when a range begins after the file's end."""
 
 
 class Stream:
-    """What a path leads to.
+    """A file to stream as an answer.
 
     Parameters
     ----------
     etag: without quotes.
-    size: gives the file's length in bytes.
-    read: gives so many bytes from an offset, in pieces.
-    headers: what is to be sent besides.
+    size: returns the file's length in bytes.
+    read: yields bytes in pieces; takes an offset and a length.
+    headers: additional headers.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Stream:
     async def answer(
         self, scope: Scope, receive: Receive, send: Send, more: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        """Send it, the range asked for, or that the client has it already; `more` headers besides.
+        """Send the file, the requested range, or a 304, with `more` additional headers.
 
-        Raises ObjectMissing as long as nothing was sent.
+        Raises ObjectMissing only before anything was sent.
         """
         size = await self._size()
         headers = [
@@ -71,7 +71,7 @@ class Stream:
             part = self._part(scope, size)
         except Unsatisfiable:
             given = {"Content-Range": f"bytes */{size}"}
-            detail = f"The file has {size} bytes: ask for a range that begins before its end."
+            detail = f"The range begins after the file's end. The file has {size} bytes."
             response = problems.respond(scope, 416, "invalid_request", detail, given)
             response.raw_headers.extend(more)
             await response(scope, receive, send)
@@ -95,7 +95,7 @@ class Stream:
             gone.cancel()
 
     def _part(self, scope: Scope, size: int) -> tuple[int, int] | None:
-        """Give offset and length of the range asked for, None for the whole. Raises Unsatisfiable."""
+        """Return offset and length of the requested range, or None for the whole file. Raises Unsatisfiable."""
         headers = dict(scope["headers"])
         found = _RANGE.fullmatch(headers.get(b"range", b""))
         if scope["method"] != "GET" or found is None or headers.get(b"if-range", self.etag) != self.etag:

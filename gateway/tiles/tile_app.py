@@ -1,13 +1,13 @@
-"""What lies below /tiles/.
+"""Serve everything below /tiles/.
 
     /tiles/<tile_id>.dzi                              Deep Zoom descriptor
-    /tiles/<tile_id>.szi                              all Deep Zoom tiles in one file, a zip; also by ranges
+    /tiles/<tile_id>.szi                              all Deep Zoom tiles in one zip file; supports range requests
     /tiles/<tile_id>_files/<level>/<x>_<y>.<ext>      Deep Zoom tile
     /tiles/<tile_id>/<z>/<x>/<y>.<ext>                XYZ tile
     /tiles/<tile_id>/tilejson.json                    TileJSON 3.0
     /tiles/<tile_id>/thumbnail.jpg                    at most 512 pixels
 
-Tiles and their descriptors never change: a tile_id stands for one source, its options and one pyramid version.
+Tiles and descriptors never change: a tile_id identifies one source, its options and one pyramid version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.pyramids import SZI, THUMBNAIL, descriptors
 PREFIX = "/tiles/"
 
 _DIGITS = 64
-"""Of a tile_id; what follows it in the first part of a path is that path's kind."""
+"""Length of a tile_id. What follows it in the first segment of a path is the kind of the path."""
 
 
 class Tiles(PyramidApp):
@@ -70,7 +70,7 @@ def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position
 
 
 def _archive(pyramid: OpenPyramid) -> Stream:
-    # The tiles' order in it is the build's own, so that a range of one build fits no other.
+    # The ETag names the build, because the order of the tiles differs: ranges of two builds must not be combined.
     name = f'attachment; filename="{pyramid.tile_id[:12]}.szi"'.encode()
     return Stream(
         f"{pyramid.tile_id}-szi-{pyramid.build}",

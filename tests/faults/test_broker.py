@@ -127,7 +127,7 @@ def test_a_broker_that_an_alarm_blocks_holds_up_no_post(
         # When datasets are submitted, then they are accepted
         dataset_id = farm.submit(sources.on("/blocked.jpg", whole(data)))
         # And /readyz says why they wait
-        until(lambda: "an alarm blocks it" in broker_state(farm), "a blocked broker")
+        until(lambda: "disk alarm is set" in broker_state(farm), "a blocked broker")
         assert farm.get("/readyz", "status") == "degraded"
         assert farm.row(dataset_id)["state"] == "QUEUED"
     # And when the alarm is over, they go on

@@ -1,4 +1,4 @@
-"""Tasks that run in the background: one that fails is logged, told on /readyz, and started anew."""
+"""Tasks that run in the background: one that fails is logged, shown on /readyz, and restarted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_task_that_fails_or_ends_is_started_anew() -> None:
         task = asyncio.create_task(background.run())
         # When it runs, then it does for the fourth time, and that it failed is still told
         await asyncio.wait_for(ran.wait(), 30)
-        assert background.failures == {"tend": "tend ended; it is started anew."}
+        assert background.failures == {"tend": "tend ended; it is restarted."}
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -161,8 +161,8 @@ def test_a_thread_that_ends_is_told_and_started_anew(
                 return str(checks["broker"] if kind == "relay" else checks.get("janitor", ""))
 
             # When it has ended, then /readyz and the log say so, and requests are accepted
-            until(lambda: told() == f"{kind} failed (SystemExit); it is started anew.", "an end that is told")
-            assert f"{kind} failed (SystemExit), and is started anew" in caplog.text
+            until(lambda: told() == f"{kind} failed (SystemExit); it is restarted.", "an end that is told")
+            assert f"{kind} failed (SystemExit); restarting it" in caplog.text
             assert gateway.get("/readyz").json()["status"] == "degraded"
             gateway.submit()
             scratch = storage.scratch("9" * 32)
