@@ -109,7 +109,7 @@ def test_a_tile_of_a_kind_that_is_not_judged_is_named(brand: str, kind: bytes, o
     found = outcome(data)
     assert isinstance(found, tuple)
     assert found[0] == "unsupported_format"
-    assert kind.decode() in found[1] or "HEVC and some that AV1" in found[1]
+    assert kind.decode() in found[1] or "both HEVC and AV1" in found[1]
 
 
 def _without_configuration(tile: Item) -> Item:

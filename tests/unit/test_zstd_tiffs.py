@@ -139,8 +139,8 @@ def test_a_last_strip_padded_to_the_height_of_the_others_is_read(tmp_path: Path)
         (zstd_tiffs.compress(RAW + b"\0"), "holds more than its 1,152 bytes"),
         (zstd_tiffs.compress(RAW)[:-9], "has no end"),
         (b"", "has no end"),
-        (b"not a frame", "is none: Unable to decompress Zstandard data: Unknown frame descriptor"),
-        (WINDOW_OF_2_GB, "is none: Unable to decompress Zstandard data: Frame requires too much memory for decoding"),
+        (b"not a frame", "is broken: Unable to decompress Zstandard data: Unknown frame descriptor"),
+        (WINDOW_OF_2_GB, "is broken: Unable to decompress Zstandard data: Frame requires too much memory for decoding"),
     ],
 )
 def test_a_strip_that_is_not_what_the_directory_says_is_damage(frame: bytes, message: str, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_fewer_strips_than_the_picture_has_are_damage(tmp_path: Path) -> None:
     error = refusal(path)
     assert (error.code, error.message) == (
         "image_corrupt",
-        "The image file is damaged (its directory names 1 strips or tiles of 8). "
+        "The image file is damaged (its directory lists 1 of 8 strips or tiles). "
         "Open it in another program, save it again, then retry.",
     )
 

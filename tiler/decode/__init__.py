@@ -1,7 +1,8 @@
-"""From a source file to upright 8-bit sRGB: readers for what libvips does not read well, colours, damage.
+"""Decode a source into an upright, 8-bit sRGB image.
 
-Imports `pipeline` and the tiler's progress meter. Loads libvips: only children may import it. A reader of one more
-format is described in tiler.decode.reader.
+This package has a reader for each format that libvips does not read well on its own, converts colours and finds damage.
+It imports `pipeline` and the tiler's progress meter. It loads libvips, so only child processes may import it.
+To add a format, see tiler.decode.reader.
 """
 
 from tiler.decode.colours import to_srgb

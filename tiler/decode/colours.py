@@ -1,7 +1,7 @@
-"""From a source's colours to 8-bit sRGB, streaming; what is done is noted in words for pyramid.json.
+"""Convert a source's colours to 8-bit sRGB while streaming, and describe each conversion for pyramid.json.
 
-Whole numbers of 8 bits that stand for sRGB pass through untouched. Those of 16 bits without a profile of their own
-keep their upper 8 bits. Samples without a scale of their own (tiler.decode.samples) are stretched.
+8-bit samples that already are sRGB stay untouched. 16-bit samples without a colour profile keep their upper 8 bits.
+Samples without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tiler.meter import Meter
 PROFILE = "icc-profile-data"
 
 PROFILE_TOLERANCE = 2
-"""Most that a profile may move any channel of the test colours and still be sRGB under another name:
-conversion through Lab alone moves them by 1."""
+"""Largest change of any channel of the test colours for which a profile still counts as sRGB. The conversion through
+Lab alone changes them by 1."""
 
 _SCALED = {"uchar", "ushort"}
 _SPACES = {"lab", "labs", "labq", "xyz"}
-"""Colour spaces whose numbers have a scale of their own, whatever their type."""
+"""Colour spaces that define the range of their samples, whatever the sample type."""
 
 
 def to_srgb(
@@ -33,19 +33,19 @@ def to_srgb(
     meter: Meter,
     again: Callable[[], pyvips.Image] | None = None,
 ) -> pyvips.Image:
-    """Give the image as 8-bit sRGB of 3 bands, or 4 with alpha.
+    """Return the image as 8-bit sRGB with 3 bands, or 4 with alpha.
 
     Parameters
     ----------
-    image: the page that `reader` opened, whole or a smaller version of it.
-    decisions: is added to.
-    meter: is told of a pass of its own.
-    again: gives the image once more, for a pass that finds its samples' range; by default `reader.open`.
+    image: the page that `reader` opened, or a smaller version of the page.
+    decisions: receives a line of text for each conversion.
+    meter: receives the progress of an extra pass.
+    again: opens the image once more, for the pass that finds the range of the samples. Default: `reader.open`.
 
     Raises
     ------
     StageError: unsupported_format.
-    pyvips.Error: where a pass of its own cannot decode the source.
+    pyvips.Error: if an extra pass cannot decode the source.
     """
     image = _drop_extra_bands(image, reader, decisions)
     if image.interpretation in _SPACES:
@@ -62,7 +62,7 @@ def to_srgb(
 def _drop_extra_bands(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:
     colours = 4 if image.interpretation == "cmyk" else 1 if image.bands < 3 else 3
     if image.bands > colours + 1:
-        # More than one extra band is a measurement, not transparency.
+        # Several extra bands are measurements, not transparency.
         decisions.append(f"the first {colours} of {image.bands} bands kept")
         return image.extract_band(0, n=colours)
     if image.bands > colours and not reader.is_transparency(image.bands):
@@ -75,7 +75,7 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
     if image.format not in _SCALED:
         raise StageError(
             "unsupported_format",
-            "The picture's samples cannot be read here: CMYK takes 8 or 16 bits. Save it as a plain TIFF, JPEG or PNG.",
+            "CMYK is supported with 8 or 16 bits a sample only. Save the picture as a plain TIFF, JPEG or PNG.",
         )
     named = "its own profile" if image.get_typeof(PROFILE) else "libvips' default CMYK profile"
     decisions.append(f"CMYK converted to sRGB through {named}")
@@ -104,11 +104,11 @@ def _from_rgb(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
 
 
 def _profile_effect(image: pyvips.Image) -> str:
-    """Tell what the embedded profile does to a grid of colours.
+    """Apply the embedded profile to a grid of colours, and return its effect.
 
     Returns
     -------
-    "none" where it stands for sRGB, "other" where it moves colours, "unusable" where it cannot be applied.
+    "none" if the profile is sRGB, "other" if it changes colours, "unusable" if it cannot be applied.
     """
     grey = image.bands < 3
     steps = range(0, 256, 1 if grey else 17)

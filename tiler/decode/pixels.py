@@ -1,7 +1,7 @@
-"""Anything that can be read here, as upright 8-bit sRGB with or without alpha, streaming wherever it can.
+"""Open a source as an upright, 8-bit sRGB image with or without alpha, streaming where possible.
 
-A picture that already is 8-bit sRGB passes through untouched: its pixels are those of its decoder. What
-else was decided is noted in words for pyramid.json.
+An image that already is upright, 8-bit sRGB keeps the pixels that its decoder returns. Every change of the pixels is
+described in words for pyramid.json.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from tiler.meter import Meter
 ORIENTATION = "orientation"
 UPRIGHT = 1
 MIRRORED = 2
-"""The one EXIF orientation besides upright that streams: each row is only reversed."""
+"""The only EXIF orientation besides upright that streams: it reverses each row."""
 
 _CARRIED = ("icc-profile-data", "exif-", "xmp-", "iptc-", "photoshop-", "png-comment-", "gainmap", ORIENTATION)
-"""Metadata dropped from what is tiled: it could hold a place or a name, and no longer describes the pixels."""
+"""Metadata removed before tiling: it may contain a place or a name, and no longer describes the pixels."""
 
 
 @dataclass(slots=True)
 class Picture:
-    """A source ready to be tiled.
+    """A source that is ready to be tiled.
 
     Parameters
     ----------
-    image: upright, 8-bit sRGB, 3 bands or 4 with alpha; can be read once, top to bottom.
+    image: upright, 8-bit sRGB, 3 bands or 4 with alpha. It can be read once, from top to bottom.
     format: of the tiles.
-    source: what the file is: format, size in pixels, pages and page, bands, sample type, colour space.
-    heeded: whatever decodes the image has to do so within: see tiler.decode.reader.Reader.heeded.
-    decisions: what was done to its pixels, in words; empty where they are untouched.
+    source: properties of the file: format, size in pixels, pages and page, bands, sample type, colour space.
+    heeded: context manager that has to surround the call that decodes the image: see tiler.decode.reader.Reader.heeded.
+    decisions: changes made to the pixels, in words; empty if there are none.
     """
 
     image: pyvips.Image
@@ -50,17 +50,19 @@ class Picture:
 
 
 def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = None) -> Picture:
-    """Open the page of a stored source; decodes only where an extra pass is needed (rotation, sample ranges).
+    """Open a page of a stored source.
+
+    Nothing is decoded unless an extra pass is needed: to rotate, to find the range of the samples, or to find damage.
 
     Parameters
     ----------
-    meter: is told of extra passes.
-    tile_format: of the tiles; None for JPEG, or PNG where the picture has transparency.
+    meter: receives the progress of extra passes.
+    tile_format: of the tiles. Default: PNG for an image with transparency, else JPEG.
 
     Raises
     ------
     StageError: page_not_found, unsupported_format, image_corrupt.
-    pyvips.Error: where the file cannot be opened or an extra pass cannot decode it.
+    pyvips.Error: if the file cannot be opened, or an extra pass cannot decode it.
     """
     header = reader.header()
     reader.require_sound_data()
@@ -80,20 +82,20 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
 
 
 def orientation_of(image: pyvips.Image) -> int:
-    """Give EXIF's orientation, 1 (upright) to 8; upright where there is none or none of these."""
+    """Return the EXIF orientation, 1 (upright) to 8. A missing or invalid orientation counts as upright."""
     value = int(image.get(ORIENTATION)) if image.get_typeof(ORIENTATION) else UPRIGHT
     return value if UPRIGHT <= value <= 8 else UPRIGHT
 
 
 def turned(image: pyvips.Image, orientation: int) -> pyvips.Image:
-    """Give an image upright whose rows can be read at any time."""
+    """Turn an image upright; its rows must be readable in any order."""
     image = image.copy()
     image.set_type(pyvips.GValue.gint_type, ORIENTATION, orientation)
     return image.autorot()
 
 
 def drop_metadata(image: pyvips.Image) -> pyvips.Image:
-    """Give an image without what tells of places, names or a profile."""
+    """Remove metadata that may reveal a place or a name, and the colour profile."""
     image = image.copy()
     for name in image.get_fields():
         if name.startswith(_CARRIED):
@@ -105,7 +107,7 @@ def _turn(image: pyvips.Image, reader: Reader, orientation: int, meter: Meter) -
     if orientation == MIRRORED:
         return turned(image, orientation)
     budget.require_small_spool(image.width * image.height * pixel_bytes(image), reader.path.stat().st_size)
-    # Turning needs any row at any time: into a file below TMPDIR, which libvips removes by itself.
+    # Rotation reads rows in any order, so the pixels go to a file below TMPDIR. libvips removes that file.
     meter.begin(PASS_SHARE)
     follow(image, meter)
     spooled = pyvips.Image.new_temp_file("%s.v")
@@ -115,7 +117,7 @@ def _turn(image: pyvips.Image, reader: Reader, orientation: int, meter: Meter) -
 
 
 def _hear_out(reader: Reader, meter: Meter) -> None:
-    """Decode a source once more, and hear of damage: libvips is deaf for moments while it saves tiles by suffix."""
+    """Decode a source once just to find damage: libvips may lose an error while it saves tiles by suffix."""
     meter.begin(PASS_SHARE)
     image = reader.open().copy()
     follow(image, meter)

@@ -1,7 +1,6 @@
-"""What a reader of image files offers, and how libvips by itself does it.
+"""The interface of all readers of image files, with an implementation that uses libvips alone.
 
-A reader of one more format is a class derived from `Reader` that overrides what differs, and a line in
-tiler.decode.registry.
+To add a format, derive a class from `Reader`, override what differs, and add a line to tiler.decode.registry.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from tiler.decode.witness import Words, heard, listen
 
 
 class Reader:
-    """Reads one page of one stored source; opens the file anew each time that it is asked for pixels.
+    """Reads one page of one stored source. Each call that returns pixels opens the file again.
 
     Attributes
     ----------
-    KINDS: of files (pipeline.formats.kinds) that it reads.
-    FAIL_ON: libvips' `fail_on`, strict and lenient.
-    notes: what `open` did to the pixels that the decoder gave, in words for pyramid.json.
+    KINDS: the kinds of file (pipeline.formats.kinds) that this class reads.
+    FAIL_ON: libvips' `fail_on` when strict, and when lenient.
+    notes: how `open` changed the decoder's pixels, in words for pyramid.json.
 
     Parameters
     ----------
     path: of the file.
     page: from 0.
     kind: of the file.
-    lenient: whether a harmless remark of its decoder is overlooked.
+    lenient: whether to ignore harmless warnings of the decoder.
     """
 
     KINDS: ClassVar[frozenset[str]] = frozenset()
@@ -50,33 +49,33 @@ class Reader:
         self.notes: list[str] = []
 
     def prepare(self) -> None:
-        """Load what it takes to read the file. Called before the process is confined."""
+        """Load the libraries needed to read the file. Must be called before the process is confined."""
         listen()
 
     def open(self, **options: int) -> pyvips.Image:
-        """Open the page anew, to be read once from top to bottom.
+        """Open the page, to be read once from top to bottom.
 
         Parameters
         ----------
-        options: of libvips' loader, for a smaller version of the page; `page` overrides the reader's own.
+        options: of libvips' loader, to open a smaller version of the page. `page` overrides the reader's page.
 
         Raises
         ------
         StageError: page_not_found, unsupported_format, image_corrupt, image_truncated.
-        pyvips.Error: where libvips cannot open the file.
+        pyvips.Error: if libvips cannot open the file.
         """
         return self._load(**options)
 
     def header(self) -> Header:
-        """Give what the header says; raises as `open`."""
+        """Return the header of the page; raises as `open`."""
         return self._opened[0]
 
     def smaller(self, edge: int) -> pyvips.Image | None:
-        """Give a smaller version of the page where that is cheap; None where it is not.
+        """Open a smaller version of the page, or return None if there is no cheap one.
 
         Parameters
         ----------
-        edge: pixels that its longer edge should have at least.
+        edge: desired least length of the longer edge, in pixels.
 
         Raises
         ------
@@ -85,23 +84,23 @@ class Reader:
         return None
 
     def memory(self, tile_size: int) -> int:
-        """Give the bytes that tiling takes at most, by the header; raises as `open`."""
+        """Estimate from the header the most memory that tiling needs, in bytes; raises as `open`."""
         image = self._load()
         return memory_of(image, header_of(image), tile_size, self._held_bytes())
 
     def work(self, tile_size: int) -> budget.Work:
-        """Estimate what tiling takes, by the header and the frames; raises as `open`.
+        """Estimate the work of tiling from the header and the frames; raises as `open`.
 
         Raises
         ------
-        StageError: decoder_too_slow, where the file is listed to be decoded far beyond its size.
+        StageError: decoder_too_slow, if the file lists the same bytes to be decoded again and again.
         """
         header, each = self._opened
         with self.path.open("rb") as file:
             return budget.work_of(header, file, self.page, tile_size=tile_size, pixel_bytes=each)
 
     def require_sound_layout(self) -> None:
-        """Check what neither header nor decoder says, without reading all of the file.
+        """Check the file's structure where the decoder does not, without reading all of the file.
 
         Raises
         ------
@@ -109,35 +108,35 @@ class Reader:
         """
 
     def require_sound_data(self) -> None:
-        """Read the file once to check what its decoder does not.
+        """Check the file's data where the decoder does not, by reading the file once.
 
         Raises
         ------
         StageError: image_corrupt, image_truncated.
-        pyvips.Error: where the file ends before the page does.
+        pyvips.Error: if the file ends before the page does.
         """
 
     @property
     def is_quiet(self) -> bool:
-        """Whether only libvips' error buffer tells of damage: see tiler.decode.witness."""
+        """Whether damage is reported in libvips' error buffer only: see tiler.decode.witness."""
         return False
 
     @property
     def is_reversed(self) -> bool:
-        """Whether the greatest of its signed or floating samples stand for black."""
+        """Whether the greatest of the signed or float samples is black."""
         return False
 
     def is_transparency(self, bands: int) -> bool:
-        """Tell whether the last of `bands`, one more than the colours, is transparency."""
+        """Return whether the last of `bands` is transparency; there is one band more than there are colours."""
         return True
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Decode the source within, by one call: see tiler.decode.witness.heard. Each decoding needs one of its own.
+        """Watch one call that decodes the source: see tiler.decode.witness.heard. Each decoding needs its own context.
 
         Raises
         ------
-        pyvips.Error: where the call succeeded, and some of the pixels were not decoded.
+        pyvips.Error: if the call succeeded although some of the pixels were not decoded.
         """
         with heard() as words:
             yield
@@ -145,11 +144,11 @@ class Reader:
             raise pyvips.Error("a part of the picture could not be decoded", missing)
 
     def cause(self, error: Exception) -> Exception:
-        """Give what made the decoding fail: `error`, or what libvips could not tell."""
+        """Return what made the decoding fail: `error`, or a cause that libvips does not know."""
         return error
 
     def overlook(self, error: Exception) -> bool:
-        """Be lenient from now on if `error` is a harmless remark; tells whether to try again."""
+        """Become lenient if `error` is a harmless warning. Return whether to try again."""
         if self.lenient:
             return False
         with self.path.open("rb") as file:
@@ -157,30 +156,30 @@ class Reader:
         return self.lenient
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:
-        """Tell whether what a decoder said leaves the pixels as they are."""
+        """Return whether a decoder's message does not concern the pixels."""
         return False
 
     def _missing(self, words: Words) -> str | None:
-        """Give what was said during a decoding that shows that pixels are missing; None where nothing was."""
+        """Return the messages of a decoding that show that pixels are missing; None if there are none."""
         return painted(words.remarks) or None
 
     def _held_bytes(self) -> int:
-        """Give the bytes that the decoder holds besides what the header implies."""
+        """Return the bytes that the decoder holds in memory beyond what the header implies."""
         return 0
 
     @cached_property
     def _opened(self) -> tuple[Header, int]:
-        """The header, and the bytes of a decoded pixel; once, since a TIFF is opened by all of its pages."""
+        """The header, and the bytes of a decoded pixel. Cached, since opening a TIFF visits all of its pages."""
         image = self._load()
         return header_of(image), pixel_bytes(image)
 
     def _refuse(self, page: int, subifd: int | None) -> None:
-        """Raise StageError for a page that libvips opens, and shows wrongly."""
+        """Raise StageError for a page that libvips opens but shows wrongly."""
         with self.path.open("rb") as file:
             require_developed(self.kind, file)
 
     def _load(self, **options: int) -> pyvips.Image:
-        """Open the page by libvips alone; raises as `open`."""
+        """Open the page with libvips alone; raises as `open`."""
         self._refuse(options.get("page", self.page), options.get("subifd"))
         if options:
             return self._by_libvips(**({"page": self.page} if self.page else {}) | options)
@@ -190,14 +189,14 @@ class Reader:
         return image if self.page == 0 else self._by_libvips(page=self.page)
 
     def _require_kind(self, image: pyvips.Image) -> None:
-        """Raise StageError("unsupported_format") where libvips took a file for another format than its kind says."""
+        """Raise StageError("unsupported_format") if libvips sees another format than the file's first bytes name."""
         found = header_of(image).format
         if {"avif": "heif"}.get(found, found) != self.kind:
-            raise StageError("unsupported_format", f"The file does not begin as a {found.upper()} does. Save it again.")
+            raise StageError("unsupported_format", f"The file does not begin like a {found.upper()}. Save it again.")
 
     def _by_libvips(self, **options: int) -> pyvips.Image:
         return pyvips.Image.new_from_file(str(self.path), **self._settings(**options), **options)
 
     def _settings(self, page: int = 0, subifd: int | None = None, **_: int) -> dict[str, str | bool]:
-        """Give how libvips' loader is set for a page."""
+        """Return the options of libvips' loader for a page."""
         return {"access": "sequential", "fail_on": self.FAIL_ON[self.lenient]}

@@ -1,4 +1,4 @@
-"""Which reader reads which kind of file."""
+"""The list of readers, and the choice of one for a file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tiler.decode.readers.tiff import TiffReader
 from tiler.decode.readers.webp import WebpReader
 
 READERS: tuple[type[Reader], ...] = (JpegReader, TiffReader, HeifReader, GifReader, WebpReader, SvgReader)
-"""The first whose KINDS has the file's kind reads it; libvips by itself reads all others."""
+"""The first reader whose KINDS contain the file's kind is used. Other files are read by libvips alone (`Reader`)."""
 
 
 def reader_of(path: Path, page: int = 0, *, lenient: bool = False) -> Reader:
-    """Give the reader of a stored source. A file that is not there, or not known, fails when it is opened.
+    """Return the reader for a stored source. A missing file or an unknown format fails later, in `Reader.open`.
 
     Parameters
     ----------
     page: from 0.
-    lenient: whether a harmless remark of its decoder is overlooked.
+    lenient: whether to ignore harmless warnings of the decoder.
     """
     head = b""
     with suppress(OSError), path.open("rb") as file:

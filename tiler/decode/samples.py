@@ -1,7 +1,7 @@
-"""Samples without a scale of their own (float, signed, 32-bit), stretched from least to greatest over 0 to 255.
+"""Stretch samples without a defined range (float, signed, 32-bit): the least becomes 0, the greatest 255.
 
-One range holds for all colours, so that a picture keeps its hues. Not-a-number is black, infinity the range's end, and
-a picture of one value alone is black. Where white is zero in a TIFF, the least becomes 255 and the greatest 0.
+All colours share one range, so that hues are kept. Not-a-number becomes black, infinity the end of the range. An image
+of a single value becomes black. In a TIFF whose zero is white, the least becomes 255 and the greatest 0.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from tiler.follow import PASS_SHARE, follow
 from tiler.meter import Meter
 
 FLOAT_MAX = 3.4e38
-"""Greatest finite 32-bit float, rounded down: what lies beyond is infinite or not a number."""
+"""Greatest finite 32-bit float, rounded down. A sample beyond it counts as infinite."""
 
 FLOAT_SPANS = (1e-30, 1e38)
-"""From least to greatest sample: between these a float's own arithmetic neither overflows nor loses a level."""
+"""Least and greatest width of a range for which 32-bit float arithmetic neither overflows nor loses a level."""
 
 Heeded = Callable[[], AbstractContextManager[None]]
-"""As tiler.decode.reader.Reader.heeded."""
+"""The type of tiler.decode.reader.Reader.heeded."""
 
 _WITH_FRACTIONS = {"float", "double"}
 
 
 class Range(NamedTuple):
-    """The finite samples' least and greatest value; the least is the greater one where none is finite."""
+    """The least and greatest finite sample. If no sample is finite, `low` is greater than `high`."""
 
     low: float
     high: float
@@ -43,18 +43,18 @@ def stretch(
     *,
     reverse: bool = False,
 ) -> pyvips.Image:
-    """Give the image with 8-bit samples.
+    """Return the image with 8-bit samples.
 
     Parameters
     ----------
-    again: gives the image once more: its range is found in a pass of its own.
-    heeded: what that pass has to be within.
+    again: opens the image once more, for the pass that finds the range.
+    heeded: context manager that surrounds that pass.
     reverse: whether the greatest sample is black.
     decisions, meter: as in tiler.decode.colours.to_srgb.
 
     Raises
     ------
-    pyvips.Error: where that pass cannot decode it.
+    pyvips.Error: if that pass cannot decode the image.
     """
     colours = 1 if image.bands < 3 else 3
     meter.begin(PASS_SHARE)
@@ -78,10 +78,10 @@ def stretch(
 
 def _mapped(samples: pyvips.Image, low: float, high: float, *, reverse: bool = False) -> pyvips.Image:
     if samples.format not in _WITH_FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
-        # libvips computes with floats, of 24 bits: too few for 32-bit numbers that lie far from zero.
+        # libvips would compute in 32-bit floats. Their 24 bits are too few for 32-bit samples far from zero.
         samples = samples.cast("double")
     level = (samples - low) * (255.0 / (high - low) if high > low else 1.0)
-    # Not-a-number compares to nothing: missing samples become black.
+    # All comparisons with not-a-number are false: missing samples become black.
     if reverse:
         return ((level >= 0) | (level < 0)).ifthenelse(255 - level, 0).rint().cast("uchar")
     return (level >= 0).ifthenelse(level, 0).rint().cast("uchar")
@@ -92,9 +92,9 @@ def _is_share(found: Range) -> bool:
 
 
 def _ranges(samples: pyvips.Image, heeded: Heeded, meter: Meter) -> list[Range]:
-    """Give the range of each band."""
+    """Return the range of each band."""
     bands = range(1, samples.bands + 1)
-    # Of the table, row 0 is of all bands; columns 0 and 1 are minimum and maximum.
+    # In the table, row 0 covers all bands; columns 0 and 1 are minimum and maximum.
     if samples.format not in _WITH_FRACTIONS:
         whole = samples.copy()
         follow(whole, meter)

@@ -1,9 +1,9 @@
-"""What decoders say while they decode, heard when they say it.
+"""Collect the warnings and errors of decoders while they decode.
 
-libvips and its decoders speak in two ways: remarks go to GLib's log, and errors to a buffer, one for the process, that
-any later call may empty. So a decoding is watched by itself: `Witness` stands around the one call that evaluates it.
-libvips' saver of tiles by suffix closes the buffer for some microseconds (`vips_error_freeze`), in which an error
-leaves no trace: where only the buffer tells of damage, see `tiler.decode.reader.Reader.is_quiet`.
+libvips and its decoders write warnings to GLib's log. They write errors to one buffer for the whole process, which any
+later call may empty. So each decoding is watched separately: `heard` surrounds the single call that decodes.
+While libvips saves tiles by suffix, it closes the buffer for microseconds at a time (`vips_error_freeze`), and errors
+in that time are lost. For images whose damage shows in the buffer only, see `tiler.decode.reader.Reader.is_quiet`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import pyvips
 from tiler.decode.remarks import PASSING
 
 MOST = 200
-"""Remarks kept of one decoding, of those that may count: a damaged file can give thousands."""
+"""Most warnings kept from one decoding, not counting harmless ones: a damaged file can cause thousands."""
 
 BUFFER_FULL = 10_000
-"""Bytes in libvips' buffer, of 10,240, at which there may have been more."""
+"""Bytes in libvips' buffer from which on errors may have been cut off; it holds 10,240."""
 
 _DOMAIN = b"VIPS"
 _LEVELS = 1 << 1 | 1 << 3 | 1 << 4
@@ -30,25 +30,25 @@ _LEVELS = 1 << 1 | 1 << 3 | 1 << 4
 
 
 class _Log:
-    """Keeps what libvips says to GLib's log; its threads say it, and any of them may be a foreign one."""
+    """Keeps the warnings that libvips writes to GLib's log, from any of its threads."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._callback = pyvips.ffi.callback("GLogFunc", self._hear, onerror=self._fail)
         remove = pyvips.glib_lib.g_log_remove_handler
-        # The handler that was set last is the one that is asked.
+        # GLib calls the handler that was set last.
         number = pyvips.glib_lib.g_log_set_handler(_DOMAIN, _LEVELS, self._callback, pyvips.ffi.NULL)
         atexit.register(remove, _DOMAIN, number)
 
     def _hear(self, _domain: Any, _level: int, message: Any, _data: Any) -> None:
         if len(self.lines) < MOST:
             said = pyvips.ffi.string(message).decode(errors="replace").strip()
-            # What counts must find room, whatever else is said before it.
+            # Harmless warnings must not use up the room of those that count.
             if not PASSING.search(said):
                 self.lines.append(said)
 
     def _fail(self, *_: object) -> None:
-        self.lines.append("a decoder's remark was lost")
+        self.lines.append("a warning of a decoder was lost")
 
 
 @cache
@@ -57,12 +57,12 @@ def _log() -> _Log:
 
 
 def listen() -> None:
-    """Hear libvips' log from now on. Before the process is confined: a callback takes memory that may be executed."""
+    """Start to collect libvips' warnings. Call it before the process is confined: it needs executable memory."""
     _log()
 
 
 class Words:
-    """What was said during one decoding, line by line; empty until it is over."""
+    """The warnings and errors of one decoding, one line each; empty until the decoding is over."""
 
     def __init__(self) -> None:
         self.remarks: list[str] = []
@@ -71,10 +71,10 @@ class Words:
 
 @contextmanager
 def heard() -> Iterator[Words]:
-    """Hear what decoders say within.
+    """Collect the warnings and errors of the decoders within this context.
 
-    The last thing done within has to be the call that decodes: to look up an attribute of a pyvips.Image empties the
-    buffer.
+    The call that decodes has to be the last one within it: even reading an attribute of a pyvips.Image empties the
+    error buffer.
     """
     log = _log()
     words = Words()
@@ -84,5 +84,5 @@ def heard() -> Iterator[Words]:
     errors = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer())
     words.errors = errors.decode(errors="replace").splitlines()
     if len(errors) >= BUFFER_FULL:
-        words.errors.append("more was said than is kept")
+        words.errors.append("further errors were cut off")
     words.remarks = list(log.lines)

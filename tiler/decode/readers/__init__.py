@@ -1,5 +1,5 @@
-"""One reader for each format that libvips does not read well by itself: a module, or a package where it takes several.
+"""Readers for the formats that libvips does not read well on its own: a module each, or a package for a larger one.
 
-Each derives from tiler.decode.reader.Reader and is listed in tiler.decode.registry; nothing else imports one. What a
-reader needs a large library for is loaded by its `prepare`, so that other files do not wait for it.
+Each reader derives from tiler.decode.reader.Reader and is listed in tiler.decode.registry, the only module that
+imports it. Large libraries are loaded in `prepare`, so that files of other formats do not wait for them.
 """

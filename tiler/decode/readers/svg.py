@@ -1,4 +1,4 @@
-"""SVG: libvips opens one with an edge that it cannot count as a picture of one pixel."""
+"""Read SVG. If an edge is too long for libvips' integers, libvips opens the image with an edge of one pixel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiler.decode.reader import Reader
 
 
 class SvgReader(Reader):
-    """Reads an SVG, where the operator allows it."""
+    """Reads an SVG, if the operator allows that format."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"svg"})
 
@@ -21,8 +21,8 @@ class SvgReader(Reader):
         found = self._by_libvips()
         if 1 not in {found.width, found.height}:
             return
-        with suppress(pyvips.Error):  # which comes of such an edge as well
+        with suppress(pyvips.Error):  # too long an edge may also raise
             larger = self._by_libvips(scale=3)
             if found.width < larger.width and found.height < larger.height:
                 return
-        raise StageError("image_too_large", "The SVG has more pixels to an edge than can be counted here.")
+        raise StageError("image_too_large", "An edge of the SVG has too many pixels to be counted.")

@@ -1,4 +1,4 @@
-"""WebP: libvips reads all frames of an animation, whichever of them is asked for."""
+"""Read WebP. libvips decodes all frames of an animation, whichever frame is requested; so their number is limited."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tiler.decode.reader import Reader
 
 
 class WebpReader(Reader):
-    """Reads a WebP of not too many frames."""
+    """Reads a WebP that does not have too many frames."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"webp"})
     _is_counted = False

@@ -1,4 +1,4 @@
-"""GIF: its frames are held to their sizes, and what none of them covers is transparent."""
+"""Read GIF: check that each frame has all its pixels, and make transparent what no frame covers."""
 
 from tiler.decode.readers.gif.reader import GifReader
 

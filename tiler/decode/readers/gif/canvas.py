@@ -1,5 +1,6 @@
-"""Where a GIF's frames lie on its canvas: libvips paints black what none of them covers, where it has no other
-transparency.
+"""Make the parts of a GIF's canvas transparent that no frame covers.
+
+libvips paints them black if the GIF has no other transparency.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from pipeline.formats.frames import Frame, of_gif
 
 
 def with_uncovered_transparent(image: pyvips.Image, file: BinaryIO, page: int) -> pyvips.Image:
-    """Give a page of a GIF with alpha where no frame up to it covers the canvas; else as it is.
+    """Add alpha to a page of a GIF if no frame up to that page covers the whole canvas.
 
     Parameters
     ----------
-    image: as libvips opens it.
+    image: the page as libvips opens it. Returned as it is if it needs no alpha.
     page: from 0.
     """
     if image.hasalpha():
@@ -33,7 +34,7 @@ def with_uncovered_transparent(image: pyvips.Image, file: BinaryIO, page: int) -
 
 
 def _covered(found: Iterable[Frame], width: int, height: int) -> bytearray:
-    """Give a canvas of one byte a pixel, 255 where a frame lies. By libvips each frame would copy all of it."""
+    """Return a canvas of one byte a pixel, 255 where a frame lies. libvips would copy the canvas for each frame."""
     canvas = bytearray(width * height)
     for frame in found:
         left, right = min(width, frame.left), min(width, frame.left + frame.width)

@@ -1,6 +1,7 @@
-"""Whether the frames of a GIF have all their pixels: of one whose codes end early libvips leaves the rest as it was.
+"""Check that the frames of a GIF have all their pixels.
 
-Nothing is decoded: of each code only the length counts of what it stands for. A megabyte takes a seventh of a second.
+If the codes of a frame end early, libvips reports nothing and leaves the missing pixels as they were. This check does
+not decode the frame. It only adds up how many pixels each code stands for: a seventh of a second for a megabyte.
 Source: the GIF 89a specification, appendix F, "Variable-Length-Code LZW Compression".
 """
 
@@ -18,14 +19,14 @@ from pipeline.formats.frames import HAS_TABLE, skip_table
 _FRAME, _EXTENSION = b"\x2c", b"\x21"
 
 MOST_CODES = 4096
-"""In the table; a full one stays as it is."""
+"""Size of the code table. When it is full, no codes are added."""
 
 LONGEST_CODE = 12
-"""Bits."""
+"""In bits."""
 
 
 def has_full_frames(file: BinaryIO, page: int) -> bool:
-    """Tell whether all frames, up to that of a page, could be looked at, and have as many pixels as their size says.
+    """Check that every frame up to the given page has as many pixels as its size says.
 
     Parameters
     ----------
@@ -34,12 +35,12 @@ def has_full_frames(file: BinaryIO, page: int) -> bool:
 
     Returns
     -------
-    False where it breaks off before the page's end: how, its decoder knows better.
+    False if the file ends before the page does. The decoder can then report how it ends.
 
     Raises
     ------
-    StageError: image_corrupt, where a frame has too few pixels or no such codes as GIF has; unsupported_format, where
-    it has no colours.
+    StageError: image_corrupt, if a frame has too few pixels or invalid codes; unsupported_format, if a frame has no
+        colour table.
     """
     frame = 0
     with suppress(struct.error):
@@ -56,8 +57,8 @@ def has_full_frames(file: BinaryIO, page: int) -> bool:
             if not (screen | flags) & HAS_TABLE:
                 raise StageError(
                     "unsupported_format",
-                    f"Frame {frame} of the GIF has no table of colours, so that nobody knows what it shows. Save it "
-                    "again with one.",
+                    f"Frame {frame} of the GIF has no colour table, so its colours are unknown. Save the GIF again "
+                    "with one.",
                 )
             skip_table(file, flags)
             (least,) = struct.unpack("<B", file.read(1))
@@ -74,11 +75,12 @@ def has_full_frames(file: BinaryIO, page: int) -> bool:
 
 
 def _pixels(pieces: Iterator[bytes], least: int, most: int) -> int:
-    """Give the pixels that a frame's data stands for; at least `most` where there are as many.
+    """Count the pixels that a frame's data stands for.
 
     Parameters
     ----------
-    least: bits of a pixel, as the frame says.
+    least: bits of a pixel, by the frame's header.
+    most: the count may stop once it reaches this number.
     """
     clear = 1 << least
     lengths = [1] * clear + [0, 0]
@@ -98,7 +100,7 @@ def _pixels(pieces: Iterator[bytes], least: int, most: int) -> int:
                 continue
             known = len(lengths)
             if code == clear + 1 or code > known or (code == known and not before):
-                return count  # the end, or what is none
+                return count  # the end, or an invalid code
             length = lengths[code] if code < known else before + 1
             if before and known < MOST_CODES:
                 lengths.append(before + 1)
@@ -112,6 +114,6 @@ def _pixels(pieces: Iterator[bytes], least: int, most: int) -> int:
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """Give the pieces of data that follow, up to the empty one."""
+    """Yield the data blocks that follow, up to the empty one that ends them."""
     while (length := file.read(1)) not in {b"", b"\0"}:
         yield file.read(length[0])

@@ -1,4 +1,4 @@
-"""A GIF as libvips reads it, with what libvips leaves out."""
+"""Read GIF with libvips, and add the checks and the transparency that libvips leaves out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiler.decode.readers.gif.codes import has_full_frames
 
 
 class GifReader(Reader):
-    """Reads a GIF; strictly even where it is lenient, since libvips fills up a frame that ends early at "error"."""
+    """Reads a GIF. It stays strict when lenient: with `fail_on="error"` libvips fills up a frame that ends early."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"gif"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("warning", "warning")
@@ -26,7 +26,7 @@ class GifReader(Reader):
         return covered
 
     def require_sound_data(self) -> None:
-        """As Reader.require_sound_data; libvips leaves the rest of a frame whose codes end early as it was."""
+        """As Reader.require_sound_data: libvips accepts a frame whose codes end early."""
         with self.path.open("rb") as file:
             if not has_full_frames(file, self.page):
                 raise pyvips.Error("gif: its frames end before the page")

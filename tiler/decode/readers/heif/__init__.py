@@ -1,7 +1,7 @@
-"""HEIC and AVIF: each coded picture is decoded by itself first, since libheif shows black where it fails.
+"""Read HEIC and AVIF: decode each coded picture on its own first, since libheif shows black where it fails.
 
-`sound` judges a page, by `items` and `boxes` (the file's structure), `pages` (libheif's count of them), `hevc` and
-`av1` (the codecs); `heic` gives the pixels of a HEIC, libvips those of an AVIF.
+`sound` checks a page. It uses `items` and `boxes` (the file's structure), `pages` (libheif's list of pages), `hevc` and
+`av1` (the codecs). `heic` decodes a HEIC; libvips decodes an AVIF.
 """
 
 from tiler.decode.readers.heif.reader import HeifReader

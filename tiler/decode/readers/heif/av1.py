@@ -1,8 +1,9 @@
-"""Whether AV1's coded pictures are sound: where its decoder fails at a grid's tile, libheif shows black and goes on.
+"""Check the pictures coded by AV1: if a tile of a grid cannot be decoded, libheif shows black and reports nothing.
 
-dav1d, which libheif asks too, comes with Pillow as a part of its libavif. It is asked strictly: behind damage the bytes
-hardly ever end in the padding that a tile has to end in (AV1 specification, exit process for symbol decoder).
-Source: dav1d.h, data.h and picture.h of dav1d, whose structures stay as they are while DAV1D_API_VERSION_MAJOR does.
+The check decodes with dav1d, the decoder that libheif uses; Pillow's libavif contains it. Its strict mode finds most
+damage: damaged data hardly ever ends in the padding that the AV1 specification demands at the end of a tile ("exit
+process for symbol decoder").
+Source: dav1d.h, data.h and picture.h of dav1d. Their structures are fixed for each DAV1D_API_VERSION_MAJOR.
 """
 
 from __future__ import annotations
@@ -20,40 +21,41 @@ VERSION = 7
 """DAV1D_API_VERSION_MAJOR."""
 
 _CONFIGURATION_AT = 4
-"""Byte of the av1C property at which its OBUs begin, which libheif puts before those of the picture."""
+"""Offset of the OBUs within the av1C property. libheif decodes them before those of the picture."""
 
 _PADDING = 64
-"""Pixels to an edge that a frame may have beyond its size before dav1d refuses it: its largest block is twice that."""
+"""Pixels by which each edge of a frame may exceed its item's size before dav1d refuses it: half of dav1d's largest
+block."""
 
 _MOST_PIXELS = 1 << 30
-"""Of a frame; libheif takes as many."""
+"""Most pixels of a frame: libheif's own limit."""
 
 
 class NoDecoder(ImportError):
-    """Raised where dav1d is not there, or of another version."""
+    """Raised if dav1d is missing, or has another version of its interface."""
 
 
 def load() -> None:
-    """Load dav1d once; raises NoDecoder. Before the process is confined."""
+    """Load dav1d; raises NoDecoder. Must be called before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
     try:
         library = bundled.load("PIL", "pillow.libs/libavif", _FUNCTIONS)
     except FileNotFoundError as error:
-        raise NoDecoder("dav1d, which comes with Pillow, is not there") from error
+        raise NoDecoder("dav1d, which comes with Pillow, is missing") from error
     except AttributeError as error:
-        raise NoDecoder("Pillow's libavif does not give dav1d to others") from error
+        raise NoDecoder("Pillow's libavif does not export dav1d's functions") from error
     if library.dav1d_version_api() >> 16 != VERSION:
-        raise NoDecoder(f"Pillow's dav1d is not of version {VERSION} of its interface")
+        raise NoDecoder(f"Pillow's dav1d does not have version {VERSION} of its interface")
     _library = library
 
 
 def require_sound(coded: Coded) -> Picture:
-    """Decode a picture, and throw it away; gives what it is.
+    """Decode a picture, discard its pixels and return its properties.
 
     Raises
     ------
-    StageError: image_corrupt, where it breaks the code, or is larger than its item says.
-    MemoryError: as it says.
+    StageError: image_corrupt, if the data is invalid, or the picture is larger than its item says.
+    MemoryError: if memory runs out.
     """
     settings, decoder = _Settings(), ctypes.c_void_p()
     _library.dav1d_default_settings(settings)
@@ -81,7 +83,7 @@ def _decode(decoder: ctypes.c_void_p, data: bytes) -> Picture:
         raise MemoryError
     ctypes.memmove(place, data, len(data))
     try:
-        # A call takes what it can, or says that a picture has to be fetched first.
+        # dav1d takes as much data as it can, or asks for a picture to be fetched first.
         while True:
             if packet.size and (code := _library.dav1d_send_data(decoder, packet)) != _AGAIN:
                 _check(code)
@@ -95,11 +97,11 @@ def _decode(decoder: ctypes.c_void_p, data: bytes) -> Picture:
                 continue
             if code != _AGAIN:
                 _check(code)
-            # What comes behind the picture has to be sound, too: libheif reads all of it.
+            # The data behind the picture has to be valid, too: libheif reads all of it.
             if not left and found:
                 return found
             if not left:
-                raise _damaged("a part of the picture is not there")
+                raise _damaged("a part of the picture is missing")
     finally:
         _library.dav1d_data_unref(packet)
 
@@ -110,7 +112,7 @@ def _check(code: int) -> None:
     if code == -errno.ERANGE:
         raise _damaged("a coded picture is larger than its item says")
     if code:
-        raise _damaged(f"a coded picture breaks the code ({errno.errorcode.get(-code, code)})")
+        raise _damaged(f"a coded picture is invalid ({errno.errorcode.get(-code, code)})")
 
 
 def _damaged(how: str) -> StageError:
@@ -129,7 +131,7 @@ class _Settings(ctypes.Structure):
         ("logger_cookie", ctypes.c_void_p),
         ("logger", ctypes.c_void_p),
         ("strict_std_compliance", ctypes.c_int),
-        ("rest", ctypes.c_byte * 252),  # more than it has
+        ("rest", ctypes.c_byte * 252),  # more than dav1d's structure has
     )
 
 

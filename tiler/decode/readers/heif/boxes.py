@@ -1,7 +1,7 @@
-"""The boxes of a HEIF, and the fields in them.
+"""Read the boxes of a HEIF and the fields within them.
 
-Sources: ISO/IEC 14496-12 4.2 (boxes), ISO/IEC 23008-12 6.6.2 (what is derived of other items), 9.3 (ipma).
-All raise struct.error where a box ends within what it should hold.
+All functions raise struct.error if a box ends before its fields do.
+Sources: ISO/IEC 14496-12 4.2 (boxes), ISO/IEC 23008-12 6.6.2 (derived items), 9.3 (ipma).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 _LARGEST_META = 64 << 20
-"""Bytes of the box that describes all items: a grid of a gigapixel takes some hundred kilobytes."""
+"""Most bytes of the box that describes all items: a grid of a gigapixel needs a few hundred kilobytes."""
 
 _MOST_BOXES = 20_000
-"""Beside it; libheif reads as many."""
+"""Most boxes at the top level of a file: libheif's own limit."""
 
 
 def grid_of(data: bytes) -> tuple[int, int, int, int]:
-    """Give a grid's rows, columns, width and height (ISO/IEC 23008-12, 6.6.2.3)."""
+    """Return a grid's rows, columns, width and height (ISO/IEC 23008-12, 6.6.2.3)."""
     stream = io.BytesIO(data)
     wide = 4 if take(stream, 2) & 1 else 2
     return take(stream, 1) + 1, take(stream, 1) + 1, take(stream, wide), take(stream, wide)
 
 
 def overlay_of(data: bytes) -> int:
-    """Give the pixels of what is laid over each other (ISO/IEC 23008-12, 6.6.2.2)."""
+    """Return the pixels of an overlay's canvas (ISO/IEC 23008-12, 6.6.2.2)."""
     stream = io.BytesIO(data)
     wide = 4 if take(stream, 2) & 1 else 2
     take(stream, 8)
@@ -34,13 +34,13 @@ def overlay_of(data: bytes) -> int:
 
 
 def once(again: bool) -> None:
-    """Raise struct.error where something comes again that a file may say once."""
+    """Raise struct.error if `again`: for things that a file may contain once."""
     if again:
-        raise struct.error("something is said twice")
+        raise struct.error("a box or property occurs twice")
 
 
 def meta_of(file: BinaryIO, size: int) -> bytes:
-    """Give what is in the meta box."""
+    """Return the content of the meta box."""
     at, found = 0, b""
     for _ in range(_MOST_BOXES):
         file.seek(at)
@@ -56,19 +56,19 @@ def meta_of(file: BinaryIO, size: int) -> bytes:
             once(bool(found))
             length = length or size - at
             if not start + 4 <= length <= min(_LARGEST_META, size):
-                raise struct.error("a meta box of no such size")
+                raise struct.error("the meta box has an invalid size")
             file.seek(at + start + 4)
             found = file.read(length - start - 4)
         if length < start or at + length > size:
             break
         at += length
     if not found:
-        raise struct.error("no meta box")
+        raise struct.error("there is no meta box")
     return found
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Give the kind and the content of each box."""
+    """Yield the kind and the content of each box."""
     at = 0
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -79,13 +79,13 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if length == 0:
             length = len(data) - at
         if not head <= length <= len(data) - at:
-            raise struct.error("a box beyond the one that it is in")
+            raise struct.error("a box is longer than the box around it")
         yield kind, data[at + head : at + length]
         at += length
 
 
 def associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
-    """Give each item of an ipma box and the indices of its properties, from 1."""
+    """Yield each item of an ipma box with the indices of its properties, from 1."""
     version, flags, stream = body[0], body[3], io.BytesIO(body[4:])
     wide, mask = (2, 0x7FFF) if flags & 1 else (1, 0x7F)
     for _ in range(take(stream, 4)):
@@ -94,13 +94,13 @@ def associations(body: bytes) -> Iterator[tuple[int, list[int]]]:
 
 
 def number_at(data: bytes, at: int, size: int) -> int:
-    """Give a number of so many bytes."""
+    """Return the number of `size` bytes at a position."""
     return take(io.BytesIO(data[at:]), size)
 
 
 def take(stream: io.BytesIO, size: int) -> int:
-    """Give the next number, of so many bytes."""
+    """Return the next number, of `size` bytes."""
     data = stream.read(size)
     if len(data) < size:
-        raise struct.error("a box that ends within a number")
+        raise struct.error("a box ends within a number")
     return int.from_bytes(data, "big")

@@ -1,4 +1,4 @@
-"""Libraries that come inside of Python packages, for what their packages do not offer."""
+"""Load shared libraries that are bundled in Python packages, to call functions that the packages do not offer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 Functions = Mapping[str, tuple[type | None, ...]]
-"""By name: the type of the result, then those of the arguments."""
+"""For each name: the type of the result, then the types of the arguments."""
 
 
 def load(module: str, library: str, functions: Functions) -> ctypes.CDLL:
-    """Give a library with its functions declared. Call it before the process is confined.
+    """Load a library and declare its functions. Must be called before the process is confined.
 
     Parameters
     ----------
-    module: of the package; the library lies beside it, or beside the package's folder.
+    module: of the package. The library lies beside the module, or beside the package's folder.
     library: its folder and the beginning of its name, such as "pillow.libs/libavif".
 
     Raises
     ------
-    FileNotFoundError: where it is not there.
-    AttributeError: where it has not got a function.
+    FileNotFoundError: if there is no such library.
+    AttributeError: if the library does not export a function.
     """
     found = find_spec(module)
     beside = Path(found.origin).parent if found and found.origin else Path()

@@ -1,6 +1,6 @@
-"""The pixels of a HEIC. libvips of `pyvips-binary` reads its header, and has no decoder of HEVC; `pi-heif` has one.
+"""Decode the pixels of a HEIC with `pi-heif`. The libvips of `pyvips-binary` reads the header, but cannot decode HEVC.
 
-The whole picture is decoded at once, as libheif does for AVIF, too: see pipeline.formats.header.WHOLE_MEMORY.
+The whole image is decoded into memory, as for AVIF: see pipeline.formats.header.WHOLE_MEMORY.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _SPACES = {
 }
 
 _CARRIED = ("icc-profile-data", "n-pages", "vips-loader", "heif-compression")
-"""What the rest of the tiler asks a header for. No orientation: libheif has turned the picture already."""
+"""Header fields that the rest of the tiler reads. Not the orientation: libheif has turned the picture already."""
 
 pi_heif.options.DECODE_THREADS = len(os.sched_getaffinity(0))
 pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
 
 
 def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
-    """Give the pixels of a page, in memory, which tiler.decode.readers.heif.sound has found to be sound.
+    """Decode a page into memory. Check it before with tiler.decode.readers.heif.sound.
 
     Parameters
     ----------
@@ -38,20 +38,20 @@ def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
 
     Raises
     ------
-    StageError: unsupported_format, where pi-heif leaves pages out.
-    pyvips.Error: where libheif fails.
-    MemoryError: as it says.
+    StageError: unsupported_format, if pi-heif does not list all pages.
+    pyvips.Error: if libheif fails.
+    MemoryError: if memory runs out.
     """
     try:
         pages = pi_heif.open_heif(path, convert_hdr_to_8bit=False)
         if page and len(pages) != header.get("n-pages"):
             raise StageError(
-                "unsupported_format", "Not all pages of the HEIC can be read. Save the one that is wanted."
+                "unsupported_format", "Not all pages of the HEIC can be read. Save the page you want as its own file."
             )
         found = pages[page or pages.primary_index]
         name, _, _ = found.mode.partition(";")
         samples = "uchar" if found.info["bit_depth"] == 8 else "ushort"
-        # Copied, since the memory is that of `pages`, and goes with it.
+        # Copied, since `pages` owns the memory and frees it.
         pixels = pyvips.Image.new_from_memory(bytes(found.data), *found.size, len(name), samples)
     except (ValueError, EOFError, SyntaxError, RuntimeError, OSError, IndexError) as error:
         raise pyvips.Error("heif: cannot be decoded", str(error)) from error

@@ -1,7 +1,8 @@
-"""Whether HEVC's coded pictures are sound: of damaged ones libheif gives pictures without a word, and libde265 remarks.
+"""Check the pictures coded by HEVC: libheif shows damaged pictures and reports nothing.
 
-Its warnings are about a stream that breaks the code: a row that does not end where its bytes do, a block outside of the
-picture. Those of a sound file have none. Source: de265.h of libde265, which comes with `pi-heif`.
+The check decodes with libde265, whose warnings libheif ignores. They are about invalid data, such as a row that does
+not end with its bytes, or a block outside of the picture. Valid files cause none.
+Source: de265.h of libde265, which comes with `pi-heif`.
 """
 
 from __future__ import annotations
@@ -16,32 +17,33 @@ from tiler.decode.readers.heif import bundled
 from tiler.decode.readers.heif.items import Coded, Picture
 
 _PARAMETERS_AT = 22
-"""Byte of the configuration at which its parameter sets begin; before it, in two bits, the size of a NAL's length."""
+"""Offset of the parameter sets within the configuration. Two bits of the byte before it say how many bytes the length
+of a NAL unit has."""
 
 MOST_STEPS = 10_000
-"""Calls to decode one picture, each of which takes a NAL unit: a picture has a few slices."""
+"""Most calls to decode one picture. Each call consumes a NAL unit, and a picture has a few slices."""
 
 
 class NoDecoder(ImportError):
-    """Raised where libde265 is not there."""
+    """Raised if libde265 is missing."""
 
 
 def load() -> None:
-    """Load libde265 once; raises NoDecoder. Before the process is confined."""
+    """Load libde265; raises NoDecoder. Must be called before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
     try:
         _library = bundled.load("_pi_heif", "pi_heif.libs/libde265", _FUNCTIONS)
     except FileNotFoundError as error:
-        raise NoDecoder("libde265, which comes with pi-heif, is not there") from error
+        raise NoDecoder("libde265, which comes with pi-heif, is missing") from error
 
 
 def require_sound(picture: Coded) -> Picture:
-    """Decode a picture, and throw it away; gives what it is.
+    """Decode a picture, discard its pixels and return its properties.
 
     Raises
     ------
-    StageError: image_corrupt, where it breaks the code; image_too_large, where it is more than libde265 takes.
-    MemoryError: as it says.
+    StageError: image_corrupt, if the data is invalid; image_too_large, if the picture exceeds libde265's limits.
+    MemoryError: if memory runs out.
     """
     try:
         units = [*_parameters(picture.configuration), *_units(picture)]
@@ -72,7 +74,7 @@ def _decode(decoder: int) -> Picture:
         if not more.value:
             break
     if not found:
-        raise _damaged("a part of the picture is not there")
+        raise _damaged("a part of the picture is missing")
     return found
 
 
@@ -81,7 +83,7 @@ def _check(code: int) -> None:
         raise MemoryError
     if code:
         said = _library.de265_get_error_text(code).decode(errors="replace")
-        if "security limit" in said:  # which holds for libheif, too
+        if "security limit" in said:  # libheif has the same limits
             raise StageError("image_too_large", f"A part of the HEIC is larger than its decoder accepts ({said}).")
         raise _damaged(said)
 

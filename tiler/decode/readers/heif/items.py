@@ -1,4 +1,4 @@
-"""The coded pictures of a HEIF, as they lie in the file, for a look at them that no decoder's interface offers.
+"""Find the coded pictures of a HEIF's pages in the file, since libheif's interface does not offer them one by one.
 
 Sources: ISO/IEC 23008-12 (HEIF), ISO/IEC 14496-12 (boxes, items), ISO/IEC 14496-15 8.3.3.1 (HEVCDecoderConfiguration).
 """
@@ -22,10 +22,10 @@ _CONFIGURATIONS = {b"hvcC": HEVC, b"av1C": AV1}
 _GRID, _OVERLAY = b"grid", b"iovl"
 _MADE_OF_OTHERS = {_GRID, _OVERLAY, b"iden"}
 _TURNS = {b"irot", b"imir", b"clap", b"iscl"}
-"""Properties that make another picture of one: each is a pass over all of its pixels."""
+"""Properties that transform a picture. Each costs a pass over all of its pixels."""
 
 MOST_TURNS = 8
-"""Of one picture. An honest one has each once at most (ISO/IEC 23000-22, 7.3.6.7)."""
+"""Most transforming properties of one picture. A valid file has each at most once (ISO/IEC 23000-22, 7.3.6.7)."""
 
 _ONCE = {b"pitm", b"iinf", b"iloc", b"iref", b"idat", b"iprp"}
 
@@ -34,7 +34,8 @@ _ALPHA = {
     b"urn:mpeg:hevc:2015:auxid:1",
     b"urn:mpeg:avc:2015:auxid:1",
 }
-"""Kinds of an auxiliary picture that is the transparency of another; depths, gain maps and others are not decoded."""
+"""Types of an auxiliary picture that is the transparency of another. Depth maps, gain maps and others are not
+decoded."""
 
 
 class Coded(NamedTuple):
@@ -44,10 +45,10 @@ class Coded(NamedTuple):
     ----------
     number: of its item.
     kind: HEVC or AV1.
-    width, height: of the picture, by its item; 0 where that does not say, as of some transparencies.
+    width, height: of the picture, by its item; 0 if the item does not say it, as for some transparencies.
     configuration: the HEVCDecoderConfigurationRecord, or the AV1CodecConfigurationRecord.
     data: its length-prefixed NAL units, or its OBUs.
-    times: that it is decoded for the page: a grid may name it again and again.
+    times: how often it is decoded for the page: a grid may list the same picture several times.
     """
 
     number: int
@@ -60,7 +61,7 @@ class Coded(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What a coded picture was found to be: its pixels, and how it keeps colours (chroma format, bits)."""
+    """Properties of a decoded picture: its size in pixels, and how it stores colours (chroma format, bits)."""
 
     width: int
     height: int
@@ -90,16 +91,17 @@ class _Item:
 
 
 class Items:
-    """What a HEIF's meta box says of its items.
+    """The items of a HEIF, as its meta box describes them.
 
     Parameters
     ----------
-    file: stays the caller's.
+    file: the caller closes it.
     pages: the item of each page, by tiler.decode.readers.heif.pages; page 0 is the primary one.
 
     Raises
     ------
-    struct.error: where it ends within a box, or is none; where it says something twice, and libheif may take the other.
+    struct.error: if the file is no HEIF, or ends within a box; if it says something twice, since libheif might use the
+        other one.
     """
 
     def __init__(self, file: BinaryIO, pages: Sequence[int] = ()) -> None:
@@ -128,12 +130,12 @@ class Items:
                     self._read_properties(body)
 
     def codec(self, page: int) -> bytes:
-        """Give HEVC or AV1, whichever has coded all that a page is made of.
+        """Return the codec of all coded pictures of a page: HEVC or AV1.
 
         Raises
         ------
-        StageError: unsupported_format, by name, where it is made of anything else, or of both; image_corrupt.
-        struct.error: where an item is not to be found.
+        StageError: unsupported_format, if the page contains any other kind of item, or both codecs; image_corrupt.
+        struct.error: if an item is missing.
         """
         needed = self._needed([self._top(page)])
         for number in needed:
@@ -146,14 +148,14 @@ class Items:
         if len(codecs) > 1:
             raise StageError(
                 "unsupported_format",
-                "The HEIF puts its picture together from some that HEVC and some that AV1 has coded. Save it again.",
+                "The HEIF contains both HEVC and AV1 pictures in one page. Save it again with one of them.",
             )
         if not codecs:
-            raise damaged("HEIF: the picture is made of none")
+            raise damaged("HEIF: the page contains no coded picture")
         return codecs.pop()
 
     def coded(self, page: int) -> Iterator[Coded]:
-        """Give the coded pictures that a page is made of: one, the tiles of a grid, their transparency.
+        """Yield the coded pictures of a page: one, or the tiles of a grid, and their transparency.
 
         Parameters
         ----------
@@ -162,7 +164,7 @@ class Items:
         Raises
         ------
         StageError: image_truncated, image_corrupt.
-        struct.error: where an item is not to be found.
+        struct.error: if an item is missing.
         """
         for number, times in self._needed([self._top(page)]).items():
             item = self._items[number]
@@ -176,25 +178,25 @@ class Items:
                     b"",
                 )
                 if not configuration:
-                    raise damaged("HEIF: a coded picture without its decoder's configuration")
+                    raise damaged("HEIF: a coded picture has no decoder configuration")
                 yield Coded(number, item.kind, item.width, item.height, configuration, self._data(item), times)
 
     def grids(self, page: int) -> list[list[int]]:
-        """Give the items of the tiles of each grid that a page is made of."""
+        """Return the items of the tiles of each grid in a page."""
         found = [self._items[number] for number in self._needed([self._top(page)])]
         return [item.parts for item in found if item.kind == _GRID]
 
     def listed(self, page: int) -> list[int]:
-        """Give the pixels of each coded picture that a page is made of, as often as it is, by what its item says."""
+        """Return the pixels of each coded picture of a page by its item, times how often the page uses it."""
         needed = self._needed([self._top(page)]).items()
         return [self._items[number].pixels * times for number, times in needed if self._items[number].is_coded]
 
     def passes(self, page: int) -> list[int]:
-        """Give the pixels of each pass over one of those pictures, or over one that is made of them on the way.
+        """Return the pixels of each extra pass over a picture of a page, coded or assembled from others.
 
         Raises
         ------
-        StageError: decoder_too_slow, where one of them is turned, mirrored and cropped more than MOST_TURNS times.
+        StageError: decoder_too_slow, if a picture is turned, mirrored and cropped more than MOST_TURNS times.
         """
         top, passes = self._top(page), []
         for number, times in self._needed([top]).items():
@@ -203,14 +205,14 @@ class Items:
                 raise StageError(
                     "decoder_too_slow",
                     f"The HEIF or AVIF turns, mirrors or crops a picture {item.turns} times; at most {MOST_TURNS} "
-                    "are taken here. Save it again.",
+                    "times are supported. Save it again.",
                 )
             is_made = item.kind in _MADE_OF_OTHERS and number != top
             passes += [self._canvas(item) * times] * (item.turns + is_made)
         return passes
 
     def _canvas(self, item: _Item) -> int:
-        """Give the pixels of an item, by itself or by what it is put together in."""
+        """Return the pixels of an item, or of the canvas that it is assembled on if that is larger."""
         with suppress(StageError, struct.error):
             if item.kind == _GRID:
                 *_, width, height = grid_of(self._data(item))
@@ -222,17 +224,17 @@ class Items:
     def _top(self, page: int) -> int:
         number = self._primary if page == 0 else self._pages[page] if page < len(self._pages) else -1
         if number not in self._items:
-            raise struct.error("a page without an item")
+            raise struct.error("a page has no item")
         return number
 
     def _require_grid(self, grid: _Item) -> None:
-        """Raise StageError where libheif would leave a tile out, and show black there."""
+        """Raise StageError if libheif would leave a tile out and show black there."""
         rows, columns, width, height = grid_of(self._data(grid))
         if len(grid.parts) != rows * columns:
             raise damaged(f"HEIF: a grid of {rows * columns} tiles lists {len(grid.parts)}")
         tiles = [self._items.get(number) for number in grid.parts]
         if None in tiles:
-            raise damaged("HEIF: a tile of a grid is not there")
+            raise damaged("HEIF: a tile of a grid is missing")
         first = tiles[0]
         for tile in tiles:
             if tile is None or first is None or not tile.is_coded:
@@ -240,15 +242,15 @@ class Items:
             if tile.turns:
                 raise StageError(
                     "unsupported_format",
-                    "The HEIF turns or crops the tiles of its grid, which is not read here.",
+                    "The HEIF turns or crops the tiles of its grid, which is not supported. Save it again.",
                 )
             if (tile.width, tile.height) != (first.width, first.height):
-                raise damaged("HEIF: the tiles of a grid are of different sizes")
+                raise damaged("HEIF: the tiles of a grid have different sizes")
             if not tile.pixels or tile.width * columns < width or tile.height * rows < height:
                 raise damaged("HEIF: the tiles of a grid do not cover it")
 
     def _needed(self, numbers: Iterable[int]) -> dict[int, int]:
-        """Give how often each item is decoded for these; what is made of itself is left out of itself."""
+        """Return how often each item is decoded to decode the given ones. A cycle of items is cut where it closes."""
         order: list[int] = []
         waiting = [(number, iter(self._parts(number))) for number in numbers if number in self._items]
         seen = {number for number, _ in waiting}
@@ -261,7 +263,7 @@ class Items:
             else:
                 seen.add(following)
                 waiting.append((following, iter(self._parts(following))))
-        # Each before its parts: then all that an item is a part of has been counted once its turn comes.
+        # Each item comes before its parts, so everything that uses an item is counted before the item itself.
         place = {number: at for at, number in enumerate(reversed(order))}
         times = dict.fromkeys(place, 0) | dict.fromkeys(numbers, 1)
         for number, at in place.items():
@@ -274,11 +276,11 @@ class Items:
         item = self._items[number]
         parts = [*item.parts, *self._transparency(item)]
         if item.kind in _MADE_OF_OTHERS and any(part not in self._items for part in parts):
-            raise damaged("HEIF: a part of the picture is not there")
+            raise damaged("HEIF: a part of the picture is missing")
         return parts if item.kind in _MADE_OF_OTHERS else [*self._transparency(item)]
 
     def _transparency(self, item: _Item) -> set[int]:
-        """Of several, which only a made-up file has, the first and the last: one of those is what libheif takes."""
+        """Return the transparency of an item. A crafted file may have several: libheif uses the first or the last."""
         found = [number for number in item.auxiliary if number in self._items and self._items[number].is_alpha]
         return {*found[:1], *found[-1:]}
 
@@ -286,7 +288,9 @@ class Items:
         if not item.extents or not all(length for _, length in item.extents):
             raise damaged("HEIF: a part of the picture has no data")
         if item.construction not in {0, 1}:
-            raise StageError("unsupported_format", "The HEIF keeps pictures within others, which is not read here.")
+            raise StageError(
+                "unsupported_format", "The HEIF stores pictures inside of other items, which is not supported."
+            )
         if item.construction == 1:
             data = [self._within[offset : offset + length] for offset, length in item.extents]
             if any(len(found) < length for found, (_, length) in zip(data, item.extents, strict=True)):
@@ -295,7 +299,7 @@ class Items:
         if any(offset + length > self._size for offset, length in item.extents):
             raise StageError("image_truncated", CUT_SHORT)
         if sum(length for _, length in item.extents) > self._size:
-            raise damaged("HEIF: a part of the picture is kept again and again")
+            raise damaged("HEIF: a part of the picture lists more data than the file has")
         data = []
         for offset, length in item.extents:
             self._file.seek(offset)
@@ -325,7 +329,7 @@ class Items:
         for number, indices in listed:
             for index in indices:
                 if index > len(properties):
-                    raise struct.error("an item has a property that is not there")
+                    raise struct.error("an item refers to a missing property")
                 if index:
                     self._set(self._item(number), *properties[index - 1])
 
@@ -373,10 +377,9 @@ class Items:
 
 def _unread(kind: bytes) -> StageError:
     if not kind:
-        return damaged("HEIF: a part of the picture is not there")
+        return damaged("HEIF: a part of the picture is missing")
     name = kind.decode("ascii", errors="replace")
     return StageError(
         "unsupported_format",
-        f"The HEIF puts its picture together from parts of a kind that is not read here ({name!r}). Save it again, as "
-        "HEVC or AV1.",
+        f"The HEIF contains parts of a kind that is not supported ({name!r}). Save it again as HEVC or AV1.",
     )

@@ -1,4 +1,4 @@
-"""Which item of a HEIF each page is, in libheif's own words, since it counts them and decodes them."""
+"""Ask libheif which item of a HEIF each page is, since libheif counts and decodes the pages."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 from tiler.decode.readers.heif import bundled
 
 _MOST = 100_000
-"""Pages that are asked for: libheif takes far fewer items."""
+"""Most pages requested: libheif accepts far fewer items."""
 
 
 class NoLibrary(ImportError):
-    """Raised where libheif is not there."""
+    """Raised if libheif is missing."""
 
 
 def load() -> None:
-    """Load libheif, which comes with pi-heif, once; raises NoLibrary. Before the process is confined."""
+    """Load libheif, which comes with pi-heif; raises NoLibrary. Must be called before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
     try:
         _library = bundled.load("_pi_heif", "pi_heif.libs/libheif", _FUNCTIONS)
     except FileNotFoundError as error:
-        raise NoLibrary("libheif, which comes with pi-heif, is not there") from error
+        raise NoLibrary("libheif, which comes with pi-heif, is missing") from error
 
 
 def pages_of(path: Path) -> list[int]:
-    """Give the item of each page of a file; none where libheif does not take it."""
+    """Return the item of each page of a file; an empty list if libheif does not accept the file."""
     context = _library.heif_context_alloc()
     if not context:
         raise MemoryError

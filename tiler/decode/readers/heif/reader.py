@@ -1,4 +1,4 @@
-"""HEIF as libvips reads it, once it was found to be sound; the pixels of a HEIC come from pi-heif."""
+"""Read HEIF after a check of all its parts. libvips decodes AVIF, pi-heif decodes HEIC."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from tiler.decode.smaller import shows_all
 
 
 class HeifReader(Reader):
-    """Reads a HEIC or an AVIF."""
+    """Reads a HEIC or AVIF file."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"heif"})
     _codec = b""
 
     def prepare(self) -> None:
-        """As Reader.prepare: loads the decoders, where they are there."""
+        """As Reader.prepare: loads the decoders that are installed."""
         super().prepare()
         with suppress(StageError):
             _sound()
         import_module("tiler.decode.readers.heif.heic")
 
     def open(self, **options: int) -> pyvips.Image:
-        """As Reader.open; a smaller version that an AVIF carries is not checked."""
+        """As Reader.open. The embedded thumbnail of an AVIF is opened without a check."""
         header = self._load(**options)
         if options:
             if header.get("heif-compression") == "hevc":
-                raise pyvips.Error("heif: no smaller version of a HEIC is read")
+                raise pyvips.Error("heif: smaller versions of a HEIC are not supported")
             return header
         if not self._codec:
             shown = header.width * header.height
             self._codec = _sound().require_sound(self.path, self.page, header.get("n-pages"), shown)
         if self._codec != HEVC:
             return header
-        from tiler.decode.readers.heif.heic import decoded  # noqa: PLC0415  for the few that are
+        from tiler.decode.readers.heif.heic import decoded  # noqa: PLC0415  only HEIC needs it
 
         return decoded(self.path, self.page, header)
 
     def smaller(self, edge: int) -> pyvips.Image | None:
-        """As Reader.smaller: the thumbnail that an AVIF carries."""
+        """As Reader.smaller: opens the embedded thumbnail of an AVIF."""
         small, header = self.open(thumbnail=True), self.header()
         return small if small.width < header.width and shows_all(small.width, small.height, header) else None
 
     def work(self, tile_size: int) -> budget.Work:
-        """As Reader.work, with all coded pictures that the page is put together from."""
+        """As Reader.work, including all coded pictures that the page is assembled from."""
         work, header = super().work(tile_size), self.header()
         with self.path.open("rb") as file, suppress(struct.error, IndexError):
             items = Items(file, _sound().items_of(self.path, self.page, header.pages))
@@ -63,7 +63,7 @@ class HeifReader(Reader):
 
 
 def _sound() -> ModuleType:
-    """Give the module `sound`, whose import loads the decoders; raises StageError("unsupported_format")."""
+    """Import the module `sound`, which loads the decoders; raises StageError("unsupported_format") without them."""
     try:
         return import_module("tiler.decode.readers.heif.sound")
     except ImportError as error:

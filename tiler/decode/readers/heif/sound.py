@@ -1,7 +1,7 @@
-"""Whether all that a HEIF's page is made of is there and sound, found out before libheif puts it together.
+"""Check that all parts of a HEIF's page are complete and valid, before libheif assembles them.
 
-libheif leaves out a grid's tile that it fails at, shows black there, and tells only who asks; libvips and pi-heif do
-not. So each coded picture is decoded by itself first, and held to what its item says of it.
+If a tile of a grid cannot be decoded, libheif leaves it black, and reports that only on request; libvips and pi-heif do
+not ask. So each coded picture is decoded on its own first, and compared with the size that its item says.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from tiler.decode.readers.heif import pages as heif_pages
 from tiler.decode.readers.heif.items import HEVC, Coded, Items, Picture
 
 MOST_SURPLUS, SURPLUS_FREE = 4, 1 << 24
-"""Pixels of the coded pictures for each pixel that is shown, and besides. A grid covers what it shows, its tiles filled
-up at its edges, and transparency doubles that."""
+"""Most pixels of the coded pictures: MOST_SURPLUS for each pixel of the page, and SURPLUS_FREE more. The tiles of a
+grid cover the page and may extend beyond its edges; transparency doubles their pixels."""
 
 MOST_PADDING = 64
-"""Pixels to an edge, less one, that a coded picture may have beyond its size, and that are cropped: a block of HEVC."""
+"""A coded picture may exceed its item's size by less than this many pixels at each edge, which are cropped: the size
+of HEVC's largest block."""
 
 hevc.load()
 av1.load()
@@ -29,19 +30,23 @@ heif_pages.load()
 
 
 def require_sound(path: Path, page: int, pages: int, shown: int) -> bytes:
-    """Decode each coded picture of a page by itself; gives its codec, tiler.decode.readers.heif.items.HEVC or AV1.
+    """Decode each coded picture of a page on its own.
 
     Parameters
     ----------
     page: 0 is the primary one.
-    pages: of the file, by what decodes it.
+    pages: number of pages, by the decoder of the file.
     shown: pixels of the page.
+
+    Returns
+    -------
+    The codec: tiler.decode.readers.heif.items.HEVC or AV1.
 
     Raises
     ------
-    StageError: image_truncated, image_corrupt; unsupported_format, where it is made of what nobody can judge;
-        decoder_too_slow, where it is put together from far more than it shows.
-    MemoryError: as it says.
+    StageError: image_truncated, image_corrupt; unsupported_format, if parts of the page cannot be checked;
+        decoder_too_slow, if the page is assembled from far more pixels than it shows.
+    MemoryError: if memory runs out.
     """
     try:
         with path.open("rb") as file:
@@ -56,22 +61,22 @@ def require_sound(path: Path, page: int, pages: int, shown: int) -> bytes:
                 _require_few(decoded, shown)
             for tiles in items.grids(page):
                 if len({found[number].samples for number in tiles}) > 1:
-                    raise damaged("HEIF: the tiles of a grid keep their colours in different ways")
+                    raise damaged("HEIF: the tiles of a grid store their colours in different ways")
             return codec
     except (struct.error, IndexError) as error:
         raise damaged(f"HEIF: {error}") from error
 
 
 def items_of(path: Path, page: int, pages: int) -> list[int]:
-    """Give the item of each page.
+    """Return the item of each page; an empty list for page 0, the primary item, which needs no such list.
 
     Parameters
     ----------
-    pages: of the file, by what decodes it.
+    pages: number of pages, by the decoder of the file.
 
     Raises
     ------
-    StageError: unsupported_format, where a page but the first is asked for, and cannot be told.
+    StageError: unsupported_format, if libheif and the decoder disagree on the number of pages.
     """
     if page == 0:
         return []
@@ -79,7 +84,7 @@ def items_of(path: Path, page: int, pages: int) -> list[int]:
     if len(found) != pages:
         raise StageError(
             "unsupported_format",
-            "The HEIF lists its pages in a way that its decoders do not agree on. Save the one that is wanted.",
+            "The HEIF's decoders do not agree on its pages. Save the page you want as its own file.",
         )
     return found
 
@@ -89,8 +94,8 @@ def _decoded(coded: Coded) -> Picture:
     for size, said in ((picture.width, coded.width), (picture.height, coded.height)):
         if said and not said <= size < said + MOST_PADDING:
             raise damaged(
-                f"HEIF: a coded picture has {picture.width} x {picture.height} pixels, and not its "
-                f"{coded.width} x {coded.height}"
+                f"HEIF: a coded picture has {picture.width} x {picture.height} pixels, not the "
+                f"{coded.width} x {coded.height} of its item"
             )
     return picture
 
@@ -99,6 +104,6 @@ def _require_few(decoded: int, shown: int) -> None:
     if decoded > MOST_SURPLUS * shown + SURPLUS_FREE:
         raise StageError(
             "decoder_too_slow",
-            f"The HEIF shows {shown / 1e6:.1f} megapixels, and is put together from {decoded / 1e6:.1f} and more. "
+            f"The HEIF shows {shown / 1e6:.1f} megapixels, but is assembled from {decoded / 1e6:.1f} or more. "
             "Save it again.",
         )

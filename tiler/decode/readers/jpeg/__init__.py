@@ -1,4 +1,4 @@
-"""JPEG: its scans are counted, and libjpeg's remarks told apart."""
+"""Read JPEG: limit its scans, and tell libjpeg's harmless warnings from signs of damage."""
 
 from tiler.decode.readers.jpeg.reader import JpegReader
 

@@ -1,4 +1,4 @@
-"""A JPEG as libjpeg reads it by way of libvips."""
+"""Read JPEG with libvips, which uses libjpeg."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ HARMLESS = re.compile(
     "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"
     "|bad ICC marker"
 )
-"""Remarks of libjpeg (jerror.h) that files of several cameras and programs give rise to: not about the pixels."""
+"""Warnings of libjpeg (jerror.h) about files of several cameras and programs. They do not concern the pixels."""
 
 STRAY = "extraneous bytes before marker"
-"""libjpeg's remark on bytes that belong to nothing: harmless before the pixels, and a sign of damage among them."""
+"""libjpeg's warning about bytes outside of any segment: harmless before the pixels, a sign of damage among them."""
 
 COUNTED = re.compile(r"read gave (\d+) warnings")
-"""What libvips says when it is done with a JPEG that libjpeg remarked on."""
+"""libvips' message when it closes a JPEG about which libjpeg gave warnings."""
 
 _SHRINKS = (8, 4, 2)
-"""Divisors that libjpeg offers."""
+"""The divisors of the size by which libjpeg can decode."""
 
 
 class JpegReader(Reader):
-    """Reads a JPEG: strictly at first, leniently where libjpeg's only remark is harmless."""
+    """Reads a JPEG: strictly at first, then leniently if all warnings of libjpeg are harmless."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"jpeg"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("warning", "error")
 
     def require_sound_layout(self) -> None:
-        """As Reader.require_sound_layout: the scans of a JPEG that has several."""
+        """As Reader.require_sound_layout: checks the scans of a JPEG that has several."""
         if is_interlaced(self.open()):
             with self.path.open("rb") as file:
                 require_sound_scans(file)
 
     def smaller(self, edge: int) -> pyvips.Image | None:
-        """As Reader.smaller: a baseline JPEG decoded at a fraction of its size, else the thumbnail that it carries."""
+        """As Reader.smaller: decodes a baseline JPEG at a fraction of its size, or opens the embedded thumbnail."""
         image, header = self.open(), self.header()
         if not (image.get_typeof("jpeg-multiscan") and image.get("jpeg-multiscan")):
             longest = max(header.width, header.height)
@@ -61,7 +61,7 @@ class JpegReader(Reader):
     def overlook(self, error: Exception) -> bool:
         """As Reader.overlook.
 
-        libjpeg words its first remark alone, and counts the others: whether any follows is found out by decoding.
+        libjpeg prints only its first warning and counts the others. The image is decoded once to get that count.
         """
         if not super().overlook(error):
             return False
@@ -75,9 +75,9 @@ class JpegReader(Reader):
         return bool(HARMLESS.search(text)) or (STRAY in text and has_stray_bytes(file))
 
     def _remarks(self, *, decode: bool) -> int:
-        """Count what libjpeg remarks on in the header, or in all of it.
+        """Count libjpeg's warnings about the header, or about the whole file.
 
-        What libvips keeps for another time is not heard of: its cache has to be off.
+        libvips' operation cache must be off: it would keep the image open, and libvips reports the count at the close.
         """
         with heard() as words:
             self._touch(decode=decode)
@@ -85,7 +85,7 @@ class JpegReader(Reader):
         return max(found, default=0)
 
     def _touch(self, *, decode: bool) -> None:
-        # The count is told when the decoder goes, with the image.
+        # libvips reports the count when the image, and the decoder with it, is freed.
         with suppress(pyvips.Error):
             image = self.open()
             if decode:

@@ -1,9 +1,9 @@
-"""The scans of a JPEG that holds its image in several: not too many, and at least one for each component.
+"""Check the scans of a progressive JPEG: there must not be too many, and each component needs one.
 
-Each is a pass over the whole image, for a few bytes of file. A component without any is shown as a flat colour, without
-a word from libjpeg.
+A scan of a few bytes costs a pass over the whole image. A component without a scan becomes a flat colour, and libjpeg
+gives no warning.
 
-Source: ITU-T T.81, B.1.1. libjpeg itself has no limit; "Two Issues with the JPEG Standard" of its authors asks for one.
+Source: ITU-T T.81, B.1.1. libjpeg itself has no limit; its authors ask for one in "Two Issues with the JPEG Standard".
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 
 MOST_SCANS = 100
-"""As libtiff's limit for JPEG inside of TIFF (LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER). Encoders write 10 to 20."""
+"""libtiff's limit for JPEG in TIFF (LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER). Encoders write 10 to 20 scans."""
 
 _FIRST_PIECE, _PIECE = 32, 1 << 16
-"""Bytes read at once: few where a segment follows the other, many of coded data."""
+"""Bytes read at once: few while segments follow each other, many within coded data."""
 
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of a frame's header; the others of these are tables."""
+"""Markers of a frame's header. The excluded ones mark tables."""
 
 _MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")
-"""The end of coded data: within it 0xFF is followed by 0, or by the number of a restart. TEM (1) ends nothing either:
-it has no length (T.81, B.1.1.3), and a scan may follow it."""
+"""The marker that ends coded data. Within coded data, 0xFF is followed by 0 or by the number of a restart marker. TEM
+(1) does not end it either: TEM has no length (T.81, B.1.1.3), and a scan may follow it."""
 
 
 def require_sound_scans(file: BinaryIO) -> None:
-    """Look at the scans of an open JPEG. Where it breaks off is for its decoder to say.
+    """Check the scans of an open JPEG. A file that ends early passes: its decoder reports that.
 
-    A progressive JPEG may leave out what refines it; the mean of each block has to be there (T.81, G.1.1.1).
+    A progressive JPEG may lack scans that refine it, but not those with the mean of each block (T.81, G.1.1.1).
 
     Raises
     ------
-    StageError: decoder_too_slow, where it has more than MOST_SCANS; image_corrupt, where a component has none.
+    StageError: decoder_too_slow, if there are more than MOST_SCANS; image_corrupt, if a component has no scan.
     """
     file.seek(2)
     scans = 0
@@ -57,23 +57,23 @@ def require_sound_scans(file: BinaryIO) -> None:
         if scans > MOST_SCANS:
             raise StageError(
                 "decoder_too_slow",
-                f"The JPEG holds its picture in more than {MOST_SCANS} scans, each of which is a pass over all of it; "
-                "programs write 10 to 20. Save it again.",
+                f"The JPEG has more than {MOST_SCANS} scans, and each needs a pass over the whole picture. Programs "
+                "write 10 to 20. Save it again.",
             )
-        # Its bytes may look like any marker.
+        # Skip the segment's body: its bytes may look like markers.
         file.seek(behind)
     if marker == _END_OF_IMAGE and without:
         raise damaged(f"{len(without)} of the JPEG's components have no scan")
 
 
 def _next_marker(file: BinaryIO) -> int | None:
-    """Move behind the next marker and give its code; None at the end of the file."""
+    """Move behind the next marker and return its code, or None at the end of the file."""
     start, size = file.tell(), _FIRST_PIECE
     while piece := file.read(size):
         if found := _MARKER.search(piece):
             file.seek(start + found.end())
             return piece[found.end() - 1]
-        # A marker may begin with the piece's last byte, and is looked for again with the next.
+        # A marker may begin with the piece's last byte, which is then read again.
         start += max(1, len(piece) - 1) if piece.endswith(b"\xff") else len(piece)
         file.seek(start)
         size = _PIECE

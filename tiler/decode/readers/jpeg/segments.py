@@ -1,4 +1,4 @@
-"""What the segments before a JPEG's first scan tell of its remarks. Pure.
+"""Explain libjpeg's warnings by the segments before a JPEG's first scan. Pure functions.
 
 Source: ITU-T T.81, annex B.
 """
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 _SEGMENTS = 1000
-"""Looked at before a JPEG's pixels at most: a profile of 4 MB takes 64."""
+"""Most segments read before the pixels: a profile of 4 MB needs 64."""
 
 _START_OF_SCAN = 0xDA
 _SEQUENTIAL_FRAMES = {0xC0, 0xC1}
 _WHOLE_SPECTRUM = bytes((0, 63, 0))
-"""Start and end of the spectral selection, and the successive approximation, of a sequential scan."""
+"""A sequential scan's start and end of the spectral selection, and its successive approximation."""
 
 
 def has_odd_scan(file: BinaryIO) -> bool:
-    """Tell whether a JPEG's first scan names parameters that a sequential one has no use for (T.81, B.2.3).
+    """Return whether a sequential JPEG's first scan has parameters of a progressive one (T.81, B.2.3).
 
-    libjpeg remarks on it when it begins to decode, and not as it reads the header.
+    libjpeg warns of it when it begins to decode, and not when it reads the header.
     """
     sequential = False
     for marker, body in _segments(file):
@@ -32,12 +32,15 @@ def has_odd_scan(file: BinaryIO) -> bool:
 
 
 def has_stray_bytes(file: BinaryIO) -> bool:
-    """Tell whether a JPEG has bytes that belong to no segment before its first scan (T.81, B.1.1)."""
+    """Return whether a JPEG has bytes outside of any segment before its first scan (T.81, B.1.1)."""
     return any(marker is None for marker, _ in _segments(file))
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int | None, bytes]]:
-    """Give the segments of a JPEG, to the first scan's header; no marker, and the end, where bytes belong to none."""
+    """Yield the segments of a JPEG up to the first scan's header: marker and body.
+
+    If bytes follow that are outside of any segment, None is yielded as the last marker.
+    """
     file.seek(2)
     for _ in range(_SEGMENTS):
         if file.read(1) != b"\xff":

@@ -1,7 +1,8 @@
-"""TIFF: what libvips reads wrongly is handed to it as a TIFF that it reads, and what libtiff does not check is checked.
+"""Read TIFF: rewrite pages that libvips reads wrongly, and check what libtiff does not check.
 
-`recoded` makes such a TIFF, of `chunks` that `frame` decodes; `checksums` and `jpeg_tiles` check what is left to
-libtiff; `ycbcr` gives RGB; `overviews` finds the smaller versions of a page.
+`recoded` presents such a page to libvips as a TIFF that libvips can read, with pixels from `chunks` and `frame`.
+`checksums` and `jpeg_tiles` check pages that libtiff decodes. `ycbcr` converts colours to RGB. `overviews` finds
+smaller versions of a page.
 """
 
 from tiler.decode.readers.tiff.reader import TiffReader

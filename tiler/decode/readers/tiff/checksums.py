@@ -1,7 +1,7 @@
-"""Deflate's checksums in pages of a TIFF that are left to libtiff, which does not look at them.
+"""Verify the checksums of deflate in pages that libtiff decodes, since libtiff ignores them.
 
-Such are coarse colours, and planes that lie apart of samples of less than a byte: see
-pipeline.formats.tiff_layout.is_recoded. `recoded` checks all others as it decodes them.
+These are pages with subsampled colours, or with separate planes of samples of less than a byte: see
+pipeline.formats.tiff_layout.is_recoded. For all other pages, `recoded` verifies the checksums as it decodes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tiler.decode.readers.tiff.chunks import REVERSED
 from tiler.decode.readers.tiff.frame import Frame
 
 BLOCK = 4
-"""Pixels across or down that share a colour, at most: what a strip or tile is filled up to."""
+"""Most pixels across or down that share a colour. A strip or tile is padded to a multiple of them."""
 
 
 def require_checksums(directory: Directory, file: BinaryIO) -> None:
-    """Inflate each strip or tile once, a piece at a time, where nobody else holds it to its checksum.
+    """Inflate each strip or tile once, a piece at a time, if nothing else verifies the checksums of this page.
 
     Parameters
     ----------
     directory: of the page.
-    file: the same as the directory's, or opened anew.
+    file: the directory's own file, or the same file opened again.
 
     Raises
     ------

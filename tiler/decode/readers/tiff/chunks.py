@@ -1,4 +1,4 @@
-"""The decoded pixels of a page of a TIFF: its tiles as they are, its strips cut anew, its planes joined."""
+"""Decode the pixels of a TIFF's page: tiles keep their size, strips are cut to another height, planes are joined."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ REVERSED = 2
 """Value of Tag.FILL_ORDER."""
 
 FLOATING = 3
-"""Value of Tag.PREDICTOR that takes samples apart into their bytes (Adobe's TIFF Technical Note 3)."""
+"""Value of Tag.PREDICTOR that splits samples into their bytes (Adobe's TIFF Technical Note 3)."""
 
 
 class Chunks(Protocol):
-    """Strips or tiles, numbered as in a TIFF: row by row.
+    """Strips or tiles, numbered row by row as in a TIFF.
 
     Attributes
     ----------
-    rows: of each, in pixels; the last strip may have fewer.
-    sizes: bytes of each, decoded.
+    rows: height of each in pixels; the last strip may have fewer rows.
+    sizes: decoded bytes of each.
     """
 
     rows: int
     sizes: array[int]
 
     def read(self, number: int) -> bytes:
-        """Give one decoded; raises as Frame.read."""
+        """Return the decoded bytes of a strip or tile; raises as Frame.read."""
 
 
 def chunks_of(directory: Directory, layout: Layout, file: BinaryIO) -> Chunks:
-    """Give the pixels of a page.
+    """Return the strips or tiles of a page.
 
     Parameters
     ----------
     directory: of the page.
-    layout: of the page: of planes that lie apart, samples of whole bytes.
-    file: the same as the directory's, or opened anew; stays open for as long as pixels are read.
+    layout: of the page. Samples of separate planes have whole bytes.
+    file: the directory's own file, or the same file opened again. It must stay open while pixels are read.
 
     Raises
     ------
     StageError: image_corrupt.
-    struct.error: where the file ends within the directory's values.
+    struct.error: if the file ends within the directory's values.
     """
     stored = _Stored(directory, layout, file)
-    # A predictor's differences are between samples of one plane, and stay so where these lie between others.
+    # A predictor stores differences between samples of one plane. They stay valid when planes are interleaved.
     compressed = directory.value(Tag.COMPRESSION, Compression.NONE) != Compression.NONE
     unit = 1 if compressed and directory.value(Tag.PREDICTOR, 1) == FLOATING else layout.bits // 8
     return Tiles(stored, layout, unit) if layout.tiled else Strips(stored, layout, unit)
 
 
 class Tiles:
-    """Tiles as they are, read in any order."""
+    """Tiles as the file has them, read in any order."""
 
     def __init__(self, stored: _Stored, layout: Layout, unit: int) -> None:
         self.rows = layout.rows
@@ -74,8 +74,10 @@ class Tiles:
 
 
 class Strips:
-    """Strips of some STRIP_BYTES each, however the file's own are cut, to be read from top to bottom: going back costs
-    decoding from the beginning of the file's strip."""
+    """Strips of about STRIP_BYTES each, whatever the height of the file's strips.
+
+    Read them from top to bottom: going back decodes the file's strip from its beginning.
+    """
 
     def __init__(self, stored: _Stored, layout: Layout, unit: int) -> None:
         row_bytes = layout.row_bytes * layout.planes
@@ -101,7 +103,7 @@ class Strips:
         return bytes(data)
 
     def _rows(self, plane: int, row: int, end: int) -> bytes:
-        """Give some rows of one of the file's strips, which stays open until its last row is read."""
+        """Return some rows of one of the file's strips, which stays open until its last row is read."""
         above, row_bytes = row // self._layout.rows, self._layout.row_bytes
         first, size = above * self._layout.rows, self._layout.rows * row_bytes
         number = plane * self._layout.down + above
@@ -117,7 +119,7 @@ class Strips:
 
 
 def joined(planes: list[bytes], unit: int) -> bytes:
-    """Give the bytes of planes of the same size, `unit` of each in turn."""
+    """Interleave the bytes of planes of the same size, `unit` bytes of each in turn."""
     if len(planes) == 1:
         return planes[0]
     data = bytearray(len(planes) * len(planes[0]))
@@ -128,7 +130,7 @@ def joined(planes: list[bytes], unit: int) -> bytes:
 
 
 class _Stored:
-    """Where the file has its strips or tiles."""
+    """The places and lengths of the file's strips or tiles."""
 
     def __init__(self, directory: Directory, layout: Layout, file: BinaryIO) -> None:
         self._offsets = directory.numbers(Tag.TILE_OFFSETS) or directory.numbers(Tag.STRIP_OFFSETS)
@@ -138,7 +140,7 @@ class _Stored:
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         found = min(len(self._offsets), len(self.lengths))
         if found < layout.chunks:
-            raise damaged(f"its directory names {found:,} strips or tiles of {layout.chunks:,}")
+            raise damaged(f"its directory lists {found:,} of {layout.chunks:,} strips or tiles")
         del self.lengths[layout.chunks :]
 
     def open(self, number: int, size: int, most: int | None = None) -> Frame:

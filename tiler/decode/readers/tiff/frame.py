@@ -1,6 +1,6 @@
-"""One compressed strip or tile, decoded piece by piece and held to the length that it should have.
+"""Decode one compressed strip or tile piece by piece, and check its decoded length.
 
-Sources: RFC 8878 (zstd), RFC 1950 (zlib). Like libtiff, it reads one frame of each strip or tile.
+Sources: RFC 8878 (zstd), RFC 1950 (zlib). Like libtiff, this reads one frame of each strip or tile.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 WINDOW_LOG = 27
-"""Binary logarithm of pipeline.formats.tiff_layout.WINDOW: a frame that wants more of its own past is refused."""
+"""Binary logarithm of pipeline.formats.tiff_layout.WINDOW. A frame with a larger window is refused."""
 
 PIECE = 1 << 18
 """Bytes of the file read at once."""
 
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-"""Each byte with its bits in reverse: FillOrder 2 (TIFF 6.0, section 8), which libtiff heeds for all compressions."""
+"""Each byte with its bits reversed: FillOrder 2 (TIFF 6.0, section 8). libtiff applies it to all compressions."""
 
 
 class Frame:
@@ -34,12 +34,12 @@ class Frame:
 
     Parameters
     ----------
-    file: stays the caller's.
+    file: the caller closes it.
     offset, length: of the compressed bytes.
-    compression: one of DECODERS.
-    size: bytes that it holds.
-    most: bytes that it may hold: a last strip may be padded to the height of the others.
-    reverse: whether the bits of each byte are.
+    compression: one of pipeline.formats.tiff_layout.DECODED.
+    size: decoded bytes that are needed.
+    most: decoded bytes that are allowed: a last strip may be padded to the height of the others.
+    reverse: whether the bits of each byte are reversed.
     """
 
     def __init__(
@@ -56,21 +56,21 @@ class Frame:
 
     @property
     def given(self) -> int:
-        """Bytes that were read."""
+        """Decoded bytes so far."""
         return self._given
 
     def skip(self, size: int) -> None:
-        """Leave out the next `size` bytes; raises as `read`."""
+        """Skip the next `size` bytes; raises as `read`."""
         while size > 0:
             size -= len(self.read(min(PIECE, size)))
 
     def read(self, size: int) -> bytes:
-        """Give the next `size` bytes; with the last ones, see that the frame ends where it should.
+        """Return the next `size` bytes. With the last ones, check that the frame ends where it should.
 
         Raises
         ------
         StageError: image_truncated, image_corrupt.
-        MemoryError: as it says.
+        MemoryError: if memory runs out.
         """
         data = bytearray()
         while len(data) < size:
@@ -82,18 +82,18 @@ class Frame:
         return bytes(data)
 
     def check(self) -> None:
-        """Decode the frame to its end, where its checksum is; raises as `read`."""
+        """Decode the frame to its end, where the checksum is; raises as `read`."""
         while not self._decoder.eof:
             self._decode(PIECE)
             if self._given > self._most:
                 raise _damaged(f"holds more than its {self._size:,} bytes")
 
     def _decode(self, most: int) -> bytes:
-        """Give some bytes, none at times; at least one byte is read or given until the frame ends."""
+        """Return up to `most` decoded bytes, maybe none. Until the frame ends, each call makes some progress."""
         try:
             data = self._decoder.decompress(self._next() if self._decoder.needs_input else b"", most)
         except (ZstdError, zlib.error) as error:
-            raise _damaged(f"is none: {error}") from error
+            raise _damaged(f"is broken: {error}") from error
         self._given += len(data)
         return data
 
@@ -101,7 +101,7 @@ class Frame:
         if self._rest <= 0:
             raise _damaged("has no end")
         data = b""
-        with suppress(OSError, OverflowError, ValueError):  # of a place that no file reaches
+        with suppress(OSError, OverflowError, ValueError):  # an offset beyond any file
             self._file.seek(self._place)
             data = self._file.read(min(PIECE, self._rest))
         if not data:
@@ -112,7 +112,7 @@ class Frame:
 
 
 class _Decoder(Protocol):
-    """As compression.zstd.ZstdDecompressor."""
+    """The interface of compression.zstd.ZstdDecompressor."""
 
     @property
     def eof(self) -> bool: ...
@@ -122,7 +122,7 @@ class _Decoder(Protocol):
 
 
 class _Inflater:
-    """zlib's, with the manners of zstd's."""
+    """zlib's decompressor with the interface of zstd's."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj()
@@ -143,7 +143,7 @@ class _Inflater:
 
 
 class _Copier:
-    """Of bytes that are not compressed."""
+    """Returns uncompressed bytes as they are."""
 
     def __init__(self, size: int) -> None:
         self._left = size

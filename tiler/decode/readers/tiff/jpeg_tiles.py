@@ -1,6 +1,7 @@
-"""The sizes of a TIFF's tiles as their JPEGs say them: of one that is smaller, libvips leaves the rest as it finds it.
+"""Check that the JPEGs in a TIFF's tiles have the size of a tile.
 
-Source: ITU-T T.81, B.1 and B.2.2. Of strips libtiff remarks on it.
+If a JPEG is smaller, libvips does not set the rest of the tile's pixels. Strips need no check: libtiff warns of them.
+Source: ITU-T T.81, B.1 and B.2.2.
 """
 
 from __future__ import annotations
@@ -15,33 +16,34 @@ from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import Compression
 
 HEAD = 1024
-"""Bytes of a tile's JPEG looked at first: its frame's header is among them, unless it carries a profile."""
+"""Bytes of a tile's JPEG read at first. They contain the frame's header, unless a profile precedes it."""
 
 MOST_HEAD = 1 << 18
-"""Bytes looked at in the end."""
+"""Most bytes read to find the frame's header."""
 
 _START_OF_IMAGE = b"\xff\xd8"
 _FILL = 0xFF
-"""Begins a marker, and may be there any number of times."""
+"""The byte that begins a marker; it may be repeated any number of times."""
 _ALONE = {0x01, *range(0xD0, 0xD8)}
-"""Markers that stand alone (T.81, table B.1): TEM and RST. libjpeg passes over them wherever they are."""
+"""Markers without a body (T.81, table B.1): TEM and RST. libjpeg skips them wherever they are."""
 _ENDS = {0x00, 0xD8, 0xD9, 0xDA}
-"""What libjpeg takes no frame behind: no marker at all, and SOI, EOI, SOS."""
+"""Codes behind which libjpeg accepts no frame: 0, which is no marker, and SOI, EOI, SOS."""
 _LENGTH_SIZE = 2
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}
 _FRAMES = set(range(0xC0, 0xD0)) - _NO_FRAMES
 
 
 def require_full_tiles(directory: Directory, file: BinaryIO) -> None:
-    """Raise StageError("image_corrupt") where a page's tiles are JPEGs, and one has not the size of a tile.
+    """Check the sizes of a page's tiles if they are JPEGs.
 
     Parameters
     ----------
-    file: the directory's.
+    file: the directory's own.
 
     Raises
     ------
-    struct.error: where the file ends within the directory's values.
+    StageError: image_corrupt, if the JPEG of a tile has another size than the tile.
+    struct.error: if the file ends within the directory's values.
     """
     if Tag.TILE_WIDTH not in directory.entries or directory.value(Tag.COMPRESSION, 1) != Compression.JPEG:
         return
@@ -55,17 +57,19 @@ def require_full_tiles(directory: Directory, file: BinaryIO) -> None:
 
 
 def _size(file: int, offset: int, length: int) -> tuple[int, int] | None:
-    """Give width and height; None where the file ends before the tile does, which the decoder will say.
+    """Return the width and height of a tile's JPEG.
+
+    None if the file ends before the tile does: the decoder will report that.
 
     Raises
     ------
-    StageError: image_corrupt, where there is none among the first MOST_HEAD bytes.
+    StageError: image_corrupt, if the first MOST_HEAD bytes do not contain the size.
     """
     for most in (HEAD, MOST_HEAD):
         asked = min(most, length)
         try:
             head = os.pread(file, asked, offset)
-        except (OSError, OverflowError):  # of a place that no file reaches
+        except (OSError, OverflowError):  # an offset beyond any file
             return None
         if len(head) < asked:
             return None
@@ -73,15 +77,15 @@ def _size(file: int, offset: int, length: int) -> tuple[int, int] | None:
             if found := _size_in(head):
                 return found
             break
-    raise damaged("the size of a tile's JPEG cannot be told")
+    raise damaged("the JPEG of a tile does not say its size")
 
 
 def _size_in(head: bytes) -> tuple[int, int] | None:
-    """Give width and height by the first frame's header; None where no decoder would come to one.
+    """Return width and height by the first frame's header; None if no decoder would reach a frame.
 
     Raises
     ------
-    IndexError, struct.error: where these bytes end before.
+    IndexError, struct.error: if the bytes end before that header.
     """
     if not head.startswith(_START_OF_IMAGE):
         return None

@@ -1,4 +1,4 @@
-"""The smaller versions of a page that a TIFF keeps: pages marked as reduced, and those below the page's directory."""
+"""Find the smaller versions of a page in a TIFF: pages marked as reduced, and sub-directories of the page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.formats.header import Header
 from tiler.decode.smaller import is_cheap, shows_all
 
 MOST = 32
-"""Directories looked at: a page of 2^31 pixels to an edge has 24 overviews, each half of the one before."""
+"""Most directories read: a page with an edge of 2^31 pixels has 24 overviews, each half the size of the one before."""
 
 
 class Overview(NamedTuple):
-    """An overview's size in pixels, and the option by which libvips opens it."""
+    """An overview's size in pixels, and the option with which libvips opens it."""
 
     width: int
     height: int
@@ -28,17 +28,17 @@ class Overview(NamedTuple):
 
 
 def overview(path: Path, page: int, header: Header, edge: int) -> Overview | None:
-    """Give the least overview of a page that is large enough, or the largest; None where none is cheap.
+    """Return the smallest overview of a page that is large enough, else the largest; None if that one is not cheap.
 
     Parameters
     ----------
     page: from 0.
     header: of the page.
-    edge: pixels that its longer edge should have at least.
+    edge: desired least length of the longer edge, in pixels.
 
     Raises
     ------
-    struct.error: where a directory breaks off.
+    struct.error: if the file ends within a directory.
     """
     fitting = [found for found in overviews(path, page) if shows_all(found.width, found.height, header)]
     if not fitting:
@@ -49,7 +49,7 @@ def overview(path: Path, page: int, header: Header, edge: int) -> Overview | Non
 
 
 def overviews(path: Path, page: int) -> Iterator[Overview]:
-    """Give the overviews of a page, in the file's order; raises as `overview`."""
+    """Yield the overviews of a page in the file's order; raises as `overview`."""
     with path.open("rb") as file:
         directories = islice(tiff.directories(file, page), 1 + MOST)
         if (directory := next(directories, None)) is None:

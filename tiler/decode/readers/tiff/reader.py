@@ -1,4 +1,4 @@
-"""A TIFF as libtiff reads it by way of libvips, and by own means where those do not read it, or wrongly."""
+"""Read TIFF with libvips, which uses libtiff; pages that libvips cannot read, or reads wrongly, are recoded first."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from tiler.decode.readers.tiff.recoded import Recoded
 
 HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured')
-"""Remarks of libtiff that files of several programs give rise to. They concern what surrounds the pixels, or another
-page: one compressed by zstd is not left to libtiff."""
+"""Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page
+compressed with zstd is never left to libtiff."""
 
 _JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
-"""What is said of a JPEG that was opened before, and goes meanwhile."""
+"""Messages about another JPEG that was opened earlier and is freed during the decoding."""
 
 _TILED = "warning"
-"""fail_on of a TIFF in tiles: below it libvips takes a tile that libtiff could not decode as it is, and goes on. What
-libtiff merely remarks on fails nothing there."""
+"""`fail_on` of a tiled TIFF. With a weaker setting libvips would accept tiles that libtiff could not decode. Warnings
+of libtiff alone do not make a tiled TIFF fail."""
 
 _Place = tuple[int, int | None]
-"""A page, and the directory below it."""
+"""A page, and the index of a sub-directory of it or None."""
 
 
 class _Reading(NamedTuple):
@@ -46,8 +46,8 @@ class _Reading(NamedTuple):
 
     Parameters
     ----------
-    is_quiet: whether it fails at no damage, and only its error buffer tells of it.
-    coded: how to make RGB of the YCbCr that it gives; None where it gives none.
+    is_quiet: whether libvips does not fail on damage, and reports it in its error buffer only.
+    coded: how to convert the YCbCr that libvips returns to RGB; None if it returns no YCbCr.
     is_reversed: whether the greatest samples are black.
     """
 
@@ -59,7 +59,7 @@ class _Reading(NamedTuple):
 
 
 class TiffReader(Reader):
-    """Reads a page of a TIFF, and the smaller versions below it or behind it."""
+    """Reads a page of a TIFF, and its smaller versions in sub-directories or later pages."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"tiff"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("error", "truncated")
@@ -90,7 +90,7 @@ class TiffReader(Reader):
         return to_rgb(image, coded) if coded else image
 
     def smaller(self, edge: int) -> pyvips.Image | None:
-        """As Reader.smaller: an overview."""
+        """As Reader.smaller: opens an overview."""
         found = overview(self.path, self.page, self.header(), edge)
         return self.open(**found.option) if found else None
 
@@ -103,32 +103,32 @@ class TiffReader(Reader):
         return super().work(tile_size)
 
     def require_sound_data(self) -> None:
-        """As Reader.require_sound_data: deflate's checksums, which libtiff does not look at."""
+        """As Reader.require_sound_data: verifies deflate's checksums, which libtiff ignores."""
         with self.path.open("rb") as file:
             directory = None
             with suppress(struct.error):
                 directory = self._directory(file, self.page)
             if directory:
-                from tiler.decode.readers.tiff.checksums import require_checksums  # noqa: PLC0415  for the few that need them
+                from tiler.decode.readers.tiff.checksums import require_checksums  # noqa: PLC0415  only some pages need it
 
                 require_checksums(directory, file)
 
     @property
     def is_quiet(self) -> bool:
-        """As Reader.is_quiet: JPEG in tiles, what is read as RGBA, strips when lenient."""
+        """As Reader.is_quiet: true for tiles of JPEG, for pages read as RGBA, and for strips when lenient."""
         reading = self._reading(self.page)
         return reading.is_quiet or (self.lenient and not reading.is_tiled)
 
     @property
     def is_reversed(self) -> bool:
-        """As Reader.is_reversed: where white is zero."""
+        """As Reader.is_reversed: true if zero is white."""
         return self._reading(self.page).is_reversed
 
     def is_transparency(self, bands: int) -> bool:
-        """As Reader.is_transparency: always but in some TIFFs.
+        """As Reader.is_transparency: decided by the ExtraSamples tag.
 
-        ExtraSamples 0 is data of any kind, such as infrared. Where the tag is absent, the band is transparency by
-        custom, if not by TIFF 6.0. A band that the file has not got is the decoder's own, and opaque.
+        ExtraSamples 0 is data of any kind, such as infrared. Without the tag, the band counts as transparency: TIFF 6.0
+        does not say so, but programs do. A band that the file does not have was added by the decoder, and is opaque.
         """
         with self.path.open("rb") as file, suppress(struct.error):
             if directory := self._directory(file, self.page):
@@ -137,15 +137,14 @@ class TiffReader(Reader):
         return True
 
     def cause(self, error: Exception) -> Exception:
-        """As Reader.cause: what went wrong in own code that libvips called."""
+        """As Reader.cause: returns the error of our own code that libvips called, if there was one."""
         if not self._recoded or not isinstance(error, pyvips.Error):
             return error
-        said = pyvips.Error(error.message, without(error.detail, HARMLESS) or "nothing was said")
+        said = pyvips.Error(error.message, without(error.detail, HARMLESS) or "no message was given")
         return next((recoded.fault for recoded in self._recoded if recoded.fault), said)
 
     def _missing(self, words: Words) -> str | None:
-        # libvips takes what libtiff gave of a damaged strip or tile, in some ways of reading, or paints it black, and
-        # goes on.
+        # For some layouts, libvips accepts what libtiff returned of a damaged strip or tile, or paints the tile black.
         heard = [line for line in words.remarks if not PASSING.search(line) and not _JPEGS_END.search(line)]
         said = without("\n".join((*words.errors, *heard)), HARMLESS).strip()
         return said if said or any(recoded.fault for recoded in self._recoded) else None
@@ -159,10 +158,10 @@ class TiffReader(Reader):
         return 0
 
     def _refuse(self, page: int, subifd: int | None) -> None:
-        """As Reader._refuse: a page that libvips would paint black, or show as a stamp.
+        """As Reader._refuse: refuses a page that libvips would paint black, or replace by its small preview.
 
-        By its code unsupported_format, or image_corrupt where tiles are not as large as they should be. Of a page whose
-        directory breaks off nobody knows how it has to be read.
+        Raises unsupported_format, or image_corrupt if tiles have the wrong size. A page whose directory cannot be read
+        completely stays marked as not judged, and `_load` refuses it.
         """
         if (page, subifd) in self._judged:
             return
@@ -182,7 +181,7 @@ class TiffReader(Reader):
         return image
 
     def _directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
-        """Give what `tiff.find` gives; looked for once, since there may be a million before it."""
+        """As `tiff.find`, but searches once: there may be a million directories before the page."""
         if place := self._places.get((page, subifd)):
             return tiff.Directory(file, *place)
         if directory := tiff.find(file, page, subifd):
@@ -193,22 +192,22 @@ class TiffReader(Reader):
         settings = super()._settings(page, subifd, **options)
         if self._reading(page, subifd).is_tiled:
             settings["fail_on"] = _TILED
-        # Of its memory tiff_layout judges beforehand: libtiff would refuse 50 MB, however much there is.
+        # tiff_layout checks the needed memory before. libtiff would refuse 50 MB, however much memory there is.
         return settings | {"unlimited": True}
 
     def _recode(self, **options: int) -> Recoded | None:
-        """Give the page as libvips can read it, where it cannot by itself."""
+        """Return the page as a TIFF that libvips can read; None if libvips can read it as it is."""
         page, subifd = options.get("page", self.page), options.get("subifd")
         if not self._reading(page, subifd).is_recoded:
             return None
-        from tiler.decode.readers.tiff.recoded import Recoded  # noqa: PLC0415  for the few that are
+        from tiler.decode.readers.tiff.recoded import Recoded  # noqa: PLC0415  only some pages need it
 
         with self.path.open("rb") as file:
             directory = self._directory(file, page, subifd)
             return Recoded(self.path, directory) if directory else None
 
     def _reading(self, page: int, subifd: int | None = None) -> _Reading:
-        """Tell how a page is read, or a picture below it; found out once."""
+        """Return how libvips reads a page or one of its sub-directories; cached."""
         key = page, subifd
         if key not in self._readings:
             found = _Reading()

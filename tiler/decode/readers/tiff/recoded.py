@@ -1,10 +1,11 @@
-"""A page that libvips reads not at all, or wrongly (pipeline.formats.tiff_layout.is_recoded), as a TIFF that it reads.
+"""Present a page that libvips cannot read, or reads wrongly, to libvips as a TIFF that it can read.
 
-No such file is written: libvips reads it through a source, and what it asks for is decoded as it asks. It is a BigTIFF
-of the one page, its tags kept, whose strips and tiles are deflate of the kind that stores bytes as they are (RFC 1951,
-3.2.4): of a length known before, and a copy to decode. A predictor (TIFF 6.0, section 14) stays in force, since libtiff
-undoes it after deflate as after zstd; it ends with each row, so that strips may be cut anew, and none is large. Planes
-that lie apart are joined.
+Which pages need this is decided by pipeline.formats.tiff_layout.is_recoded. The new TIFF is never written to disk:
+libvips reads it through a `pyvips.SourceCustom`, and strips and tiles are decoded when libvips reads them. It is a
+BigTIFF with this one page and its tags. Its strips and tiles are deflate's stored blocks (RFC 1951, 3.2.4): their
+length is known before the pixels are decoded, and libtiff only has to copy them. A predictor (TIFF 6.0, section 14) is
+kept, since libtiff undoes it after deflate in the same way. A predictor restarts at each row, so strips can be cut to
+another height; that keeps each of them small. Separate planes are joined.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from pipeline.formats.tiff_layout import DECODED, Compression, Layout, is_coarse
 from tiler.decode.readers.tiff.chunks import Chunks, chunks_of
 
 KEPT_BYTES = 32 << 20
-"""Of the page's tags together: a profile takes a few megabytes at most. What has no room is left out."""
+"""Most bytes of all tags that are kept; a profile has a few megabytes. Tags that exceed it are left out."""
 
 BLOCK = 0xFFFF
-"""Bytes of a stored block at most (RFC 1951, 3.2.4)."""
+"""Most bytes of a stored block (RFC 1951, 3.2.4)."""
 
 SHORT, LONG, LONG8 = 3, 4, 16
-"""Types of whole numbers of 2, 4 and 8 bytes."""
+"""Types of integers of 2, 4 and 8 bytes."""
 
 HEAD_SIZE, COUNT_SIZE, ENTRY_SIZE, NEXT_SIZE, INLINE_SIZE = 16, 8, 20, 8, 8
-"""Bytes of a BigTIFF's parts: its head; a directory's number of entries, each entry, the next directory's place; the
-room for values in an entry."""
+"""Sizes of a BigTIFF's parts in bytes: the file's head; a directory's number of entries, each entry, the offset of the
+next directory; the space for values within an entry."""
 
 MADE_ANEW = {
     Tag.COMPRESSION,
@@ -48,7 +49,7 @@ MADE_ANEW = {
     Tag.PLANAR,
 }
 NOT_CARRIED = {Tag.FILL_ORDER, Tag.SUB_DIRECTORIES, Tag.EXIF, Tag.GPS, Tag.INTEROPERABILITY}
-"""Tags that do not hold for it: the bits are in order, and there are no other directories."""
+"""Tags that do not apply to the new TIFF: its bits are in normal order, and it has no other directories."""
 
 
 class _Entry(NamedTuple):
@@ -58,16 +59,16 @@ class _Entry(NamedTuple):
 
 
 class Recoded:
-    """Reads like that file, of which little is there before it is read.
+    """The new TIFF: its head is in memory, its pixels are decoded when they are read.
 
     Attributes
     ----------
-    fault: what went wrong in a read, which libvips took for the file's end.
+    fault: the error raised in a read, if any. libvips took it for the end of the file.
 
     Parameters
     ----------
     path: of the real file.
-    directory: of the page; its file need not stay open.
+    directory: of the page; its file may be closed afterwards.
 
     Raises
     ------
@@ -86,18 +87,18 @@ class Recoded:
     def _open(self, path: Path, directory: Directory) -> None:
         layout = layout_of(directory)
         if layout is None:
-            raise damaged("its directory makes no sense")
+            raise damaged("its directory is inconsistent")
         if not _is_supported(directory, layout):
             raise StageError("unsupported_format", UNREADABLE)
         file = path.open("rb")
-        # libvips tells nobody when it has read enough: the file is open for as long as this is kept.
+        # libvips does not say when it has read enough, so the file stays open as long as this object lives.
         weakref.finalize(self, file.close)
         self._chunks = chunks_of(directory, layout, file)
         self._step = stored_length(max(self._chunks.sizes))
         self._head = _head(directory, self._chunks, layout.tiled, self._step)
 
     def source(self) -> Any:
-        """Give a pyvips.Source of it."""
+        """Return a pyvips.Source that reads the new TIFF."""
         source = pyvips.SourceCustom()
         source.on_read(self._read)
         source.on_seek(self._seek)
@@ -111,7 +112,7 @@ class Recoded:
     def _read(self, size: int) -> bytes:
         try:
             data = self._piece(size)
-        except Exception as error:  # noqa: BLE001  what a callback raises is printed and forgotten
+        except Exception as error:  # noqa: BLE001  pyvips prints an error of a callback and drops it
             self.fault = self.fault or error
             return b""
         self._position += len(data)
@@ -130,18 +131,18 @@ class Recoded:
 
 
 def _is_supported(directory: Directory, layout: Layout) -> bool:
-    """Tell whether its strips or tiles can be decoded, and have the length that their sizes say."""
+    """Return whether the strips or tiles can be decoded here, and their sizes give their decoded length."""
     decoded = directory.value(Tag.COMPRESSION, Compression.NONE) in DECODED
     return decoded and not is_coarse(directory) and (layout.planes == 1 or layout.bits % 8 == 0)
 
 
 def stored_length(size: int) -> int:
-    """Give the bytes that `stored` makes of so many."""
+    """Return the length of what `stored` returns for `size` bytes."""
     return 2 + 5 * -(-size // BLOCK) + size + 4
 
 
 def stored(data: bytes) -> bytes:
-    """Give bytes as deflate in zlib's wrapping (RFC 1950) that stores them as they are; there is at least one."""
+    """Wrap bytes, at least one, as a zlib stream (RFC 1950) of stored blocks."""
     view = memoryview(data)
     parts: list[bytes | memoryview] = [b"\x78\x01"]
     for first in range(0, len(data), BLOCK):
@@ -153,7 +154,7 @@ def stored(data: bytes) -> bytes:
 
 
 def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int) -> bytes:
-    """Give all of the file that comes before its pixels."""
+    """Return all of the new TIFF that precedes its pixels."""
     entries = _kept(directory)
     count = len(chunks.sizes)
     entries[Tag.PLANAR] = _Entry(SHORT, 1, struct.pack(f"{directory.order}H", 1))
@@ -176,7 +177,7 @@ def _kept(directory: Directory) -> dict[int, _Entry]:
     room = KEPT_BYTES
     left_out = MADE_ANEW | NOT_CARRIED
     if directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.NONE:
-        left_out |= {Tag.PREDICTOR}  # which is in force for compressed pixels only
+        left_out |= {Tag.PREDICTOR}  # it applies to compressed pixels only
     for tag, entry in directory.entries.items():
         if tag in left_out or not 0 < entry.length <= room:
             continue

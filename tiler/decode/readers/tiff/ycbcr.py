@@ -1,4 +1,4 @@
-"""From YCbCr as a TIFF stores it to RGB, streaming."""
+"""Convert a TIFF's YCbCr to RGB while streaming."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from pipeline.formats.tiff_colours import Ycbcr
 
 
 def to_rgb(image: pyvips.Image, coded: Ycbcr) -> pyvips.Image:
-    """Give an image of three 8-bit samples as RGB, rounded; what lies beyond 0 to 255 becomes these."""
+    """Convert an image of three 8-bit samples to RGB, rounded and limited to 0 to 255."""
     mixed = image.recomb(pyvips.Image.new_from_array([list(row) for row in coded.rows])) + list(coded.offsets)
     return mixed.rint().cast("uchar").copy(interpretation="srgb")
