@@ -20,9 +20,9 @@ from pipeline.logs import Repeats
 from statussvc.db.claim import LOST
 from statussvc.db.database import Database
 from statussvc.db.repository.catalogue import KeyReused
-from statussvc.db.repository.stages import Policy
 from statussvc.leases import Leases
 from statussvc.malformed import Malformed
+from statussvc.policy import Policy
 from statussvc.storable import drop_nul, refuse_long_lists, refuse_nul
 from statussvc.watch import Hub
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
 
 from sqlalchemy import Connection
 
 from statussvc.core import Core
 from statussvc.db.repository import outbox, stages, turns
 from statussvc.db.repository.moves import Reply
+from statussvc.db.rows import RunRow
 from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 from statussvc.slots import who_gives_way
@@ -41,7 +41,7 @@ class Housekeeper:
         leases, hub = self._core.leases, self._core.hub
         known, counts = leases.at_work(), leases.unflushed()
 
-        def flush(connection: Connection) -> list[Any]:
+        def flush(connection: Connection) -> list[RunRow]:
             stages.flush_progress(connection, counts)
             return stages.at_work(connection, known)
 

@@ -11,9 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db.rows import Counts, Facts, RunRow
 from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 
@@ -83,7 +83,7 @@ class Lease:
     """stage_percent when this service first saw the run: what its pace is measured from."""
     kept_then: float | None = 0.0
     """Share, likewise, of what an earlier run had brought; None where that is not known yet."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     """What the run has found out about its source, as it was last written to the dataset's row."""
     pace: Pace = field(default_factory=Pace)
     received: Pace = field(default_factory=Pace)
@@ -147,15 +147,19 @@ class Leases:
         if run_id not in self._leases:
             self._leases[run_id] = Lease(run_id, dataset_id, stage, began=self._clock(), attempt=attempt)
 
-    def take_up(self, run: Any) -> bool:
-        """Grants a run that is found at work, with the counts of its row. Returns False where it is known."""
+    def take_up(self, run: RunRow) -> bool:
+        """Grant a run that was found at work, with the counts of its row. Returns False where it is known."""
         if run.run_id in self._leases:
             return False
-        self.grant(run.run_id, run.dataset_id, Stage(run.stage), run.attempt)
+        self.grant(run.run_id, run.dataset_id, run.stage, run.attempt)
         lease = self._leases[run.run_id]
-        for name in ("bytes_downloaded", "bytes_total", "tiles_done", "tiles_total", "stage_percent"):
-            if getattr(run, name) is not None:
-                setattr(lease.progress, name, getattr(run, name))
+        lease.progress = pb.Progress(
+            bytes_downloaded=run.bytes_downloaded,
+            bytes_total=run.bytes_total,
+            tiles_done=run.tiles_done,
+            tiles_total=run.tiles_total,
+            stage_percent=run.stage_percent,
+        )
         lease.stage_percent, lease.percent_then = run.stage_percent, run.stage_percent or 0.0
         lease.kept_then = None
         lease.restored = True
@@ -244,19 +248,19 @@ class Leases:
         """The time since the last tick counts for nobody: this service could not have heard a beat."""
         self._last_tick = self._clock()
 
-    def unflushed(self) -> dict[str, dict[str, Any]]:
-        """Counts changed since the last call, by run_id, as columns of `runs`."""
-        changed = {}
+    def unflushed(self) -> dict[str, Counts]:
+        """Counts that changed since the last call, by run_id."""
+        changed: dict[str, Counts] = {}
         for lease in self._leases.values():
             if lease.dirty:
                 progress = lease.progress
-                changed[lease.run_id] = {
-                    "bytes_downloaded": progress.bytes_downloaded,
-                    "bytes_total": progress.bytes_total if progress.HasField("bytes_total") else None,
-                    "tiles_done": progress.tiles_done,
-                    "tiles_total": progress.tiles_total if progress.HasField("tiles_total") else None,
-                    "stage_percent": lease.stage_percent,
-                }
+                changed[lease.run_id] = Counts(
+                    bytes_downloaded=progress.bytes_downloaded,
+                    bytes_total=progress.bytes_total if progress.HasField("bytes_total") else None,
+                    tiles_done=progress.tiles_done,
+                    tiles_total=progress.tiles_total if progress.HasField("tiles_total") else None,
+                    stage_percent=lease.stage_percent,
+                )
                 lease.dirty = False
         return changed
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from pipeline.errors import DATASET_CODES
 from pipeline.storage import pyramid_key, source_key
@@ -15,10 +15,11 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db.repository import garbage, identity, known, lost, outbox, stages
 from statussvc.db.repository.moves import Reply
+from statussvc.db.repository.outbox import WakeUp
+from statussvc.db.rows import DatasetRow, Facts, Failure, Preview, SourceInfo
 from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, TILE_FORMATS, Drop
 from statussvc.lifecycle import Stage
 from statussvc.malformed import Malformed
-from statussvc.rpc.views import options
 from statussvc.slots import LONGEST_TURN, has_had_longest
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
     Context = ServicerContext[Any, Any]
 
 DEFAULT_LIMIT, MOST_PENDING = 100, 1000
-"""Wake-ups leased in one call: unless asked for more or fewer, and at most."""
+"""Wake-ups leased in one call: by default, and at most."""
 
 MOST_BUILDS = 500
-"""Builds in a page: each is an indexed read."""
+"""Builds in a page: each costs an indexed read."""
 
 MOST_DEFERRED = 100
-"""Wake-ups in a row that are put back for another host's: looking for one takes milliseconds each, and may not take
-longer than the work."""
+"""Wake-ups in a row that are deferred for another host's. Each takes milliseconds to look up, and finding the next one
+must not take longer than the work itself."""
 
 RUN_ID = re.compile("[0-9a-f]{32}")
-"""A run's id becomes part of storage keys, so it is held to its form."""
+"""A run's id becomes part of storage keys, so its form is checked."""
 
 TOKEN = re.compile("[0-9a-f]{32}")
 
@@ -45,20 +46,20 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
 
-TOO_SLOW_ALONE = stages.Failure(
+TOO_SLOW = Failure(
     "source_too_slow",
-    f"The source's server sent the file too slowly for {LONGEST_TURN:.0f} seconds while others waited, and gives no "
-    "parts of it, so that each try begins anew. Retry when less is waiting, or offer the file at a faster server.",
+    f"The source's server sent the file too slowly for {LONGEST_TURN:.0f} seconds while other downloads waited, and a "
+    "download from it cannot be resumed. Retry when fewer datasets wait, or offer the file on a faster server.",
     retryable=True,
 )
-"""Of a download that cannot be gone on with, and had the longest turn there is."""
+"""For a download that cannot be resumed and has had the longest turn there is."""
 
 PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
-"""A file of a build."""
+"""The key of a file in a build."""
 
 
 class PipelineService(pb_grpc.PipelineServiceServicer):
-    """Each rpc as status.proto says. Raises the errors of core.CODES."""
+    """Each rpc as status.proto describes it. Raises the errors of core.CODES."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -66,14 +67,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         self._last_build = ""
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
-        # A newer relay may have queues that this version has not.
+        # A newer relay may have queues that this version does not know.
         empty = {STAGES[stage] for stage in request.empty_queues if stage in STAGES}
         limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
         due = await self._core.database.keep_house(
-            lambda connection: outbox.lease_pending(
-                connection, limit, empty, policy.retry_cap, now, policy.lost_after, policy.publish_lease
-            )
+            lambda connection: outbox.lease_pending(connection, limit, empty, policy, now)
         )
         return pb.LeasePendingResponse(
             wake_ups=[
@@ -85,47 +84,34 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def ConfirmPublished(
         self, request: pb.ConfirmPublishedRequest, context: Context
     ) -> pb.ConfirmPublishedResponse:
-        wake_up, now = request.wake_up, self._core.now()
-        stage = _stage(wake_up.stage)
-        await self._core.database.write(
-            lambda connection: outbox.confirm_published(connection, wake_up.dataset_id, wake_up.attempt, stage, now)
-        )
+        wake_up, now = _wake_up(request.wake_up), self._core.now()
+        await self._core.database.write(lambda connection: outbox.confirm_published(connection, wake_up, now))
         return pb.ConfirmPublishedResponse()
 
     async def BeginStage(self, request: pb.BeginStageRequest, context: Context) -> pb.BeginStageResponse:
-        wake_up, now = request.wake_up, self._core.now()
-        stage = _stage(wake_up.stage)
+        wake_up, now = _wake_up(request.wake_up), self._core.now()
         if not RUN_ID.fullmatch(request.run_id):
             raise Malformed("run_id: must be a UUID in hex")
 
         in_turn = self._deferred < MOST_DEFERRED
 
         def begin(connection: Connection) -> pb.Grant | Drop:
-            row = stages.begin(
-                connection,
-                wake_up.dataset_id,
-                wake_up.attempt,
-                stage,
-                request.run_id,
-                request.worker,
-                now,
-                in_turn=in_turn,
-            )
-            return row if isinstance(row, Drop) else _grant(connection, row, stage)
+            row = stages.begin(connection, wake_up, request.run_id, request.worker, now, in_turn=in_turn)
+            return row if isinstance(row, Drop) else _grant(connection, row, wake_up.stage)
 
         begun = await self._core.database.write(begin)
         self._deferred = self._deferred + 1 if begun is Drop.DEFERRED else 0
         if isinstance(begun, Drop):
             self._core.hub.notify(wake_up.dataset_id)
             return pb.BeginStageResponse(drop=DROP_VALUES[begun])
-        self._core.leases.grant(request.run_id, wake_up.dataset_id, stage, wake_up.attempt)
+        self._core.leases.grant(request.run_id, wake_up.dataset_id, wake_up.stage, wake_up.attempt)
         self._core.hub.notify(wake_up.dataset_id)
         return pb.BeginStageResponse(grant=begun)
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         leases = self._core.leases
         _check_counts(request.progress)
-        # Before the beat is taken: one whose facts cannot be written for want of a database is repeated.
+        # Before the beat is taken: while the database is away, the worker repeats a beat whose facts were not written.
         facts = _facts(request)
         lease = leases.get(request.run_id)
         if lease is not None and facts != lease.facts:
@@ -158,12 +144,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
                 )
                 lease = self._core.policy.publish_lease
                 reply = await self._core.database.write(
-                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, options, now, lease)
+                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, now, lease)
                 )
             case "tiler":
-                made = _made(request.tiler)
+                built = _built(request.tiler)
                 reply = await self._core.database.write(
-                    lambda connection: stages.complete_tiler(connection, request.run_id, made, now)
+                    lambda connection: stages.complete_tiler(connection, request.run_id, built, now)
                 )
             case "inspect":
                 report = json_format.MessageToJson(request.inspect, indent=None)
@@ -182,9 +168,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         if request.failure.code not in DATASET_CODES:
-            raise Malformed(f"failure.code: {request.failure.code!r} is not a dataset's code")
+            raise Malformed(f"failure.code: {request.failure.code!r} is not an error code of datasets")
         now = self._core.now()
-        failure = stages.Failure(
+        failure = Failure(
             code=request.failure.code,
             message=request.failure.message,
             retryable=request.failure.retryable,
@@ -203,7 +189,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
         def release(connection: Connection) -> Reply:
             if is_too_slow:
-                return stages.fail(connection, request.run_id, TOO_SLOW_ALONE, policy, now)
+                return stages.fail(connection, request.run_id, TOO_SLOW, policy, now)
             return stages.release(connection, request.run_id, now)
 
         reply = await self._core.database.write(release)
@@ -244,7 +230,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
         def report(connection: Connection) -> str:
             identity.require_token(connection, request.token)
-            return lost.report(connection, request.build.tile_id, request.build.build, options, now)
+            return lost.report(connection, request.build.tile_id, request.build.build, now)
 
         dataset_id = await self._core.database.write(report)
         if dataset_id:
@@ -269,15 +255,16 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
             self._core.hub.notify(reply.dataset_id)
 
 
-def _stage(value: pb.Stage.ValueType) -> Stage:
-    try:
-        return STAGES[value]
-    except KeyError:
-        raise Malformed("stage: is missing or unknown") from None
+def _wake_up(wake_up: pb.WakeUp) -> WakeUp:
+    """Raises Malformed."""
+    stage = STAGES.get(wake_up.stage)
+    if stage is None:
+        raise Malformed("stage: is missing or unknown")
+    return WakeUp(wake_up.dataset_id, wake_up.attempt, stage)
 
 
-def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
-    grant = pb.Grant(url=row.url, options=options(row))
+def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
+    grant = pb.Grant(url=row.url, options=row.options)
     match stage:
         case Stage.INGEST:
             grant.source_key = source_key(row.dataset_id, row.attempt)
@@ -285,12 +272,15 @@ def _grant(connection: Connection, row: Row[Any], stage: Stage) -> pb.Grant:
             grant.resume_run_id = known.forerunner(connection, row.dataset_id) or ""
             earlier = known.finished_download(connection, row)
             if earlier is not None:
-                grant.known.source_key, grant.known.bytes = earlier.source_key, earlier.source_bytes
-                grant.known.sha256 = earlier.source_sha256
-                grant.known.etag, grant.known.last_modified = earlier.source_etag, earlier.source_modified
+                grant.known.source_key, grant.known.bytes = earlier.key, earlier.size
+                grant.known.sha256 = earlier.sha256
+                grant.known.etag, grant.known.last_modified = earlier.etag, earlier.modified
         case Stage.TILER:
-            grant.source_key, grant.tile_id = row.source_key, row.tile_id
-            grant.source_bytes, grant.source_sha256 = row.source_bytes, row.source_sha256
+            source = row.stored_source
+            if source is None or row.tile_id is None:
+                raise LookupError(f"{row.dataset_id} waits for the tiler without a stored source")
+            grant.source_key, grant.tile_id = source.key, row.tile_id
+            grant.source_bytes, grant.source_sha256 = source.size, source.sha256
         case Stage.INSPECT:
             pass
     return grant
@@ -302,40 +292,30 @@ def _check_counts(progress: pb.Progress) -> None:
         raise Malformed("progress: counts must not be negative")
 
 
-def _facts(request: pb.ReportProgressRequest) -> dict[str, Any]:
-    """What a beat says of the source and of a preview, as columns of `datasets`. Raises Malformed."""
-    facts: dict[str, Any] = {}
-    if request.HasField("source"):
-        source = request.source
-        if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
-            raise Malformed("source: format, width and height are needed, and pages is no negative number")
-        facts |= {
-            "source_format": source.format,
-            "source_width": source.width,
-            "source_height": source.height,
-            "source_pages": source.pages,
-        }
-    if request.HasField("preview"):
-        preview = request.preview
-        if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
-            raise Malformed("preview: width, height and a key below the run's build are needed")
-        if preview.key.split("/")[2] != request.run_id:
-            raise Malformed("preview.key: must lie below the run's own build")
-        facts |= {
-            "preview_key": preview.key,
-            "preview_width": preview.width,
-            "preview_height": preview.height,
-        }
-    return facts
+def _facts(request: pb.ReportProgressRequest) -> Facts:
+    """What a beat says about the source and the preview. Raises Malformed."""
+    return Facts(
+        _source(request.source) if request.HasField("source") else None,
+        _preview(request.preview, request.run_id) if request.HasField("preview") else None,
+    )
 
 
-def _made(result: pb.TilerResult) -> dict[str, Any]:
-    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or not TILE_FORMATS.get(result.format):
-        raise Malformed("tiler: width, height, format, tile_count and bytes are needed")
-    return {
-        "width": result.width,
-        "height": result.height,
-        "format": TILE_FORMATS[result.format],
-        "tile_count": result.tile_count,
-        "bytes": result.bytes,
-    }
+def _source(source: pb.SourceInfo) -> SourceInfo:
+    if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
+        raise Malformed("source: format, width and height are required, and pages must not be negative")
+    return SourceInfo(source.format, source.width, source.height, source.pages)
+
+
+def _preview(preview: pb.Preview, run_id: str) -> Preview:
+    if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
+        raise Malformed("preview: width, height and a key in the run's build are required")
+    if preview.key.split("/")[2] != run_id:
+        raise Malformed("preview.key: must be in the run's own build")
+    return Preview(preview.key, preview.width, preview.height)
+
+
+def _built(result: pb.TilerResult) -> stages.Built:
+    tile_format = TILE_FORMATS.get(result.format)
+    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or not tile_format:
+        raise Malformed("tiler: width, height, format, tile_count and bytes are required")
+    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes)

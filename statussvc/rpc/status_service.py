@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db.repository import catalogue, identity, inspections, orders, search
+from statussvc.db.rows import CatalogueEntry, DatasetRow
 from statussvc.enums import STATES, TILE_FORMATS, StopReason
 from statussvc.lifecycle import FINAL
 from statussvc.malformed import Malformed
@@ -34,17 +35,17 @@ SHA256 = re.compile("[0-9a-f]{64}")
 MAX_LENGTHS = {"description": MAX_DESCRIPTION, "category": MAX_LABEL, "subject": MAX_LABEL}
 DEFAULT_PAGE, MAX_PAGE = 50, 200
 MAX_WAIT = 300
-"""Seconds that a call may wait for an inspection's end."""
+"""Seconds that a call may wait for an inspection to end."""
 
 PROBE_INTERVAL = 0.5
-"""Seconds for which a write that was made shows that the next can be."""
+"""Seconds for which one successful write shows that the next will succeed."""
 
 READS = 5
-"""Times that rows are read until they go with the leases: a run may end between the two."""
+"""How often rows are read again until they match the leases: a run may end between the two."""
 
 
 class StatusService(pb_grpc.StatusServiceServicer):
-    """Each rpc as status.proto says. Raises the errors of core.CODES."""
+    """Each rpc as status.proto describes it. Raises the errors of core.CODES."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -55,42 +56,43 @@ class StatusService(pb_grpc.StatusServiceServicer):
         new = _new_dataset(request)
         now = self._core.now()
 
-        def create(connection: Any) -> tuple[Any, bool]:
+        def create(connection: Connection) -> tuple[CatalogueEntry, bool]:
             self._core.require_room()
             dataset_id, replayed = catalogue.create(connection, new, now)
             return catalogue.get(connection, dataset_id), replayed
 
-        row, replayed = await self._core.database.write(create)
-        return pb.CreateDatasetResponse(dataset=self._dataset(row), replayed=replayed)
+        entry, replayed = await self._core.database.write(create)
+        return pb.CreateDatasetResponse(dataset=self._dataset(entry), replayed=replayed)
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
-        return pb.GetDatasetResponse(dataset=self._dataset(await self._row(request.dataset_id)))
+        return pb.GetDatasetResponse(dataset=self._dataset(await self._entry(request.dataset_id)))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         wanted = _page(request)
         if request.query:
             return await self._search(request.query, wanted)
-        rows = await self._rows(lambda connection: catalogue.page(connection, wanted))
-        shown = rows[: wanted.size]
+        entries = await self._entries(lambda connection: catalogue.page(connection, wanted))
+        shown = entries[: wanted.size]
         return pb.ListDatasetsResponse(
-            datasets=[self._dataset(row) for row in shown],
-            next_page_token=str(shown[-1].seq) if len(rows) > wanted.size else "",
+            datasets=[self._dataset(entry) for entry in shown],
+            next_page_token=str(shown[-1].row.seq) if len(entries) > wanted.size else "",
         )
 
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:
-        texts = {
-            field: getattr(request, field)
-            for field in ("name", "description", "category", "subject")
-            if request.HasField(field)
-        }
-        if "name" in texts:
-            _check_name(texts["name"])
-        _check_texts(**texts)
-        row = await self._core.database.write(
+        texts = catalogue.Texts(
+            name=request.name if request.HasField("name") else None,
+            description=request.description if request.HasField("description") else None,
+            category=request.category if request.HasField("category") else None,
+            subject=request.subject if request.HasField("subject") else None,
+        )
+        if texts.name is not None:
+            _check_name(texts.name)
+        _check_texts(**texts.given())
+        entry = await self._core.database.write(
             lambda connection: catalogue.describe(connection, request.dataset_id, texts)
         )
         self._core.hub.notify(request.dataset_id)
-        return pb.UpdateDatasetResponse(dataset=self._dataset(row))
+        return pb.UpdateDatasetResponse(dataset=self._dataset(entry))
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
         now = self._core.now()
@@ -107,9 +109,9 @@ class StatusService(pb_grpc.StatusServiceServicer):
         with self._core.hub.watch(request.dataset_id) as watch:
             while True:
                 watch.begin()
-                row = await self._row(request.dataset_id)
-                yield pb.WatchDatasetResponse(status=self._show(row))
-                if row.state in FINAL:
+                entry = await self._entry(request.dataset_id)
+                yield pb.WatchDatasetResponse(status=self._show(entry))
+                if entry.row.state in FINAL:
                     return
                 await watch.changed()
 
@@ -127,7 +129,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def GetPyramid(self, request: pb.GetPyramidRequest, context: Context) -> pb.GetPyramidResponse:
         row = await self._core.database.read(lambda connection: catalogue.pyramid(connection, request.tile_id))
-        return pb.GetPyramidResponse(pyramid=views.pyramid(row, tile_size=row.tile_size, size=row.bytes))
+        return pb.GetPyramidResponse(pyramid=views.pyramid(row))
 
     async def CreateInspection(
         self, request: pb.CreateInspectionRequest, context: Context
@@ -135,7 +137,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         _check_url(request.url)
         now = self._core.now()
 
-        def create(connection: Connection) -> Any:
+        def create(connection: Connection) -> DatasetRow:
             self._core.require_room()
             return inspections.create(connection, request.url, now)
 
@@ -153,7 +155,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return pb.GetInspectionResponse(inspection=views.inspection(await self._inspection(request.inspection_id)))
 
     async def CheckAccepting(self, request: pb.CheckAcceptingRequest, context: Context) -> pb.CheckAcceptingResponse:
-        # Many may ask, and at once: what they cost must not hold up those who have something to write.
+        # Many may ask at once. They share one check, so that they do not delay those who have something to write.
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check(), name="check-accepting")
         await asyncio.shield(self._checking)
@@ -173,9 +175,9 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def _search(self, text: str, wanted: catalogue.Page) -> pb.ListDatasetsResponse:
         found = await self._core.database.search(lambda connection: search.find(connection, text, wanted))
         shown = found[: wanted.size]
-        rows = await self._rows(lambda connection: catalogue.these(connection, shown))
+        entries = await self._entries(lambda connection: catalogue.these(connection, shown))
         return pb.ListDatasetsResponse(
-            datasets=[self._dataset(row) for row in rows],
+            datasets=[self._dataset(entry) for entry in entries],
             next_page_token=str(shown[-1]) if len(found) > wanted.size else "",
         )
 
@@ -184,23 +186,24 @@ class StatusService(pb_grpc.StatusServiceServicer):
             self._core.leases.stop(run_id, reason)
         self._core.hub.notify(dataset_id)
 
-    async def _row(self, dataset_id: str) -> Any:
-        (row,) = await self._rows(lambda connection: [catalogue.get(connection, dataset_id)])
-        return row
+    async def _entry(self, dataset_id: str) -> CatalogueEntry:
+        (entry,) = await self._entries(lambda connection: [catalogue.get(connection, dataset_id)])
+        return entry
 
-    async def _rows(self, read: Callable[[Connection], Sequence[Any]]) -> Sequence[Any]:
-        """Rows that go with the leases as they are when this returns."""
+    async def _entries(self, read: Callable[[Connection], list[CatalogueEntry]]) -> list[CatalogueEntry]:
+        """Entries that match the leases as they are when this returns."""
         leases = self._core.leases
         for _ in range(READS):
-            rows = await self._core.database.read(read)
-            unheard = [row for row in rows if leases.unheard(row.run_id)]
+            entries = await self._core.database.read(read)
+            unheard = [entry.row for entry in entries if leases.unheard(entry.row.run_id)]
             for row in unheard:
                 await self._first_beat(row)
-            if not unheard and all(row.run_id is None or leases.get(row.run_id) for row in rows):
+            if not unheard and all(entry.row.run_id is None or leases.get(entry.row.run_id) for entry in entries):
                 break
-        return rows
+        return entries
 
-    async def _first_beat(self, row: Any) -> None:
+    async def _first_beat(self, row: DatasetRow) -> None:
+        """Wait for the first beat of a run that was found at work after a restart."""
         with self._core.hub.watch(row.dataset_id) as watch:
             watch.begin()
             while seconds := self._core.leases.unheard(row.run_id):
@@ -209,17 +212,17 @@ class StatusService(pb_grpc.StatusServiceServicer):
                 watch.begin()
 
     async def _status(self, dataset_id: str) -> pb.DatasetStatus:
-        return self._show(await self._row(dataset_id))
+        return self._show(await self._entry(dataset_id))
 
-    async def _inspection(self, inspection_id: str) -> Any:
+    async def _inspection(self, inspection_id: str) -> DatasetRow:
         now = self._core.now()
         return await self._core.database.read(lambda connection: inspections.get(connection, inspection_id, now))
 
-    def _show(self, row: Any) -> pb.DatasetStatus:
-        return views.status(row, self._core.leases.get(row.run_id))
+    def _show(self, entry: CatalogueEntry) -> pb.DatasetStatus:
+        return views.status(entry, self._core.leases.get(entry.row.run_id))
 
-    def _dataset(self, row: Any) -> pb.Dataset:
-        return views.dataset(row, self._core.leases.get(row.run_id))
+    def _dataset(self, entry: CatalogueEntry) -> pb.Dataset:
+        return views.dataset(entry, self._core.leases.get(entry.row.run_id))
 
 
 def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:

@@ -22,10 +22,10 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.core import Core
 from statussvc.db.database import Database
 from statussvc.db.repository.catalogue import NewDataset, create
-from statussvc.db.repository.stages import Policy
 from statussvc.db.tables import datasets, runs
 from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
+from statussvc.policy import Policy
 from statussvc.rpc.pipeline_service import PipelineService
 from statussvc.watch import Hub
 from tests.conftest import started

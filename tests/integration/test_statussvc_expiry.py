@@ -15,7 +15,7 @@ from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import stages
-from statussvc.db.repository.stages import Policy
+from statussvc.policy import Policy
 from statussvc.rpc.pipeline_service import PipelineService
 from tests.support.rigs import status_rig
 from tests.support.rigs.status_rig import InlineStatus

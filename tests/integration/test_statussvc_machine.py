@@ -24,10 +24,10 @@ from pipeline.errors import Conflict, NotFound, StatusUnavailable
 from pipeline.pyramids.geometry import tile_id
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import outbox, purge
-from statussvc.db.repository.stages import Policy
 from statussvc.db.tables import datasets, metadata, pyramids, runs
 from statussvc.leases import FIRST_BEAT
 from statussvc.lifecycle import Stage
+from statussvc.policy import Policy
 from tests.support.rigs.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
 from tests.support.rigs.status_rig import InlineStatus
 
@@ -59,8 +59,8 @@ class Statussvc(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(table.delete())
-        policy = Policy(LIMITS.crashes, LIMITS.retries, LIMITS.base, LIMITS.cap, LIMITS.keep_sources)
-        self.status = InlineStatus(self.engine, policy)
+        self.policy = Policy(LIMITS.crashes, LIMITS.retries, LIMITS.base, LIMITS.cap, LIMITS.keep_sources)
+        self.status = InlineStatus(self.engine, self.policy)
         self.model = Model(LIMITS, self.status.wall)
         self.contents: dict[str, str] = {}
         self.messages: list[pb.WakeUp] = []
@@ -465,7 +465,7 @@ class Statussvc(RuleBasedStateMachine):
         for later in (LIMITS.cap + 100.0, LIMITS.cap + 200.0):
             if waiting:
                 with self.engine.connect() as connection:  # rolled back
-                    due = outbox.lease_pending(connection, 100, list(Stage), LIMITS.cap, self.status.wall + later)
+                    due = outbox.lease_pending(connection, 100, list(Stage), self.policy, self.status.wall + later)
                 waiting -= {(one.dataset_id, one.attempt) for one in due}
         assert not waiting
 

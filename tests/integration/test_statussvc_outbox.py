@@ -12,10 +12,12 @@ from statussvc.db.repository import orders, outbox
 from statussvc.db.repository.catalogue import NewDataset, create
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import Stage, State
+from statussvc.policy import Policy
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
 LONGEST_DELAY = 300.0
+POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=LONGEST_DELAY)
 EARTH = NewDataset("Earth", "", "", "", "https://example.org/earth.jpg", 256)
 
 
@@ -38,7 +40,7 @@ def begun(engine: Engine, stage: Stage, published_at: float) -> None:
 
 def lease(engine: Engine, *, empty: tuple[Stage, ...] = (), now: float = NOW, limit: int = 100) -> list[str]:
     with engine.begin() as connection:
-        due = outbox.lease_pending(connection, limit, empty, LONGEST_DELAY, now)
+        due = outbox.lease_pending(connection, limit, empty, POLICY, now)
     return [one.dataset_id for one in due]
 
 
@@ -117,7 +119,7 @@ def test_publishing_again_renews_the_time_and_counts_nothing(engine: Engine) -> 
     dataset_id = add(engine, published_at=NOW - 100.0)
     assert lease(engine, empty=(Stage.INGEST,)) == [dataset_id]
     with engine.begin() as connection:
-        outbox.confirm_published(connection, dataset_id, 1, Stage.INGEST, NOW)
+        outbox.confirm_published(connection, outbox.WakeUp(dataset_id, 1, Stage.INGEST), NOW)
         row = connection.execute(select(datasets)).one()
     assert (row.published_at, row.leased_until) == (NOW, None)
     assert (row.attempt, row.crashes, row.retries, row.revision) == (1, 0, 0, 1)
@@ -139,7 +141,7 @@ def test_a_confirm_of_what_has_moved_on_is_ignored(
 ) -> None:
     dataset_id = add(engine, **columns)
     with engine.begin() as connection:
-        outbox.confirm_published(connection, dataset_id, attempt, stage, NOW)
+        outbox.confirm_published(connection, outbox.WakeUp(dataset_id, attempt, stage), NOW)
         assert connection.execute(select(datasets)).one().published_at is None
 
 

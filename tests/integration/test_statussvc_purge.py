@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, Table, create_engine, func, insert, select, update
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db.repository import catalogue, known, outbox, purge
+from statussvc.db.repository import catalogue, known, purge
 from statussvc.db.tables import datasets, former_ids, idempotency, runs
 from statussvc.lifecycle import Stage
 from statussvc.settings import StatusSettings
@@ -19,6 +19,7 @@ from tests.support.rigs.status_rig import Status, code_of, running
 from tests.support.rigs.waiting import until
 
 DAY = 86400.0
+LOST_AFTER = StatusSettings().lost_after_seconds
 MONTH = 31 * DAY
 
 
@@ -139,7 +140,7 @@ def test_what_the_outbox_goes_by_stays_until_another_has_begun(status: Status, r
     lost = status.create()
     wake_up = pb.WakeUp(dataset_id=lost, attempt=1, stage=pb.STAGE_INGEST)
     status.pipeline.ConfirmPublished(pb.ConfirmPublishedRequest(wake_up=wake_up))
-    age(rows, outbox.LOST_AFTER + 1)
+    age(rows, LOST_AFTER + 1)
     delete(status, download(status, "1" * 32))
     delete(status, status.create())
     # When both are a month old, and all that may go is gone

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from statussvc.db.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages
 from statussvc.db.tables import metadata
 from statussvc.lifecycle import Stage, State
-from statussvc.rpc.views import options
+from statussvc.policy import Policy
 
 NOW = 1_800_000_000.0
+POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)
 ROWS = 100_000
 STEPS = 60_000
 """Steps of SQLite's machine that a call may take. A scan of all rows takes at least five a row."""
@@ -116,9 +117,9 @@ PREFIXES = ["sources/custom_5000/1", "pyramids/tile5000/run5000/", "scratch/run5
 CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "GetStatus": (lambda connection: catalogue.get(connection, "custom_50000"), None),
     "GetPyramid": (lambda connection: catalogue.pyramid(connection, "tile50000"), None),
-    "LeasePending, nothing due": (lambda connection: outbox.lease_pending(connection, 100, (), 300.0, NOW), 0),
+    "LeasePending, nothing due": (lambda connection: outbox.lease_pending(connection, 100, (), POLICY, NOW), 0),
     "LeasePending, a queue lost": (
-        lambda connection: outbox.lease_pending(connection, 99, list(Stage), 300.0, NOW),
+        lambda connection: outbox.lease_pending(connection, 99, list(Stage), POLICY, NOW),
         99,
     ),
     "ListDatasets": (page(), 51),
@@ -141,7 +142,7 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "a purge of inspections": (lambda connection: purge.inspections(connection, NOW), None),
     "what a download goes on from": (lambda connection: known.forerunner(connection, "custom_5000"), len("run5000")),
     "a finished download of a URL": (
-        lambda connection: known.finished_download(connection, catalogue.get(connection, "custom_5000")),
+        lambda connection: known.finished_download(connection, catalogue.get(connection, "custom_5000").row),
         None,
     ),
     "a purge of runs": (lambda connection: purge.overtaken_runs(connection, NOW, purge.START, NOW), 2),
@@ -151,7 +152,7 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     ),
     "ListBuilds": (lambda connection: lost.builds(connection, "tile5", 100, NOW)[0], None),
     "ReportLostBuild": (
-        lambda connection: lost.report(connection, "tile500", "run500", options, NOW),
+        lambda connection: lost.report(connection, "tile500", "run500", NOW),
         len("custom_500"),
     ),
     "LeaseGarbage, of builds": (lambda connection: garbage.built_for_nobody(connection, "tile5")[0], 0),

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, select, update
 
 from statussvc.db.repository import garbage, orders
 from statussvc.db.repository.catalogue import NewDataset, create
-from statussvc.db.repository.stages import Policy
 from statussvc.db.tables import datasets
 from statussvc.lifecycle import State
+from statussvc.policy import Policy
 from statussvc.server import policy_of
 from statussvc.settings import StatusSettings
 

@@ -9,10 +9,12 @@ from sqlalchemy import Connection, Engine, select, update
 
 from statussvc.db.repository import inspections, outbox, stages
 from statussvc.db.repository.catalogue import NewDataset, create
-from statussvc.db.repository.stages import Failure, Policy
 from statussvc.db.repository.turns import host_hash, waits_since
+from statussvc.db.rows import Failure
 from statussvc.db.tables import datasets
+from statussvc.enums import Drop
 from statussvc.lifecycle import Stage, State
+from statussvc.policy import Policy
 
 NOW = 1_800_000_000.0
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)
@@ -28,8 +30,9 @@ def submitted(connection: Connection, host: str, *, published: float | None = NO
 
 def begin(connection: Connection, dataset_id: str, run: str, *, stage: Stage = Stage.INGEST, attempt: int = 1) -> str:
     """What BeginStage says: "" where it grants."""
-    row = stages.begin(connection, dataset_id, attempt, stage, run * 32, "test", NOW, in_turn=True)
-    return row if isinstance(row, str) else ""
+    wake_up = outbox.WakeUp(dataset_id, attempt, stage)
+    row = stages.begin(connection, wake_up, run * 32, "test", NOW, in_turn=True)
+    return row if isinstance(row, Drop) else ""
 
 
 def row_of(connection: Connection, dataset_id: str) -> Any:
@@ -47,9 +50,9 @@ def test_a_host_has_no_second_slot_while_another_waits_for_its_first(engine: Eng
         row = row_of(connection, second)
         assert (row.state, row.attempt, row.retries, row.crashes, row.published_at) == (State.QUEUED, 1, 0, 0, None)
         # And it is published again in a moment, not before
-        assert outbox.lease_pending(connection, 9, (), 300.0, NOW) == []
-        assert [due.dataset_id for due in outbox.lease_pending(connection, 9, (), 300.0, NOW + 5.0)] == [second]
-        outbox.confirm_published(connection, second, 1, Stage.INGEST, NOW + 5.0)
+        assert outbox.lease_pending(connection, 9, (), POLICY, NOW) == []
+        assert [due.dataset_id for due in outbox.lease_pending(connection, 9, (), POLICY, NOW + 5.0)] == [second]
+        outbox.confirm_published(connection, outbox.WakeUp(second, 1, Stage.INGEST), NOW + 5.0)
         # And the other's begins, then the first host has all the rest
         assert begin(connection, other, "c") == ""
         assert begin(connection, second, "d") == ""

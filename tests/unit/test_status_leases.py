@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db.rows import Counts, RunRow
 from statussvc.enums import StopReason
 from statussvc.leases import Leases
 from statussvc.lifecycle import Stage
@@ -107,14 +106,21 @@ def test_what_an_earlier_run_had_brought_tells_nothing_of_the_pace() -> None:
 def test_after_a_restart_what_was_kept_before_is_no_pace_either() -> None:
     # Given a run that is found at work, of whose 600 bytes an earlier one had brought 500
     leases, clock = make()
-    row = SimpleNamespace(
+    row = RunRow(
         run_id="found",
         dataset_id="custom_00000001",
-        stage="INGEST",
         attempt=1,
+        stage=Stage.INGEST,
+        worker="test",
+        begun_at=0.0,
+        published_at=None,
+        ended_at=None,
+        outcome=None,
+        answer=None,
+        next_attempt=None,
         bytes_downloaded=600,
         bytes_total=1000,
-        tiles_done=None,
+        tiles_done=0,
         tiles_total=None,
         stage_percent=60.0,
     )
@@ -132,13 +138,7 @@ def test_only_changed_counts_are_flushed_and_only_once() -> None:
     leases, _ = make()
     leases.beat("run", 1, pb.Progress(bytes_downloaded=5, bytes_total=10, stage_percent=50.0))
     assert leases.unflushed() == {
-        "run": {
-            "bytes_downloaded": 5,
-            "bytes_total": 10,
-            "tiles_done": 0,
-            "tiles_total": None,
-            "stage_percent": 50.0,
-        }
+        "run": Counts(bytes_downloaded=5, bytes_total=10, tiles_done=0, tiles_total=None, stage_percent=50.0)
     }
     leases.beat("run", 2, pb.Progress(bytes_downloaded=5, bytes_total=10, stage_percent=50.0))
     assert leases.unflushed() == {}

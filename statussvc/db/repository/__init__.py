@@ -1,11 +1,17 @@
-"""The only SQL. Each function takes a Connection inside a transaction, and the time where it needs one.
+"""All SQL. A function takes a Connection inside a transaction, and the time where it needs it.
 
-catalogue   create, read, list, describe
-stages      begin and the outcomes of runs
-orders      cancel, retry, delete
-inspections create, read, forget
-known       what an ingest run may build on
-moves       what stages and orders move rows by
-outbox      waiting rows to publish
-garbage     what in storage no row refers to
+catalogue     datasets: create, read, list, describe
+search        datasets by a text (searchable: the texts' index)
+inspections   inspections: create, read
+orders        what users order: cancel, retry, delete
+outbox        wake-ups to publish
+stages        begin a run, record its outcome
+turns         whose turn it is to download
+known         what a download can reuse
+moves         lock and move a row, end a run
+garbage       what is in storage and no row refers to
+lost          builds whose files are missing
+identity      which storage belongs to the database
+epochs        fences off a service that lost the database
+purge         remove old rows
 """

@@ -1,39 +1,39 @@
-"""Datasets as their submitters see them: create, read, list, describe."""
+"""Datasets as users see them: create, read, list, describe."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, insert, select, union_all, update
+from sqlalchemy import Connection, Select, and_, exists, insert, select, union_all, update
 
 from pipeline.errors import NotFound
 from statussvc.db.repository import searchable
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.known import url_hash
 from statussvc.db.repository.turns import host_hash
+from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
 from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
-"""How long an Idempotency-Key is kept: what Stripe's clients are used to."""
-
+"""Seconds for which an Idempotency-Key is kept: a day, as at Stripe."""
 
 IS_DATASET = datasets.c.kind != Kind.INSPECTION
-"""By what it is not: SQLite would take an index for what it is, which nearly all rows are, and sort them all."""
+"""Nearly all rows are datasets. Asked for `kind = 'dataset'`, SQLite would use that index and then sort them all."""
 
 
 class KeyReused(Exception):
-    """Raised when an idempotency key was used before with another request."""
+    """Raised when an idempotency key was used before, with another request."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewDataset:
-    """What a submitter says of a dataset."""
+    """What a user submits."""
 
     name: str
     description: str
@@ -48,27 +48,32 @@ class NewDataset:
     idempotency_key: str = ""
 
     def fingerprint(self) -> str:
-        """The same for the same request."""
+        """A hash that is the same for the same request."""
         parts = [self.name, self.description, self.category, self.subject, self.url, str(self.tile_size)]
         rest = [self.tile_format, str(self.tile_quality), str(self.page), self.sha256]
-        if rest != ["", "0", "0", ""]:  # keys stored before these could be asked for still match
+        if rest != ["", "0", "0", ""]:  # keys stored before these options existed still match
             parts += rest
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def with_pyramid() -> Select[Any]:
-    """Rows that are not deleted, each with the pyramid it refers to, if that is built."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """New descriptive texts of a dataset; None leaves one as it is."""
+
+    name: str | None = None
+    description: str | None = None
+    category: str | None = None
+    subject: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Those that change, by their columns."""
+        return {column: text for column, text in asdict(self).items() if text is not None}
+
+
+def _entries() -> Select[*tuple[Any, ...]]:
+    """Datasets that are not deleted, each with its pyramid where that is built."""
     return (
-        select(
-            datasets,
-            pyramids.c.build,
-            pyramids.c.width,
-            pyramids.c.height,
-            pyramids.c.tile_size.label("pyramid_tile_size"),
-            pyramids.c.format,
-            pyramids.c.tile_count,
-            pyramids.c.bytes.label("pyramid_bytes"),
-        )
+        select(datasets, pyramids)
         .join_from(
             datasets,
             pyramids,
@@ -80,9 +85,9 @@ def with_pyramid() -> Select[Any]:
 
 
 def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bool]:
-    """Inserts a dataset in QUEUED. Returns its id, and whether the idempotency key named an earlier one.
+    """Insert a dataset in QUEUED. Returns its id, and whether the idempotency key named an earlier one.
 
-    Raises KeyReused when the key was used with another request.
+    Raises KeyReused where the key was used with another request.
     """
     dataset_id = free_id(connection, "custom_")
     if new.idempotency_key:
@@ -97,12 +102,16 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             created_at=now,
         )
         if not claimed:
-            earlier = connection.execute(select(idempotency).where(idempotency.c.key == new.idempotency_key)).one()
-            if connection.scalar(with_pyramid().where(datasets.c.dataset_id == earlier.dataset_id)) is not None:
-                if earlier.request_hash != new.fingerprint():
+            earlier_id, earlier_hash = connection.execute(
+                select(idempotency.c.dataset_id, idempotency.c.request_hash).where(
+                    idempotency.c.key == new.idempotency_key
+                )
+            ).one()
+            if _exists(connection, earlier_id):
+                if earlier_hash != new.fingerprint():
                     raise KeyReused(new.idempotency_key)
-                return earlier.dataset_id, True
-            # Deleted meanwhile: the key names nothing any more, and is free, also for another request.
+                return earlier_id, True
+            # Its dataset was deleted meanwhile, so the key is free again, also for another request.
             connection.execute(
                 update(idempotency)
                 .where(idempotency.c.key == new.idempotency_key)
@@ -140,9 +149,9 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
 
 
 def free_id(connection: Connection, prefix: str) -> str:
-    """An id that no row has, and no dataset had; inspections' may come again.
+    """An id that no row has, and that no dataset ever had; inspections' ids may be used again.
 
-    Eight hex digits, as in the contract's example; more where chance took one.
+    Eight hex digits, as in the contract's example; more where such an id is taken.
     """
     for size in (4, 6, 8):
         dataset_id = f"{prefix}{secrets.token_hex(size)}"
@@ -156,17 +165,22 @@ def free_id(connection: Connection, prefix: str) -> str:
     return dataset_id
 
 
-def get(connection: Connection, dataset_id: str) -> Row[Any]:
+def _exists(connection: Connection, dataset_id: str) -> bool:
+    wanted = (datasets.c.dataset_id == dataset_id) & datasets.c.deleted_at.is_(None) & IS_DATASET
+    return connection.execute(select(datasets.c.seq).where(wanted)).first() is not None
+
+
+def get(connection: Connection, dataset_id: str) -> CatalogueEntry:
     """One dataset. Raises NotFound."""
-    row = connection.execute(with_pyramid().where(datasets.c.dataset_id == dataset_id)).one_or_none()
-    if row is None:
+    found = fetch_entries(connection, _entries().where(datasets.c.dataset_id == dataset_id))
+    if not found:
         raise NotFound(f"There is no dataset {dataset_id}.")
-    return row
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of the catalogue is asked for; empty texts do not filter."""
+    """A page of the catalogue: its filters ("" and () filter nothing), its size, and the `seq` that it ends before."""
 
     states: tuple[State, ...]
     category: str
@@ -175,20 +189,20 @@ class Page:
     before: int | None
 
 
-def page(connection: Connection, wanted: Page) -> Sequence[Row[Any]]:
-    """Up to `size + 1` rows, newest first: one more than the page where another page follows."""
-    # A page of each state, merged: a page of several states at once would sort all rows in them.
+def page(connection: Connection, wanted: Page) -> list[CatalogueEntry]:
+    """Up to `size + 1` datasets, newest first: one more than the page where another page follows."""
+    # One page for each state, then merged: a query for several states at once would sort all their rows.
     pages = [_seqs(wanted, state).subquery() for state in dict.fromkeys(wanted.states)]
     found = union_all(*(select(one.c.seq) for one in pages)).subquery() if pages else _seqs(wanted, None).subquery()
     seqs = select(found.c.seq).order_by(found.c.seq.desc()).limit(wanted.size + 1)
-    return connection.execute(
-        with_pyramid().where(datasets.c.seq.in_(seqs.scalar_subquery())).order_by(datasets.c.seq.desc())
-    ).all()
+    return fetch_entries(
+        connection, _entries().where(datasets.c.seq.in_(seqs.scalar_subquery())).order_by(datasets.c.seq.desc())
+    )
 
 
-def these(connection: Connection, seqs: Sequence[int]) -> Sequence[Row[Any]]:
-    """The rows of these numbers, newest first, but for those that were deleted meanwhile."""
-    return connection.execute(with_pyramid().where(datasets.c.seq.in_(seqs)).order_by(datasets.c.seq.desc())).all()
+def these(connection: Connection, seqs: Sequence[int]) -> list[CatalogueEntry]:
+    """The datasets with these `seq`, newest first, without those that were deleted meanwhile."""
+    return fetch_entries(connection, _entries().where(datasets.c.seq.in_(seqs)).order_by(datasets.c.seq.desc()))
 
 
 def _seqs(wanted: Page, state: State | None) -> Select[int]:
@@ -204,21 +218,24 @@ def _seqs(wanted: Page, state: State | None) -> Select[int]:
     return query.order_by(datasets.c.seq.desc()).limit(wanted.size + 1)
 
 
-def describe(connection: Connection, dataset_id: str, texts: dict[str, str]) -> Row[Any]:
-    """Changes descriptive texts. Raises NotFound."""
+def describe(connection: Connection, dataset_id: str, texts: Texts) -> CatalogueEntry:
+    """Change descriptive texts. Raises NotFound."""
     get(connection, dataset_id)
     connection.execute(
-        update(datasets).where(datasets.c.dataset_id == dataset_id).values(**texts, revision=datasets.c.revision + 1)
+        update(datasets)
+        .where(datasets.c.dataset_id == dataset_id)
+        .values(**texts.given(), revision=datasets.c.revision + 1)
     )
-    row = get(connection, dataset_id)
-    if "name" in texts or "description" in texts:
-        searchable.change(connection, row.seq, row.name, row.description)
-    return row
+    entry = get(connection, dataset_id)
+    if texts.name is not None or texts.description is not None:
+        searchable.change(connection, entry.row.seq, entry.row.name, entry.row.description)
+    return entry
 
 
-def pyramid(connection: Connection, tile_id: str) -> Row[Any]:
+def pyramid(connection: Connection, tile_id: str) -> PyramidRow:
     """The build that counts for a tile_id. Raises NotFound."""
-    row = connection.execute(select(pyramids).where(pyramids.c.tile_id == tile_id, ~pyramids.c.deleting)).one_or_none()
+    query = select(pyramids).where(pyramids.c.tile_id == tile_id, ~pyramids.c.deleting)
+    row = fetch_one(connection, PyramidRow, query)
     if row is None:
         raise NotFound(f"There is no pyramid {tile_id}.")
     return row

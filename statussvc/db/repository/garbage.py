@@ -1,4 +1,4 @@
-"""What lies in storage and no row refers to. Decided by the rows, in the transaction that marks it.
+"""What is in storage and no row refers to. The rows decide, in the transaction that marks it.
 
 Kinds of prefix: sources/<dataset_id>/<attempt>, pyramids/<tile_id>/<build>/, scratch/<run_id>/.
 """
@@ -6,7 +6,7 @@ Kinds of prefix: sources/<dataset_id>/<attempt>, pyramids/<tile_id>/<build>/, sc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, exists, or_, select, update
 
@@ -17,19 +17,19 @@ from statussvc.db.tables import datasets, garbage, pyramids, runs
 from statussvc.lifecycle import FINAL, State
 
 LEASE_SECONDS = 600.0
-"""How long a piece is one janitor's to delete; past it another may."""
+"""Seconds for which a prefix is one janitor's to delete; then another may take it."""
 
 MOST = 500
-"""Prefixes in one call: each is some indexed reads in the transaction that every other write waits for."""
+"""Prefixes in one call: each costs some indexed reads, in a transaction that all other writes wait for."""
 
 LOOK = 200
-"""Builds that one call looks at for those of nobody; the next call goes on behind them."""
+"""Builds in one call of `built_for_nobody`; the next call continues after them."""
 
 MOST_DIGITS = 9
-"""Of an attempt in a source's key."""
+"""Digits of an attempt in a source's key."""
 
 FORGET_AFTER = 86400.0
-"""Seconds past its lease after which a piece is forgotten: any janitor has swept many times since."""
+"""Seconds after its lease until a prefix is forgotten: every janitor has swept many times by then."""
 
 
 class _Source(NamedTuple):
@@ -54,14 +54,14 @@ _Item = _Source | _Build | _Scratch
 
 
 def lease(connection: Connection, prefixes: Iterable[str], keep_sources: float | None, now: float) -> list[str]:
-    """Leases those of the prefixes that are garbage. A fixed number of statements, however many there are.
+    """Lease those of the prefixes that are garbage. Takes a fixed number of statements, however many there are.
 
-    A pyramid's row among them is marked as being deleted; a row whose source has been kept long enough forgets it,
-    so that a retry downloads it again.
+    A pyramid's row is marked as being deleted. A dataset whose source has been kept long enough forgets it, so that a
+    retry downloads it again.
 
     Parameters
     ----------
-    keep_sources: seconds for which a source is kept after its dataset's end; None: for ever.
+    keep_sources: seconds for which a source is kept after its dataset has ended; None: for ever.
     """
     items = {prefix: item for prefix in dict.fromkeys(prefixes) if (item := _read(prefix)) is not None}
     sources = {item for item in items.values() if isinstance(item, _Source)}
@@ -77,9 +77,9 @@ def lease(connection: Connection, prefixes: Iterable[str], keep_sources: float |
 
 
 def forget_old(connection: Connection, most: int, now: float) -> int:
-    """Forgets pieces found no more in storage, or whose end could not be told: nobody asks about them again.
+    """Forget up to `most` prefixes that were leased long ago and never confirmed. Returns how many.
 
-    Returns how many they were, `most` at most.
+    They are no longer in storage, so nobody asks about them again.
     """
     old = select(garbage.c.prefix).where(garbage.c.leased_until < now - FORGET_AFTER).limit(most)
     return connection.execute(delete(garbage).where(garbage.c.prefix.in_(old.scalar_subquery()))).rowcount
@@ -88,15 +88,15 @@ def forget_old(connection: Connection, most: int, now: float) -> int:
 def built_for_nobody(connection: Connection, after: str = "") -> tuple[list[str], str]:
     """Builds that count and that no dataset refers to, whether storage still has them or not.
 
-    A build whose files were lost would otherwise be found by no janitor, and be taken for built for ever.
+    A janitor finds only what is in storage. A build whose files are missing would count as built for ever.
 
     Parameters
     ----------
-    after: the tile_id behind which to look, of the call before; empty: from the first.
+    after: the tile_id after which to begin, as the last call returned it; "": at the first.
 
     Returns
     -------
-    Some of their prefixes, and where the next call goes on.
+    Some of their prefixes, and the tile_id after which the next call continues.
     """
     rows = connection.execute(
         select(pyramids.c.tile_id, pyramids.c.build, pyramids.c.deleting)
@@ -104,13 +104,15 @@ def built_for_nobody(connection: Connection, after: str = "") -> tuple[list[str]
         .order_by(pyramids.c.tile_id)
         .limit(LOOK)
     ).all()
-    referred = _referred(connection, [row.tile_id for row in rows])
-    found = [pyramid_key(row.tile_id, row.build) for row in rows if row.tile_id not in referred and not row.deleting]
-    return found, rows[-1].tile_id if len(rows) == LOOK else ""
+    referred = _referred(connection, [tile_id for tile_id, _, _ in rows])
+    found = [
+        pyramid_key(tile_id, build) for tile_id, build, deleting in rows if tile_id not in referred and not deleting
+    ]
+    return found, rows[-1][0] if len(rows) == LOOK else ""
 
 
 def confirm(connection: Connection, prefix: str) -> None:
-    """Forgets a piece that is gone; of a pyramid, only the row of that very build."""
+    """Forget a prefix that was deleted; of a pyramid, only the row of that very build."""
     connection.execute(delete(garbage).where(garbage.c.prefix == prefix))
     match prefix.strip("/").split("/"):
         case ["pyramids", tile_id, build]:
@@ -120,7 +122,7 @@ def confirm(connection: Connection, prefix: str) -> None:
 
 
 def _read(prefix: str) -> _Item | None:
-    """What a prefix stands for; None where it is none of ours."""
+    """What a prefix stands for; None where this service does not know such prefixes."""
     match prefix.strip("/").split("/"):
         case ["sources", dataset_id, attempt] if attempt.isascii() and attempt.isdecimal():
             return _Source(dataset_id, int(attempt)) if len(attempt) <= MOST_DIGITS else None
@@ -134,10 +136,10 @@ def _read(prefix: str) -> _Item | None:
 def _unused_sources(
     connection: Connection, sources: Collection[_Source], keep_sources: float | None, now: float
 ) -> set[_Source]:
-    """Sources that may go: no row refers to them, or only rows that are done with them; those forget them."""
+    """Sources that may be deleted: no row refers to them, or only rows that no longer need them, which forget them."""
     if not sources:
         return set()
-    # One query: between two, a second service could complete the download.
+    # One query: between two, another service could complete the download.
     rows = connection.execute(
         select(
             datasets.c.dataset_id,
@@ -155,23 +157,30 @@ def _unused_sources(
         )
         .with_for_update()
     ).all()
-    kept = {row.source_key for row in rows if not _outlived(row, keep_sources, now)}
-    arriving = {(row.dataset_id, row.attempt) for row in rows if row.state == State.DOWNLOADING}
+    kept, arriving, referred = set(), set(), set()
+    for dataset_id, key, state, attempt, finished_at in rows:
+        referred.add(key)
+        if not _outlived(state, finished_at, keep_sources, now):
+            kept.add(key)
+        if state is State.DOWNLOADING:
+            arriving.add((dataset_id, attempt))
     unused = {source for source in sources if source.key not in kept and source not in arriving}
-    forgotten = {source.key for source in unused} & {row.source_key for row in rows}
+    forgotten = {source.key for source in unused} & referred
     if forgotten:
         connection.execute(update(datasets).where(datasets.c.source_key.in_(forgotten)).values(source_key=None))
     return unused
 
 
-def _outlived(row: Any, keep_sources: float | None, now: float) -> bool:
-    return keep_sources is not None and row.state in FINAL and row.finished_at + keep_sources <= now
+def _outlived(state: State, finished_at: float | None, keep_sources: float | None, now: float) -> bool:
+    if keep_sources is None or finished_at is None or state not in FINAL:
+        return False
+    return finished_at + keep_sources <= now
 
 
 def _at_work(connection: Connection, run_ids: Collection[str]) -> set[str]:
     """Those of the runs that are at work.
 
-    A run's row is committed before its first byte: an id without a row is of no run of this database.
+    A run's row is committed before the run writes anything: an id without a row is of no run of this database.
     """
     if not run_ids:
         return set()
@@ -179,7 +188,7 @@ def _at_work(connection: Connection, run_ids: Collection[str]) -> set[str]:
 
 
 def _unused_scratch(connection: Connection, scratch: Collection[_Scratch]) -> set[_Scratch]:
-    """Scratch that may go: all but what a download goes on with that its run began."""
+    """Scratch folders that may be deleted: all but those from which a download resumes."""
     if not scratch:
         return set()
     downloads = connection.execute(
@@ -192,13 +201,13 @@ def _unused_scratch(connection: Connection, scratch: Collection[_Scratch]) -> se
         )
         .with_for_update(of=datasets)
     ).all()
-    # Few: of what is being downloaded, and was begun before.
-    taken_over = {row.run_id for row in downloads if forerunner(connection, row.dataset_id) == row.run_id}
+    # These are few: downloads that wait or are at work, and were begun before.
+    taken_over = {run_id for run_id, dataset_id in downloads if forerunner(connection, dataset_id) == run_id}
     return {item for item in scratch if item.run_id not in taken_over}
 
 
 def _unused_builds(connection: Connection, builds: Collection[_Build]) -> set[_Build]:
-    """Builds that may go: those that lost, and those whose pyramid no dataset refers to; their rows are marked."""
+    """Builds that may be deleted: those that do not count, and those that no dataset refers to. Marks their rows."""
     if not builds:
         return set()
     tile_ids = [item.tile_id for item in builds]
@@ -207,8 +216,8 @@ def _unused_builds(connection: Connection, builds: Collection[_Build]) -> set[_B
         .where(pyramids.c.tile_id.in_(tile_ids), ~pyramids.c.deleting)
         .with_for_update()
     )
-    counting = {_Build(row.tile_id, row.build) for row in rows}
-    # Asked behind the lock: a second service could otherwise find the pyramid built, and refer to it.
+    counting = {_Build(tile_id, build) for tile_id, build in rows}
+    # Read after the lock: another service could otherwise find the pyramid built, and refer to it.
     referred = _referred(connection, tile_ids)
     unused = {item for item in builds if item not in counting or item.tile_id not in referred}
     marked = [item.tile_id for item in unused & counting]
@@ -224,14 +233,14 @@ def _referred(connection: Connection, tile_ids: Collection[str]) -> set[str]:
 
 
 def _take(connection: Connection, prefixes: Collection[str], now: float) -> list[str]:
-    """Leases those of the prefixes that no other janitor has at the moment."""
+    """Lease those of the prefixes that no other janitor has leased."""
     if not prefixes:
         return []
     values = [{"prefix": prefix, "leased_until": now + LEASE_SECONDS} for prefix in prefixes]
     taken = insert_those_missing(connection, garbage, values)
     rest = [prefix for prefix in prefixes if prefix not in taken]
     if rest:
-        # Further ahead than it can have been set: the wall clock was set back.
+        # Further ahead than anybody sets it: the wall clock was set back.
         is_free = (garbage.c.leased_until <= now) | (garbage.c.leased_until > now + LEASE_SECONDS)
         taken |= set(
             connection.scalars(

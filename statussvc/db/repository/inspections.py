@@ -1,24 +1,23 @@
-"""Inspections: rows with the one stage INSPECT, under the same rules as datasets, forgotten after a day."""
+"""Inspections: rows with the one stage INSPECT, under the same rules as datasets, kept for a day."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, insert, select
 
 from pipeline.errors import NotFound
 from statussvc.db.repository.catalogue import free_id
 from statussvc.db.repository.turns import host_hash
+from statussvc.db.rows import DatasetRow, fetch_one
 from statussvc.db.tables import datasets
 from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
 
 KEEP_SECONDS = 86400.0
-"""How long an inspection is kept: a source may be another one tomorrow."""
+"""Seconds for which an inspection is kept: the source may have changed by tomorrow."""
 
 
-def create(connection: Connection, url: str, now: float) -> Row[Any]:
-    """Inserts an inspection in REQUESTED."""
+def create(connection: Connection, url: str, now: float) -> DatasetRow:
+    """Insert an inspection in REQUESTED."""
     inspection_id = free_id(connection, "inspect_")
     connection.execute(
         insert(datasets).values(
@@ -47,15 +46,17 @@ def create(connection: Connection, url: str, now: float) -> Row[Any]:
     return get(connection, inspection_id, now)
 
 
-def get(connection: Connection, inspection_id: str, now: float) -> Row[Any]:
-    """One inspection. Raises NotFound, also where it is too old to be told and has not been purged yet."""
-    row = connection.execute(
+def get(connection: Connection, inspection_id: str, now: float) -> DatasetRow:
+    """One inspection. Raises NotFound, also where it is too old and only not purged yet."""
+    row = fetch_one(
+        connection,
+        DatasetRow,
         select(datasets).where(
             datasets.c.dataset_id == inspection_id,
             datasets.c.kind == Kind.INSPECTION,
             (datasets.c.created_at >= now - KEEP_SECONDS) | (datasets.c.state == State.INSPECTING),
-        )
-    ).one_or_none()
+        ),
+    )
     if row is None:
         raise NotFound(f"There is no inspection {inspection_id}.")
     return row

@@ -1,25 +1,27 @@
-"""What an ingest run may build on: a finished download of the same URL, and what its own forerunner finished."""
+"""What an ingest run can reuse: a finished download of the same URL, and the parts that an earlier run downloaded."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, or_, select
 
 from statussvc.db.repository.moves import has
+from statussvc.db.rows import DatasetRow, StoredSource, fetch_one
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import Stage, State
 
 
 def url_hash(url: str) -> str:
-    """What finds a URL: a hash, since an index of PostgreSQL holds no text of more than 2,704 bytes."""
+    """What a URL is indexed by: an index of PostgreSQL holds no text of more than 2,704 bytes."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
-def finished_download(connection: Connection, row: Row[Any]) -> Row[Any] | None:
-    """The newest stored download of the row's URL that has a validator and made a pyramid."""
-    return connection.execute(
+def finished_download(connection: Connection, row: DatasetRow) -> StoredSource | None:
+    """The newest stored source of another dataset that has the same URL and a validator, and is ready."""
+    newest = fetch_one(
+        connection,
+        DatasetRow,
         select(datasets)
         .where(
             datasets.c.url_hash == url_hash(row.url),
@@ -31,12 +33,13 @@ def finished_download(connection: Connection, row: Row[Any]) -> Row[Any] | None:
             or_(datasets.c.source_etag != "", datasets.c.source_modified != ""),
         )
         .order_by(datasets.c.seq.desc())
-        .limit(1)
-    ).one_or_none()
+        .limit(1),
+    )
+    return None if newest is None else newest.stored_source
 
 
 def forerunner(connection: Connection, dataset_id: str) -> str | None:
-    """The last ended ingest run of a dataset: what it finished lies in its scratch."""
+    """The last ingest run of a dataset that has ended: what it downloaded is in its scratch folder."""
     return connection.scalars(
         select(runs.c.run_id)
         .where(runs.c.dataset_id == dataset_id, has(runs.c.stage, Stage.INGEST), runs.c.ended_at.is_not(None))

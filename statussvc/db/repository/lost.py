@@ -1,20 +1,17 @@
-"""Builds whose files are gone from storage: docs/decisions/0017-lost-pyramids-are-made-again.md."""
+"""Builds whose files are missing in storage: docs/decisions/0017-lost-pyramids-are-made-again.md."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from sqlalchemy import Connection, exists, select, update
 
-from sqlalchemy import Connection, Row, exists, select, update
-
-from pipeline.pyramids import Options
 from pipeline.pyramids import tile_id as tile_id_of
 from statussvc.db.repository.moves import has, wait_again
+from statussvc.db.rows import DatasetRow, fetch_one
 from statussvc.db.tables import datasets, pyramids
 from statussvc.lifecycle import FINAL, Event, State
 
 SETTLED = 60.0
-"""Seconds after which a build is seen by every host of a network file system."""
+"""Seconds after which every host of a network file system sees a new build."""
 
 _IS_READY = has(datasets.c.state, State.READY)
 
@@ -22,16 +19,16 @@ _SHOWN = exists().where(datasets.c.tile_id == pyramids.c.tile_id, _IS_READY, dat
 
 
 def builds(connection: Connection, after: str, size: int, now: float) -> tuple[list[tuple[str, str]], str]:
-    """Builds that ready datasets show, by tile_id.
+    """Builds that ready datasets show, ordered by tile_id.
 
     Parameters
     ----------
-    after: the tile_id behind which they begin.
-    size: how many are looked at.
+    after: the tile_id after which to begin.
+    size: how many builds to look at.
 
     Returns
     -------
-    tile_id and build of those that are settled, and the tile_id behind which the next page begins; empty at the end.
+    The tile_id and build of those old enough, and the tile_id after which the next page begins; "" at the end.
     """
     tile_ids = connection.scalars(
         select(pyramids.c.tile_id).where(pyramids.c.tile_id > after).order_by(pyramids.c.tile_id).limit(size)
@@ -41,22 +38,18 @@ def builds(connection: Connection, after: str, size: int, now: float) -> tuple[l
         .where(pyramids.c.tile_id.in_(tile_ids), ~pyramids.c.deleting, pyramids.c.created_at < now - SETTLED, _SHOWN)
         .order_by(pyramids.c.tile_id)
     )
-    return [(row.tile_id, row.build) for row in rows], tile_ids[-1] if len(tile_ids) == size else ""
+    return [(tile_id, build) for tile_id, build in rows], tile_ids[-1] if len(tile_ids) == size else ""
 
 
-def report(connection: Connection, tile_id: str, build: str, options: Callable[[Row[Any]], Options], now: float) -> str:
-    """Takes a build for lost where it counts, and has one dataset that shows it make it again.
+def report(connection: Connection, tile_id: str, build: str, now: float) -> str:
+    """Mark the build that counts as lost, and have one dataset that shows it build it again.
 
-    One of an earlier PYRAMID_VERSION is made as pyramids are made today, under another tile_id: addresses whose tiles
-    may be kept for ever must not show other pixels.
-
-    Parameters
-    ----------
-    options: gives what a row asks of its pyramid.
+    A build of an earlier PYRAMID_VERSION is replaced by one of today's under another tile_id: tiles may be cached for
+    ever, so an address must never show other pixels.
 
     Returns
     -------
-    The dataset's id; empty where none had to, or can.
+    The dataset's id; "" where none has to rebuild it, or none can.
     """
     counts = (
         (pyramids.c.tile_id == tile_id)
@@ -71,17 +64,19 @@ def report(connection: Connection, tile_id: str, build: str, options: Callable[[
     at_work = select(datasets.c.seq).where(wanted, datasets.c.state.not_in(list(FINAL))).limit(1)
     if connection.execute(at_work).first() is not None:
         return ""
-    row = connection.execute(
+    row = fetch_one(
+        connection,
+        DatasetRow,
         select(datasets)
         .where(wanted, _IS_READY)
-        # The one that needs no download, if there is one.
+        # One that needs no download, if there is one.
         .order_by(datasets.c.source_key.is_(None), datasets.c.seq.desc())
         .limit(1)
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
+        .with_for_update(),
+    )
+    if row is None or row.source_sha256 is None:
         return ""
     event = Event.REBUILD_WITH_SOURCE if row.source_key else Event.REBUILD_FROM_START
-    todays = tile_id_of(row.source_sha256, options(row))
+    todays = tile_id_of(row.source_sha256, row.options)
     wait_again(connection, row, event, now, crashes=0, retries=0, finished_at=None, tile_id=todays)
-    return str(row.dataset_id)
+    return row.dataset_id

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, select, update
+from sqlalchemy import Column, ColumnElement, Connection, select, update
 
 from pipeline.errors import NotFound
+from statussvc.db.rows import DatasetRow, RunRow, fetch_one
 from statussvc.db.tables import datasets, runs
 from statussvc.enums import Answer, Kind, Outcome
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 
 Member = TypeVar("Member", State, Stage)
+
+NO_FAILURE: Final[dict[str, object]] = {"error_code": None, "error_message": None, "error_retryable": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +33,37 @@ class Reply:
 
 
 def has(column: Column[Member], member: Member) -> ColumnElement[bool]:
-    """Whether a column has a value, where another index is to be taken than the one for that value.
+    """Whether a column has a value, for queries that must not use the index on that column.
 
-    It is asked by what it is not. Else SQLite, which counts no rows, may look at each that has so common a value.
+    SQLite keeps no statistics here: given `column = value` it may scan every row that has a very common value.
+    `NOT IN` all the others keeps it off that index.
     """
     return column.not_in([other for other in type(member) if other is not member])
 
 
-def lock(connection: Connection, dataset_id: str) -> Row[Any] | None:
-    """A dataset's or inspection's row, which no other service can change until the transaction ends."""
-    return connection.execute(
-        select(datasets).where(datasets.c.dataset_id == dataset_id).with_for_update()
-    ).one_or_none()
+def lock(connection: Connection, dataset_id: str) -> DatasetRow | None:
+    """A dataset's or inspection's row, locked against other services until the transaction ends."""
+    return fetch_one(
+        connection, DatasetRow, select(datasets).where(datasets.c.dataset_id == dataset_id).with_for_update()
+    )
 
 
-def lock_present(connection: Connection, dataset_id: str) -> Row[Any]:
-    """As `lock`. Raises NotFound, also where it is deleted or no dataset."""
+def lock_present(connection: Connection, dataset_id: str) -> DatasetRow:
+    """As `lock`. Raises NotFound where there is no such dataset, or it was deleted."""
     row = lock(connection, dataset_id)
-    if row is None or row.deleted_at is not None or row.kind != Kind.DATASET:
+    if row is None or row.deleted_at is not None or row.kind is not Kind.DATASET:
         raise NotFound(f"There is no dataset {dataset_id}.")
     return row
 
 
-def run_of(connection: Connection, run_id: str) -> Row[Any] | None:
+def run_of(connection: Connection, run_id: str) -> RunRow | None:
     """A run's row."""
-    return connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
+    return fetch_one(connection, RunRow, select(runs).where(runs.c.run_id == run_id))
 
 
 def end(
     connection: Connection,
-    run: Row[Any],
+    run: RunRow,
     outcome: Outcome,
     answer: Answer,
     now: float,
@@ -74,23 +78,29 @@ def end(
     return Reply(answer, run.dataset_id, next_attempt)
 
 
-def wait_again(connection: Connection, row: Row[Any], event: Event, now: float, **values: Any) -> None:
-    """Moves a row into a waiting state, as another attempt."""
-    move_to(connection, row, move(row.state, event), now, **{"attempt": row.attempt + 1, **values})
+def wait_again(connection: Connection, row: DatasetRow, event: Event, now: float, **values: object) -> None:
+    """Move a row to a waiting state, as another attempt. Parameters and errors as of `move_row`."""
+    move_row(connection, row, event, now, **{"attempt": row.attempt + 1, **values})
 
 
-def move_to(connection: Connection, row: Row[Any], state: State, now: float, **values: Any) -> None:
-    """Moves a row, with what every move into a kind of state implies."""
-    implied: dict[str, Any] = {"state": state, "revision": row.revision + 1}
+def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, **values: object) -> None:
+    """Move a row to the state after an event, and set what that state implies. Raises Conflict.
+
+    Parameters
+    ----------
+    values: columns to set besides. They win over what the state implies.
+    """
+    state = move(row.state, event)
+    implied: dict[str, object] = {"state": state, "revision": row.revision + 1}
     if state in WORKING:
-        implied |= {"not_before": None, "error_code": None, "error_message": None, "error_retryable": None}
+        implied |= {"not_before": None, **NO_FAILURE}
     if state in WAITING:
         implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
     if state in FINAL:
         implied |= {"run_id": None, "finished_at": now, "published_at": None, "leased_until": None}
     if state in WAITING or state in FINAL:
-        # A run's preview goes with the run's files.
+        # A run's preview is removed with the run's files.
         implied |= {"preview_key": None, "preview_width": None, "preview_height": None}
     if state is State.READY:
-        implied |= {"error_code": None, "error_message": None, "error_retryable": None}
+        implied |= NO_FAILURE
     connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))

@@ -1,59 +1,40 @@
-"""What users order: cancel, retry, delete. Each locks the dataset's row first."""
+"""What users order: cancel, retry, delete. Each function locks the dataset's row first."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, Row, update
+from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
 from statussvc.db.repository import searchable
-from statussvc.db.repository.moves import end, lock_present, move_to, run_of, wait_again
+from statussvc.db.repository.moves import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
+from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
 from statussvc.enums import Answer, Outcome
-from statussvc.lifecycle import Event, move
+from statussvc.lifecycle import Event
+
+CANCELLED = Failure("cancelled", "The dataset was cancelled on request.", retryable=True)
 
 
 def cancel(connection: Connection, dataset_id: str, now: float) -> str | None:
-    """Ends a dataset on request. Returns the run to stop, if one is at work. Raises NotFound, Conflict."""
+    """Cancel a dataset. Returns the run to stop, if one is at work. Raises NotFound, Conflict."""
     row = lock_present(connection, dataset_id)
-    move_to(
-        connection,
-        row,
-        move(row.state, Event.CANCEL),
-        now,
-        error_code="cancelled",
-        error_message="The dataset was cancelled on request.",
-        error_retryable=True,
-    )
+    move_row(connection, row, Event.CANCEL, now, **CANCELLED.columns())
     return _stop(connection, row, now)
 
 
 def retry(connection: Connection, dataset_id: str, now: float) -> None:
-    """Sets a failed or cancelled dataset to work again, with fresh counts. Raises NotFound, Conflict.
+    """Retry a failed or cancelled dataset, with fresh counts. Raises NotFound, Conflict.
 
-    A source that was itself at fault is fetched anew: its owner may have mended it.
+    A source that was itself at fault is downloaded again: its owner may have repaired it.
     """
     row = lock_present(connection, dataset_id)
     source = None if row.error_code in BAD_SOURCE else row.source_key
     event = Event.RETRY_WITH_SOURCE if source else Event.RETRY_FROM_START
-    wait_again(
-        connection,
-        row,
-        event,
-        now,
-        crashes=0,
-        retries=0,
-        source_key=source,
-        finished_at=None,
-        error_code=None,
-        error_message=None,
-        error_retryable=None,
-    )
+    wait_again(connection, row, event, now, crashes=0, retries=0, source_key=source, finished_at=None, **NO_FAILURE)
 
 
 def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
-    """Tombstones a dataset in any state. Returns the run to stop, if one is at work. Raises NotFound."""
+    """Mark a dataset as deleted, in any state. Returns the run to stop, if one is at work. Raises NotFound."""
     row = lock_present(connection, dataset_id)
     connection.execute(
         update(datasets)
@@ -64,9 +45,9 @@ def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
     return _stop(connection, row, now)
 
 
-def _stop(connection: Connection, row: Row[Any], now: float) -> str | None:
+def _stop(connection: Connection, row: DatasetRow, now: float) -> str | None:
     run = run_of(connection, row.run_id) if row.run_id else None
     if run is None or run.ended_at is not None:
         return None
     end(connection, run, Outcome.STOPPED, Answer.REFUSED, now)
-    return str(run.run_id)
+    return run.run_id

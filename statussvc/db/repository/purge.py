@@ -1,4 +1,4 @@
-"""What is removed for its age, a batch in a transaction: docs/decisions/0015-old-rows-are-purged.md."""
+"""Remove old rows, one batch in a transaction: docs/decisions/0015-old-rows-are-purged.md."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from statussvc.enums import Kind
 from statussvc.lifecycle import Stage, State
 
 BATCH = 100
-"""Rows of a kind in one transaction, for which everyone else's writes wait: some milliseconds."""
+"""Rows of a kind in one transaction: it takes some milliseconds, and all other writes wait for it."""
 
 Position = tuple[float, str]
-"""The end and the id of a run."""
+"""A run's end (seconds since the epoch) and its id."""
 
 START: Position = (0.0, "")
 
 
 def keys(connection: Connection, now: float) -> int:
-    """Removes idempotency keys that are free again. Returns how many."""
+    """Remove idempotency keys that have expired. Returns how many."""
     old = select(idempotency.c.key).where(idempotency.c.created_at < now - IDEMPOTENCY_SECONDS).limit(BATCH)
     return connection.execute(delete(idempotency).where(idempotency.c.key.in_(old.scalar_subquery()))).rowcount
 
 
 def inspections(connection: Connection, now: float) -> int:
-    """Removes inspections that nobody can read any more, with their runs. Returns how many."""
+    """Remove inspections that are too old to be read, and their runs. Returns how many."""
     old = (
         select(datasets.c.dataset_id)
         .where(
@@ -47,7 +47,7 @@ def inspections(connection: Connection, now: float) -> int:
 
 
 def deleted(connection: Connection, before: float, now: float) -> int:
-    """Removes datasets that were deleted before a time, with their runs; keeps their ids. Returns how many."""
+    """Remove datasets deleted before a time, and their runs; their ids stay taken. Returns how many."""
     old = (
         select(datasets.c.dataset_id)
         .where(
@@ -64,15 +64,15 @@ def deleted(connection: Connection, before: float, now: float) -> int:
 
 
 def overtaken_runs(connection: Connection, before: float, after: Position, now: float) -> tuple[int, Position]:
-    """Removes runs that ended before a time, and that a later run of their dataset and stage has followed.
+    """Remove runs that ended before a time and were followed by a later run of their dataset and stage.
 
     Parameters
     ----------
-    after: where the call before has stopped: it looks at BATCH runs, of which most may have to stay.
+    after: where the last call stopped. A call looks at BATCH runs, most of which may have to stay.
 
     Returns
     -------
-    How many were removed, and where the next call goes on; START at the end.
+    How many were removed, and where the next call continues; START at the end.
     """
     place = tuple_(runs.c.ended_at, runs.c.run_id)
     looked_at = connection.execute(
@@ -81,26 +81,30 @@ def overtaken_runs(connection: Connection, before: float, after: Position, now: 
         .order_by(runs.c.ended_at, runs.c.run_id)
         .limit(BATCH)
     ).all()
-    # By the dataset alone, and not by the stage: SQLite would take that one's index, which half of all runs are in.
+    # Not filtered by stage: SQLite would use the index on it, and half of all runs have the same stage.
     last_ended = connection.execute(
-        select(runs.c.dataset_id, runs.c.stage, func.max(runs.c.attempt).label("attempt"))
-        .where(runs.c.dataset_id.in_({run.dataset_id for run in looked_at}), runs.c.ended_at.is_not(None))
+        select(runs.c.dataset_id, runs.c.stage, func.max(runs.c.attempt))
+        .where(
+            runs.c.dataset_id.in_({dataset_id for _, _, dataset_id, _, _ in looked_at}), runs.c.ended_at.is_not(None)
+        )
         .group_by(runs.c.dataset_id, runs.c.stage)
     )
-    attempts = {(row.dataset_id, row.stage): row.attempt for row in last_ended}
+    attempts = {(dataset_id, stage): attempt for dataset_id, stage, attempt in last_ended}
     newest = _newest(connection, now)
     old = [
-        run.run_id
-        for run in looked_at
-        if run.attempt < attempts[run.dataset_id, run.stage] and run.run_id not in newest
+        run_id
+        for _, run_id, dataset_id, stage, attempt in looked_at
+        if attempt < attempts[dataset_id, stage] and run_id not in newest
     ]
     removed = connection.execute(delete(runs).where(runs.c.run_id.in_(old))).rowcount if old else 0
-    last = looked_at[-1] if len(looked_at) == BATCH else None
-    return removed, (last.ended_at, last.run_id) if last else START
+    if len(looked_at) < BATCH:
+        return removed, START
+    ended_at, run_id, _, _, _ = looked_at[-1]
+    return removed, (ended_at or 0.0, run_id)
 
 
 def _newest(connection: Connection, now: float) -> dict[str, str]:
-    """Of each stage the run by which the outbox tells what was overtaken, with its dataset's id."""
+    """For each stage, the run by which the outbox tells which messages are lost, and its dataset's id."""
     newest: dict[str, str] = {}
     for stage in Stage:
         row = connection.execute(
@@ -110,12 +114,13 @@ def _newest(connection: Connection, now: float) -> dict[str, str]:
             .limit(1)
         ).first()
         if row is not None:
-            newest[row.run_id] = row.dataset_id
+            run_id, dataset_id = row
+            newest[run_id] = dataset_id
     return newest
 
 
 def _remove(connection: Connection, dataset_ids: Sequence[str]) -> int:
-    """Removes rows and, first, the runs that refer to them."""
+    """Remove rows, and first the runs that refer to them. Returns how many rows."""
     if dataset_ids:
         connection.execute(delete(runs).where(runs.c.dataset_id.in_(dataset_ids)))
         faults.reach("statussvc_in_purge")

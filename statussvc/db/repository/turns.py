@@ -1,27 +1,27 @@
-"""Whose turn it is: the slots of a stage are shared by the hosts of the sources, while several wait.
+"""Whose turn it is: while several hosts' sources wait, they share the slots of a stage.
 
-A worker takes the oldest wake-up of its queue. Where that one's host has more runs at work than another host that
-waits, the row is put back for a moment, so that the other's comes first. A host alone has all slots.
+A worker takes the oldest wake-up of its queue. Where another waiting host has fewer runs at work than the host of that
+source, the row is put back for some seconds, so that the other goes first. A single host may use all slots.
 """
 
 from __future__ import annotations
 
 import hashlib
 from itertools import pairwise
-from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, select, union_all, update
+from sqlalchemy import Connection, func, literal, select, union_all, update
 
 from pipeline.errors import StageError
 from pipeline.sources import check_url
+from statussvc.db.rows import DatasetRow
 from statussvc.db.tables import datasets
 from statussvc.lifecycle import WAITING, WORKING, Stage
 
 DEFER_SECONDS = 3.0
-"""Until a row that was put back is published again: by then the others have begun."""
+"""Seconds until a row that was put back is published again: the others have begun by then."""
 
 LOWEST, HIGHEST = "", "g"
-"""Below and above every hash in hex."""
+"""Texts that sort before and after every hash in hex."""
 
 STATES = {
     stage: (
@@ -34,7 +34,7 @@ STATES = {
 
 
 def host_hash(url: str) -> str:
-    """What tells a URL's host from others, in sixteen hex digits."""
+    """A hash of a URL's host, in sixteen hex digits."""
     try:
         host = check_url(url).host
     except StageError:
@@ -42,8 +42,8 @@ def host_hash(url: str) -> str:
     return hashlib.sha256(host.encode()).hexdigest()[:16]
 
 
-def is_others_turn(connection: Connection, row: Row[Any], stage: Stage) -> bool:
-    """Whether another host's source waits, and has fewer runs at work than this row's host."""
+def is_others_turn(connection: Connection, row: DatasetRow, stage: Stage) -> bool:
+    """Whether a source of another host waits, and that host has fewer runs at work than this row's."""
     if stage not in STATES or row.host_hash is None:
         return False
     waiting, working = STATES[stage]
@@ -57,7 +57,7 @@ def is_others_turn(connection: Connection, row: Row[Any], stage: Stage) -> bool:
     if not own:
         return False
     served = sorted(host for host, count in at_work.items() if count >= own)
-    # Between those that are served: each piece is one look into the index, however long the queue is.
+    # One index look-up between each two hosts that have their share, however long the queue is.
     pieces = [
         select(literal(1).label("one"))
         .where(
@@ -74,8 +74,8 @@ def is_others_turn(connection: Connection, row: Row[Any], stage: Stage) -> bool:
     return connection.execute(union_all(*(select(piece.c.one) for piece in pieces)).limit(1)).first() is not None
 
 
-def defer(connection: Connection, row: Row[Any], now: float) -> None:
-    """Puts a waiting row back: its wake-up is published again in a moment, and nothing counts against it."""
+def defer(connection: Connection, row: DatasetRow, now: float) -> None:
+    """Put a waiting row back: its wake-up is published again in DEFER_SECONDS, and nothing counts against it."""
     connection.execute(
         update(datasets)
         .where(datasets.c.seq == row.seq)
@@ -84,12 +84,12 @@ def defer(connection: Connection, row: Row[Any], now: float) -> None:
 
 
 def waits_since(connection: Connection, stage: Stage) -> float | None:
-    """When the oldest wake-up of a stage that nobody has taken yet was published; None where there is none."""
-    return connection.scalar(
+    """When the oldest wake-up of a stage that no run has begun was published; None where there is none."""
+    return connection.scalars(
         select(datasets.c.published_at)
         .where(
             datasets.c.state == STATES[stage][0], datasets.c.published_at.is_not(None), datasets.c.deleted_at.is_(None)
         )
         .order_by(datasets.c.published_at)
         .limit(1)
-    )
+    ).one_or_none()

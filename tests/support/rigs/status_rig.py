@@ -19,9 +19,9 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db.database import Database
-from statussvc.db.repository.stages import Policy
 from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
+from statussvc.policy import Policy
 from statussvc.rpc.pipeline_service import PipelineService
 from statussvc.rpc.status_service import StatusService
 from statussvc.server import Server

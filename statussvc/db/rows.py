@@ -1,0 +1,253 @@
+"""Rows as the service reads them: frozen and typed. Only this module makes them from what a query returns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select
+
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db.tables import datasets
+from statussvc.enums import TILE_FORMAT_VALUES, Answer, Kind, Outcome, TileFormat
+from statussvc.lifecycle import Stage, State
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a stage failed.
+
+    Parameters
+    ----------
+    code: one of pipeline.errors.DATASET_CODES.
+    message: a sentence for a person.
+    retryable: whether a retry can help.
+    retry_after: seconds to wait before a retry, as the source asked for; not stored.
+    """
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after: float = 0.0
+
+    def columns(self) -> dict[str, object]:
+        """As columns of `datasets`."""
+        return {"error_code": self.code, "error_message": self.message, "error_retryable": self.retryable}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """A downloaded source: its storage key, its bytes, and the validators its server sent ("" for none)."""
+
+    key: str
+    sha256: str
+    size: int
+    etag: str
+    modified: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source's header says. Sizes in pixels; 0 pages: unknown."""
+
+    format: str
+    width: int
+    height: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A preview's storage key and its size in pixels."""
+
+    key: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a run at work has found out about its source, or made of it."""
+
+    source: SourceInfo | None = None
+    preview: Preview | None = None
+
+    def columns(self) -> dict[str, object]:
+        """As columns of `datasets`; none for what is not known yet."""
+        groups = {"source": self.source, "preview": self.preview}
+        return {
+            f"{prefix}_{name}": value
+            for prefix, group in groups.items()
+            if group is not None
+            for name, value in asdict(group).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A run's progress as its row keeps it."""
+
+    bytes_downloaded: int
+    bytes_total: int | None
+    tiles_done: int
+    tiles_total: int | None
+    stage_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """A row of `datasets`: a dataset or an inspection. Its fields are the table's columns, in their order."""
+
+    seq: int
+    dataset_id: str
+    kind: Kind
+    name: str
+    description: str
+    category: str
+    subject: str
+    url: str
+    url_hash: str | None
+    host_hash: str | None
+    expected_sha256: str
+    tile_size: int
+    tile_format: TileFormat
+    tile_quality: int
+    page: int
+    state: State
+    attempt: int
+    crashes: int
+    retries: int
+    revision: int
+    created_at: float
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    deleted_at: float | None
+    not_before: float | None
+    published_at: float | None
+    leased_until: float | None
+    run_id: str | None
+    source_key: str | None
+    source_sha256: str | None
+    source_bytes: int | None
+    source_etag: str | None
+    source_modified: str | None
+    source_format: str | None
+    source_width: int | None
+    source_height: int | None
+    source_pages: int | None
+    preview_key: str | None
+    preview_width: int | None
+    preview_height: int | None
+    report: str | None
+    tile_id: str | None
+    error_code: str | None
+    error_message: str | None
+    error_retryable: bool | None
+
+    @property
+    def options(self) -> pb.TileOptions:
+        """What is asked of the pyramid."""
+        return pb.TileOptions(
+            tile_size=self.tile_size,
+            format=TILE_FORMAT_VALUES[self.tile_format],
+            quality=self.tile_quality,
+            page=self.page,
+        )
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why its last run failed; None where it did not, or another run is at work."""
+        if self.error_code is None:
+            return None
+        return Failure(self.error_code, self.error_message or "", bool(self.error_retryable))
+
+    @property
+    def stored_source(self) -> StoredSource | None:
+        """The source; None before its download, and after it was removed from storage."""
+        if self.source_key is None or self.source_sha256 is None or self.source_bytes is None:
+            return None
+        # Rows of before schema 0003 have no validators.
+        etag, modified = self.source_etag or "", self.source_modified or ""
+        return StoredSource(self.source_key, self.source_sha256, self.source_bytes, etag, modified)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the source from its header, and its preview."""
+        return Facts(
+            SourceInfo(self.source_format, self.source_width or 0, self.source_height or 0, self.source_pages or 0)
+            if self.source_format is not None
+            else None,
+            Preview(self.preview_key, self.preview_width or 0, self.preview_height or 0)
+            if self.preview_key is not None
+            else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A row of `runs`. Its fields are the table's columns, in their order."""
+
+    run_id: str
+    dataset_id: str
+    attempt: int
+    stage: Stage
+    worker: str
+    begun_at: float
+    published_at: float | None
+    ended_at: float | None
+    outcome: Outcome | None
+    answer: Answer | None
+    next_attempt: int | None
+    bytes_downloaded: int
+    bytes_total: int | None
+    tiles_done: int
+    tiles_total: int | None
+    stage_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidRow:
+    """A row of `pyramids`. Its fields are the table's columns, in their order."""
+
+    tile_id: str
+    build: str
+    deleting: bool
+    lost: bool
+    width: int
+    height: int
+    tile_size: int
+    format: TileFormat
+    tile_count: int
+    bytes: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A dataset, and its pyramid where that is built."""
+
+    row: DatasetRow
+    pyramid: PyramidRow | None
+
+
+def fetch_all(connection: Connection, kind: type[R], query: Select[*tuple[Any, ...]]) -> list[R]:
+    """All rows of a query that selects the table of `kind`."""
+    return [kind(*row) for row in connection.execute(query)]
+
+
+def fetch_one(connection: Connection, kind: type[R], query: Select[*tuple[Any, ...]]) -> R | None:
+    """The row of a query that selects the table of `kind` and finds one row at most."""
+    row = connection.execute(query).one_or_none()
+    return None if row is None else kind(*row)
+
+
+def fetch_entries(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[CatalogueEntry]:
+    """All rows of a query that selects datasets, and pyramids from an outer join."""
+    entries, width = [], len(datasets.c)
+    for values in connection.execute(query):
+        row, pyramid = values[:width], values[width:]
+        entries.append(CatalogueEntry(DatasetRow(*row), None if pyramid[0] is None else PyramidRow(*pyramid)))
+    return entries

@@ -1,0 +1,47 @@
+"""The limits and delays that decide what happens to a dataset when its runs fail or wait."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+SLOW_RETRIES = 1
+"""Retries after source_too_slow. Each holds a slot for a minute, and keeps what the one before it downloaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits as counts, times in seconds.
+
+    Parameters
+    ----------
+    keep_sources: how long a source is kept after its dataset has ended; None: for ever.
+    lost_after: how long a published wake-up may go unanswered before it is looked at.
+    publish_lease: for how long a wake-up is one publisher's. Longer than a publish may block (10 s).
+    slot_rate, slot_seconds: see slots.who_gives_way.
+    """
+
+    crash_limit: int
+    retry_limit: int
+    retry_base: float
+    retry_cap: float
+    keep_sources: float | None = None
+    lost_after: float = 60.0
+    publish_lease: float = 15.0
+    slot_rate: float = 0.0
+    slot_seconds: float = 5.0
+
+    def retries_after(self, code: str) -> int:
+        """How often a stage that failed with this code is retried."""
+        return min(self.retry_limit, SLOW_RETRIES) if code == "source_too_slow" else self.retry_limit
+
+    def back_off(self, retries: int, retry_after: float) -> float:
+        """Seconds before a retry: exponential, jittered and capped.
+
+        Parameters
+        ----------
+        retries: how many there were, this one included.
+        retry_after: seconds that the source asked for; at least these, up to the cap.
+        """
+        delay: float = min(self.retry_cap, self.retry_base * 2 ** min(retries - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
+        return max(delay, min(retry_after, self.retry_cap))
