@@ -17,7 +17,6 @@ from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, F
 from ingest.http import Version
 from ingest.preflight import is_small, look, source_info
 from ingest.settings import IngestSettings
-from pipeline import faults
 from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError, UnknownStage
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
@@ -72,7 +71,6 @@ def declare(
         wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INGEST)
         answer = run_stage(status, wake_up, work, stopping=stopping, limits=limits, storage=identity)
         if answer is not None and answer.HasField("next"):
-            faults.reach("ingest_after_complete")
             _hand_on(answer.next, status, publish)
 
     return fetch_source
@@ -142,7 +140,7 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
             progress=partial(_report, run),
             kept=lambda count: run.report(bytes_kept=count),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
-            waiting=run.wait,
+            waiting=run.note_waiting,
             known=_known(known),
             expected_sha256=run.grant.expected_sha256,
         )
@@ -165,7 +163,6 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
         finally:
             fetch.close()
         run.check()
-        faults.reach("ingest_before_store")
         if not fetched.is_known:
             storage.put_file(path, run.grant.source_key)
             return fetched
@@ -214,8 +211,6 @@ def _may_go_on(run: Run, error: Exception) -> bool:
 
 
 def _report(run: Run, done: int, total: int | None) -> None:
-    if 0 < done != total:
-        faults.reach("ingest_mid_download")
     percent = 100.0 * done / total if total else None
     run.report(bytes_downloaded=done, bytes_total=total, stage_percent=percent)
 
@@ -224,7 +219,6 @@ def _hand_on(wake_up: pb.WakeUp, status: StatusClient, publish: Publish) -> None
     """Wakes the tiler. Where it fails, the relay does it once the wake-up's lease ends."""
     try:
         publish(wake_up)
-        faults.reach("ingest_after_publish")
         status.confirm_published(wake_up)
     except (dramatiq.DramatiqError, StatusUnavailable, UnknownStage, grpc.RpcError) as error:
         logger.warning("%s: the tiler's wake-up is left to the relay: %s", wake_up.dataset_id, error)

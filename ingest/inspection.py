@@ -102,7 +102,7 @@ class _Inspection:
             guard=dependencies.guard,
             hosts=dependencies.hosts,
             progress=lambda _done, _total: None,
-            waiting=run.wait,
+            waiting=run.note_waiting,
         )
 
     def report(self) -> pb.InspectionReport:

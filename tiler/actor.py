@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dramatiq
 
-from pipeline import faults
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
@@ -64,7 +63,6 @@ def declare(
             limits=limits,
             storage=identity,
         )
-        faults.reach("tiler_after_complete")
 
     return build_pyramid
 
@@ -113,7 +111,6 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         for name in FILES:
             run.check()
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))
-            faults.reach("tiler_mid_store")
         run.report(tiles_done=built.tile_count, tiles_total=built.tile_count, stage_percent=100.0)
     finally:
         # What stays for want of a working storage is swept by the janitor.

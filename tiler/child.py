@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline import faults
 from pipeline.formats import admission
 from pipeline.pyramids import Format, Geometry
 from pipeline.sandbox import child
@@ -82,7 +81,6 @@ class _Reporter:
         now = time.monotonic()
         if now >= self._due:
             self._due = now + REPORT_INTERVAL
-            faults.reach("tiler_child_mid_build")
             child.say(REPORTS.encode(Progress(self._tiles_done, self.tiles_total, round(percent, 2))))
 
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import faults
 from pipeline.errors import StageError
 from pipeline.formats import libvips
 from pipeline.run import Run
@@ -70,7 +69,6 @@ def build(
                     trust.require_preview(scratch)
                     keep_preview(report)
                 case Progress():
-                    faults.reach("tiler_mid_build")
                     run.report(
                         tiles_done=report.tiles_done,
                         tiles_total=report.tiles_total or None,

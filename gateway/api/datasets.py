@@ -14,7 +14,6 @@ from gateway.context import Context
 from gateway.http import preferences
 from gateway.http.problems import InvalidField, StateConflict, examples
 from gateway.rpc.calls import ask, wait_until_final
-from pipeline import faults
 from pipeline.errors import Conflict, NotFound, StageError
 from pipeline.sources import check_literal_host
 from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
@@ -97,7 +96,6 @@ async def create(
     except StageError as error:
         raise InvalidField(error, "/url") from error
     context.storage_watch.require()
-    faults.reach("gateway_before_create")
     answer = await ask(
         context.rpc.CreateDataset,
         pb.CreateDatasetRequest(
@@ -116,7 +114,6 @@ async def create(
             idempotency_key=idempotency_key or "",
         ),
     )
-    faults.reach("gateway_after_create")
     context.relay.poke()
     dataset_id = answer.dataset.dataset_id
     headers = {"Location": context.links.dataset(dataset_id)}

@@ -21,7 +21,6 @@ from dramatiq.errors import BrokerConnectionError
 
 from gateway.background.broker_link import BrokerAway, BrokerLink, link_to
 from gateway.background.kept_thread import KeptThread
-from pipeline import faults
 from pipeline.errors import StatusUnavailable, UnknownStage
 from pipeline.logs import Repeats
 from pipeline.messages import is_blocked, publish
@@ -144,7 +143,6 @@ class Relay:
             self._unpublished.extend(self._status.lease_pending(request).wake_ups)
             more = len(self._unpublished) >= BATCH
         while self._unpublished and not self._stopping.is_set():
-            faults.reach("relay_before_publish")
             try:
                 publish(self._broker, self._unpublished[0])
             except UnknownStage as error:
@@ -152,7 +150,6 @@ class Relay:
                 if (left_out := self._repeats.left_out("unknown stage")) is not None:
                     logger.warning("%s (%d more since this was last logged)", error, left_out)
                 continue
-            faults.reach("relay_after_publish")
             self._note_broker(OK)
             self._status.confirm_published(self._unpublished.popleft())
         return more

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import faults
 from pipeline.sandbox import landlock, seccomp
 
 NICENESS = 10
@@ -30,7 +29,7 @@ OPEN_FILES = 256
 CPU_GRACE = 10
 """Seconds of work between the signal that says that all is used, and the one that cannot be ignored."""
 
-KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", faults.VARIABLE, faults.SIGNAL_VARIABLE)
+KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ")
 """What a child gets of its worker's environment."""
 
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
@@ -193,7 +192,7 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
 def _landlock(allowance: Allowance) -> tuple[Layer, Layer, Layer]:
     files, tcp, signals = "files (Landlock)", "TCP (Landlock)", "signals (Landlock)"
     try:
-        abi = landlock.restrict((*_libraries(), *allowance.read), (*allowance.write, *faults.folders()))
+        abi = landlock.restrict((*_libraries(), *allowance.read), allowance.write)
     except OSError as error:
         if error.errno not in landlock.LACKING:
             raise

@@ -12,7 +12,6 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from pipeline import faults
 from pipeline.errors import SearchTooSlow, StatusUnavailable
 from statussvc.db.claim import LOST
 from statussvc.db.engines import away, engines, out_of_time, patience
@@ -124,10 +123,10 @@ class Database:
         StatusUnavailable: the database cannot be used. The commit may have been made all the same, where only
             its answer was lost: callers must be able to repeat the function.
         """
-        return await self._run(self._write_thread, self._engines.writer, self._fenced(function), kill_points=True)
+        return await self._run(self._write_thread, self._engines.writer, self._fenced(function))
 
     async def keep_house(self, function: Callable[[Connection], T]) -> T:
-        """As `write`, for what the service itself and the relay do all the time; tests kill in none of it."""
+        """As `write`, for what the service itself and the relay do all the time."""
         return await self._run(self._write_thread, self._engines.writer, self._fenced(function))
 
     async def read(self, function: Callable[[Connection], T]) -> T:
@@ -172,8 +171,6 @@ class Database:
         threads: ThreadPoolExecutor,
         engine: Engine,
         function: Callable[[Connection], T],
-        *,
-        kill_points: bool = False,
     ) -> T:
         deadline = time.monotonic() + self._engines.patience
         file = self._engines.file
@@ -184,14 +181,10 @@ class Database:
             try:
                 with patience(deadline), engine.begin() as connection:
                     result = function(connection)
-                    if kill_points:
-                        faults.reach("statussvc_before_commit")
             except DBAPIError as error:
                 raise _explain(error) from error
             if file is not None and threads is self._write_thread:
                 file.check_written()
-            if kill_points:
-                faults.reach("statussvc_after_commit")
             return result
 
         return await asyncio.get_running_loop().run_in_executor(threads, transaction)

@@ -10,8 +10,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.faults import SIGNAL_VARIABLE, VARIABLE
+from tests.faults.hooks import sitecustomize
+from tests.faults.hooks.sitecustomize import SIGNAL_VARIABLE, VARIABLE
 from tests.support.rigs.waiting import until
+
+HOOKS = Path(sitecustomize.__file__).parent
+"""Where a service finds what has it hit at a point."""
 
 STOP_LIMIT = 20.0
 """Seconds a service may take to end in order."""
@@ -101,7 +105,7 @@ class Service:
         self._faults += 1
         marks = [self._folder / f"{self.name}-{self._faults}-{point}-{count}" for count in range(times)]
         self._marks = list(marks)
-        self._fault = {VARIABLE: point, SIGNAL_VARIABLE: number}
+        self._fault = {VARIABLE: point, SIGNAL_VARIABLE: number, "PYTHONPATH": str(HOOKS)}
         self.begin_anew(**variables)
         return marks[-1]
 

@@ -15,10 +15,10 @@ import grpc
 import pytest
 from sqlalchemy import Engine, create_engine, func, select, update
 
-from pipeline.faults import VARIABLE
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.db.tables import datasets, former_ids, runs
+from tests.faults.hooks import sitecustomize
 from tests.support.rigs.servers import free_port
 from tests.support.rigs.status_rig import SHA, Status, running
 from tests.support.rigs.waiting import until
@@ -49,7 +49,8 @@ def started(folder: Path, fault: str, port: int = 0) -> subprocess.Popen[bytes]:
         **os.environ,
         "TILEWRIGHT_DATABASE_URL": rows(folder),
         "TILEWRIGHT_GRPC_PORT": str(port),
-        VARIABLE: f"{fault}:{folder / 'reached'}",
+        sitecustomize.VARIABLE: f"{fault}:{folder / 'reached'}",
+        "PYTHONPATH": str(Path(sitecustomize.__file__).parent),
     }
     return subprocess.Popen([sys.executable, "-m", "statussvc"], env=environment)
 

@@ -80,7 +80,7 @@ def test_work_that_returns_completes_its_stage_with_the_progress_it_reported(
 
 def test_a_preview_is_told_at_once(status: Status, client: StatusClient, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given beats so rare that none but the first comes by its time
-    monkeypatch.setattr("pipeline.run.BEAT_INTERVAL", 600.0)
+    monkeypatch.setattr("pipeline.run.heartbeat.BEAT_INTERVAL", 600.0)
     dataset_id = status.create()
     key = f"pyramids/{'0' * 64}/{{}}/preview.jpg"
 

@@ -12,8 +12,8 @@ import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from pipeline import run as run_module
 from pipeline.errors import StageError, StorageError
+from pipeline.run import Limits, Run, run_stage, stage
 from pipeline.shortages import shortage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -70,7 +70,7 @@ def test_errors_that_name_each_other_come_to_an_end() -> None:
 @pytest.mark.parametrize("error", SHORT, ids=repr)
 def test_a_run_that_meets_a_shortage_is_given_back_unblamed(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a stage whose work meets one
-    monkeypatch.setattr(run_module, "SHORTAGE_PAUSE", 0.0)
+    monkeypatch.setattr(stage, "SHORTAGE_PAUSE", 0.0)
     said: list[str] = []
     grant = pb.BeginStageResponse(grant=pb.Grant(url="https://example.org/a.jpg"))
     go_on = pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_CONTINUE)
@@ -86,11 +86,11 @@ def test_a_run_that_meets_a_shortage_is_given_back_unblamed(error: Exception, mo
         complete_stage=outcome("complete"),
     )
 
-    def work(run: run_module.Run) -> pb.IngestResult:
+    def work(run: Run) -> pb.IngestResult:
         raise error
 
     # When it is run, Then it is given back, and nothing counts against the dataset
     wake_up = pb.WakeUp(dataset_id="custom_00000001", attempt=1, stage=pb.STAGE_INGEST)
-    limits = run_module.Limits(total=60.0, progress=60.0)
-    run_module.run_stage(status, wake_up, work, stopping=threading.Event(), limits=limits)
+    limits = Limits(total=60.0, progress=60.0)
+    run_stage(status, wake_up, work, stopping=threading.Event(), limits=limits)
     assert said == ["release"]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, select, tuple_
 
-from pipeline import faults
 from statussvc.db.repository.catalogue import IDEMPOTENCY_SECONDS
 from statussvc.db.repository.insert import insert_those_missing
 from statussvc.db.repository.inspections import KEEP_SECONDS
@@ -123,6 +122,5 @@ def _remove(connection: Connection, dataset_ids: Sequence[str]) -> int:
     """Remove rows, and first the runs that refer to them. Returns how many rows."""
     if dataset_ids:
         connection.execute(delete(runs).where(runs.c.dataset_id.in_(dataset_ids)))
-        faults.reach("statussvc_in_purge")
         connection.execute(delete(datasets).where(datasets.c.dataset_id.in_(dataset_ids)))
     return len(dataset_ids)
