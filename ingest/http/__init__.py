@@ -1,4 +1,4 @@
-"""One HTTP connection to a stranger's server: allowed addresses, answers, cancellation.
+"""HTTP connections to untrusted servers: allowed addresses, responses, cancellation.
 
 Imports `pipeline` and the worker's settings.
 """

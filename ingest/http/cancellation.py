@@ -1,7 +1,7 @@
-"""Cancels a connection from another thread, whatever it is waiting for.
+"""Cancel a connection from another thread, in any phase.
 
-`requests` limits each read but no whole exchange, and nothing in it stops slow headers. Shutting the socket down
-does: a read that blocks in any phase (connect, TLS, headers, body) returns at once.
+`requests` limits the time of each read but not of a whole exchange, so slow headers can take forever. Shutting down
+the socket stops every phase (connect, TLS, headers, body): a blocked read returns at once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ T = TypeVar("T")
 
 
 class Cancellation:
-    """Holds a connection's socket, so that it can be shut down. Cancelling a parent cancels its children.
-
-    All methods may be called from any thread.
-    """
+    """Holds a connection's socket in order to shut it down. Cancelling a parent cancels its children. Thread-safe."""
 
     def __init__(self, parent: Cancellation | None = None) -> None:
         self._parent = parent
@@ -31,7 +28,7 @@ class Cancellation:
         self._reason: Exception | None = None
 
     def child(self) -> Cancellation:
-        """Give a new one that is cancelled with this one."""
+        """Return a new Cancellation that is cancelled together with this one."""
         child = Cancellation(self)
         with self._lock:
             self._children.append(child)
@@ -41,8 +38,8 @@ class Cancellation:
         return child
 
     def hold(self, connection: socket.socket) -> None:
-        """Takes a hold on a socket, which may be about to connect, and ends the one that was held."""
-        # A duplicate, since wrapping the socket in TLS takes its descriptor away.
+        """Hold a socket, connected or not, and shut down the one that was held before."""
+        # A duplicate, because wrapping the socket in TLS detaches its descriptor.
         duplicate = connection.dup()
         self.release()
         with self._lock:
@@ -51,7 +48,7 @@ class Cancellation:
                 _shut_down(duplicate)
 
     def release(self) -> None:
-        """Ends the connection and lets go of it."""
+        """Shut down the held socket and stop holding it."""
         with self._lock:
             held, self._held = self._held, None
         if held is not None:
@@ -59,7 +56,7 @@ class Cancellation:
             held.close()
 
     def renew(self) -> None:
-        """Ends the connection, and forgets a cancellation that was of this child alone."""
+        """Shut down the held socket, and undo a cancellation unless the parent is cancelled."""
         self.release()
         with self._lock:
             self._reason = self._parent.reason if self._parent is not None else None
@@ -67,7 +64,7 @@ class Cancellation:
                 self._is_cancelled.clear()
 
     def cancel(self, reason: Exception) -> None:
-        """Shuts the sockets down, the children's and later ones too. `check` raises the first reason from now on."""
+        """Shut down the held and all later sockets, also those of children. `check` then raises the first reason."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
@@ -82,23 +79,23 @@ class Cancellation:
 
     @property
     def reason(self) -> Exception | None:
-        """Why it was cancelled, the parent's reason first; None where it was not."""
+        """Why this was cancelled, the parent's reason first; None if it was not."""
         return (self._parent.reason if self._parent is not None else None) or self._reason
 
     def check(self) -> None:
-        """Raises the reason, where it was cancelled."""
+        """Raise the reason if this was cancelled."""
         reason = self.reason
         if reason is not None:
             raise reason
 
     def pause(self, seconds: float) -> None:
-        """Lets time pass; raises the reason at once where it is cancelled."""
+        """Sleep, and raise the reason at once if this is cancelled."""
         self._is_cancelled.wait(seconds)
         self.check()
 
     @contextmanager
     def limit(self, seconds: float, reason: Exception) -> Iterator[None]:
-        """Cancels unless the block ends in time."""
+        """Cancel with `reason` if the block takes longer than `seconds`."""
         watchdog = threading.Timer(seconds, self.cancel, (reason,))
         watchdog.daemon = True
         watchdog.start()
@@ -108,10 +105,9 @@ class Cancellation:
             watchdog.cancel()
 
     def wait_for(self, call: Callable[[], T], seconds: float) -> T:
-        """Makes a call that cannot be interrupted, such as a look-up of a name, in a thread, and leaves it behind
-        where it takes too long.
+        """Run a call that cannot be interrupted, such as a DNS lookup, in a thread. Abandon it if it takes too long.
 
-        Raises what the call raises, TimeoutError after `seconds`, and the reason at once where it is cancelled.
+        Raises what the call raises, TimeoutError after `seconds`, and the reason at once if this is cancelled.
         """
         results: list[T] = []
         errors: list[Exception] = []
@@ -120,7 +116,7 @@ class Cancellation:
         def work() -> None:
             try:
                 results.append(call())
-            except Exception as error:  # noqa: BLE001  handed on to the caller's thread
+            except Exception as error:  # noqa: BLE001  raised again in the caller's thread
                 errors.append(error)
             done.set()
 
@@ -142,5 +138,5 @@ class Cancellation:
 
 
 def _shut_down(connection: socket.socket) -> None:
-    with suppress(OSError):  # not connected yet, or not any more
+    with suppress(OSError):  # The socket is not connected yet, or no longer.
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,8 @@
-"""Joins the small blocks that some servers send, so that a byte does not cost what a block does.
+"""Join the small blocks that some servers send, because handling a block costs the same whatever its size.
 
-A single small block is handed on at once: the beginning of a picture may be all that comes for a while. Only where one
-small block follows the other, many are taken together. Where they are tiny, as chunks of one byte are, whoever reads
-them rests between: the network then slows the server down.
+A single small block is returned at once, because nothing more may arrive for a while. Only after many small blocks in a
+row are they joined. If the blocks are tiny, such as chunks of one byte, the reader pauses between them, so that flow
+control slows the server down.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import time
 from collections.abc import Callable
 
 SMALL = 1024
-"""Bytes of a block that costs more to handle than to read."""
+"""Bytes. Blocks below this size cost more to handle than to read."""
 
 MANY = 32
-"""Small blocks in a row after which more are to be expected."""
+"""Number of small blocks in a row after which they are joined."""
 
 ENOUGH = 16 * 1024
-"""Bytes that are handed on together at most, or so many blocks: some milliseconds' work."""
+"""Maximum number of bytes, and of blocks, that are joined: some milliseconds of work."""
 
 LONGEST = 0.1
-"""Seconds that bytes are held back while more arrive."""
+"""Maximum seconds for which bytes are held back while more arrive."""
 
 TINY = 64
-"""Bytes of a block, in the mean, that no honest server sends."""
+"""Bytes. Only a hostile or broken server sends blocks whose mean size is below this."""
 
 REST = 9.0
-"""Times the work that a reader of tiny blocks rests: a tenth of a core is what such a connection gets."""
+"""Pause after tiny blocks, as a multiple of the time spent on them: such a connection gets a tenth of a core."""
 
 
 class Coalesced:
-    """Reads from one body.
+    """Reads one response body.
 
     Parameters
     ----------
-    read: gives the next bytes, as many as have arrived, and none at the end; may raise.
-    rest: lets so many seconds pass; may raise.
-    clock, work: seconds that have passed, and that this thread has worked.
+    read: returns the next bytes that have arrived; empty at the end. May raise.
+    rest: sleeps for a number of seconds. May raise.
+    clock: returns monotonic seconds.
+    work: returns the CPU seconds of this thread.
     """
 
     def __init__(
@@ -54,7 +55,10 @@ class Coalesced:
         self._error: Exception | None = None
 
     def read(self) -> bytes:
-        """The next bytes; none at the end. Raises what `read` and `rest` raise, behind the bytes that came before."""
+        """Return the next bytes; empty at the end.
+
+        Raises what `read` and `rest` raise, but only after all bytes that arrived before the error were returned.
+        """
         if self._error is not None:
             try:
                 raise self._error
@@ -75,7 +79,7 @@ class Coalesced:
             except Exception as error:
                 if not gathered:
                     raise
-                # Without its frames, which would refer back to this.
+                # Without its traceback, whose frames would refer back to this object.
                 self._error = error.with_traceback(None)
                 break
             count += 1

@@ -1,4 +1,4 @@
-"""One connection of a download: its requests go out, and its answers come in, one after the other."""
+"""One connection of a download, with one request at a time."""
 
 from __future__ import annotations
 
@@ -23,30 +23,32 @@ from pipeline.sources import check_url
 from pipeline.texts import field_value
 
 BLOCK = 256 * 1024
-"""Bytes asked of the socket at once: 64 KiB and 1 MiB were both slower on loopback."""
+"""Bytes per read from the socket: 64 KiB and 1 MiB were both slower on loopback."""
 
 FAILURES = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
-"""What an exchange can raise, whichever of the libraries notices."""
+"""What an exchange can raise, whichever library detects the failure."""
 
 
 FRAMING = frozenset({"content-encoding", "content-length", "content-range", "transfer-encoding"})
-"""Headers that are judged as they came: http.client goes by what stands there, and what is no number is refused."""
+"""Headers that are checked exactly as they were sent, because http.client interprets them that way."""
 
 
 class Crowded(StageError):
-    """Raised when a further connection finds no room at its host: the download goes on without it."""
+    """Raised when the limit of connections to a host leaves no room for another: the download goes on without it."""
 
     def __init__(self, host: str) -> None:
-        super().__init__("source_unavailable", f"This worker has as many connections to {host} as it may. Retry later.")
+        super().__init__(
+            "source_unavailable", f"This worker has the maximum number of connections to {host}. Retry later."
+        )
 
 
 class Connection:
-    """One connection at a time, kept open between requests to one host.
+    """One connection at a time, kept open between requests to the same host.
 
     Parameters
     ----------
-    parent: the download's; this connection is cancelled with it.
-    waiting: where given, a place at a host is waited for, and this called meanwhile; else there is none without room.
+    parent: the download's cancellation, which also cancels this connection.
+    waiting: if given, `get` waits for room at the host and calls this meanwhile; if not, it raises Crowded.
     """
 
     def __init__(
@@ -67,12 +69,12 @@ class Connection:
         self._response: requests.Response | None = None
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Asks for a URL and gives the answer, whatever it is, once its headers are there.
+        """Request a URL and return the answer once its headers have arrived, whatever its status.
 
         Raises
         ------
-        StageError: with one of the `source_…` codes; Crowded.
-        Stopped, or another reason of a cancellation.
+        StageError: with one of the `source_…` codes; Crowded is one.
+        Exception: the reason of a cancellation, such as Stopped.
         """
         host = check_url(url).host
         self._enter(host)
@@ -89,7 +91,7 @@ class Connection:
                     timeout=(self._settings.source_connect_timeout, self._settings.source_read_timeout),
                 )
         except StageError:
-            # What a cancellation looks like from here depends on where it struck: its reason is what counts.
+            # A cancellation shows up as different errors, depending on the phase. Its reason takes precedence.
             self.cancellation.check()
             raise
         except FAILURES as error:
@@ -99,24 +101,24 @@ class Connection:
         return Answer(self, url, response)
 
     def location(self, url: str, response: requests.Response) -> str | None:
-        """Where an answer redirects to; None where it does not."""
+        """Return the URL that an answer redirects to; None if it does not redirect."""
         try:
             location = self._session.location(response)
-            # Browsers take an unquoted space; some servers rely on it.
+            # Browsers accept an unquoted space, and some servers rely on that.
             return None if location is None else urljoin(url, location.replace(" ", "%20"))
         except ValueError as error:
             raise StageError(
                 "source_invalid_url",
-                f"{self.host} redirects to a malformed URL. Give the URL at which the file itself lies.",
+                f"{self.host} redirects to a malformed URL. Use the URL of the file itself.",
             ) from error
 
     @property
     def is_wanted(self) -> bool:
-        """Whether another download waits for a place at this connection's host."""
+        """Whether another download waits for room at this connection's host."""
         return self._hosts.is_wanted(self._place)
 
     def drop(self) -> None:
-        """Ends the connection, whatever has not been read of its answer; the next request makes a new one."""
+        """Close the connection, even if its answer was not read to the end. The next request opens a new one."""
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -124,7 +126,7 @@ class Connection:
         self.cancellation.renew()
 
     def close(self) -> None:
-        """Ends the connection and gives its place back."""
+        """Close the connection and make room at its host."""
         self.drop()
         self._leave()
 
@@ -146,14 +148,14 @@ class Connection:
 
 
 class Answer:
-    """An answer: its status and headers, and its body as it comes."""
+    """An answer: its status, its headers, and its body as a stream."""
 
     def __init__(self, connection: Connection, url: str, response: requests.Response) -> None:
         self.connection = connection
         self.url = url
         self.host = connection.host
         self.status = int(response.raw.status)
-        # Nothing here refers back to this answer: its connection ends with it, and not when cycles are collected.
+        # Nothing here may refer back to this answer: without cycles its connection is closed as soon as it is freed.
         self.headers: HeaderValues = partial(_values, response.raw.headers)
         self._response = response
         self._coalesced = Coalesced(
@@ -162,18 +164,18 @@ class Answer:
 
     @property
     def location(self) -> str | None:
-        """Where it redirects to; None where it does not."""
+        """The URL that the answer redirects to; None if it does not redirect."""
         return self.connection.location(self.url, self._response)
 
     def read(self) -> bytes:
-        """The next bytes of the body, as many as have arrived, or some small blocks together; none at its end.
+        """Return the next bytes of the body that have arrived, or several small blocks joined; empty at the end.
 
-        Raises StageError where it cannot go on, and the reason where it was cancelled.
+        Raises StageError if the transfer fails, and the reason of a cancellation.
         """
         return self._coalesced.read()
 
     def close(self) -> None:
-        """Leaves what has not been read, and the connection with it."""
+        """Discard the rest of the body and close the connection."""
         self.connection.drop()
 
 
@@ -189,6 +191,6 @@ def _read(raw: urllib3.HTTPResponse, connection: Connection, host: str) -> bytes
         connection.cancellation.check()
         raise explain(error, host, in_body=True) from error
     if not block:
-        # A cancelled connection looks like the end of a body without a length.
+        # A cancelled connection looks like the end of a body that has no declared length.
         connection.cancellation.check()
     return block or b""

@@ -1,4 +1,4 @@
-"""What an exception of requests, urllib3, http.client or the socket means to a person: one table."""
+"""Map exceptions of requests, urllib3, http.client and sockets to error codes and messages for people."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.errors import DATASET_CODES, StageError
 
 
 def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError:
-    """The StageError that a failed exchange with a host stands for.
+    """Return the StageError for a failed exchange with a host.
+
+    The libraries wrap each other's errors, so the whole chain of causes is searched.
 
     Parameters
     ----------
-    in_body: whether the answer's headers had come already.
-
-    These libraries wrap each other's errors, so the whole chain is looked through for the telling one.
+    in_body: whether the answer's headers had already arrived.
     """
     chain = list(causes(error))
 
@@ -34,7 +34,7 @@ def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError
     if caused_by(ssl.SSLCertVerificationError):
         return StageError(
             "source_unreachable",
-            f"{host} does not prove by its TLS certificate that it is {host}. Repair the certificate, then retry.",
+            f"The TLS certificate of {host} is not valid for {host}, or not trusted. Fix the certificate, then retry.",
             retryable=False,
         )
     if caused_by(TimeoutError, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout):
@@ -42,13 +42,13 @@ def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError
     if caused_by(http.client.RemoteDisconnected, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead):
         return incomplete(host)
     if caused_by(HeadersTooLong):
-        return broken(host, "its headers are longer than accepted (TILEWRIGHT_SOURCE_MAX_HEADER_BYTES)")
+        return broken(host, "its headers are larger than TILEWRIGHT_SOURCE_MAX_HEADER_BYTES")
     if caused_by(HeadersUnreadable):
-        return broken(host, "a line among its headers is no header, so that those behind it cannot be relied on")
+        return broken(host, "a header line is malformed, so the headers after it are not reliable")
     if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
-        return broken(host, "its answer cannot be read")
+        return broken(host, "the response cannot be parsed")
     if caused_by(ssl.SSLError) and not in_body:
         return StageError(
-            "source_unreachable", f"No secure connection to {host} could be made. Check its TLS set-up, then retry."
+            "source_unreachable", f"The TLS handshake with {host} failed. Check its TLS configuration, then retry."
         )
     return incomplete(host)

@@ -1,8 +1,8 @@
-"""Connects to checked addresses only.
+"""Connect only to addresses that were checked.
 
-The seam is urllib3's `HTTPConnection._new_conn`: a host is resolved once, every answer is checked, and the
-connection goes to an address that was checked, so that a name cannot lead elsewhere at a second look-up. URL, Host
-header and SNI stay as they are, TLS is verified for the name, and a redirect passes here like any other request.
+This overrides urllib3's `HTTPConnection._new_conn`. A host is resolved once, every address is checked, and the
+connection uses a checked address, so a second lookup cannot lead elsewhere (DNS rebinding). URL, Host header and SNI
+stay unchanged, and TLS is verified for the name. A redirect is checked like any other request.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from pipeline.errors import StageError
 from pipeline.sources import Address, Allowed, forbidden, literal_address
 
 Resolver = Callable[[str, int], Iterable[Address]]
-"""Gives the addresses of a host; raises OSError where there is none."""
+"""Returns the addresses of a host and port; raises OSError if there are none."""
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    """The system's resolver: each address once, in its order of preference."""
+    """Return the addresses from the system's resolver, each once, in order of preference."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers))
 
 
 class Guard:
-    """Decides for one worker which addresses its fetches may connect to.
+    """Decides which addresses a worker may connect to.
 
     Parameters
     ----------
-    allowed: the operator's list.
-    resolver: what asks the name service.
+    allowed: the operator's list of allowed sources.
+    resolver: looks up the addresses of a host.
     """
 
     def __init__(self, allowed: Allowed, resolver: Resolver = look_up) -> None:
@@ -51,7 +51,10 @@ class Guard:
         self._resolver = resolver
 
     def screen(self, host: str, port: int, addresses: Iterable[Address]) -> list[Address]:
-        """The addresses to try for a host: those on the operator's list, else all, if every one of them is permitted.
+        """Return the addresses to try for a host.
+
+        These are the addresses on the operator's list. If none is on the list, they are all addresses, provided that
+        every one is permitted.
 
         Raises StageError("source_forbidden_address").
         """
@@ -66,7 +69,7 @@ class Guard:
     def connect(
         self, cancellation: Cancellation, host: str, port: int, timeout: float | None, options: Iterable[Any]
     ) -> socket.socket:
-        """A connected socket to an address of the host, held by the cancellation.
+        """Return a socket connected to an address of the host, held by the cancellation.
 
         Raises
         ------
@@ -99,9 +102,7 @@ class Guard:
         try:
             answers = list(cancellation.wait_for(lambda: self._resolver(host, port), timeout or 0.0))
         except TimeoutError as error:
-            raise StageError(
-                "source_unresolvable", f"Looking up the name {host} took too long. Retry later."
-            ) from error
+            raise StageError("source_unresolvable", f"The DNS lookup of {host} took too long. Retry later.") from error
         except (OSError, UnicodeError) as error:
             raise _unresolvable(host) from error
         if not answers:
@@ -110,15 +111,15 @@ class Guard:
 
 
 class HeadersTooLong(http.client.HTTPException):
-    """Raised when an answer's headers have more bytes than are accepted."""
+    """Raised when an answer's headers are larger than the limit."""
 
 
 class HeadersUnreadable(http.client.HTTPException):
-    """Raised when an answer's headers have a line that is none."""
+    """Raised when an answer's headers contain a malformed line."""
 
 
 class _Headers:
-    """A socket's file while headers are read from it. What is blank at a line's end is no part of it."""
+    """Wraps a socket's file while headers are read. Counts bytes, and strips blanks at the end of each line."""
 
     def __init__(self, file: BufferedReader, most: int) -> None:
         self._file = file
@@ -133,9 +134,9 @@ class _Headers:
         if self._left < 0:
             raise HeadersTooLong
         if not line.endswith(b"\n") and len(line) != limit:
-            # http.client would take those that have come for all.
+            # http.client would treat the headers so far as complete.
             raise http.client.RemoteDisconnected("the connection ended within the headers")
-        # http.client takes "chunked " for another coding than "chunked".
+        # http.client does not recognise "chunked " with a blank as "chunked".
         text = line.rstrip(b" \t\r\n")
         return text + b"\r\n" if text and text != line else line
 
@@ -144,14 +145,15 @@ class _Headers:
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer whose headers can be relied on.
+    """An answer with stricter header parsing than http.client's.
 
-    All of them, of interim answers too, have one limit: http.client has one for each line. It stops where a line is no
-    header, so that a length behind it would not be seen; and it takes any interim answer but 100 for the final one.
+    One limit covers all headers, those of interim answers included; http.client limits only each line. A malformed
+    line raises HeadersUnreadable; http.client stops there, and would miss a length after it. Any interim answer is
+    skipped; http.client takes all but 100 for the final one.
     """
 
     max_header_bytes: int
-    fp: BufferedReader | _Headers | None  # type: ignore[assignment]  # what reads like a file, for a while
+    fp: BufferedReader | _Headers | None  # type: ignore[assignment]  # _Headers while the headers are read
 
     def begin(self) -> None:
         file = self.fp
@@ -171,12 +173,12 @@ class _Answer(http.client.HTTPResponse):
             line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # typeshed does not know it
             if not HTTPStatus.SWITCHING_PROTOCOLS < line[1] < HTTPStatus.OK or self.fp is None:
                 return line
-            # RFC 9110 §15.2: any number of interim answers may come unasked, 102 and 103 among them.
+            # RFC 9110 §15.2: a server may send any number of interim answers, such as 102 and 103.
             while self.fp.readline(self.max_header_bytes + 1) not in (b"\r\n", b"\n", b""):
                 pass
 
     def _read_and_discard_trailer(self) -> None:
-        # http.client reads lines behind the last chunk for as long as any come.
+        # http.client has no limit for the lines after the last chunk.
         left = self.max_header_bytes
         while self.fp is not None:
             line = self.fp.readline(left + 1)
@@ -188,12 +190,12 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """An HTTP connection that closes its socket also where urllib3 does not."""
+    """An HTTP connection that also closes its socket in a case where urllib3 does not."""
 
     max_header_bytes: int
     _answer: http.client.HTTPResponse | None = None
 
-    def response_class(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]  # called like the class that it stands for
+    def response_class(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]  # replaces a class, with the same call
         self._answer = answer = _Answer(sock, **options)
         answer.max_header_bytes = self.max_header_bytes
         return answer
@@ -202,24 +204,24 @@ class _Connection(HTTPConnection):
         try:
             return super().getresponse()
         except BaseException:
-            # urllib3 forgets an answer whose headers it refuses, and with it the open socket.
+            # If urllib3 refuses an answer's headers, it leaves the answer, and so its socket, open.
             if self._answer is not None:
                 self._answer.close()
             raise
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
-    """The same under TLS, where only the peer can end a body that has no length (RFC 9112 §9.8)."""
+    """The same with TLS. A body without a length must end with a TLS close_notify (RFC 9112 §9.8)."""
 
     def connect(self) -> None:
         super().connect()
         if isinstance(self.sock, ssl.SSLSocket):
-            # Else whoever can end the TCP connection ends the file, too.
-            self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # typeshed knows the parameter only
+            # Otherwise anyone who can end the TCP connection could truncate the file unnoticed.
+            self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # typeshed has only the parameter
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Makes a requests.Session connect through a guard, its sockets held by a cancellation."""
+    """Makes a requests.Session connect through a guard. A cancellation holds its sockets."""
 
     def __init__(self, guard: Guard, cancellation: Cancellation, max_header_bytes: int) -> None:
         self._guard = guard
@@ -235,7 +237,7 @@ class GuardedAdapter(HTTPAdapter):
             timeout = connection.timeout
             return guard.connect(
                 cancellation,
-                # Not `host`, which lacks the final dot that keeps the resolver from its search list.
+                # Not `host`, which lacks the trailing dot. The dot keeps the resolver from using its search list.
                 connection._dns_host.strip("[]"),
                 connection.port,
                 timeout if isinstance(timeout, (int, float)) else None,
@@ -265,7 +267,7 @@ class GuardedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TLSPool}
 
     def proxy_manager_for(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        # A proxy would resolve the name itself, and so undo the guard.
+        # A proxy would resolve the name itself, which would bypass the guard.
         raise ValueError("sources are never fetched through a proxy")
 
 
@@ -280,7 +282,7 @@ def _no_connection(host: str, port: int, failure: OSError | None) -> StageError:
     if isinstance(failure, TimeoutError):
         return StageError(
             "source_timeout",
-            f"{host} did not take a connection on port {port} in time. Check that it is up, then retry.",
+            f"{host} did not accept a connection on port {port} in time. Check that the server is up, then retry.",
         )
     reason = failure.strerror if failure is not None and failure.strerror else "no connection"
     return StageError(

@@ -1,4 +1,4 @@
-"""How many connections this process has to each host: politeness towards the host, fairness between downloads."""
+"""Limit this process's connections to each host, for the host's sake and for fairness between downloads."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections.abc import Callable
 from ingest.http.cancellation import Cancellation
 
 LOOK = 0.5
-"""Seconds between two looks of one who waits for whether it has been stopped."""
+"""Seconds between two checks whether a waiting download was cancelled."""
 
 
 class Hosts:
-    """Counts connections by host.
+    """Counts the connections to each host. Thread-safe.
 
-    A download's first connection waits until there is room, and its further ones are there only while nobody waits.
+    A download's first connection waits until there is room. Its additional connections get room only while no other
+    download waits.
 
     Parameters
     ----------
-    limit: connections to one host at a time.
+    limit: maximum number of connections to one host.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,13 +30,13 @@ class Hosts:
         self._changed = threading.Condition()
 
     def enter(self, host: str, cancellation: Cancellation, waiting: Callable[[], None]) -> None:
-        """Takes a place at a host, and waits for it where there is none.
+        """Count one more connection to a host, after waiting until there is room for it.
+
+        Raises the reason if `cancellation` is cancelled.
 
         Parameters
         ----------
-        waiting: called now and then meanwhile.
-
-        Raises the reason where it is cancelled.
+        waiting: called at least every LOOK seconds while waiting.
         """
         with self._changed:
             self._waiting[host] += 1
@@ -49,7 +50,7 @@ class Hosts:
                 self._waiting[host] -= 1
 
     def try_enter(self, host: str) -> bool:
-        """Takes a place at a host where there is one that nobody waits for."""
+        """Count one more connection to a host if there is room and no download waits. Return whether it was counted."""
         with self._changed:
             if self._waiting[host] or self._open[host] >= self._limit:
                 return False
@@ -57,7 +58,7 @@ class Hosts:
             return True
 
     def leave(self, host: str) -> None:
-        """Gives a place back."""
+        """Count one connection less."""
         with self._changed:
             self._open[host] -= 1
             for counts in (self._open, self._waiting):
@@ -66,5 +67,5 @@ class Hosts:
             self._changed.notify_all()
 
     def is_wanted(self, host: str) -> bool:
-        """Whether a download waits for its first place at a host."""
+        """Return whether a download waits for its first connection to a host."""
         return self._waiting[host] > 0

@@ -1,4 +1,4 @@
-"""What a server's answer is worth, judged by its status and headers alone: pure."""
+"""Check a server's answer by its status and headers. Pure functions, without I/O."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ingest.http.validators import HeaderValues
 from pipeline.errors import StageError
 
 LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
-"""Client errors that pass by themselves."""
+"""Client errors after which a retry may succeed."""
 
 MAX_RETRY_AFTER = 7 * 24 * 3600.0
-"""Seconds: a longer wait is a refusal in other words; statussvc caps it to its own longest delay anyway."""
+"""Seconds. A longer wait amounts to a refusal. statussvc caps it to its own longest delay anyway."""
 
-_BLANKS = " \t"  # HTTP knows no others (RFC 9110 §5.6.3), and what is stripped here, another reader may not strip.
+_BLANKS = " \t"  # HTTP's only blanks (RFC 9110 §5.6.3). Stripping others would read headers unlike other parsers.
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a 206 carries: the bytes from `first` to before `end`, of `total` where it says so."""
+    """What a 206 contains: the bytes from `first` up to but not including `end`, of `total` if it is known."""
 
     first: int
     end: int
@@ -33,10 +33,10 @@ class Part:
 
 
 def check_status(host: str, code: int, headers: HeaderValues) -> None:
-    """Passes an answer that carries the whole file.
+    """Check that an answer contains the whole file.
 
-    Raises StageError for every other one: "source_not_found", "source_forbidden", "source_refused",
-    "source_unavailable" (with the server's Retry-After) or "source_protocol_error".
+    Raises StageError if not: "source_not_found", "source_forbidden", "source_refused", "source_unavailable" (with the
+    server's Retry-After) or "source_protocol_error".
     """
     if code in (HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION):
         return
@@ -48,71 +48,76 @@ def check_status(host: str, code: int, headers: HeaderValues) -> None:
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise StageError(
             "source_forbidden",
-            f"{said}: not everyone may have this file. Make it readable without signing in, or give another URL.",
+            f"{said}: the file is not public. Make it readable without signing in, or use another URL.",
         )
     if code in LATER or code >= 500:
         raise StageError(
             "source_unavailable",
-            f"{said}: it cannot serve the file at the moment. Retry later.",
+            f"{said}: the server cannot send the file at the moment. Retry later.",
             retry_after=retry_after(headers("Retry-After")),
         )
     if code >= 400:
-        raise StageError("source_refused", f"{said} and does not give the file. Try the URL in a browser.")
+        raise StageError("source_refused", f"{said} and did not send the file. Open the URL in a browser and check it.")
     if code == HTTPStatus.PARTIAL_CONTENT:
-        raise broken(host, "it sent a part of the file when it was not asked for one")
-    raise broken(host, f"it answered {_name(code)}, with no file")
+        raise broken(host, "it sent a part of the file without a range request")
+    raise broken(host, f"it answered {_name(code)}, without a file")
 
 
 def check_part(host: str, headers: HeaderValues, first: int, end: int | None, max_bytes: int) -> Part:
-    """What a 206 carries, judged by what was asked for: the bytes from `first` to before `end`, or to the last.
+    """Check a 206 and return which part of the file it contains.
 
-    It may carry less, but has to begin where it was asked to (RFC 9110 §15.3.7).
+    The part may be shorter than requested, but has to begin at the requested byte (RFC 9110 §15.3.7).
 
-    Raises StageError: as `check_framing`, and "source_protocol_error" for another range than was asked for, none, or
-    several, or a length that is not the range's.
+    Raises StageError: as `check_framing`, and "source_protocol_error" for a range that was not requested, no range,
+    several ranges, or a length that does not match the range.
+
+    Parameters
+    ----------
+    first: first byte of the requested range.
+    end: byte after the last one of the requested range; None for the end of the file.
     """
     if any(value.lower().startswith("multipart/") for value in headers("Content-Type")):
-        raise broken(host, "it sent several parts of the file when asked for one")
+        raise broken(host, "it sent several parts of the file instead of one")
     ranges = headers("Content-Range")
     match = _CONTENT_RANGE.fullmatch(ranges[0].strip()) if len(ranges) == 1 else None
     if match is None:
-        raise broken(host, "it sent a part of the file and did not say which")
+        raise broken(host, "it sent a part of the file without a valid Content-Range")
     last = int(match[2])
     part = Part(int(match[1]), last + 1, None if match[3] == "*" else int(match[3]))
     beyond = (end if end is not None else part.end) < part.end or (part.total or part.end) < part.end
     if part.first != first or part.end <= first or beyond:
-        raise broken(host, "it sent another part of the file than it was asked for")
+        raise broken(host, "it sent a part of the file that was not requested")
     if part.total is not None and part.total > max_bytes:
         raise too_large(host, max_bytes, part.total)
     length = check_framing(host, headers, max_bytes)
     if length not in (None, part.end - first):
-        raise broken(host, "it declared two lengths for one part of the file")
+        raise broken(host, "its Content-Length and Content-Range contradict each other")
     return part
 
 
 def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | None:
-    """The body's length in bytes as declared; None where it is chunked or ends with the connection.
+    """Return the body's declared length in bytes; None if it is chunked or ends with the connection.
 
     Raises
     ------
-    StageError("source_protocol_error"): a content coding although identity was asked for; a length that is not of
-        digits only, that differs from another one, or that stands beside a transfer coding; an unknown transfer coding.
-    StageError("source_too_large"): more than max_bytes.
+    StageError("source_protocol_error"): the body has a content coding, which the request does not allow; a length is
+        not a number, differs from another length, or comes with a transfer coding; the transfer coding is unknown.
+    StageError("source_too_large"): the length is above max_bytes.
     """
     codings = _tokens(headers("Content-Encoding"))
     if any(coding != "identity" for coding in codings):
-        raise broken(host, "it sent the file in a compressed coding that was not asked for")
-    # As http.client tells a chunked body: what it takes for another coding, it gives with the chunks' framing in it.
+        raise broken(host, "it sent the file compressed, which was not requested")
+    # The same test as http.client's: it would return any other coding's body undecoded, with the chunk headers in it.
     transfer = [value.strip(_BLANKS).lower() for value in headers("Transfer-Encoding")]
     lengths = _tokens(headers("Content-Length"))
     if transfer not in ([], ["chunked"]):
-        raise broken(host, "it sent the file in an unknown transfer coding")
+        raise broken(host, "it sent the file with an unknown Transfer-Encoding")
     if transfer and lengths:
-        raise broken(host, "it declared a length and chunks at once, which contradict each other")
+        raise broken(host, "its Content-Length and Transfer-Encoding contradict each other")
     if not lengths:
         return None
     if len(set(lengths)) > 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
-        raise broken(host, "it declared a length that is not a number of bytes")
+        raise broken(host, "its Content-Length is not a number of bytes")
     length = int(lengths[0])
     if length > max_bytes:
         raise too_large(host, max_bytes, length)
@@ -120,10 +125,10 @@ def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | Non
 
 
 def retry_after(values: Sequence[str], now: datetime | None = None) -> float | None:
-    """Seconds to wait, from a Retry-After header (RFC 9110 §10.2.3: seconds or a date); None where it says nothing."""
+    """Return the seconds to wait from Retry-After (RFC 9110 §10.2.3: seconds or a date); None if absent or invalid."""
     value = values[0].strip() if values else ""
     if re.fullmatch(r"[0-9]+", value):
-        # float() takes any number of digits; int() does not.
+        # float() accepts any number of digits; int() has a limit.
         return min(float(value), MAX_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(value)
@@ -136,17 +141,22 @@ def retry_after(values: Sequence[str], now: datetime | None = None) -> float | N
 
 
 def too_large(host: str, max_bytes: int, length: int | None = None) -> StageError:
-    """The refusal of a file for its size: a declared length, or what has arrived."""
-    size = "more" if length is None else f"{_bytes(length)}"
+    """Return the error for a file that is too large.
+
+    Parameters
+    ----------
+    length: the declared length in bytes; None if the server declared none.
+    """
+    size = "is larger than that" if length is None else f"has {_bytes(length)}"
     return StageError(
         "source_too_large",
-        f"The file at {host} has {size}, and this installation accepts {_bytes(max_bytes)}. "
+        f"This installation accepts files of up to {_bytes(max_bytes)}; the file at {host} {size}. "
         "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
     )
 
 
 def incomplete(host: str) -> StageError:
-    """The refusal of a body that ended too early."""
+    """Return the error for a body that ended too early."""
     return StageError(
         "source_incomplete",
         f"The connection to {host} ended before the whole file had arrived. "
@@ -155,7 +165,12 @@ def incomplete(host: str) -> StageError:
 
 
 def broken(host: str, what: str) -> StageError:
-    """The refusal of an answer that HTTP does not allow."""
+    """Return the error for an answer that breaks the rules of HTTP.
+
+    Parameters
+    ----------
+    what: the rule that it breaks, as a clause.
+    """
     return StageError(
         "source_protocol_error",
         f"{host} sent an invalid HTTP response: {what}. Try another server, or retry if a proxy is to blame.",

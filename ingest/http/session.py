@@ -1,4 +1,4 @@
-"""How a request to a stranger's server is made: nothing of the worker's environment goes into it."""
+"""The requests session for untrusted servers. It uses nothing from the worker's environment."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ingest.settings import IngestSettings
 
 
 class Session(requests.Session):
-    """A requests.Session that follows no redirect by itself."""
+    """A requests.Session that never follows redirects itself."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  the signature is requests'
-        # Whoever finds one here reads the answer's whole body into memory, also when told not to follow.
+        # If this returned a target, requests would read the whole body into memory, even with allow_redirects=False.
         return None
 
     def location(self, response: requests.Response) -> str | None:
-        """Where an answer redirects to; None where it does not."""
+        """Return the Location that an answer redirects to; None if it does not redirect."""
         return super().get_redirect_target(response)
 
 
 def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
-    """A session whose connections the adapter makes."""
+    """Return a session that connects through the adapter."""
     made = Session()
-    # Else proxies, .netrc's passwords and authorities come from the worker's environment.
+    # Otherwise requests would use proxies, .netrc passwords and CA bundles from the worker's environment.
     made.trust_env = False
     made.verify = str(settings.source_ca_bundle) if settings.source_ca_bundle else True
-    # What a server sets would come back to it with each request, and grow with each of its answers.
+    # Accept no cookies: they would be sent back with each request, and grow with each answer.
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     made.headers = CaseInsensitiveDict(
         {
@@ -47,7 +47,7 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
 
 
 def user_agent(contact: str) -> str:
-    """Who asks, and whom to ask back."""
+    """Return the User-Agent, with the operator's contact if there is one."""
     return f"Tilewright/{_version()}" + (f" (+{contact})" if contact else "")
 
 

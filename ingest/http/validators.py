@@ -1,4 +1,4 @@
-"""By what a server tells one state of a file from another: its validators (RFC 9110 §8.8). Pure."""
+"""Validators, which identify one version of a file on a server (RFC 9110 §8.8). Pure functions, without I/O."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 HeaderValues = Callable[[str], Sequence[str]]
-"""All values of a header, by its name in any case."""
+"""Returns all values of a header; the name's case does not matter."""
 
 SAME_CLOCK = timedelta(seconds=1)
-"""RFC 9110 §8.8.2.2: a date is strong that lies so long before the answer's own, both told by the server's clock."""
+"""Last-Modified is a strong validator if it is at least this much older than the answer's Date (RFC 9110 §8.8.2.2)."""
 
 OTHER_CLOCK = timedelta(seconds=60)
-"""The same, where the answer has no date and our clock has to do."""
+"""The same for an answer without a Date, which is compared with this machine's clock."""
 
 MOST_VALIDATOR = 1024
-"""Characters: it is stored, and sent back with each request for a part, of which servers accept some 8 KiB in all."""
+"""Maximum characters. A validator is stored and sent with each range request, and servers accept about 8 KiB of
+headers."""
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One state of a file.
+    """One version of a file.
 
     Parameters
     ----------
-    etag: the strong entity tag, with its quotes; "" where there is none. A weak one does not tell every byte.
-    last_modified: the date as the server wrote it; "" where there is none, or where a second change within the same
-        second would bear the same.
+    etag: the strong ETag, with its quotes; "" if there is none. A weak one does not identify every byte.
+    last_modified: the date as the server sent it; "" if there is none, or if another change within the same second
+        could have the same date.
     """
 
     etag: str = ""
@@ -42,19 +43,19 @@ class Version:
 
     @property
     def if_range(self) -> dict[str, str]:
-        """Asks for a part of this state only, and for all of any other (RFC 9110 §13.1.5)."""
+        """Headers to request a range of this version, and the whole file if it has changed (RFC 9110 §13.1.5)."""
         return {"If-Range": self.etag or self.last_modified} if self else {}
 
     @property
     def unless(self) -> dict[str, str]:
-        """Asks for the file only where it is in another state (RFC 9110 §13.1.2 and §13.1.3)."""
+        """Headers to request the file only if it has changed (RFC 9110 §13.1.2 and §13.1.3)."""
         conditions = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in conditions.items() if value}
 
     def shows_in(self, headers: HeaderValues) -> bool:
-        """Whether a part comes of this state.
+        """Return whether a 206 belongs to this version.
 
-        A 206 has to bear the ETag that a 200 would (RFC 9110 §15.3.7), and may leave out Last-Modified.
+        A 206 has to have the same ETag as a 200 (RFC 9110 §15.3.7), but may leave out Last-Modified.
         """
         if self.etag:
             return _first(headers, "ETag") == self.etag
@@ -62,7 +63,7 @@ class Version:
 
 
 def version(headers: HeaderValues, now: datetime | None = None) -> Version:
-    """The state that an answer shows; an empty one where nothing in it can be relied on."""
+    """Return the version that an answer's headers name; empty if they have no strong validator."""
     etag, modified = _first(headers, "ETag"), _first(headers, "Last-Modified")
     changed, answered = _date(modified), _date(_first(headers, "Date"))
     latest = answered - SAME_CLOCK if answered is not None else (now or datetime.now(UTC)) - OTHER_CLOCK

@@ -163,7 +163,7 @@ def test_a_server_that_takes_no_connection_is_timed_out(tmp_path: Path) -> None:
             fetch(url, tmp_path / "got", Guard(Allowed(["127.0.0.1"])), source_connect_timeout=0.2)
     # Then it is given up
     assert failure.value.code == "source_timeout"
-    assert "did not take a connection" in failure.value.message
+    assert "did not accept a connection" in failure.value.message
 
 
 def test_tls_is_verified_for_the_name_though_the_address_is_connected_to(tmp_path: Path) -> None:
