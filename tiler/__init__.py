@@ -1,4 +1,4 @@
-"""The tiler: a worker that has a confined child turn a stored source into a pyramid.
+"""The tiler: a worker that starts a confined child process to turn a stored source into a pyramid.
 
-Imports `pipeline`. Its rooms: `decode`, `build` and `compare`.
+Imports `pipeline`. Its subpackages: `decode` reads sources, `build` writes pyramids, `compare` verifies them.
 """

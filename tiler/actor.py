@@ -1,4 +1,4 @@
-"""The actor of queue `tiler`: one stored source into a stored pyramid."""
+"""The actor of queue `tiler`: turn one stored source into a stored pyramid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tiler.settings import TilerSettings
 CORES = len(os.sched_getaffinity(0))
 
 READ_BYTES = 8 << 20
-"""Bytes a ranged read: large enough that a request's own cost does not count, small beside a tiling's memory."""
+"""Bytes of one ranged read: so large that the cost of a request hardly counts, and small beside a tiling's memory."""
 
 TILE_FORMATS = {
     Format.JPEG: pb.TILE_FORMAT_JPEG,
@@ -47,8 +47,8 @@ def declare(
 
     Parameters
     ----------
-    stopping: set when the worker has been asked to stop.
-    identity: says whether the storage is the right one.
+    stopping: set when the worker is told to stop.
+    identity: checks that the storage is the right one.
     """
     limits = Limits.of(settings)
 
@@ -68,13 +68,13 @@ def declare(
 
 
 def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
-    """Do the stage's work: build the granted pyramid and store its files below the run's own id.
+    """Do the work of the stage: build the pyramid, and store its files below the run's id.
 
     Raises
     ------
-    StageError: the source is gone or cannot be tiled.
-    Stopped: the run was told to stop.
-    StorageError: the storage fails.
+    StageError: if the source is gone, or cannot be tiled.
+    Stopped: if the run is told to stop.
+    StorageError: if the storage fails.
     """
     grant = run.grant
     try:
@@ -113,7 +113,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))
         run.report(tiles_done=built.tile_count, tiles_total=built.tile_count, stage_percent=100.0)
     finally:
-        # What stays for want of a working storage is swept by the janitor.
+        # If the storage fails here, the janitor removes the scratch folder later.
         with suppress(StorageError):
             storage.drop_scratch(run.run_id)
     return pb.TilerResult(
@@ -126,7 +126,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
 
 
 def _source(run: Run, storage: Storage, scratch: Path) -> Path:
-    """Give the source's path: its own in a directory storage, else a copy in scratch."""
+    """Return a path of the source: the stored file itself in a directory storage, else a copy in the scratch folder."""
     key, expected = run.grant.source_key, run.grant.source_bytes
     gone = StageError("source_missing", "The stored original is no longer there. It is downloaded again.")
     try:

@@ -1,6 +1,6 @@
-"""The process that decodes and tiles one picture: `python -I -m tiler.child`.
+"""The process that decodes and tiles one image: `python -I -m tiler.child`.
 
-It is given one Job, gives reports and ends: pipeline.sandbox.child says how the two talk, tiler.job what they say.
+It reads one Job, writes reports and ends. tiler.job defines the messages; pipeline.sandbox.child sends them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tiler.build.estimate import largest_file, require_room
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
-"""Seconds between reports of progress; a beat carries the last one every 0.5 s."""
+"""Seconds between reports of progress. A heartbeat sends the latest one to statussvc every 0.5 s."""
 
 
 def main() -> None:
-    """Do one job and end the process: 0 where the outcome was reported, whatever it is."""
+    """Do one job and end the process. The exit code is 0 if an outcome was reported, even a failure."""
     job = JOBS.decode(child.first_line())
     child.say(REPORTS.encode(_outcome(job)))
     child.end()
 
 
 def _outcome(job: Job) -> Built | Failed:
-    # All that is needed is loaded before the process is confined, and only once there is a job.
+    # Load what is needed when there is a job, and before the process is confined.
     from tiler import confined  # noqa: PLC0415
     from tiler.build.preview import make_preview  # noqa: PLC0415
     from tiler.build.pyramid import build  # noqa: PLC0415
@@ -37,7 +37,7 @@ def _outcome(job: Job) -> Built | Failed:
     reader = reader_of(Path(job.source), job.page)
     reporter = _Reporter()
     meter = Meter(reporter.report)
-    # Once the header is read, how much work and how large a file it may take is known better.
+    # Once the header is read, `begin` sets tighter limits for CPU time and the size of files.
     allowance = sandbox.Allowance(
         read=(reader.path,),
         write=(Path(job.scratch),),
@@ -69,7 +69,7 @@ def _outcome(job: Job) -> Built | Failed:
 
 
 class _Reporter:
-    """Turns a meter's movements into reports, at most one in REPORT_INTERVAL."""
+    """Reports a meter's progress to the parent, at most once in REPORT_INTERVAL."""
 
     def __init__(self) -> None:
         self.tiles_total = 0

@@ -1,6 +1,6 @@
-"""What the kinds of child that decode a stored source have in common: the order in which each is safe.
+"""Steps shared by all child processes that decode a stored source, in the order that keeps them safe.
 
-Loads libvips: to be imported once there is a job, and before the process is confined.
+This module loads libvips. Import it when there is a job, and before the process is confined.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def confine(reader: Reader, min_libvips: str, untrusted: Sequence[str], allowanc
     """
     reader.prepare()
     libvips.require(pyvips, min_libvips)
-    # An operation kept for another time keeps its source mapped: what a preview was made of would count beside it.
+    # A cached operation keeps its source mapped: the source of the preview would count as memory a second time.
     pyvips.cache_set_max(0)
     libvips.block_loaders(pyvips, untrusted)
     sandbox.confine(allowance)
@@ -42,30 +42,30 @@ def confine(reader: Reader, min_libvips: str, untrusted: Sequence[str], allowanc
 
 
 def memory(reader: Reader, memory_bytes: int | None) -> int | None:
-    """Give the bytes of address space for a job that may decode with `memory_bytes`; None for no limit."""
+    """Return the address space, in bytes, for a job that may use `memory_bytes` to decode; None for no limit."""
     if memory_bytes is None or not reader.path.exists():
         return None
     return libvips.address_space(memory_bytes, reader.path.stat().st_size)
 
 
 def header_seconds(reader: Reader) -> int:
-    """Give the seconds of work after which opening the source is stopped."""
+    """Return the CPU seconds after which the opening of the source is stopped."""
     return budget.header_seconds(reader.path.stat().st_size if reader.path.exists() else 0)
 
 
 def admit(
     reader: Reader, header: Header, tile_size: int, tile_format: str, limits: admission.Limits, times: int = 1
 ) -> None:
-    """Judge the source by its header, and allow as much work as it may take.
+    """Admit or refuse the source by its header, and set the limit of CPU time for its work.
 
     Parameters
     ----------
-    tile_format: of the tiles, a value of pipeline.pyramids.Format; empty where it is the picture's own, JPEG or PNG.
-    times: that it is worked on.
+    tile_format: of the tiles, a value of pipeline.pyramids.Format; empty to choose JPEG or PNG by the source.
+    times: factor for the CPU time of one tiling.
 
     Raises
     ------
-    StageError: where it is refused.
+    StageError: if the source is refused.
     """
     size = reader.path.stat().st_size
     admission.admit(header, reader.memory(tile_size), size, limits)
@@ -76,12 +76,12 @@ def admit(
 
 
 def decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> T | Failed:
-    """Decode the source, once more where its decoder's only complaint is harmless.
+    """Decode the source. If the decoder fails on harmless warnings only, decode it again leniently.
 
     Parameters
     ----------
-    begin: what comes before the source is decoded; raises what refuses it.
-    work: decodes it.
+    begin: called before the source is decoded. Raises if the source is refused.
+    work: decodes the source.
     """
     try:
         begin()
@@ -90,7 +90,8 @@ def decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> 
         except pyvips.Error as error:
             if not reader.overlook(error):
                 raise
-        # Only here is the error gone, and with it a failed dzsave, which writes its archive's end when it goes.
+        # Try again outside of `except`: only here the error is gone, and with it the failed dzsave, which writes the
+        # end of its archive when it is freed.
         return work()
     except StageError as error:
         return Failed(error.code, error.message)

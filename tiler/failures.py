@@ -1,4 +1,4 @@
-"""From what libvips or the system says to the project's own codes and sentences for a person."""
+"""Translate errors of libvips and the system into the project's error codes and messages for people."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pipeline.formats.endings import ends_early
 
 
 def explain(error: Exception, source: Path, page: int = 0) -> StageError:
-    """Name why opening or decoding `source` failed.
+    """Return the error to report when opening or decoding `source` failed.
 
     Parameters
     ----------
-    error: what libvips (pyvips.Error, UnicodeDecodeError), Python (MemoryError) or the system (OSError) raised; or what
-        is named already.
-    source: the stored source, read again to tell a file cut short from a damaged one.
+    error: from libvips (pyvips.Error, UnicodeDecodeError), Python (MemoryError) or the system (OSError). A StageError
+        is returned as it is.
+    source: the stored source. It is read again, to tell a truncated file from a damaged one.
     page: of the source.
 
     Returns
     -------
-    The error to report; "image_corrupt" where nothing more precise can be said.
+    The error to report; "image_corrupt" if there is no more precise code.
     """
     if isinstance(error, StageError):
         return error

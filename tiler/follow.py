@@ -1,4 +1,4 @@
-"""Tells a meter how far libvips is."""
+"""Report libvips' progress to a meter."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pyvips
 from tiler.meter import Meter
 
 PASS_SHARE = 0.3
-"""Share of the whole that an extra pass over the source takes: decoding against decoding and encoding."""
+"""Share of the whole progress for an extra pass, which only decodes, while the main pass decodes and encodes."""
 
 
 def follow(image: pyvips.Image, meter: Meter, is_enough: Callable[[], bool] = lambda: False) -> None:
-    """Have `meter` told how far `image` is, whenever something evaluates it.
+    """Move `meter` whenever `image` is evaluated.
 
     Parameters
     ----------
-    is_enough: asked as often; once it is true, the evaluation ends with a pyvips.Error.
+    is_enough: called each time. If it returns true, the evaluation ends with a pyvips.Error.
     """
 
     def on_eval(_: pyvips.Image, progress: Any) -> None:  # a cffi struct: VipsProgress

@@ -1,8 +1,8 @@
-"""What the tiler's child and its parent say to each other, in lines: see pipeline.sandbox.lines.
+"""Messages between the tiler's child process and its parent, one a line: see pipeline.sandbox.lines.
 
-The parent writes one Job to the child's standard input and keeps it open as a life line. The child
-writes reports to its standard output: one Opened, at most one Previewed, any number of Progress, then one Built; or, at
-any point, one Failed.
+The parent writes one Job to the child's standard input and keeps it open: if the parent dies, the input closes, and the
+child ends. The child writes reports to its standard output: one Opened, at most one Previewed, any number of Progress,
+then one Built. At any point, it may end with one Failed instead.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Job(NamedTuple):
     tile_id: the pyramid's id.
     source_sha256: SHA-256 of the source in hex, for pyramid.json.
     tile_size: edge of a tile in pixels.
-    max_pixels: pixels of the largest picture taken.
+    max_pixels: most pixels of a source.
     min_libvips: least version of libvips, such as "8.18.3".
-    room: bytes that may be written to the scratch; None where nobody can tell.
-    tile_format: of the tiles, a value of pipeline.pyramids.Format; empty for JPEG, or PNG where there is transparency.
+    room: bytes that may be written to the scratch folder; None if unknown.
+    tile_format: of the tiles, a value of pipeline.pyramids.Format; empty for PNG with transparency, else JPEG.
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0.
     preview: whether to make a preview first.
-    untrusted: formats that are read although they are not trusted: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     pixels_per_byte, memory_bytes: see pipeline.formats.admission.Limits.
-    work_seconds: of all its threads together; None for no limit.
+    work_seconds: CPU seconds of all threads together; None for no limit.
     """
 
     source: str
@@ -53,7 +53,7 @@ class Job(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What the source's header says: see pipeline.formats.header.Header."""
+    """The source's header: see pipeline.formats.header.Header."""
 
     format: str
     width: int
@@ -62,14 +62,14 @@ class Opened(NamedTuple):
 
 
 class Previewed(NamedTuple):
-    """A preview lies in the job's scratch; its size in pixels."""
+    """A preview was written to the job's scratch folder; its size in pixels."""
 
     width: int
     height: int
 
 
 class Progress(NamedTuple):
-    """How far the child is; percent is 0 to 100 and never goes back."""
+    """Progress of the child; `percent` is 0 to 100 and never decreases."""
 
     tiles_done: int
     tiles_total: int
@@ -77,11 +77,11 @@ class Progress(NamedTuple):
 
 
 class Built(NamedTuple):
-    """The finished build; its files lie in the job's scratch.
+    """The build is complete; its files lie in the job's scratch folder.
 
     Parameters
     ----------
-    width, height: the full picture's, in pixels, upright.
+    width, height: of the full, upright image, in pixels.
     extension: of every tile, a value of pipeline.pyramids.geometry.Format.
     tile_count: Deep Zoom tiles over all levels.
     size: bytes of all files together.
@@ -95,7 +95,7 @@ class Built(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The build is impossible: a code of pipeline.errors and a sentence for a person."""
+    """The build failed: a code of pipeline.errors, and a message for people."""
 
     code: str
     message: str

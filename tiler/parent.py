@@ -1,4 +1,4 @@
-"""Has a child decode and tile: progress through, stops through, its end explained."""
+"""Start a child process that decodes and tiles; forward its progress, stop it, and explain how it ended."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def build(
     check_room: Callable[[], None] = lambda: None,
     keep_preview: Callable[[Previewed], None] = lambda _: None,
 ) -> Built:
-    """Have a child do a job; returns when it has ended, however it did.
+    """Let a child process do a job. Returns or raises when the process has ended.
 
     Parameters
     ----------
-    run: is told of progress; its stop kills the child, and its limits end one that hangs.
+    run: receives progress. If the run is stopped, the child is killed; the run's time limits end a child that hangs.
     threads: of libvips; 0 for one a core.
-    command: what to start.
-    check_room: called all the while; what it raises ends the child, and is raised.
-    keep_preview: called when a preview lies in the job's scratch.
+    command: the command to start.
+    check_room: called repeatedly. If it raises, the child is ended and the error raised.
+    keep_preview: called when a preview lies in the job's scratch folder.
 
     Raises
     ------
-    Stopped: where the run was told to stop.
-    StageError: where the picture cannot be tiled; by the signal that ended the child where it gave no outcome.
-    RuntimeError: where the child ended by itself and without an outcome.
-    ValueError: where it says or leaves what it may not: see tiler.trust.
+    Stopped: if the run was told to stop.
+    StageError: if the image cannot be tiled, or a signal ended the child before it reported an outcome.
+    RuntimeError: if the child exited without an outcome.
+    ValueError: if the child sends invalid reports or leaves invalid files: see tiler.trust.
     """
     outcome: Report | None = None
     scratch = Path(job.scratch)
 
     def watch() -> None:
-        # A child that was taken over need not say anything while it fills the disk.
+        # A compromised child may fill the disk without sending a report.
         trust.require_few_files(scratch)
         check_room()
 
@@ -85,5 +85,5 @@ def build(
 
 
 def environment(scratch: Path, threads: int) -> dict[str, str]:
-    """Give the whole environment of the tiler's child. libvips spills large decodes below TMPDIR, the scratch."""
+    """Return the complete environment of the child. libvips writes temporary files to TMPDIR, the scratch folder."""
     return sandbox.environment(scratch, libvips.environment(threads))

@@ -1,6 +1,6 @@
-"""Which formats this machine reads: found out by reading one pixel of each, in a process of its own.
+"""Find out which formats can be read on this machine, by reading a small sample of each in a separate process.
 
-`python -I -m tiler.readable` prints them; the process that asks need not load libvips.
+`python -I -m tiler.readable` prints the result, so that the calling process need not load libvips.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 PATIENCE = 20
-"""Seconds; reading all of them takes a tenth of one."""
+"""Seconds to wait for the process. Reading all samples takes a tenth of a second."""
 
 SAMPLES = {
     "JPEG": (
@@ -50,20 +50,20 @@ SAMPLES = {
         "z0CP3ByuQyg="
     ),
 }
-"""A file of a few pixels of each, in base64. What some installations lack has a name of its own: zstd in TIFF, HEVC in
-HEIF."""
+"""A file of a few pixels for each format, in base64. Codecs that some installations lack have their own entry: zstd in
+TIFF, HEVC in HEIF."""
 
 
 class Unasked(Exception):
-    """Raised when it cannot be found out; tells why."""
+    """Raised if the readable formats cannot be determined; its text says why."""
 
 
 def readable() -> dict[str, bool]:
-    """Tell of each of SAMPLES whether it is read here.
+    """Return for each of SAMPLES whether it can be read here.
 
     Raises
     ------
-    Unasked: where libvips cannot be loaded, or crashes.
+    Unasked: if libvips cannot be loaded, or crashes.
     """
     try:
         said = subprocess.run(
@@ -81,11 +81,11 @@ def readable() -> dict[str, bool]:
 
 
 def announce(logger: logging.Logger) -> None:
-    """Log what is read, once a worker."""
+    """Log the readable formats, when a worker starts."""
     try:
         found = readable()
     except Unasked as error:
-        logger.warning("which formats are read could not be found out: %s", error)
+        logger.warning("cannot determine which formats are readable: %s", error)
         return
     lacking = ", ".join(name for name, read in found.items() if not read)
     logger.info(
@@ -94,7 +94,7 @@ def announce(logger: logging.Logger) -> None:
 
 
 def _main() -> None:
-    import pyvips  # noqa: PLC0415  # not by who only asks
+    import pyvips  # noqa: PLC0415  # only in the separate process
 
     from pipeline.errors import StageError  # noqa: PLC0415
     from tiler.decode import reader_of  # noqa: PLC0415

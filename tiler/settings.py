@@ -9,15 +9,13 @@ from pipeline.settings import WorkerSettings
 
 
 class TilerSettings(WorkerSettings, PictureSettings):
-    """What a tiler needs to know."""
+    """Settings of the tiler."""
 
-    tiler_threads: int = Field(
-        0, ge=0, description="Threads of libvips in one tiling; 0 stands for as many as there are cores."
-    )
+    tiler_threads: int = Field(0, ge=0, description="Threads of libvips in one tiling; 0 for one per core.")
     preview: bool = Field(
         True,
         description=(
-            "Whether to make a preview of up to 1,024 pixels before the tiles, where the source gives one cheaply: "
-            "a quarter of a baseline JPEG's tiling, next to nothing for a TIFF with overviews."
+            "Whether to make a preview of up to 1,024 pixels before the tiles, if the source offers a cheap one. It "
+            "costs a quarter of the tiling for a baseline JPEG, next to nothing for a TIFF with overviews."
         ),
     )

@@ -1,7 +1,7 @@
-"""What a child says and leaves, held to what it may: a file may have taken it over.
+"""Check a child's reports and files before they are used, since a malicious source may have compromised the child.
 
-A build's files are served to everyone. The index says how many bytes the gateway reads at once, and where; so nothing
-is published whose entries do not fit their files.
+A build's files are public, and the gateway reads tiles at the offsets and lengths of the index. So a build is published
+only if all entries of its index lie within its files.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from pipeline.texts import is_unicode
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
 
 MOST_FILES = 200
-"""In a job's scratch: a build has ten, and libvips a few for what it spills."""
+"""Most files in a job's scratch folder: a build has ten, and libvips a few temporary ones."""
 
 TILE_PIXEL, TILE_SPARE = 8, 64 << 10
-"""Bytes a pixel, and besides, of the largest tile: twice what noise with alpha takes as PNG."""
+"""Most bytes of a tile: TILE_PIXEL for each pixel, and TILE_SPARE more. Noise with alpha as PNG takes half of that."""
 
 
 class Untrue(ValueError):
-    """Raised where a child says what cannot be, or leaves what is not to be served."""
+    """Raised if a child sends an impossible report, or leaves files that must not be served."""
 
 
 def require_plausible(report: Report, job: Job) -> None:
-    """Raise Untrue where a report of a job's child cannot be true."""
+    """Raise Untrue if a report of a job's child is impossible."""
     if not _is_plausible(report, job):
-        raise Untrue(f"the child said what cannot be: {str(report)[:200]}")
+        raise Untrue(f"the child sent an impossible report: {str(report)[:200]}")
 
 
 def require_sound(scratch: Path, built: Built, tile_size: int) -> None:
-    """Raise Untrue where what a child has left is not the build that it says, or would harm who serves it."""
+    """Raise Untrue if the files do not match the child's report, or would harm the gateway."""
     sizes = {name: _size(scratch, name) for name in FILES}
     if sum(sizes.values()) != built.size:
-        raise Untrue(f"the child's files have {sum(sizes.values())} bytes, and it said {built.size}")
+        raise Untrue(f"the child's files have {sum(sizes.values())} bytes, not the reported {built.size}")
     for name in (FULL, THUMBNAIL, DESCRIPTION):
         if sizes[name] > SMALL_FILE:
             raise Untrue(f"the child left a {name} of {sizes[name]} bytes")
@@ -63,36 +63,36 @@ def require_sound(scratch: Path, built: Built, tile_size: int) -> None:
     try:
         index = Index((scratch / INDEX).read_bytes())
     except ValueError as error:
-        raise Untrue(f"the child left a {INDEX} that is none: {error}") from error
+        raise Untrue(f"the child left an invalid {INDEX}: {error}") from error
     longest = tile_size**2 * TILE_PIXEL + TILE_SPARE
     for position in range(len(index)):
         entry = index.entry(position)
         part = 0 if position < geometry.tile_count else 1
         if entry.part != part or not 0 < entry.length <= longest or entry.offset + entry.length > sizes[PARTS[part]]:
-            raise Untrue(f"the child left a {INDEX} that leads astray: {entry}")
+            raise Untrue(f"the child left an invalid entry in {INDEX}: {entry}")
 
 
 def require_preview(scratch: Path) -> None:
-    """Raise Untrue where a child's preview or its thumbnail is no file, or too large a one."""
+    """Raise Untrue if a child's preview or its thumbnail is not a regular file, or too large."""
     for name in (PREVIEW_THUMBNAIL, PREVIEW):
         if _size(scratch, name) > SMALL_FILE:
             raise Untrue(f"the child left a {name} of more than {SMALL_FILE} bytes")
 
 
 def require_few_files(scratch: Path) -> None:
-    """Raise Untrue where a child fills its scratch with files: they take room that no limit counts."""
+    """Raise Untrue if a child made too many files: they take disk space that no other limit counts."""
     if sum(1 for _ in islice(scratch.iterdir(), MOST_FILES + 1)) > MOST_FILES:
         raise Untrue(f"the child made more than {MOST_FILES} files")
 
 
 def _size(scratch: Path, name: str) -> int:
-    """Give a file's bytes. Raises Untrue where there is none, or a link: what that leads to is not its to publish."""
+    """Return a file's bytes. Raises Untrue if it is missing, or a link, which might publish a file of the system."""
     try:
         found = (scratch / name).lstat()
     except FileNotFoundError as error:
         raise Untrue(f"the child left no {name}") from error
     if not stat.S_ISREG(found.st_mode):
-        raise Untrue(f"the child left no plain file as {name}")
+        raise Untrue(f"the child left no regular file as {name}")
     return found.st_size
 
 

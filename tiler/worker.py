@@ -1,6 +1,6 @@
 """The tiler worker: `dramatiq tiler.worker`, with settings from TILEWRIGHT_… variables.
 
-Nothing connects here: the command line forks after it has loaded this module.
+This module must not open connections, since dramatiq's command line forks after it has imported it.
 """
 
 from __future__ import annotations

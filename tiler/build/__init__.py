@@ -1,4 +1,4 @@
-"""From decoded pixels to the files of a pyramid: tiles, index, edge tiles, thumbnail, preview.
+"""Write the files of a pyramid from decoded pixels: tiles, index, edge tiles, thumbnail, preview.
 
-Imports `tiler.decode` and `pipeline`. Loads libvips: only children may import it.
+Imports `tiler.decode` and `pipeline`. It loads libvips, so only child processes may import it.
 """

@@ -1,4 +1,4 @@
-"""XYZ's edge tiles: those that the picture does not fill, padded with background to the full square."""
+"""Make the edge tiles of the XYZ addresses: tiles that the image does not fill, padded to the full square."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ import pyvips
 from pipeline.pyramids import Format
 
 MAX_DIFFERENCE = 1.0
-"""Most that an edge tile's samples may differ, in the mean, from those of the tile it pads."""
+"""Most by which the samples of a padded tile may differ from those of the original tile, on average."""
 
 JPEG_QUALITY = 99
-"""Of JPEG edge tiles, which are encoded a second time. Its quantizer's steps are 1 and 2, so that what it does to any
-picture is within MAX_DIFFERENCE (noise and hard edges of full contrast: 0.8 at most), and need not be looked at."""
+"""Quality of JPEG edge tiles, which are encoded a second time. At 99 the steps of the quantizer are 1 and 2. The
+difference stays below MAX_DIFFERENCE for any image (at most 0.8, for noise and hard edges of full contrast), so it need
+not be checked."""
 
 SMALL = 256
-"""Pixels of a tile below which chance may have its way with a mean, so that it is looked at."""
+"""Tiles with fewer pixels are checked: the average difference of a few pixels may exceed MAX_DIFFERENCE by chance."""
 
 SMALL_QUALITIES = (99, 100, 98, 97, 95)
-"""Of such a tile: the first within MAX_DIFFERENCE is taken, or else the closest."""
+"""Qualities tried for such a tile. The first result within MAX_DIFFERENCE is used, or else the closest."""
 
 WEBP_QUALITY = 95
-"""Of WebP edge tiles. Its colours are always halved in resolution: where that is too much, the tile is lossless."""
+"""Quality of WebP edge tiles. Lossy WebP always halves the resolution of colours; if the difference is then too large,
+the tile is encoded losslessly."""
 
 THIN = 4
-"""Times its pixels that a square has at least where a WebP tile is lossless at once: the white beside it takes 7 ms of
-encoding, and 1 so. A small file may ask for tens of thousands of such tiles."""
+"""A WebP tile is encoded losslessly at once if the square has at least this many times its pixels. The white padding
+then takes 1 ms to encode instead of 7. A small file may need tens of thousands of such tiles."""
 
 AHEAD = 256
-"""Tiles padded before the first of them is written: bounds the memory of a very long edge."""
+"""Tiles padded before the first of them is written. It limits the memory used for a very long edge."""
 
 REMEMBERED = 1 << 16
-"""Tiles among which the same one is looked for: 10 MB. Blank edges are the rule among maps and scans, and of a picture
-of 1 x 1,000,000 pixels, which may be a file of 2 kB, all 7,819 tiles are edge tiles."""
+"""Tiles remembered to find equal ones; they take 10 MB. Maps and scans often have blank edges. In an image of 1 x
+1,000,000 pixels, which may be a file of 2 kB, all 7,819 tiles are edge tiles."""
 
 _WHITE = [255, 255, 255]
 _CLEAR = [255, 255, 255, 0]
@@ -49,8 +51,8 @@ class Padded(NamedTuple):
 
     Parameters
     ----------
-    like: the number of an earlier tile, from 0, that is the same.
-    data: encoded; empty where there is such a tile.
+    like: the number, from 0, of an earlier tile with the same bytes; None if there is none.
+    data: the encoded tile; empty if there is an earlier one.
     """
 
     like: int | None
@@ -58,9 +60,9 @@ class Padded(NamedTuple):
 
 
 def pad_all(tiles: Iterable[bytes], tile_format: Format, tile_size: int) -> Iterator[Padded]:
-    """Give each encoded tile padded to `tile_size` pixels square, in the same order, on all cores.
+    """Pad each encoded tile to a square of `tile_size` pixels, on all cores, and yield them in the same order.
 
-    The same bytes are padded once: what comes of them depends on nothing else.
+    Equal tiles are padded once, since the result depends on the bytes alone.
     """
     numbered = enumerate(tiles)
     first: dict[bytes, int] = {}
@@ -80,11 +82,11 @@ def pad_all(tiles: Iterable[bytes], tile_format: Format, tile_size: int) -> Iter
 
 
 def pad(data: bytes, tile_format: Format, tile_size: int) -> bytes:
-    """Give one encoded tile padded, to the right and below, with white; wholly transparent where it has alpha."""
+    """Pad one encoded tile on the right and at the bottom: with white, or transparent if it has alpha."""
     tile = decode(data, tile_format)
     background = _CLEAR if tile.hasalpha() else _WHITE
     square = tile.embed(0, 0, tile_size, tile_size, extend="background", background=background)
-    # Tiles are many and small, and each has a thread of its own: more threads for one would only cost.
+    # There are many small tiles, each in its own thread: more threads for one tile would only add cost.
     square = square.copy()
     square.set_type(pyvips.GValue.gint_type, "concurrency", 1)
     if tile_format is Format.PNG:
@@ -118,7 +120,7 @@ def _jpeg(square: pyvips.Image, quality: int) -> Encoder:
 
 
 def _webp(square: pyvips.Image, *, lossless: bool, effort: int) -> Encoder:
-    # `exact`: colours under full transparency count, too, when the tile is looked at.
+    # `exact` keeps colours under full transparency, since the check of the difference compares them.
     return lambda: bytes(
         square.webpsave_buffer(
             Q=WEBP_QUALITY, lossless=lossless, exact=True, smart_subsample=not lossless, effort=effort, keep="none"
@@ -127,7 +129,7 @@ def _webp(square: pyvips.Image, *, lossless: bool, effort: int) -> Encoder:
 
 
 def _closest(tile: pyvips.Image, tile_format: Format, encoders: Iterable[Encoder]) -> bytes:
-    """Give the first encoding within MAX_DIFFERENCE, or else the closest."""
+    """Return the first encoding within MAX_DIFFERENCE, or else the closest."""
     tile = tile.copy_memory()
     closest, least = b"", float("inf")
     for encode in encoders:

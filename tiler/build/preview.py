@@ -1,15 +1,16 @@
-"""A small picture of the whole before the tiling begins, where the source gives one cheaply.
+"""Make a preview of the whole image before the tiling begins, if the source offers a cheap one.
 
-| source | by | cost |
+| source | preview from | cost |
 |---|---|---|
-| baseline JPEG | decoding at an eighth of its size, or a quarter or half | a quarter of the tiling |
-| pyramid TIFF | its least overview that is large enough | next to nothing |
-| any JPEG otherwise, AVIF | the thumbnail it carries | next to nothing |
+| baseline JPEG | decoding at an eighth, a quarter or half of its size | a quarter of the tiling |
+| TIFF with overviews | its smallest overview that is large enough | next to nothing |
+| other JPEG, AVIF | its embedded thumbnail | next to nothing |
 
-At an eighth, libjpeg takes no more than each block's mean; three fifths of what is left is entropy decoding, which no
-shrink saves (docs/formats.md has the measurement).
+At an eighth, libjpeg uses only the mean of each block. Three fifths of the remaining time is entropy decoding, which no
+smaller size saves (docs/formats.md has the measurement).
 
-A progressive JPEG, an interlaced PNG, a WebP (38 % measured), a HEIC or a plain TIFF would cost too much: no preview.
+For other sources a preview would cost too much, so none is made: an interlaced PNG, a WebP (38 % of the tiling,
+measured), a HEIC, a plain TIFF, a progressive JPEG without a thumbnail.
 """
 
 from __future__ import annotations
@@ -28,24 +29,25 @@ from tiler.follow import follow
 from tiler.meter import Meter
 
 LEAST_PIXELS = 8_000_000
-"""Pixels of a picture for which a preview is made: a smaller one is tiled within the half second between two beats."""
+"""Least pixels of an image that gets a preview. A smaller one is tiled within the half second between two
+heartbeats."""
 
 SHARE = 0.2
-"""Of the whole: the decoding of a baseline JPEG at an eighth of its size."""
+"""Share of the whole progress: the time to decode a baseline JPEG at an eighth of its size."""
 
 
 def make_preview(reader: Reader, header: Header, folder: Path, meter: Meter) -> tuple[int, int] | None:
-    """Write PREVIEW and PREVIEW_THUMBNAIL into the folder where the source gives it cheaply.
+    """Write PREVIEW and PREVIEW_THUMBNAIL into the folder, if the source offers a cheap preview.
 
-    Never fails for the source's sake: what is wrong with it is for the tiling to say.
+    A faulty source raises nothing here: the tiling will report it.
 
     Returns
     -------
-    Width and height of the preview in pixels, upright; None where no preview was made.
+    Width and height of the upright preview in pixels; None if no preview was made.
     """
     if header.width * header.height < LEAST_PIXELS:
         return None
-    # A reader of its own: whether it is lenient is for the tiling to find out.
+    # Use a separate reader, so that the tiling decides for itself whether to be lenient.
     reader = reader_of(reader.path, reader.page)
     with suppress(pyvips.Error, UnicodeDecodeError, StageError, struct.error):
         try:
@@ -66,9 +68,9 @@ def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter) -> t
     meter.begin(SHARE)
     follow(found, meter)
     scale = min(1.0, PREVIEW_EDGE / max(found.width, found.height))
-    # Among measurements a sample may be none at all, which a mean would spread.
+    # Float samples may be missing (not-a-number), and averaging would spread them.
     kernel = "nearest" if found.format in {"float", "double"} else "lanczos3"
-    # In memory: it is turned, and read twice where its samples' range is to be found.
+    # Keep it in memory: it is turned, and read twice if the range of its samples has to be found.
     scaled = found.resize(scale, kernel=kernel)
     with reader.heeded():
         small = scaled.copy_memory()
@@ -76,7 +78,7 @@ def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter) -> t
     image = turned(image, orientation)
     if image.hasalpha():
         image = image.flatten(background=255)
-    # In memory once more: both files are made of it.
+    # Keep the result in memory, too: both files are made from it.
     image = image.copy_memory()
     thumbnail = image.thumbnail_image(THUMBNAIL_EDGE, height=THUMBNAIL_EDGE, size="down")
     for picture, name in ((thumbnail, PREVIEW_THUMBNAIL), (image, PREVIEW)):

@@ -1,4 +1,4 @@
-"""From a picture to the files of a build: tiles, index, edge tiles, two small pictures, description."""
+"""Write all files of a build from an image: tiles, index, edge tiles, full.jpg, thumbnail, description."""
 
 from __future__ import annotations
 
@@ -39,21 +39,22 @@ from tiler.job import Built, Job
 from tiler.meter import Meter
 
 EDGE_COST = 3
-"""Tiles that are made in the time of one edge tile, which is decoded and encoded by itself: measured."""
+"""An edge tile takes the time of this many other tiles, since it is decoded and encoded on its own (measured)."""
 
 Require = Callable[[int], None]
-"""Raises StageError where so many bytes of a build are more than it may have."""
+"""Takes the bytes of a build so far. Raises StageError if they exceed the limit."""
 
 WEBP_EFFORT = 2
-"""Of 0 to 6: half the time of libvips' default, 4, for the same bytes, give or take a twentieth."""
+"""Effort of 0 to 6. It takes half the time of libvips' default, 4, and the size differs by at most a twentieth."""
 
 
 def build(picture: Picture, job: Job, meter: Meter) -> Built:
-    """Write all files of a build into the job's scratch, the description last.
+    """Write all files of a build into the job's scratch folder, the description last.
 
     Raises
     ------
-    pyvips.Error, OSError: where the picture cannot be decoded or the disk is full.
+    StageError: decoder_too_slow, if the build is too large for its source.
+    pyvips.Error, OSError: if the image cannot be decoded, or the disk is full.
     """
     out = Path(job.scratch)
     geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
@@ -85,7 +86,7 @@ def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Requ
     larger: list[StageError] = []
 
     def is_too_large() -> bool:
-        # What a callback of libvips raises is printed and forgotten.
+        # pyvips prints an error of a callback and drops it, so it is kept here.
         try:
             require(target.stat().st_size)
         except FileNotFoundError:
@@ -116,7 +117,7 @@ def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Requ
 def _encoder(tile_format: Format, quality: int) -> dict[str, str | int]:
     match tile_format:
         case Format.JPEG:
-            # By its default suffix (.jpeg) dzsave encodes straight from its buffers; .jpg takes 1.6 times as long.
+            # With its default suffix (.jpeg) dzsave encodes straight from its buffers; .jpg takes 1.6 times as long.
             return {"Q": quality}
         case Format.WEBP:
             return {"suffix": f".webp[Q={quality},effort={WEBP_EFFORT}]"}
@@ -125,10 +126,10 @@ def _encoder(tile_format: Format, quality: int) -> dict[str, str | int]:
 
 
 def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> int:
-    """Fill the index; gives the CRC-32 of the archive's frame (tiler.build.szi)."""
+    """Fill the index, and return the CRC-32 of the archive's frame (see tiler.build.szi)."""
     checksum = 0
     with archive.open("rb") as file:
-        # dzsave's threads finish in any order: each tile's place comes from its name.
+        # dzsave's threads finish in any order, so each tile's position is taken from its name.
         for stored in szi.files(archive):
             checksum = szi.crc32_around(file, stored, checksum)
             if stored.tile is not None:

@@ -1,4 +1,4 @@
-"""The two small pictures of a build, JPEG both: full.jpg, a level joined from its tiles, and of it the thumbnail."""
+"""Write the two small JPEGs of a build: full.jpg, which is a level joined from its tiles, and its thumbnail."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.pyramids import DEFAULT_QUALITY, FULL, SZI, THUMBNAIL, THUMBNAIL_E
 from tiler.build.edges import decode
 
 FULL_QUALITY = 90
-"""Of a picture that was JPEG already, as a rule: its tiles' own quality (85) twice over would show."""
+"""Quality of full.jpg. Its pixels usually come from JPEG tiles of quality 85; the same quality once more would show."""
 
 
 def write_small(out: Path, geometry: Geometry, tile_format: Format, index: Index) -> None:
-    """Write full.jpg and thumbnail.jpg beside the SZI. A full.jpg that is one JPEG tile is that tile."""
+    """Write full.jpg and thumbnail.jpg beside the SZI. If the level is one JPEG tile, full.jpg is a copy of it."""
     number = geometry.full_level
     level = geometry.level(number)
     with (out / SZI).open("rb") as archive:

@@ -1,7 +1,7 @@
-"""Where the files of an uncompressed zip lie, from its central directory. Pure; zip64 included.
+"""Find the files within an uncompressed zip by its central directory. Supports zip64.
 
-Python's own zipfile keeps some 700 bytes of objects for each file: too much for a pyramid of millions of
-tiles. Source of the layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.14 to 4.3.16.
+Python's zipfile keeps about 700 bytes of objects for each file, which is too much for millions of tiles.
+Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.14 to 4.3.16.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _IN_EXTRA = 0xFFFFFFFF
 _MAX_COMMENT = 0xFFFF
 
 _DESCRIPTOR = 24
-"""Bytes behind a file's at which its data descriptor ends at the latest."""
+"""Most bytes of the data descriptor that follows a file's content."""
 
 _TILE = re.compile(r"[^/]+/[^/]+/([0-9]+)/([0-9]+)_([0-9]+)\.[a-z]+")
 
 
 class Stored(NamedTuple):
-    """One file of the zip: its bytes are `offset` to `offset + length` of the zip's own, and have that CRC-32.
+    """One file within the zip.
 
-    Its own header begins at `header` and ends at `offset`.
+    Its header lies from `header` to `offset`, its content from `offset` to `offset + length`. `crc32` is the content's.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Stored(NamedTuple):
 
     @property
     def tile(self) -> tuple[int, int, int] | None:
-        """Level, column and row, from a name such as picture/picture_files/12/3_4.jpg; None for what is no tile."""
+        """Level, column and row, from a name such as picture/picture_files/12/3_4.jpg; None if it is no tile."""
         found = _TILE.fullmatch(self.name)
         if found is None:
             return None
@@ -52,13 +52,13 @@ class Stored(NamedTuple):
 
 
 def files(path: Path) -> Iterator[Stored]:
-    """Give every file of a zip without compression, in the directory's order.
+    """Yield every file of an uncompressed zip, in the directory's order.
 
-    Reads at positions and maps nothing: what is mapped and touched would count as this process' memory.
+    The zip is read, not mapped: mapped pages would count as memory of this process.
 
     Raises
     ------
-    ValueError: where it is no such zip.
+    ValueError: if the file is no zip, compressed or cut short.
     """
     with path.open("rb") as file, path.open("rb") as directory:
         try:
@@ -68,16 +68,17 @@ def files(path: Path) -> Iterator[Stored]:
 
 
 def crc32_around(file: BinaryIO, stored: Stored, checksum: int) -> int:
-    """Go on with the checksum of a zip's frame: with what lies before and behind one file, in the directory's order.
+    """Continue the checksum of a zip's frame with the bytes before and behind one file's content.
 
-    The frame is all of a zip but its files: what those hold has checksums of its own. See `crc32_of_directory`.
+    The frame is everything in a zip except the files' contents, which have their own checksums. Call this for each file
+    in the directory's order, then `crc32_of_directory`.
     """
     checksum = zlib.crc32(os.pread(file.fileno(), stored.offset - stored.header, stored.header), checksum)
     return zlib.crc32(os.pread(file.fileno(), _DESCRIPTOR, stored.offset + stored.length), checksum)
 
 
 def crc32_of_directory(file: BinaryIO, checksum: int) -> int:
-    """End the checksum of a zip's frame: with its directory, to the end of the file. Raises as `files`."""
+    """Finish the checksum of a zip's frame with the directory and the rest of the file; raises as `files`."""
     file.seek(_directory(file)[1])
     while piece := file.read(1 << 20):
         checksum = zlib.crc32(piece, checksum)
@@ -91,7 +92,7 @@ def _files(file: BinaryIO, directory: BinaryIO) -> Iterator[Stored]:
         entry = _CENTRAL.unpack(directory.read(_CENTRAL.size))
         magic, method, crc32, packed, length, name_length, extra_length, comment_length, offset = entry
         if magic != b"PK\x01\x02" or method != 0:
-            raise ValueError("no uncompressed zip")
+            raise ValueError("not an uncompressed zip")
         name = directory.read(name_length).decode()
         extra = directory.read(extra_length)
         directory.read(comment_length)
@@ -101,13 +102,13 @@ def _files(file: BinaryIO, directory: BinaryIO) -> Iterator[Stored]:
 
 
 def _directory(file: BinaryIO) -> tuple[int, int]:
-    """Give the number of files and where the central directory begins."""
+    """Return the number of files, and the offset of the central directory."""
     start = max(0, file.seek(0, os.SEEK_END) - _END.size - _MAX_COMMENT - _END64_LOCATOR.size)
     file.seek(start)
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
     if end < 0:
-        raise ValueError("no zip")
+        raise ValueError("not a zip")
     _, count, _, offset, _ = _END.unpack_from(tail, end)
     locator = end - _END64_LOCATOR.size
     if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
@@ -117,7 +118,7 @@ def _directory(file: BinaryIO) -> tuple[int, int]:
 
 
 def _zip64(extra: bytes, packed: int, length: int, offset: int) -> tuple[int, int]:
-    """Give length and offset, each from the zip64 field where the directory has no room for it."""
+    """Return length and offset, each from the zip64 field if it is too large for the directory."""
     at = 0
     while at < len(extra):
         tag, size = struct.unpack_from("<HH", extra, at)
@@ -128,11 +129,11 @@ def _zip64(extra: bytes, packed: int, length: int, offset: int) -> tuple[int, in
                 next(values)
             return length, next(values) if offset == _IN_EXTRA else offset
         at += 4 + size
-    raise ValueError("the zip names a zip64 field that it has not")
+    raise ValueError("a zip64 field of the zip is missing")
 
 
 def _data_offset(file: BinaryIO, header: int) -> int:
     magic, name_length, extra_length = _LOCAL.unpack(os.pread(file.fileno(), _LOCAL.size, header))
     if magic != b"PK\x03\x04":
-        raise ValueError("no zip")
+        raise ValueError("not a zip")
     return header + _LOCAL.size + int(name_length) + int(extra_length)

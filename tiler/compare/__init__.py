@@ -1,4 +1,5 @@
-"""Compares a stored pyramid with its source, for `tilewright verify --source`.
+"""Compare a stored pyramid with its source, for `tilewright verify --source`.
 
-Imports the rest of the tiler. `parent` starts the child; the other modules run in it.
+Imports the rest of the tiler. `parent` starts a child process; `child` and `comparison` run in it; `protocol` defines
+their messages.
 """

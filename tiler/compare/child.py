@@ -1,7 +1,7 @@
 """The process that decodes a stored source and compares a pyramid with it: `python -I -m tiler.compare.child`.
 
-It is confined as the tiler's child is; pipeline.sandbox.child says how it talks with its parent, tiler.compare.protocol
-what they say.
+It is confined like the tiler's child. It exchanges the messages of tiler.compare.protocol with its parent by means of
+pipeline.sandbox.child.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from tiler.compare.protocol import JOBS, REPORTS, Compared, Differs, Job, Progre
 from tiler.job import Failed
 
 ENCODED_AGAIN = 2
-"""Times the work of a tiling at most: tiles are encoded, and both are decoded."""
+"""Most work of a comparison, in tilings: each tile is encoded, and then both tiles are decoded."""
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress."""
 
 MOST_CPU = 10**7
-"""Seconds of work in the end."""
+"""Seconds of work to which the limit may be raised once the header is known."""
 
 
 def main() -> None:
-    """Do one job and end the process: 0 where the outcome was reported, whatever it is."""
+    """Do one job and end the process. The exit code is 0 if an outcome was reported, even a failure."""
     job = JOBS.decode(child.first_line())
     child.say(REPORTS.encode(_outcome(job)))
     child.end()
 
 
 def _outcome(job: Job) -> Compared | Failed:
-    # All that is needed is loaded before the process is confined, and only once there is a job.
+    # Load what is needed when there is a job, and before the process is confined.
     from tiler import confined  # noqa: PLC0415
     from tiler.compare.comparison import compare  # noqa: PLC0415
     from tiler.decode import open_picture, reader_of  # noqa: PLC0415
@@ -64,7 +64,7 @@ def _outcome(job: Job) -> Compared | Failed:
 
 
 class _Told:
-    """Says what is found, and how far it is at most once in REPORT_INTERVAL."""
+    """Reports every difference, and progress at most once in REPORT_INTERVAL."""
 
     def __init__(self) -> None:
         self._due = 0.0

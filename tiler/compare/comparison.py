@@ -1,7 +1,7 @@
-"""A pyramid's finest level against the pixels that its source gives.
+"""Compare the finest level of a pyramid with the pixels of its source.
 
-A tile is compared with the same pixels, encoded in the same way: what JPEG and WebP lose is on both sides. Encoders of
-other releases differ by a level or two.
+The source's pixels are encoded in the same way as the stored tile, so that both have the losses of JPEG or WebP.
+Encoders of different releases differ by one or two of 255 levels.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from tiler.compare.protocol import MOST_DIFFERING, Compared, Differs, Job, Progr
 from tiler.decode import Picture
 
 TOLERANCE = 8.0
-"""Levels of 255 by which the mean of a block may differ. A black block passes only where the picture is as good as
+"""Most by which the mean of a block may differ, in levels of 255. A black block passes only where the image is almost
 black."""
 
 BLOCK = 16
-"""Pixels of a block's edge: the least tile that a TIFF may have, and what JPEG's coarser colours are coded by."""
+"""Edge of a block in pixels: the smallest tile of a TIFF, and the unit of JPEG with subsampled colours."""
 
 UNREADABLE = -1.0
 
 
 def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], None]) -> Compared:
-    """Decode a picture, all of it, and compare the tiles that are asked for.
+    """Decode the whole image, and compare the requested tiles.
 
     Parameters
     ----------
     picture: of the job's source.
-    tell: is given what is found.
+    tell: called with progress and differences.
 
     Raises
     ------
-    StageError: image_corrupt, where the source has another size than the pyramid.
-    pyvips.Error: where it cannot be decoded.
+    StageError: image_corrupt, if source and pyramid have different sizes.
+    pyvips.Error: if the source cannot be decoded.
     """
     image = picture.image
     if (image.width, image.height) != (job.width, job.height):
@@ -55,7 +55,7 @@ def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], Non
     for y in range(level.rows):
         top = y * job.tile_size
         strip = image.crop(0, top, job.width, min(job.tile_size, job.height - top))
-        # All rows are decoded, also those of which no tile is compared: so that their damage is found.
+        # Decode rows without a tile to compare as well, to find damage in them.
         with picture.heeded():
             strip = strip.copy_memory()
         for x in range(-(y * level.columns) % step, level.columns, step):
@@ -72,7 +72,7 @@ def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], Non
 
 
 class _Stored:
-    """The tiles as they are stored."""
+    """The stored tiles."""
 
     def __init__(self, job: Job, geometry: Geometry) -> None:
         self._job = job
@@ -83,7 +83,7 @@ class _Stored:
         self._archive: BinaryIO = (build / PARTS[0]).open("rb")
 
     def difference(self, x: int, y: int, fresh: pyvips.Image) -> float:
-        """Give the levels by which the worst block of a tile differs; UNREADABLE where it cannot be read."""
+        """Return by how many levels the worst block of a tile differs; UNREADABLE if the tile cannot be read."""
         entry = self._index.entry(self._geometry.deep_zoom_position(self._geometry.max_level, x, y))
         try:
             data = os.pread(self._archive.fileno(), entry.length, entry.offset)
@@ -106,7 +106,7 @@ class _Stored:
 
 
 def _seen(tile: pyvips.Image) -> pyvips.Image:
-    """Give a tile so that colours count as far as they are seen, in four bands."""
+    """Return a tile in four bands, with colours multiplied by alpha: hidden colours do not count."""
     if not tile.hasalpha():
         tile = tile.bandjoin(255)
     return tile.premultiply()
@@ -114,7 +114,7 @@ def _seen(tile: pyvips.Image) -> pyvips.Image:
 
 def _worst(one: pyvips.Image, other: pyvips.Image) -> float:
     difference = (one - other).abs()
-    # The last row and column are repeated to fill a block.
+    # Repeat the last row and column to fill a block.
     width, height = (-(-edge // BLOCK) * BLOCK for edge in (difference.width, difference.height))
     blocks = difference.embed(0, 0, width, height, extend="copy").shrink(BLOCK, BLOCK)
     return float(blocks.max())

@@ -1,4 +1,4 @@
-"""Has a child decode a stored source and compare a pyramid with it."""
+"""Start a child process that compares a pyramid with its source, and collect its results."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def compare(job: Job, *, moved: Callable[[int, int], None]) -> tuple[Compared, l
 
     Parameters
     ----------
-    moved: is told of the rows of tiles that were decoded, and of how many there are.
+    moved: called with the rows of tiles decoded so far, and the number of rows.
 
     Returns
     -------
-    What came of it, and tiles that differ, of many the first ones.
+    The counts, and the first MOST_DIFFERING tiles that differ.
 
     Raises
     ------
-    StageError: where the source cannot be decoded, or its decoder died.
-    ValueError: where the child says what it may not.
+    StageError: if the source cannot be decoded, or the child process died.
+    ValueError: if the child sends an invalid message.
     """
     scratch = Path(job.scratch)
     found: list[Differs] = []

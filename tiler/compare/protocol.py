@@ -1,7 +1,7 @@
-"""What the child that compares a pyramid with its source and its parent say to each other: see pipeline.sandbox.lines.
+"""Messages between the child that compares a pyramid with its source, and its parent: see pipeline.sandbox.lines.
 
-The parent writes one Job. The child writes any number of Progress and Differs, then one Compared; or, at any point, one
-Failed.
+The parent writes one Job. The child writes any number of Progress and Differs, then one Compared. At any point, it may
+end with one Failed instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.sandbox.lines import Codec
 from tiler.job import Failed
 
 MOST_DIFFERING = 20
-"""Tiles that differ and are named; beyond them they are counted."""
+"""Most differing tiles that are reported one by one; further ones are only counted."""
 
 
 class Job(NamedTuple):
@@ -22,12 +22,13 @@ class Job(NamedTuple):
     ----------
     source: path of the stored source.
     build: folder of the pyramid's files.
-    scratch: existing folder for what libvips spills.
+    scratch: existing folder for libvips' temporary files.
     width, height, tile_size: of the pyramid, in pixels.
     tile_format: of its tiles, a value of pipeline.pyramids.geometry.Format.
     quality: of its JPEG or WebP tiles.
     page: of the source, from 0.
-    most: tiles to compare at most, spread over the finest level; 0 for all.
+    most: most tiles to compare, spread over the finest level; 0 for all.
+    min_libvips, max_pixels, pixels_per_byte, memory_bytes, untrusted: as in tiler.job.Job.
     """
 
     source: str
@@ -48,18 +49,18 @@ class Job(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Rows of tiles that were decoded."""
+    """Rows of tiles that were decoded, of how many."""
 
     done: int
     total: int
 
 
 class Differs(NamedTuple):
-    """A tile of the finest level is not what its source gives.
+    """A tile of the finest level does not match its source.
 
     Parameters
     ----------
-    levels: by which the worst part of it differs in the mean, of 255; -1 where it cannot be read.
+    levels: by how many of 255 levels the worst block differs; -1 if the tile cannot be read.
     """
 
     x: int
@@ -68,7 +69,7 @@ class Differs(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The whole source was decoded; so many tiles were compared, and so many of them differ."""
+    """The result, once the whole source was decoded: tiles compared, and how many of them differ."""
 
     tiles: int
     differing: int
