@@ -20,11 +20,11 @@ help: ## Show this list
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: $(VENV)/.project web/node_modules/.package-lock.json ## Make .venv with everything this project needs (assumes Python 3.11 only)
+setup: $(VENV)/.project web/node_modules/.package-lock.json ## Install everything the project needs into .venv; assumes only Python 3.11
 	@:
 
 .PHONY: demo
-demo: setup ## Tile a real, large picture before your eyes, then look at it
+demo: setup ## Tile a real, large image and show it
 	@$(BIN)/python -m tilewright.commands.demo $(ARGS)
 
 .PHONY: up
@@ -33,11 +33,11 @@ up: setup ## Run the whole system in one process on http://127.0.0.1:8000
 
 ##@ Work on it
 .PHONY: test
-test: setup oracles debian lint ## Everything CI runs: linters, types, imports, protos, all tests
+test: setup oracles debian lint ## Run everything that CI runs: lint and all tests
 	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
-lint: setup ## Linters, types, the one-way rule of imports, the protos' style
+lint: setup ## Check style, types, import rules and protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
@@ -45,35 +45,35 @@ lint: setup ## Linters, types, the one-way rule of imports, the protos' style
 	$(BIN)/buf lint protos
 
 .PHONY: format
-format: setup ## Let ruff repair what it can
+format: setup ## Fix and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: protos
-protos: setup ## Generate the Python code of protos/ anew
+protos: setup ## Regenerate the Python code of protos/
 	$(BIN)/python -m grpc_tools.protoc -I . \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTO)
 
 .PHONY: docs
-docs: setup ## Write the reference tables of docs/ anew from the code
+docs: setup ## Regenerate the reference tables of docs/ from the code
 	$(BIN)/python -m tilewright.commands.reference
 	$(BIN)/python -m tests.support.rigs.formats_page
 
 .PHONY: bench
-bench: setup ## Measure against curl and bare libvips; prints ratios
+bench: setup ## Compare speed and memory with curl and plain libvips
 	@$(BIN)/python -m bench.main $(ARGS)
 
 .PHONY: attack
-attack: setup ## Attack a stack of this machine (crowds, budgets, slow sources) and print what it cost
+attack: setup ## Attack a local stack (crowds, costly files, slow sources) and print the damage
 	@$(BIN)/python -m bench.attack $(ARGS)
 
 .PHONY: soak
-soak: setup ## Kill workers at random for SECONDS (180) under 200 datasets, count what is lost, time cancels
+soak: setup ## Kill workers at random for SECONDS (180) during 200 datasets; count losses
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(ARGS)
 
 .PHONY: lock
-lock: setup ## Resolve all dependencies anew (UPGRADE=1: to their newest versions)
+lock: setup ## Resolve all dependencies again (UPGRADE=1: to the newest versions)
 	$(UV) pip compile -q $(COMPILE) pyproject.toml -o requirements.lock
 	$(UV) pip compile -q $(COMPILE) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
 	$(UV) pip compile -q $(COMPILE) requirements-bootstrap.in -c requirements-dev.lock -o requirements-bootstrap.lock
@@ -84,20 +84,20 @@ COMPILE = --universal --python-version 3.11 --generate-hashes --no-emit-index-ur
 
 ##@ The farm (needs Docker)
 .PHONY: compose-up
-compose-up: ## Build and start the stack of compose.yaml, and wait until it is healthy
+compose-up: ## Build and start the stack of compose.yaml; wait until it is healthy
 	docker compose up --build --wait
 
 .PHONY: compose-test
-compose-test: setup ## Bring the stack up, do the main job through it, take it down
+compose-test: setup ## Start the compose stack, tile an image through it, stop it
 	$(BIN)/pytest -m compose tests/compose $(ARGS)
 
-##@ Tidy up
+##@ Clean up
 .PHONY: clean
-clean: ## Remove all that make setup and the tools made
+clean: ## Remove everything that make setup and the tools made
 	rm -rf $(VENV) web/node_modules tests/viewers/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What follows is made once, and again when what it is made from changes.
+# These files are made once, and again when their dependencies change.
 
 $(UV): requirements-bootstrap.lock scripts/find-python
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1 && ! $(BIN)/python -m ensurepip >/dev/null 2>&1; then \
@@ -115,9 +115,10 @@ $(VENV)/.project: $(VENV)/.packages pyproject.toml
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# What others wrote to judge by, apart: two of them have one name, and nothing of ours may come to need them.
+# Validators and decoders by others, for the tests. They are installed apart, because two have the same name and because
+# the project must not come to depend on them.
 $(VENV)/.conformance: requirements-conformance.lock | $(VENV)/.packages
-	@echo "Installing validators and oracles for the tests"
+	@echo "Installing validators and reference decoders for the tests"
 	@rm -rf $(VENV)/conformance
 	@$(UV) pip install -q --python $(BIN)/python --target $(VENV)/conformance --no-build-isolation --require-hashes \
 	  -r requirements-conformance.lock
@@ -133,7 +134,7 @@ tests/viewers/node_modules/.package-lock.json: tests/viewers/package-lock.json |
 	@cd tests/viewers && VENV=$(abspath $(VENV)) ../../scripts/npm ci --loglevel=error --no-fund --no-audit --ignore-scripts >/dev/null
 	@touch $@
 
-# What only tests need, so that nobody who wants to tile waits for it: others' validators, readers and viewers.
+# Validators, decoders and viewers that only the tests need: `make setup` does not wait for them.
 .PHONY: oracles
 oracles: $(VENV)/.conformance tests/viewers/node_modules/.package-lock.json
 	@:

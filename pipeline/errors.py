@@ -1,19 +1,19 @@
-"""The one tree of errors and the one table of their codes.
+"""All errors that Tilewright raises, and the table of error codes.
 
     TilewrightError
-    ├── StageError           a stage cannot produce its result; carries a code of CODES
+    ├── StageError           a stage cannot produce its result; has a code of DATASET_CODES
     ├── Stopped              a run was told to stop; nothing is wrong with the dataset
     ├── StatusUnavailable    statussvc cannot be reached
-    │   └── TooBusy          it has too much to do
-    ├── SearchTooSlow        a search took longer than it may
+    │   └── TooBusy          too many calls are under way
+    ├── SearchTooSlow        a search took longer than allowed
     ├── NotFound             no such dataset or pyramid
-    ├── Conflict             the dataset's present state forbids the move
-    ├── UnknownStage         a wake-up of a stage that this version does not have
+    ├── Conflict             the dataset's current state does not allow the change
+    ├── UnknownStage         a wake-up names a stage that this version does not have
     └── StorageError         the storage cannot be read or written
         ├── ObjectMissing    nothing is stored at the key
-        └── StorageLost      the directory is not the one that the database speaks of
+        └── StorageLost      the directory is gone, or is not the one that the database knows
 
-A code is stable: clients branch on it. `docs/errors.md` is made from CODES by `make docs`.
+Codes are stable, because clients branch on them. `make docs` writes `docs/errors.md` from CODES.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One stable code: what it means and what a person can do about it.
+    """What an error code means, and what a person can do about it.
 
     Parameters
     ----------
-    retryable: whether submitting the same again can succeed without a change by the user.
-    meaning: one sentence, for the docs and for a problem's title.
-    advice: what to do next.
+    retryable: whether submitting the same source again can succeed without a change by the user.
+    meaning: one sentence, for the docs and for the title of a problem document.
+    advice: one sentence that says what to do.
     """
 
     retryable: bool
@@ -73,11 +73,9 @@ DATASET_CODES: dict[str, Code] = {
     "source_protocol_error": Code(
         True,
         "The source's server sent an invalid HTTP response.",
-        "Try another server, or retry if a proxy is to blame.",
+        "Retry if a proxy may be to blame, or use another server.",
     ),
-    "source_too_many_redirects": Code(
-        False, "The URL redirects too many times.", "Give the URL at which the file itself lies."
-    ),
+    "source_too_many_redirects": Code(False, "The URL redirects too many times.", "Use the URL of the file itself."),
     "source_too_large": Code(
         False,
         "The file is larger than this installation accepts.",
@@ -85,18 +83,20 @@ DATASET_CODES: dict[str, Code] = {
     ),
     "source_corrupted": Code(
         True,
-        "The downloaded file does not match the checksum given by the source or the request.",
-        "Retry; if it happens again, check the file, and the `sha256` you gave.",
+        "The downloaded file does not match a checksum from its server or from the request.",
+        "Retry; if it happens again, check the file and your `sha256`.",
     ),
     "source_too_slow": Code(
-        True, "The source's server sent too slowly.", "Retry later; the download goes on where it stopped."
+        True,
+        "The source's server sent too slowly.",
+        "Retry later; the download resumes where it stopped, if the server supports that.",
     ),
-    "source_missing": Code(True, "The stored original is no longer there.", "Retry: it is downloaded again."),
+    "source_missing": Code(True, "The stored original is gone.", "Retry: it is downloaded again."),
     "not_an_image": Code(
-        False, "The URL does not lead to an image.", "Give the image file's own address, not its page's."
+        False, "The URL does not lead to an image.", "Use the URL of the image file, not that of a page that shows it."
     ),
     "unsupported_format": Code(
-        False, "The image's format cannot be read here.", "Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF."
+        False, "Tilewright cannot read this image format.", "Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF."
     ),
     "image_truncated": Code(
         False,
@@ -107,24 +107,24 @@ DATASET_CODES: dict[str, Code] = {
         False, "The image file is damaged.", "Open it in another program, save it again, then retry."
     ),
     "page_not_found": Code(
-        False, "The file has fewer pages than the one asked for.", "Give a page below the number of pages, from 0."
+        False, "The file does not have the requested page.", "Pages are counted from 0: give a lower number."
     ),
     "image_too_large": Code(
         False,
-        "The picture has more pixels, or takes more memory to decode, than this installation accepts.",
-        "Look at the limit that the message names: save the picture in another way, or have the operator raise it.",
+        "The image has more pixels, or needs more memory to decode, than this installation accepts.",
+        "See the limit in the message: save the image differently, or have the operator raise the limit.",
     ),
     "decoder_crashed": Code(
         False, "The decoder crashed on this file.", "The file is probably damaged: save it again with another program."
     ),
     "decoder_too_slow": Code(
         False,
-        "Decoding takes more work than a file of this kind and size may take.",
+        "Decoding the file takes more work than its format and size allow.",
         "The file is probably damaged: save it again with another program.",
     ),
     "out_of_memory": Code(
         True,
-        "The picture needs more memory to decode than a worker may use.",
+        "The image needs more memory to decode than a worker may use.",
         "Save it as a tiled TIFF or baseline JPEG.",
     ),
     "storage_unavailable": Code(
@@ -138,14 +138,14 @@ DATASET_CODES: dict[str, Code] = {
         True, "The worker died several times while processing this dataset.", "Check the workers' logs, then retry."
     ),
     "internal_error": Code(True, "Something went wrong inside Tilewright.", "Check the worker's log, then retry."),
-    "cancelled": Code(True, "The dataset was cancelled on request.", "Retry it to go on."),
+    "cancelled": Code(True, "The dataset was cancelled on request.", "Retry the dataset to continue."),
 }
-"""Codes that a dataset can fail with."""
+"""Codes of failed datasets."""
 
 REQUEST_CODES: dict[str, Code] = {
     "invalid_request": Code(False, "The request is invalid.", "See `errors` for each field."),
     "not_found": Code(False, "There is nothing at this address.", "Check the id; the dataset may have been deleted."),
-    "method_not_allowed": Code(False, "This address does not take that method.", "See the Allow header."),
+    "method_not_allowed": Code(False, "This address does not support that method.", "See the Allow header."),
     "conflict": Code(False, "The dataset's current state does not allow this.", "Check its status first."),
     "idempotency_key_reused": Code(
         False, "This Idempotency-Key was used with another body.", "Use a new key for a new request."
@@ -170,10 +170,10 @@ REQUEST_CODES: dict[str, Code] = {
     ),
     "unexpected_error": Code(True, "Something went wrong inside the gateway.", "Report it with its request_id."),
 }
-"""Codes that a request can be answered with."""
+"""Codes of requests that were refused."""
 
 BAD_SOURCE = frozenset({"image_corrupt", "image_truncated", "not_an_image", "unsupported_format"})
-"""Codes that speak of the stored bytes themselves: a retry fetches the source anew, since it may have been mended."""
+"""Codes that blame the stored file: a retry downloads the source again, because it may have been repaired."""
 
 CODES: dict[str, Code] = DATASET_CODES | REQUEST_CODES
 
@@ -189,8 +189,8 @@ class StageError(TilewrightError):
     ----------
     code: a key of DATASET_CODES.
     message: a sentence for the person who submitted the dataset.
-    retryable: whether the pipeline itself should try again; by default what the code's row says.
-    retry_after: seconds the source asked to be left alone for, if it did.
+    retryable: whether statussvc should retry the stage; default: as the code's row says.
+    retry_after: seconds that the source's server asked to wait; None if it did not ask.
     """
 
     def __init__(
@@ -212,23 +212,23 @@ class StatusUnavailable(TilewrightError):
 
 
 class TooBusy(StatusUnavailable):
-    """Raised when a call is refused for the number of those that are under way."""
+    """Raised when a call is refused because too many are under way."""
 
 
 class SearchTooSlow(TilewrightError):
-    """Raised when a search took longer than it may."""
+    """Raised when a search took longer than allowed."""
 
 
 class NotFound(TilewrightError):
-    """Raised when no dataset, or no pyramid, has the given id."""
+    """Raised when no dataset or pyramid has the given id."""
 
 
 class Conflict(TilewrightError):
-    """Raised when the dataset's present state does not allow the move asked for."""
+    """Raised when the dataset's current state does not allow the requested change."""
 
 
 class UnknownStage(TilewrightError):
-    """Raised when a wake-up names a stage that this version does not have: a newer service made it."""
+    """Raised when a wake-up names a stage that this version does not have, because a newer service sent it."""
 
 
 class StorageError(TilewrightError):
@@ -236,7 +236,7 @@ class StorageError(TilewrightError):
 
 
 class StorageLost(StorageError):
-    """Raised when the storage's directory is gone, or another database's; says what to do."""
+    """Raised when the storage's directory is gone or belongs to another database. The message says what to do."""
 
 
 class ObjectMissing(StorageError):

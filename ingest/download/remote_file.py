@@ -224,7 +224,7 @@ class RemoteFile:
         raise StageError(
             "source_too_many_redirects",
             f"{came_from} redirects more than {self._settings.source_max_redirects} times. "
-            "Give the URL at which the file itself lies.",
+            "Use the URL of the file itself.",
         )
 
 

@@ -1,4 +1,4 @@
-"""The reference tables of docs/, made from the code: `make docs` writes them, a test holds them to it."""
+"""Write docs/errors.md and docs/settings.md from the code, for `make docs`. A test checks that they are up to date."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ NOTE = "<!-- Made by `make docs` from the code; change it there. -->"
 
 
 def errors_page() -> str:
-    """docs/errors.md: every code, what it means, what to do, and whether a retry can help."""
+    """Return docs/errors.md: every code, what it means, what to do, and whether a retry can help."""
     return "\n".join(
         [
             "# Error codes",
             "",
             NOTE,
             "",
-            "Codes are stable: a program may branch on them. Every error answer of the gateway is",
-            "`application/problem+json` with such a `code`; a dataset that failed carries one in `error.code`.",
+            "Codes are stable: a program may branch on them. Every error response of the gateway is",
+            "`application/problem+json` with such a `code`. A failed dataset has one in `error.code`.",
             "",
             "## Why a dataset failed",
             "",
@@ -57,7 +57,7 @@ def _codes(codes: dict[str, Code]) -> Iterable[str]:
 
 
 def settings_page() -> str:
-    """docs/settings.md: every variable, its default, who reads it and what it means."""
+    """Return docs/settings.md: every variable, its default, the services that read it, and what it means."""
     fields: dict[str, tuple[FieldInfo, list[str]]] = {}
     for service, settings in SERVICES.items():
         for name, field in settings.model_fields.items():
@@ -72,8 +72,8 @@ def settings_page() -> str:
             "",
             NOTE,
             "",
-            "Every service reads its settings from environment variables, once, at its start. `tilewright up` reads",
-            "them too, but for what makes it embedded: the database, the storage, the ports and the broker.",
+            "Every service reads its settings from environment variables when it starts. `tilewright up` reads them",
+            "too, except those for the database, the storage, the broker, the addresses and the ports, which it sets.",
             "",
             "| variable | default | read by | meaning, unit, and why this default |",
             "|---|---|---|---|",
@@ -93,7 +93,7 @@ PAGES = {"errors.md": errors_page, "settings.md": settings_page}
 
 
 def main(folder: Path) -> None:
-    """Writes every page into `folder`."""
+    """Write every page into `folder`."""
     for name, page in PAGES.items():
         (folder / name).write_text(page(), encoding="utf-8")
         print_line(f"wrote {folder / name}")
