@@ -10,7 +10,7 @@ import sys
 from pipeline.errors import StatusUnavailable
 from pipeline.logs import configure
 from pipeline.machine import raise_descriptor_limit
-from statussvc.db.claim import InUse
+from statussvc.db import InUse
 from statussvc.server import PortTaken, Server
 from statussvc.settings import StatusSettings
 

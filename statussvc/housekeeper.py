@@ -8,9 +8,7 @@ from contextlib import suppress
 from sqlalchemy import Connection
 
 from statussvc.core import Core
-from statussvc.db.repository import outbox, stages, turns
-from statussvc.db.repository.moves import Reply
-from statussvc.db.rows import RunRow
+from statussvc.db import Reply, RunRow, outbox, stages, turns
 from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 from statussvc.slots import who_gives_way

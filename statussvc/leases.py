@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db.rows import Counts, Facts, RunRow
+from statussvc.db import Counts, Facts, RunRow
 from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 

@@ -7,7 +7,7 @@ import logging
 
 from pipeline.errors import StatusUnavailable
 from statussvc.core import Core
-from statussvc.db.repository import purge
+from statussvc.db import purge
 
 INTERVAL = 60.0
 """Seconds between two looks for what has become old."""

@@ -14,15 +14,13 @@ from pipeline.errors import StatusUnavailable
 from pipeline.status import BEAT_TIMEOUT, AsyncStatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from statussvc.core import Core, ErrorsToCodes
-from statussvc.db.claim import InUse
-from statussvc.db.database import Database
+from statussvc.core import Core
+from statussvc.db import Database, InUse
 from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
 from statussvc.policy import Policy
 from statussvc.purger import Purger
-from statussvc.rpc.pipeline_service import PipelineService
-from statussvc.rpc.status_service import StatusService
+from statussvc.rpc import ErrorsToCodes, PipelineService, StatusService
 from statussvc.settings import StatusSettings
 from statussvc.watch import Hub
 

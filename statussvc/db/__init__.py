@@ -1,4 +1,66 @@
-"""The database: tables, connections, the claim on it, migrations. All SQL is in `repository`.
+"""The database: its connections, the claim on it, its rows, and all SQL.
 
-Imports `pipeline`.
+Imports `pipeline`, and of statussvc only what is pure: `lifecycle`, `enums` and `policy`. The rest of statussvc imports
+what is listed here: Database, which runs functions in transactions; such functions, by module; the rows they return.
 """
+
+from statussvc.db.claim import LOST, InUse
+from statussvc.db.database import Database
+from statussvc.db.repository import (
+    catalogue,
+    garbage,
+    identity,
+    inspections,
+    known,
+    lost,
+    orders,
+    outbox,
+    purge,
+    search,
+    stages,
+    turns,
+)
+from statussvc.db.repository.catalogue import KeyReused
+from statussvc.db.repository.moves import Reply
+from statussvc.db.repository.outbox import WakeUp
+from statussvc.db.rows import (
+    CatalogueEntry,
+    Counts,
+    DatasetRow,
+    Facts,
+    Failure,
+    Preview,
+    PyramidRow,
+    RunRow,
+    SourceInfo,
+)
+
+__all__ = [
+    "LOST",
+    "CatalogueEntry",
+    "Counts",
+    "Database",
+    "DatasetRow",
+    "Facts",
+    "Failure",
+    "InUse",
+    "KeyReused",
+    "Preview",
+    "PyramidRow",
+    "Reply",
+    "RunRow",
+    "SourceInfo",
+    "WakeUp",
+    "catalogue",
+    "garbage",
+    "identity",
+    "inspections",
+    "known",
+    "lost",
+    "orders",
+    "outbox",
+    "purge",
+    "search",
+    "stages",
+    "turns",
+]

@@ -1,4 +1,10 @@
-"""The two gRPC services, and rows as their messages.
+"""The two gRPC services, what every call goes through, and rows as messages of the proto.
 
-Imports the rest of statussvc and `pipeline`.
+Imports the rest of statussvc and `pipeline`. Only the server imports it, and only what is listed here.
 """
+
+from statussvc.rpc.interceptor import ErrorsToCodes
+from statussvc.rpc.pipeline_service import PipelineService
+from statussvc.rpc.status_service import StatusService
+
+__all__ = ["ErrorsToCodes", "PipelineService", "StatusService"]

@@ -13,13 +13,24 @@ from pipeline.storage import pyramid_key, source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db.repository import garbage, identity, known, lost, outbox, stages
-from statussvc.db.repository.moves import Reply
-from statussvc.db.repository.outbox import WakeUp
-from statussvc.db.rows import DatasetRow, Facts, Failure, Preview, SourceInfo
+from statussvc.db import (
+    DatasetRow,
+    Facts,
+    Failure,
+    Preview,
+    Reply,
+    SourceInfo,
+    WakeUp,
+    garbage,
+    identity,
+    known,
+    lost,
+    outbox,
+    stages,
+)
 from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, TILE_FORMATS, Drop
 from statussvc.lifecycle import Stage
-from statussvc.malformed import Malformed
+from statussvc.rpc.malformed import Malformed
 from statussvc.slots import LONGEST_TURN, has_had_longest
 
 if TYPE_CHECKING:
@@ -59,7 +70,7 @@ PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-
 
 
 class PipelineService(pb_grpc.PipelineServiceServicer):
-    """Each rpc as status.proto describes it. Raises the errors of core.CODES."""
+    """Each rpc as status.proto describes it. Raises the errors of interceptor.CODES."""
 
     def __init__(self, core: Core) -> None:
         self._core = core

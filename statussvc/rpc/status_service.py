@@ -17,12 +17,11 @@ from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QU
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db.repository import catalogue, identity, inspections, orders, search
-from statussvc.db.rows import CatalogueEntry, DatasetRow
+from statussvc.db import CatalogueEntry, DatasetRow, catalogue, identity, inspections, orders, search
 from statussvc.enums import STATES, TILE_FORMATS, StopReason
 from statussvc.lifecycle import FINAL
-from statussvc.malformed import Malformed
 from statussvc.rpc import views
+from statussvc.rpc.malformed import Malformed
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -45,7 +44,7 @@ READS = 5
 
 
 class StatusService(pb_grpc.StatusServiceServicer):
-    """Each rpc as status.proto describes it. Raises the errors of core.CODES."""
+    """Each rpc as status.proto describes it. Raises the errors of interceptor.CODES."""
 
     def __init__(self, core: Core) -> None:
         self._core = core

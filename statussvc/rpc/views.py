@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipeline.pyramids import Geometry
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db.rows import CatalogueEntry, DatasetRow, Failure, PyramidRow
+from statussvc.db import CatalogueEntry, DatasetRow, Failure, PyramidRow
 from statussvc.enums import STATE_VALUES, TILE_FORMAT_VALUES
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State

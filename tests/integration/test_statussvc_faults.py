@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 
 from pipeline.logs import Repeats
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc import core
 from statussvc.db.repository import catalogue
+from statussvc.rpc import interceptor
 from tests.support.rigs import gateway_rig
 from tests.support.rigs.status_rig import code_of, running
 from tests.support.rigs.waiting import until
@@ -20,11 +20,11 @@ from tests.support.rigs.waiting import until
 
 @pytest.fixture(autouse=True)
 def forget_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "_repeats", Repeats())
+    monkeypatch.setattr(interceptor, "_repeats", Repeats())
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[Any]:
-    return [record for record in caplog.records if record.name == "statussvc.core"]
+    return [record for record in caplog.records if record.name == "statussvc.rpc.interceptor"]
 
 
 def test_a_fault_that_is_a_value_error_is_no_callers(
@@ -111,7 +111,7 @@ def test_what_is_no_message_and_what_is_too_long_to_repeat_is_refused_in_words(
 
 
 def test_only_so_many_watches_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "WATCHES_AT_ONCE", 2)
+    monkeypatch.setattr(interceptor, "WATCHES_AT_ONCE", 2)
     with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
         dataset_id = status.create()
         request = pb.WatchDatasetRequest(dataset_id=dataset_id)

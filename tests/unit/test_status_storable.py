@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.malformed import Malformed
-from statussvc.storable import drop_nul, refuse_nul
+from statussvc.rpc.malformed import Malformed
+from statussvc.rpc.storable import drop_nul, refuse_nul
 
 
 def test_a_users_request_is_refused_by_the_fields_name() -> None:

@@ -48,7 +48,7 @@ from pipeline.status import AsyncStatusClient, StatusClient
 from pipeline.storage import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import server as status_server
-from statussvc.db.claim import InUse
+from statussvc.db import InUse
 from statussvc.settings import StatusSettings
 from tiler import readable
 from tiler.settings import TilerSettings

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.core import ErrorsToCodes
+from statussvc.rpc.interceptor import ErrorsToCodes
 
 
 def test_a_call_whose_caller_has_left_goes_on_to_its_end() -> None:

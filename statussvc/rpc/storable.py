@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from statussvc.malformed import Malformed
+from statussvc.rpc.malformed import Malformed
 
 NUL = "\0"
 
