@@ -1,4 +1,4 @@
-"""One file from its URL to the disk: in parts, resumed, counted, hashed and verified.
+"""Download one file from a URL to disk, with range requests, resuming, checksums and limits.
 
 Imports `ingest.http`, `pipeline` and the worker's settings.
 """

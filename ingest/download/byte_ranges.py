@@ -1,8 +1,8 @@
-"""Which bytes of a file are there, which are on their way, and which are still to be fetched: pure.
+"""Track which bytes of a file are written, which are being fetched, and which are missing. Does no I/O.
 
-At any moment each byte of the file is in exactly one of four: *missing*, in the rest of one connection's span, at hand
-but not yet written, or *there*. Whatever connections do (join, break, leave, take half of another's rest), no byte is
-asked for by two of them at once, and none is forgotten.
+At any moment each byte of the file is in exactly one of four states: *missing*, in the remaining span of one
+connection, received but not yet written, or *there*. Whatever connections do (join, break, leave, take half of
+another's span), no two of them fetch the same byte at once, and no byte is forgotten.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 Range = tuple[int, int]
-"""First byte, and the one after the last."""
+"""First byte, and the byte after the last one."""
 
 UNBOUNDED = 1 << 62
-"""Stands for the end of a file whose length nobody has told."""
+"""End of a file whose length is unknown."""
 
 
 class Span:
-    """What one connection fetches: the bytes from `next` to before `end`. Both move."""
+    """The bytes that one connection fetches: from `next` up to but not including `end`. Both can move."""
 
     __slots__ = ("end", "next")
 
@@ -29,12 +29,12 @@ class Span:
 
     @property
     def left(self) -> int:
-        """Bytes still to come."""
+        """Number of bytes that are not yet fetched."""
         return self.end - self.next
 
 
 class Ranges:
-    """A set of bytes, kept as the fewest ranges, in order."""
+    """A set of bytes, stored as the fewest possible ranges, in order."""
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
         self._ranges: list[Range] = []
@@ -49,16 +49,16 @@ class Ranges:
 
     @property
     def last(self) -> Range:
-        """The last range; an empty one where there is none."""
+        """The last range; an empty one if there is none."""
         return self._ranges[-1] if self._ranges else (0, 0)
 
     @property
     def bytes(self) -> int:
-        """How many bytes are in it."""
+        """Number of bytes in the set."""
         return sum(end - first for first, end in self._ranges)
 
     def add(self, first: int, end: int) -> None:
-        """Puts a range in; what of it is there already stays."""
+        """Add a range, which may overlap others."""
         if first >= end:
             return
         low = bisect.bisect_left(self._ranges, first, key=lambda one: one[1])
@@ -69,7 +69,7 @@ class Ranges:
         self._ranges[low:high] = [(first, end)]
 
     def remove(self, first: int, end: int) -> None:
-        """Takes a range out, whatever of it is there."""
+        """Remove a range. Parts of it may be absent."""
         if first >= end:
             return
         kept: list[Range] = []
@@ -82,20 +82,20 @@ class Ranges:
         self._ranges = kept
 
     def complement(self, end: int) -> Ranges:
-        """What lies before `end` and is not in it."""
+        """Return the bytes before `end` that are not in the set."""
         edges = [0, *(edge for one in self._ranges for edge in one), end]
         return Ranges((low, high) for low, high in list(pairwise(edges))[::2])
 
 
 class ByteRanges:
-    """The state of one file. Not safe for threads.
+    """The state of one file's bytes. Not thread-safe.
 
     Parameters
     ----------
-    length: bytes of the file; None where nobody has told.
-    held: what comes by another way than a connection (`arrive` tells of it), and is not missing.
-    piece: bytes of what is missing that one connection takes at once.
-    least: bytes worth a request of their own: a rest of less than two of them is not divided.
+    length: length of the file in bytes; None if it is unknown.
+    held: ranges that no connection has to fetch, because an earlier download has them. `arrive` reports them later.
+    piece: maximum bytes that one connection takes at once.
+    least: smallest number of bytes worth a request. A span of less than twice this number is not divided.
     """
 
     def __init__(
@@ -110,35 +110,38 @@ class ByteRanges:
 
     @property
     def there(self) -> tuple[Range, ...]:
-        """What has been written, as the fewest ranges."""
+        """The written bytes, as the fewest possible ranges."""
         return tuple(self._there)
 
     @property
     def prefix(self) -> int:
-        """Bytes that are there from the file's beginning without a gap."""
+        """Number of bytes written from the file's beginning without a gap."""
         first, end = next(iter(self._there), (0, 0))
         return end if first == 0 else 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether every byte is there. Never, while the length is unknown."""
+        """Whether every byte is written. False as long as the length is unknown."""
         return self.length is not None and self.prefix == self.length
 
     @property
     def left(self) -> int:
-        """Bytes that connections have still to bring, where the length is known."""
+        """Number of bytes that connections still have to fetch, if the length is known."""
         return self._missing.bytes + sum(span.left for span in self._active)
 
     def offers(self) -> bool:
-        """Whether `take` would give a span."""
+        """Return whether `take` would return a span."""
         return bool(self._missing) or any(span.left >= 2 * self._least for span in self._active)
 
     def take(self, at: int | None = None) -> Span | None:
-        """A span to fetch: what is missing at `at`, else what is missing first, else half of another connection's rest.
+        """Return the next span to fetch; None if there is none.
+
+        The span begins at `at` if a gap begins there, else at the first gap. If there is no gap, it is the second half
+        of the longest span of another connection.
 
         Parameters
         ----------
-        at: where a connection's present answer goes on.
+        at: next byte of the connection's current answer, if there is one.
         """
         if self._missing:
             gap = next((gap for gap in self._missing if gap[0] == at), next(iter(self._missing)))
@@ -153,14 +156,14 @@ class ByteRanges:
         return span
 
     def take_last(self) -> Span | None:
-        """The last piece of what is missing: far from where others are."""
+        """Return the last missing piece as a span, far away from other connections; None if nothing is missing."""
         first, end = self._missing.last
         return self._begin(max(first, end - self._piece), end) if first < end else None
 
     def claim(self, span: Span, count: int) -> int:
-        """Says how many of the next `count` bytes are the span's, and that they are about to be written.
+        """Advance a span by up to `count` received bytes. Return how many of them the caller has to write.
 
-        A connection that brings more than its span goes on with the piece behind it, if that is missing.
+        If a connection receives more than its span, the span grows into the missing piece after it.
         """
         if count > span.left:
             end = min(self.reach(span), span.end + self._piece)
@@ -173,22 +176,22 @@ class ByteRanges:
         return taken
 
     def reach(self, span: Span) -> int:
-        """Where a span would end that took all that is missing right behind it."""
+        """Return where a span would end if it took the whole gap right after it."""
         return next((end for first, end in self._missing if first == span.end), span.end)
 
     def arrive(self, first: int, count: int) -> None:
-        """Bytes that were claimed or held have been written."""
+        """Note that claimed or held bytes were written."""
         self._there.add(first, first + count)
 
     def leave(self, span: Span) -> None:
-        """Makes the rest of a span missing again."""
+        """Give up a span: its remaining bytes are missing again."""
         if span.left:
             self._active.remove(span)
             self._missing.add(span.next, span.end)
             span.end = span.next
 
     def seal(self, length: int) -> None:
-        """The file has turned out to have this length: the only span, of unknown end, ends here."""
+        """Set the length, which was unknown, at the end of the only span."""
         self.length = length
         self._missing = Ranges()
         self._active = []

@@ -1,6 +1,6 @@
-"""What a source, or whoever submitted it, promises of its bytes: digests to hold against what has arrived. Pure.
+"""Expected checksums of a file, from the server's headers or from the request for the dataset. Does no I/O.
 
-Understood are Repr-Digest and Content-Digest (RFC 9530), Digest (RFC 3230), Content-MD5 (RFC 1864) and x-goog-hash.
+Headers: Repr-Digest and Content-Digest (RFC 9530), Digest (RFC 3230), Content-MD5 (RFC 1864) and x-goog-hash.
 """
 
 from __future__ import annotations
@@ -18,21 +18,27 @@ from pipeline.errors import StageError
 Algorithm = Literal["sha256", "sha512", "md5"]
 
 ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
-"""Names in headers, to hashlib's. Checksums of 32 bits are left out: TCP has one of its own."""
+"""Names in headers, and hashlib's names. 32-bit checksums are left out, because they add little to TCP's own."""
 
 REQUEST = "the request"
-"""Who promises what the submitter has given."""
+"""Value of `Checksum.by` for a checksum from the request for the dataset."""
 
 LENGTHS = {"sha256": 32, "sha512": 64, "md5": 16}
-"""Bytes of a digest: what has others is no digest, and promises nothing."""
+"""Bytes of a digest. A value of any other length is ignored."""
 
-# RFC 9651 §3.2: a member of a dictionary may have parameters, of which RFC 9530 knows none.
+# RFC 9651 §3.2: a member of a dictionary may have parameters. RFC 9530 defines none.
 _MEMBER = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*:?([A-Za-z0-9+/]+={0,2}):?\s*(?:;.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A digest that the file ought to have, in hex, and who says so."""
+    """An expected checksum.
+
+    Parameters
+    ----------
+    digest: in hex.
+    by: where it comes from: the name of a header, or REQUEST.
+    """
 
     algorithm: Algorithm
     digest: str
@@ -40,11 +46,11 @@ class Checksum:
 
 
 def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Checksum, ...]:
-    """What an answer's headers promise.
+    """Return the file's checksums in an answer's headers.
 
     Parameters
     ----------
-    is_whole: whether the answer carries all of the file; else what speaks of the answer's content says nothing of it.
+    is_whole: whether the answer contains the whole file. If not, headers that describe only its content are ignored.
     """
     names = ["Repr-Digest", "Digest"]
     if is_whole:
@@ -61,33 +67,33 @@ def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Checksum, ...]:
 
 
 def requested(sha256: str) -> tuple[Checksum, ...]:
-    """What the request for the dataset promises: a SHA-256 in hex; "" promises nothing."""
+    """Return the checksum in the request for the dataset: a SHA-256 in hex, or "" for none."""
     return (Checksum("sha256", sha256.lower(), REQUEST),) if sha256 else ()
 
 
 def algorithms(checksums: Iterable[Checksum]) -> set[Algorithm]:
-    """What has to be computed: SHA-256 always, since it is the source's identity."""
+    """Return the hashes to compute. SHA-256 is always one of them, because it identifies the source."""
     return {"sha256", *(promise.algorithm for promise in checksums)}
 
 
 class ChecksumMismatch(StageError):
-    """Raised where a promise is not kept.
+    """Raised when a file does not have an expected checksum.
 
     Parameters
     ----------
-    promise: the one.
-    found: the digest of what has arrived, in hex.
-    host: that sent it.
-    again: whether it is so for the second time.
+    promise: the expected checksum.
+    found: the checksum of the received file, in hex.
+    host: the server that sent the file.
+    again: whether a second download had the same wrong checksum.
     """
 
     def __init__(self, promise: Checksum, found: str, host: str, *, again: bool = False) -> None:
         advice = "Retry; if it happens again, check the file at its source."
         if again:
-            advice = "It was fetched twice, with the same bytes: check the sha256 that you gave, and the URL."
+            advice = "Two downloads returned the same bytes: check the sha256 in your request, and the URL."
         super().__init__(
             "source_corrupted",
-            f"The file from {host} has the {promise.algorithm} {found}, and {promise.by} promises {promise.digest}. "
+            f"The file from {host} has the {promise.algorithm} {found}, but {promise.by} says {promise.digest}. "
             f"{advice}",
             retryable=False if again else None,
         )
@@ -96,12 +102,12 @@ class ChecksumMismatch(StageError):
         self.host = host
 
     def again(self) -> ChecksumMismatch:
-        """The same, for good: what comes twice is no damage on the way."""
+        """Return the same error as not retryable: the same bytes came twice, so they were not damaged in transit."""
         return ChecksumMismatch(self.promise, self.found, self.host, again=True)
 
 
 def hold(checksums: Iterable[Checksum], digests: Mapping[Algorithm, str], host: str) -> None:
-    """Raises Unkept where a promise is not kept by the digests of what has arrived."""
+    """Raise ChecksumMismatch unless the digests of the received file match all expected checksums."""
     for promise in checksums:
         if digests[promise.algorithm] != promise.digest:
             raise ChecksumMismatch(promise, digests[promise.algorithm], host)

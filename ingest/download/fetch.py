@@ -1,8 +1,8 @@
-"""Brings one URL's file in: counted, hashed and verified, or says in a sentence why it cannot be had.
+"""Download the file at a URL, with limits and checksums. Errors are sentences for people.
 
-open()          the first request: what the server has, of which version, and whether it gives parts
-read(0, 8192)   any of its bytes, before the file is fetched
-run()           all of it, over as many connections as help, and on from what an earlier run has finished
+open()          make the first request: the file's length and version, and whether the server supports ranges
+read(0, 8192)   read some bytes before the download
+run()           download the file, over several connections if that is faster, and resume an earlier run's download
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole file: its SHA-256 in hex, its length in bytes, and its version where the server tells one.
+    """A complete download.
 
-    `is_known`: the file was not sent, since it is still in the version that is known; nothing has been written.
+    Parameters
+    ----------
+    sha256: in hex.
+    bytes: length of the file.
+    version: the file's version; empty if the server sent no strong validator.
+    is_known: whether the known version is still current, so that the server did not send the file. Nothing was written.
     """
 
     sha256: str
@@ -42,21 +47,20 @@ class Fetched:
 
 
 class Fetch:
-    """One download, to be run once.
+    """One download. `run` may be called only once.
 
     Parameters
     ----------
-    url: where from.
-    path: the file to write, in a folder of this run's own; what is there is overwritten. After an error the folder may
-        hold what a later run can go on from, and so it may before (EarlierDownload.adopt).
-    guard: decides what may be connected to.
+    path: the file to write; an existing file is overwritten. It lies in a folder of this run only. The folder may hold
+        an earlier run's download to resume (EarlierDownload.adopt). After an error it may hold one for a later run.
+    guard: decides which addresses may be connected to.
     hosts: counts the worker's connections.
-    progress: told after every block how far it is, by one thread at a time.
-    kept: told how many of those bytes an earlier run had brought.
-    room: is asked whether what is to come fits on the disk; by default it always does.
-    waiting: called now and then while the host has no place for a connection.
-    known: a finished download of this URL that need not be repeated while the file is in its version.
-    expected_sha256: what the file's SHA-256 must be, in hex; "" for any.
+    progress: called after each block with the bytes so far and in total, by one thread at a time.
+    kept: called with the number of bytes that come from an earlier run.
+    room: checks that the given number of bytes fits on the disk; default: no check.
+    waiting: called regularly while the host has no room for another connection.
+    known: a finished download of this URL. If its version is still current, the file is not downloaded again.
+    expected_sha256: expected SHA-256 of the file in hex; "" for any.
     """
 
     def __init__(
@@ -95,13 +99,13 @@ class Fetch:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether the folder holds anything that a later run can go on from."""
+        """Whether the folder holds a download that a later run can resume."""
         return left_behind(self._path.parent)
 
     def open(self) -> Stream | Fetched:
-        """Makes the first request, unless it has been made; then `origin` knows what the server has to offer.
+        """Make the first request, unless it was already made. Afterwards `remote_file` describes the file.
 
-        Returns the body on its way, or the known file that need not be sent again. Raises as `run`.
+        Returns the body as a stream, or the known download if it is still current. Raises the same errors as `run`.
         """
         if self._opened is None:
             with self._reasons():
@@ -109,12 +113,13 @@ class Fetch:
         return self._opened
 
     def read(self, first: int, end: int) -> bytes:
-        """Bytes of the file before it is fetched: those from `first` to before `end`, fewer where it is shorter.
+        """Return the bytes from `first` up to but not including `end`, before the download; fewer if the file is short.
 
-        What lies at the file's beginning costs no request of its own: it is the first answer's (`is_near`). Anything
-        else can be had only where `origin.gives_parts`, and is of the version that `run` will fetch.
+        Bytes near the beginning come from the first answer, without another request (`is_near`). Others need
+        `remote_file.gives_parts`, and are of the version that `run` downloads.
 
-        Raises as `run`; Crowded where the host has no place for a connection beside the first: nothing is wrong then.
+        Raises the same errors as `run`, and Crowded if the host has no room for a second connection, which is not a
+        fault of the source.
         """
         opened = self.open()
         seconds = self._settings.source_answer_timeout
@@ -133,29 +138,29 @@ class Fetch:
             return part
 
     def is_near(self, first: int) -> bool:
-        """Whether `read` gives what lies at a place from the first answer, without a request."""
+        """Return whether `read` takes the byte at `first` from the first answer, without another request."""
         opened = self.open()
         is_beginning = isinstance(opened, Stream) and opened.next == 0
         return is_beginning and not (first > self.ahead and self.remote_file.gives_parts)
 
     @property
     def ahead(self) -> int:
-        """Bytes of the file's beginning that have come by `read`."""
+        """Number of bytes of the file's beginning that `read` has received."""
         return self._opened.ahead if isinstance(self._opened, Stream) else 0
 
     @property
     def received(self) -> int:
-        """Bytes that have come by `read`."""
+        """Number of bytes that `read` has received."""
         return self._parts + self.ahead
 
     def run(self) -> Fetched:
-        """Fetches the file.
+        """Download the file.
 
         Raises
         ------
         StageError: with one of the `source_…` codes, "not_an_image", "unsupported_format" or "out_of_disk".
         StorageError: the folder cannot be read or written.
-        Stopped: `close` was called.
+        Stopped: `cancel` was called.
         """
         late = StageError(
             "source_timeout",
@@ -170,7 +175,7 @@ class Fetch:
             self.close()
 
     def close(self) -> None:
-        """Ends its connections. After `run` there are none."""
+        """Close all connections. `run` does this at its end."""
         self._close_side()
         self._connection.close()
         self._cancellation.release()
@@ -181,7 +186,7 @@ class Fetch:
             self._side = None
 
     def cancel(self) -> None:
-        """Makes `run` end at once with Stopped, from another thread, whatever it is waiting for."""
+        """Make `run` raise Stopped at once, whatever it waits for. Thread-safe."""
         self._cancellation.cancel(Stopped("the download was stopped"))
 
     @contextmanager
@@ -189,12 +194,12 @@ class Fetch:
         try:
             yield
         except TilewrightError:
-            # What a cancellation looks like from here depends on where it struck: its reason is what counts.
+            # A cancellation shows up as different errors, depending on the phase. Its reason takes precedence.
             self._cancellation.check()
             raise
 
     def _begin(self) -> Stream | Fetched:
-        """The first answer: of what is missing, or of all where what is there is of another version."""
+        """Request the missing bytes, or the whole file if the earlier download cannot be resumed."""
         record = self._earlier.record
         if record is None:
             return self._ask(0, NOTHING)
@@ -227,7 +232,7 @@ class Fetch:
         try:
             self._room(length)
         except StageError:
-            logger.warning("%s: begun anew, for want of room beside what an earlier run fetched", self._path)
+            logger.warning("%s: downloading from the start: no room for a copy of the earlier download", self._path)
             return False
         return True
 
@@ -283,7 +288,7 @@ class Fetch:
             self._cancellation.cancel(reason)
 
     def _copy(self, partial_file: PartialFile, notes: ResumeNotes) -> None:
-        """Copies what earlier runs have finished, beside the connections that fetch the rest."""
+        """Copy what earlier runs have downloaded, while connections fetch the rest."""
         if not self._earlier:
             return
         try:
@@ -296,5 +301,5 @@ class Fetch:
             self._cancellation.cancel(error)
         else:
             notes.note()
-        # What could not be copied now will not be another time.
+        # Also after an error: a copy that failed now would fail again.
         self._earlier.discard()

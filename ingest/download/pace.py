@@ -1,21 +1,21 @@
-"""How fast a download is, and whether that is too slow: pure."""
+"""Measure the rate of a download, and detect one that is too slow. Does no I/O."""
 
 from __future__ import annotations
 
 from collections import deque
 
 RECENT = 1.0
-"""Seconds over which the present rate is measured."""
+"""Seconds over which the current rate is measured."""
 
 
 class Pace:
-    """Told now and then how many bytes have come.
+    """Computes rates from regular reports of the number of received bytes.
 
     Parameters
     ----------
-    now: seconds of any clock that only goes forward.
-    min_rate: bytes a second.
-    window: seconds over which the mean has to reach it.
+    now: monotonic seconds.
+    min_rate: minimum rate in bytes a second.
+    window: seconds over which the mean rate has to reach the minimum.
     """
 
     def __init__(self, now: float, min_rate: int, window: float) -> None:
@@ -26,24 +26,24 @@ class Pace:
         self._mark = (now, 0)
 
     def note(self, now: float, count: int) -> None:
-        """So many bytes have come in all."""
+        """Note that `count` bytes were received in all."""
         self._recent.append((now, count))
         while len(self._recent) > 2 and self._recent[1][0] <= now - RECENT:
             self._recent.popleft()
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds from the beginning to the last report."""
         return self._recent[-1][0] - self._began
 
     @property
     def rate(self) -> float:
-        """Bytes a second of late."""
+        """Bytes a second over about the last RECENT seconds."""
         (first, before), (last, after) = self._recent[0], self._recent[-1]
         return (after - before) / (last - first) if last > first else 0.0
 
     def is_too_slow(self) -> bool:
-        """Whether a whole window has passed in which too little came."""
+        """Return whether a whole window has passed in which the rate was below the minimum."""
         now, count = self._recent[-1]
         began, before = self._mark
         if now - began < self._window:

@@ -1,30 +1,30 @@
-"""Whether several connections bring a file faster than one: found out by trying. Pure.
+"""Decide by trial whether several connections download a file faster than one. Does no I/O.
 
-They do where each is limited by itself, as by most servers and on every long way. Where the machine or its line is the
-limit, they only get in each other's way: then the first goes on alone.
+Several connections are faster if something limits each one, as most servers and every long distance do. If this
+machine or its network link is the limit, they are slower, and the first connection goes on alone.
 """
 
 from __future__ import annotations
 
 JOIN_AFTER = 0.2
-"""Seconds in which the first connection shows what it can do alone."""
+"""Seconds for which the rate of the first connection alone is measured."""
 
 TRIAL = 1.5
-"""Seconds after which it shows whether the others help: their own rates take as long to grow on a long way."""
+"""Seconds after which the rates are compared: over a long distance a new connection's rate takes so long to grow."""
 
 A_LOSS = 0.9
-"""Of the rate that one had alone: what differs less is chance."""
+"""Fraction of the single connection's rate below which several count as slower. Smaller differences are chance."""
 
 TRIALS = 2
-"""How often others may join: the first rate of one alone may have been a burst, and the second one then tells."""
+"""Number of trials. The first rate of a single connection may have been a burst; then the second trial decides."""
 
 
 class Parallelism:
-    """Told the rate now and then, in bytes a second over about the last second.
+    """Decides from regular reports of the rate, in bytes a second over about the last second.
 
     Attributes
     ----------
-    is_over: whether those who have joined are to leave again.
+    is_over: whether the additional connections have to leave.
     """
 
     def __init__(self, now: float) -> None:
@@ -36,7 +36,7 @@ class Parallelism:
         self._trials = 0
 
     def may_begin(self, now: float, rate: float) -> bool:
-        """Whether others may join now."""
+        """Return whether another connection may join now."""
         if not self._trials:
             return now - self._since >= JOIN_AFTER
         if not self.is_over:
@@ -45,14 +45,14 @@ class Parallelism:
         return self._trials < TRIALS and now - self._since >= TRIAL and is_faster
 
     def begin(self, now: float, rate: float) -> None:
-        """Another one joins the first, which has had this rate alone."""
+        """Note that a connection joins. `rate` is the rate of the first one alone, if it was alone until now."""
         if not self._trials or self.is_over:
             self._since, self._alone = now, rate
             self._trials += 1
             self.is_over = self._is_judged = False
 
     def judge(self, now: float, rate: float) -> None:
-        """Sees once, after a while, whether it was worth it."""
+        """Compare the rates once, TRIAL seconds after the others joined. Set `is_over` if they made it slower."""
         if self._is_judged or now - self._since < TRIAL:
             return
         self._is_judged = True

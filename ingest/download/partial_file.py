@@ -1,4 +1,4 @@
-"""The file that a download fills: counted, sniffed, hashed and written, by one connection or by several."""
+"""The file that a download writes, with one or several connections: it is counted, sniffed and hashed on the way."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline.errors import DATASET_CODES, StageError, StorageError
 
 ROOM_INTERVAL = 64 * 1024**2
-"""Bytes between two looks at what is free: at 1 GB/s sixteen a second, and far below any sensible reserve."""
+"""Bytes between two checks of the free space: sixteen checks a second at 1 GB/s, and far below any sensible reserve."""
 
 Progress = Callable[[int, int | None], None]
-"""Told the bytes that are there, and those to come in all where the server says so. By one thread at a time."""
+"""Called with the bytes so far, and the total if the server declared it. By one thread at a time."""
 
 Room = Callable[[int], None]
-"""Raises StageError("out_of_disk") where so many more bytes do not fit."""
+"""Raises StageError("out_of_disk") if the given number of bytes does not fit."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PartialFile:
-    """Takes blocks for any place of the file and keeps none of them. Its methods may be called from any thread.
+    """Writes blocks at any position of the file. Thread-safe.
 
     Attributes
     ----------
-    changed: guards all of it; notified when the file is complete.
-    count: bytes that are there.
-    received: bytes of them that connections have brought.
+    changed: lock for the whole state; notified when the file is complete.
+    count: number of bytes written.
+    received: how many of them came from connections.
 
     Parameters
     ----------
-    path: the file to write; what is there is overwritten.
-    host: for the sentences.
-    length: bytes of the file, where the server declared them.
-    held: ranges that `copied` will tell of, and no connection is to fetch.
-    piece, least: as ByteRanges has them.
-    max_bytes: bytes accepted in all.
-    algorithms: of the hashes to make.
-    room: is asked whether what is still to come fits.
-    progress: told how far it is.
-    kept: told how many of those bytes an earlier run had brought.
+    path: the file to write; an existing file is overwritten.
+    host: the server's name, for error messages.
+    length: length of the file in bytes; None if the server did not declare it.
+    held: ranges that no connection has to fetch, because `copied` will report them.
+    piece, least: as in ByteRanges.
+    max_bytes: maximum size of the file.
+    algorithms: the hashes to compute.
+    room: checks that the remaining bytes fit on the disk.
+    progress: called after each block with the bytes so far and in total.
+    kept: called with the number of bytes that come from an earlier run.
 
-    Raises StageError("out_of_disk") where the file cannot be written for want of room: at once, where `length` tells.
+    Raises StageError("out_of_disk") if the file does not fit: at once if `length` is known.
     """
 
     def __init__(
@@ -101,65 +101,65 @@ class PartialFile:
         self._digest.__exit__(kind, error, trace)
 
     def close(self) -> None:
-        """Closes the file; to be called when nothing writes to it any more. Raises as `write`."""
+        """Close the file, once no thread writes to it any more. Raises the same errors as `write`."""
         with storage_errors(self._path):
             os.close(self._descriptor)
 
     @property
     def descriptor(self) -> int:
-        """Of the file, for whoever copies into it."""
+        """The file's descriptor, for copying into it."""
         return self._descriptor
 
     @property
     def is_sniffed(self) -> bool:
-        """Whether the beginning has been seen, and may be that of an image: by this run, or by the one that left it."""
+        """Whether the beginning was checked and may be an image's, in this run or in the earlier one."""
         return self._sniffer.is_done or self._holds_beginning
 
     @property
     def is_complete(self) -> bool:
-        """Whether every byte is there."""
+        """Whether every byte is written."""
         with self.changed:
             return self._ranges.is_complete
 
     @property
     def left(self) -> int:
-        """Bytes that connections have still to bring."""
+        """Number of bytes that connections still have to fetch."""
         with self.changed:
             return self._ranges.left
 
     @property
     def there(self) -> tuple[Range, ...]:
-        """The ranges that are written."""
+        """The written ranges."""
         with self.changed:
             return self._ranges.there
 
     def offers(self) -> bool:
-        """As ByteRanges.offers."""
+        """See ByteRanges.offers."""
         with self.changed:
             return self._ranges.offers()
 
     def take(self, at: int | None = None) -> Span | None:
-        """As ByteRanges.take."""
+        """See ByteRanges.take."""
         with self.changed:
             return self._ranges.take(at)
 
     def take_last(self) -> Span | None:
-        """As ByteRanges.take_last."""
+        """See ByteRanges.take_last."""
         with self.changed:
             return self._ranges.take_last()
 
     def reach(self, span: Span) -> int:
-        """As ByteRanges.reach."""
+        """See ByteRanges.reach."""
         with self.changed:
             return self._ranges.reach(span)
 
     def leave(self, span: Span) -> None:
-        """As ByteRanges.leave."""
+        """See ByteRanges.leave."""
         with self.changed:
             self._ranges.leave(span)
 
     def write(self, span: Span, block: bytes) -> bool:
-        """Writes the next bytes of a span, as far as they are its own. Says whether the span goes on.
+        """Write the next bytes of a span, and ignore those beyond its end. Return whether the span goes on.
 
         Raises StageError: "source_too_large", "not_an_image", "unsupported_format", "out_of_disk"; StorageError.
         """
@@ -178,7 +178,7 @@ class PartialFile:
             return span.left > 0
 
     def copied(self, first: int, end: int) -> None:
-        """A held range is in the file."""
+        """Note that a held range was copied into the file."""
         with self.changed:
             self._ranges.arrive(first, end - first)
             self.count += end - first
@@ -187,24 +187,24 @@ class PartialFile:
             self._tell()
 
     def seal(self, length: int) -> None:
-        """The file has turned out to end here."""
+        """Set the file's length, which was unknown until its end."""
         with self.changed:
             self._ranges.seal(length)
             self.changed.notify_all()
 
     def finish(self) -> None:
-        """Judges the whole. Raises StageError: "not_an_image", "unsupported_format"."""
+        """Check the complete file. Raises StageError: "not_an_image", "unsupported_format"."""
         if not self.count:
             advice = DATASET_CODES["not_an_image"].advice
             raise StageError("not_an_image", f"{self._host} sent an empty file. {advice}")
         if not self._sniffer.is_done:
-            # The beginning was sniffed by an earlier run, or is shorter than what is sniffed.
+            # An earlier run sniffed the beginning, or the file is shorter than SNIFF_LENGTH.
             with storage_errors(self._path):
                 self._sniffer.take(0, os.pread(self._descriptor, 4096, 0))
             self._sniffer.finish()
 
     def digests(self) -> dict[Algorithm, str]:
-        """The hashes in hex. Only after the block has ended."""
+        """Return the hashes in hex. Call this only after the `with` block."""
         with storage_errors(self._path):
             return self._digest.digests()
 
@@ -236,7 +236,7 @@ class PartialFile:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turns what the system says of a file into "out_of_disk" or StorageError."""
+    """Turn an OSError into StageError("out_of_disk") or StorageError."""
     try:
         yield
     except OSError as error:

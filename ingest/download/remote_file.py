@@ -1,10 +1,10 @@
-"""One file at its server: asked for as a whole or by parts, always of one version.
+"""One file on its server, requested as a whole or in parts of one version.
 
-    origin.begin(line)            the first request: the file from some byte on
-    origin.part(line, 10, 20)     any bytes of the same version, once the first answer has shown that parts are given
-    origin.read(line, 10, 20)     the same, into memory
+    remote_file.begin(connection)           the first request: the file from some byte on
+    remote_file.part(connection, 10, 20)    a range of the same version, if the first answer showed that ranges work
+    remote_file.read(connection, 10, 20)    the same, into memory
 
-Whether ranges work, the length and the version are what the first answer says, and are remembered.
+The first answer determines the length, the version, and whether ranges work.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from pipeline.errors import StageError, TilewrightError
 NOTHING = Version()
 
 NOT_THESE_BYTES = (HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.PRECONDITION_FAILED)
-"""Answers to a range that say nothing of the file: an empty one has no range, an If-Range is taken for an If-Match."""
+"""Statuses that do not mean an error of the file: an empty file has no range, and some servers treat If-Range as
+If-Match."""
 
 MOVED_ON = ("source_forbidden", "source_not_found", "source_refused")
-"""Codes that may mean that the address which a redirect gave has expired."""
+"""Codes that may mean that the URL from a redirect has expired."""
 
 
 class Unchanged(TilewrightError):
-    """Raised when a server need not send the file, since it is still in the state that is known."""
+    """Raised when a server does not send the file, because the known version is still current."""
 
 
 class OtherVersion(StageError):
-    """Raised when a server does not give the rest of what it has begun to give."""
+    """Raised when a server no longer sends the version that the first answer had."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
             "source_incomplete",
-            f"The file at {host} changed while it was downloaded, so that its parts do not fit together. "
-            "Retry: it is fetched anew.",
+            f"The file at {host} changed during the download. Retry to download it from the start.",
         )
 
 
 class Stream:
-    """A body on its way: the bytes from `first` on, of which those before `next` have been read."""
+    """A body that is being received. It begins at byte `first` of the file; the bytes before `next` were read."""
 
     def __init__(self, reply: Answer, first: int, end: int | None) -> None:
         self.first = self.next = first
@@ -52,31 +52,31 @@ class Stream:
 
     @property
     def host(self) -> str:
-        """Who sends it."""
+        """The server's name."""
         return self._answer.host
 
     @property
     def ahead(self) -> int:
-        """Bytes that have been peeked at."""
+        """Number of bytes that were peeked at but not read."""
         return len(self._peeked)
 
     def read(self) -> bytes:
-        """The next bytes, as many as have arrived; none at the end.
+        """Return the next bytes that have arrived; empty at the end.
 
-        Raises StageError: "source_incomplete" where it ends before `end`, "source_protocol_error" where it does not.
+        Raises StageError: "source_incomplete" if the body ends before `end`, "source_protocol_error" if it goes on.
         """
         block, self._peeked = bytes(self._peeked) or self._fetch(), bytearray()
         self.next += len(block)
         return block
 
     def peek(self, count: int) -> bytes:
-        """The next `count` bytes, which stay to be read; fewer where there are no more."""
+        """Return the next `count` bytes without consuming them; fewer at the end."""
         while len(self._peeked) < count and (block := self._fetch(len(self._peeked))):
             self._peeked += block
         return bytes(memoryview(self._peeked)[:count])
 
     def close(self) -> None:
-        """Leaves what has not been read, and the connection with it."""
+        """Discard the rest of the body and close the connection."""
         self._answer.close()
 
     def _fetch(self, ahead: int = 0) -> bytes:
@@ -87,21 +87,21 @@ class Stream:
         if left is not None and not block:
             raise answer.incomplete(self.host)
         if left is not None and len(block) > left:
-            raise answer.broken(self.host, "it sent more than it had declared")
+            raise answer.broken(self.host, "it sent more bytes than it declared")
         return block
 
 
 class RemoteFile:
-    """A URL as its server offers it.
+    """The file at a URL, and what its server said about it.
 
     Attributes
     ----------
-    host: who gave the first answer.
-    length: bytes of the file; None where the server does not say.
-    version: what tells this state of the file from others; empty where nothing does.
-    gives_parts: whether the server has answered a range with that range.
-    headers: of the first answer.
-    is_whole: whether the first answer carries all of the file, so that its headers speak of all of it.
+    host: the server that sent the first answer.
+    length: length of the file in bytes; None if the server does not declare it.
+    version: the file's version; empty if the server sent no strong validator.
+    gives_parts: whether the server answered a range request with that range.
+    headers: headers of the first answer.
+    is_whole: whether the first answer contains the whole file, so that its headers describe the whole file.
     """
 
     def __init__(self, url: str, settings: IngestSettings) -> None:
@@ -117,26 +117,26 @@ class RemoteFile:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether its bytes may come by several requests, and be known to be of one version."""
+        """Whether several requests can fetch parts that are certain to belong to one version."""
         return self.gives_parts and bool(self.version)
 
     def begin(
         self, connection: Connection, first: int = 0, expected: Version = NOTHING, known: Version = NOTHING
     ) -> Stream:
-        """Asks for the file from a byte on, for the first time.
+        """Make the first request for the file, from a byte on.
 
-        A server that ignores ranges shows it here: its answer is the whole file, and no range is asked for again.
+        If the server ignores ranges, its answer is the whole file, and no range is requested again.
 
         Parameters
         ----------
-        first: where to begin; the answer begins at 0 instead where the file is not in the `expected` state any more.
-        expected: the state of which the bytes before `first` are known.
-        known: a state in which the file need not be sent.
+        first: first byte to request. The answer begins at 0 instead if the file no longer has the `expected` version.
+        expected: version of the bytes before `first`, which an earlier download has.
+        known: version that the server does not have to send.
 
         Raises
         ------
-        Unchanged: the file is in the `known` state.
-        StageError: with the code that the server's answer stands for.
+        Unchanged: the file still has the `known` version.
+        StageError: with the code for the server's answer.
         """
         reply = self._follow(connection, {"Range": f"bytes={first}-"} | expected.if_range | known.unless)
         is_part = reply.status == HTTPStatus.PARTIAL_CONTENT
@@ -159,9 +159,9 @@ class RemoteFile:
         return Stream(reply, 0, self.length)
 
     def part(self, connection: Connection, first: int, end: int) -> Stream:
-        """Asks for the bytes from `first` to before `end`; the answer may end earlier.
+        """Request the bytes from `first` up to but not including `end`. The answer may end earlier.
 
-        Raises StageError; OtherVersion where the server does not give these bytes of the version it first gave.
+        Raises StageError, and OtherVersion if the server no longer sends the version of the first answer.
         """
         asked = {"Range": f"bytes={first}-{end - 1}"} | self.version.if_range
         try:
@@ -178,7 +178,7 @@ class RemoteFile:
         return Stream(reply, first, part.end)
 
     def read(self, connection: Connection, first: int, end: int) -> bytes:
-        """The bytes from `first` to before `end`, in memory. Raises as `part`."""
+        """Return the bytes from `first` up to but not including `end`. Raises the same errors as `part`."""
         read = bytearray()
         while first + len(read) < end:
             stream = self.part(connection, first + len(read), end)
@@ -187,7 +187,7 @@ class RemoteFile:
         return bytes(read)
 
     def _opens(self, reply: Answer, first: int, expected: Version) -> bool:
-        """Whether a 206 can stand at the beginning: all of the rest comes with it, or can be asked for safely."""
+        """Return whether a 206 can begin a download: it has the rest of the file, or the rest can follow safely."""
         part = answer.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
         if expected and not expected.shows_in(reply.headers):
             return False
@@ -212,7 +212,7 @@ class RemoteFile:
                 connection.cancellation.check()
                 raise StageError(
                     error.code,
-                    f"{came_from} redirects elsewhere, and there: {error.message}",
+                    f"{came_from} redirects to another URL, which failed: {error.message}",
                     retryable=error.retryable,
                     retry_after=error.retry_after,
                 ) from error
@@ -229,5 +229,5 @@ class RemoteFile:
 
 
 def with_file(reply: Answer) -> None:
-    """Passes an answer that carries the whole file; raises the StageError that any other stands for."""
+    """Check that an answer contains the whole file; raise StageError if it does not."""
     answer.check_status(reply.host, reply.status, reply.headers)

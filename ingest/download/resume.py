@@ -1,12 +1,11 @@
-"""What a run notes of its download, so that the next run of its dataset need not fetch it again.
+"""Resume records: which bytes a run has downloaded, so that the dataset's next run need not fetch them again.
 
     scratch/<run_id>/source               the file, with gaps
-    scratch/<run_id>/source.json          which bytes of it are on the disk, and of what version they are
-    scratch/<run_id>/earlier-<n>, .json   the same of earlier runs, as long as it has not been copied
+    scratch/<run_id>/source.json          the resume record: which bytes are on disk, and their version
+    scratch/<run_id>/earlier-<n>, .json   the same from earlier runs, until it has been copied
 
-A later run never writes into an earlier one's file, nor shares one that it writes: the earlier run may only have been
-asleep, and may go on writing. It gives the file a second name in its own folder, and copies from it what was noted as
-finished, which nobody writes any more.
+A later run never writes into an earlier run's file, because the earlier run may only be paused and may go on writing.
+Instead it hard-links the file into its own folder, and copies the recorded bytes, which no run writes any more.
 """
 
 from __future__ import annotations
@@ -32,20 +31,22 @@ EARLIER = "earlier-"
 NOTES = ".json"
 
 ASKED_ANEW = 64 * 1024
-"""Bytes of a file that is there as a whole, and are fetched all the same: to hear whether it is still this version."""
+"""Bytes at the end of a complete file that are fetched again, to learn whether the server still has this version."""
 
 COPIED_AT_ONCE = 64 * 1024**2
-"""Bytes: between two of them a stop gets through and progress is told. A quarter of a second on a slow disk."""
+"""Bytes per copy. Between two copies a cancellation takes effect and progress is reported. A quarter of a second on a
+slow disk."""
 
 INTERVAL = 2.0
-"""Seconds between two notes: what a killed worker has fetched anew at most. A shorter download needs none."""
+"""Seconds between two records, and so the most that is downloaded again after a worker is killed. Shorter downloads
+need no record."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeRecord:
-    """Which bytes of one version of a file are on the disk."""
+    """Which bytes of one version of a file are on disk."""
 
     url: str
     length: int
@@ -53,7 +54,7 @@ class ResumeRecord:
     there: tuple[Range, ...]
 
     def write(self, path: Path) -> None:
-        """Replaces what is noted at `path`, at once for any reader, and durably."""
+        """Replace the record at `path`, atomically and durably."""
         fields = {
             "url": self.url,
             "length": self.length,
@@ -70,7 +71,7 @@ class ResumeRecord:
 
     @classmethod
     def read(cls, path: Path) -> ResumeRecord | None:
-        """What is noted at `path`; None where that cannot be read, as after a crash of the machine."""
+        """Return the record at `path`; None if it cannot be read, as after a crash of the machine."""
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             length = int(fields["length"])
@@ -82,11 +83,11 @@ class ResumeRecord:
 
 
 class EarlierDownload:
-    """What earlier runs have finished of the same version of a file: noted ranges, and the files they lie in.
+    """What earlier runs have downloaded of one version of a file: the recorded ranges, and the files that hold them.
 
     Attributes
     ----------
-    record: the version, its length, and all bytes that are there; None where nothing is.
+    record: the version, its length, and all downloaded bytes; None if there are none.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -101,9 +102,9 @@ class EarlierDownload:
 
     @classmethod
     def adopt(cls, earlier: Path, folder: Path, url: str) -> EarlierDownload:
-        """Takes over what an earlier run has left in its folder: gives its files second names in this run's own.
+        """Take over an earlier run's download by hard-linking its files into this run's folder.
 
-        What cannot be taken over is fetched anew.
+        Whatever cannot be linked is downloaded again.
         """
         for number, notes in enumerate(sorted(earlier.glob(f"*{NOTES}"))):
             name = f"{EARLIER}{number}"
@@ -112,7 +113,7 @@ class EarlierDownload:
                 continue
             with suppress(OSError):
                 os.link(notes.with_suffix(""), folder / name)
-                # Noted anew, and not linked: what a run that has only slept adds to its notes is not wanted.
+                # The record is copied, not linked, because the earlier run may be paused and still add to its own.
                 record.write(folder / f"{name}{NOTES}")
         return cls(folder, url)
 
@@ -120,10 +121,7 @@ class EarlierDownload:
         return self.record is not None
 
     def copy(self, descriptor: int) -> Iterator[Range]:
-        """Copies what is there into a file, piece by piece. Gives each range once it is in it.
-
-        Raises OSError.
-        """
+        """Copy the downloaded bytes into a file, and yield each range after it was copied. Raises OSError."""
         for path, (first, end) in self._pieces:
             source = os.open(path, os.O_RDONLY)
             done = first
@@ -136,7 +134,7 @@ class EarlierDownload:
                 os.close(source)
 
     def discard(self) -> None:
-        """Removes this run's names of the earlier files: they are copied, or of no use."""
+        """Remove this run's links to the earlier files, once they are copied or of no use."""
         for notes in self._notes():
             notes.unlink(missing_ok=True)
             notes.with_suffix("").unlink(missing_ok=True)
@@ -167,14 +165,14 @@ class EarlierDownload:
 
 
 class ResumeNotes:
-    """Notes now and then what of a growing file is there, and once more where the download fails.
+    """Writes the resume record of a download every INTERVAL, and once more if the download fails.
 
     Parameters
     ----------
-    path: where to note it.
-    descriptor: the file's.
-    record: gives what is there.
-    lost: is told, by any thread, that bytes of the file did not reach the disk: the download is lost with them.
+    path: path of the record.
+    descriptor: descriptor of the downloaded file.
+    record: returns the current record.
+    lost: called, from any thread, if bytes of the file did not reach the disk. The whole download is lost then.
     """
 
     def __init__(
@@ -203,11 +201,11 @@ class ResumeNotes:
             self.note()
 
     def note(self) -> None:
-        """Brings the file's bytes to the disk, and then notes that they are there. Where it cannot, it logs that."""
+        """Sync the file to disk, then write the record. A record that cannot be written is only logged."""
         with self._one_at_a_time:
             if self._is_lost:
                 return
-            # What arrives meanwhile is not in it.
+            # Taken before the sync: bytes that arrive during it are not recorded.
             record = self._record()
             count = Ranges(record.there).bytes
             if count == self._noted:
@@ -215,7 +213,7 @@ class ResumeNotes:
             try:
                 sync(self._descriptor)
             except OSError as error:
-                # Told once: a later sync, this download's last one too, would hear nothing of it.
+                # The kernel reports such an error only once: later syncs of this file would succeed.
                 self._is_lost = True
                 self._lost(error)
                 return
@@ -223,7 +221,7 @@ class ResumeNotes:
                 record.write(self._path)
                 self._noted = count
             except OSError as error:
-                logger.warning("%s: cannot note what is there: %s", self._path, error)
+                logger.warning("%s: could not write the resume record: %s", self._path, error)
 
     def _work(self) -> None:
         while not self._ended.wait(INTERVAL):
@@ -231,12 +229,12 @@ class ResumeNotes:
 
 
 def left_behind(folder: Path) -> bool:
-    """Whether a run's folder holds anything that a later run can go on from."""
+    """Return whether a run's folder holds a download that a later run can resume."""
     return any(folder.glob(f"*{NOTES}"))
 
 
 def notes_of(file: Path) -> Path:
-    """Where it is noted what of a file is there."""
+    """Return the path of a file's resume record."""
     return file.with_name(file.name + NOTES)
 
 
@@ -248,7 +246,10 @@ def _is_at_least(file: Path, count: int) -> bool:
 
 
 def _copy(source: int, target: int, first: int, count: int) -> int:
-    """Copies some of `count` bytes, inside the kernel where it can: it shares blocks where the file system does."""
+    """Copy up to `count` bytes, in the kernel if possible, so that the file system may share blocks.
+
+    Returns the number of bytes copied.
+    """
     try:
         copied = os.copy_file_range(source, target, count, first, first)
     except (OSError, AttributeError):

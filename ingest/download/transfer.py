@@ -1,9 +1,9 @@
-"""Brings a file in over one connection, or over several where that helps.
+"""Download a file over one connection, or over several if that is faster.
 
-The first connection's answer is the file from its first missing byte on, and is read at once. Where the server gives
-parts, and the rest would take a while, another one joins, far from the first, and once it has brought something the
-others: each takes the piece that is missing next, or half of what another one still has before it. A connection that
-breaks leaves its rest to whoever comes by.
+The first connection's answer begins at the first missing byte, and is read at once. If the server supports ranges and
+the rest would take a while, a second connection joins, far from the first one. Once it has received something, the
+others join. Each takes the next missing piece, or half of another connection's remaining span. When a connection
+breaks, the others take its remaining span.
 """
 
 from __future__ import annotations
@@ -22,55 +22,55 @@ from ingest.settings import IngestSettings
 from pipeline.errors import StageError
 
 TICK = 0.1
-"""Seconds between two looks at how it goes: several fit in the time after which others may join."""
+"""Seconds between two checks of the progress; several fit into JOIN_AFTER."""
 
 WORTH_JOINING = 1.0
-"""Seconds that the rest has to take for others to join: below it, connecting costs what it would gain."""
+"""Seconds. If the rest takes less, no connection joins: connecting would cost what it gains."""
 
 FAST_ENOUGH = 200 * 1024**2
-"""Bytes a second from which the line is not what limits: one thread's hashing, or a disk, is."""
+"""Bytes a second. At this rate the limit is no longer the network but the hashing thread or the disk."""
 
 LEAST_PIECE = 1024**2
-"""Bytes worth a request of their own: at 100 MB/s and 10 ms to the server, half of the time is waiting."""
+"""Smallest piece in bytes that is worth a request: at 100 MB/s and 10 ms latency, half of its time is waiting."""
 
 LARGEST_PIECE = 64 * 1024**2
-"""Bytes: what four connections have under way is soon hashed at the end, and a request for each costs nothing."""
+"""Largest piece in bytes. What four connections fetch at the end is soon hashed, and the cost of requests is small."""
 
 PIECES_EACH = 4
-"""Pieces for each connection in a file of middle size, so that a slow one holds up little."""
+"""Pieces per connection in a medium-sized file, so that a slow connection delays little."""
 
 RECONNECTS = 4
-"""Connections in a row that may break without bringing a byte."""
+"""Connections in a row that may break without receiving a byte."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before the second of them, doubling."""
+"""Seconds before the second of these reconnects, and the maximum; the pause doubles each time."""
 
 REJOIN_AFTER = 10.0
-"""Seconds after a further connection broke until another may join."""
+"""Seconds until another connection may join after an additional one broke."""
 
 PASSING = frozenset(
     {"source_incomplete", "source_timeout", "source_unreachable", "source_unresolvable", "source_unavailable"}
 )
-"""Codes of what a new connection may mend."""
+"""Codes of failures that a new connection may overcome."""
 
 OURS = frozenset({"source_too_large", "not_an_image", "unsupported_format", "out_of_disk"})
-"""Codes of what no connection can mend."""
+"""Codes of failures that end the download: a new connection cannot help."""
 
 
 def piece(remote_file: RemoteFile, connections: int) -> int:
-    """Bytes that one connection takes at once."""
+    """Return the maximum bytes that one connection takes at once."""
     if not remote_file.is_divisible or remote_file.length is None:
         return UNBOUNDED
     return min(max(remote_file.length // (connections * PIECES_EACH), LEAST_PIECE), LARGEST_PIECE)
 
 
 class Transfer:
-    """One download's connections.
+    """The connections of one download.
 
     Parameters
     ----------
-    make_line: makes a further connection, without waiting for a place at its host.
-    cancellation: the download's own, which ends all of it.
+    cancellation: cancels the whole download.
+    make_line: makes another connection, which does not wait for room at its host.
     """
 
     def __init__(
@@ -96,10 +96,7 @@ class Transfer:
         self._threads: list[threading.Thread] = []
 
     def run(self, connection: Connection, stream: Stream) -> None:
-        """Brings in all that is missing; returns when every byte is there.
-
-        Raises StageError, StorageError, or the reason of a cut.
-        """
+        """Download all missing bytes. Raises StageError, StorageError, or the reason of a cancellation."""
         began = time.monotonic()
         pace = Pace(began, self._settings.source_min_rate, self._settings.source_rate_window)
         self._parallelism = Parallelism(began)
@@ -123,7 +120,7 @@ class Transfer:
         self._cancellation.check()
 
     def _wait(self) -> bool:
-        """Waits a tick; says whether it is over."""
+        """Wait a tick. Return whether the download has ended."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._cancellation.reason is not None or (self._partial_file.is_complete and not self._alive),
@@ -143,7 +140,7 @@ class Transfer:
         )
 
     def _join(self) -> None:
-        """Lets one more connection join, and once one has proved to be welcome, all that may."""
+        """Start one additional connection, or all that are allowed once the first of them has received something."""
         for _ in range(self._allowed - self._alive if self._is_shared else 1):
             self._start(self._make_connection(), None)
 
@@ -158,7 +155,7 @@ class Transfer:
     def _work(self, connection: Connection, stream: Stream | None) -> None:
         try:
             self._fetch(connection, stream)
-        except Exception as error:  # noqa: BLE001  handed on to the thread that waits for the download
+        except Exception as error:  # noqa: BLE001  raised again in the thread that waits for the download
             self._end(error)
         finally:
             connection.close()
@@ -176,7 +173,7 @@ class Transfer:
                 stream.close()
                 stream = None
             try:
-                # Alone, it goes on as far as it can; a piece of its own is for those who share.
+                # A single connection requests the whole gap. Only connections that share take pieces.
                 end = self._partial_file.reach(span) if self._alive == 1 else span.end
                 stream = stream or self._remote_file.part(connection, span.next, end)
                 stream = stream if self._receive(connection, stream, span) else None
@@ -193,7 +190,7 @@ class Transfer:
                     connection.cancellation.pause(min(FIRST_PAUSE * 2 ** (fruitless - 2), LONGEST_PAUSE))
 
     def _take(self, connection: Connection, stream: Stream | None) -> Span | None:
-        """The next span to fetch. Where there is none, the connection does not count any more."""
+        """Return the next span to fetch. If there is none, the connection leaves the count of active ones."""
         with self._changed:
             if self._is_shared or connection is self._first:
                 span = self._partial_file.take(stream.next if stream is not None else None)
@@ -205,7 +202,7 @@ class Transfer:
             return span
 
     def _receive(self, connection: Connection, stream: Stream, span: Span) -> bool:
-        """Reads a span, and says whether the stream goes on after it. It may also end before the span does."""
+        """Receive a span from a stream. Return whether the stream goes on after it; it may also end before the span."""
         while block := stream.read():
             self._is_shared = self._is_shared or connection is not self._first
             if not self._partial_file.write(span, block):
@@ -223,9 +220,9 @@ class Transfer:
         return False
 
     def _goes_on(self, error: StageError, fruitless: int) -> bool:
-        """Whether a connection that failed is to try again; if not, it does not count any more.
+        """Return whether a failed connection should try again. If not, it leaves the count of active ones.
 
-        Raises the error where it ends the whole download.
+        Raises the error if it ends the whole download.
         """
         is_refusal = isinstance(error, OtherVersion) or error.code not in PASSING
         with self._changed:
@@ -238,7 +235,7 @@ class Transfer:
                 return True
             if not fruitless and not is_refusal and not isinstance(error, Crowded):
                 return True
-            # The others do without it: a server that refuses one connection more is not asked again for as many.
+            # The others go on without it. If the server refused this one, the download never opens as many again.
             self._alive -= 1
             if not self._parallelism.is_over:
                 self._join_not_before = time.monotonic() + REJOIN_AFTER

@@ -347,8 +347,8 @@ def test_bytes_that_are_not_those_wanted_are_refused_and_not_kept(house: House) 
     assert house.server.requests["/x.png"] == 2
     assert (house.status.state(dataset_id), failure.code, failure.retryable) == ("FAILED", "source_corrupted", False)
     assert SHA256 in failure.message
-    assert "the request promises " + "0" * 64 in failure.message
-    assert "check the sha256 that you gave" in failure.message
+    assert "the request says " + "0" * 64 in failure.message
+    assert "check the sha256 in your request" in failure.message
     assert house.stored() == []
 
 

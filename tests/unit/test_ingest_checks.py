@@ -75,7 +75,7 @@ def test_what_a_server_promises_is_checked(
     with pytest.raises(StageError) as failure:
         fetch(server.url("/b"), tmp_path / "got")
     assert (failure.value.code, failure.value.retryable) == ("source_corrupted", True)
-    assert f"and {name} promises" in failure.value.message
+    assert f"but {name} says" in failure.value.message
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_the_request_promises_is_held_whatever_its_case() -> None:
 def test_an_expected_hash_is_checked(server: SourceServer, tmp_path: Path) -> None:
     server.on("/a", answers.ranges(DATA))
     assert fetch(server.url("/a"), tmp_path / "got", hashlib.sha256(DATA).hexdigest()).bytes == len(DATA)
-    with pytest.raises(StageError, match=f"the request promises {'1' * 64}"):
+    with pytest.raises(StageError, match=f"the request says {'1' * 64}"):
         fetch(server.url("/a"), tmp_path / "got", "1" * 64)
 
 

@@ -119,7 +119,7 @@ def test_a_name_that_is_rebound_inside_is_refused_at_the_redirect(tmp_path: Path
             fetch(server.url("/a", "source.test"), tmp_path / "got", guard)
         # Then the second connection is refused
         assert refusal.value.code == "source_forbidden_address"
-        assert refusal.value.message.startswith("source.test redirects elsewhere")
+        assert refusal.value.message.startswith("source.test redirects to another URL")
         assert server.requests == {"/a": 1}
 
 
