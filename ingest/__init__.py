@@ -1,4 +1,4 @@
-"""The ingest and inspect workers: fetch what a URL leads to, and nothing that a URL must not reach.
+"""The ingest and inspect workers: they download what a URL leads to, and connect to permitted addresses only.
 
-Imports `pipeline`. Its rooms: `http` and `download`.
+Imports `pipeline`. Packages: `http` and `download`.
 """

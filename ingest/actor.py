@@ -1,4 +1,4 @@
-"""The actor of queue `ingest`: one source from its URL into storage, then the tiler's wake-up."""
+"""The actor of the queue `ingest`: download a source into storage, then wake the tiler."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 logger = logging.getLogger(__name__)
 
 FOR_GOOD = ("cancelled", "deleted")
-"""Orders to stop after which nobody wants what is there."""
+"""Reasons to stop after which a partial download is of no use."""
 
 BETTER_ANEW = ("source_corrupted", "out_of_disk")
-"""Codes of failures that a later run would only inherit with what is there."""
+"""Codes of failures after which a later run has to start over, because resuming would fail in the same way."""
 
 Publish = Callable[[pb.WakeUp], None]
-"""Publishes a wake-up and waits for the confirm; raises dramatiq.DramatiqError."""
+"""Publishes a wake-up and waits for the publisher confirm; raises dramatiq.DramatiqError."""
 
 
 def declare(
@@ -48,16 +48,16 @@ def declare(
     publish: Publish,
     identity: Identified | None = None,
 ) -> dramatiq.Actor[[str, int], None]:
-    """Declares the actor on a broker.
+    """Declare the actor on a broker.
+
+    Raises ValueError if TILEWRIGHT_ALLOW_SOURCES has an invalid entry.
 
     Parameters
     ----------
-    stopping: set when the worker has been asked to stop.
-    identity: says whether the storage is the right one.
-    publish: wakes the tiler. On RabbitMQ it goes through a broker of its own: a worker consumes every queue that its
-        own broker has ever published to.
-
-    Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
+    stopping: set when the worker has to stop.
+    identity: checks that the storage belongs to the database.
+    publish: wakes the tiler. With RabbitMQ it uses a separate broker object, because a worker consumes every queue
+        that its own broker object has published to.
     """
     dependencies, limits = Dependencies.of(settings, storage), Limits.of(settings)
 
@@ -77,12 +77,12 @@ def declare(
 
 
 def ingest(run: Run, dependencies: Dependencies) -> pb.IngestResult:
-    """The stage's work: fetches the run's URL and stores it under the key of its grant.
+    """Do the stage's work: download the run's URL and store the file under the grant's key.
 
     Raises
     ------
-    StageError: the source cannot be had.
-    Stopped: the run was told to stop.
+    StageError: the source cannot be downloaded.
+    Stopped: the run has to stop.
     """
     storage = dependencies.storage
     is_kept = False
@@ -98,7 +98,7 @@ def ingest(run: Run, dependencies: Dependencies) -> pb.IngestResult:
             raise
     finally:
         if not is_kept:
-            # What stays for want of a working storage is swept by the janitor.
+            # If the storage fails here, the janitor removes the folder later.
             with suppress(StorageError):
                 storage.drop_scratch(run.run_id)
     return pb.IngestResult(
@@ -110,23 +110,23 @@ def ingest(run: Run, dependencies: Dependencies) -> pb.IngestResult:
 
 
 def lost_build(run: Run, sha256: str, status: StatusClient, storage: Storage) -> str:
-    """The build that counts for these bytes and whose files are not in storage; empty where none is missed."""
+    """Return the current build of these bytes if its files are missing from storage, else ""."""
     try:
         pyramid = status.get_pyramid(tile_id(sha256, run.grant.options))
         for name in FILES:
             storage.size(pyramid_key(pyramid.tile_id, pyramid.build, name))
     except ObjectMissing as error:
-        logger.warning("%s: its pyramid is built anew: %s", run.wake_up.dataset_id, error)
+        logger.warning("%s: its pyramid's files are missing, so it is tiled again: %s", run.wake_up.dataset_id, error)
         return pyramid.build
     except NotFound:
         return ""
     except (StatusUnavailable, grpc.RpcError) as error:
-        logger.warning("%s: its pyramid was not looked for: %s", run.wake_up.dataset_id, error)
+        logger.warning("%s: could not check whether its pyramid's files exist: %s", run.wake_up.dataset_id, error)
     return ""
 
 
 def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
-    """Stores the source; fetches it, unless it is stored already and unchanged."""
+    """Store the source. Download it unless it is already stored and unchanged."""
     settings, storage = dependencies.settings, dependencies.storage
     known = run.grant.known
     arrived = ""
@@ -155,7 +155,7 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
                 raise
             if arrived:
                 raise error.again() from error
-            # Damage on the way, or a wrong digest: only a second look tells them apart.
+            # Either the file was damaged in transit, or the requested SHA-256 is wrong. A second download shows which.
             arrived = error.found
             for file in path.parent.iterdir():
                 file.unlink()
@@ -176,9 +176,9 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
 
 
 def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -> None:
-    """Reads the header before anything else, where the source is large enough for that.
+    """Read the header before the download, if the source is large enough to be worth it.
 
-    Raises StageError where the source cannot be had, or cannot be tiled whatever would still come.
+    Raises StageError if the source cannot be fetched, or if the header shows that it cannot be tiled.
     """
     opened = fetch.open()
     run.report(resumable=fetch.remote_file.is_divisible)
@@ -204,7 +204,7 @@ def _known(source: pb.KnownSource) -> Fetched | None:
 
 
 def _may_go_on(run: Run, error: Exception) -> bool:
-    """Whether a later run of the dataset may go on from what this one leaves behind."""
+    """Return whether a later run of the dataset may resume this run's download."""
     if run.stopped.is_set():
         return run.stop_reason not in FOR_GOOD
     return not isinstance(error, StageError) or (error.retryable and error.code not in BETTER_ANEW)
@@ -216,9 +216,9 @@ def _report(run: Run, done: int, total: int | None) -> None:
 
 
 def _hand_on(wake_up: pb.WakeUp, status: StatusClient, publish: Publish) -> None:
-    """Wakes the tiler. Where it fails, the relay does it once the wake-up's lease ends."""
+    """Wake the tiler. If this fails, the relay does it once the wake-up's lease expires."""
     try:
         publish(wake_up)
         status.confirm_published(wake_up)
     except (dramatiq.DramatiqError, StatusUnavailable, UnknownStage, grpc.RpcError) as error:
-        logger.warning("%s: the tiler's wake-up is left to the relay: %s", wake_up.dataset_id, error)
+        logger.warning("%s: could not wake the tiler, so the relay will: %s", wake_up.dataset_id, error)

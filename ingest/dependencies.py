@@ -1,4 +1,4 @@
-"""What a worker of ingest has at hand for each of its jobs."""
+"""The objects that all jobs of an ingest or inspect worker share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Shared by all jobs of one process.
+    """The objects that all jobs of one process share.
 
     Parameters
     ----------
-    guard: says which addresses may be connected to.
-    hosts: counts the connections to each host, whoever has them.
+    guard: decides which addresses may be connected to.
+    hosts: counts all connections of the process to each host.
     """
 
     settings: IngestSettings
@@ -28,5 +28,5 @@ class Dependencies:
 
     @classmethod
     def of(cls, settings: IngestSettings, storage: Storage) -> Self:
-        """Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source."""
+        """Create them from the settings. Raises ValueError if TILEWRIGHT_ALLOW_SOURCES has an invalid entry."""
         return cls(settings, Guard(Allowed(settings.allow_sources)), Hosts(settings.source_host_connections), storage)

@@ -1,7 +1,7 @@
 """The inspect worker: `dramatiq ingest.inspect_worker`, with the same settings as ingest's.
 
-A process of its own, so that a look at a source never waits behind downloads. Nothing connects here: the command line
-forks after it has loaded this module.
+It is a separate process, so that an inspection never waits behind downloads. This module opens no connection, because
+dramatiq forks its processes after it has imported it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The actor of queue `inspect`: a look at a source, of which only the header is fetched."""
+"""The actor of the queue `inspect`: report what a source is, and fetch only its header."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 ANY_LENGTH = 1 << 62
-"""Bytes that a source may have to be looked at: whether it is too large to be fetched is part of the report."""
+"""Size limit of an inspected source: none, because the report says if the source is too large to download."""
 
 MOST_CONTENT_TYPE = 200
-"""Characters of a Content-Type that are reported."""
+"""Maximum characters of a Content-Type in the report."""
 
 
 def declare(
@@ -38,14 +38,14 @@ def declare(
     stopping: threading.Event,
     identity: Identified | None = None,
 ) -> dramatiq.Actor[[str, int], None]:
-    """Declares the actor on a broker.
+    """Declare the actor on a broker.
+
+    Raises ValueError if TILEWRIGHT_ALLOW_SOURCES has an invalid entry.
 
     Parameters
     ----------
-    stopping: set when the worker has been asked to stop.
-    identity: says whether the storage is the right one.
-
-    Raises ValueError where TILEWRIGHT_ALLOW_SOURCES has an entry that is no source.
+    stopping: set when the worker has to stop.
+    identity: checks that the storage belongs to the database.
     """
     dependencies, limits = Dependencies.of(settings, storage), Limits.of(settings)
 
@@ -60,17 +60,17 @@ def declare(
 
 
 def inspect(run: Run, dependencies: Dependencies) -> pb.InspectionReport:
-    """The stage's work: asks for the run's URL, and leaves once the header is read.
+    """Do the stage's work: request the run's URL, read the header, and disconnect.
 
     Raises
     ------
-    StageError: the source cannot be had.
-    Stopped: the run was told to stop.
+    StageError: the source cannot be fetched.
+    Stopped: the run has to stop.
     """
     try:
         return _Inspection(run, dependencies, dependencies.storage.scratch(run.run_id)).report()
     finally:
-        # What stays for want of a working storage is swept by the janitor.
+        # If the storage fails here, the janitor removes the folder later.
         with suppress(StorageError):
             dependencies.storage.drop_scratch(run.run_id)
 
@@ -87,7 +87,7 @@ def _of_inspections(settings: IngestSettings) -> IngestSettings:
 
 
 class _Inspection:
-    """One look, which ends in time."""
+    """One inspection with a time limit."""
 
     def __init__(self, run: Run, dependencies: Dependencies, folder: Path) -> None:
         self._run = run
@@ -106,7 +106,7 @@ class _Inspection:
         )
 
     def report(self) -> pb.InspectionReport:
-        """Look, and say what was seen."""
+        """Inspect the source and return the report."""
         self._run.on_stop(self._end)
         watchdog = threading.Timer(self._settings.inspect_time_limit, self._end_late)
         watchdog.daemon = True
@@ -169,4 +169,4 @@ class _Inspection:
     def _check_time(self) -> None:
         if self._is_late.is_set() and not self._run.stopped.is_set():
             seconds = self._settings.inspect_time_limit
-            raise StageError("source_timeout", f"Looking at the source took longer than {seconds:g} seconds.")
+            raise StageError("source_timeout", f"The inspection took longer than {seconds:g} seconds. Retry later.")

@@ -1,7 +1,7 @@
-"""Looks at a source's header before the source is fetched: what it is, and whether it can be tiled at all.
+"""Read a source's header before the download: what the source is, and whether it can be tiled at all.
 
-Only what is certain refuses a source. A probe that fails for reasons of its own says nothing: the source is fetched,
-and the tiler decides.
+A source is refused only if it certainly cannot be tiled. If the probe itself fails, the source is downloaded and the
+tiler decides.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ from pipeline.sandbox.parent import Child
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 MOST_READS = 64
-"""Ranges for one header. A pyramidal TIFF takes seven; of a TIFF of more pages than this nobody counts them yet."""
+"""Maximum range requests for one header. A pyramidal TIFF needs seven. The pages of a TIFF with more pages than this
+are not counted yet."""
 
 SHARE = 256
-"""A header may take this part of its file, where that is more than the least: a TIFF's lists of tiles grow with it."""
+"""Fraction (1/SHARE) of a large file that its header may take, because a TIFF's lists of tiles grow with the file."""
 
 MOST_BYTES = 64 << 20
-"""Bytes that a header may take of the largest file."""
+"""Maximum bytes for the header of any file."""
 
 STEP = 16 << 10
-"""Bytes waited for at once of the first answer: four seconds' worth of the slowest source that is not too slow."""
+"""Bytes to wait for at once in the first answer: at the minimum accepted rate they take four seconds."""
 
 BROKEN = ("image_corrupt", "image_truncated")
-"""Verdicts on bytes. They are only as good as the way that the bytes came by."""
+"""Verdicts about the bytes. They are wrong if a range request returned wrong bytes."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a source.
+    """What a source's header shows.
 
     Parameters
     ----------
-    header: what its header says; None where that cannot be told yet.
-    memory: bytes that tiling it takes at most; 0 where that cannot be told.
-    refused: why it cannot be tiled; None where nothing speaks against it.
-    fetched: bytes that looking took.
+    header: the header; None if it could not be read yet.
+    memory: upper bound on the memory for tiling, in bytes; 0 if unknown.
+    refused: why the source cannot be tiled; None if no reason is known.
+    fetched: bytes that were fetched for this.
     """
 
     header: Header | None = None
@@ -60,16 +61,16 @@ class Look:
 
 
 class Remote:
-    """A source as a probe reads it: the beginning from the answer that is on its way, all else by ranges.
+    """Reads a source for a probe: the beginning from the first answer, everything else by range requests.
 
     Attributes
     ----------
-    is_far: whether anything came by a further request.
+    is_far: whether any bytes came from a range request.
 
     Parameters
     ----------
-    fetch: opened.
-    most: bytes of the beginning that are kept.
+    fetch: an opened download.
+    most: maximum bytes of the beginning to keep.
     """
 
     def __init__(self, fetch: Fetch, most: int) -> None:
@@ -79,7 +80,7 @@ class Remote:
         self._most = most
 
     def read(self, first: int, end: int) -> bytes | None:
-        """As pipeline.formats.probe.parent.Readable. Raises Stopped."""
+        """See pipeline.formats.probe.parent.Readable. Raises Stopped."""
         near = self._fetch.is_near(first)
         if near:
             end = min(end, max(first + STEP, self._fetch.ahead))
@@ -89,8 +90,8 @@ class Remote:
         try:
             return self._fetch.read(first, end)
         except StageError as error:
-            # Whether the download can do without is not for the probe to say.
-            logger.info("%s: a part of the header could not be had: %s", self._fetch.remote_file.host, error.message)
+            # Not raised: the download may still succeed.
+            logger.info("%s: could not fetch a part of the header: %s", self._fetch.remote_file.host, error.message)
             return None
 
 
@@ -102,17 +103,17 @@ def look(
     folder: Path,
     on_start: Callable[[Child], None] = lambda _: None,
 ) -> Look:
-    """Look at a source that has been opened.
+    """Read the header of an opened source.
 
     Parameters
     ----------
-    page: that is to be tiled, from 0.
-    folder: an existing one, in which the child's own is made.
-    on_start: is given the child, so that another thread can kill it.
+    page: the page to tile, from 0.
+    folder: an existing folder, in which the child process gets a folder of its own.
+    on_start: called with the child, so that another thread can kill it.
 
     Raises
     ------
-    Stopped: the fetch was closed.
+    Stopped: the fetch was cancelled.
     """
     least = settings.header_max_bytes
     length = fetch.remote_file.length
@@ -134,20 +135,20 @@ def look(
                 on_start=on_start,
             )
     except OSError as error:
-        # A full disk, or no process to be had: the download says what that means for it.
-        logger.warning("the header could not be looked at: %s", error)
+        # The disk is full, or no process could be started. The download goes on, and raises an error if it has to.
+        logger.warning("could not read the header: %s", error)
         return Look(fetched=fetch.received)
     limits = admission.Limits(
         settings.max_pixels,
         settings.max_pixels_per_byte,
-        # Not this worker's own memory: the tiler's is another machine's, or another container's.
+        # Not this worker's memory, because the tiler may run on another machine or in another container.
         settings.decode_memory_bytes or None,
     )
     return Look(found.header, found.memory, _verdict(found, remote, limits), fetch.received)
 
 
 def is_small(fetch: Fetch, least: int) -> bool:
-    """Tell whether a source is sooner fetched than looked at: shorter than `least`, or all here already."""
+    """Return whether a source is too small for reading its header first: below `least` bytes, or already received."""
     length = fetch.remote_file.length
     if length is not None:
         return length < least
@@ -158,7 +159,7 @@ def is_small(fetch: Fetch, least: int) -> bool:
 
 
 def source_info(header: Header) -> pb.SourceInfo:
-    """Give a header as the status has it."""
+    """Return a header as a message of the status service."""
     return pb.SourceInfo(**header._asdict())
 
 
@@ -182,6 +183,6 @@ def _verdict(found: Probe, remote: Remote, limits: admission.Limits) -> StageErr
         except StageError as error:
             return error
     if found.verdict is not None and found.verdict.code in BROKEN and remote.is_far:
-        # A server that gives other bytes for a range than in the whole file must not decide on the file.
+        # The ranges may have other bytes than the whole file, if the server is faulty. Then the download has to decide.
         return None
     return found.verdict

@@ -1,6 +1,6 @@
-"""Tells what is plainly no image by its first bytes: a web page, other text, a document, an archive, a film. Pure.
+"""Refuse files whose first bytes show that they are not images: web pages, text, documents, archives, videos.
 
-What is not plainly something else passes; which image it is, and whether it can be read, is the tiler's to say.
+Everything else passes. The tiler decides which image format it is, and whether it can be read. Does no I/O.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from pipeline.errors import DATASET_CODES, StageError
 
 SNIFF_LENGTH = 1445
-"""Bytes looked at: as many as the MIME Sniffing Standard (§5.2) gives its own decision."""
+"""Number of bytes to check: the length of the resource header in the MIME Sniffing Standard (§5.2)."""
 
 IMAGE_SIGNATURES = (
     b"\xff\xd8\xff",  # JPEG
@@ -22,7 +22,7 @@ IMAGE_SIGNATURES = (
     b"SIMPLE  =",  # FITS
     b"/* XPM",
 )
-"""Formats whose first bytes could pass for text; they are let through even where nobody here can read them."""
+"""Image formats whose first bytes could be mistaken for text. They pass, even those that Tilewright cannot read."""
 
 OTHER_SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF document"),
@@ -40,27 +40,27 @@ OTHER_SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"ID3", "an MP3 recording"),
     (b"fLaC", "a FLAC recording"),
-    (b"OggS", "an Ogg recording or film"),
-    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM film"),
-    (b"FLV\x01", "a Flash film"),
-    (b"\x00\x00\x01\xba", "an MPEG film"),
-    (b"\x00\x00\x01\xb3", "an MPEG film"),
+    (b"OggS", "an Ogg recording or video"),
+    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
+    (b"FLV\x01", "a Flash video"),
+    (b"\x00\x00\x01\xba", "an MPEG video"),
+    (b"\x00\x00\x01\xb3", "an MPEG video"),
     (b"SQLite format 3\x00", "a SQLite database"),
     (b"\x7fELF", "a program"),
     (b"\xca\xfe\xba\xbe", "a program"),
     (b"\x00asm", "a program"),
 )
-"""What a file begins with that is no image, and what it then is."""
+"""Signatures of files that are not images, with their names."""
 
 _MP3_FRAMES = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 
-_RIFF = {b"WAVE": "a WAV recording", b"AVI ": "an AVI film"}
+_RIFF = {b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
 
 _IMAGE_BRANDS = frozenset(
     {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"}
     | {b"jp2 ", b"jpx ", b"jxl ", b"crx "}
 )
-"""Brands of ISO media files that hold pictures: of HEIF, AVIF, JPEG 2000, JPEG XL, raw photographs."""
+"""Brands of ISO media files that hold images: HEIF, AVIF, JPEG 2000, JPEG XL, and raw photographs."""
 
 _FILM_BRANDS = (b"isom", b"iso", b"mp4", b"avc1", b"dash", b"M4V", b"M4A", b"M4P", b"qt  ", b"3g", b"f4v", b"mmp4")
 
@@ -75,7 +75,7 @@ _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe")
 
 
 def is_web_page(head: bytes) -> bool:
-    """Whether the bytes begin an HTML page, after any comments and XML declaration."""
+    """Return whether the bytes begin an HTML page. Comments and an XML declaration may come first."""
     text = head.removeprefix(_BYTE_ORDER_MARKS[0])
     if text.startswith(_BYTE_ORDER_MARKS[1:]):
         text = text[2:].replace(b"\0", b"")
@@ -84,9 +84,9 @@ def is_web_page(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether the bytes are text that is no image: not XML, since SVG is, nor an image format made of text.
+    """Return whether the bytes are text and not an image. XML, which may be SVG, and text-based image formats are not.
 
-    Binary is what holds a binary data byte (MIME Sniffing Standard §3).
+    Bytes are binary if one of them is a binary data byte (MIME Sniffing Standard §3).
     """
     if head.startswith(IMAGE_SIGNATURES) or _NETPBM.match(head):
         return False
@@ -99,7 +99,7 @@ def is_text(head: bytes) -> bool:
 
 
 def other_kind(head: bytes) -> str:
-    """What the bytes begin, where that is a well-known format of something else than images; else "" ."""
+    """Return the name of the well-known format other than images that the bytes begin, or ""."""
     for signature, kind in OTHER_SIGNATURES:
         if head.startswith(signature):
             return kind
@@ -113,20 +113,20 @@ def other_kind(head: bytes) -> str:
 
 
 def _iso_media(head: bytes) -> str:
-    """A film, unless any brand of its first box (ISO/IEC 14496-12 §4.3) is one of pictures."""
+    """Return the name of a video, unless any brand in the first box (ISO/IEC 14496-12 §4.3) is an image format's."""
     box = head[: int.from_bytes(head[:4], "big")]
     brands = {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
     if brands & _IMAGE_BRANDS or not box[8:12].startswith(_FILM_BRANDS):
         return ""
-    return "a film or recording (MP4 or QuickTime)"
+    return "a video or recording (MP4 or QuickTime)"
 
 
 class Sniffer:
-    """Takes the beginning of a file as it comes, and refuses it once it is plainly no image.
+    """Checks the beginning of a file while it arrives, and raises as soon as it cannot be an image.
 
     Parameters
     ----------
-    host: for the sentences.
+    host: the server's name, for error messages.
     """
 
     def __init__(self, host: str) -> None:
@@ -135,7 +135,7 @@ class Sniffer:
         self.is_done = False
 
     def take(self, first: int, block: bytes | memoryview) -> None:
-        """Looks at a block that begins at `first`. Only the connection that brings the beginning is listened to.
+        """Check a block that begins at `first`. Blocks that do not continue the file's beginning are ignored.
 
         Raises StageError: "not_an_image", "unsupported_format".
         """
@@ -144,7 +144,7 @@ class Sniffer:
             self._judge(is_all=len(self._head) == SNIFF_LENGTH)
 
     def finish(self) -> None:
-        """There is no more. Raises as `take`."""
+        """Check a file that is shorter than SNIFF_LENGTH. Raises the same errors as `take`."""
         if not self.is_done:
             self._judge(is_all=True)
 

@@ -1,6 +1,6 @@
 """The ingest worker: `dramatiq ingest.worker`, with settings from TILEWRIGHT_… variables.
 
-Nothing connects here: the command line forks after it has loaded this module.
+This module opens no connection, because dramatiq forks its processes after it has imported it.
 """
 
 from __future__ import annotations
