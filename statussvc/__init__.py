@@ -1,4 +1,4 @@
-"""The status service: the one owner of the database, the life cycle and the live progress.
+"""The status service: the only owner of the database, of datasets' life cycle and of live progress.
 
-Imports `pipeline`. Its rooms: `rpc` and `db`.
+Imports `pipeline`. `db` has all SQL, `rpc` the two gRPC services.
 """

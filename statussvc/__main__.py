@@ -1,4 +1,4 @@
-"""`python -m statussvc`: serves until SIGTERM or SIGINT."""
+"""`python -m statussvc`: serve until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from statussvc.server import PortTaken, Server
 from statussvc.settings import StatusSettings
 
 START_PATIENCE = 60.0
-"""Seconds to wait for the database at the start: a fresh PostgreSQL takes a while to make its files, and the service
-that has it may be about to end."""
+"""Seconds to wait for the database at the start: a new PostgreSQL takes a while to create its files, and another
+service that uses the database may be about to end."""
 
 logger = logging.getLogger("statussvc")
 
 
 async def serve(settings: StatusSettings) -> int:
-    """Serves until it is told to stop. Returns the exit code."""
+    """Serve until a signal says stop. Returns the exit code."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,7 +43,7 @@ async def _start(server: Server, stop: asyncio.Event) -> int | None:
         try:
             return await server.start()
         except PortTaken as error:
-            logger.error("%s", error)  # noqa: TRY400  # a sentence for the operator, no trace
+            logger.error("%s", error)  # noqa: TRY400  # a sentence for the operator, without a traceback
             return None
         except (InUse, StatusUnavailable) as error:
             if asyncio.get_running_loop().time() > deadline:

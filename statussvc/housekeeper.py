@@ -1,4 +1,4 @@
-"""What the service does by itself: it flushes progress, keeps leases and rows in line, and expires dead runs."""
+"""What the service does by itself: flush progress, keep leases and rows consistent, expire dead runs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ logger = logging.getLogger(__name__)
 
 
 class _Alive(Exception):
-    """Raised, so that nothing is written, when a run has beaten after all."""
+    """Raised to roll back where a run has sent a heartbeat after all."""
 
 
 class Housekeeper:
-    """Every method raises StatusUnavailable while the database is away, and may then be called again.
+    """Every method raises StatusUnavailable while the database is unavailable, and can then be called again.
 
-    One service at a time, by Database.claim: a second on the same rows would take up these runs too, hear none of
-    their beats, and expire them.
+    Only one service may do this, which Database.claim ensures: another one would adopt these runs, hear none of their
+    heartbeats, and expire them.
     """
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def agree(self) -> None:
-        """Flushes progress, and brings the leases in line with the rows.
+    async def reconcile(self) -> None:
+        """Flush progress, and make the leases match the rows.
 
-        They differ after a start, and where a commit was made and its answer was lost: a run whose row says that
-        it is at work must have a lease, or nothing would ever end it; one whose row has moved on must stop.
+        They differ after a start, and after a commit whose answer was lost. A run that is at work by its row needs a
+        lease, or nothing would ever end it. A run whose row has moved on must stop.
         """
         leases, hub = self._core.leases, self._core.hub
         known, counts = leases.at_work(), leases.unflushed()
@@ -45,11 +45,11 @@ class Housekeeper:
 
         try:
             found = await self._core.database.keep_house(flush)
-        except BaseException:  # also where the service is being stopped: it flushes once more
+        except BaseException:  # also when the service is being stopped: it flushes once more
             leases.not_flushed(counts)
             raise
         for run in found:
-            if leases.take_up(run):
+            if leases.adopt(run):
                 hub.notify(run.dataset_id)
         for run_id in known - {run.run_id for run in found}:
             if lease := leases.get(run_id):
@@ -57,11 +57,11 @@ class Housekeeper:
                 hub.notify(lease.dataset_id)
 
     async def share_slots(self) -> None:
-        """Asks the slowest download to give way, where others wait for its slot."""
+        """Ask the slowest download to give its slot to others, if any wait."""
         core = self._core
         at_work, now = core.leases.of(Stage.INGEST), core.leases.now
         for lease in at_work:
-            # What an earlier run has left counts, too: copying it is no waiting for the source.
+            # Includes what an earlier run has downloaded: while that is copied, nobody waits for the source.
             lease.received.note(lease.progress.bytes_downloaded, now)
         if not at_work or not core.policy.slot_rate:
             return
@@ -75,20 +75,20 @@ class Housekeeper:
             logger.info("%s: run %s is asked to give way to others", chosen.dataset_id, chosen.run_id)
 
     async def expire(self, longest: float) -> None:
-        """Ends the runs whose beats stood still, counting at most `longest` seconds since the last call.
+        """Expire the runs whose heartbeats stopped. At most `longest` seconds since the last call count.
 
-        A run that beats while others are ended, or while its own end is written, lives on.
+        A run that sends a heartbeat while others are expired, or while its own end is written, stays alive.
         """
         for lease in self._core.leases.tick(longest):
             with suppress(_Alive):
                 await self._expire(lease.run_id, unless_alive=True)
 
     async def abandon(self, *, blame: bool) -> None:
-        """Ends all runs, and has every waiting row published anew.
+        """End all runs, and make every waiting row due for publishing.
 
         Parameters
         ----------
-        blame: whether the end of its run counts as a crash against a dataset.
+        blame: whether this counts as a crash of each run's dataset.
         """
         for run_id in self._core.leases.at_work():
             await (self._expire(run_id, unless_alive=False) if blame else self._release(run_id))
@@ -99,7 +99,7 @@ class Housekeeper:
 
         def expire(connection: Connection) -> Reply:
             reply = stages.expire(connection, run_id, policy, now)
-            # Last of all: the call has waited for its thread, and for the row's lock.
+            # Checked last: the call had to wait for its thread and for the row's lock.
             if unless_alive and not leases.is_dead(run_id):
                 raise _Alive
             return reply
@@ -112,7 +112,7 @@ class Housekeeper:
         now = self._core.now()
         reply = await self._core.database.keep_house(lambda connection: stages.release(connection, run_id, now))
         self._ended(run_id, reply)
-        logger.info("%s: run %s was cut off", reply.dataset_id, run_id)
+        logger.info("%s: run %s was released", reply.dataset_id, run_id)
 
     def _ended(self, run_id: str, reply: Reply) -> None:
         self._core.leases.end(run_id)

@@ -1,8 +1,7 @@
-"""Runs at work, in memory: their beats, their live progress, and which of them are dead.
+"""Runs at work, in memory: their heartbeats, their live progress, and which of them are dead.
 
-A run is dead when this process has itself watched its beat stand still for the length of a lease. Only
-watched time counts: a clock that jumps, a machine that sleeps or a restart of this service costs the
-run nothing but a fresh lease.
+A run is dead once this process itself has heard no new heartbeat from it for the length of a lease. Only time in which
+the process was listening counts: after a clock jump, a sleep of the machine or a restart, a run gets a fresh lease.
 """
 
 from __future__ import annotations
@@ -18,31 +17,30 @@ from statussvc.enums import StopReason
 from statussvc.lifecycle import Stage
 
 STAGE_SPAN = {Stage.INGEST: (0.0, 50.0), Stage.TILER: (50.0, 100.0), Stage.INSPECT: (0.0, 100.0)}
-"""Which part of the whole job's percent a stage fills: on a usual line and disk both take about as long."""
+"""The part of the whole job's percent that a stage covers. A download usually takes about as long as a tiling."""
 
 FORGET_AFTER = 60.0
-"""Seconds for which a stopped run is still told so, and why."""
+"""Seconds for which a stopped run is still told to stop, and why."""
 
 FIRST_BEAT = 2.0
-"""Seconds in which a run at work finds a restarted service: its client tries once a second, and it beats twice in one.
-Counts are at most a second old after a crash; shown before that beat they could go back."""
-
+"""Seconds within which a run at work reaches a restarted service: its client connects once a second, and it beats twice
+a second. The counts in its row are up to a second old, so shown before that beat they could seem to go back."""
 
 PACE_SECONDS = 5.0
-"""Span over which a download's rate is told: short enough to follow the line, long enough not to flicker."""
+"""Seconds over which a download's rate is measured: short enough to follow changes, long enough not to flicker."""
 
 PACE_LEAST = 0.4
-"""Seconds of beats below which no rate is told."""
+"""Seconds of heartbeats needed to tell a rate."""
 
 
 class Pace:
-    """How fast a count has risen lately."""
+    """How fast a count has risen in the last PACE_SECONDS."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
 
     def note(self, count: int, now: float) -> None:
-        """Takes the count as of now. One that has fallen begins anew."""
+        """Add the count as of now. A count that has fallen starts a new measurement."""
         if self._samples and count < self._samples[-1][1]:
             self._samples.clear()
         self._samples.append((now, count))
@@ -51,7 +49,7 @@ class Pace:
 
     @property
     def per_second(self) -> float | None:
-        """Counts a second; None while it is too early to tell."""
+        """The count's rise per second; None while it is too early to tell."""
         if len(self._samples) < 2:
             return None
         (since, before), (now, count) = self._samples[0], self._samples[-1]
@@ -69,41 +67,41 @@ class Lease:
     attempt: int = 1
     beat_seq: int = 0
     idle: float = 0.0
-    """Seconds that the beat has been watched standing still."""
+    """Seconds since its last heartbeat, as far as this process was listening."""
     changes: int = 0
-    """Rises with each change of the progress: the low part of a status's revision."""
+    """Number of changes of its progress: the low part of a status's revision."""
     progress: pb.Progress = field(default_factory=pb.Progress)
     stage_percent: float | None = None
-    """Highest so far, so that it never goes back."""
+    """The highest so far, so that it never goes back."""
     dirty: bool = False
     stop_reason: StopReason | None = None
     restored: bool = False
-    """Found at work after a restart, and not heard of since: its counts may be a second old."""
+    """Adopted after a restart, and not heard since: its counts may be a second old."""
     percent_then: float = 0.0
-    """stage_percent when this service first saw the run: what its pace is measured from."""
+    """stage_percent when this process first knew the run: its pace is measured from there."""
     kept_then: float | None = 0.0
-    """Share, likewise, of what an earlier run had brought; None where that is not known yet."""
+    """Percent that earlier runs had downloaded by then; None where that is not known yet."""
     facts: Facts = field(default_factory=Facts)
-    """What the run has found out about its source, as it was last written to the dataset's row."""
+    """What the run has found out about its source, as last written to the dataset's row."""
     pace: Pace = field(default_factory=Pace)
     received: Pace = field(default_factory=Pace)
-    """How fast bytes arrive, as of the last ticks: silence shows in it."""
+    """How fast bytes arrive, measured at each tick, so that silence counts."""
     resumable: bool = False
-    """Whether a later run goes on from what this one has done."""
+    """Whether a later run can resume from what this one has downloaded."""
     gives_way_since: float | None = None
-    """When it was asked to give its stage back for others; None where it was not."""
+    """When it was asked to give its slot to others; None where it was not."""
     eta: float | None = None
-    """Seconds until the stage ended at the pace so far, told at its last change; None too early to tell."""
+    """Seconds until the stage ends at the pace so far, as of the last change; None while it is too early to tell."""
 
     def percent(self) -> float | None:
-        """Share of the whole job, 0 to 100, where it is known."""
+        """Percent of the whole job, 0 to 100; None where it is not known."""
         low, high = STAGE_SPAN[self.stage]
         if self.stage_percent is None:
             return None if self.progress.bytes_downloaded and self.stage is Stage.INGEST else low
         return low + (high - low) * self.stage_percent / 100.0
 
     def take(self, progress: pb.Progress, now: float) -> None:
-        """Takes what the run has done so far."""
+        """Take the run's progress."""
         self.progress.CopyFrom(progress)
         if progress.HasField("stage_percent"):
             self.stage_percent = min(100.0, max(self.stage_percent or 0.0, progress.stage_percent))
@@ -128,11 +126,11 @@ class Lease:
 
 
 class Leases:
-    """All runs at work. For one thread, the event loop's.
+    """All runs at work. For the event loop's thread only.
 
     Parameters
     ----------
-    seconds: how long a beat may stand still.
+    seconds: how long a run may send no new heartbeat.
     clock: monotonic seconds.
     """
 
@@ -143,12 +141,12 @@ class Leases:
         self._leases: dict[str, Lease] = {}
 
     def grant(self, run_id: str, dataset_id: str, stage: Stage, attempt: int = 1) -> None:
-        """A run has begun, or is found at work after a restart. Again for the same run: no change."""
+        """Give a run its lease. Does nothing where it has one."""
         if run_id not in self._leases:
             self._leases[run_id] = Lease(run_id, dataset_id, stage, began=self._clock(), attempt=attempt)
 
-    def take_up(self, run: RunRow) -> bool:
-        """Grant a run that was found at work, with the counts of its row. Returns False where it is known."""
+    def adopt(self, run: RunRow) -> bool:
+        """Adopt a run that is at work by its row, with the row's counts. Returns False where it has a lease."""
         if run.run_id in self._leases:
             return False
         self.grant(run.run_id, run.dataset_id, run.stage, run.attempt)
@@ -166,7 +164,7 @@ class Leases:
         return True
 
     def at_work(self) -> set[str]:
-        """The runs that have not been stopped."""
+        """The ids of runs that have not been stopped."""
         return {lease.run_id for lease in self._leases.values() if not lease.stop_reason}
 
     def of(self, stage: Stage) -> list[Lease]:
@@ -175,23 +173,23 @@ class Leases:
 
     @property
     def now(self) -> float:
-        """Monotonic seconds, as of `Lease.began`."""
+        """Monotonic seconds, by the same clock as `Lease.began`."""
         return self._clock()
 
     def get(self, run_id: str | None) -> Lease | None:
-        """The lease of a run at work that has not been stopped."""
+        """The lease of a run at work; None where it has none or was stopped."""
         lease = self._leases.get(run_id) if run_id else None
         return lease if lease is not None and not lease.stop_reason else None
 
     def unheard(self, run_id: str | None) -> float:
-        """Seconds that the first beat of a run found at work is still worth waiting for; 0 for all other runs."""
+        """Seconds to wait yet for the first heartbeat of an adopted run; 0 for all other runs."""
         lease = self.get(run_id)
         if lease is None or not lease.restored:
             return 0.0
         return max(0.0, FIRST_BEAT - (self._clock() - lease.began))
 
     def beat(self, run_id: str, beat_seq: int, progress: pb.Progress) -> tuple[StopReason | None, bool]:
-        """Take a beat. Returns the reason to stop, None to go on, and whether the progress changed."""
+        """Take a heartbeat. Returns the reason to stop (None: go on), and whether the progress changed."""
         lease = self._leases.get(run_id)
         if lease is None:
             return StopReason.SUPERSEDED, False
@@ -207,24 +205,24 @@ class Leases:
         return None, True
 
     def end(self, run_id: str) -> None:
-        """The run's outcome was taken."""
+        """Forget a run whose outcome was recorded."""
         self._leases.pop(run_id, None)
 
     def stop(self, run_id: str, reason: StopReason) -> None:
-        """The run's next beat is answered with STOP and this reason."""
+        """Answer the run's next heartbeats with STOP and this reason."""
         if run_id in self._leases:
             lease = self._leases[run_id]
             lease.stop_reason, lease.idle = reason, 0.0
 
     def is_dead(self, run_id: str) -> bool:
-        """Whether the run has no beat to show for the length of a lease, and has not been stopped. From any thread."""
+        """Whether the run sent no heartbeat for the length of a lease, and was not stopped. From any thread."""
         lease = self._leases.get(run_id)
         return lease is not None and not lease.stop_reason and lease.idle > self._seconds
 
     def tick(self, longest: float) -> list[Lease]:
-        """Counts watched time, at most `longest` seconds a call. Returns the dead runs; end() them.
+        """Count the time since the last call, at most `longest` seconds. Returns the dead runs, for the caller to end.
 
-        Each may beat again until it is ended: `is_dead` tells.
+        A run may send a heartbeat until it is ended: ask `is_dead` again.
         """
         now = self._clock()
         watched = min(now - self._last_tick, longest)
@@ -240,12 +238,12 @@ class Leases:
         return dead
 
     def forget(self) -> None:
-        """Nothing is known of any run any more."""
+        """Forget all runs."""
         self._leases.clear()
-        self.look_away()
+        self.ignore_silence()
 
-    def look_away(self) -> None:
-        """The time since the last tick counts for nobody: this service could not have heard a beat."""
+    def ignore_silence(self) -> None:
+        """Leave out the time since the last tick, in which the service could not have heard a heartbeat."""
         self._last_tick = self._clock()
 
     def unflushed(self) -> dict[str, Counts]:
@@ -265,7 +263,7 @@ class Leases:
         return changed
 
     def not_flushed(self, run_ids: Iterable[str]) -> None:
-        """What `unflushed` gave could not be written: the next call gives it again."""
+        """Have the next call of `unflushed` return these runs' counts again, since they could not be written."""
         for run_id in run_ids:
             if run_id in self._leases:
                 self._leases[run_id].dirty = True

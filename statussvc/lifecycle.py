@@ -1,7 +1,7 @@
 """The life cycle of a dataset, and of an inspection: a table of the allowed moves. Pure.
 
 A dataset:      QUEUED → DOWNLOADING → DOWNLOADED → TILING → READY
-                and back from READY only where its pyramid's files are lost
+                and back from READY only if its pyramid's files are lost
 An inspection:  REQUESTED → INSPECTING → READY
 """
 
@@ -13,7 +13,7 @@ from pipeline.errors import Conflict
 
 
 class State(StrEnum):
-    """Where a dataset stands; the values are the proto's names without their prefix."""
+    """Where a dataset is in its life cycle. The values are the names in status.proto without their prefix."""
 
     QUEUED = "QUEUED"
     DOWNLOADING = "DOWNLOADING"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 class Stage(StrEnum):
-    """A piece of work that one run does."""
+    """The work that one run does."""
 
     INGEST = "INGEST"
     TILER = "TILER"
@@ -38,29 +38,30 @@ class Event(StrEnum):
     """What can happen to a dataset."""
 
     BEGIN = "BEGIN"
-    """A run was granted the stage that waits."""
+    """A run was granted the waiting stage."""
     DONE = "DONE"
     """The run at work completed its stage."""
     FOUND = "FOUND"
-    """The pyramid of these bytes and options is there already."""
+    """A pyramid of the same bytes and options is already built."""
     GIVEN_BACK = "GIVEN_BACK"
-    """The run at work died, was released, or failed in a way that may pass."""
+    """The run at work died, gave its stage back, or failed in a way that a retry may solve."""
     SOURCE_LOST = "SOURCE_LOST"
-    """The tiler found the stored source gone."""
+    """The tiler did not find the stored source."""
     FAIL = "FAIL"
     CANCEL = "CANCEL"
     RETRY_WITH_SOURCE = "RETRY_WITH_SOURCE"
     RETRY_FROM_START = "RETRY_FROM_START"
     REBUILD_WITH_SOURCE = "REBUILD_WITH_SOURCE"
-    """The files of its pyramid were lost."""
+    """The files of its pyramid are lost; its source is still stored."""
     REBUILD_FROM_START = "REBUILD_FROM_START"
+    """The files of its pyramid are lost, and so is its source."""
 
 
 WAITING = {State.QUEUED: Stage.INGEST, State.DOWNLOADED: Stage.TILER, State.REQUESTED: Stage.INSPECT}
-"""States that wait for a worker, and for which stage."""
+"""The states that wait for a worker, each with the stage that it waits for."""
 
 WORKING = {State.DOWNLOADING: Stage.INGEST, State.TILING: Stage.TILER, State.INSPECTING: Stage.INSPECT}
-"""States in which a run is at work, and at which stage."""
+"""The states in which a run is at work, each with the stage that it works at."""
 
 FINAL = frozenset({State.READY, State.FAILED, State.CANCELLED})
 
@@ -89,7 +90,7 @@ MOVES: dict[tuple[State, Event], State] = {
 
 
 def move(state: State, event: Event) -> State:
-    """The state after an event. Raises Conflict, naming the present state, where the move is not allowed."""
+    """The state after an event. Raises Conflict, which names the present state, where that allows no such event."""
     try:
         return MOVES[state, event]
     except KeyError:
@@ -97,5 +98,5 @@ def move(state: State, event: Event) -> State:
 
 
 def stage_of(state: State) -> Stage | None:
-    """The stage a row waits for or is in; None in a final state."""
+    """The stage that a row waits for or works at; None in a final state."""
     return WAITING.get(state) or WORKING.get(state)

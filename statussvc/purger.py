@@ -1,4 +1,4 @@
-"""Removes old rows beside everything else: docs/decisions/0015-old-rows-are-purged.md."""
+"""Remove old rows in the background: docs/decisions/0015-old-rows-are-purged.md."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from statussvc.core import Core
 from statussvc.db import purge
 
 INTERVAL = 60.0
-"""Seconds between two looks for what has become old."""
+"""Seconds between two purges."""
 
-BREATH = 0.1
-"""Seconds between two batches: others write meanwhile."""
+PAUSE = 0.1
+"""Seconds between two batches, for others to write."""
 
 logger = logging.getLogger(__name__)
 
 
 class Purger:
-    """Purges in pieces.
+    """Removes old rows in batches.
 
     Parameters
     ----------
-    keep: seconds for which deleted datasets and overtaken runs are kept; None: for ever.
+    keep: seconds for which deleted datasets and runs that a later one followed are kept; None: for ever.
     """
 
     def __init__(self, core: Core, keep: float | None) -> None:
@@ -32,16 +32,16 @@ class Purger:
         self._position = purge.START
 
     async def run(self) -> None:
-        """Purge for ever. What fails is logged, and tried again."""
+        """Purge until cancelled. A failure is logged, and tried again."""
         while True:
             more = False
             try:
                 more = await self.step()
             except StatusUnavailable:
-                pass  # The sweep of runs says so, each second.
+                pass  # Server's sweep logs that every second.
             except Exception:
                 logger.exception("purging old rows failed; trying again")
-            await asyncio.sleep(BREATH if more else INTERVAL)
+            await asyncio.sleep(PAUSE if more else INTERVAL)
 
     async def step(self) -> bool:
         """Remove a batch of each kind. Returns whether there may be more. Raises StatusUnavailable."""

@@ -1,4 +1,4 @@
-"""The server: both services, reflection, health, and the tasks that expire runs and flush progress."""
+"""The server: both services, reflection, health, and the tasks that expire runs, flush progress and purge rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from statussvc.settings import StatusSettings
 from statussvc.watch import Hub
 
 TICK = 1.0
-"""Seconds between sweeps: progress is flushed in one batch, and runs are expired."""
+"""Seconds between sweeps. A sweep flushes all progress in one batch, and expires runs."""
 
 DAY = 86400.0
 """Seconds."""
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def policy_of(settings: StatusSettings) -> Policy:
-    """What the settings say, in seconds."""
+    """The policy that the settings ask for. Times in seconds."""
     days = settings.keep_sources_days
     return Policy(
         crash_limit=settings.crash_limit,
@@ -52,7 +52,7 @@ def policy_of(settings: StatusSettings) -> Policy:
 
 
 class PortTaken(OSError):
-    """Raised when the address to listen on cannot be had."""
+    """Raised when the server cannot listen on its address."""
 
 
 class Server:
@@ -76,15 +76,18 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
-        """Migrates, takes up the runs at work, and serves.
+        """Migrate the database, adopt the runs at work, and serve. Returns the bound port.
 
-        Returns the bound port. Raises StatusUnavailable where the database is away, InUse where another service
-        has it, PortTaken where the port is taken.
+        Raises
+        ------
+        StatusUnavailable: the database is unavailable.
+        InUse: another service uses the database.
+        PortTaken: the address is in use, or not one of this machine's.
         """
         await self._core.database.claim()
         await asyncio.to_thread(self._core.database.migrate)
         await self._core.database.fence()
-        await self._housekeeper.agree()
+        await self._housekeeper.reconcile()
         if self._settings.abandon_runs != "no":
             await self._housekeeper.abandon(blame=self._settings.abandon_runs == "expired")
         server = grpc.aio.server(interceptors=[ErrorsToCodes(self._core.database.is_held)], options=SERVER_OPTIONS)
@@ -96,7 +99,7 @@ class Server:
         try:
             port: int = server.add_insecure_port(address)
         except RuntimeError:
-            raise PortTaken(f"{address} is taken by another program, or not an address of this machine") from None
+            raise PortTaken(f"{address} is in use by another program, or not an address of this machine") from None
         await server.start()
         self._server = server
         self._own = AsyncStatusClient(f"{reachable(self._settings.grpc_host)}:{port}")
@@ -108,7 +111,7 @@ class Server:
         return port
 
     async def stop(self, grace: float = 1.0) -> None:
-        """Ends: open watches are cut after `grace` seconds, progress is flushed."""
+        """Stop: end open watches after `grace` seconds, and flush progress."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -118,13 +121,13 @@ class Server:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
             try:
-                await self._housekeeper.agree()
+                await self._housekeeper.reconcile()
             except StatusUnavailable as error:
-                logger.warning("progress was not flushed: %s", error)
+                logger.warning("progress could not be flushed: %s", error)
         await asyncio.to_thread(self._core.database.close)
 
     async def wait(self) -> None:
-        """Returns when the server has ended."""
+        """Return when the server has ended."""
         if self._server is not None:
             await self._server.wait_for_termination()
 
@@ -137,30 +140,30 @@ class Server:
             try:
                 if await self._core.database.claim():
                     await self._core.database.fence()
-                    # Another may have ended what was at work: all that is known of it is what the rows say.
+                    # Another service may have ended runs meanwhile: only the rows are right.
                     self._core.leases.forget()
-                    logger.warning("took the database again")
-                await self._housekeeper.agree()
-                if late < BEAT_TIMEOUT / 2 and await self._hears_beats():
+                    logger.warning("claimed the database again")
+                await self._housekeeper.reconcile()
+                if late < BEAT_TIMEOUT / 2 and await self._hears_runs():
                     await self._housekeeper.expire(longest=2 * TICK)
                 else:
-                    logger.warning("beats may have gone unheard: no run is expired for now")
-                    self._core.leases.look_away()
+                    logger.warning("too busy to hear all heartbeats: no run is expired for now")
+                    self._core.leases.ignore_silence()
                 await self._housekeeper.share_slots()
                 await self._say(health_pb2.HealthCheckResponse.SERVING)
             except (InUse, StatusUnavailable) as error:
                 logger.warning("%s; trying again", error)
-                self._core.leases.look_away()
-                self._core.hub.notify_all()  # watchers find out that nobody can tell them anything
+                self._core.leases.ignore_silence()
+                self._core.hub.notify_all()  # watchers read again, and learn that the database is unavailable
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
             except Exception:
-                logger.exception("the sweep of runs failed; trying again")
+                logger.exception("sweeping the runs failed; trying again")
                 await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
 
-    async def _hears_beats(self) -> bool:
-        """Beat as a run of no dataset's, by the way that runs take: whether they could have been heard.
+    async def _hears_runs(self) -> bool:
+        """Whether runs could have been heard: send this service a heartbeat as a run would.
 
-        A service that has too much to do answers nobody in time, and must not take that for the runs' silence.
+        A service that is too busy answers nobody in time. It must not take that for the runs' silence.
         """
         try:
             await self._own.pipeline.ReportProgress(pb.ReportProgressRequest(), timeout=BEAT_TIMEOUT)

@@ -15,7 +15,7 @@ def _none_if_empty(value: object) -> object:
 
 
 class StatusSettings(Settings):
-    """Where the rows lie, and what a run is allowed."""
+    """Where the database is, and the limits of runs and rows."""
 
     database_url: str = Field(
         "sqlite:///tilewright-data/tilewright.sqlite3",
@@ -25,8 +25,8 @@ class StatusSettings(Settings):
         16 * 1024**2,
         ge=0,
         description=(
-            "Bytes of a SQLite file's volume below which nothing new is accepted. What was accepted already can then "
-            "still be written to its end: a row takes a few kilobytes."
+            "Free bytes on a SQLite file's volume below which nothing new is accepted, so that what was accepted can "
+            "still be completed: a row takes a few kilobytes."
         ),
     )
     search_seconds: float = Field(
@@ -34,39 +34,41 @@ class StatusSettings(Settings):
         gt=0,
         le=4.0,
         description=(
-            "Seconds that a search (`q`) may take before it is ended as search_too_slow, and that it may wait for its "
-            "turn before it is refused. Both together stay below the ten that an rpc may take."
+            "Seconds that a search (`q`) may take before it ends as search_too_slow. It is refused if it has to wait "
+            "that long for its turn. Both together stay below the 10 seconds that an rpc may take."
         ),
     )
     grpc_host: str = Field(
         "127.0.0.1",
-        description="Address to listen on. The service has no log-in, so it is loopback unless told otherwise.",
+        description="Address to listen on. The service has no authentication, hence loopback.",
     )
     grpc_port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     lease_seconds: float = Field(
-        10.0, gt=0, description="Seconds without a new beat after which a run counts as dead: twenty missed beats."
+        10.0,
+        gt=0,
+        description="Seconds without a heartbeat after which a run counts as dead: twenty missed heartbeats.",
     )
     crash_limit: int = Field(
         3,
         ge=1,
-        description="At this many dead runs a dataset fails as worker_died: by then it is the dataset's own doing.",
+        description="Dead runs after which a dataset fails as worker_died: it is then likely to be the cause.",
     )
     retry_limit: int = Field(
-        5, ge=0, description="Automatic retries of a failed stage; with the back-off below they span about a minute."
+        5, ge=0, description="Automatic retries of a failed stage. With the delays below they take about a minute."
     )
     retry_base_seconds: float = Field(
-        2.0, gt=0, description="Seconds before the first automatic retry; doubled at each."
+        2.0, gt=0, description="Seconds before the first automatic retry; doubled for each further one."
     )
     retry_cap_seconds: float = Field(
         300.0,
         gt=0,
-        description="Longest wait before a retry, in seconds; a source's Retry-After is capped to it as well.",
+        description="Longest delay before a retry, in seconds. It also caps a source's Retry-After.",
     )
     publish_lease_seconds: float = Field(
         15.0,
         gt=0,
         description=(
-            "Seconds for which a wake-up is one publisher's; when that one has died, another publishes it after them. "
+            "Seconds for which one publisher has a wake-up; if it dies, another one publishes it after that time. "
             "Longer than a publish may block (10); if shorter, a wake-up may be published twice, which does no harm."
         ),
     )
@@ -74,23 +76,23 @@ class StatusSettings(Settings):
         60.0,
         gt=0,
         description=(
-            "Seconds after which a wake-up that was published, and whose queue is empty or has been overtaken, counts "
-            "as lost and is published again. Far above what a broker takes; a double does no harm."
+            "Seconds after which a published wake-up that no worker took counts as lost, if its queue is empty or "
+            "later ones were taken. It is published again. Far longer than a broker takes; a duplicate does no harm."
         ),
     )
     keep_sources_days: Annotated[float | None, Field(ge=0), BeforeValidator(_none_if_empty)] = Field(
         None,
         description=(
-            "Days for which the original of a dataset that is ready, failed or cancelled is kept; a retry after them "
-            "downloads it again. Empty: for ever, since a source may be gone when it is wanted next."
+            "Days for which the source of a dataset that is ready, failed or cancelled is kept; a later retry "
+            "downloads it again. Empty: for ever, because its server may no longer have it."
         ),
     )
     purge_days: float = Field(
         30.0,
         ge=0,
         description=(
-            "Days after which the rows of deleted datasets, and of runs that a later one has followed, are removed. "
-            "Long enough to look into what has happened. 0: never."
+            "Days after which the rows of deleted datasets, and of runs that a later run followed, are removed. Long "
+            "enough to find out what happened. 0: never."
         ),
     )
     slot_rate: float = Field(
@@ -98,22 +100,22 @@ class StatusSettings(Settings):
         ge=0,
         description=(
             "Bytes a second with which a download keeps its slot however long others wait: a gigabyte in a quarter of "
-            "an hour. Slower ones give way, go on later and are not blamed. 0: none ever gives way."
+            "an hour. Slower downloads give way and continue later; nothing counts against them. 0: none gives way."
         ),
     )
     slot_seconds: float = Field(
         5.0,
         gt=0,
         description=(
-            "Seconds that a dataset waits for a slot before the slowest download gives way, and that a download has "
-            "its slot at least: long enough to tell its rate."
+            "Seconds that a dataset waits for a slot before the slowest download gives way. A download keeps its slot "
+            "at least that long, so that its rate can be measured."
         ),
     )
     abandon_runs: Literal["no", "released", "expired"] = Field(
         "no",
         description=(
-            "At start, end all runs, as released (nobody is blamed) or as expired (a crash each), and publish all "
-            "waiting rows anew. Only right where no worker outlives statussvc: the embedded stack sets it."
+            "At start, end all runs, as released (nothing counts against their datasets) or as expired (a crash each), "
+            "and publish all waiting rows again. Only for stacks in which no worker outlives statussvc: `up` sets it."
         ),
     )
 
@@ -122,5 +124,5 @@ class StatusSettings(Settings):
     def _has_a_file(cls, url: str) -> str:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-            raise ValueError("SQLite needs a file: sqlite:///PATH. What is in memory is lost with the process.")
+            raise ValueError("SQLite needs a file: sqlite:///PATH. A database in memory is lost with the process.")
         return url

@@ -1,4 +1,4 @@
-"""Fan-out of changes to watchers: each dataset's newest version, never a queue."""
+"""Tell watchers that a dataset has changed. They read its newest state themselves, so nothing is queued."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ class _Topic:
 
 
 class Watch:
-    """One dataset's changes, as one watcher follows them."""
+    """One watcher of one dataset."""
 
     def __init__(self, topic: _Topic) -> None:
         self._topic = topic
         self._event = topic.event
 
     def begin(self) -> None:
-        """Call before reading the state: changes from here on end the next wait."""
+        """Call before reading the state: any change from here on ends the next wait."""
         self._event = self._topic.event
 
     async def changed(self) -> None:
-        """Returns when the dataset has changed since begin()."""
+        """Return when the dataset has changed since begin()."""
         await self._event.wait()
 
 
 class Hub:
-    """Knows the datasets that are being watched. For one event loop."""
+    """The datasets that are being watched. For one event loop."""
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
 
     def notify(self, dataset_id: str) -> None:
-        """Wakes the dataset's watchers."""
+        """Wake a dataset's watchers."""
         topic = self._topics.get(dataset_id)
         if topic is not None:
-            # A swapped event wakes all present watchers at once, and those that come later wait for the next change.
+            # Replacing the event wakes all present watchers; later ones wait for the next change.
             topic.event.set()
             topic.event = asyncio.Event()
 
     def notify_all(self) -> None:
-        """Wakes the watchers of all datasets."""
+        """Wake the watchers of all datasets."""
         for dataset_id in list(self._topics):
             self.notify(dataset_id)
 
     @contextmanager
     def watch(self, dataset_id: str) -> Iterator[Watch]:
-        """Registers a watcher of one dataset."""
+        """Watch a dataset within the block."""
         topic = self._topics.setdefault(dataset_id, _Topic())
         topic.watchers += 1
         try:

@@ -1,4 +1,4 @@
-"""One statussvc on a database: a second would hear none of the beats that the first hears, and end its runs."""
+"""Only one statussvc may use a database: a second would hear no heartbeats of the runs, and expire them."""
 
 from __future__ import annotations
 
@@ -17,46 +17,48 @@ from pipeline.errors import StatusUnavailable
 from pipeline.file_lock import Held, holding
 
 LOCK = 7453098
-"""Any constant: the PostgreSQL advisory lock that the one service holds by its session."""
+"""The number of the PostgreSQL advisory lock that the service holds. Any constant will do."""
 
 KEEPALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
-"""PostgreSQL is to let go of a holder whose machine has vanished after 25 seconds, and not after TCP's two hours."""
+"""Has PostgreSQL end the session of a vanished machine after 25 seconds, rather than TCP's default of two hours."""
 
-ADVICE = "One serves a database: stop that one, or set TILEWRIGHT_DATABASE_URL to another."
+ADVICE = (
+    "Only one statussvc can use a database. Stop the other one, or set TILEWRIGHT_DATABASE_URL to another database."
+)
 
 
 class InUse(Exception):
-    """Raised when another service has the database; says what to do."""
+    """Raised when another service uses the database. Its argument says what to do."""
 
 
-LOST = "This statussvc has lost its claim to the database, and tries to take it again."
+LOST = "This statussvc has lost its claim on the database, and tries to claim it again."
 
 PROOF_SECONDS = 20.0
-"""Seconds for which a round trip proves that the session lives: below the 25 after which PostgreSQL lets go of a holder
-it cannot reach."""
+"""Seconds for which a round trip proves that the session is alive: fewer than the 25 after which PostgreSQL ends the
+session of a client that it cannot reach."""
 
 GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
-"""What poll(2) says of a connection whose other end has closed it."""
+"""What poll(2) reports for a connection that the other end has closed."""
 
 
 class Claim(Protocol):
-    """The right to a database. All but `proven` are for one thread."""
+    """The exclusive right to use a database. Methods other than `proven` are for one thread."""
 
     def hold(self) -> bool:
-        """Takes it, or makes sure of it; gives whether it was taken only now.
+        """Take the claim, or check that it is held. Returns whether it was taken only now.
 
         Raises InUse, StatusUnavailable, and the database's own errors; then it is not held.
         """
 
     def proven(self) -> bool:
-        """Whether it is held for all that can be known at once. From any thread."""
+        """Whether the claim is held, as far as this process can tell without a round trip. From any thread."""
 
     def release(self) -> None:
-        """Gives it back."""
+        """Give the claim up."""
 
 
 class FileClaim:
-    """On SQLite's file, by a lock on a file beside it."""
+    """For SQLite: a lock on a file beside the database's."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -85,9 +87,9 @@ class FileClaim:
 
 
 class SessionClaim:
-    """On a PostgreSQL database, by an advisory lock of a session that lives as long as the service.
+    """For PostgreSQL: an advisory lock, held by a session that stays open as long as the service runs.
 
-    The session is lost with the server's restart, and is then taken anew.
+    When the server restarts the session is lost, and `hold` opens a new one.
 
     Parameters
     ----------
@@ -114,11 +116,11 @@ class SessionClaim:
         began = self._clock()
         session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         number: int = session.connection.driver_connection.fileno()  # type: ignore[union-attr]
-        session.detach()  # never another's: the lock is the session's
+        session.detach()  # not returned to the pool: the lock belongs to the session
         if not self._lock(session):
             session.close()
             raise InUse(f"The database {self._engine.url.database} is in use by another statussvc. {ADVICE}")
-        # A descriptor of its own: the session's may be closed, and its number given to another, at any time.
+        # A duplicate, since the session's own descriptor may be closed, and its number reused, at any time.
         self._socket = os.dup(number)
         self._session, self._proven_at = session, began
         return True
@@ -141,7 +143,7 @@ class SessionClaim:
 
     def release(self) -> None:
         if self._session is not None and self.proven():
-            # The server ends a session some time after its client has, and whoever comes next is not to wait for that.
+            # The server notices a closed session only after a while, and the next service should not have to wait.
             with suppress(DBAPIError):
                 self._session.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
         self._close()

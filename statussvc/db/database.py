@@ -1,4 +1,4 @@
-"""The way to the rows: one writer thread, a few readers, the same for SQLite and PostgreSQL."""
+"""Access to the database: one thread that writes and a few that read, the same for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ READERS = 4
 class Database:
     """Runs functions of a Connection in threads, each in one transaction.
 
-    All writes go through one thread: on SQLite that is the fastest way there is, and on both it means
-    that two calls never wait for each other's row locks. Row locks (FOR UPDATE) guard against a service
-    that has lost its claim and does not know it yet.
+    One thread makes all writes. That is fastest on SQLite, and on both databases no call waits for another's row locks.
+    Row locks (FOR UPDATE) guard against another service that has lost its claim without knowing it yet.
 
-    Every call is answered within the database's patience from when it was made, its wait for the thread
-    included: a database that is locked, away or frozen makes calls slow, then StatusUnavailable.
+    Every call is answered within `Engines.patience` seconds, its wait for a thread included. While the database is
+    locked, unreachable or frozen, calls become slow and then raise StatusUnavailable.
+
+    Parameters
+    ----------
+    url: SQLAlchemy's.
+    reserve: bytes to keep free on a SQLite file's volume.
+    search_seconds: how long a search may take, and how long it may wait for its turn.
     """
 
     def __init__(self, url: str, reserve: int = 0, search_seconds: float = 3.0) -> None:
@@ -45,9 +50,9 @@ class Database:
         self._epoch: int | None = None
 
     async def claim(self) -> bool:
-        """Makes sure that no other service uses the database; gives whether the claim to it was taken only now.
+        """Make sure that no other service uses the database. Returns whether the claim was taken only now.
 
-        `fence` is to be called next where it was. Raises InUse, StatusUnavailable: then every call is refused.
+        Then call `fence` next. Raises InUse, StatusUnavailable; until the claim is held, every call is refused.
         """
 
         def hold() -> bool:
@@ -55,7 +60,7 @@ class Database:
                 with patience(time.monotonic() + self._engines.patience):
                     taken = self._engines.claim.hold()
             except DBAPIError as error:
-                raise _explain(error) from error
+                raise _public_error(error) from error
             if taken:
                 self._epoch = None
             return self._epoch is None
@@ -63,7 +68,7 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, hold)
 
     async def fence(self) -> None:
-        """Begins an epoch of this service's own: whoever had the database before can write no more.
+        """Begin a new epoch: a service that had the database before can no longer write to it.
 
         Raises StatusUnavailable.
         """
@@ -73,21 +78,21 @@ class Database:
                 with patience(time.monotonic() + self._engines.patience), self._engines.writer.begin() as connection:
                     epoch = epochs.begin(connection)
             except DBAPIError as error:
-                raise _explain(error) from error
+                raise _public_error(error) from error
             self._epoch = epoch
 
         await asyncio.get_running_loop().run_in_executor(self._write_thread, begin)
 
     def is_held(self) -> bool:
-        """Whether this service has the database, for all that can be known at once. From any thread."""
+        """Whether this service has the database, as far as it can tell without asking it. From any thread."""
         return self._epoch is not None and self._engines.claim.proven()
 
     def migrate(self) -> None:
-        """Brings the schema up to date.
+        """Bring the schema up to date.
 
         Raises
         ------
-        StatusUnavailable: the database cannot be reached, or is a newer version's.
+        StatusUnavailable: the database cannot be reached, or a newer version has used it.
         """
         try:
             with self._engines.writer.connect() as connection:
@@ -101,7 +106,7 @@ class Database:
                         f"The database was last used by a newer version of Tilewright (its schema is {found}, this "
                         f"version knows {known[-1]}). Start that version, or restore a backup from before the upgrade."
                     )
-                import alembic.command  # noqa: PLC0415  # takes longer to load than all else that a start needs
+                import alembic.command  # noqa: PLC0415  # takes longer to load than everything else that a start needs
                 import alembic.config  # noqa: PLC0415  # the same
 
                 if connection.dialect.name != "sqlite":
@@ -113,15 +118,15 @@ class Database:
                 alembic.command.upgrade(config, "head")
                 connection.commit()
         except DBAPIError as error:
-            raise _explain(error) from error
+            raise _public_error(error) from error
 
     async def write(self, function: Callable[[Connection], T]) -> T:
-        """Runs a function in one writing transaction, durable when this returns.
+        """Run a function in one writing transaction, which is durable when this returns.
 
         Raises
         ------
-        StatusUnavailable: the database cannot be used. The commit may have been made all the same, where only
-            its answer was lost: callers must be able to repeat the function.
+        StatusUnavailable: the database is unavailable. If only the commit's answer was lost, the transaction counts
+            nevertheless, so it must be possible to repeat the function.
         """
         return await self._run(self._write_thread, self._engines.writer, self._fenced(function))
 
@@ -130,11 +135,11 @@ class Database:
         return await self._run(self._write_thread, self._engines.writer, self._fenced(function))
 
     async def read(self, function: Callable[[Connection], T]) -> T:
-        """Runs a function in one reading transaction. Raises StatusUnavailable."""
+        """Run a function in one reading transaction. Raises StatusUnavailable."""
         return await self._run(self._read_threads, self._engines.reader, function)
 
     async def search(self, function: Callable[[Connection], T]) -> T:
-        """Runs a function that may take long, and keeps nobody else waiting. Ends it where the caller is cancelled.
+        """Run a function that may take long, without delaying other calls. It ends when the caller is cancelled.
 
         Raises SearchTooSlow, TooBusy, StatusUnavailable.
         """
@@ -142,11 +147,11 @@ class Database:
             return await self._searches.run(function)
         except DBAPIError as error:
             if out_of_time(error):
-                raise SearchTooSlow("The search took longer than it may.") from error
-            raise _explain(error) from error
+                raise SearchTooSlow("The search took too long.") from error
+            raise _public_error(error) from error
 
     def require_room(self) -> None:
-        """Raises StatusUnavailable where the database's volume is too full for anything new."""
+        """Raises StatusUnavailable where the database's volume is too full to accept anything new."""
         if self._engines.file is not None:
             self._engines.file.require_room()
 
@@ -159,7 +164,7 @@ class Database:
 
     def _fenced(self, function: Callable[[Connection], T]) -> Callable[[Connection], T]:
         def transaction(connection: Connection) -> T:
-            if self._epoch is None or epochs.present(connection) != self._epoch:
+            if self._epoch is None or epochs.current(connection) != self._epoch:
                 self._epoch = None
                 raise StatusUnavailable(LOST)
             return function(connection)
@@ -182,7 +187,7 @@ class Database:
                 with patience(deadline), engine.begin() as connection:
                     result = function(connection)
             except DBAPIError as error:
-                raise _explain(error) from error
+                raise _public_error(error) from error
             if file is not None and threads is self._write_thread:
                 file.check_written()
             return result
@@ -191,7 +196,7 @@ class Database:
 
 
 def _revision(connection: Connection) -> str:
-    """The last migration that has been made; "" where none was. Alembic would tell as well."""
+    """The last migration made; "" for none. Read without Alembic, which takes long to load."""
     if not inspect(connection).has_table("alembic_version"):
         return ""
     return str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
@@ -201,8 +206,8 @@ def _revisions() -> list[str]:
     return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def _explain(error: DBAPIError) -> Exception:
+def _public_error(error: DBAPIError) -> Exception:
     if away(error):
-        return StatusUnavailable(f"The database cannot be used at the moment: {error.orig}")
-    # DataError too: what users and workers say is checked before, so that a value which does not fit is our own fault.
+        return StatusUnavailable(f"The database is unavailable at the moment: {error.orig}")
+    # A DataError too: requests are checked before, so a value that does not fit is a bug of this service.
     return error

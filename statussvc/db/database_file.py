@@ -1,4 +1,4 @@
-"""SQLite's file under its path: what is committed to one that was deleted or replaced is lost with this process."""
+"""Notices when SQLite's file is deleted or replaced: what is committed to it then is lost when this process ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.texts import amount
 
 
 class DatabaseFile:
-    """The file that this process has open.
+    """The database file that this process has open.
 
     Parameters
     ----------
-    reserve: bytes that stay free on its volume for what was accepted already.
+    reserve: bytes to keep free on its volume, so that what was accepted can be completed.
     """
 
     def __init__(self, path: Path, reserve: int) -> None:
@@ -27,23 +27,23 @@ class DatabaseFile:
         self._has_wal = False
 
     def remember(self) -> None:
-        """Notes which file lies there, and which lock. Call while a connection is open. Raises StatusUnavailable."""
+        """Remember the file and its lock. Call while a connection is open. Raises StatusUnavailable."""
         self._identity = self._look()
         if self._lock.exists():
             self._lock_identity = _identity(self._lock)
 
     def check(self) -> None:
-        """Raises StatusUnavailable where another file lies under the path, or none."""
+        """Raises StatusUnavailable where the file or its lock was deleted or replaced."""
         if self._identity is not None and self._look() != self._identity:
             raise self._gone()
         if self._lock_identity is not None and _identity(self._lock) != self._lock_identity:
             raise StatusUnavailable(
-                f"The lock {self._lock} was deleted or replaced: another service may have the database by now. "
-                "Stop all services on it, and start one."
+                f"The lock file {self._lock} was deleted or replaced, so another service may use the database too. "
+                "Stop all services that use it, and start one."
             )
 
     def check_written(self) -> None:
-        """As `check`, after a commit: its log has to be there, too. Raises StatusUnavailable."""
+        """As `check`, after a commit: SQLite's log must exist too. Raises StatusUnavailable."""
         self.check()
         exists = self._wal.exists()
         if self._has_wal and not exists:
@@ -51,7 +51,7 @@ class DatabaseFile:
         self._has_wal = self._has_wal or exists
 
     def require_room(self) -> None:
-        """Raises StatusUnavailable where the volume is too full for anything new."""
+        """Raises StatusUnavailable where the volume is too full to accept anything new."""
         try:
             volume = os.statvfs(self._path.parent)
         except OSError:
@@ -59,8 +59,8 @@ class DatabaseFile:
         free = volume.f_bavail * volume.f_frsize
         if free < self._reserve:
             raise StatusUnavailable(
-                f"The volume of the database {self._path} has {amount(free)} free, and {amount(self._reserve)} stay "
-                "free for what was accepted already (TILEWRIGHT_DATABASE_RESERVE_BYTES). Free space or enlarge it."
+                f"The volume of the database {self._path} has {amount(free)} free. {amount(self._reserve)} are kept to "
+                "complete what was accepted (TILEWRIGHT_DATABASE_RESERVE_BYTES). Free space or enlarge the volume."
             )
 
     def _look(self) -> tuple[int, int]:
@@ -71,8 +71,8 @@ class DatabaseFile:
 
     def _gone(self) -> StatusUnavailable:
         return StatusUnavailable(
-            f"The database {self._path} is not the file any more that this service has opened: it was deleted, "
-            "replaced, or its volume is gone. Stop the service, put the file back, and start it again."
+            f"The database {self._path} is no longer the file that this service opened: it was deleted or replaced, or "
+            "its volume is gone. Stop the service, restore the file, and start the service again."
         )
 
 

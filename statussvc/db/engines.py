@@ -1,4 +1,4 @@
-"""Connections to the database that never wait for longer than their patience, and what counts as away."""
+"""Connections to the database whose every wait is bounded, and which errors mean that it is unavailable."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from statussvc.db.claim import Claim, FileClaim, SessionClaim
 from statussvc.db.database_file import DatabaseFile
 
 SQLITE_PATIENCE = 9.0
-"""Seconds to wait for another process' lock: just below the rpc's own time limit of 10."""
+"""Seconds to wait for another process's lock: just below an rpc's time limit of 10."""
 
 OUR_FAULTS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE)
-"""SQLite's primary codes for wrong SQL, which its driver calls OperationalError like those of a machine that is
+"""SQLite's primary codes for wrong SQL. Its driver raises OperationalError for them, as it does for a database that is
 locked, full or unreadable."""
 
 QUERY_CANCELED = "57014"
-"""PostgreSQL's SQLSTATE of a statement that was ended by its time limit or on request."""
+"""PostgreSQL's SQLSTATE for a statement that was ended by its time limit or on request."""
 
 _call = threading.local()
 
 
 @contextmanager
 def patience(deadline: float) -> Iterator[None]:
-    """Bounds every wait of this thread's database calls. Raises StatusUnavailable when the time is over already.
+    """Bound every wait of this thread's database calls. Raises StatusUnavailable where the deadline has passed.
 
     Parameters
     ----------
-    deadline: of the monotonic clock.
+    deadline: in seconds of the monotonic clock.
     """
     if time.monotonic() >= deadline:
-        # Waited for its thread all the time. A caller that has been given up on must not be served later.
+        # The call has waited for its thread all that time, and its caller has given up.
         raise StatusUnavailable("The database did not answer in time.")
     _call.deadline = deadline
     try:
@@ -50,23 +50,23 @@ def patience(deadline: float) -> Iterator[None]:
 
 
 def time_left() -> float | None:
-    """Seconds left to this thread's call; None outside of `patience`."""
+    """Seconds left for this thread's call; None outside of `patience`."""
     deadline: float | None = getattr(_call, "deadline", None)
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def away(error: DBAPIError) -> bool:
-    """Whether the database is locked, full, restarting or unreachable, which may pass, and not asked wrongly."""
+    """Whether the database is locked, full, restarting or unreachable, rather than the query wrong."""
     if isinstance(error.orig, sqlite3.Error):
         # The low byte is the primary code: https://www.sqlite.org/rescode.html
         code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         return isinstance(error.orig, sqlite3.OperationalError) and code not in OUR_FAULTS
-    # On PostgreSQL OperationalError covers connections, resources, locks, and the operator's intervention.
+    # On PostgreSQL an OperationalError is about connections, resources, locks, or an operator's intervention.
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
 def out_of_time(error: DBAPIError) -> bool:
-    """Whether a statement was ended for the time it took, or on request."""
+    """Whether a statement was ended by its time limit or on request."""
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_INTERRUPT
     return getattr(error.orig, "sqlstate", None) == QUERY_CANCELED
@@ -74,7 +74,7 @@ def out_of_time(error: DBAPIError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How to write, to read, to search, and to be the only one that does; `file` where it is one of SQLite's."""
+    """Engines to write, read and search with, and the claim on the database. `file` only with SQLite."""
 
     writer: Engine
     reader: Engine
@@ -90,12 +90,14 @@ class Engines:
 
 
 def engines(url: str, size: int, reserve: int = 0, search_seconds: float = 3.0) -> Engines:
-    """Engines for a URL of SQLAlchemy's, with up to `size` connections at once, the claim's and searches' not counted.
+    """Engines for a database.
 
     Parameters
     ----------
-    search_seconds: after which PostgreSQL ends a search.
-    reserve: bytes of a SQLite file's volume that stay free: see DatabaseFile.
+    url: SQLAlchemy's.
+    size: most connections at once, without the claim's and the searches'.
+    reserve: bytes to keep free on a SQLite file's volume: see DatabaseFile.
+    search_seconds: how long PostgreSQL lets a search take.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -105,7 +107,7 @@ def engines(url: str, size: int, reserve: int = 0, search_seconds: float = 3.0) 
         writer, reader = _sqlite(parsed, immediate=True), _sqlite(parsed, immediate=False)
         searcher = _sqlite(parsed, immediate=False)
         return Engines(writer, reader, searcher, SQLITE_PATIENCE, claim, file)
-    from statussvc.db import postgres  # noqa: PLC0415  # psycopg is a tenth of a second that the embedded stack saves
+    from statussvc.db import postgres  # noqa: PLC0415  # loading psycopg takes a tenth of a second, which the embedded stack saves
 
     engine = postgres.engine(parsed, size, time_left)
     searcher = postgres.engine(parsed, size, time_left, search_seconds)
@@ -117,10 +119,10 @@ def _sqlite(url: URL, *, immediate: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        # The driver must not begin transactions by itself: BEGIN IMMEDIATE below does.
+        # Keeps the driver from beginning transactions: `begin` does that.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # keeps an accepted POST through a power cut
+        connection.execute("PRAGMA synchronous=FULL")  # an accepted POST survives a power cut
         connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")

@@ -1,4 +1,4 @@
-"""PostgreSQL, with a bound on every wait: for a connection, for the network, for a lock, and for a frozen server."""
+"""PostgreSQL connections whose every wait is bounded: for a connection, the network, a lock or a frozen server."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sqlalchemy import URL, Engine, create_engine, event
 T = TypeVar("T")
 
 TimeLeft = Callable[[], "float | None"]
-"""Seconds left to this thread's call; None where it may take any time."""
+"""Returns the seconds left for this thread's call; None where it may take any time."""
 
 PATIENCE = 7.0
-"""Seconds a transaction may take: with libpq's least wait for a new connection, 2 more, it stays below the rpc's 10."""
+"""Seconds that a transaction may take. With libpq's shortest wait for a new connection (2), below an rpc's 10."""
 
 CONNECT_TIMEOUT = 5
-"""Seconds to connect where no call waits, at the start."""
+"""Seconds to connect outside of a call, at the start."""
 
-# A frozen server still acknowledges packets, so that TCP's own limits do not see it: the client's wait is bounded
-# as well. What the server bounds itself is a statement that waits for a lock, and a service that vanished inside a
-# transaction and would hold its locks for TCP's two hours.
+# A frozen server still acknowledges packets, so TCP's limits do not notice it, and _Bounded limits the client's waits.
+# The server limits statements that wait for a lock, and transactions of a vanished service, which would otherwise keep
+# their locks for TCP's two hours.
 OPTIONS = "-c statement_timeout={1:.0f} -c idle_in_transaction_session_timeout={0:.0f}"
 TCP = {
-    # Milliseconds until sent bytes must be acknowledged: the machine or the network is gone.
+    # Milliseconds within which sent bytes must be acknowledged: else the machine or the network is gone.
     "tcp_user_timeout": int(PATIENCE * 1000),
-    # Seconds, and a number: an idle connection whose other end is gone is found out in 25 s.
+    # Seconds, seconds, and a number: an idle connection whose other end is gone is noticed within 25 s.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -35,7 +35,7 @@ TCP = {
 
 
 class _Bounded(psycopg.Connection[Any]):
-    """A connection that is given up on when the server does not answer in the time left."""
+    """A connection that is closed when the server does not answer in the time left."""
 
     time_left: TimeLeft = staticmethod(lambda: None)
 
@@ -48,15 +48,16 @@ class _Bounded(psycopg.Connection[Any]):
 
 
 def engine(url: URL, size: int, time_left: TimeLeft, statement_seconds: float = PATIENCE) -> Engine:
-    """An engine with up to `size` connections at once, whose every wait ends when no time is left.
+    """An engine whose every wait ends when no time is left.
 
     Parameters
     ----------
-    statement_seconds: after which the server ends a statement.
+    size: most connections at once.
+    statement_seconds: how long the server lets a statement take.
     """
-    bounds = OPTIONS.format(PATIENCE * 1000, max(1.0, statement_seconds * 1000))  # 0 would be no bound
+    bounds = OPTIONS.format(PATIENCE * 1000, max(1.0, statement_seconds * 1000))  # 0 would mean no limit
     options = f"{url.query.get('options', '')} {bounds}".strip()
-    # Each connection is tried before it is used, so that a restart of PostgreSQL costs no call its answer.
+    # Each connection is checked before use, so that no call fails because PostgreSQL was restarted.
     made = create_engine(url, pool_pre_ping=True, pool_size=size, connect_args={**TCP, "options": options})
 
     @event.listens_for(made, "do_connect")
@@ -64,7 +65,7 @@ def engine(url: URL, size: int, time_left: TimeLeft, statement_seconds: float = 
         left = time_left()
         if left == 0.0:
             raise psycopg.OperationalError("the server does not answer")
-        # Whole seconds, at least 2: libpq's own rule.
+        # libpq takes whole seconds, and at least 2.
         keywords["connect_timeout"] = CONNECT_TIMEOUT if left is None else max(2, int(left))
         connection = _Bounded.connect(*arguments, **keywords)
         connection.time_left = time_left

@@ -1,7 +1,7 @@
-"""Searches, which may take long: few at once, in threads and on connections of their own, each ended when it must.
+"""Searches, which may take long: a few at once, in their own threads and on their own connections.
 
-A search ends with its result, at its time limit, or when whoever asked for it has left: the database is then told to
-stop, and the thread and its connection are free for the next.
+A search ends with its result, at its time limit, or when its caller is gone. The database is then told to stop, so that
+the thread and its connection are free for the next search.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from statussvc.db.engines import patience
 T = TypeVar("T")
 
 AT_ONCE = 2
-"""Searches under way: each may take a core, and statussvc shares its machine."""
+"""Searches at once: each may take a core, and statussvc shares its machine."""
 
 QUEUE = 16
-"""Searches that wait for their turn."""
+"""Searches that may wait for their turn."""
 
 GRACE = 1.0
-"""Seconds that a database is given to end a statement at its time limit, before it counts as away."""
+"""Seconds for the database to end a statement past its time limit, before it counts as unavailable."""
 
 CANCEL_SECONDS = 2.0
-"""Seconds in which PostgreSQL has to take a request to cancel."""
+"""Seconds within which PostgreSQL has to accept a request to cancel."""
 
 CANCEL_AGAIN = 0.05
-"""Seconds before each request to cancel."""
+"""Seconds between two requests to cancel."""
 
 STEPS = 1000
-"""Of SQLite's machine between two looks at whether to go on: a fraction of a millisecond, or so many rows compared."""
+"""Instructions of SQLite's virtual machine between two checks whether to stop: a fraction of a millisecond."""
 
-TOO_MANY = "More searches are under way than can be answered; try again in a while."
+TOO_MANY = "Too many searches at once. Try again later."
 
 
 class Ended(Exception):
-    """Raised inside a search that nobody waits for any more."""
+    """Raised inside a search whose caller is gone."""
 
 
 class Searches:
@@ -51,8 +51,8 @@ class Searches:
 
     Parameters
     ----------
-    seconds: that one may take, and that one may wait for its turn.
-    before: is called in the search's thread, and raises where the database must not be read.
+    seconds: how long a search may take, and how long it may wait for its turn.
+    before: called first in the search's thread; raises where the database must not be read.
     """
 
     def __init__(self, engine: Engine, seconds: float, before: Callable[[], None] = lambda: None) -> None:
@@ -63,7 +63,7 @@ class Searches:
         self.under_way = 0
 
     async def run(self, function: Callable[[Connection], T]) -> T:
-        """Give a function's result. Ends it where the caller is cancelled.
+        """Run a function and return its result. It ends when the caller is cancelled.
 
         Raises TooBusy, and the database's own errors: see `out_of_time`.
         """
@@ -78,7 +78,7 @@ class Searches:
         except asyncio.CancelledError:
             search.end()
             if not search.has_begun:
-                future.cancel()  # its place is another's at once
+                future.cancel()  # frees its place in the queue at once
             raise
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Searches:
     def _ended(self, future: asyncio.Future[Any]) -> None:
         self.under_way -= 1
         if not future.cancelled():
-            future.exception()  # marks it as seen: whoever would have been told may have left
+            future.exception()  # marks it as retrieved: the caller may be gone
 
     def _search(self, search: _Search, function: Callable[[Connection], T]) -> T:
         search.begin()
@@ -99,7 +99,7 @@ class Searches:
 
 
 class _Search:
-    """One search, from when it was asked for."""
+    """One search, from its request to its end."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -111,7 +111,7 @@ class _Search:
         self.has_begun = False
 
     def begin(self) -> None:
-        """Start its time. Raises Ended, TooBusy where it waited for its turn too long."""
+        """Start its time. Raises Ended where its caller is gone, TooBusy where it waited for its turn too long."""
         self.has_begun = True
         if self.is_left:
             raise Ended
@@ -120,17 +120,17 @@ class _Search:
         self._deadline = time.monotonic() + self._seconds
 
     def is_over(self) -> bool:
-        """Whether it is to go on no longer."""
+        """Whether it has to stop."""
         return self.is_left or time.monotonic() > self._deadline
 
     def end(self) -> None:
-        """Have it stopped, now or when it begins. Returns at once."""
+        """Stop it, now or when it begins. Returns at once."""
         self.is_left = True
         if self._stop is not None:
             threading.Thread(target=self._end, name="db-search-end", daemon=True).start()
 
     def _end(self) -> None:
-        # Again, since a request that comes before the statement does is forgotten.
+        # Repeated, since a request that arrives before the statement has no effect.
         while not self._stopped.wait(CANCEL_AGAIN):
             with self._lock:
                 if self._stop is not None:
@@ -138,7 +138,7 @@ class _Search:
 
     @contextmanager
     def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call `stop`, from another thread, where the search ends within the block, and never after it."""
+        """Have `end` call `stop` while the block runs, from another thread, and never after it."""
         self._stop = stop
         try:
             if self.is_left:
@@ -162,12 +162,12 @@ def _sqlite(search: _Search, connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _postgres(search: _Search, connection: Connection) -> Iterator[None]:
-    # Its time limit is the server's own: see engines.
+    # The server itself holds the time limit: see engines.
     driver: Any = connection.connection.driver_connection
     try:
         with search.stopped_by(lambda: driver.cancel_safe(timeout=CANCEL_SECONDS)):
             yield
     finally:
         if search.is_left:
-            # A request to cancel may reach the server late, and must not end another's statement.
+            # A late request to cancel must not end another search's statement on this connection.
             connection.invalidate()

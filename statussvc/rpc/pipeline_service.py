@@ -216,8 +216,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         def lease(connection: Connection) -> tuple[list[str], str]:
             identity.require_token(connection, request.token)
             garbage.forget_old(connection, garbage.MOST, now)
-            for_nobody, last = garbage.built_for_nobody(connection, after)
-            return garbage.lease(connection, [*prefixes, *for_nobody], keep, now), last
+            unreferenced, last = garbage.unreferenced_builds(connection, after)
+            return garbage.lease(connection, [*prefixes, *unreferenced], keep, now), last
 
         leased, self._last_build = await self._core.database.write(lease)
         return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
@@ -280,7 +280,7 @@ def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
         case Stage.INGEST:
             grant.source_key = source_key(row.dataset_id, row.attempt)
             grant.expected_sha256 = row.expected_sha256
-            grant.resume_run_id = known.forerunner(connection, row.dataset_id) or ""
+            grant.resume_run_id = known.previous_download(connection, row.dataset_id) or ""
             earlier = known.finished_download(connection, row)
             if earlier is not None:
                 grant.known.source_key, grant.known.bytes = earlier.key, earlier.size

@@ -174,7 +174,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def _search(self, text: str, wanted: catalogue.Page) -> pb.ListDatasetsResponse:
         found = await self._core.database.search(lambda connection: search.find(connection, text, wanted))
         shown = found[: wanted.size]
-        entries = await self._entries(lambda connection: catalogue.these(connection, shown))
+        entries = await self._entries(lambda connection: catalogue.by_seq(connection, shown))
         return pb.ListDatasetsResponse(
             datasets=[self._dataset(entry) for entry in entries],
             next_page_token=str(shown[-1]) if len(found) > wanted.size else "",
@@ -240,9 +240,9 @@ def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
     if tile_size not in TILE_SIZES:
         raise Malformed(f"options.tile_size: must be one of {TILE_SIZES}")
     if options.format not in TILE_FORMATS:
-        raise Malformed("options.format: is none that tiles can have")
+        raise Malformed("options.format: is not a known format")
     if not 0 <= options.quality <= 100:
-        raise Malformed("options.quality: must be 1 to 100, or 0 for the usual one")
+        raise Malformed("options.quality: must be 1 to 100, or 0 for the default")
     if not 0 <= options.page <= MAX_NUMBER:
         raise Malformed("options.page: must be 0 or more")
     if request.sha256 and not SHA256.fullmatch(request.sha256):
@@ -286,9 +286,9 @@ def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
     if len(request.query) > MAX_QUERY:
         raise Malformed(f"query: must have at most {MAX_QUERY} characters")
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
-        raise Malformed("page_token: is not one that this service gave")
+        raise Malformed("page_token: must be a next_page_token of this service")
     if not STATES.keys() >= set(request.states):
-        raise Malformed("states: has one that is no state of a dataset")
+        raise Malformed("states: contains an unknown state")
     return catalogue.Page(
         states=tuple(STATES[state] for state in dict.fromkeys(request.states)),
         category=request.category,

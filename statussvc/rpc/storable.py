@@ -1,4 +1,4 @@
-"""Texts as both databases hold them: PostgreSQL's text has no U+0000, and refuses a row for it."""
+"""Check that both databases can store a request's texts: PostgreSQL refuses texts with the character U+0000."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from statussvc.rpc.malformed import Malformed
 NUL = "\0"
 
 MOST_LISTED = 2000
-"""Entries of a list in a request: the longest that any caller has use for takes 500."""
+"""Entries of a list in a request. Callers of this project send 500 at most."""
 
 
 def refuse_long_lists(request: Message) -> None:
-    """Pass a request of which no list is longer than anyone needs: whoever looks at its entries holds up all others.
+    """Refuse a request with a very long list: while its entries are checked, all other calls wait.
 
-    Raises Malformed with the field's name.
+    Raises Malformed, which names the field.
     """
     for field, value in request.ListFields():
         if field.is_repeated and len(value) > MOST_LISTED:
             name = f"{request.DESCRIPTOR.name}.{field.name}"
-            raise Malformed(f"{name}: has {len(value):,} entries; at most {MOST_LISTED:,} are taken")
+            raise Malformed(f"{name}: has {len(value):,} entries; at most {MOST_LISTED:,} are allowed")
 
 
 def refuse_nul(request: Message) -> None:
-    """Pass a user's request whose texts can all be stored, or looked for.
+    """Refuse a user's request with a text that cannot be stored or searched for.
 
-    Raises Malformed with the field's name.
+    Raises Malformed, which names the field.
     """
     for owner, name, value in _texts(request):
         if any(NUL in text for text in _each(value)):
@@ -37,7 +37,7 @@ def refuse_nul(request: Message) -> None:
 
 
 def drop_nul(request: Message) -> None:
-    """Make a worker's request storable: what a stranger's server or file said must not cost the run its outcome."""
+    """Remove U+0000 from a worker's request: text of a stranger's server or file must not cost the run its outcome."""
     for owner, name, value in list(_texts(request)):
         if not any(NUL in text for text in _each(value)):
             continue
@@ -48,7 +48,7 @@ def drop_nul(request: Message) -> None:
 
 
 def _texts(message: Message) -> Iterator[tuple[Message, str, Any]]:
-    """Each text of a message and of those within it: its owner, its field's name, and the text or the list of them."""
+    """Every text in a message and its sub-messages: the message, the field's name, and the text or list of texts."""
     for field, value in message.ListFields():
         if field.cpp_type == field.CPPTYPE_MESSAGE:
             for inner in [value] if isinstance(value, Message) else value:

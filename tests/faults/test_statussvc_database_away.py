@@ -178,7 +178,7 @@ def test_a_commit_whose_answer_was_lost_is_safe_to_repeat(rpc: str, postgres_ser
             assert await asyncio.to_thread(loser.lost.wait, 10)
             if rpc == "BeginStage":
                 # Then a worker that has died meanwhile does not leave its stage without a lease
-                await Housekeeper(core).agree()
+                await Housekeeper(core).reconcile()
                 assert core.leases.at_work() == {run_id}
             return await getattr(pipeline, rpc)(request, ANY)
 

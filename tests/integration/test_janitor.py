@@ -144,7 +144,7 @@ def test_a_sweep_of_many_leftovers_asks_in_pieces(status: Status, storage: Direc
         (
             3000,
             grpc.StatusCode.INVALID_ARGUMENT,
-            "LeaseGarbageRequest.found: has 3,000 entries; at most 2,000 are taken",
+            "LeaseGarbageRequest.found: has 3,000 entries; at most 2,000 are allowed",
         ),
         (60_000, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
     ],

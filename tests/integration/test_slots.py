@@ -87,7 +87,7 @@ def test_what_is_begun_anew_each_time_and_had_its_longest_turn_is_too_slow_twice
     at_work(client, dataset_id)
     seen = status.get(dataset_id)
     assert (status.state(dataset_id), seen.failure.code) == ("QUEUED", "source_too_slow")
-    assert "while others waited" in seen.failure.message
+    assert "while other downloads waited" in seen.failure.message
     # And the second is the last
     at_work(client, dataset_id, 2)
     assert (status.state(dataset_id), status.get(dataset_id).failure.code) == ("FAILED", "source_too_slow")

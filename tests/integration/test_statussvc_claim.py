@@ -39,7 +39,7 @@ def test_a_second_service_is_refused_until_the_first_has_ended(
     with running(database_url) as status:
         dataset_id = status.create()
         # Given a service that is at work, when another is started, then it is refused, and told why
-        with pytest.raises(InUse, match=r"in use by .* stop that one, or set TILEWRIGHT_DATABASE_URL"):
+        with pytest.raises(InUse, match=r"in use by .* Stop the other one, or set TILEWRIGHT_DATABASE_URL"):
             asyncio.run(start_another(database_url))
         # And as a process it waits for a while, says so, and ends
         monkeypatch.setattr(entrance, "START_PATIENCE", 0.0)
@@ -103,13 +103,13 @@ def test_a_service_that_does_not_know_of_its_loss_can_write_no_more(database_url
     claim, touched = first._engines.claim, list[int]()
 
     def touch(connection: Connection) -> None:
-        touched.append(epochs.present(connection))
+        touched.append(epochs.current(connection))
 
     async def story() -> None:
         await first.claim()
         first.migrate()
         await first.fence()
-        assert await first.write(epochs.present) == 1
+        assert await first.write(epochs.current) == 1
         # When the second has taken it
         claim.release()
         await second.claim()

@@ -32,7 +32,7 @@ def test_nothing_is_accepted_by_a_database_that_was_deleted_or_replaced(status: 
     database.write_bytes(away.read_bytes())
     # When something is to be written or read, then it is refused
     for call in (status.create, lambda: status.get(dataset_id)):
-        with pytest.raises(grpc.RpcError, match="deleted, replaced"):
+        with pytest.raises(grpc.RpcError, match="deleted or replaced"):
             call()
     # And when the first is back, then it goes on
     away.replace(database)
@@ -43,7 +43,7 @@ def test_nothing_is_accepted_by_a_database_that_was_deleted_or_replaced(status: 
 def test_a_commit_whose_log_was_deleted_is_not_acknowledged(status: Status, database: Path) -> None:
     status.create()
     database.with_name(f"{database.name}-wal").unlink()
-    with pytest.raises(grpc.RpcError, match="deleted, replaced"):
+    with pytest.raises(grpc.RpcError, match="deleted or replaced"):
         status.create()
 
 

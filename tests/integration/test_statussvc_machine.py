@@ -316,7 +316,7 @@ class Statussvc(RuleBasedStateMachine):
         self.status.wall += seconds
         self.status.monotonic += seconds
         self.model.now = self.status.wall
-        self.call(self.status.housekeeper.agree())
+        self.call(self.status.housekeeper.reconcile())
         if self.out_of_line:
             self.status.monotonic += FIRST_BEAT
         self.out_of_line = False
@@ -327,7 +327,7 @@ class Statussvc(RuleBasedStateMachine):
     def restart(self, orderly: bool) -> None:
         """Stopped in order it flushes first. Runs at work are heard of again, or for two seconds nobody is told."""
         if orderly:
-            self.call(self.status.housekeeper.agree())
+            self.call(self.status.housekeeper.reconcile())
         self.status.start()
         self.out_of_line = False
         for run in self.model.alive():

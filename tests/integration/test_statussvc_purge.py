@@ -131,7 +131,7 @@ def test_of_a_living_dataset_the_last_ended_run_stays(status: Status, rows: Engi
     # When it is purged, then what its forerunner has left in scratch is still known as that
     until(lambda: count(rows, runs) == 2, "a purge")
     with rows.connect() as connection:
-        assert known.forerunner(connection, dataset_id) == "2" * 32
+        assert known.previous_download(connection, dataset_id) == "2" * 32
         assert set(connection.scalars(select(runs.c.run_id))) == {"2" * 32, "3" * 32}
 
 

@@ -140,7 +140,10 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "runs at work": (lambda connection: stages.at_work(connection, ()), 0),
     "a purge of datasets": (lambda connection: purge.deleted(connection, NOW, NOW), None),
     "a purge of inspections": (lambda connection: purge.inspections(connection, NOW), None),
-    "what a download goes on from": (lambda connection: known.forerunner(connection, "custom_5000"), len("run5000")),
+    "what a download goes on from": (
+        lambda connection: known.previous_download(connection, "custom_5000"),
+        len("run5000"),
+    ),
     "a finished download of a URL": (
         lambda connection: known.finished_download(connection, catalogue.get(connection, "custom_5000").row),
         None,
@@ -155,7 +158,7 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         lambda connection: lost.report(connection, "tile500", "run500", NOW),
         len("custom_500"),
     ),
-    "LeaseGarbage, of builds": (lambda connection: garbage.built_for_nobody(connection, "tile5")[0], 0),
+    "LeaseGarbage, of builds": (lambda connection: garbage.unreferenced_builds(connection, "tile5")[0], 0),
     "LeaseGarbage": (lambda connection: garbage.lease(connection, PREFIXES, None, NOW), 1),
 }
 

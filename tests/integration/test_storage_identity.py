@@ -124,7 +124,7 @@ def test_nothing_is_deleted_by_a_database_that_does_not_know_the_storage(
     put(storage, "sources/custom_12345678/1")
     kept = stored(storage)
     # When a janitor that was started by an older release, or on another storage, asks for garbage
-    with pytest.raises(Conflict, match="not the one of this database"):
+    with pytest.raises(Conflict, match="does not belong to this database"):
         Janitor(client, storage_at(tmp_path / "storage"), 3600.0).sweep()
     # Then it is given none, and neither is one whose storage was changed under it
     (tmp_path / "storage" / "tilewright.id").write_text("f" * 32)

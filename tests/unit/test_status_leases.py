@@ -124,7 +124,7 @@ def test_after_a_restart_what_was_kept_before_is_no_pace_either() -> None:
         tiles_total=None,
         stage_percent=60.0,
     )
-    assert leases.take_up(row)
+    assert leases.adopt(row)
     # When it brings another 100 in ten seconds
     clock.now += 10.0
     leases.beat("found", 9, pb.Progress(bytes_downloaded=700, bytes_kept=500, bytes_total=1000, stage_percent=70.0))
@@ -151,7 +151,7 @@ def test_time_in_which_no_beat_could_be_heard_counts_for_nobody() -> None:
     # When the service finds out, over and over, that it hears nobody, Then the run lives
     for _ in range(100):
         clock.now += 1.0
-        leases.look_away()
+        leases.ignore_silence()
     assert watch(leases, clock, 1) == []
     # And is dead after the last second that it was given
     assert watch(leases, clock, 1) == ["run"]

@@ -200,7 +200,7 @@ def page(connection: Connection, wanted: Page) -> list[CatalogueEntry]:
     )
 
 
-def these(connection: Connection, seqs: Sequence[int]) -> list[CatalogueEntry]:
+def by_seq(connection: Connection, seqs: Sequence[int]) -> list[CatalogueEntry]:
     """The datasets with these `seq`, newest first, without those that were deleted meanwhile."""
     return fetch_entries(connection, _entries().where(datasets.c.seq.in_(seqs)).order_by(datasets.c.seq.desc()))
 

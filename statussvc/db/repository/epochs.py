@@ -1,4 +1,4 @@
-"""The epoch of the service that has the database: what fences off one that has lost it and does not know it yet."""
+"""The epoch of the service that has the database. It fences off a service that lost it without knowing it yet."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from sqlalchemy import Connection, insert, select, update
 from statussvc.db.tables import claim
 
 NAME = "statussvc"
-"""Of the table's one row."""
+"""The name of the table's only row."""
 
 
 def begin(connection: Connection) -> int:
-    """Begins a new epoch, once the transactions of the one before have ended; gives it."""
+    """Begin a new epoch, after all transactions of the last one have ended. Returns it."""
     raised = connection.execute(update(claim).where(claim.c.name == NAME).values(epoch=claim.c.epoch + 1))
     if not raised.rowcount:
         connection.execute(insert(claim).values(name=NAME, epoch=1))
-    return present(connection)
+    return current(connection)
 
 
-def present(connection: Connection) -> int:
-    """Gives the present epoch, which stays the present one until this transaction's end."""
+def current(connection: Connection) -> int:
+    """The current epoch. It cannot change until this transaction ends."""
     query = select(claim.c.epoch).where(claim.c.name == NAME).with_for_update(read=True)
     return int(connection.execute(query).scalar_one())

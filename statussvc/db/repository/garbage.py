@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, exists, or_, select, update
 
 from pipeline.storage import pyramid_key, source_key
 from statussvc.db.repository.insert import insert_those_missing
-from statussvc.db.repository.known import forerunner
+from statussvc.db.repository.known import previous_download
 from statussvc.db.tables import datasets, garbage, pyramids, runs
 from statussvc.lifecycle import FINAL, State
 
@@ -23,7 +23,7 @@ MOST = 500
 """Prefixes in one call: each costs some indexed reads, in a transaction that all other writes wait for."""
 
 LOOK = 200
-"""Builds in one call of `built_for_nobody`; the next call continues after them."""
+"""Builds in one call of `unreferenced_builds`; the next call continues after them."""
 
 MOST_DIGITS = 9
 """Digits of an attempt in a source's key."""
@@ -85,7 +85,7 @@ def forget_old(connection: Connection, most: int, now: float) -> int:
     return connection.execute(delete(garbage).where(garbage.c.prefix.in_(old.scalar_subquery()))).rowcount
 
 
-def built_for_nobody(connection: Connection, after: str = "") -> tuple[list[str], str]:
+def unreferenced_builds(connection: Connection, after: str = "") -> tuple[list[str], str]:
     """Builds that count and that no dataset refers to, whether storage still has them or not.
 
     A janitor finds only what is in storage. A build whose files are missing would count as built for ever.
@@ -202,7 +202,7 @@ def _unused_scratch(connection: Connection, scratch: Collection[_Scratch]) -> se
         .with_for_update(of=datasets)
     ).all()
     # These are few: downloads that wait or are at work, and were begun before.
-    taken_over = {run_id for run_id, dataset_id in downloads if forerunner(connection, dataset_id) == run_id}
+    taken_over = {run_id for run_id, dataset_id in downloads if previous_download(connection, dataset_id) == run_id}
     return {item for item in scratch if item.run_id not in taken_over}
 
 

@@ -1,4 +1,4 @@
-"""Which storage the rows speak of: docs/decisions/0016-storage-and-database-know-each-other.md."""
+"""Which storage belongs to the database: docs/decisions/0016-storage-and-database-know-each-other.md."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from statussvc.db.tables import datasets, facts, pyramids
 
 TOKEN = "storage_token"  # noqa: S105  a name, no secret
 MADE = "storage_token_made"
-"""The token that was made, and has not been found in a storage yet."""
+"""A token that was made, and has not been seen in a storage yet."""
 
 PROBE = "probe"
 
 
 class Refused(Exception):
-    """Raised when a storage is not the one of this database. Its argument is a sentence."""
+    """Raised when a storage does not belong to this database. Its argument is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies at a storage's root: its token, empty where it has none, and whether there is anything else."""
+    """What is in a storage: its token ("" for none), and whether it is empty apart from that."""
 
     token: str
     empty: bool
 
 
 def identify(connection: Connection, found: Found, *, adopt: bool) -> str:
-    """Gives the token that belongs into the storage. Raises Refused."""
+    """The token to write into the storage. Raises Refused."""
     known = _get(connection, TOKEN)
     if known and known == found.token:
         return known
@@ -42,26 +42,26 @@ def identify(connection: Connection, found: Found, *, adopt: bool) -> str:
         return _settle(connection, found.token) if found.token else _make(connection, made)
     if known:
         raise Refused(
-            "It holds the token of another database." if found.token else "The files that the database knows are gone."
+            "It belongs to another database." if found.token else "The files that the database refers to are gone."
         )
     if found.token:
         raise Refused("It belongs to another database.")
     if found.empty and _refers(connection):
-        raise Refused("The files that the database knows are gone.")
+        raise Refused("The files that the database refers to are gone.")
     if not found.empty and not _has_rows(connection, datasets):
-        raise Refused("It holds files, and the database is new: it would take them for rubbish.")
+        raise Refused("It has files, and the database is new: they would be deleted as garbage.")
     return _make(connection, made)
 
 
 def require_token(connection: Connection, token: str) -> None:
-    """Raises Conflict where a storage with this token is not the database's own."""
+    """Raises Conflict where the storage with this token does not belong to the database."""
     known = _get(connection, TOKEN) or _get(connection, MADE)
     if known != token:
-        raise Conflict("The storage is not the one of this database: nothing in it is taken for garbage.")
+        raise Conflict("The storage does not belong to this database, so nothing in it is garbage.")
 
 
 def probe(connection: Connection, now: float) -> None:
-    """Writes, so that the caller learns whether it can."""
+    """Write something, to find out whether the database can be written to."""
     _set(connection, PROBE, str(now))
 
 

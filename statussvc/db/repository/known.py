@@ -38,7 +38,7 @@ def finished_download(connection: Connection, row: DatasetRow) -> StoredSource |
     return None if newest is None else newest.stored_source
 
 
-def forerunner(connection: Connection, dataset_id: str) -> str | None:
+def previous_download(connection: Connection, dataset_id: str) -> str | None:
     """The last ingest run of a dataset that has ended: what it downloaded is in its scratch folder."""
     return connection.scalars(
         select(runs.c.run_id)

@@ -1,8 +1,6 @@
-"""Finds datasets by a text in their name or their description."""
+"""Find datasets by a text in their name or description."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Select, cast, column, func, or_, select, table
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -12,13 +10,13 @@ from statussvc.db.repository.searchable import fold, grams, number
 from statussvc.db.tables import SQLITE_GRAMS, dataset_texts, datasets
 
 MOST_GRAMS = 16
-"""Grams that candidates are picked by: more of them cost more, and pick hardly better."""
+"""Trigrams that pick candidates: more of them cost more, and narrow the result little."""
 
 _sqlite_grams = table(SQLITE_GRAMS, column("rowid"), column(SQLITE_GRAMS))
 
 
 def find(connection: Connection, text: str, wanted: Page) -> list[int]:
-    """Up to `size + 1` numbers of the datasets that contain the text, newest first. May take very long.
+    """The `seq` of up to `size + 1` datasets that contain the text, newest first. May take very long.
 
     An index picks candidates, and each is compared with the text. A text too short for the index is compared with all.
     """
@@ -43,7 +41,7 @@ def find(connection: Connection, text: str, wanted: Page) -> list[int]:
     return list(connection.scalars(query.limit(wanted.size + 1)))
 
 
-def _sqlite(picked: list[str], before: int | None) -> Select[Any]:
+def _sqlite(picked: list[str], before: int | None) -> Select[int]:
     seq = _sqlite_grams.c.rowid if picked else datasets.c.seq
     query = select(seq).order_by(seq.desc())
     if before is not None:
@@ -51,14 +49,14 @@ def _sqlite(picked: list[str], before: int | None) -> Select[Any]:
     joined = datasets.join(dataset_texts, dataset_texts.c.seq == datasets.c.seq)
     if not picked:
         return query.select_from(joined)
-    # FTS5 gives its rows newest first by itself, so that a text of many datasets costs no more than its page.
+    # FTS5 returns rows newest first by itself, so even a text of many datasets costs no more than one page.
     condition = " AND ".join('"{}"'.format(gram.replace('"', '""')) for gram in picked)
     return query.select_from(_sqlite_grams.join(joined, datasets.c.seq == seq)).where(
         _sqlite_grams.c[SQLITE_GRAMS].op("MATCH")(condition)
     )
 
 
-def _postgres(picked: list[str], before: int | None) -> Select[Any]:
+def _postgres(picked: list[str], before: int | None) -> Select[int]:
     query = (
         select(datasets.c.seq)
         .join_from(datasets, dataset_texts, dataset_texts.c.seq == datasets.c.seq)

@@ -149,7 +149,7 @@ class InlineStatus:
         )
         self.users, self.pipeline = StatusService(self.core), PipelineService(self.core)
         self.housekeeper = Housekeeper(self.core)
-        self.do(self.housekeeper.agree())
+        self.do(self.housekeeper.reconcile())
 
     @staticmethod
     def do(call: Coroutine[Any, Any, T]) -> T:

@@ -1,4 +1,4 @@
-"""What is known of a source, what is asked of its tiles, and inspections"""
+"""What is known about a source, options of tiles, and inspections"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ NUMBERS = ("source_width", "source_height", "source_pages", "preview_width", "pr
 
 def upgrade() -> None:
     with op.batch_alter_table("datasets") as batch_op:
-        # Rows of before are datasets with the usual options; the defaults are for them alone.
+        # Existing rows are datasets with default options. The server defaults are for them only.
         batch_op.add_column(sa.Column("kind", sa.String(length=16), nullable=False, server_default="dataset"))
         batch_op.add_column(sa.Column("url_hash", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("expected_sha256", sa.String(length=64), nullable=False, server_default=""))

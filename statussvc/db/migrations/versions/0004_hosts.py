@@ -1,4 +1,4 @@
-"""Which host a source lies at, by which slots are shared"""
+"""The host of a source, by which slots are shared"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which storage the rows speak of, and which pyramids were missed there"""
+"""Which storage belongs to the database, and which pyramids are lost in it"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which service has the database: each that takes it raises the epoch, and writes only under its own"""
+"""The epoch of the service that has the database"""
 
 import sqlalchemy as sa
 from alembic import op

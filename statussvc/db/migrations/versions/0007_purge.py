@@ -1,4 +1,4 @@
-"""What is purged is found by its age, and the ids of purged datasets are kept"""
+"""Indexes by age for the purge, and the ids of purged datasets"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Texts as they are searched, folded, and an index of their trigrams"""
+"""Folded texts for searches, and an index of their trigrams"""
 
 import sqlite3
 from collections.abc import Iterator
