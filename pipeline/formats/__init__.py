@@ -1,4 +1,4 @@
-"""What is known of image files without decoding them: kinds, headers, TIFF directories, limits.
+"""Inspect image files without decoding them: kinds, headers, TIFF directories, limits.
 
-Imports `pipeline.pyramids` and `pipeline.sandbox`. The gateway and statussvc never import it.
+Imports `pipeline.pyramids` and `pipeline.sandbox`. The gateway and statussvc never import this package.
 """

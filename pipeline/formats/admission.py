@@ -1,4 +1,7 @@
-"""Whether a picture is taken, judged by its header alone: by its pixels, by what it unpacks to, by its memory. Pure."""
+"""Admit or refuse an image by its header: by its pixels, by its pixels per byte of the file, by the memory it needs.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,21 @@ from pipeline.formats.header import NAMES, WHOLE_MEMORY, Header, decoding_memory
 from pipeline.texts import amount
 
 FREE_PIXELS = 1 << 30
-"""Pixels that any file may have, however small it is: a gigapixel of one colour is a few hundred kilobytes, and is
+"""Pixels that any file may have, however small it is. A gigapixel of one colour takes a few hundred kilobytes, and is
 decoded in less than a minute."""
 
 _PASSES = {"jpeg": "progressive", "png": "interlaced"}
-"""What files of these formats are called that hold their picture in passes."""
+"""The names of files of these formats that store the image in several passes."""
 
 
 class Limits(NamedTuple):
-    """What is taken.
+    """Limits for images.
 
     Parameters
     ----------
-    pixels: of the largest picture.
-    pixels_per_byte: that a picture of more than FREE_PIXELS may unpack to, of each byte of its file.
-    memory: bytes that decoding and tiling may take; None where nobody can tell, as in a worker that only fetches.
+    pixels: most pixels of an image.
+    pixels_per_byte: most pixels for each byte of the file, for images of more than FREE_PIXELS.
+    memory: bytes that decoding and tiling may use; None if unknown, as in a worker that only downloads.
     """
 
     pixels: int
@@ -32,33 +35,33 @@ class Limits(NamedTuple):
 
 
 def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits) -> None:
-    """Raise StageError("image_too_large"), naming limit and value found, where the picture is not taken.
+    """Raise StageError("image_too_large") if the image exceeds a limit. The message says the limit and the value.
 
     Parameters
     ----------
-    memory: bytes that decoding and tiling take, by pipeline.formats.header.memory_of.
-    source_bytes: of the whole file; None where it is not known yet.
+    memory: bytes that decoding and tiling need, by pipeline.formats.header.memory_of.
+    source_bytes: of the whole file; None if not known yet.
     """
     size = f"{header.width:,} x {header.height:,} pixels"
     if header.pixels > limits.pixels:
         raise StageError(
             "image_too_large",
-            f"The picture has {size}, {header.pixels:,} in all; at most {limits.pixels:,} are taken here "
+            f"The picture has {size}, {header.pixels:,} in total; the limit is {limits.pixels:,} "
             "(TILEWRIGHT_MAX_PIXELS).",
         )
     if source_bytes is not None and header.pixels > max(FREE_PIXELS, source_bytes * limits.pixels_per_byte):
         raise StageError(
             "image_too_large",
             f"The file of {source_bytes:,} bytes unpacks to {size}, {header.pixels // max(1, source_bytes):,} for each "
-            f"byte; above {FREE_PIXELS:,} pixels at most {limits.pixels_per_byte:,} are taken here "
+            f"byte; above {FREE_PIXELS:,} pixels the limit is {limits.pixels_per_byte:,} for each byte "
             "(TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         )
     if limits.memory is not None and memory > limits.memory:
         takes, most = map(amount, (memory, limits.memory))
         raise StageError(
             "image_too_large",
-            f"{_kind(header, memory)} of {size} takes about {takes} of memory to decode; at most {most} may be used "
-            f"here (TILEWRIGHT_DECODE_MEMORY_BYTES).{_remedy(header, memory)}",
+            f"{_kind(header, memory)} of {size} needs about {takes} of memory to decode; the limit is {most} "
+            f"(TILEWRIGHT_DECODE_MEMORY_BYTES).{_remedy(header, memory)}",
         )
 
 
@@ -79,5 +82,5 @@ def _remedy(header: Header, memory: int) -> str:
 
 
 def _is_held(header: Header, memory: int) -> bool:
-    """Tell whether the whole picture is in memory: then it takes more than its rows, if it takes much at all."""
+    """Return whether the decoder holds the whole image in memory: then it needs more than a few rows do."""
     return header.format in WHOLE_MEMORY or (header.format in _PASSES and memory > decoding_memory(header))

@@ -1,7 +1,7 @@
-"""What a file asks for, reckoned by what its header lists, and what it may cost. Pure.
+"""Estimate from a file's header the work to tile it, and limit that work by the file's size. Pure functions.
 
-Work is counted in pixels that are decoded and tiled, since those are what an honest file asks for: what a decoder does
-besides, such as a frame before the one that is wanted, counts as so many pixels. docs/sandbox.md has the formula.
+Work is counted in pixels that are decoded and tiled. Other work of a decoder, such as the frames before the requested
+one, is converted to a number of pixels. docs/sandbox.md has the formula.
 """
 
 from __future__ import annotations
@@ -18,53 +18,55 @@ from pipeline.pyramids import DEFAULT_TILE_SIZE, Format, Geometry
 from pipeline.texts import amount
 
 PLAIN_BYTES = 8
-"""Of a pixel: four samples of 16 bits. One of more, such as of 64 bands, is so much more work: a gigapixel takes two
-seconds for each of its bands, and bytes that are all alike are read from next to none."""
+"""Bytes of a pixel with four samples of 16 bits. A pixel with more bytes, such as one of 64 bands, counts as more work
+in proportion: a gigapixel takes two seconds for each band, and a file of equal bytes may be tiny."""
 
 TILE_PIXELS = 1 << 15
-"""Work of a tile, however little of the picture it holds: half of what a full one has. Measured: 0.2 ms, with the map's
-own tile beside it."""
+"""Least work of a tile, however little of the image it shows: half of the pixels of a full tile. Measured: 0.2 ms,
+including its padded edge tile."""
 
 CANVAS_SHARE = 8
-"""Pixels of its canvas, for each frame of a GIF, that are a pixel's work: a canvas is kept and restored by copying.
-Measured: 0.5 to 1 ns a pixel, where decoding and tiling take 5 to 13."""
+"""For each frame of a GIF, this many pixels of the canvas count as one pixel of work, since the canvas is saved and
+restored by copying. Measured: 0.5 to 1 ns a pixel, while decoding and tiling take 5 to 13."""
 
 FREE_SECONDS = 15
-"""Of work that any file may take, however small it is: an honest one of no size takes a tenth of a second, and
-2²⁸ pixels of one colour take 2 (tiles as JPEG) to 11 (as WebP with transparency)."""
+"""CPU seconds that any file may use, however small it is. A tiny image takes a tenth of a second, and 2²⁸ pixels of one
+colour take 2 (JPEG tiles) to 11 (WebP tiles with transparency)."""
 
 PIXEL_SECONDS = {Format.JPEG: 20e-9, Format.PNG: 40e-9, Format.WEBP: 50e-9}
-"""Besides, for each pixel of work, by the tiles' format: what a picture of one colour takes. Measured, 7, 12 and 30 ns,
-and with transparency 10, 18 and 41; what is free besides makes it twice the former for a gigapixel of one colour, so
-that a machine of half the speed has time for it. More than that is detail, which takes bytes."""
+"""Further seconds for each pixel of work, by the format of the tiles: enough for an image of one colour. Measured: 7,
+12 and 30 ns, with transparency 10, 18 and 41. With FREE_SECONDS, a gigapixel of one colour has twice the time measured
+without transparency, so that a machine of half the speed manages. An image with detail takes longer, but also has
+more bytes."""
 
 BYTE_SECONDS = 50e-6
-"""Besides, for each byte of the file, which stands for detail: ten times what one takes at most (4.3 µs, in an AVIF of
-noise with tiles as WebP)."""
+"""Further seconds for each byte of the file, for its detail: ten times the most measured (4.3 µs, for an AVIF of noise
+with WebP tiles)."""
 
 MOST_PIXEL_SECONDS = 2e-6
-"""Of both together, for each pixel of work: what an honest one takes, whatever it holds (0.4 µs), five times."""
+"""Most seconds of both together for each pixel of work: five times the most measured, whatever the image (0.4 µs)."""
 
 FREE_STORED, MOST_STORED = 64 << 20, 4
-"""Bytes of its strips and tiles that a TIFF may list in any case, and for each byte of its file: some programs store
-tiles that are alike once, and blank ones are small."""
+"""Bytes of strips or tiles that any TIFF may list, and that it may list for each byte of its file. They may exceed the
+file, since some programs store equal tiles once; those tiles are blank and small."""
 
 FREE_SPOOLED, MOST_SPOOLED = 1 << 30, 1024
-"""Bytes of pixels that may be spooled to disk in order to be turned, in any case and for each byte of the file."""
+"""Bytes of pixels that any file may need on disk to be turned upright, and that it may need for each of its bytes."""
 
 MOST_FRAMES = 10_000
-"""Of an animated WebP: more than five minutes at 30 a second. As many are listed in a tenth of a second."""
+"""Most frames of an animated WebP: more than five minutes at 30 frames a second. Listing them takes a tenth of a
+second."""
 
 
 class Work(NamedTuple):
-    """What a file asks for, in pixels.
+    """The work to tile a page, in pixels.
 
     Parameters
     ----------
-    picture: for the page itself: its pixels, more of them where each has many bytes, or its tiles where it is so thin
-        that they are more.
-    before: for what else is decoded for it: the frames before it, and what of a HEIF's parts is not shown.
-    frames: how many frames, or parts, these are.
+    picture: for the page itself: its pixels, or more if a pixel has many bytes, or the least work of its tiles if that
+        is more, as in a very thin image.
+    before: for other pixels that have to be decoded: the frames before the page, and hidden parts of a HEIF.
+    frames: the number of those frames or parts.
     """
 
     picture: int
@@ -79,13 +81,13 @@ class Work(NamedTuple):
 def work_of(
     header: Header, file: File | None, page: int, *, tile_size: int = DEFAULT_TILE_SIZE, pixel_bytes: int = 0
 ) -> Work:
-    """Reckon what a page of a file takes.
+    """Estimate the work to tile a page of a file.
 
     Parameters
     ----------
-    file: the file; None where its frames cannot be read.
+    file: the file; None if its frames cannot be read.
     page: from 0.
-    pixel_bytes: of the page as it is decoded, by pipeline.formats.header.pixel_bytes; 0 where nobody knows.
+    pixel_bytes: of the decoded page, by pipeline.formats.header.pixel_bytes; 0 if unknown.
     """
     tiles = Geometry(header.width, header.height, tile_size).tile_count
     decoded = header.pixels * max(PLAIN_BYTES, pixel_bytes) // PLAIN_BYTES
@@ -98,11 +100,11 @@ def work_of(
 
 
 def require_affordable(header: Header, work: Work, source_bytes: int | None, pixels_per_byte: int) -> None:
-    """Raise StageError("decoder_too_slow") where a file asks for far more than honest ones of its length do.
+    """Raise StageError("decoder_too_slow") if a file needs far more work than ordinary files of its length.
 
     Parameters
     ----------
-    source_bytes: of the whole file; None where it is not known yet.
+    source_bytes: of the whole file; None if not known yet.
     pixels_per_byte: see pipeline.formats.admission.Limits.
     """
     if source_bytes is None or work.pixels <= max(FREE_PIXELS, source_bytes * pixels_per_byte):
@@ -112,19 +114,20 @@ def require_affordable(header: Header, work: Work, source_bytes: int | None, pix
     if work.before > work.picture:
         why = f"the {work.frames:,} frames before the page, on a canvas of {size}, take"
         if header.format not in frames.OF:
-            why = f"the {work.frames:,} pictures that its {size} are put together from take"
+            why = f"the {work.frames:,} pictures that its {size} are assembled from take"
     kind = NAMES.get(header.format, header.format.upper())
     raise StageError(
         "decoder_too_slow",
-        f"The {kind} has {source_bytes:,} bytes, and {why} the work of {work.pixels:,} pixels; above {FREE_PIXELS:,}, "
-        f"at most {pixels_per_byte:,} for each byte are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
+        f"The {kind} has {source_bytes:,} bytes, but {why} the work of {work.pixels:,} pixels; above {FREE_PIXELS:,} "
+        f"pixels the limit is {pixels_per_byte:,} for each byte (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
     )
 
 
 def require_few_frames(kind: str, file: File) -> None:
-    """Raise StageError("decoder_too_slow") where an animated WebP has more than MOST_FRAMES frames.
+    """Raise StageError("decoder_too_slow") if an animated WebP has more than MOST_FRAMES frames.
 
-    Opening it takes libwebp time by their square, whichever is asked for: 60,000 of a pixel or two took 13 seconds.
+    libwebp's time to open a file grows with the square of the number of frames, whichever frame is requested: 60,000
+    frames of a pixel or two took 13 seconds.
 
     Parameters
     ----------
@@ -133,28 +136,28 @@ def require_few_frames(kind: str, file: File) -> None:
     if kind == "webp" and next(islice(frames.of_webp(file), MOST_FRAMES, None), None):
         raise StageError(
             "decoder_too_slow",
-            f"The WebP has more than {MOST_FRAMES:,} frames, too many for its decoder to list. Save the one that "
-            "is wanted.",
+            f"The WebP has more than {MOST_FRAMES:,} frames, too many for its decoder to list. Save the frame that you "
+            "want as its own file.",
         )
 
 
 def require_stored_once(stored: int, source_bytes: int) -> None:
-    """Raise StageError("decoder_too_slow") where a TIFF lists the same bytes as its strips or tiles again and again.
+    """Raise StageError("decoder_too_slow") if a TIFF lists the same bytes again and again as strips or tiles.
 
     Parameters
     ----------
-    stored: bytes of all strips or tiles that its page lists.
+    stored: bytes of all strips or tiles that the page lists.
     """
     if stored > max(FREE_STORED, source_bytes * MOST_STORED):
         raise StageError(
             "decoder_too_slow",
-            f"The TIFF has {amount(source_bytes)}, and its strips or tiles are said to have {amount(stored)} together: "
-            "it lists the same bytes again and again. Save it again.",
+            f"The TIFF has {amount(source_bytes)}, but lists strips or tiles of {amount(stored)} in total: it lists "
+            "the same bytes again and again. Save it again.",
         )
 
 
 def require_small_spool(spooled: int, source_bytes: int) -> None:
-    """Raise StageError("image_too_large") where a small file has to be spooled to gigabytes in order to be turned.
+    """Raise StageError("image_too_large") if a small file needs gigabytes of disk to be turned upright.
 
     Parameters
     ----------
@@ -163,18 +166,18 @@ def require_small_spool(spooled: int, source_bytes: int) -> None:
     if spooled > max(FREE_SPOOLED, source_bytes * MOST_SPOOLED):
         raise StageError(
             "image_too_large",
-            f"Turning the picture upright takes {amount(spooled)} of disk, and its file has {source_bytes:,} bytes; "
-            f"above {amount(FREE_SPOOLED)}, at most {MOST_SPOOLED:,} for each byte are taken here. Save it upright.",
+            f"Turning the picture upright needs {amount(spooled)} of disk, but its file has only {source_bytes:,} "
+            f"bytes; above {amount(FREE_SPOOLED)} the limit is {MOST_SPOOLED:,} for each byte. Save it upright.",
         )
 
 
 def header_seconds(source_bytes: int) -> int:
-    """Give the seconds of work after which opening a file is stopped: its tables may be as long as it is."""
+    """Return the CPU seconds after which the opening of a file is stopped. Its tables may fill the whole file."""
     return int(FREE_SECONDS + source_bytes * BYTE_SECONDS)
 
 
 def seconds(work: int, source_bytes: int, tile_format: Format) -> int:
-    """Give the seconds of work, of all threads together, after which a decoder is stopped.
+    """Return the CPU seconds, of all threads together, after which a decoder is stopped.
 
     Parameters
     ----------

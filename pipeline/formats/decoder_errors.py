@@ -1,4 +1,4 @@
-"""What libvips says of a picture that it cannot read, as the project's own codes and sentences for a person. Pure."""
+"""Translate libvips' errors into the project's error codes and messages for people. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pipeline.errors import DATASET_CODES, StageError
 from pipeline.formats.kinds import FOREIGN
 
 UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
-"""libvips' words where none of the loaders that are allowed here takes a file, or another source."""
+"""libvips' messages if none of the allowed loaders accepts a file, or another source."""
 
 MEMORY_FULL = "The picture needs more memory to decode than there is."
 CUT_SHORT = "The image file ends before the picture does. Upload it again at its source."
-UNREADABLE = "The picture's samples or its compression cannot be read here. Save it as a plain TIFF, JPEG or PNG."
+UNREADABLE = "The picture's samples or compression are not supported. Save it as a plain TIFF, JPEG or PNG."
 DISK_FULL = "The disk filled up while the tiles were made."
-FILE_FULL = "The tiles grew larger than such a picture's may."
+FILE_FULL = "The tiles grew larger than the limit for such a picture."
 
 SAYINGS = (
     (("No space left on device", "Disk quota exceeded"), "out_of_disk", DISK_FULL),
@@ -41,27 +41,27 @@ SAYINGS = (
         "The picture has more pixels, or more parts, than its decoder accepts.",
     ),
 )
-"""What is said, and the code and the sentence that it stands for."""
+"""Parts of libvips' messages, and the code and the message for people that they stand for."""
 
 
 def said_by(error: Exception) -> str:
-    """Give what libvips said. It may quote the file, and then pyvips raises what it cannot decode of it."""
+    """Return libvips' message. If it quotes bytes of the file, pyvips may raise a UnicodeDecodeError instead."""
     return error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str = "") -> StageError:
-    """Name why a picture could not be read.
+    """Return the error to report when an image could not be read.
 
     Parameters
     ----------
-    text: all that libvips said.
+    text: libvips' messages.
     kind: of the file, by its first bytes: see pipeline.formats.kinds.
-    ends_early: is asked whether the file ends before its picture does, where nothing else explains it.
-    private: a line with this in it is not shown to anyone.
+    ends_early: returns whether the file ends before its image does. Called if nothing else explains the error.
+    private: lines that contain this text are not shown to anyone.
 
     Returns
     -------
-    The error to report; "image_corrupt" where nothing more precise can be said.
+    The error to report; "image_corrupt" if there is no more precise code.
     """
     for sayings, code, message in SAYINGS:
         if any(saying in text for saying in sayings):
@@ -70,7 +70,7 @@ def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str =
         what = "an empty file" if kind == "empty" else "a page or a text"
         return StageError(
             "not_an_image",
-            f"The URL gave {what}, not an image. Give the image file's own address.",
+            f"The URL returned {what}, not an image. Use the image file's own address.",
         )
     if kind in {"svg", "other", *FOREIGN} or (kind == "heif" and any(saying in text for saying in UNKNOWN_FORMAT)):
         return _unsupported(kind)
@@ -80,19 +80,19 @@ def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str =
 
 
 def damaged(how: str) -> StageError:
-    """Name how an image file is damaged, and what to do."""
+    """Return an error that says how an image file is damaged, and what to do."""
     return StageError("image_corrupt", f"The image file is damaged ({how}). {DATASET_CODES['image_corrupt'].advice}")
 
 
 def _unsupported(kind: str) -> StageError:
-    what = f"{FOREIGN.get(kind, 'The format of the file')} cannot be read here."
+    what = f"{FOREIGN.get(kind, 'The format of the file')} is not supported."
     if kind == "svg":
-        what = "SVG is read only where the operator allows it (TILEWRIGHT_UNTRUSTED_FORMATS=svg)."
+        what = "SVG is supported only if the operator allows it (TILEWRIGHT_UNTRUSTED_FORMATS=svg)."
     return StageError("unsupported_format", f"{what} Convert it to JPEG, PNG, TIFF, WebP, GIF or HEIF/AVIF.")
 
 
 def _reason(text: str, private: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # A line with our own path in it is of no use to the person and none of their business.
+    # Leave out lines with a path of this machine: they do not help the user, and must not be published.
     reasons = [line for line in lines if not line.startswith("unable to ") and not (private and private in line)]
     return (reasons or ["its decoder gave no reason"])[0][:200]

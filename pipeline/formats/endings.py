@@ -1,7 +1,7 @@
-"""Whether a file ends before its picture does, by what its container says of itself. Pure.
+"""Find out whether a file ends before its image does, from the lengths in its container. Pure functions.
 
-libvips gives the same text for a PNG cut short and a PNG damaged in the middle, and none that helps for
-WebP, HEIF or TIFF, so where the picture should end is read from the container itself.
+libvips has the same message for a truncated PNG and one damaged in the middle, and no useful message for WebP, HEIF and
+TIFF. So the end of the image is read from the container itself.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pipeline.formats import tiff
 from pipeline.formats.tiff import File
 
 JPEG_TAIL = 1 << 16
-"""Bytes from the end searched for a JPEG's end marker: cameras append data of their own behind it."""
+"""Bytes at the end that are searched for a JPEG's end marker: cameras append their own data behind it."""
 
 _HEIF_BOXES = {b"ftyp", b"meta", b"mdat", b"idat", b"moov", b"free", b"skip"}
 
 
 def ends_early(kind: str, file: File, size: int, page: int = 0) -> bool:
-    """Tell whether a readable format's container names bytes beyond the end of the file.
+    """Return whether the container of a supported format refers to bytes beyond the end of the file.
 
     Parameters
     ----------
     kind: of the file: see pipeline.formats.kinds.
     size: of the file in bytes.
-    page: of a TIFF, whose pages lie anywhere: the one that is looked at.
+    page: the page of a TIFF to check, since its pages may lie anywhere.
     """
     reader = _READERS.get(kind)
     try:
@@ -42,7 +42,7 @@ def _jpeg_ends_early(file: File, size: int) -> bool:
 
 def _png_ends_early(file: File, size: int) -> bool:
     file.seek(max(0, size - 12))
-    if b"IEND" in file.read(12):  # also where damage in the middle breaks the chain of chunks
+    if b"IEND" in file.read(12):  # checked first, since damage in the middle may break the chain of chunks
         return False
     at = 8
     while at < size:
@@ -73,7 +73,7 @@ def _tiff_ends_early(file: File, size: int, page: int) -> bool:
 
 
 def _heif_ends_early(file: File, size: int) -> bool:
-    """Tell whether a box of the file's own does; what else follows the description of its pictures may be anything."""
+    """Check known boxes only: other data may follow the box that describes the pictures."""
     at, seen = 0, set()
     while at + 8 <= size:
         file.seek(at)
@@ -81,7 +81,7 @@ def _heif_ends_early(file: File, size: int) -> bool:
         if length == 1:
             file.seek(at + 8)
             (length,) = struct.unpack(">Q", file.read(8))
-        if length < 8:  # 0 is to the end of the file
+        if length < 8:  # 0 means: to the end of the file
             return False
         if at + length > size:
             return kind in _HEIF_BOXES or b"meta" not in seen

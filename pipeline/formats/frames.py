@@ -1,4 +1,4 @@
-"""The frames of an animation, as its file lists them: where each lies on the canvas. Pure.
+"""List the frames of an animation, and where each lies on the canvas. Pure functions.
 
 Sources: the GIF 89a specification; the WebP container specification (RFC 9649).
 """
@@ -30,7 +30,7 @@ class Frame(NamedTuple):
 
 
 def of_gif(file: File) -> Iterator[Frame]:
-    """Give the frames of a GIF in their order, as far as the file can be read."""
+    """Yield the frames of a GIF in order, as far as the file can be read."""
     with suppress(struct.error):
         file.seek(10)
         skip_table(file, *struct.unpack("<B2x", file.read(3)))
@@ -47,7 +47,7 @@ def of_gif(file: File) -> Iterator[Frame]:
 
 
 def of_webp(file: File) -> Iterator[Frame]:
-    """Give the frames of an animated WebP in their order, as far as the file can be read; none of any other."""
+    """Yield the frames of an animated WebP in order, as far as the file can be read; none if it is not animated."""
     with suppress(struct.error):
         at = 12
         while True:
@@ -60,10 +60,10 @@ def of_webp(file: File) -> Iterator[Frame]:
 
 
 OF: dict[str, Callable[[File], Iterator[Frame]]] = {"gif": of_gif, "webp": of_webp}
-"""By a header's format."""
+"""The function for each format of a header."""
 
 
 def skip_table(file: File, flags: int) -> None:
-    """Move behind the table of colours that comes next in a GIF, where its flags say that one does."""
+    """Skip the colour table that comes next in a GIF, if the flags say that there is one."""
     if flags & HAS_TABLE:
         file.seek(file.tell() + (3 << ((flags & 7) + 1)))

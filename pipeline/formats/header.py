@@ -1,4 +1,4 @@
-"""What a picture's header says, and what follows from it before a pixel is decoded. Pure."""
+"""The header of an image, and the memory estimated from it before a pixel is decoded. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from pipeline.errors import StageError
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 
 UNKNOWN_PAGES = 0
-"""Stands for a number of pages that only the whole file would tell."""
+"""Stands for an unknown number of pages: only the whole file would show it."""
 
 NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"}
 """Formats as people write them."""
 
 BASE_MEMORY = 64 << 20
-"""Bytes that a tiling takes whatever the picture: the interpreter, libvips, its threads."""
+"""Bytes that any tiling needs: the interpreter, libvips, its threads."""
 
 ROW_MEMORY = 16
-"""Bytes for each pixel of a row of tiles: what all levels hold of them at once. Measured with tiles of 256 pixels, for
-widths from 4,000 to 64,000, from JPEG and TIFF."""
+"""Bytes for each pixel of a row of tiles, including the rows that all other levels hold at once. Measured with tiles of
+256 pixels and widths from 4,000 to 64,000, from JPEG and TIFF."""
 
 SOURCE_ROWS = 600
-"""Rows of the source that are held besides, where a pixel takes more than COMMON_BYTES: measured with 200 bands."""
+"""Rows of the source held in addition, if a pixel has more than COMMON_BYTES: measured with 200 bands."""
 
 COMMON_BYTES = 4
-"""Of a pixel, up to which its source's rows are part of ROW_MEMORY."""
+"""Bytes of a pixel that are already covered by ROW_MEMORY."""
 
 WHOLE_MEMORY = {"gif": 5, "webp": 8, "heif": 15, "avif": 15}
-"""Bytes a pixel, measured, of formats whose decoders hold the whole picture."""
+"""Bytes for each pixel, measured, for formats whose decoders hold the whole image."""
 
 SUBSAMPLED = {"4:2:0": 1.5, "4:2:2": 2.0}
-"""Samples a pixel of a JPEG whose colours are coarser than its brightness, as libvips names it."""
+"""Samples per pixel of a JPEG with subsampled colours, by libvips' name of the subsampling."""
 
 SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4}
-"""By libvips' name of a sample's type; all others take 8."""
+"""Bytes of a sample by libvips' name of its type; all other types have 8."""
 
 INTERLACED_MEMORY = {"jpeg": 2, "png": 1}
-"""Bytes a sample, likewise, where such a file holds the picture in passes: coefficients, or 8-bit samples."""
+"""Bytes for each sample, measured, of files that store the image in passes: coefficients for JPEG, samples for PNG."""
 
 
 class Header(NamedTuple):
-    """What a source's header says, before any pixel is decoded.
+    """The header of a source, known before any pixel is decoded.
 
     Parameters
     ----------
     format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif" or "svg".
     width, height: of the page that is tiled, in pixels, as stored: before an orientation is applied.
-    pages: of the file, 1 for most; UNKNOWN_PAGES where only the whole file would tell.
+    pages: number of pages, 1 for most files; UNKNOWN_PAGES if only the whole file would show it.
     """
 
     format: str
@@ -60,7 +60,7 @@ class Header(NamedTuple):
 
 
 def header_of(image: Any) -> Header:
-    """Give the header of an opened pyvips.Image."""
+    """Return the header of an opened pyvips.Image."""
     name = str(image.get("vips-loader")).removesuffix("_source").removesuffix("load")
     if name == "heif" and image.get_typeof("heif-compression") and image.get("heif-compression") == "av1":
         name = "avif"
@@ -69,21 +69,21 @@ def header_of(image: Any) -> Header:
 
 
 def is_interlaced(image: Any) -> bool:
-    """Tell whether an opened pyvips.Image holds its picture in passes: a progressive JPEG, an interlaced PNG."""
+    """Return whether the file of a pyvips.Image stores it in passes: a progressive JPEG, an interlaced PNG."""
     return any(image.get_typeof(name) and image.get(name) for name in ("interlaced", "jpeg-multiscan"))
 
 
 def pixel_bytes(image: Any) -> int:
-    """Give the bytes that a decoded pixel of an opened pyvips.Image has, in all its bands."""
+    """Return the bytes of a decoded pixel of an opened pyvips.Image, in all its bands."""
     return int(image.bands) * SAMPLE_BYTES.get(image.format, 8)
 
 
 def memory_of(image: Any, header: Header, tile_size: int = DEFAULT_TILE_SIZE, held: int = 0) -> int:
-    """Estimate, as decoding_memory, by all that an opened pyvips.Image says of itself.
+    """Estimate as `decoding_memory`, from the properties of an opened pyvips.Image.
 
     Parameters
     ----------
-    held: bytes that a TIFF's strips or tiles take besides, by pipeline.formats.tiff_layout.held_bytes.
+    held: further bytes for the strips or tiles of a TIFF, by pipeline.formats.tiff_layout.held_bytes.
     """
     coarse = image.get("jpeg-chroma-subsample") if image.get_typeof("jpeg-chroma-subsample") else ""
     return held + decoding_memory(
@@ -103,13 +103,13 @@ def decoding_memory(
     interlaced: bool = False,
     tile_size: int = DEFAULT_TILE_SIZE,
 ) -> int:
-    """Estimate the bytes that tiling a picture takes at most, the file's own mapped pages left out.
+    """Estimate the most memory that tiling an image needs, in bytes, not counting mapped pages of its file.
 
     Parameters
     ----------
-    samples: of a pixel.
-    sample_bytes: of a sample.
-    interlaced: see is_interlaced.
+    samples: samples of a pixel.
+    sample_bytes: bytes of a sample.
+    interlaced: see `is_interlaced`.
     """
     each: float = WHOLE_MEMORY.get(header.format, 0) * sample_bytes
     if interlaced:
@@ -120,9 +120,9 @@ def decoding_memory(
 
 
 def require_page(header: Header, page: int) -> None:
-    """Raise StageError("page_not_found") where the file has not got a page, counted from 0."""
+    """Raise StageError("page_not_found") if the file does not have the page; pages count from 0."""
     if page < header.pages or header.pages == UNKNOWN_PAGES:
         return
     kind = NAMES.get(header.format, header.format)
     has = "one page" if header.pages == 1 else f"{header.pages} pages"
-    raise StageError("page_not_found", f"Page {page} was asked for, counted from 0, and this {kind} has {has}.")
+    raise StageError("page_not_found", f"Page {page} was requested, counted from 0, but this {kind} has {has}.")

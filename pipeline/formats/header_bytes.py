@@ -1,7 +1,7 @@
-"""Headers read without a decoder, where the decoder would want the whole file for them.
+"""Read headers without a decoder, for formats whose decoders need the whole file to read the header.
 
-libvips maps a WebP or GIF as a whole before it says anything of it, and follows all directories of a TIFF. Sources: RFC
-9649 (WebP), the GIF 89a specification, TIFF 6.0. Nothing here refuses a file: what cannot be read says nothing.
+libvips maps the whole of a WebP or GIF, and follows all directories of a TIFF. This module refuses no file: if it
+cannot read a header, it returns None. Sources: RFC 9649 (WebP), the GIF 89a specification, TIFF 6.0.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _ANIMATED = 0x02
 
 
 def read(kind: str, file: tiff.File, page: int = 0) -> Header | None:
-    """Give the header of a file of a kind of pipeline.formats.kinds; None where it has none that is known here.
+    """Return the header of a file of the given kind (pipeline.formats.kinds); None if it cannot be read here.
 
     Parameters
     ----------
-    page: of a TIFF, from 0. The pages of the others are all of one size.
+    page: of a TIFF, from 0. In the other formats all pages have the same size.
     """
     try:
         header = _read(kind, file, page)

@@ -1,11 +1,11 @@
-"""Tells the kind of a file from its first bytes. Pure."""
+"""Tell the kind of a file by its first bytes. Pure functions."""
 
 from __future__ import annotations
 
 import re
 
 HEAD = 4096
-"""Bytes looked at to tell text from an image: a page's <html> comes well before."""
+"""Bytes read to tell text from an image: the <html> of a web page comes well before."""
 
 
 FOREIGN = {
@@ -18,10 +18,10 @@ FOREIGN = {
     "pnm": "PNM",
     "pdf": "PDF",
 }
-"""Kinds that are known and not read, as a sentence may begin."""
+"""Kinds that are known but not supported, with their names at the beginning of a sentence."""
 
-# As libvips' loaders tell them, which takes less than their specifications say: how strictly a file is read goes by its
-# kind.
+# The signatures that libvips' loaders check; those of the specifications are longer. The kind has to agree with the
+# loader that libvips chooses, since the kind decides how strictly a file is read.
 _SIGNATURES = (
     (b"\xff\xd8", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -54,12 +54,12 @@ _BMP = re.compile(rb"BM.{4}\0{4}", re.DOTALL)
 
 
 def kind_of(head: bytes) -> str:
-    """Tell the kind of a file from its first bytes.
+    """Return the kind of a file.
 
     Returns
     -------
-    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the readable formats), "svg", one of FOREIGN or of
-    pipeline.formats.raw_photographs.KINDS, "text" (HTML and JSON included), "empty", or "other".
+    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the supported formats), "svg", one of FOREIGN or of
+    pipeline.formats.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
     """
     if not head:
         return "empty"
@@ -80,7 +80,7 @@ def kind_of(head: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    # A multi-byte character may be cut at the end; control characters are what no text has.
+    # The last character may be cut off if it has several bytes. Text has no control characters.
     body = head[:-4] if len(head) == HEAD else head
     if body.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True

@@ -1,8 +1,8 @@
-"""Tells raw photographs: sensors' samples that have yet to be developed, beside which lies a small preview. Pure.
+"""Recognize raw photographs: undeveloped samples of a camera's sensor, with a small preview. Pure functions.
 
-Most are TIFFs, whose first directory is that preview: whoever takes the first picture tiles 256 x 171 pixels. Sources:
-Adobe's DNG 1.7.1 (chapters 4 and 6), TIFF/EP (ISO 12234-2), the makers' files as ExifTool's and LibRaw's authors
-describe them.
+Most are TIFFs whose first directory is the preview, so libvips would tile an image of 256 x 171 pixels.
+Sources: Adobe's DNG 1.7.1 (chapters 4 and 6), TIFF/EP (ISO 12234-2), and the makers' formats as the authors of ExifTool
+and LibRaw describe them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ KINDS = {
     "mrw": "a Minolta raw photograph (MRW)",
     "iiq": "a Phase One raw photograph (IIQ)",
 }
-"""Those whose first bytes tell, by the names that pipeline.formats.kinds gives them."""
+"""Raw formats that are recognized by their first bytes, with their names in pipeline.formats.kinds."""
 
 COLOUR_FILTERS, LINEAR = 32803, 34892
-"""Values of Tag.PHOTOMETRIC: each sample has one colour of a filter's; of all colours, and not developed yet."""
+"""Values of Tag.PHOTOMETRIC for undeveloped samples: one colour of a filter for each pixel, or all colours."""
 
 MOST_PAGES, MOST_BELOW = 4, 8
-"""Directories looked at: raw photographs have up to three pages, and up to five pictures below the first."""
+"""Most pages, and most sub-directories of a page, to check: raw photographs have up to three, and up to five below the
+first."""
 
 _MAKERS = {
     b"NIKON": "a Nikon raw photograph (NEF)",
@@ -49,11 +50,11 @@ _MAKERS = {
     b"LEAF": "a Leaf raw photograph (MOS)",
     b"CANON": "a Canon raw photograph (TIF)",
 }
-"""By the beginning of the maker's name, in capitals."""
+"""Names by the beginning of the maker's name, in capitals."""
 
 
 def require_developed(kind: str, file: File) -> None:
-    """Raise StageError("unsupported_format"), by name, where a file is a raw photograph.
+    """Raise StageError("unsupported_format") if a file is a raw photograph. The message names the format.
 
     Parameters
     ----------
@@ -66,15 +67,15 @@ def require_developed(kind: str, file: File) -> None:
     if found:
         raise StageError(
             "unsupported_format",
-            f"The file is {found}, which is not read here: it holds what the camera's sensor measured, and a picture "
-            "only as a small preview. Develop it with a raw converter, and save it as TIFF or JPEG.",
+            f"The file is {found}, which is not supported: it contains undeveloped samples of the camera's sensor, and "
+            "only a small preview as a picture. Develop it with a raw converter, and save it as TIFF or JPEG.",
         )
 
 
 def _in_tiff(file: File) -> str:
-    """Name a raw photograph by its first directories; empty where it is none.
+    """Return the name of a raw photograph by its first directories, or "" if the TIFF is none.
 
-    What a camera's or a converter's tags say in a developed picture does not count, only samples that are none yet.
+    Only undeveloped samples count: developed pictures may keep the tags of a camera or a converter.
     """
     first = next(tiff.directories(file))
     if not any(picture.value(Tag.PHOTOMETRIC, 0) in {COLOUR_FILTERS, LINEAR} for picture in _pictures(file, first)):
@@ -87,7 +88,7 @@ def _in_tiff(file: File) -> str:
 
 def _pictures(file: File, first: Directory) -> Iterator[Directory]:
     yield first
-    # Only a camera's file is looked into further: each directory is a read of a file that may be far away.
+    # Read on only in a camera's file: each directory costs a read, maybe of a remote file.
     if {Tag.MAKER, Tag.DNG_VERSION}.isdisjoint(first.entries):
         return
     for page in islice(tiff.directories(file), MOST_PAGES):

@@ -1,4 +1,4 @@
-"""Directories of a TIFF, read without a decoder: what libvips does not tell of them. Pure.
+"""Read the directories of a TIFF without a decoder, since libvips does not report all of their tags. Pure functions.
 
 Sources: TIFF 6.0, section 2; BigTIFF as libtiff writes it (8-byte offsets, 20-byte entries).
 """
@@ -13,26 +13,26 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 MAX_DIRECTORIES = 1 << 20
-"""Followed at most, as by libtiff, which knows no page behind them."""
+"""Most directories to follow: libtiff's own limit."""
 
 MAX_ENTRIES = 4096
-"""Of one directory: libtiff reads none that has more; a plain one has some twenty."""
+"""Most entries of a directory: libtiff's own limit. A common directory has about twenty."""
 
 MAX_VALUES = 1 << 24
-"""Values read of one entry at most: the strips of a picture of 16 million rows."""
+"""Most values read from one entry: the strips of an image of 16 million rows."""
 
 NATIVE = "<" if sys.byteorder == "little" else ">"
-"""This machine's order of bytes, as struct names it."""
+"""This machine's byte order, in struct's notation."""
 
 _WORDS = {1: "B", 3: "H", 4: "I", 16: "Q", 18: "Q", 13: "I"}
-"""array's letter by a value's type, for types of whole numbers without sign."""
+"""Letters of `array` for the types of unsigned integers."""
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value by its type."""
+"""Bytes of a value for each type."""
 
 
 class Tag(IntEnum):
-    """The tags that are looked at."""
+    """The tags that Tilewright reads."""
 
     KIND = 254
     WIDTH = 256
@@ -70,11 +70,11 @@ REDUCED = 1
 """Bit of Tag.KIND: the page is a smaller version of another."""
 
 PLACES = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))
-"""Pairs of tags that say where the pixels lie."""
+"""Pairs of tags with the offsets and lengths of the pixels."""
 
 
 class Entry(NamedTuple):
-    """One entry as it is stored: how many values, and in `value` the values themselves, or where they lie."""
+    """One entry as stored: the number of values, and in `value` the values themselves or their offset."""
 
     tag: int
     kind: int
@@ -88,7 +88,7 @@ class Entry(NamedTuple):
 
 
 class File(Protocol):
-    """What is read of a file. Positions are from its beginning; at its end there is less than was asked for."""
+    """A file to read from. Offsets count from its beginning. At its end, `read` returns fewer bytes than requested."""
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, offset: int, /) -> int: ...
@@ -96,12 +96,12 @@ class File(Protocol):
 
 
 class Directory:
-    """One directory of a file, which stays the caller's.
+    """One directory of a file. The caller closes the file.
 
     Raises
     ------
-    struct.error: where the file ends within it, or it has more than MAX_ENTRIES; also by its methods, where the file
-    ends within the values.
+    struct.error: if the file ends within the directory, or it has more than MAX_ENTRIES. Methods raise it if the file
+        ends within an entry's values.
     """
 
     def __init__(self, file: File, order: str, big: bool, offset: int) -> None:
@@ -112,22 +112,22 @@ class Directory:
         _seek(file, offset)
         (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
         if count > MAX_ENTRIES:
-            raise struct.error("more entries than a directory has")
+            raise struct.error("a directory has too many entries")
         stored = file.read(count * (20 if big else 12))
         found = struct.iter_unpack(f"{order}HH{self._word}{8 if big else 4}s", stored)
         entries = [Entry(*fields) for fields in found]
         if len(entries) < count:
             raise struct.error("the file ends within a directory")
-        # Of a tag that is there twice the first counts, as to libtiff.
+        # If a tag occurs twice, the first one counts, as in libtiff.
         self.entries = {entry.tag: entry for entry in reversed(entries)}
         self._end = file.tell() + (8 if big else 4)
 
     def values(self, tag: Tag) -> tuple[int, ...]:
-        """Give an entry's whole numbers; none where the tag is absent or of another type."""
+        """Return an entry's integers; none if the tag is missing or has another type."""
         return tuple(self.numbers(tag))
 
     def numbers(self, tag: Tag) -> array[int]:
-        """Give what `values` gives, in as few bytes as they take in the file: there may be millions."""
+        """As `values`, but in an array of as few bytes as in the file: there may be millions of values."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _WORDS or entry.values > MAX_VALUES:
             return array("Q")
@@ -140,34 +140,34 @@ class Directory:
         return found
 
     def value(self, tag: Tag, default: int) -> int:
-        """Give an entry's first whole number."""
+        """Return an entry's first integer, or `default`."""
         return next(iter(self.values(tag)), default)
 
     def raw(self, entry: Entry) -> bytes:
-        """Give an entry's values as they are stored."""
+        """Return the bytes of an entry's values."""
         if entry.length <= len(entry.value):
             return entry.value
         _seek(self._file, self.place(entry))
         return self._file.read(entry.length)
 
     def place(self, entry: Entry) -> int:
-        """Give where the values lie of an entry that has no room for them."""
+        """Return the offset of the values of an entry that are stored outside of it."""
         (offset,) = struct.unpack(f"{self.order}{self._word}", entry.value)
         return int(offset)
 
     def chunks(self) -> list[tuple[int, int]]:
-        """Give offset and length of each strip or tile."""
+        """Return offset and length of each strip or tile."""
         found: list[tuple[int, int]] = []
         for offsets, lengths in PLACES:
             found.extend(zip(self.values(offsets), self.values(lengths), strict=False))
         return found
 
     def end(self, size: int) -> int:
-        """Give where the last byte ends that the directory names: its own, its values', its pixels'.
+        """Return the end of the last byte that belongs to the directory, its values or its pixels.
 
         Parameters
         ----------
-        size: of the file. What lies beyond it is not looked at for what it names.
+        size: of the file. If the directory or values already lie beyond it, the pixels' offsets are not read.
         """
         ends = [self._end]
         ends += [self.place(entry) + entry.length for entry in self.entries.values() if entry.length > len(entry.value)]
@@ -181,11 +181,11 @@ class Directory:
 
 
 def directories(file: File, first: int = 0) -> Iterator[Directory]:
-    """Give the pages of an open TIFF in their order, from one on. Of those before it only their ends are read.
+    """Yield the pages of an open TIFF in order, from page `first`. Earlier directories are skipped cheaply.
 
     Raises
     ------
-    struct.error: where the file ends within one.
+    struct.error: if the file ends within a directory.
     """
     file.seek(0)
     order = "<" if file.read(2) == b"II" else ">"
@@ -207,21 +207,21 @@ def _next(file: File, order: str, big: bool, offset: int) -> int:
     (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
     _seek(file, offset + (8 + 20 * count if big else 2 + 12 * count))
     stored = file.read(8 if big else 4)
-    # A file that ends here ends well to libtiff: there is no further page.
+    # libtiff accepts a file that ends here: there is no further page.
     return int.from_bytes(stored, "little" if order == "<" else "big") if len(stored) == (8 if big else 4) else 0
 
 
 def find(file: File, page: int, sub: int | None = None) -> Directory | None:
-    """Give a page's directory, or one below it; None where there is none.
+    """Return the directory of a page, or one of its sub-directories; None if there is none.
 
     Parameters
     ----------
     page: from 0.
-    sub: which one of the page's subdirectories, from 0.
+    sub: index of the page's sub-directory, from 0.
 
     Raises
     ------
-    struct.error: where the file ends within one.
+    struct.error: if the file ends within a directory.
     """
     directory = next(directories(file, page), None)
     if directory is None or sub is None:
@@ -234,4 +234,4 @@ def _seek(file: File, offset: int) -> None:
     try:
         file.seek(offset)
     except (OSError, OverflowError, ValueError) as error:
-        raise struct.error("no file is so long") from error
+        raise struct.error("an offset is beyond any file") from error

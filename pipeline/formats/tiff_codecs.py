@@ -1,8 +1,8 @@
-"""Which compressions of a TIFF are read here, and what the others are called. Pure.
+"""The compressions of a TIFF that are supported, and the names of the others. Pure functions.
 
-What is read is a promise of this project, the same on every machine: what `pyvips-binary`'s libtiff decodes and tells
-the damage of, and zstd, by tiler.decode.readers.tiff.recoded. Sources: tiff.h of libtiff, TIFF 6.0, Adobe's and others'
-technical notes.
+The supported ones are the same on every machine: those that the libtiff of `pyvips-binary` decodes with a report of
+damage, and zstd, which tiler.decode.readers.tiff.recoded decodes.
+Sources: tiff.h of libtiff, TIFF 6.0, technical notes of Adobe and others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ READ = {
     50000: "Zstandard",
     50001: "WebP",
 }
-"""By their numbers in Tag.COMPRESSION."""
+"""Supported compressions by their number in Tag.COMPRESSION."""
 
 LACKING = {
     6: "old-style JPEG",
@@ -33,13 +33,13 @@ LACKING = {
     103: "IMPACJ",
     262: "Kodak 262",
     22610: "JPEG XR (Hamamatsu NDPI)",
-    32766: "NeXT",  # whose decoder takes a strip that ends early for white rows
+    32766: "NeXT",  # its decoder fills a strip that ends early with white rows
     32767: "Sony ARW",
     32769: "packed raw samples",
     32770: "Samsung SRW",
     32772: "Samsung SRW",
-    32771: "CCITT RLE in words",  # of which libtiff does not read what it has written itself
-    32809: "ThunderScan",  # which libtiff reads in strips only
+    32771: "CCITT RLE in words",  # libtiff cannot read its own files
+    32809: "ThunderScan",  # libtiff reads it in strips only
     32895: "IT8 CT with padding",
     32896: "IT8 linework",
     32897: "IT8 monochrome",
@@ -52,7 +52,7 @@ LACKING = {
     33005: "JPEG 2000 (Aperio, RGB)",
     33007: "JPEG (alternative number)",
     34661: "JBIG",
-    34676: "SGI LogLuv",  # whose runs decode whatever is in them, and no other reader is here to compare it with
+    34676: "SGI LogLuv",  # any bytes decode without an error, and there is no other reader to compare with
     34677: "SGI LogLuv, 24 bits",
     34692: "LuraDocument",
     34712: "JPEG 2000",
@@ -77,22 +77,22 @@ LACKING = {
     65002: "EER",
     65535: "Pentax PEF",
 }
-"""Those that other programs write, and nobody reads here."""
+"""Names of compressions that other programs write, and that are not supported."""
 
 
 def require_read(directory: Directory) -> None:
-    """Raise StageError("unsupported_format"), by name, where a page's compression is not read here.
+    """Raise StageError("unsupported_format") if a page's compression is not supported. The message names it.
 
     Raises
     ------
-    struct.error: where the file ends within the directory's values.
+    struct.error: if the file ends within the directory's values.
     """
-    # A value of a type that no program gives it counts as none here, and not to libtiff.
+    # A value of an unusual type counts as unsupported, although libtiff may read it.
     number = directory.value(Tag.COMPRESSION, 0 if Tag.COMPRESSION in directory.entries else 1)
     if number not in READ:
-        name = LACKING.get(number, "a method without a known name")
+        name = LACKING.get(number, "an unknown method")
         raise StageError(
             "unsupported_format",
-            f"The TIFF is compressed by {name} (compression {number}), which is not read here. Save it with LZW, "
+            f"The TIFF is compressed with {name} (compression {number}), which is not supported. Save it with LZW, "
             "deflate or JPEG compression, or with none.",
         )

@@ -1,7 +1,7 @@
-"""What the numbers of a TIFF's pixels stand for, and which of these are shown here. Pure.
+"""The colours that the samples of a TIFF stand for, and which of them are supported. Pure functions.
 
-Sources: TIFF 6.0, sections 4, 5, 8, 16 and 20 to 23; DNG 1.7; for the defaults of YCbCr libtiff, which takes the whole
-range as JFIF does.
+Sources: TIFF 6.0, sections 4, 5, 8, 16 and 20 to 23; DNG 1.7; libtiff for the defaults of YCbCr, which use the full
+range as in JFIF.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import APART, DECODED, YCBCR, Compression, is_coarse
 
 COEFFICIENTS = (0.299, 0.587, 0.114)
-"""Default of Tag.COEFFICIENTS: red's, green's and blue's share of brightness."""
+"""Default of Tag.COEFFICIENTS: the shares of red, green and blue in brightness."""
 
 BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 """Default of Tag.BLACK_AND_WHITE for YCbCr."""
@@ -39,31 +39,31 @@ LACKING = {
     51177: "a depth map",
     52527: "a mask of what is seen",
 }
-"""Names of those values of Tag.PHOTOMETRIC that nobody reads here."""
+"""Names of the values of Tag.PHOTOMETRIC that are not supported."""
 
 _LABS = {(16, 1), (16, 2), (32, 3)}
-"""Bits and sample formats of CIELAB that libvips takes for what they are."""
+"""Bits and sample formats of CIELAB that libvips reads correctly."""
 
 _FRACTIONS = {5: "II", 11: "f", 12: "d"}
-"""struct's letters by the types of a fraction."""
+"""Letters of `struct` for the types of fractions."""
 
 
 class Ycbcr(NamedTuple):
-    """How to make RGB, of 0 to 255, of stored YCbCr: `rows` times the three samples, plus `offsets`."""
+    """Conversion of stored YCbCr to RGB of 0 to 255: `rows` times the three samples, plus `offsets`."""
 
     rows: tuple[tuple[float, float, float], ...]
     offsets: tuple[float, float, float]
 
 
 def ycbcr_of(directory: Directory) -> Ycbcr | None:
-    """Tell how to make RGB of what a decoder gives; None where it gives RGB or no YCbCr at all.
+    """Return the conversion of the decoder's YCbCr to RGB; None if the decoder returns RGB, or the page has no YCbCr.
 
-    libjpeg converts by itself, and libtiff where colours are coarse. All else comes as it is stored.
+    libjpeg converts to RGB, and libtiff does if colours are subsampled. Other YCbCr is returned as stored.
 
     Raises
     ------
-    StageError: image_corrupt, where it makes no sense.
-    struct.error: where the file ends within the directory's values.
+    StageError: image_corrupt, if the tags are inconsistent.
+    struct.error: if the file ends within the directory's values.
     """
     if directory.value(Tag.PHOTOMETRIC, 0) != YCBCR or is_coarse(directory):
         return None
@@ -73,7 +73,7 @@ def ycbcr_of(directory: Directory) -> Ycbcr | None:
     black, white, *colours = _fractions(directory, Tag.BLACK_AND_WHITE, BLACK_AND_WHITE)
     spans = (white - black, colours[1] - colours[0], colours[3] - colours[2])
     if not all(0 <= share <= 1 for share in (red, green, blue)) or green == 0 or 0 in spans:
-        raise damaged("what it says of its YCbCr makes no sense")
+        raise damaged("its tags about YCbCr are inconsistent")
     brightness, to_blue, to_red = 255 / spans[0], 127 / spans[1] * (2 - 2 * blue), 127 / spans[2] * (2 - 2 * red)
     rows = (
         (brightness, 0.0, to_red),
@@ -86,34 +86,34 @@ def ycbcr_of(directory: Directory) -> Ycbcr | None:
 
 
 def require_shown(directory: Directory) -> None:
-    """Raise StageError("unsupported_format"), by name, where a page's colours cannot be shown as they are meant.
+    """Check that a page's colours can be shown correctly.
 
     Raises
     ------
-    StageError: image_corrupt, where what it says of its colours makes no sense.
-    struct.error: where the file ends within the directory's values.
+    StageError: unsupported_format, with the name of the colours; image_corrupt, if the tags are inconsistent.
+    struct.error: if the file ends within the directory's values.
     """
-    # Where the tag is absent libtiff has the last word.
+    # If the tag is missing, libtiff decides.
     photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
     samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
     if photometric not in SHOWN:
-        _refuse(LACKING.get(photometric, f"of a kind without a known name (photometric interpretation {photometric})"))
+        _refuse(LACKING.get(photometric, f"of an unknown kind (photometric interpretation {photometric})"))
     if photometric == WHITE_IS_ZERO and samples > 2:
-        _refuse("grey where white is zero, of more than one sample")
+        _refuse("grey with zero as white, with more than one sample")
     if photometric == RGB and samples < 3:
-        _refuse("RGB of fewer than three samples")
+        _refuse("RGB with fewer than three samples")
     if photometric == PALETTE and (bits > 8 or samples > 2):
-        _refuse("a palette of more than 8 bits or of several samples")
+        _refuse("a palette with more than 8 bits or several samples")
     if photometric == SEPARATED:
         _require_cmyk(directory, samples)
     if photometric == YCBCR:
         _require_plain_ycbcr(directory)
     if photometric == CIELAB and (samples < 3 or (bits, directory.value(Tag.SAMPLE_FORMAT, 1)) not in _LABS):
-        _refuse("CIELAB other than of 16-bit whole numbers or 32-bit floats")
+        _refuse("CIELAB in other samples than 16-bit integers or 32-bit floats")
 
 
 def is_reversed(directory: Directory) -> bool:
-    """Tell whether its greatest samples are black, and libvips leaves them so: it turns round whole numbers only."""
+    """Return whether the greatest samples are black in the decoded image. libvips inverts unsigned integers only."""
     signed_or_float = directory.value(Tag.SAMPLE_FORMAT, 1) in {2, 3}
     return directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO and signed_or_float
 
@@ -127,22 +127,22 @@ def _require_cmyk(directory: Directory, samples: int) -> None:
 def _require_plain_ycbcr(directory: Directory) -> None:
     samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
     if (samples, bits, directory.value(Tag.SAMPLE_FORMAT, 1)) != (3, 8, 1):
-        _refuse("YCbCr of other than three samples of 8 bits")
+        _refuse("YCbCr with other than three samples of 8 bits")
     compression, coarse = directory.value(Tag.COMPRESSION, Compression.NONE), is_coarse(directory)
     if directory.value(Tag.PLANAR, 1) == APART and (coarse or compression not in DECODED):
-        # libvips mixes them up, and libtiff refuses the coarse ones.
-        _refuse("YCbCr in planes that lie apart, and coarse or compressed otherwise than by deflate or Zstandard")
+        # libvips confuses the planes, and libtiff refuses subsampled ones.
+        _refuse("YCbCr in separate planes, and subsampled or compressed with other than deflate or Zstandard")
     if coarse and compression in {Compression.ZSTD, Compression.WEBP}:
-        _refuse("YCbCr with coarser colours, compressed by Zstandard or WebP")
-    # libtiff takes the size of such a tile for another.
+        _refuse("YCbCr with subsampled colours, compressed with Zstandard or WebP")
+    # libtiff computes a wrong size for such a tile.
     both_ways = min(directory.values(Tag.SUBSAMPLING) or (2, 2)) > 1
     if both_ways and Tag.TILE_WIDTH in directory.entries and compression == Compression.NONE:
-        _refuse("YCbCr with colours coarser both ways, in uncompressed tiles")
+        _refuse("YCbCr with colours subsampled both ways, in uncompressed tiles")
     ycbcr_of(directory)
 
 
 def _refuse(what: str) -> NoReturn:
-    raise StageError("unsupported_format", f"The TIFF's colours are {what}, which is not read here. Save it as RGB.")
+    raise StageError("unsupported_format", f"The TIFF's colours are {what}, which is not supported. Save it as RGB.")
 
 
 def _fractions(directory: Directory, tag: Tag, default: tuple[float, ...]) -> tuple[float, ...]:
@@ -151,7 +151,7 @@ def _fractions(directory: Directory, tag: Tag, default: tuple[float, ...]) -> tu
         return default
     letters = _FRACTIONS.get(entry.kind)
     if letters is None or entry.values != len(default):
-        raise damaged("what it says of its YCbCr makes no sense")
+        raise damaged("its tags about YCbCr are inconsistent")
     raw = directory.raw(entry)[: entry.length]
     found = struct.unpack(f"{directory.order}{letters * len(default)}", raw)
     if letters != "II":

@@ -1,7 +1,7 @@
-"""How a page of a TIFF is cut into strips or tiles, and what decoding them takes. Pure.
+"""The layout of a TIFF's page in strips or tiles, and the memory to decode them. Pure functions.
 
-Source: TIFF 6.0, sections 2, 3 and 15. The memory is that of libvips and libtiff, measured with strips, tiles and
-planes of 128 to 6,000 rows: within a third above what was found.
+The memory is that of libvips and libtiff, measured with strips, tiles and planes of 128 to 6,000 rows. The estimates
+are at most a third above the measured values. Source: TIFF 6.0, sections 2, 3 and 15.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ from typing import NamedTuple
 from pipeline.formats.tiff import PLACES, Directory, File, Tag, find
 
 ALL_ROWS = (1 << 32) - 1
-"""RowsPerStrip where it is absent: one strip."""
+"""RowsPerStrip if the tag is missing: one strip."""
 
 MOST_BYTES = 1 << 48
-"""Of a strip or tile, with all its planes: far more than any memory."""
+"""Most bytes of a strip or tile with all its planes: far more than any machine's memory."""
 
 HELD_STRIPS = 2
 """Rows of strips or tiles that libvips holds at once."""
 
 COMMON_ROWS = 512
-"""Of a picture of COMMON_BYTES a pixel: what they take is part of what any picture takes (pipeline.formats.header)."""
+"""Rows of COMMON_BYTES a pixel whose memory pipeline.formats.header counts for every image."""
 
 COMMON_BYTES = 4
 
 SCANNED_ROWS = 128
-"""Of the highest strip that libvips reads as a whole; of a higher one it reads single rows, if it can."""
+"""Rows of the highest strip that libvips reads as a whole. It reads higher strips row by row if it can."""
 
 SMALL_CHUNK = 1 << 20
-"""Bytes of a decoded strip or tile of which libtiff reads no more than a few times as many."""
+"""Bytes of a decoded strip or tile. For smaller ones, libtiff reads at most a few times their size from the file."""
 
 WINDOW = 1 << 27
-"""Bytes of what went before that a zstd decoder may hold: what its encoder's highest level takes."""
+"""Most bytes of earlier output that a zstd decoder may hold: the window of the encoder's highest level."""
 
 STRIP_BYTES = 1 << 18
-"""Of a strip as tiler.decode.readers.tiff.chunks cuts it anew: what asking for it costs is small beside it."""
+"""Bytes of a strip as tiler.decode.readers.tiff.chunks cuts it: so large that the cost of a read hardly counts."""
 
 HELD_RECODED = 4
-"""Copies of a tile there: as its planes are decoded, joined, stored, and read by libtiff."""
+"""Copies of a recoded tile in memory: decoded planes, joined planes, stored blocks, and libtiff's copy."""
 
 DECODER_BYTES = 1 << 19
-"""Of a decoder at work, besides its window: what it was given, and what it gives."""
+"""Bytes of a working decoder besides its window: its input and output."""
 
 
 class Compression(IntEnum):
-    """Values of Tag.COMPRESSION that are looked at."""
+    """Values of Tag.COMPRESSION that Tilewright treats separately."""
 
     NONE = 1
     OLD_JPEG = 6
@@ -57,12 +57,12 @@ class Compression(IntEnum):
 
 
 DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.ZSTD}
-"""What tiler.decode.readers.tiff.frame decodes."""
+"""Compressions that tiler.decode.readers.tiff.frame decodes."""
 
 DEFLATED = {Compression.DEFLATE, Compression.OLD_DEFLATE}
 
 APART = 2
-"""Value of Tag.PLANAR."""
+"""Value of Tag.PLANAR: separate planes."""
 
 FLOAT = 3
 """Value of Tag.SAMPLE_FORMAT."""
@@ -77,9 +77,9 @@ class Layout(NamedTuple):
     Parameters
     ----------
     width, height: of the page, in pixels.
-    columns, rows: of a strip or tile, in pixels; a strip's rows are at most the page's.
-    tiled: whether they are tiles.
-    planes: that lie apart: 1 where all samples of a pixel lie together.
+    columns, rows: of a strip or tile, in pixels. A strip has at most the rows of the page.
+    tiled: whether the page has tiles.
+    planes: number of separate planes; 1 if the samples of a pixel are stored together.
     bits: of a pixel, in one plane.
     """
 
@@ -93,12 +93,12 @@ class Layout(NamedTuple):
 
     @property
     def row_bytes(self) -> int:
-        """Of one row of a strip or tile."""
+        """Bytes of one row of a strip or tile, in one plane."""
         return (self.columns * self.bits + 7) // 8
 
     @property
     def chunk_bytes(self) -> int:
-        """Of a whole strip or tile."""
+        """Bytes of a whole strip or tile, in one plane."""
         return self.row_bytes * self.rows
 
     @property
@@ -108,16 +108,16 @@ class Layout(NamedTuple):
 
     @property
     def chunks(self) -> int:
-        """Strips or tiles of all planes."""
+        """Number of strips or tiles in all planes."""
         return -(-self.width // self.columns) * self.down * self.planes
 
 
 def layout_of(directory: Directory) -> Layout | None:
-    """Give a page's layout; None where its directory makes no sense.
+    """Return a page's layout; None if its directory is inconsistent.
 
     Raises
     ------
-    struct.error: where the file ends within the directory's values.
+    struct.error: if the file ends within the directory's values.
     """
     width, height = directory.value(Tag.WIDTH, 0), directory.value(Tag.HEIGHT, 0)
     samples, sample_bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
@@ -134,11 +134,11 @@ def layout_of(directory: Directory) -> Layout | None:
 
 
 def is_recoded(directory: Directory) -> bool:
-    """Tell whether libvips reads a page only through tiler.decode.readers.tiff.recoded.
+    """Return whether libvips has to read a page through tiler.decode.readers.tiff.recoded.
 
-    pyvips-binary's libtiff has no zstd, and does not look at deflate's checksums, which come behind the last pixel: of
-    a changed byte most often other pixels come. Of planes that lie apart libvips 8.18 reads no tiles, and mixes up two
-    bands, floats of 16 bits and YCbCr without a remark.
+    The libtiff of pyvips-binary has no zstd. It ignores deflate's checksums, which follow the last pixel, so a changed
+    byte mostly shows as wrong pixels. With separate planes, libvips 8.18 cannot read tiles, and without a warning it
+    confuses the planes of two bands, 16-bit floats and YCbCr.
     """
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
@@ -151,20 +151,20 @@ def is_recoded(directory: Directory) -> bool:
 
 
 def is_coarse(directory: Directory) -> bool:
-    """Tell whether colours have fewer samples than brightness: then a strip or tile is not rows of pixels."""
+    """Return whether colours are subsampled: then a strip or tile does not consist of rows of pixels."""
     return directory.value(Tag.PHOTOMETRIC, 0) == YCBCR and directory.values(Tag.SUBSAMPLING) != (1, 1)
 
 
 def stored_bytes(directory: Directory, size: int) -> int:
-    """Give the bytes of all strips or tiles that a page lists, each as often as it is listed.
+    """Return the bytes of all strips or tiles of a page. A strip or tile that is listed twice counts twice.
 
     Parameters
     ----------
-    size: of the file in bytes. What lies beyond it is missing, and is not counted.
+    size: of the file in bytes. Strips or tiles beyond it do not count.
 
     Raises
     ------
-    struct.error: where the file ends within the directory's values.
+    struct.error: if the file ends within the directory's values.
     """
     return sum(
         length
@@ -175,7 +175,7 @@ def stored_bytes(directory: Directory, size: int) -> int:
 
 
 def held_bytes(file: File, size: int, page: int) -> int:
-    """Estimate the bytes that large strips or tiles of a page take, beyond what any picture takes.
+    """Estimate the memory for large strips or tiles of a page, in bytes beyond the estimate for any image.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def held_bytes(file: File, size: int, page: int) -> int:
 
     Raises
     ------
-    struct.error: where the file ends within the directory.
+    struct.error: if the file ends within the directory.
     """
     directory = find(file, page)
     layout = layout_of(directory) if directory is not None else None
@@ -201,7 +201,7 @@ def held_bytes(file: File, size: int, page: int) -> int:
 
 
 def _is_read_whole(layout: Layout, compression: int) -> bool:
-    """Tell whether libvips decodes a strip or tile at once, instead of single rows."""
+    """Return whether libvips decodes a strip or tile as a whole, not row by row."""
     by_rows = not layout.tiled and layout.planes == 1 and layout.rows > SCANNED_ROWS
     return not by_rows or compression in {Compression.JPEG, Compression.OLD_JPEG}
 
@@ -212,17 +212,17 @@ def _of_whole(layout: Layout) -> int:
 
 
 def _stored(directory: Directory, layout: Layout, compression: int, size: int) -> int:
-    """Give the bytes of the longest strip or tile as it lies in the file: libtiff reads it as a whole."""
+    """Return the bytes of the longest strip or tile in the file, since libtiff reads it as a whole."""
     if layout.chunk_bytes <= SMALL_CHUNK:
         return layout.chunk_bytes
     if compression == Compression.NONE and layout.chunks == 1 and not layout.tiled:
-        return 0  # which libtiff takes for many
+        return 0  # libtiff splits it into many strips
     lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
     return min(size, max(lengths, default=0))
 
 
 def _of_recoded(layout: Layout, compression: int) -> int:
-    """Of a page that tiler.decode.readers.tiff.recoded gives to libvips: strips that are cut anew are never large."""
+    """Return the bytes for a page that is recoded. Its strips are cut to a small size; its tiles are not."""
     window = min(WINDOW, layout.chunk_bytes) if compression == Compression.ZSTD else 0
     if layout.tiled:
         return window + _of_whole(layout) + (HELD_RECODED * layout.planes - 1) * layout.chunk_bytes

@@ -1,6 +1,6 @@
-"""Whether a TIFF's directory says where all of its pixels are, in a way that all readers take alike. Pure.
+"""Check that a TIFF's directory is unambiguous, and lists all of its pixels. Pure functions.
 
-Sources: TIFF 6.0, section 2; libtiff, which passes over a tag whose type or number of values it does not expect.
+Sources: TIFF 6.0, section 2; libtiff, which ignores a tag with an unexpected type or number of values.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import require_shown
 
 HEAD_SIZE = 8
-"""Bytes at a file's beginning that hold no pixels."""
+"""Bytes at the beginning of a file that contain no pixels."""
 
 UNSIGNED = {1, 3, 4, 16}
-"""Types of whole numbers without sign."""
+"""Types of unsigned integers."""
 
 SINGLE = (
     Tag.WIDTH,
@@ -29,7 +29,7 @@ SINGLE = (
     Tag.TILE_WIDTH,
     Tag.TILE_HEIGHT,
 )
-"""Tags of one value."""
+"""Tags with one value."""
 
 SEVERAL = (
     Tag.BITS,
@@ -45,12 +45,12 @@ SEVERAL = (
 
 
 def require_readable(directory: Directory) -> None:
-    """Hold a page to what is read here, by its tags alone: the same before the download and after it.
+    """Check by a page's tags that it is supported: used before the download and after it.
 
     Raises
     ------
     StageError: as require_read, require_plain and require_shown.
-    struct.error: where the file ends within the directory's values.
+    struct.error: if the file ends within the directory's values.
     """
     require_read(directory)
     require_plain(directory)
@@ -58,29 +58,29 @@ def require_readable(directory: Directory) -> None:
 
 
 def require_plain(directory: Directory) -> None:
-    """Raise StageError("image_corrupt") where a tag that decides on pixels has a type or number of values of its own.
+    """Raise StageError("image_corrupt") if a tag about pixels has an unexpected type or number of values.
 
-    What libtiff makes of it, and others, is not always the same.
+    libtiff and other readers do not always treat such a tag in the same way.
     """
     for tag in (*SINGLE, *SEVERAL):
         entry = directory.entries.get(tag)
         if entry is None:
             continue
         if entry.kind not in UNSIGNED or entry.values == 0 or (tag in SINGLE and entry.values != 1):
-            raise damaged(f"its directory's entry {int(tag)} is not of the type, or the number of values, that it has")
+            raise damaged(f"its directory's entry {int(tag)} has a wrong type or number of values")
 
 
 def require_complete(directory: Directory) -> None:
-    """See that all strips or tiles that a page lists are somewhere.
+    """Check that all strips or tiles of a page are stored.
 
-    What is to be seen in place of those that are left out on purpose, as GDAL's SPARSE_OK does, only their writer
-    knows. Whoever reads them as black cannot tell them from a loss.
+    Some programs leave out strips or tiles on purpose (GDAL's SPARSE_OK). Only the program knows what they should show,
+    and a reader that shows black cannot tell them from lost ones.
 
     Raises
     ------
-    StageError: unsupported_format, where some are left out; image_corrupt, where some have no bytes, or lie where the
-    file's head is.
-    struct.error: where the file ends within the directory's values.
+    StageError: unsupported_format, if some are left out; image_corrupt, if some have no bytes, or lie in the file's
+        head.
+    struct.error: if the file ends within the directory's values.
     """
     places = [pair for pair in PLACES if pair[1] in directory.entries]
     for offsets_tag, lengths_tag in places[-1:]:
@@ -88,13 +88,13 @@ def require_complete(directory: Directory) -> None:
         if left_out := sum(1 for place in zip(offsets, lengths, strict=False) if place == (0, 0)):
             raise StageError(
                 "unsupported_format",
-                f"The TIFF leaves out {left_out:,} of its strips or tiles (it is sparse), which is not read here. Save "
+                f"The TIFF leaves out {left_out:,} of its strips or tiles (it is sparse), which is not supported. Save "
                 "it with all of them.",
             )
-        # A single strip's length may be left to its reader: it is the rest of the file.
+        # The length of a single strip may be 0: it then extends to the end of the file.
         several = len(lengths) > 1 or lengths_tag == Tag.TILE_LENGTHS
         for number, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
             if several and length == 0:
                 raise damaged(f"strip or tile {number:,} has no bytes")
             if length and offset < HEAD_SIZE:
-                raise damaged(f"strip or tile {number:,} lies where the file's head is")
+                raise damaged(f"strip or tile {number:,} lies in the file's head")

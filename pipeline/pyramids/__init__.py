@@ -1,6 +1,6 @@
 """Pure arithmetic of a tile pyramid: levels, tile addresses, the index file, the descriptors.
 
-Imports nothing of this project.
+Imports nothing else of this project.
 """
 
 from pipeline.pyramids.descriptors import sealed

@@ -1,4 +1,4 @@
-"""What tells of a pyramid: the Deep Zoom descriptor and the TileJSON for viewers, the seal of pyramid.json. Pure."""
+"""Describe a pyramid for viewers (Deep Zoom, TileJSON), and add the checksum of pyramid.json. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from pipeline.pyramids.geometry import DESCRIPTION, Format, Geometry
 
 MERCATOR_NORTH = math.degrees(math.atan(math.sinh(math.pi)))
-"""Degrees of latitude at the upper edge of XYZ's square world, 85.05…"""
+"""Latitude of the upper edge of XYZ's square world, in degrees: 85.05…"""
 
 
 def deep_zoom(geometry: Geometry, tile_format: Format) -> str:
-    """Give the Deep Zoom descriptor, XML (Microsoft's Deep Zoom schema of 2008)."""
+    """Return the Deep Zoom descriptor, XML of Microsoft's schema of 2008."""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<Image xmlns="http://schemas.microsoft.com/deepzoom/2008" Format="{tile_format}" Overlap="0"'
@@ -24,11 +24,11 @@ def deep_zoom(geometry: Geometry, tile_format: Format) -> str:
 
 
 def tilejson(geometry: Geometry, tile_format: Format, tiles: str) -> dict[str, Any]:
-    """Give TileJSON 3.0.0; its bounds are the picture's part of the square world: viewers ask for nothing outside.
+    """Return TileJSON 3.0.0. Its bounds are the image's part of the square world, so viewers request no tile outside.
 
     Parameters
     ----------
-    tiles: the address of a tile, with {z}, {x} and {y}.
+    tiles: URL template of a tile, with {z}, {x} and {y}.
     """
     world = geometry.tile_size << geometry.max_zoom
     east = 360 * geometry.width / world - 180
@@ -49,11 +49,13 @@ def tilejson(geometry: Geometry, tile_format: Format, tiles: str) -> dict[str, A
 
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of a pyramid.json with its own CRC-32 under `crc32`: of all else in it, however it is laid out.
+    """Return the content of a pyramid.json with its own CRC-32 added under `crc32`.
+
+    The checksum covers all other values, and does not depend on the layout of the JSON.
 
     Parameters
     ----------
-    description: with the other files' checksums under `crc32`. A seal that it bears already is not counted.
+    description: has the other files' checksums under `crc32`. An existing checksum of its own is replaced.
     """
     sums = {name: checksum for name, checksum in description["crc32"].items() if name != DESCRIPTION}
     plain = dict(description) | {"crc32": sums}

@@ -1,14 +1,14 @@
-"""What a pyramid is: its identity, its levels and its tiles' addresses. Pure arithmetic.
+"""The id of a pyramid, its levels, and the addresses of its tiles. Pure arithmetic.
 
-A picture has Deep Zoom levels 0 (one pixel) to ``max_level`` (all pixels), each half the size of the
-next, rounded up. XYZ zooms are the same levels under other numbers: zoom 0 is the largest level that
-fits one tile. Inner XYZ tiles are the Deep Zoom tiles; those that the picture does not fill ("edge
-tiles") are stored apart, padded to the full square.
+An image has Deep Zoom levels 0 (one pixel) to ``max_level`` (all pixels), each half the size of the
+next, rounded up. XYZ zooms are the same levels with other numbers: zoom 0 is the largest level that
+fits into one tile. Inner XYZ tiles are the Deep Zoom tiles. Tiles that the image does not fill ("edge
+tiles") are stored separately, padded to the full square.
 
-The position of a tile in the index (pipeline.pyramids.index) is arithmetic, too. First come the Deep Zoom
-tiles, level by level from 0, row by row; then the edge tiles, zoom by zoom from 0: the last column from
-top to bottom, where the width is no multiple of the tile, then the last row from left to right without
-a corner already counted, where the height is none.
+A tile's position in the index (pipeline.pyramids.index) is computed as well. First come the Deep Zoom
+tiles, level by level from 0, row by row. The edge tiles follow, zoom by zoom from 0: if the width is no
+multiple of the tile size, the last column from top to bottom; then, if the height is none, the last row
+from left to right, without a corner that was already counted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 PYRAMID_VERSION = 7
-"""Part of every tile_id. Raise it with any change that alters a stored pixel or an address."""
+"""Part of every tile_id. Increase it with any change that alters a stored pixel or an address."""
 
 DEFAULT_TILE_SIZE = 256
-"""Pixels. What viewers assume where nothing is said (Deep Zoom, slippy maps)."""
+"""Pixels: the tile size that viewers assume by default (Deep Zoom, slippy maps)."""
 
 DEFAULT_QUALITY = 85
-"""Of JPEG and WebP tiles, on libvips' scale of 1 to 100: where a photograph's tiles show no loss at their own size."""
+"""Quality of JPEG and WebP tiles, on libvips' scale of 1 to 100: photographs show no loss at their own size."""
 
 SZI = "pyramid.szi"
 EDGES = "edges.bin"
@@ -37,36 +37,36 @@ THUMBNAIL = "thumbnail.jpg"
 DESCRIPTION = "pyramid.json"
 FULL = "full.jpg"
 FILES = (SZI, EDGES, INDEX, THUMBNAIL, FULL, DESCRIPTION)
-"""The files of a build, in the order in which they are stored: the description last."""
+"""The files of a build, in the order in which they are stored. The description comes last."""
 
 CHECKED = (EDGES, INDEX, THUMBNAIL, FULL)
-"""Files whose CRC-32 the description holds, in eight hex digits; the SZI has one for each of its tiles."""
+"""Files whose CRC-32 is in the description, as eight hex digits. The SZI has a CRC-32 for each of its tiles."""
 
 PARTS = (SZI, EDGES)
-"""File names by an entry's part number."""
+"""Names of the files that contain tiles, by the part number of an index entry."""
 
 THUMBNAIL_EDGE = 512
-"""Longest edge of thumbnail.jpg in pixels, at most: twice what a catalogue shows, for screens of double density."""
+"""Most pixels of the longer edge of thumbnail.jpg: twice the size in the catalogue, for screens of double density."""
 
 PREVIEW = "preview.jpg"
-"""A file beside those of a build, stored before them where there is one: the picture, small."""
+"""The preview of the image. If there is one, it is stored beside the files of the build, and before them."""
 
 PREVIEW_THUMBNAIL = "preview-thumbnail.jpg"
-"""A file beside PREVIEW, stored before it: the same, of THUMBNAIL_EDGE at most."""
+"""The thumbnail of the preview, of at most THUMBNAIL_EDGE pixels. It is stored before PREVIEW."""
 
 PREVIEW_EDGE = 1024
-"""Longest edge of preview.jpg in pixels, at most."""
+"""Most pixels of the longer edge of preview.jpg."""
 
 FULL_EDGE = 1024
-"""Longest edge in pixels, at most, of full.jpg: the largest level that keeps to it, as one JPEG. For who wants the
-whole picture in one file, such as IIIF's full/max: a screenful, in a quarter of a megabyte."""
+"""Most pixels of the longer edge of full.jpg, which is the largest level within this size as one JPEG. It serves
+clients that need the whole image in one file, such as IIIF's full/max: a screenful in a quarter of a megabyte."""
 
 SMALL_FILE = 8 << 20
-"""Bytes of a small file that is read whole: more than a JPEG of 1,024 pixels square can have."""
+"""Most bytes of a small file that is read as a whole: more than a JPEG of 1,024 x 1,024 pixels can have."""
 
 
 class Format(StrEnum):
-    """A tile's image format; the value is its file extension, the name that of the proto's TileFormat."""
+    """A tile's image format. The value is the file extension; the name is that of the proto's TileFormat."""
 
     JPEG = "jpg"
     PNG = "png"
@@ -74,16 +74,16 @@ class Format(StrEnum):
 
     @property
     def media_type(self) -> str:
-        """The Content-Type of such a tile."""
+        """The Content-Type of a tile."""
         return f"image/{self.name.lower()}"
 
 
 _PNG = 2
-"""The proto's TILE_FORMAT_PNG: such tiles have no quality."""
+"""The proto's TILE_FORMAT_PNG. PNG tiles have no quality."""
 
 
 class Options(Protocol):
-    """What is asked of a pyramid: status_pb2.TileOptions, or anything that looks like it."""
+    """The requested properties of a pyramid: status_pb2.TileOptions, or an object with the same attributes."""
 
     @property
     def tile_size(self) -> int:
@@ -91,33 +91,33 @@ class Options(Protocol):
 
     @property
     def format(self) -> int:
-        """The tiles' format, a number of the proto's TileFormat; 0 stands for the picture's own: JPEG, or PNG."""
+        """The tiles' format, a number of the proto's TileFormat; 0 to choose JPEG or PNG by the source."""
 
     @property
     def quality(self) -> int:
-        """Of JPEG and WebP tiles, 1 to 100; 0 stands for DEFAULT_QUALITY."""
+        """Quality of JPEG and WebP tiles, 1 to 100; 0 stands for DEFAULT_QUALITY."""
 
     @property
     def page(self) -> int:
-        """Which page of the source, from 0."""
+        """The page of the source, from 0."""
 
 
 def tile_id(source_sha256: str, options: Options) -> str:
-    """Name the pyramid of these bytes and options: 64 lower-case hex digits.
+    """Return the id of the pyramid of a source with these options: 64 lower-case hex digits.
 
     Parameters
     ----------
     source_sha256: the SHA-256 of the source's bytes, in hex.
-    options: what is asked of the pyramid; a default and its explicit value give the same id.
+    options: of the pyramid. A default and its explicit value result in the same id.
     """
-    import hashlib  # noqa: PLC0415  # loads OpenSSL, a tenth of the time in which the tiler's child starts
+    import hashlib  # noqa: PLC0415  # loads OpenSSL, which takes a tenth of the start of the tiler's child
 
     identity = {
         "source": source_sha256.lower(),
         "tile_size": options.tile_size or DEFAULT_TILE_SIZE,
         "version": PYRAMID_VERSION,
     }
-    # Named only where it is no default, so that an option added later leaves the ids of what has not got it.
+    # Defaults are left out, so that a new option does not change existing ids.
     if options.format:
         identity["format"] = options.format
     if options.quality not in {0, DEFAULT_QUALITY} and options.format != _PNG:
@@ -144,11 +144,11 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Levels and addresses of a picture of `width` x `height` pixels in square tiles of `tile_size`.
+    """Levels and addresses of an image of `width` x `height` pixels in square tiles of `tile_size`.
 
     Raises
     ------
-    ValueError: where a size is below 1.
+    ValueError: if a size is below 1.
     """
 
     width: int
@@ -157,16 +157,16 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if min(self.width, self.height, self.tile_size) < 1:
-            raise ValueError(f"no pyramid of {self.width} x {self.height} pixels in tiles of {self.tile_size}")
+            raise ValueError(f"sizes below 1: {self.width} x {self.height} pixels in tiles of {self.tile_size}")
 
     @cached_property
     def max_level(self) -> int:
-        """The level of all pixels: ceil(log2(max(width, height)))."""
+        """The level with all pixels: ceil(log2(max(width, height)))."""
         return (max(self.width, self.height) - 1).bit_length()
 
     @cached_property
     def max_zoom(self) -> int:
-        """The XYZ zoom of all pixels: max(0, ceil(log2(max(width, height) / tile_size)))."""
+        """The XYZ zoom with all pixels: max(0, ceil(log2(max(width, height) / tile_size)))."""
         return (-(-max(self.width, self.height) // self.tile_size) - 1).bit_length()
 
     @cached_property
@@ -181,16 +181,16 @@ class Geometry:
 
     @cached_property
     def tile_count(self) -> int:
-        """Deep Zoom tiles over all levels."""
+        """Number of Deep Zoom tiles in all levels."""
         return self._first_tiles[-1]
 
     @cached_property
     def edge_count(self) -> int:
-        """XYZ edge tiles over all zooms."""
+        """Number of XYZ edge tiles in all zooms."""
         return self._first_edges[-1]
 
     def level(self, number: int) -> Level:
-        """Give level `number`, 0 to max_level.
+        """Return level `number`, 0 to max_level.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class Geometry:
         return self.levels[number]
 
     def level_of_zoom(self, zoom: int) -> int:
-        """Give the number of the level that holds XYZ zoom `zoom`, 0 to max_zoom.
+        """Return the number of the level for XYZ zoom `zoom`, 0 to max_zoom.
 
         Raises
         ------
@@ -212,22 +212,22 @@ class Geometry:
         return self.max_level - self.max_zoom + zoom
 
     def deep_zoom_position(self, level: int, x: int, y: int) -> int:
-        """Give the index entry of the tile in column x and row y of a level.
+        """Return the index position of the tile in column x and row y of a level.
 
         Raises
         ------
-        IndexError: where there is no such tile.
+        IndexError: if there is no such tile.
         """
         size = self.level(level)
         self._require_inside(size, x, y)
         return self._first_tiles[level] + y * size.columns + x
 
     def edge_position(self, zoom: int, x: int, y: int) -> int | None:
-        """Give the index entry of an XYZ edge tile; None for an inner tile, which is the Deep Zoom tile.
+        """Return the index position of an XYZ edge tile; None for an inner tile, which is the Deep Zoom tile.
 
         Raises
         ------
-        IndexError: where there is no such tile.
+        IndexError: if there is no such tile.
         """
         size = self.levels[self.level_of_zoom(zoom)]
         self._require_inside(size, x, y)
@@ -241,17 +241,17 @@ class Geometry:
         return None
 
     def xyz_position(self, zoom: int, x: int, y: int) -> int:
-        """Give the index entry of any XYZ tile.
+        """Return the index position of any XYZ tile.
 
         Raises
         ------
-        IndexError: where there is no such tile.
+        IndexError: if there is no such tile.
         """
         edge = self.edge_position(zoom, x, y)
         return self.deep_zoom_position(self.level_of_zoom(zoom), x, y) if edge is None else edge
 
     def edges(self) -> Iterable[tuple[int, int, int]]:
-        """Give (zoom, x, y) of every XYZ edge tile, in the order of the index."""
+        """Yield (zoom, x, y) of every XYZ edge tile, in the order of the index."""
         for zoom in range(self.max_zoom + 1):
             size = self.levels[self.level_of_zoom(zoom)]
             columns = size.columns

@@ -1,6 +1,7 @@
-"""The file tiles.idx: where each tile of a build lies, found by its position (see pipeline.pyramids.geometry). Pure.
+"""Read and write tiles.idx, which says where each tile of a build lies.
 
-It is a header of 16 bytes and one entry of 16 bytes a tile, all little-endian::
+A tile is found by its position: see pipeline.pyramids.geometry. The file consists of a header of 16 bytes, and an entry
+of 16 bytes for each tile, all little-endian::
 
     header   magic "TWIX" · version u32 · Deep Zoom tiles u32 · edge tiles u32
     entry    offset u64 · length u32 · part u32 (0 = pyramid.szi, 1 = edges.bin)
@@ -14,10 +15,11 @@ from typing import NamedTuple
 from pipeline.pyramids.geometry import Geometry
 
 Buffer = bytes | bytearray | memoryview
-"""What an Index reads from."""
+"""The bytes that an Index reads."""
 
 INDEX_VERSION = 1
-"""Of this layout alone; PYRAMID_VERSION names pixels. So pyramids of an older release stay readable."""
+"""Version of this file's layout. It is independent of PYRAMID_VERSION, so that pyramids of older releases stay
+readable."""
 
 _MAGIC = b"TWIX"
 _HEADER = struct.Struct("<4sIII")
@@ -25,7 +27,7 @@ _ENTRY = struct.Struct("<QII")
 
 
 class Entry(NamedTuple):
-    """Where a tile lies: bytes `offset` to `offset + length` of file PARTS[part]."""
+    """The place of a tile: bytes `offset` to `offset + length` of file PARTS[part]."""
 
     part: int
     offset: int
@@ -33,11 +35,11 @@ class Entry(NamedTuple):
 
 
 class Index:
-    """A tiles.idx over its bytes; reading an entry copies nothing else.
+    """Reads entries from the bytes of a tiles.idx, without a copy of the rest.
 
     Raises
     ------
-    ValueError: where the bytes are no complete index of this version.
+    ValueError: if the bytes are not a complete index of this version.
     """
 
     def __init__(self, data: Buffer) -> None:
@@ -48,11 +50,11 @@ class Index:
         return self.tile_count + self.edge_count
 
     def entry(self, position: int) -> Entry:
-        """Give where the tile at `position` lies, as Geometry computes it.
+        """Return the place of the tile at `position`, which Geometry computes.
 
         Raises
         ------
-        IndexError: where there is no such position.
+        IndexError: if there is no such position.
         """
         if not 0 <= position < len(self):
             raise IndexError(f"no entry {position}")
@@ -66,7 +68,7 @@ class Index:
         self.edge_count: int
         magic, version, self.tile_count, self.edge_count = _HEADER.unpack(self._read(0, _HEADER.size))
         if magic != _MAGIC or version != INDEX_VERSION:
-            raise ValueError("no index of this version")
+            raise ValueError("not an index of this version")
         if size != index_bytes(self.tile_count, self.edge_count):
             raise ValueError("the index is cut short")
 
@@ -75,16 +77,16 @@ class Index:
 
 
 def index_bytes(tile_count: int, edge_count: int) -> int:
-    """Give the size of a tiles.idx in bytes."""
+    """Return the size of a tiles.idx in bytes."""
     return _HEADER.size + (tile_count + edge_count) * _ENTRY.size
 
 
 class IndexWriter:
-    """Fills a tiles.idx in any order; `data` is the file's content once `missing` entries are none.
+    """Fills a tiles.idx in any order. When `missing` is 0, `data` is the complete content of the file.
 
     Parameters
     ----------
-    geometry: the picture's.
+    geometry: of the pyramid.
     """
 
     def __init__(self, geometry: Geometry) -> None:
@@ -93,12 +95,12 @@ class IndexWriter:
         _HEADER.pack_into(self.data, 0, _MAGIC, INDEX_VERSION, geometry.tile_count, geometry.edge_count)
 
     def put(self, position: int, entry: Entry) -> None:
-        """Set the entry at `position`; each is set once, and no tile is empty.
+        """Set the entry at `position`. Each may be set once, and no tile may be empty.
 
         Raises
         ------
-        IndexError: where there is no such position.
-        ValueError: where it was set before, or the entry's length is 0.
+        IndexError: if there is no such position.
+        ValueError: if the entry was set before, or its length is 0.
         """
         if not 0 <= position < self._count:
             raise IndexError(f"no entry {position}")

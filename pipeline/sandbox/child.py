@@ -1,12 +1,12 @@
-"""What a confined child process does with its parent: the life line, what it is told, what it says.
+"""The child's side of a confined process: it receives a job, sends lines, and ends with its parent.
 
-    parent ─ one line: the job ─▶ standard input, open for as long as the parent lives
-           ◀─ lines ──────────── standard output
-           ─ what it asks for ─▶ standard input
+    parent ─ one line: the job ────▶ standard input, open as long as the parent lives
+           ◀─ lines ─────────────── standard output
+           ─ bytes it requested ──▶ standard input
 
-A kind of child is a module that is run by `python -I -m`. Its main() does, in this order: `first_line`, imports,
-`pipeline.sandbox.confine.confine`, `watch_life_line`, and only then opens what a stranger sent. See
-pipeline.sandbox.parent for the other side. Imports the standard library only: a child starts within some 60 ms.
+A child is a module that is run by `python -I -m`. Its main() does, in this order: `first_line`, imports,
+`pipeline.sandbox.confine.confine`, `watch_life_line`. Only then it opens the untrusted file. For the other side see
+pipeline.sandbox.parent. This module imports the standard library only, so that a child starts within about 60 ms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def first_line() -> bytes:
-    """Ask to die with the parent, and read the job that it gives; ends the process where there is no parent."""
+    """Ask the kernel to kill this process when its parent dies, and read the job. Ends the process without a parent."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -34,16 +34,16 @@ def first_line() -> bytes:
 
 
 def watch_life_line() -> None:
-    """End this process, from a thread, when standard input's other end is gone.
+    """Start a thread that ends this process when the parent closes its end of standard input.
 
-    To be called after the process is confined: what binds a process later would not bind a thread that is older.
-    The death signal alone would not do: the kernel sends it when the parent's thread ends, and not in every container.
+    Call it after the process is confined, since threads started before would not be confined. The kernel's death
+    signal does not suffice: it is sent when the parent's thread ends, and not in every container.
     """
     threading.Thread(target=_await_hang_up, name="life-line", daemon=True).start()
 
 
 def _await_hang_up() -> None:
-    # No event but the hang-up, which is always told: what the parent sends stays for whoever asked for it.
+    # Wait for the hang-up only, which poll always reports: input from the parent stays for its reader.
     poll = select.poll()
     poll.register(STDIN, 0)
     poll.poll()
@@ -51,7 +51,7 @@ def _await_hang_up() -> None:
 
 
 def receive_line() -> bytes:
-    """Read one line of standard input, and not a byte more; ends the process where the parent is gone."""
+    """Read one line of standard input, and not a byte more. Ends the process if the parent is gone."""
     line = bytearray()
     while not line.endswith(b"\n"):
         line += receive(1)
@@ -59,7 +59,7 @@ def receive_line() -> bytes:
 
 
 def receive(length: int) -> bytes:
-    """Read exactly `length` bytes of standard input; ends the process where the parent is gone."""
+    """Read exactly `length` bytes of standard input. Ends the process if the parent is gone."""
     data = bytearray()
     while len(data) < length:
         piece = os.read(STDIN, length - len(data))
@@ -70,14 +70,14 @@ def receive(length: int) -> bytes:
 
 
 def say(line: bytes) -> None:
-    """Write one line, its newline included, to the parent."""
+    """Write one line, including its newline, to the parent."""
     while line:
         line = line[os.write(STDOUT, line) :]
 
 
 def end() -> NoReturn:
-    """End the process well, but not in order: a decoder's threads make that slow and, at times, unsafe."""
-    # Its log lies on the volume that it may have found full.
+    """End the process with exit code 0 at once: a decoder's threads make an orderly exit slow and sometimes unsafe."""
+    # The log lies on a volume that may be full.
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(0)

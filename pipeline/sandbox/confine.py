@@ -1,7 +1,7 @@
-"""What is taken from a process before it opens a stranger's file. docs/sandbox.md says what each layer stops.
+"""Confine a process before it opens an untrusted file. docs/sandbox.md describes what each layer stops.
 
-A kind of child calls `confine` once, after it has imported all that it needs and before a decoder starts its first
-thread: what binds a process binds the calling thread and those that it starts later, and no other.
+A child calls `confine` once, after all imports and before a decoder starts its first thread: the confinement applies to
+the calling thread and to threads started later, and to no other.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import NamedTuple
 from pipeline.sandbox import landlock, seccomp
 
 NICENESS = 10
-"""Added to the child's: it takes all cores, and whoever answers a request on the same machine goes first."""
+"""Added to the child's niceness: it uses all cores, and services that answer requests on the same machine go first."""
 
 OPEN_FILES = 256
-"""Descriptors: a build needs about ten, and libvips a few for each thread."""
+"""Most open descriptors: a build needs about ten, and libvips a few for each thread."""
 
 CPU_GRACE = 10
-"""Seconds of work between the signal that says that all is used, and the one that cannot be ignored."""
+"""CPU seconds between the signal at the limit, SIGXCPU, and SIGKILL, which cannot be ignored."""
 
 KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ")
-"""What a child gets of its worker's environment."""
+"""Variables of the worker's environment that a child receives."""
 
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
-"""Where the system keeps code that may be loaded late, such as a part of libvips."""
+"""Places of the system's libraries, some of which are loaded late, such as modules of libvips."""
 
 MACHINE_FACTS = ("/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo", "/dev/null", "/dev/urandom")
-"""What the C library and the decoders ask for: how many cores there are, and of what kind."""
+"""Files that the C library and the decoders read, for instance to learn the number and kind of cores."""
 
 PROBE_LIMIT = 30.0
-"""Seconds that a probe may take; it needs a twentieth of one."""
+"""Most seconds of a probe; it needs a twentieth of a second."""
 
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION = 0x20080522
@@ -50,8 +50,8 @@ class Layer(NamedTuple):
 
     Parameters
     ----------
-    name: what it holds, and by what.
-    lacking: why it is not in force; empty where it is.
+    name: what it restricts, and by which means.
+    lacking: why it is not active; empty if it is.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Allowance:
 
     Parameters
     ----------
-    read: files and folders that it may read, with all in them, besides the interpreter's and the system's libraries.
-    write: folders that it may read, and change files in.
+    read: files, and folders with all their content, that it may read besides the libraries of Python and the system.
+    write: folders that it may read, and in which it may change files.
     memory: bytes of address space; None for no limit.
-    cpu: seconds of all its threads' work together; None for no limit. See also `allow_cpu`.
-    most_cpu: seconds that `allow_cpu` may give it in the end; by default those of `cpu`.
-    file: bytes of the largest file it may write; None for no limit.
+    cpu: CPU seconds of all its threads together; None for no limit. See also `allow_cpu`.
+    most_cpu: CPU seconds to which `allow_cpu` may raise the limit. Default: `cpu`.
+    file: most bytes of a file that it writes; None for no limit.
     """
 
     read: tuple[Path, ...] = ()
@@ -81,32 +81,32 @@ class Allowance:
 
 
 def environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """Give the whole environment of a child: nothing of the worker's own, which holds passwords.
+    """Return the complete environment of a child. Most of the worker's environment is left out: it has passwords.
 
     Parameters
     ----------
     folder: for the child's temporary files.
-    more: variables of this kind of child, such as pipeline.formats.libvips.environment.
+    more: further variables for the child, such as pipeline.formats.libvips.environment.
     """
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {"LC_ALL": "C.UTF-8", "TMPDIR": str(folder)} | dict(more)
 
 
 def confine(allowance: Allowance) -> tuple[Layer, ...]:
-    """Leave this process what is allowed it, for good. What the kernel has not got is left out.
+    """Confine this process permanently to what is allowed. Layers that the kernel lacks are left out.
 
     Returns
     -------
-    The layers, with why they are not in force.
+    The layers. Those that are not active say why.
 
     Raises
     ------
-    RuntimeError: where a second thread is running, which would stay free.
-    OSError: where a layer that is there cannot be put in force.
+    RuntimeError: if another thread is running, which would not be confined.
+    OSError: if a layer cannot be activated although the kernel has it.
     """
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  as quick as can be: no Path is wanted
     if threads != 1:
-        raise RuntimeError(f"{threads} threads are running: only the one that calls would be confined")
+        raise RuntimeError(f"{threads} threads are running: only the calling one would be confined")
     os.nice(NICENESS)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
@@ -121,7 +121,7 @@ def confine(allowance: Allowance) -> tuple[Layer, ...]:
 
 
 def probe() -> tuple[Layer, ...]:
-    """Confine a process that does nothing else, and give its layers: what holds on this machine, here and now."""
+    """Confine a separate process that does nothing else, and return its layers: those that work on this machine."""
     try:
         said = subprocess.run(
             (sys.executable, "-I", "-m", "pipeline.sandbox.confine"),
@@ -137,22 +137,22 @@ def probe() -> tuple[Layer, ...]:
 
 
 def by_name(layers: tuple[Layer, ...]) -> dict[str, str]:
-    """Give the layers as a program reads them: each is "ok", or why it is not in force."""
+    """Return the layers for programs: each is "ok", or says why it is not active."""
     return {layer.name: layer.lacking or "ok" for layer in layers}
 
 
 def announce(logger: logging.Logger, layers: tuple[Layer, ...]) -> None:
-    """Log what is in force, once a worker; a warning where something is not."""
+    """Log the active layers when a worker starts, and a warning about missing ones."""
     lacking = [f"{layer.name}: {layer.lacking}" for layer in layers if layer.lacking]
     if lacking:
         logger.warning("the sandbox lacks %s. See docs/sandbox.md", "; ".join(lacking))
-    logger.info("the sandbox holds %s", ", ".join(layer.name for layer in layers if not layer.lacking) or "nothing")
+    logger.info("the sandbox enforces %s", ", ".join(layer.name for layer in layers if not layer.lacking) or "nothing")
 
 
 def allow_cpu(seconds: int) -> None:
-    """Give this process so much work in all, once it is known what it is to do; at most what it was confined to.
+    """Set this process's CPU seconds, once its work is known, to at most those of its confinement.
 
-    For good: who ignores the signal that says so is killed CPU_GRACE seconds later.
+    A process that ignores the signal at the limit is killed CPU_GRACE seconds later.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     most = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard - CPU_GRACE)
@@ -160,17 +160,17 @@ def allow_cpu(seconds: int) -> None:
 
 
 def limit_file(size: int) -> None:
-    """Let this process write no larger file from now on, in bytes."""
+    """Limit the files that this process writes from now on to `size` bytes."""
     _limit(resource.RLIMIT_FSIZE, size)
 
 
 def _limit(kind: int, value: int | None, most: int | None = None, *, grace: int = 0) -> None:
-    """Set a limit that is never above the one in force.
+    """Set a limit, but never above the current one.
 
     Parameters
     ----------
-    most: what the process may raise it to; by default `value`.
-    grace: between the signal that says that all is used, and the one that cannot be ignored.
+    most: value to which the process may raise the limit. Default: `value`.
+    grace: between the signal at the limit and the kill.
     """
     if value is None:
         return
@@ -182,7 +182,7 @@ def _limit(kind: int, value: int | None, most: int | None = None, *, grace: int 
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Give up what a worker that runs as root has over others: to raise limits, and to open any file."""
+    """Give up the privileges of a worker that runs as root, such as to raise limits and to open any file."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     none = (ctypes.c_uint32 * 6)()
     if libc.capset(ctypes.byref(header), ctypes.byref(none)) != 0:
@@ -219,7 +219,7 @@ def _seccomp() -> Layer:
 
 
 def _libraries() -> tuple[Path, ...]:
-    """Where code may be loaded from late. The project's own folder is not among it: the storage may lie in it."""
+    """Return the places of libraries. The project's own folder is not among them, since the storage may lie in it."""
     roots = tuple(f"{root}/lib" for root in {sys.prefix, sys.base_prefix})
     imports = (path for path in sys.path if path.startswith(roots))
     return tuple(Path(path) for path in (*imports, *SYSTEM_LIBRARIES, *MACHINE_FACTS))

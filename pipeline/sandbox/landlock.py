@@ -1,7 +1,8 @@
-"""Landlock, by its three system calls: which files a process may open, whether it may use TCP and signal others.
+"""Restrict a process with Landlock: which files it may open, whether it may use TCP and signal other processes.
 
-See the kernel's Documentation/userspace-api/landlock.rst. A ruleset names what it handles; all of that is forbidden but
-for what a rule allows. It binds the calling thread and those that it starts later, for good. No privilege is needed.
+See the kernel's Documentation/userspace-api/landlock.rst. A ruleset lists the rights that it handles; all of them are
+denied except where a rule allows them. It applies permanently to the calling thread and to threads started later. It
+needs no privileges.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ _TRUNCATE = 1 << 14
 
 _FIRST_RIGHTS = (1 << 13) - 1
 _RIGHTS_OF_ABI = {2: 1 << 13, 3: _TRUNCATE, 5: 1 << 15}
-"""What an ABI added to the first one's: moving between folders, truncating, ioctl on devices."""
+"""Rights that later ABIs added to those of the first: to move between folders, to truncate, ioctl on devices."""
 
 _TCP = 0b11
-"""To bind and to connect, from ABI 4."""
+"""The rights to bind and to connect, since ABI 4."""
 
 _SCOPES = 0b11
-"""Abstract Unix sockets of others, and signals to them, from ABI 6."""
+"""Abstract Unix sockets of other processes, and signals to them, since ABI 6."""
 
 _READING = _READ_FILE | _READ_DIR
 _WRITING = _READING | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE
-"""No folders, links, sockets, devices or pipes are among it: what a folder is left with are files."""
+"""The right to make folders, links, sockets, devices or pipes is not included: only regular files can be made."""
 
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
-"""The rights that a rule may give to what is no folder."""
+"""The rights that a rule may allow for a file."""
 
 LACKING = {
     errno.ENOSYS: "this kernel has no Landlock (it came with Linux 5.13)",
     errno.EOPNOTSUPP: "Landlock is switched off in this kernel (its boot parameter lsm=)",
     errno.EPERM: "the container forbids Landlock's system calls (Docker before version 23 does)",
 }
-"""By errno, what it means that there is none."""
+"""Why there is no Landlock, by errno."""
 
 
 class _Ruleset(ctypes.Structure):
@@ -62,35 +63,35 @@ class _PathBeneath(ctypes.Structure):
 
 
 def abi() -> int:
-    """Give the kernel's version of Landlock, 1 or more.
+    """Return the kernel's version of Landlock, 1 or more.
 
     Raises
     ------
-    OSError: where there is none; LACKING says by its errno why.
+    OSError: if there is none; LACKING explains its errno.
     """
     return _call(_CREATE_RULESET, None, 0, _VERSION)
 
 
 def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
-    """Leave this thread only these files and folders, no TCP and no signals to others, as far as the kernel goes.
+    """Deny this thread all other files and folders, and TCP and signals to other processes if the kernel supports it.
 
     Parameters
     ----------
-    read: files and folders that may be read, with all in them. One that is absent is left out.
+    read: files, and folders with all their content, that may be read. Missing ones are ignored.
     write: folders in which files may be read, written, made and removed.
 
     Returns
     -------
-    The kernel's ABI: TCP is forbidden from 4, signals from 6.
+    The kernel's ABI: TCP is denied since 4, signals since 6.
 
     Raises
     ------
-    OSError: as abi(), or where a folder of `write` is absent.
+    OSError: as abi(), or if a folder of `write` is missing.
     """
     version = abi()
     handled = _FIRST_RIGHTS | sum(right for least, right in _RIGHTS_OF_ABI.items() if version >= least)
     attributes = _Ruleset(handled, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0)
-    # An older kernel takes a longer structure whose further fields are zero.
+    # An older kernel accepts a longer structure if its additional fields are zero.
     ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
     try:
         for path in read:

@@ -1,7 +1,7 @@
-"""What a confined child and its parent say to each other, as lines: one JSON object each, its key the kind.
+"""Lines that a confined child and its parent exchange: each is a JSON object whose single key names its kind.
 
-A child may have been taken over by the file that it reads: a line is held to the types of its kind, so that whoever
-hears it need only ask whether the values can be true. Imports the standard library only, see pipeline.sandbox.child.
+A malicious file may have compromised the child, so the types of all values in a line are checked. The receiver only has
+to check whether the values are plausible. Imports the standard library only: see pipeline.sandbox.child.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 MOST_NUMBER = (1 << 63) - 1
-"""What a number of either sign may be: nothing here counts more, and no field that it is handed on in holds more."""
+"""Largest absolute value of a number: nothing counted here exceeds it, and it fits all fields that receive it."""
 
 T = TypeVar("T", bound=NamedTuple)
 
 
 class Codec(Generic[T]):
-    """Lines that say one of several named tuples.
+    """Encodes and decodes named tuples of several kinds as lines.
 
     Parameters
     ----------
-    what: the lines are, for errors.
-    kinds: by the name that a line has for them. Their fields are str, bool, int, float, an optional one of these, or a
-        tuple of any number of them.
+    what: word for a line in errors, such as "report".
+    kinds: the named tuples by their name in a line. Their fields are str, bool, int, float, one of these or None, or a
+        tuple of any number of one of these.
     """
 
     def __init__(self, what: str, kinds: Mapping[str, type[T]]) -> None:
@@ -35,16 +35,18 @@ class Codec(Generic[T]):
         self._names = {kind: name for name, kind in kinds.items()}
 
     def encode(self, said: T) -> bytes:
-        """Give the line, its newline included."""
+        """Return the line, including its newline."""
         return json.dumps({self._names[type(said)]: said._asdict()}).encode() + b"\n"
 
     def decode(self, line: bytes) -> T:
-        """Give what a line of `encode` says.
+        """Return the named tuple of a line.
+
+        Texts may contain unpaired surrogates: see pipeline.texts.is_unicode.
 
         Raises
         ------
-        ValueError: where the line is none, whatever else it is: cut off, of another shape, a number that is not finite
-            or beyond MOST_NUMBER, a truth for a number. Texts may hold halves of characters: pipeline.texts.is_unicode.
+        ValueError: if the line is invalid, for instance cut off, of another structure, with a number that is not finite
+            or exceeds MOST_NUMBER, or with a boolean in place of a number.
         """
         try:
             ((name, values),) = json.loads(line).items()
@@ -56,19 +58,19 @@ class Codec(Generic[T]):
 
 
 def _typed(value: Any, wanted: Any) -> Any:
-    """Give a value as the type that is wanted. Raises TypeError, ValueError or OverflowError where it is none."""
+    """Return a value as the wanted type. Raises TypeError, ValueError or OverflowError if it is of another type."""
     if type(None) in get_args(wanted):
         (inner,) = (one for one in get_args(wanted) if one is not type(None))
         return None if value is None else _typed(value, inner)
     if get_origin(wanted) is tuple:
         if not isinstance(value, list | tuple):  # a default is a tuple already
-            raise TypeError(f"a {type(value).__name__}, and no list")
+            raise TypeError(f"a {type(value).__name__}, not a list")
         return tuple(_typed(one, get_args(wanted)[0]) for one in value)
     if wanted is float and type(value) is int:
         value = float(value)
-    # No isinstance: True is an int, too.
+    # isinstance would accept True as an int.
     if type(value) is not wanted:
-        raise TypeError(f"a {type(value).__name__}, and no {wanted.__name__}")
+        raise TypeError(f"a {type(value).__name__}, not a {wanted.__name__}")
     if wanted in (int, float) and not (math.isfinite(value) and abs(value) <= MOST_NUMBER):
         raise ValueError("a number that is not finite, or too large")
     return value

@@ -1,8 +1,8 @@
-"""Starts a confined child process, watches it, and says what became of it.
+"""Start a confined child process, watch it, and explain how it ended.
 
-The child is a session and process group of its own: a kill reaches the group, whatever a decoder is doing, and nothing
-else. Its standard input stays open as its life line, so that it ends with this process, too. See
-pipeline.sandbox.child for the other side.
+The child has its own session and process group: a kill reaches the whole group, whatever a decoder is doing, and
+nothing else. Its standard input stays open, so that the child ends with this process. For the other side see
+pipeline.sandbox.child.
 """
 
 from __future__ import annotations
@@ -25,52 +25,52 @@ from typing import IO
 from pipeline.errors import StageError
 
 LOG = "child.log"
-"""The child's standard error, in its folder."""
+"""Name of the file with the child's standard error, in its folder."""
 
 LINE_LIMIT = 1 << 16
-"""Bytes of a line: a thousand times what a report needs, and an end to what a broken child can make us hold."""
+"""Most bytes of a line: a thousand times those of a report. It limits the memory that a broken child can use here."""
 
 MOST_LINES = 1000
-"""Of a child in a WATCH_INTERVAL: a hundred times what one says that does its work. Each costs this process some
-microseconds, and where it is the whole stack, the tiles that it serves meanwhile."""
+"""Most lines of a child in a WATCH_INTERVAL: a hundred times those of a working child. Each line costs this process a
+few microseconds, and in embedded mode this process also serves tiles."""
 
 WATCH_INTERVAL = 0.5
-"""Seconds between two looks at what a child has done besides talking: a disk takes half a gigabyte in that time."""
+"""Seconds between two calls of `watch`. A child can write half a gigabyte to the disk in that time."""
 
 LOG_TAIL = 2000
-"""Bytes of the child's standard error that are kept when it has ended."""
+"""Bytes kept of the end of the child's standard error."""
 
 TICK = 0.5
-"""Seconds by which the kernel's count of a process's work may lag behind the limit that it was killed for."""
+"""Seconds by which the kernel's count of CPU time may lag behind the limit for which a process was killed."""
 
 OUT_OF_MEMORY = (
     "cannot allocate memory",
-    "failed to allocate",  # GLib, which then ends the process by SIGTRAP or SIGABRT
+    "failed to allocate",  # GLib, which then ends the process with SIGTRAP or SIGABRT
     "out of memory",
     "bad_alloc",  # C++, which then aborts
-    "error creating thread",  # GLib, where no room is left for a thread's stack
+    "error creating thread",  # GLib, if there is no memory for a thread's stack
 )
-"""What a process says, in lower case, before it ends itself for want of memory."""
+"""Messages, in lower case, of a process before it ends itself because memory ran out."""
 
 
 def command(module: str) -> tuple[str, ...]:
-    """How a kind of child is started. Isolated: no PYTHON… variable, no user's packages, no module from the folder."""
+    """Return the command that starts a child. -I ignores PYTHON… variables, the user's packages and local modules."""
     return (sys.executable, "-I", "-m", module)
 
 
 class Child:
-    """One started child; as a context it leaves no process of its group behind.
+    """A child process. As a context manager, it leaves no process of its group behind.
 
     Parameters
     ----------
-    command: what to start, such as command("tiler.child").
-    job: the line it is told first, its newline included.
-    folder: an existing folder, where it starts and its standard error is kept.
-    environment: all of its environment.
-    total: seconds it may take; None where something else holds that limit.
-    silence: seconds it may go without a line; None likewise.
-    watch: called about every WATCH_INTERVAL while `lines` is read, whether the child talks or not; what it raises is
-        raised there.
+    command: the command to start, such as command("tiler.child").
+    job: the first line to send, including its newline.
+    folder: an existing folder. The child starts in it, and its standard error is written there.
+    environment: the child's complete environment.
+    total: most seconds until the child ends; None if the caller limits them.
+    silence: most seconds between two lines; None if the caller limits them.
+    watch: called about every WATCH_INTERVAL while `lines` is read, whether or not the child sends lines. If it raises,
+        `lines` raises the same error.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Child:
         self._ends_at = None if total is None else time.monotonic() + total
         self._watch, self._watch_at = watch, time.monotonic()
         self._said = 0
-        # Guards the process id: it must not be signalled once it is reaped and may be another's.
+        # Guards the process id, which must not be signalled after the child is reaped: another process may have it.
         self._lock = threading.Lock()
         self._reaped = False
         self._worked = 0.0
@@ -117,23 +117,23 @@ class Child:
         return self._process.pid
 
     def send(self, data: bytes) -> None:
-        """Write to the child's standard input. One that is dead is none to complain here: it says so by its exit."""
+        """Write to the child's standard input. If the child is dead, nothing is raised: its exit code shows it."""
         with suppress(BrokenPipeError):
             self._stdin.write(data)
             self._stdin.flush()
 
     def close_life_line(self) -> None:
-        """End the child's standard input, and with it the child, in its own way."""
+        """Close the child's standard input. The child then ends itself."""
         with suppress(BrokenPipeError):
             self._stdin.close()
 
     def lines(self) -> Iterator[bytes]:
-        """Give the child's lines as they come, each with its newline, until it has ended.
+        """Yield the child's lines as they arrive, each with its newline, until the child has ended.
 
         Raises
         ------
-        StageError: stalled, where one of its limits is over; the child is killed.
-        ValueError: where a line is longer than LINE_LIMIT, or where there are more than MOST_LINES.
+        StageError: stalled, if a time limit is exceeded; the child is killed.
+        ValueError: if a line is longer than LINE_LIMIT, or there are more than MOST_LINES in a WATCH_INTERVAL.
         """
         rest = b""
         while piece := self._read():
@@ -150,7 +150,7 @@ class Child:
         self._await_end()
 
     def worked(self) -> float:
-        """Give the seconds of work that all its threads have done so far. May be called from any thread."""
+        """Return the CPU seconds of all the child's threads so far. May be called from any thread."""
         with self._lock:
             if not self._reaped:
                 self._worked = max(self._worked, _worked(self._process.pid))
@@ -164,12 +164,12 @@ class Child:
                     os.killpg(self._process.pid, signal.SIGKILL)
 
     def death(self) -> Exception:
-        """Say why a child that has ended gave no outcome.
+        """Return the error to raise for a child that ended without an outcome.
 
         Returns
         -------
-        A StageError by the signal that ended it: out_of_memory, decoder_too_slow, out_of_disk or decoder_crashed; a
-        RuntimeError where it ended by itself.
+        If a signal ended the child, a StageError: out_of_memory, decoder_too_slow, out_of_disk or decoder_crashed. If
+        it exited, a RuntimeError.
         """
         return explain_end(self.exit_code, self.last_words, used_up=self._used_up)
 
@@ -180,7 +180,7 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        # Without reaping it: what it has worked, and what it was allowed, is known until then.
+        # Wait without reaping: the CPU time and its limit can be read until the child is reaped.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         self._used_up = self.worked() >= _allowed(self._process.pid) - TICK
         with self._lock:
@@ -197,7 +197,7 @@ class Child:
         return os.read(self._stdout.fileno(), LINE_LIMIT)
 
     def _await_end(self) -> None:
-        """Wait without reaping: until the block's end the process id stays the child's own."""
+        """Wait without reaping, so that the process id stays the child's until the context ends."""
         handle = os.pidfd_open(self._process.pid)
         try:
             self._wait_for(handle, self._silence)
@@ -225,37 +225,37 @@ class Child:
                 break
         self.kill()
         if silence is not None and over == began + silence:
-            raise StageError("stalled", f"The decoder said nothing for {silence:g} seconds.")
+            raise StageError("stalled", f"The decoder made no progress for {silence:g} seconds.")
         raise StageError("stalled", f"The decoder took longer than {self._total:g} seconds.")
 
 
 def explain_end(exit_code: int, last_words: str, *, used_up: bool = False) -> Exception:
-    """Name why a child that nobody here has killed ended without an outcome; see Child.death.
+    """Explain why a child ended without an outcome, if this process did not kill it: see Child.death.
 
     Parameters
     ----------
-    used_up: whether it has done all the work that it was allowed: it is killed then, where it ignores SIGXCPU.
+    used_up: whether the child used all its CPU time. The kernel then kills it if it ignores SIGXCPU.
     """
     if exit_code >= 0:
-        return RuntimeError(f"the child ended with {exit_code} and without an outcome")
+        return RuntimeError(f"the child exited with {exit_code} and without an outcome")
     number = -exit_code
     said = last_words.lower()
     if number == signal.SIGXCPU or (number == signal.SIGKILL and used_up):
-        return StageError("decoder_too_slow", "Decoding took more work than a file of this kind and size may take.")
+        return StageError("decoder_too_slow", "Decoding took more CPU time than a file of this kind and size may take.")
     if number == signal.SIGKILL or any(saying in said for saying in OUT_OF_MEMORY):
-        # Nobody here sent it, so it was the kernel (or the container's limit).
+        # This process did not kill the child, so the kernel did, or the limit of the container.
         return StageError(
             "out_of_memory",
-            "The picture needs more memory to decode than there is, or than may be used "
+            "The picture needs more memory to decode than there is, or than the limit "
             "(TILEWRIGHT_DECODE_MEMORY_BYTES).",
         )
     if number == signal.SIGXFSZ:
-        return StageError("out_of_disk", "The tiles grew larger than such a picture's may.")
+        return StageError("out_of_disk", "The tiles grew larger than the limit for such a picture.")
     return StageError("decoder_crashed", f"The decoder crashed on this file ({_name(number)}).")
 
 
 def _worked(pid: int) -> float:
-    """Give the user and system time of all threads of a process (proc_pid_stat(5)); 0 where it cannot be read."""
+    """Return the user and system time of all threads of a process (proc_pid_stat(5)); 0 if it cannot be read."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -264,7 +264,7 @@ def _worked(pid: int) -> float:
 
 
 def _allowed(pid: int) -> float:
-    """Give the seconds of work at which the kernel kills a process; infinite where it does not, or nobody can tell."""
+    """Return the CPU seconds at which the kernel kills a process; infinite if there is no limit, or it is unknown."""
     try:
         _, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
     except OSError:

@@ -1,9 +1,9 @@
-"""A filter of system calls: what a decoder never needs is answered with EPERM.
+"""Filter system calls: those that a decoder never needs fail with EPERM.
 
-See the kernel's Documentation/userspace-api/seccomp_filter.rst. The filter binds the calling thread and those that it
-starts later, for good; the process must have given up new privileges before. A deny list, since what libvips, its
-decoders and the C library call differs between their versions; the files are Landlock's. No library is used: libseccomp
-is not everywhere, and the program is one comparison a line.
+See the kernel's Documentation/userspace-api/seccomp_filter.rst. The filter applies permanently to the calling thread
+and to threads started later. The process must have set no_new_privs before. It is a deny list, since the calls of
+libvips, its decoders and the C library differ between versions; files are restricted by Landlock. No library is used:
+libseccomp is not installed everywhere, and the program is simple, with one comparison for each call.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LACKING = {
     errno.EPERM: "the container forbids further seccomp filters",
     errno.EACCES: "the container forbids further seccomp filters",
 }
-"""By errno, what it means that there are none."""
+"""Why there are no filters, by errno."""
 
 
 class UnknownMachine(Exception):
-    """Raised where the numbers of this architecture's system calls are not known here."""
+    """Raised if this architecture's numbers of system calls are not in DENIED."""
 
 
 class Machine(NamedTuple):
-    """An architecture: its column of DENIED, its number for auditing, the mark of a second set of numbers."""
+    """An architecture: its column in DENIED, its audit number, and the first number of a second set of calls."""
 
     column: int
     audit: int
@@ -92,13 +92,13 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
-    # Memory that counts as nobody's: it is no part of the address space that is limited.
+    # Memory outside of the limited address space.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
-    # Folders in folders, thousands deep: whoever removes them later would go down as far.
+    # Thousands of nested folders, which would break their later removal.
     "mkdir": (83, None),
     "mkdirat": (258, 34),
-    # What Landlock does not hold: links for the parent to fall for, and the attributes of files.
+    # Not restricted by Landlock: links that might mislead the parent, and attributes of files.
     "symlink": (88, None),
     "symlinkat": (266, 36),
     "link": (86, None),
@@ -146,7 +146,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "quotactl": (179, 60),
     "quotactl_fd": (443, 443),
     "fanotify_init": (300, 262),
-    # Parts of the kernel in which holes were found that an unprivileged process could use.
+    # Parts of the kernel with past vulnerabilities that unprivileged processes could exploit.
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -161,7 +161,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "request_key": (249, 218),
     "personality": (135, 92),
     "modify_ldt": (154, None),
-    # The machine: refused to the unprivileged anyhow, and here to a worker that runs as root.
+    # The machine: the kernel refuses these to unprivileged processes, and this filter to a worker that runs as root.
     "init_module": (175, 105),
     "finit_module": (313, 273),
     "delete_module": (176, 106),
@@ -181,7 +181,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "iopl": (172, None),
     "ioperm": (173, None),
 }
-"""By name: the numbers on x86_64 and aarch64, from the kernel's tables; None where there is no such call."""
+"""The numbers of each call on x86_64 and aarch64, from the kernel's tables; None if there is no such call."""
 
 _CLONE = (56, 220)
 _CLONE3 = (435, 435)
@@ -192,12 +192,12 @@ _PRCTL = (157, 167)
 _FCNTL = (72, 25)
 
 _SIGNALLING = (8, 10, 15)
-"""Commands of fcntl: F_SETOWN, F_SETSIG and F_SETOWN_EX, by which the kernel signals whom they name (fcntl.h)."""
+"""Commands of fcntl that make the kernel send signals: F_SETOWN, F_SETSIG and F_SETOWN_EX (fcntl.h)."""
 
-# Of linux/filter.h: load a word; jump if equal, if greater or equal, if any bit is set; return.
+# From linux/filter.h: load a word; jump if equal, if greater or equal, if any bit is set; return.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
-"""Where struct seccomp_data has them; of an argument the lower half, on these little-endian machines."""
+"""Offsets within struct seccomp_data. For an argument it is the lower half, since these machines are little-endian."""
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
@@ -212,16 +212,16 @@ class _Program(ctypes.Structure):
 
 
 def restrict() -> None:
-    """Deny this thread, and those that it starts, what is in DENIED, new processes, and signals to other processes.
+    """Deny this thread, and threads it starts, the calls in DENIED, new processes, and signals to other processes.
 
     Raises
     ------
-    UnknownMachine: where this is neither x86_64 nor aarch64.
-    OSError: where the kernel does not take the filter; LACKING says by its errno why.
+    UnknownMachine: if this machine is neither x86_64 nor aarch64.
+    OSError: if the kernel does not accept the filter; LACKING explains its errno.
     """
     machine = MACHINES.get(os.uname().machine)
     if machine is None:
-        raise UnknownMachine(f"the numbers of the system calls of {os.uname().machine} are not known here")
+        raise UnknownMachine(f"the system calls of {os.uname().machine} are not known")
     instructions = [_Instruction(*parts) for parts in _instructions(machine, os.getpid())]
     array = (_Instruction * len(instructions))(*instructions)
     program = _Program(len(instructions), array)
@@ -245,12 +245,13 @@ def _instructions(machine: Machine, pid: int) -> Iterator[tuple[int, int, int, i
         if number is not None:
             yield (_EQUAL, 0, 1, number)
             yield refuse
-    # Its flags lie in memory, where no filter sees them: the C library then takes clone, of which only threads pass.
+    # The flags of clone3 lie in memory, where a filter cannot read them. On ENOSYS the C library uses clone instead,
+    # whose flags are checked: only threads are allowed.
     yield (_EQUAL, 0, 1, _CLONE3[machine.column])
     yield (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
     for number, test in (
         (_CLONE[machine.column], (_ANY_BIT, 0, 1, _CLONE_THREAD)),
-        # To itself a process may send signals: abort() does.
+        # A process may send signals to itself: abort() does.
         (_KILL[machine.column], (_EQUAL, 0, 1, pid)),
         (_TGKILL[machine.column], (_EQUAL, 0, 1, pid)),
         (_PRLIMIT[machine.column], (_EQUAL, 0, 1, 0)),

@@ -1,6 +1,6 @@
-"""Where sources and pyramids lie: keys, a directory, and the mark by which a storage is known.
+"""Storage of sources and pyramids: its keys, a directory that implements it, and the mark that identifies it.
 
-Imports nothing of this project but errors and texts.
+Imports only `errors` and `texts` of this project.
 """
 
 from pipeline.storage.directory import DirectoryStorage, Storage, pyramid_key, require_room, source_key

@@ -1,10 +1,10 @@
-"""Where sources and pyramids lie: a small interface, and a directory behind it.
+"""Storage of sources and pyramids: a small interface, and its implementation in a directory.
 
 Keys are relative paths with forward slashes:
 
     sources/<dataset_id>/<attempt>
     pyramids/<tile_id>/<build>/<name>
-    scratch/<run_id>/…                what a run writes before it is published
+    scratch/<run_id>/…                files of a run that are not published yet
 """
 
 from __future__ import annotations
@@ -23,64 +23,64 @@ from pipeline.texts import amount
 
 
 def source_key(dataset_id: str, attempt: int) -> str:
-    """The key under which one attempt's download is stored."""
+    """Return the key of the download of one attempt."""
     return f"sources/{dataset_id}/{attempt}"
 
 
 def pyramid_key(tile_id: str, build: str, name: str = "") -> str:
-    """The key of one file of a build; without a name, the build's prefix, ending in a slash."""
+    """Return the key of one file of a build. Without a name, return the build's prefix, which ends in a slash."""
     return f"pyramids/{tile_id}/{build}/{name}"
 
 
 class Storage(Protocol):
-    """What the services need of storage.
+    """The interface of storage.
 
-    Every method raises StorageError where the storage fails, ObjectMissing where the key is absent, and StorageLost
-    where it is not the one that it has to be.
+    Every method raises StorageError if the storage fails, ObjectMissing if there is no such key, and StorageLost if it
+    is not the right storage.
 
     Attributes
     ----------
-    token: what has to lie at its root for anything to be written or listed; empty: nothing is asked for.
+    token: the token that identifies the right storage, checked before anything is written or listed. Empty: no check.
     """
 
     token: str
 
     def check(self) -> None:
-        """Raises StorageLost where it is not the one that it has to be."""
+        """Raise StorageLost if this is not the right storage."""
 
     def put_file(self, path: Path, key: str) -> None:
-        """Publishes a finished file of this run's scratch under a key. Durable when it returns."""
+        """Publish a finished file of a run's scratch folder under a key. The file is durable on return."""
 
     def link(self, key: str, to: str) -> None:
-        """Stores an object's bytes under a second key; either may be deleted without the other. Durable."""
+        """Store an object under a second key. Either may be deleted without the other. Durable on return."""
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
-        """Reads up to `length` bytes from `offset`."""
+        """Read up to `length` bytes from `offset`."""
 
     def size(self, key: str) -> int:
-        """The object's length in bytes."""
+        """Return the object's length in bytes."""
 
     def local_path(self, key: str) -> Path | None:
-        """The object's own path where the storage is a directory, else None."""
+        """Return the object's path if the storage is a directory, else None."""
 
     def delete_prefix(self, prefix: str) -> None:
-        """Removes an object, or all objects below a prefix; one that is absent is no error."""
+        """Remove an object, or all objects below a prefix. A missing one is no error."""
 
     def list_prefix(self, prefix: str) -> Iterator[str]:
-        """The keys of all objects below a prefix, in no order; an empty folder as its key and a slash."""
+        """Yield the keys of all objects below a prefix, in any order. An empty folder is its key with a slash."""
 
     def free_bytes(self) -> int | None:
-        """Bytes that runs may write until the volume of scratch is full; None where nobody can tell."""
+        """Return the free bytes of the volume with the scratch folders; None if unknown."""
 
     def scratch(self, run_id: str) -> Path:
-        """Makes and gives the folder a run may write to."""
+        """Make the scratch folder of a run, and return it."""
 
     def drop_scratch(self, run_id: str) -> None:
-        """Removes a run's folder and all in it; one that is absent is no error."""
+        """Remove the scratch folder of a run. A missing one is no error."""
 
 
 def require_room(storage: Storage, needed: int, reserve: int) -> None:
-    """Raises StageError("out_of_disk") where `needed` more bytes would leave less than `reserve` bytes free."""
+    """Raise StageError("out_of_disk") if `needed` more bytes would leave less than `reserve` bytes free."""
     free = storage.free_bytes()
     if free is not None and free - reserve < needed:
         wanted = f"{amount(needed)} more are needed" if needed else "more is needed"
@@ -92,15 +92,15 @@ def require_room(storage: Storage, needed: int, reserve: int) -> None:
 
 
 class DirectoryStorage:
-    """Storage in one directory. Scratch lies under the same root, so publishing is a rename.
+    """Storage in one directory. Scratch folders lie below the same root, so a file is published by a rename.
 
     Parameters
     ----------
-    root: an existing or creatable directory, shared by all services.
+    root: a directory shared by all services. It is made if missing.
 
     Attributes
     ----------
-    token: what has to lie at the root for anything to be written or listed; empty: nothing is asked for.
+    token: as Storage.token; the file `tilewright.id` at the root contains it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -109,7 +109,7 @@ class DirectoryStorage:
         self.token = ""
 
     def check(self) -> None:
-        """Raises StorageLost where the directory is not the one it has to be."""
+        """Raise StorageLost if this is not the right directory."""
         if not self.token:
             return
         try:
@@ -198,7 +198,7 @@ class DirectoryStorage:
 
     def _unread(self, error: OSError, key: str) -> Exception:
         if isinstance(error, FileNotFoundError):
-            self.check()  # Where all of it is missing, this object is not.
+            self.check()  # If the whole storage is missing, do not report a missing object.
         return _explain(error, key)
 
     def _path(self, key: str) -> Path:
@@ -208,22 +208,22 @@ class DirectoryStorage:
         return self.root.joinpath(*parts)
 
     def _enter(self, key: str, put: Callable[[Path], object]) -> None:
-        """Makes a key's entry, durably."""
+        """Make the entry of a key, durably."""
         target = self._path(key)
         made = self._make_folders(target.parent)
         put(target)
-        # The file's own entry, and those of new folders, have to reach the disk too.
+        # The entries of the file and of new folders have to reach the disk, too.
         for folder in (target.parent, *(folder.parent for folder in made)):
             _sync(folder)
 
     def _make_folders(self, folder: Path) -> list[Path]:
-        """Makes a folder and those above it. Returns the new ones, the deepest first."""
+        """Make a folder and its parents. Return the new ones, the deepest first."""
         made = [one for one in (folder, *folder.parents) if one.is_relative_to(self.root) and not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         return made
 
     def _drop_empty(self, folder: Path) -> None:
-        # Two levels below the root stay: `sources`, `pyramids` and `scratch` themselves.
+        # Keep the root, and `sources`, `pyramids` and `scratch` below it.
         while self.root not in (folder, folder.parent):
             try:
                 folder.rmdir()

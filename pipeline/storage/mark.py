@@ -1,4 +1,4 @@
-"""The token at a storage's root: it tells the right files from an empty mount point and from another database's."""
+"""The token at the root of a storage. It shows an empty mount point, or the storage of another database."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 NAME = "tilewright.id"
 
 KINDS = ("sources", "pyramids")
-"""The folders whose files the database's rows speak of."""
+"""The folders whose files belong to rows of the database."""
 
 LONGEST = 64
-"""Bytes of a token that are read."""
+"""Most bytes of a token."""
 
 
 class StorageMark:
-    """The file. Every method raises OSError where the disk fails."""
+    """The file with the token. Every method raises OSError if the disk fails."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._path = root / NAME
 
     def read(self) -> str:
-        """Gives the token; empty where there is none."""
+        """Return the token; empty if there is none."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
@@ -33,7 +33,7 @@ class StorageMark:
             os.close(descriptor)
 
     def write(self, token: str) -> None:
-        """Puts the token there, durably, and makes the root where it is missing."""
+        """Write the token durably. The root is made if missing."""
         self._root.mkdir(parents=True, exist_ok=True)
         new = self._root / f"{NAME}.{os.getpid()}"
         with new.open("w") as file:
@@ -49,5 +49,5 @@ class StorageMark:
                 os.close(descriptor)
 
     def is_alone(self) -> bool:
-        """Whether nothing lies beside it that rows could speak of."""
+        """Return whether the storage contains no sources and no pyramids."""
         return not any(any(folder.iterdir()) for kind in KINDS if (folder := self._root / kind).is_dir())

@@ -1,6 +1,6 @@
-"""Has the kernel write a growing file out early.
+"""Let the kernel write a growing file to the disk early.
 
-Whoever syncs a file of gigabytes at its end makes every other sync of the volume wait, the database's too.
+A sync of gigabytes at the end of a file would delay every other sync on the volume, including the database's.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 INTERVAL = 0.25
-"""Seconds between two calls for a growing file: at a gigabyte a second the last sync is left a quarter of one."""
+"""Seconds between two calls for a growing file. At a gigabyte a second, a quarter of one is left to the last sync."""
 
 PIECE = 4 * 1024**2
-"""Bytes: some ten milliseconds of a slow disk, for which another's sync may have to wait."""
+"""Bytes synced at once. They take a slow disk about ten milliseconds, which another sync may have to wait."""
 
 _WAIT, _WRITE, _WAIT_AFTER = 1, 2, 4
-"""Flags of sync_file_range(2): wait for what is being written, start writing what is dirty, wait for that."""
+"""Flags of sync_file_range(2): wait for writes in progress, start to write dirty pages, wait for those."""
 
 
 NO_SUCH_CALL = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ESPIPE)
-"""Errors by which a file system, or a sandbox, says that it does not know the call. Lost bytes have others."""
+"""Errors of a file system or sandbox that does not support the call. Lost bytes cause other errors."""
 
 
 def write_back(descriptor: int) -> None:
-    """Starts writing out what of a file is not yet on the disk. A hint: where it cannot be given, nothing happens.
+    """Start to write a file's dirty pages to the disk, if the system supports that.
 
-    It waits for nothing, so that an error of writing stays with the file for `sync` to find.
+    This does not wait, so a write error stays with the file until `sync` finds it.
     """
     if _sync_file_range is not None:
         _sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)
 
 
 def sync(descriptor: int) -> None:
-    """Has a file on the disk: its bytes piece by piece, so that the fsync behind them has little left to hold up.
+    """Write a file to the disk piece by piece, so that the final fsync delays other syncs only briefly.
 
-    Raises OSError where bytes are lost. The kernel tells that once: whoever asks again, by this descriptor or a new
-    one, hears that all is well. So the file must not be used any more.
+    Raises OSError if bytes are lost. The kernel reports that once: another fsync, on this descriptor or a new one,
+    succeeds. So the file must not be used after an error.
     """
     _settle(descriptor)
     os.fsync(descriptor)
@@ -54,13 +54,13 @@ def _settle(descriptor: int) -> None:
             error = ctypes.get_errno()
             if error in NO_SUCH_CALL:
                 return
-            # The wait has taken the file's write error, and fsync would not find it any more.
+            # The wait consumed the file's write error: fsync would not report it again.
             raise OSError(error, os.strerror(error))
 
 
 @contextmanager
 def written_back(path: Path) -> Iterator[None]:
-    """Writes a file out while the block makes it. It need not be there at the beginning."""
+    """Write a file to the disk while the block makes it. The file need not exist at the beginning."""
     ended = threading.Event()
 
     def follow() -> None:
@@ -68,7 +68,7 @@ def written_back(path: Path) -> Iterator[None]:
             try:
                 descriptor = os.open(path, os.O_RDONLY)
             except OSError:
-                continue  # Not there yet, or out of reach for now: whoever publishes the file hears of that.
+                continue  # The file does not exist yet, or cannot be opened: publishing it will report the error.
             try:
                 write_back(descriptor)
             finally:
@@ -83,5 +83,5 @@ def written_back(path: Path) -> Iterator[None]:
         thread.join()
 
 
-# Linux has it, in each of its C libraries; other systems do not.
+# All C libraries of Linux have it; other systems do not.
 _sync_file_range = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)

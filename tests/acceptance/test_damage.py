@@ -89,7 +89,7 @@ def test_a_damaged_tiff_ends_as_a_code_or_as_what_another_reader_sees(
 def test_a_compression_that_is_not_read_is_named(client: Client, files: SourceServer, tmp_path: Path) -> None:
     # Given TIFFs of every other compression that anybody writes, in strips or in tiles, and of one that nobody does
     ids = {}
-    for number, (compression, name) in enumerate((tiff_codecs.LACKING | {777: "without a known name"}).items()):
+    for number, (compression, name) in enumerate((tiff_codecs.LACKING | {777: "an unknown method"}).items()):
         path = damaged_tiffs.unread(tmp_path / f"{compression}.tif", compression, tiled=number % 2 == 1)
         ids[compression] = submit(client, files.url(f"/{path.name}")), name
     # Then each ends by its code, and says by its name why

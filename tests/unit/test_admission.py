@@ -51,7 +51,7 @@ def test_honest_pictures_are_taken(picture: tuple[Header, int], source_bytes: in
             found(400_000, 300_000, samples=3),
             10**11,
             LIMITS,
-            "The picture has 400,000 x 300,000 pixels, 120,000,000,000 in all; at most 100,000,000,000 are taken here "
+            "The picture has 400,000 x 300,000 pixels, 120,000,000,000 in total; the limit is 100,000,000,000 "
             "(TILEWRIGHT_MAX_PIXELS).",
         ),
         (
@@ -59,43 +59,42 @@ def test_honest_pictures_are_taken(picture: tuple[Header, int], source_bytes: in
             437_000,
             LIMITS,
             "The file of 437,000 bytes unpacks to 60,000 x 60,000 pixels, 8,237 for each byte; above 1,073,741,824 "
-            "pixels at most 5,000 are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
+            "pixels the limit is 5,000 for each byte (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         ),
         (
             found(49_157, 27_397, "jpeg", samples=3),
             613,
             LIMITS,
             "The file of 613 bytes unpacks to 49,157 x 27,397 pixels, 2,196,989 for each byte; above 1,073,741,824 "
-            "pixels at most 5,000 are taken here (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
+            "pixels the limit is 5,000 for each byte (TILEWRIGHT_MAX_PIXELS_PER_BYTE).",
         ),
         (
             found(40_000, 30_000, "jpeg", samples=3, interlaced=True),
             400 * MB,
             LIMITS,
-            "A progressive JPEG of 40,000 x 30,000 pixels takes about 7.4 GB of memory to decode; at most 3.0 GB may "
-            "be used here (TILEWRIGHT_DECODE_MEMORY_BYTES). Save it as a baseline JPEG, which is decoded a few rows "
-            "at a time.",
+            "A progressive JPEG of 40,000 x 30,000 pixels needs about 7.4 GB of memory to decode; the limit is 3.0 GB "
+            "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it as a baseline JPEG, which is decoded a few rows at a time.",
         ),
         (
             found(60_000, 20_000, interlaced=True),
             100 * MB,
             LIMITS._replace(memory=10**9),
-            "An interlaced PNG of 60,000 x 20,000 pixels takes about 1.5 GB of memory to decode; at most 1.0 GB may be "
-            "used here (TILEWRIGHT_DECODE_MEMORY_BYTES). Save it as a PNG without interlacing, which is decoded a few "
-            "rows at a time.",
+            "An interlaced PNG of 60,000 x 20,000 pixels needs about 1.5 GB of memory to decode; the limit is 1.0 GB "
+            "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it as a PNG without interlacing, which is decoded a few rows at a "
+            "time.",
         ),
         (
             found(30_000, 30_000, "avif", samples=3),
             100 * MB,
             LIMITS,
-            "An AVIF of 30,000 x 30,000 pixels takes about 13.7 GB of memory to decode; at most 3.0 GB may be used "
-            "here (TILEWRIGHT_DECODE_MEMORY_BYTES). Save it as a tiled TIFF, which is decoded a few rows at a time.",
+            "An AVIF of 30,000 x 30,000 pixels needs about 13.7 GB of memory to decode; the limit is 3.0 GB "
+            "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it as a tiled TIFF, which is decoded a few rows at a time.",
         ),
         (
             found(900, 900, "tiff", samples=60_000),
             100 * MB,
             LIMITS,
-            "A TIFF of 900 x 900 pixels takes about 32.5 GB of memory to decode; at most 3.0 GB may be used here "
+            "A TIFF of 900 x 900 pixels needs about 32.5 GB of memory to decode; the limit is 3.0 GB "
             "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it in tiles of 256 x 256 pixels.",
         ),
     ],

@@ -164,7 +164,7 @@ def test_a_heif_asks_for_all_that_it_is_put_together_from(tmp_path: Path) -> Non
     heics.hoarding_avif(hoard, 8192, 20)
     asked = reader_of(hoard).work(256)
     assert asked[1:] == (20 * 8192**2 - 64 * 64, 20)
-    with pytest.raises(StageError, match="the 20 pictures that its 64 x 64 pixels are put together from"):
+    with pytest.raises(StageError, match="the 20 pictures that its 64 x 64 pixels are assembled from"):
         budget.require_affordable(reader_of(hoard).header(), asked, hoard.stat().st_size, PIXELS_PER_BYTE)
 
 
@@ -186,7 +186,7 @@ def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path
 def test_a_small_file_is_not_spooled_to_gigabytes_in_order_to_be_turned(tmp_path: Path) -> None:
     path = tmp_path / "turned.png"
     path.write_bytes(costly.turned(32_768))
-    with pytest.raises(StageError, match=r"upright takes 4\.3 GB of disk, and its file has") as caught:
+    with pytest.raises(StageError, match=r"upright needs 4\.3 GB of disk, but its file has") as caught:
         open_picture(reader_of(path), meter=Meter(lambda *_: None))
     assert caught.value.code == "image_too_large"
     # And an honest one is: a plain scan of a gigapixel, a photograph of two

@@ -82,8 +82,8 @@ def test_a_child_that_waits_for_an_answer_ends_with_its_life_line(tmp_path: Path
     ("limits", "message"),
     [
         ({"total": 0.2, "silence": None}, "The decoder took longer than 0.2 seconds."),
-        ({"total": None, "silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
-        ({"total": 600.0, "silence": 0.2}, "The decoder said nothing for 0.2 seconds."),
+        ({"total": None, "silence": 0.2}, "The decoder made no progress for 0.2 seconds."),
+        ({"total": 600.0, "silence": 0.2}, "The decoder made no progress for 0.2 seconds."),
         ({"total": 0.2, "silence": 600.0}, "The decoder took longer than 0.2 seconds."),
     ],
 )

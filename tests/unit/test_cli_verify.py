@@ -172,7 +172,7 @@ DAMAGES: list[tuple[Callable[[Site], object], str]] = [
     (lambda site: flip(site.stored(EDGES), 700), "edges.bin is damaged: its CRC-32 is "),
     (lambda site: flip(site.stored(THUMBNAIL), 700), "thumbnail.jpg is damaged: its CRC-32 is "),
     (lambda site: flip(site.stored(FULL), 700), "full.jpg is damaged: its CRC-32 is "),
-    (lambda site: flip(site.stored(INDEX), 0), "tiles.idx cannot be used: no index of this version"),
+    (lambda site: flip(site.stored(INDEX), 0), "tiles.idx cannot be used: not an index of this version"),
     (lambda site: site.stored(EDGES).write_bytes(b""), "edges.bin has 0 bytes, and the index "),
     (lambda site: site.stored(FULL).unlink(), "full.jpg is missing"),
     (lambda site: site.stored(DESCRIPTION).write_text("{"), "pyramid.json cannot be read"),

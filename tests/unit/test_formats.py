@@ -206,13 +206,13 @@ def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("ending", "sentence"),
     [
-        ("tif", "Page 1 was asked for, counted from 0, and this TIFF has one page."),
-        ("jpg", "Page 1 was asked for, counted from 0, and this JPEG has one page."),
-        ("png", "Page 1 was asked for, counted from 0, and this PNG has one page."),
-        ("gif", "Page 1 was asked for, counted from 0, and this GIF has one page."),
-        ("webp", "Page 1 was asked for, counted from 0, and this WebP has one page."),
-        ("heic", "Page 1 was asked for, counted from 0, and this HEIF has one page."),
-        ("avif", "Page 1 was asked for, counted from 0, and this AVIF has one page."),
+        ("tif", "Page 1 was requested, counted from 0, but this TIFF has one page."),
+        ("jpg", "Page 1 was requested, counted from 0, but this JPEG has one page."),
+        ("png", "Page 1 was requested, counted from 0, but this PNG has one page."),
+        ("gif", "Page 1 was requested, counted from 0, but this GIF has one page."),
+        ("webp", "Page 1 was requested, counted from 0, but this WebP has one page."),
+        ("heic", "Page 1 was requested, counted from 0, but this HEIF has one page."),
+        ("avif", "Page 1 was requested, counted from 0, but this AVIF has one page."),
     ],
 )
 def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_only_a_format_that_there_is_can_be_allowed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TILEWRIGHT_UNTRUSTED_FORMATS", "svg")
     assert TilerSettings().untrusted_formats == ("svg",)
     monkeypatch.setenv("TILEWRIGHT_UNTRUSTED_FORMATS", "svg, exe")
-    with pytest.raises(ValidationError, match=r"no such format: exe. There is: svg"):
+    with pytest.raises(ValidationError, match=r"unknown format: exe. Possible: svg"):
         TilerSettings()
 
 

@@ -232,7 +232,7 @@ def test_a_process_that_has_threads_already_is_not_confined_by_halves() -> None:
     code = "threading.Thread(target=threading.Event().wait, daemon=True).start()\nsandbox.confine(sandbox.Allowance())"
     ended = python(code, check=False)
     assert ended.returncode == 1
-    assert "2 threads are running: only the one that calls would be confined" in ended.stderr
+    assert "2 threads are running: only the calling one would be confined" in ended.stderr
 
 
 def test_a_process_may_still_end_itself_as_a_crash_does() -> None:
@@ -373,7 +373,7 @@ def test_a_kernel_without_filters_is_done_without(number: int) -> None:
 def test_a_machine_whose_system_calls_are_not_known_is_done_without() -> None:
     code = "seccomp.MACHINES.clear()\nprint(json.dumps(sandbox.confine(sandbox.Allowance())))"
     said = dict(json.loads(python(code).stdout))["system calls (seccomp)"]
-    assert said == f"the numbers of the system calls of {platform.machine()} are not known here"
+    assert said == f"the system calls of {platform.machine()} are not known"
 
 
 @pytest.mark.parametrize("module", ["landlock", "seccomp"])
@@ -424,7 +424,7 @@ def test_a_worker_warns_once_of_what_is_lacking(caplog: pytest.LogCaptureFixture
     (warning, info) = caplog.records
     assert (warning.levelname, info.levelname) == ("WARNING", "INFO")
     assert warning.getMessage() == ("the sandbox lacks files: no such thing; calls: nor this. See docs/sandbox.md")
-    assert info.getMessage() == "the sandbox holds limits"
+    assert info.getMessage() == "the sandbox enforces limits"
 
 
 def test_setting_it_all_up_leaves_a_process_its_open_files(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_ycbcr_of_other_samples_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "source.tif"
     for pixels in (pictures.scene(64, 64).astype(np.uint16), pictures.scene(64, 64, bands=4)):
         tiffs.write(path, pixels, photometric=tiffs.YCBCR, more={530: ("H", [1, 1])})
-        assert "YCbCr of other than three samples of 8 bits" in refused(path).message
+        assert "YCbCr with other than three samples of 8 bits" in refused(path).message
 
 
 def test_nothing_is_converted_that_comes_as_rgb(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_one_strip_above_the_limit_of_libtiff_is_read(tmp_path: Path) -> None:
         built(path, 100 * MB)
     assert (caught.value.code, caught.value.message) == (
         "image_too_large",
-        "A TIFF of 4,500 x 4,000 pixels takes about 150 MB of memory to decode; at most 100 MB may be used here "
+        "A TIFF of 4,500 x 4,000 pixels needs about 150 MB of memory to decode; the limit is 100 MB "
         "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it in tiles of 256 x 256 pixels.",
     )
 
@@ -153,7 +153,7 @@ def test_a_bomb_that_declares_a_vast_strip_is_refused_by_its_header(tmp_path: Pa
         built(path, 3000 * MB)
     assert (caught.value.code, caught.value.message) == (
         "image_too_large",
-        "A TIFF of 30,000 x 30,000 pixels takes about 3.7 GB of memory to decode; at most 3.0 GB may be used here "
+        "A TIFF of 30,000 x 30,000 pixels needs about 3.7 GB of memory to decode; the limit is 3.0 GB "
         "(TILEWRIGHT_DECODE_MEMORY_BYTES). Save it in tiles of 256 x 256 pixels.",
     )
 

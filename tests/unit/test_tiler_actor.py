@@ -165,7 +165,7 @@ def test_the_page_of_the_grant_is_tiled(
     assert run.snapshot()[0].source == pb.SourceInfo(format="tiff", width=300, height=100, pages=2)
     # When its third is asked for, then it is said that there is none
     grant.options.page = 2
-    with pytest.raises(StageError, match="Page 2 was asked for, counted from 0, and this TIFF has 2 pages") as caught:
+    with pytest.raises(StageError, match="Page 2 was requested, counted from 0, but this TIFF has 2 pages") as caught:
         actor.tile(Run("q" * 32, WAKE_UP, grant), settings, storage)
     assert (caught.value.code, caught.value.retryable) == ("page_not_found", False)
 

@@ -178,7 +178,7 @@ def test_a_format_that_is_not_read_is_named(head: bytes, name: str, tmp_path: Pa
     with pytest.raises(StageError) as caught:
         decode_fully(tmp_path / "source")
     assert caught.value.code == "unsupported_format"
-    assert caught.value.message.startswith(f"{name} cannot be read here. Convert it to JPEG, PNG")
+    assert caught.value.message.startswith(f"{name} is not supported. Convert it to JPEG, PNG")
 
 
 def test_svg_is_said_to_be_the_operators_to_allow(tmp_path: Path) -> None:

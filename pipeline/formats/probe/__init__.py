@@ -1,4 +1,4 @@
-"""Reads the header of a file that is somewhere else, in a confined child that asks for the bytes it needs.
+"""Read the header of a remote file in a confined child process, which requests the bytes it needs from its parent.
 
 Imports `pipeline.formats` and `pipeline.sandbox`.
 """

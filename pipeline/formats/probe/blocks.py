@@ -1,7 +1,7 @@
-"""A file of which only some blocks are had, each when it is first needed.
+"""A file whose blocks are requested when they are first needed.
 
-Decoders read a header in dozens of small pieces; whoever gives the bytes (a server, by ranges) is asked in blocks, and
-for longer ones where the reading goes on and on.
+Decoders read a header in dozens of small pieces. Their source, an HTTP server with ranges, is asked for whole blocks,
+and for longer ones while the reading continues.
 """
 
 from __future__ import annotations
@@ -10,27 +10,28 @@ import os
 from collections.abc import Callable
 
 BLOCK = 64 << 10
-"""Bytes of a block. Of the files measured, JPEG, PNG and strip TIFFs need one or two, pyramidal TIFFs seven."""
+"""Bytes of a block. In measurements, JPEG, PNG and TIFF in strips needed one or two blocks, pyramidal TIFF seven."""
 
 LONGEST = 1 << 20
-"""Bytes asked for at once at most."""
+"""Most bytes of one request."""
 
 Ask = Callable[[int, int], bytes | None]
-"""Gives the bytes from an offset on, at most so many: fewer than asked for are not the end, none are. None: refused."""
+"""Takes an offset and a length, and returns the bytes there. Fewer bytes than requested do not mean the end of the
+file; no bytes do. Returns None if the request is refused."""
 
 
 class Blocks:
-    """Reads like a file. Where bytes are refused it ends, and `exhausted` tells so.
+    """Reads like a file. If bytes are refused, the file seems to end there, and `exhausted` is set.
 
     Attributes
     ----------
-    exhausted: whether bytes were refused. From then on there are none but those that are had already.
-    overrun: whether bytes beyond the file's end were wanted.
+    exhausted: whether a request was refused. Afterwards only the bytes received before are returned.
+    overrun: whether bytes beyond the end of the file were requested.
 
     Parameters
     ----------
-    ask: gives bytes.
-    length: of the file in bytes; None where nobody knows.
+    ask: called to request bytes.
+    length: of the file in bytes; None if unknown.
     """
 
     def __init__(self, ask: Ask, length: int | None) -> None:
@@ -44,7 +45,7 @@ class Blocks:
         self._asked_to = -1
 
     def read(self, size: int, /) -> bytes:
-        """Give the next bytes: `size`, or fewer at the end."""
+        """Return the next `size` bytes, or fewer at the end."""
         data = bytearray()
         while len(data) < size and (piece := self._piece(size - len(data))):
             data += piece
@@ -52,7 +53,7 @@ class Blocks:
         return bytes(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a position, and give it; -1 where it cannot be told or there is none."""
+        """Move to a position and return it; -1 if it is negative, or relative to an unknown end."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.length}[whence]
         if base is None or base + offset < 0:
             return -1
@@ -60,11 +61,11 @@ class Blocks:
         return self._position
 
     def tell(self) -> int:
-        """Give the position."""
+        """Return the position."""
         return self._position
 
     def seal(self) -> None:
-        """Ask for nothing more: what is not had yet is refused."""
+        """Refuse all further requests."""
         self._ask = lambda _offset, _length: None
 
     def _piece(self, size: int) -> bytes:
@@ -75,7 +76,7 @@ class Blocks:
         return known[within : within + size]
 
     def _fill(self, number: int, within: int) -> bytes:
-        """Ask for a block, from what is known of it on, until it holds the byte at `within` or there is no more."""
+        """Request the missing part of a block, until it contains the byte at `within` or the file ends."""
         block = self._blocks.get(number, b"")
         while len(block) <= within:
             first = number * BLOCK + len(block)
@@ -94,7 +95,7 @@ class Blocks:
         return block
 
     def _size(self, first: int) -> int:
-        """Bytes to ask for: to the end of the block, and of as many again as before where the reading goes on."""
+        """Return how many bytes to request: up to the end of the block, or twice as many as before in a long read."""
         self._reach = min(2 * self._reach, LONGEST) if first == self._asked_to else BLOCK
         end = (first // BLOCK) * BLOCK + self._reach
         if self.length is not None:

@@ -1,6 +1,7 @@
-"""The process that reads one header of a stranger's file: `python -I -m pipeline.formats.probe.child`.
+"""The process that reads the header of one untrusted file: `python -I -m pipeline.formats.probe.child`.
 
-It has no file and no network. It asks its parent for the bytes that it needs: see pipeline.formats.probe.protocol.
+It can open no file and no connection. It requests the bytes it needs from its parent: see
+pipeline.formats.probe.protocol.
 """
 
 from __future__ import annotations
@@ -29,33 +30,33 @@ from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 
 MEMORY = 1 << 30
-"""Bytes of address space: libvips with all its libraries takes 95 MB, and a header at most what is read for it."""
+"""Bytes of address space: libvips with its libraries takes 95 MB, and a header at most the bytes read for it."""
 
 CPU = 20
-"""Seconds of work; a header takes some milliseconds."""
+"""Most CPU seconds; a header takes a few milliseconds."""
 
 LOG_BYTES = 1 << 20
-"""Bytes that may be written: to the log, since there is nothing else."""
+"""Most bytes of a file that is written: the log is the only one."""
 
 CANVAS_BYTES = 8
-"""Of a pixel: an animated WebP is opened with two canvases."""
+"""Bytes for each pixel of an animated WebP, which is opened with two canvases."""
 
 MAPPED = {"webp", "gif"}
-"""Kinds of which libvips wants the whole file."""
+"""Kinds for which libvips needs the whole file."""
 
 MAPPED_MOST = 1 << 20
-"""Bytes of such a file that it is given as a whole."""
+"""Most bytes of such a file that is read as a whole."""
 
 
 def main() -> None:
-    """Read one header and end the process: 0 where the outcome was reported, whatever it is."""
+    """Read one header and end the process. The exit code is 0 if an outcome was reported, even a failure."""
     job = JOBS.decode(child.first_line())
     child.say(REPORTS.encode(_outcome(job)))
     child.end()
 
 
 def _outcome(job: Job) -> Found | Failed | Unknown:
-    # All that is needed is loaded before the process is confined, and only once there is a job.
+    # Load what is needed when there is a job, and before the process is confined.
     import pyvips  # noqa: PLC0415
 
     libvips.require(pyvips, job.min_libvips)
@@ -78,7 +79,7 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
     ----------
     pyvips: the module.
     blocks: the file's bytes.
-    page: whose size is wanted, from 0.
+    page: the page to report, from 0.
     """
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
@@ -107,9 +108,11 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
 
 
 def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
-    """Raise StageError("unsupported_format") for what libvips would open, and paint black or show as a stamp.
+    """Raise StageError for a file that libvips would open, but paint black or replace by its small preview.
 
-    Gives whether it could be told.
+    Returns
+    -------
+    False if a TIFF's directory could not be read, so that it remains unchecked.
     """
     require_developed(kind, blocks)
     if blocks.length is not None and blocks.length <= MAPPED_MOST:
@@ -128,7 +131,7 @@ def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:
 def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
     if blocks.length is None:
         return blocks.overrun
-    # What broke it was among what is here. To look further, at a file that is lost, would cost more than the word.
+    # The error lies in the bytes received so far. Requesting more of a broken file is not worth the cost.
     blocks.seal()
     return ends_early(kind, blocks, blocks.length, page) and not blocks.exhausted
 
@@ -137,7 +140,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
     image = _open(pyvips, blocks, kind)
     header = header_of(image)
     if blocks.exhausted:
-        # It may have counted the pages only as far as it could read.
+        # libvips may have counted only the pages within the bytes it could read.
         header = header._replace(pages=UNKNOWN_PAGES)
     require_page(header, page)
     if page:
@@ -148,7 +151,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
 
 
 def _held(blocks: Blocks, page: int) -> int:
-    """Estimate what a TIFF's strips or tiles take; a little more where nobody knows the file's length."""
+    """Estimate the memory for a TIFF's strips or tiles; a little more if the length of the file is unknown."""
     try:
         return tiff_layout.held_bytes(blocks, sys.maxsize if blocks.length is None else blocks.length, page)
     except struct.error:
@@ -163,22 +166,22 @@ def _open(pyvips: Any, blocks: Blocks, kind: str, **options: int) -> Any:
         try:
             return blocks.read(size)
         except MemoryError:
-            # What a callback raises is printed and forgotten, and the file would seem to end here.
+            # pyvips prints an error of a callback and drops it, and the file would seem to end here.
             blocks.exhausted = True
             return b""
 
     source.on_read(read)
     if blocks.length is not None:
-        # Without a length there is no end to seek from: to libvips it is a pipe then.
+        # Without a length it cannot seek from the end, so libvips has to treat it as a pipe.
         source.on_seek(blocks.seek)
     if kind == "tiff":
-        # The tables of a large one alone may take more than the 50 MB that libtiff would grant; a limit is in force.
+        # The tables of a large TIFF alone may exceed libtiff's limit of 50 MB. The process has its own memory limit.
         options["unlimited"] = True
     return pyvips.Image.new_from_source(source, "", access="sequential", **options)
 
 
 def _beyond_memory(kind: str, blocks: Blocks) -> Header | None:
-    """Give the header of an animated WebP whose decoder would need more memory than there is here, to open it."""
+    """Return the header of an animated WebP if its decoder would need more memory to open it than this process has."""
     header: Header | None = header_bytes.read(kind, blocks) if kind == "webp" else None
     if header and header.pages == UNKNOWN_PAGES and header.pixels * CANVAS_BYTES > MEMORY // 2:
         return header
@@ -186,7 +189,7 @@ def _beyond_memory(kind: str, blocks: Blocks) -> Header | None:
 
 
 def _by_frames(header: Header, blocks: Blocks, page: int) -> Found:
-    """Count the frames of a file that is here as a whole."""
+    """Count the frames of a file that is read as a whole."""
     header = header._replace(pages=max(1, sum(1 for _ in frames.of_webp(blocks))))
     require_page(header, page)
     return Found(*header, decoding_memory(header), *budget.work_of(header, blocks, page))
@@ -194,7 +197,7 @@ def _by_frames(header: Header, blocks: Blocks, page: int) -> Found:
 
 def _by_bytes(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
     header: Header | None = header_bytes.read(kind, blocks, page)
-    # Its frames lie too far apart to be looked at from here.
+    # The frames lie too far apart in the file to be counted.
     return Unknown() if header is None else Found(*header, decoding_memory(header), *budget.work_of(header, None, page))
 
 

@@ -1,7 +1,7 @@
-"""Has a child read a picture's header, from a few ranges of a file that is somewhere else.
+"""Start a child process that reads the header of a remote file, and serve it the ranges that it requests.
 
-The child is given no file: it asks for bytes, and they are fetched here, within a budget. What the child says is not
-trusted: it may have been taken over by the bytes it was given.
+The child cannot open files or connections: the bytes are fetched here, within a budget. The child's reports are not
+trusted, since malicious bytes may have compromised it.
 """
 
 from __future__ import annotations
@@ -36,45 +36,48 @@ VERDICTS = frozenset(
         "unsupported_format",
     }
 )
-"""Codes that speak of the file. Any other failure is the probe's own, and says nothing of it."""
+"""Error codes about the file. Any other code is a failure of the probe itself, and ignored."""
 
 FORMATS = frozenset({"jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg"})
 
 MOST_NUMBER = (1 << 31) - 1
-"""Pixels of an edge, and pages: what the status can hold."""
+"""Most pixels of an edge, and most pages: the largest number that the status can hold."""
 
 MOST_OFFSET = 1 << 62
-"""Bytes before what may be read: no file is longer, and a number of a thousand digits is no server's business."""
+"""Largest offset that may be read: no file is longer, and no server should receive a number of a thousand digits."""
 
 MOST_WORDS = 500
-"""Characters of a sentence."""
+"""Most characters of a message for people."""
 
 GRACE = 5.0
-"""Seconds that the child has after its budget's, to start and to end in."""
+"""Seconds that the child gets in addition to its budget, to start and to end."""
 
 logger = logging.getLogger(__name__)
 
 
 class Readable(Protocol):
-    """A file somewhere else, whose bytes cost something."""
+    """A remote file."""
 
     @property
     def length(self) -> int | None:
-        """Bytes of the file; None where nobody knows."""
+        """Bytes of the file; None if unknown."""
 
     def read(self, first: int, end: int) -> bytes | None:
-        """The bytes from `first` on, at most to before `end`: at least one unless the file ends; None where refused."""
+        """Return bytes from `first` to before `end`, or fewer, but at least one unless the file ends.
+
+        None if the request is refused.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What reading one header may cost.
+    """Limits for reading one header.
 
     Parameters
     ----------
-    bytes: of the file, read in all.
-    reads: of the file.
-    seconds: in all.
+    bytes: most bytes to read from the file.
+    reads: most requests.
+    seconds: most time in total.
     """
 
     bytes: int
@@ -84,14 +87,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came of it. Neither header nor verdict: nobody can tell without more of the file.
+    """The result of a probe. It has neither header nor verdict if more of the file would be needed to tell.
 
     Parameters
     ----------
     header: of the file.
-    memory: bytes that tiling it takes at most, by the header.
-    work: that tiling it takes, by the header.
-    verdict: why it can not be tiled, whatever is tried.
+    memory: most bytes of memory to tile the file, estimated from the header.
+    work: the work to tile the file, estimated from the header.
+    verdict: why the file cannot be tiled; a retry would not help.
     """
 
     header: Header | None = None
@@ -116,13 +119,15 @@ def probe(
     Parameters
     ----------
     source: the file.
-    page: whose size is wanted, from 0.
+    page: the page to report, from 0.
     min_libvips: least version of libvips, such as "8.18.3".
-    folder: an existing one, for the child's log.
-    untrusted: formats that are read although they are not trusted: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
-    on_start: is given the child, so that another thread can kill it.
+    folder: an existing folder for the child's log.
+    untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    on_start: called with the child, so that another thread can kill it.
 
-    Raises what `source.read` raises. What goes wrong with the child is logged, and nothing is known then.
+    Raises
+    ------
+    Whatever `source.read` raises. If the child fails, the failure is logged and an empty Probe returned.
     """
     server = _Server(source, budget)
     outcome: Report = Unknown()
@@ -130,7 +135,7 @@ def probe(
     environment = sandbox.environment(folder, libvips.environment(threads=1))
     with parent.Child(command, job, folder=folder, environment=environment) as child:
         on_start(child)
-        # It may hang, say nothing, or not take what it has asked for.
+        # The child may hang, send nothing, or not read the bytes that it requested.
         watchdog = threading.Timer(budget.seconds + GRACE, child.kill)
         watchdog.start()
         try:
@@ -148,7 +153,7 @@ def probe(
 
 
 class _Server:
-    """Gives bytes of a source until the budget is used up."""
+    """Serves bytes of a source until the budget is used up."""
 
     def __init__(self, source: Readable, budget: Budget) -> None:
         self._source = source
@@ -191,6 +196,6 @@ def _judge(outcome: Report) -> Probe:
 
 
 def is_plausible(header: Header) -> bool:
-    """Tell whether a child that says this may be believed: a format there is, and numbers that the status can hold."""
+    """Return whether a child's header is plausible: a known format, and numbers that the status can hold."""
     edges = all(0 < edge <= MOST_NUMBER for edge in (header.width, header.height))
     return header.format in FORMATS and edges and 0 <= header.pages <= MOST_NUMBER

@@ -1,4 +1,4 @@
-"""What the prober of headers and its parent say to each other: lines (see pipeline.sandbox.lines), and bytes.
+"""Messages between the probe's child process and its parent: lines (see pipeline.sandbox.lines), and bytes.
 
 parent ─ a Job ─────────────▶ child
        ◀─ a Read ─────────── child     any number of times
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pipeline.sandbox.lines import Codec
 
 REFUSED = b"-\n"
-"""The answer to a Read for which there are no bytes to be had; none is granted any more."""
+"""The answer to a refused Read. After it, the child requests nothing more."""
 
 
 class Job(NamedTuple):
@@ -21,10 +21,10 @@ class Job(NamedTuple):
 
     Parameters
     ----------
-    length: of the file in bytes; None where nobody knows.
-    page: whose size is wanted, from 0.
+    length: of the file in bytes; None if unknown.
+    page: the page to report, from 0.
     min_libvips: least version of libvips, such as "8.18.3".
-    untrusted: formats that are read although they are not trusted: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     """
 
     length: int | None
@@ -34,18 +34,18 @@ class Job(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The child wants bytes: at most `length` from `offset` on."""
+    """A request for at most `length` bytes from `offset` on."""
 
     offset: int
     length: int
 
 
 class Found(NamedTuple):
-    """What the header says: see pipeline.formats.header.Header.
+    """The header: see pipeline.formats.header.Header.
 
     Parameters
     ----------
-    memory: bytes that tiling takes at most.
+    memory: most bytes of memory to tile the file.
     work, work_before, frames: see pipeline.formats.budget.Work.
     """
 
@@ -60,14 +60,14 @@ class Found(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The file is none that can be tiled: a code of pipeline.errors and a sentence for a person."""
+    """The file cannot be tiled: a code of pipeline.errors, and a message for people."""
 
     code: str
     message: str
 
 
 class Unknown(NamedTuple):
-    """The header could not be read with the bytes that were to be had."""
+    """The header could not be read with the bytes that were served."""
 
 
 Report = Read | Found | Failed | Unknown

@@ -18,7 +18,7 @@ RAW = {32803, 34892}
 
 def unshown(folder: Path) -> Iterator[tuple[Path, str]]:
     """Write one of each kind, and give what it has to be called."""
-    for photometric, name in (LACKING | {99: "without a known name"}).items():
+    for photometric, name in (LACKING | {99: "of an unknown kind"}).items():
         for bands in (1, 3) if photometric not in RAW else ():
             pixels = pictures.scene(EDGE, EDGE, bands=bands)
             yield tiffs.write(folder / f"{photometric}-{bands}.tif", pixels, photometric=photometric), name
@@ -33,8 +33,8 @@ def unshown(folder: Path) -> Iterator[tuple[Path, str]]:
     yield tiffs.write(folder / "palette.tif", wide, photometric=tiffs.PALETTE, palette=palette), "a palette"
     for bands in (1, 2):
         path = folder / f"rgb-{bands}.tif"
-        yield tiffs.write(path, cmyk[..., :bands], photometric=tiffs.RGB), "RGB of fewer than three samples"
-    yield tiffs.write(folder / "white.tif", cmyk[..., :3], photometric=tiffs.WHITE_IS_ZERO), "white is zero"
+        yield tiffs.write(path, cmyk[..., :bands], photometric=tiffs.RGB), "RGB with fewer than three samples"
+    yield tiffs.write(folder / "white.tif", cmyk[..., :3], photometric=tiffs.WHITE_IS_ZERO), "zero as white"
     for dtype in (np.uint8, np.int32, np.float16):
         path = folder / f"lab-{np.dtype(dtype).name}.tif"
         yield tiffs.write(path, cmyk[..., :3].astype(dtype), photometric=8), "CIELAB"
