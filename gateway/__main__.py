@@ -1,4 +1,4 @@
-"""The gateway as a process of its own: `python -m gateway`, with its settings from the environment."""
+"""Run the gateway as a process: `python -m gateway`, with settings from TILEWRIGHT_… variables."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def run(settings: GatewaySettings) -> None:
 
 
 def main() -> int:
-    """Run, and give the exit code."""
+    """Run the gateway and return the exit code."""
     try:
         settings = GatewaySettings()
     except ValidationError as error:

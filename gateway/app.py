@@ -1,10 +1,10 @@
-"""The gateway as one ASGI app: its parts put together.
+"""The gateway as one ASGI app.
 
-RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ ASGI apps of their own over one cache of
+RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ plain ASGI apps that share one cache of
                                 ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
                                 └ the rest   FastAPI: the API, health, the pages
 
-A plain GET of a tile that is in memory comes no further than the connection (gateway.http_protocol).
+A plain GET of a tile that is in memory never gets here: gateway.http_protocol answers it.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ from pipeline.storage import Storage
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 TEND_INTERVAL = 5.0
-"""Seconds for which a deleted pyramid may still be served and hold its space."""
+"""Seconds for which a deleted pyramid may still be served and occupy disk space."""
 
 
 class Gateway:
-    """What the server runs.
+    """The ASGI app that the server runs.
+
+    `close()` closes the open files of pyramids. A later request opens them again.
 
     Parameters
     ----------
-    context: the parts; `context.stopping` is to be set before the server stops.
-    api: answers what none of the others does.
-    pyramids: what `apps` answer from.
-    apps: by the beginning of the paths that each answers.
-
-    `close()` gives up the files that are held open; requests may still be made, and open them again.
+    context: the shared objects. Set `context.stopping` before the server stops.
+    api: answers all requests that `apps` do not answer.
+    pyramids: the cache that `apps` share.
+    apps: apps by the prefix of the paths that they answer.
     """
 
     def __init__(self, context: Context, api: ASGIApp, pyramids: PyramidCache, apps: Mapping[str, PyramidApp]) -> None:
@@ -78,7 +78,7 @@ class Gateway:
         self._app = RequestId(AccessLog(AnswerErrors(strangers)))
 
     async def tend(self) -> None:
-        """Give up the files of deleted pyramids now and then, so that their space is freed. Runs until cancelled."""
+        """Close the files of deleted pyramids every TEND_INTERVAL, to free their disk space. Runs until cancelled."""
         while True:
             await asyncio.sleep(TEND_INTERVAL)
             await self._drop_deleted()
@@ -88,13 +88,13 @@ class Gateway:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise RuntimeError(f"the gateway does not speak {scope['type']}")
+            raise RuntimeError(f"the gateway does not support {scope['type']}")
         for prefix, app in self._apps.items():
             if scope["path"].startswith(prefix):
                 await app(scope, receive, send)
                 return
         if scope["method"] == "HEAD":
-            # Where GET is, HEAD is: the server sends headers only, by its own copy of the scope.
+            # HEAD works wherever GET does. The server sends only the headers, because its own scope still says HEAD.
             scope = {**scope, "method": "GET"}
         await self._api(scope, receive, send)
 
@@ -108,15 +108,15 @@ def create_app(
     sandbox: Mapping[str, str] | None = None,
     identity: Identified | None = None,
 ) -> Gateway:
-    """Put a gateway together.
+    """Create a gateway.
 
     Parameters
     ----------
-    status: of the running loop; closing it is the caller's.
-    relay: is poked after each commit.
-    janitor: is poked after each deletion.
-    sandbox: of the tiler's children, by layer, where this process starts them.
-    identity: says whether the storage is the right one.
+    status: a client of the running event loop; the caller closes it.
+    relay: poked after each commit.
+    janitor: poked after each deletion.
+    sandbox: for each layer of the decoders' sandbox, "ok" or what is missing; None if this process runs no tiler.
+    identity: checks that the storage belongs to the database; None to skip this check.
     """
     context = Context(settings, status, storage, relay, janitor, sandbox, identity)
     pyramids = PyramidCache(
@@ -137,15 +137,15 @@ async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:
 def _make_api(context: Context) -> FastAPI:
     app = FastAPI(
         openapi_url="/openapi.json",
-        docs_url=None,  # /docs is a page of ours: FastAPI's fetches its assets from another host.
+        docs_url=None,  # gateway.pages serves /docs: FastAPI's page loads its assets from another host.
         redoc_url=None,
-        redirect_slashes=False,  # Its redirects name the host that the client claims.
+        redirect_slashes=False,  # Such redirects contain the Host that the client sent.
     )
     app.state.context = context
     app.openapi = openapi.cached(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     for error in (TilewrightError, grpc.RpcError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, problems.handle)
-    # From the inside out.
+    # From the innermost to the outermost.
     app.add_middleware(BodyLimit)
     app.add_middleware(UnfinishedBody, stopping=context.stopping)
     app.add_middleware(AnswerErrors)

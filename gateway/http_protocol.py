@@ -1,8 +1,9 @@
-"""uvicorn's HTTP protocol with limits, and with an answer of the gateway's own to the plain GET of a tile.
+"""uvicorn's HTTP protocol, with limits and with a fast path for plain GETs of tiles.
 
-A tile that is in memory is answered where the request's headers end: no task, no ASGI messages, no middleware. It takes
-half the processor's time (measured), and tiles are nearly all that a gateway under load is asked for. What is used of
-uvicorn here (attributes and callbacks) it does not promise: the locks hold its version, and tests each answer.
+A tile that is in memory is answered as soon as the request's headers have been parsed, without a task, ASGI messages or
+middleware. That halves the CPU time (measured), and nearly all requests to a busy gateway are for tiles. This module
+uses attributes and callbacks of uvicorn that are not public. The locks pin uvicorn's version, and tests check each
+answer.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from gateway.tiles.quick_tiles import QuickTiles
 
 
 class Protocol(LimitedProtocol):
-    """One connection. `quick` and `limits` are set by its subclass for one gateway: see `protocol_for`."""
+    """One connection. `protocol_for` makes a subclass that sets `quick` and `limits` for a gateway."""
 
     quick: QuickTiles
 
     def start_request(self) -> None:
-        """Answer at once, or have uvicorn start the app."""
+        """Answer from the fast path, or let uvicorn start the app."""
         if self.url.startswith(b"/tiles/") and self._is_plain():
             answer = self.quick.answer(self.url, self.headers)
             if answer is not None:
@@ -30,18 +31,18 @@ class Protocol(LimitedProtocol):
         super().start_request()
 
     def _is_plain(self) -> bool:
-        """Tell whether an answer may be written now, and the connection be kept."""
+        """Return whether an answer may be written at once and the connection kept open."""
         return (
             self.parser.get_method() == b"GET"
             and self.parser.should_keep_alive()
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
             and not self.flow.write_paused
-            # None before the first request, whatever uvicorn's annotation says.
+            # `cycle` is None before the first request, despite uvicorn's annotation.
             and (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]
         )
 
 
 def protocol_for(quick: QuickTiles, limits: Limits) -> type[Protocol]:
-    """Give the protocol of one gateway's connections."""
+    """Return the protocol class for a gateway's connections."""
     return type("GatewayProtocol", (Protocol,), {"quick": quick, "limits": limits})

@@ -1,14 +1,14 @@
-"""The page's routes: HTML, styles, modules, and the two packages that the page takes from npm.
+"""Routes of the web page: HTML, styles, modules, and two npm packages.
 
     /                    the form and the catalogue
-    /view/{dataset_id}   the viewer; the page itself asks the API whether the id exists
-    /embed/{dataset_id}  the same without a button that changes anything: the only page that others may frame
-    /docs                the API reference, drawn from /openapi.json
-    /docs/errors         the table of error codes, which every problem's `type` opens
+    /view/{dataset_id}   the viewer; its script asks the API whether the id exists
+    /embed/{dataset_id}  the viewer without buttons that change anything: the only page that other sites may frame
+    /docs                the API reference, rendered from /openapi.json
+    /docs/errors         the table of error codes, to which every problem's `type` links
     /assets/...          our styles and modules, OpenSeadragon and Swagger UI
 
-Every URL that can be answered is listed when the routes are made, so that no path of a request ever reaches the file
-system. What is not listed raises Starlette's HTTPException(404), for the gateway's own handler to word.
+The files are listed once, when the routes are made, so no request's path ever reaches the file system. An unknown path
+raises Starlette's HTTPException(404), which the gateway's handler turns into a problem.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ VENDOR_FILES = {
     "openseadragon": ("openseadragon/build/openseadragon", ("openseadragon.min.js", "images/*.png")),
     "swagger-ui": ("swagger-ui-dist", ("swagger-ui.css", "swagger-ui-bundle.js")),
 }
-"""URL folder below /assets/ → folder below node_modules, and which of its files are served."""
+"""Folder below /assets/ → folder below node_modules, and which of its files are served."""
 
-OUR_CACHING = "no-cache"  # Modules import each other by fixed names: after an upgrade no old one may meet a new one.
-VENDOR_CACHING = "public, max-age=3600"  # Large, and only releases change them.
+OUR_CACHING = "no-cache"  # Modules import each other by fixed names, so old and new ones must not mix after an upgrade.
+VENDOR_CACHING = "public, max-age=3600"  # These files are large and change only with a release.
 
 OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
-"""OpenSeadragon 6.1 inserts this one style element, a focus rule for touch screens."""
+"""Hash of the style element that OpenSeadragon 6.1 inserts, a focus rule for touch screens."""
 
 FRAMED_NOWHERE = "frame-ancestors 'none'"
 FRAMED_ANYWHERE = "frame-ancestors *"  # The embed snippet is an iframe on any site.
 
 FRAMED = "iframe"
-"""Sec-Fetch-Dest of a page that is asked for by a frame: https://www.w3.org/TR/fetch-metadata/."""
+"""Sec-Fetch-Dest of a page that is loaded into a frame: https://www.w3.org/TR/fetch-metadata/."""
 
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 @dataclass
 class StaticFile:
-    """One file and the headers it is served with, kept in memory until the file changes."""
+    """A file and its headers, kept in memory until the file changes."""
 
     path: Path
     caching: str
@@ -76,7 +76,7 @@ class StaticFile:
     _etag: str = field(default="", init=False)
 
     def respond(self, request: Request) -> Response:
-        """Answer with the file, gzipped where the client takes it, or with 304."""
+        """Return the file, gzipped if the client accepts that, or a 304."""
         self._load()
         headers = {"Cache-Control": self.caching, "ETag": self._etag, "Vary": "Accept-Encoding", **SECURITY_HEADERS}
         if self.policy is not None:
@@ -99,21 +99,21 @@ class StaticFile:
         if self.render is not None:
             self._body = self.render(self._body.decode()).encode()
         self._packed = None if self.path.suffix == ".png" else gzip.compress(self._body, mtime=0)
-        # Weak, because the gzipped and the plain body share it (RFC 9110, 8.8.1).
+        # Weak, because the gzipped and the plain body have the same ETag (RFC 9110, 8.8.1).
         self._etag = f'W/"{hashlib.sha256(self._body).hexdigest()[:20]}"'
         self._stamp = stamp
 
 
 def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRoute]:
-    """Return the routes of the page, to be appended to the gateway's own.
+    """Return the routes of the web page.
+
+    The handlers are not async, so Starlette runs them in its thread pool: the first request for a file reads and
+    compresses it (Swagger UI: 1.7 MB).
 
     Parameters
     ----------
-    public_url: the base URL that the API's links carry; the page may load tiles from there, wherever it was opened.
-    root: the folder of the page's files; by default the installed package `web`.
-
-    The handlers are plain functions, so that Starlette runs them in its thread pool: the first answer of a file reads
-    and packs it (Swagger UI: 1.7 MB).
+    public_url: base URL of the links in the API's answers. The page may load tiles from there.
+    root: folder of the page's files; default: the installed package `web`.
     """
     root = Path(str(files("web"))) if root is None else root
     assets = _assets(root)
@@ -129,7 +129,7 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
 
     def view(request: Request) -> Response:
         if request.headers.get("sec-fetch-dest") == FRAMED:
-            # Snippets that were copied before there was /embed.
+            # Embed snippets from before /embed existed use this URL.
             target = f"../embed/{request.scope['raw_path'].decode('ascii').rpartition('/')[2]}"
             return Response(status_code=307, headers={"Location": target, "Vary": "Sec-Fetch-Dest"})
         answer = own_view.respond(request)
@@ -147,7 +147,7 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
 
 
 def content_security_policy(public_url: str) -> str:
-    """Return what the page may load: itself, and tiles from the public URL's origin."""
+    """Return the Content-Security-Policy: the page may load its own files, and tiles from the public URL's origin."""
     parts = urlsplit(public_url)
     tiles = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
     return "; ".join(
@@ -171,7 +171,7 @@ def _page(url: str, page: StaticFile) -> Route:
 
 
 def _assets(root: Path) -> dict[str, StaticFile]:
-    """Return what is served below /assets/, by its path there."""
+    """Return the files below /assets/ by their path there."""
     assets = {
         path.relative_to(root).as_posix(): StaticFile(path, OUR_CACHING)
         for pattern in OUR_FILES

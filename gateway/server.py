@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, made to live in a process that has more to do than serving HTTP."""
+"""The HTTP server: uvicorn, adapted to run beside other work in the same process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.errors import TilewrightError
 from pipeline.machine import most_connections
 
 BACKLOG = 2048
-"""Connections that may wait to be taken while a burst of clients comes: uvicorn's own default."""
+"""Connections that may wait to be accepted during a burst; uvicorn's own default."""
 
 
 class PortTaken(TilewrightError):
-    """Raised when the address to listen on cannot be had; its message names it and says what to do."""
+    """Raised when the gateway cannot listen on its address. The message names the address and says what to do."""
 
 
 class Server:
@@ -30,7 +30,7 @@ class Server:
 
     Parameters
     ----------
-    settings: where to listen (port 0 takes a free one), and what clients may cost.
+    settings: the address and the limits; port 0 means any free port.
     """
 
     def __init__(self, app: Gateway, settings: GatewaySettings) -> None:
@@ -54,23 +54,23 @@ class Server:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # No answer depends on who asks or how: links are root-relative.
+                proxy_headers=False,  # No answer depends on the client's address or scheme.
                 timeout_graceful_shutdown=settings.stop_timeout,
             )
         )
 
     def bind(self) -> int:
-        """Take the port, once. Returns its number. Raises PortTaken."""
+        """Bind the port, once. Return its number. Raises PortTaken."""
         self._listener()
         return self._port
 
     @property
     def port(self) -> int:
-        """The number of the port: after bind() the one that is bound."""
+        """The port's number; after bind() the one that is bound."""
         return self._port
 
     async def serve(self) -> None:
-        """Serve until stop(). Leaves signals alone. Raises PortTaken."""
+        """Serve until stop(). Does not touch signal handlers. Raises PortTaken."""
         self._app.context.background.add("connections", self._hold_to_time)
         tending = asyncio.create_task(self._app.context.background.run(), name="background")
         try:
@@ -80,11 +80,11 @@ class Server:
             self._app.close()
 
     async def wait_until_ready(self) -> None:
-        """Return when requests are answered. Meant to be awaited beside serve() in a task."""
+        """Return once requests are answered. Await it while serve() runs in another task."""
         await self._server.ready.wait()
 
     def stop(self) -> None:
-        """End serve(): open requests are finished, as far as `stop_timeout` allows. From the loop's thread."""
+        """Make serve() return. Open requests have `stop_timeout` to finish. Call this in the event loop's thread."""
         self._app.context.stopping.set()
         self._server.should_exit = True
 
@@ -112,7 +112,7 @@ class _Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn would take over the process's signals, and raise what it caught anew after serve().
+        # Otherwise uvicorn would replace the process's signal handlers, and raise caught signals again after serve().
         yield
 
 
@@ -125,7 +125,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise PortTaken(f"{host} is not an address of this machine ({error.strerror or error}).") from error
     try:
-        # Else a port stays refused for a minute after a restart, while old connections linger in TIME_WAIT.
+        # Otherwise bind fails for a minute after a restart, while old connections are in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
@@ -133,7 +133,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise PortTaken(
-            f"Port {port} on {host} cannot be had ({error.strerror}). "
-            "Stop the program that uses it, or choose another port (0 takes a free one)."
+            f"Port {port} on {host} is not available ({error.strerror}). "
+            "Stop the program that uses it, or choose another port (0 for any free one)."
         ) from error
     return listener

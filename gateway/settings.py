@@ -1,4 +1,4 @@
-"""What the gateway can be told by TILEWRIGHT_… variables."""
+"""Settings of the gateway, from TILEWRIGHT_… variables."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ def _base_url(value: object) -> object:
         return value
     parts = urlsplit(value)
     if value and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
-        raise ValueError("has to be an http or https URL without query, such as https://tiles.example.org")
+        raise ValueError("has to be an http or https URL without a query, such as https://tiles.example.org")
     return value.rstrip("/")
 
 
 class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, SourceSettings):
-    """What the gateway needs to know."""
+    """Where the gateway listens, who may use it, and its limits."""
 
     host: str = Field(
-        "127.0.0.1", description="Address to listen on. Loopback: there are no accounts, so opening it is a decision."
+        "127.0.0.1",
+        description="Address to listen on. Loopback by default, because the gateway has no accounts or passwords.",
     )
-    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free port.")
     public_url: Annotated[str, BeforeValidator(_base_url)] = Field(
         "",
         description=(
-            "Base URL under which users reach the gateway. Empty: answers carry root-relative links, "
-            "which are right behind any proxy."
+            "Base URL at which users reach the gateway. If empty, links in answers are relative to the root, which "
+            "works behind any proxy."
         ),
     )
     allowed_hosts: CommaSeparated = Field(
         (),
         description=(
-            "Names under which users reach the gateway, comma-separated, without ports; `*` or 0.0.0.0 for any. "
-            "Requests for other hosts are refused (421), or any page could reach a gateway on this machine by a name "
-            "that leads here. Loopback names and TILEWRIGHT_PUBLIC_URL's are always allowed. Empty: only those where "
-            "it listens on a loopback address, any name elsewhere."
+            "Host names at which users reach the gateway, comma-separated, without ports; `*` or 0.0.0.0 for any. "
+            "Requests for other hosts get 421: otherwise any web page could reach a gateway on this machine through a "
+            "host name that resolves to it (DNS rebinding). Loopback names and TILEWRIGHT_PUBLIC_URL's are always "
+            "allowed. If empty, a gateway on a loopback address allows only those, and any other gateway allows all."
         ),
     )
     allowed_origins: CommaSeparated = Field(
         (),
         description=(
-            "Origins, such as https://viewer.example, comma-separated, whose pages may change things by the API; `*` "
+            "Origins whose pages may change data through the API, comma-separated, such as https://viewer.example; `*` "
             "for any. Pages of all origins may read."
         ),
     )
@@ -54,58 +55,58 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         None,
         ge=1,
         description=(
-            "Most connections at once; new ones beyond are refused with 503. Empty: 10,000, or fewer where the limit "
-            "of open files leaves less."
+            "Maximum simultaneous connections; further ones get 503. Default: 10,000, or fewer if the limit of open "
+            "files is too low."
         ),
     )
     head_timeout: float = Field(
         10.0,
         gt=0,
-        description="Seconds in which a request's head has to arrive: a client has it ready when it connects.",
+        description="Seconds for a request's headers to arrive. A client has them ready when it connects.",
     )
     body_timeout: float = Field(
         60.0,
         gt=0,
         description=(
-            "Seconds in which a request's body, at most 1 MiB, has to arrive; also those for which a client may take "
-            "nothing of its answer."
+            "Seconds for a request's body, at most 1 MiB, to arrive. Also the time after which a client that reads "
+            "nothing of its answer is disconnected."
         ),
     )
     idle_timeout: float = Field(
         60.0,
         ge=1,
-        description="Seconds for which an unused connection is kept: four times the longest Retry-After for polling.",
+        description="Seconds to keep an idle connection: four times the longest Retry-After for polling.",
     )
     adopt_storage: bool = Field(
         False,
         description=(
-            "Use the storage although it is not the one that the database knows, and have removed from it what no row "
-            "refers to. For one start, after a loss or a restore: see operations.md."
+            "Use the storage although it does not belong to the database, and remove everything from it that the "
+            "database does not know. For a single start, after a loss or a restore: see operations.md."
         ),
     )
     max_wait: float = Field(
         300.0,
         ge=0,
-        description="Most seconds that `Prefer: wait=N` holds a POST: beyond it proxies give up.",
+        description="Maximum seconds of `Prefer: wait=N` for a POST. Proxies give up on longer requests.",
     )
     sweep_interval: float = Field(
         300.0,
         gt=0,
         description=(
-            "Seconds between two sweeps of storage; a deletion starts one besides. Leftovers of crashes cost space "
-            "only, and a sweep lists all of storage."
+            "Seconds between two sweeps of storage; a deletion also starts one. Rare, because a sweep lists the whole "
+            "storage, and files left over from crashes only cost space."
         ),
     )
     queue_check_interval: float = Field(
         30.0,
         gt=0,
         description=(
-            "Seconds between two looks at whether RabbitMQ's queues are empty, which tells lost messages: half of "
+            "Seconds between two checks for empty RabbitMQ queues, which detect lost messages: half of "
             "TILEWRIGHT_LOST_AFTER_SECONDS."
         ),
     )
     stop_timeout: int = Field(
-        5, ge=0, description="Seconds that open requests have to end in on a stop: half of what a whole stack has."
+        5, ge=0, description="Seconds for open requests to finish on a stop: half of what a whole stack has."
     )
 
     @field_validator("allowed_hosts", "allowed_origins")

@@ -153,14 +153,15 @@ class Error(BaseModel):
     model_config = _example(
         {
             "code": "source_not_found",
-            "message": "The server answered 404 Not Found. Open the URL in a browser and check it.",
+            "message": "example.org answered 404 Not Found: there is nothing at this address. "
+            "Open the URL in a browser and check it.",
             "retryable": False,
         }
     )
 
-    code: str = Field(description="Stable; the table of all codes is at /docs/errors.")
-    message: str = Field(description="A sentence for a person.")
-    retryable: bool = Field(description="Whether a retry can help.")
+    code: str = Field(description="Stable error code; all codes are listed at /docs/errors.")
+    message: str = Field(description="What happened, and what to do, as a sentence for people.")
+    retryable: bool = Field(description="Whether a retry may help.")
 
 
 class SourceInfo(BaseModel):
@@ -247,7 +248,8 @@ class Failed(BaseModel):
             "status": "failed",
             "error": {
                 "code": "not_an_image",
-                "message": "The URL returned an HTML page. Use the address of the image file itself.",
+                "message": "example.org sent a web page, not an image. "
+                "Use the URL of the image file, not that of a page that shows it.",
                 "retryable": False,
             },
         }

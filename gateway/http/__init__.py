@@ -1,4 +1,4 @@
-"""What any HTTP request goes through: limits, origins, request ids, conditional requests, problems.
+"""Handling that all HTTP requests share: limits, origins, request ids, conditional requests, problems.
 
 Imports `pipeline` only.
 """

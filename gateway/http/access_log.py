@@ -1,4 +1,4 @@
-"""One line a request: what changes something at INFO, mere reads at DEBUG, our own failures at WARNING."""
+"""Log one line per request: writes at INFO, reads at DEBUG, server errors at WARNING."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Logged at DEBUG: polling clients ask every second, and would bury what happens."""
+"""Methods logged at DEBUG: clients poll every second, and would bury the other lines."""
 
 logger = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """ASGI middleware. Logs neither the query nor headers, which may hold what is nobody's business."""
+    """ASGI middleware. Does not log the query or headers, which may contain secrets."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,5 +37,5 @@ class AccessLog:
         finally:
             level = logging.WARNING if status >= 500 else logging.DEBUG if scope["method"] in READS else logging.INFO
             milliseconds = 1000 * (time.perf_counter() - began)
-            # %r: a path is the client's own text, and must not be able to begin a new line.
+            # %r, because the client chooses the path, which could otherwise begin a new line in the log.
             logger.log(level, "%s %r %d %.1f ms", scope["method"], scope["path"], status, milliseconds)

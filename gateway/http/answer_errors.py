@@ -1,4 +1,4 @@
-"""The last resort: whatever is raised is answered with a problem, as long as an answer can still be given."""
+"""Catch all exceptions and answer them with a problem, unless the answer has already begun."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _repeats = Repeats()
 
 
 class AnswerErrors:
-    """ASGI middleware. Below it errors may be raised anywhere; none passes it."""
+    """ASGI middleware. No exception of the app passes it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class AnswerErrors:
             await self._app(scope, receive, send_noting)
         except Exception as error:
             if started:
-                # The server sees an answer without its end, and closes the connection.
+                # The server notices the incomplete answer, and closes the connection.
                 if (left_out := _repeats.left_out(problems.place_of(error))) is not None:
                     logger.exception(
                         "%s %r broke off (%d more since it was last logged)", scope["method"], scope["path"], left_out

@@ -1,4 +1,4 @@
-"""A limit on requests' bodies, which are held in memory."""
+"""Limit the size of request bodies, which are held in memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1 << 20
-"""Bytes. A URL and a few texts are far below."""
+"""Bytes. A request with a URL and a few texts is far smaller."""
 
 
 class BodyLimit:
-    """ASGI middleware. Raises HTTPException(413) where a body is announced, or turns out, to be larger."""
+    """ASGI middleware. Raises HTTPException(413) if a body, or its Content-Length, is above MAX_BODY."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

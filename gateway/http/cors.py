@@ -1,4 +1,4 @@
-"""What pages of other origins may do: read; and all else, if the operator trusts their origin."""
+"""CORS: pages of other origins may read. They may also write if the operator trusts their origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.http.strangers import ANY
 
 EXPOSED = ["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
-"""Headers that a page of another origin may read."""
+"""Response headers that a page of another origin may read."""
 
 _READING = ["If-None-Match", "X-Request-ID"]
 _WRITING = [*_READING, "Content-Type", "Idempotency-Key", "Prefer"]
@@ -22,7 +22,7 @@ class Cors:
 
     Parameters
     ----------
-    origins: of pages that may change things; `*` for any.
+    origins: origins whose pages may change data; `*` for any.
     """
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:

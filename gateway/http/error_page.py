@@ -1,7 +1,7 @@
-"""Errors as pages for people: the table of all codes, which every problem's `type` opens, and one problem.
+"""HTML pages for errors: the table of all codes, to which every problem's `type` links, and a page for one problem.
 
-A program gets a problem as JSON. A browser that opens an address in its own window asks for HTML, and gets the same
-problem as a page with a way back.
+A program gets a problem as JSON. A browser that opens a URL in its window asks for HTML, and gets the same problem as a
+page with a link back.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What a problem's page is sent with: it loads two styles and an icon, and nothing else."""
+"""Headers of a problem's page, which loads only two styles and an icon."""
 
 PROGRAMS = ("/api/", "/healthz", "/readyz")
-"""Where programs speak to each other: there a browser, too, is shown the very JSON."""
+"""Prefixes of paths for programs. There a browser gets JSON too."""
 
 
 def wants_page(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Tell whether a reader asks for HTML rather than for JSON: by its Accept, as RFC 9110 12.5.1 weighs it."""
+    """Return whether a client prefers HTML to JSON, by the weights in its Accept header (RFC 9110 12.5.1)."""
     if path.startswith(PROGRAMS):
         return False
     accept = b",".join(value for name, value in headers if name == b"accept").decode("latin-1").lower()
@@ -42,11 +42,11 @@ def wants_page(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def problem_page(problem: Problem, path: str) -> str:
-    """Fill one problem into `web/problem.html`.
+    """Return `web/problem.html` filled with a problem.
 
     Parameters
     ----------
-    path: what was asked for; the page's links are relative to it, so that they are right behind any proxy.
+    path: the request's path. The page's links are relative to it, so that they work behind any proxy.
     """
     template = Template((files("web") / "problem.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -60,7 +60,12 @@ def problem_page(problem: Problem, path: str) -> str:
 
 
 def error_page(template: str) -> str:
-    """Fill the table of codes into `web/errors.html`."""
+    """Return `web/errors.html` filled with the table of codes.
+
+    Parameters
+    ----------
+    template: text of `web/errors.html`.
+    """
     return template.replace("<!-- dataset codes -->", _rows(DATASET_CODES)).replace(
         "<!-- request codes -->", _rows(REQUEST_CODES)
     )
@@ -82,7 +87,7 @@ def _rows(codes: Mapping[str, Code]) -> str:
 
 
 def _row(name: str, code: Code) -> str:
-    retry = "A retry can help." if code.retryable else "A retry alone does not help."
+    retry = "A retry may help." if code.retryable else "A retry alone does not help."
     return (
         f'<div id="{escape(name)}"><dt><code>{escape(name)}</code></dt>'
         f"<dd>{escape(code.meaning)}</dd><dd>{escape(code.advice)} {retry}</dd></div>"

@@ -1,4 +1,4 @@
-"""Whether a client has an answer already (RFC 9110, 13.1.2)."""
+"""If-None-Match (RFC 9110, 13.1.2)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 
 def has_already(scope: Scope, etag: bytes) -> bool:
-    """Tell whether If-None-Match names this ETag, by weak comparison, or any.
+    """Return whether If-None-Match contains this ETag, by weak comparison, or is `*`.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""What a client may cost before its request is one: bytes of a head, fields, time, and a connection.
+"""Limits for connections and for requests that have not fully arrived: size and number of headers, time, connections.
 
-uvicorn has none of these limits. They are held where bytes come in, before any is kept. What is used of uvicorn here
-(attributes and callbacks) it does not promise: the locks hold its version, and tests try each limit by raw sockets.
+uvicorn has none of these limits. They are checked as bytes arrive, before any are stored. This module uses attributes
+and callbacks of uvicorn that are not public. The locks pin uvicorn's version, and tests check each limit with raw
+sockets.
 """
 
 from __future__ import annotations
@@ -25,33 +26,34 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 MAX_HEAD = 64 * 1024
-"""Bytes of request line and headers together, and of what stands between the parts of a body: nobody needs more."""
+"""Maximum bytes of the request line and headers together; also of the framing between the chunks of a body."""
 
 MAX_FIELDS = 100
-"""Headers of one request, as in Apache and gunicorn."""
+"""Maximum headers of a request, as in Apache and gunicorn."""
 
 PIECE = 1024
-"""Bytes that are handed to the parser at once: by so many the limit may be overstepped. So few, since all requests that
-lie in them are begun, and a request may be of 26 bytes and take two kilobytes of memory while it waits for its turn."""
+"""Bytes passed to the parser at once, by which MAX_HEAD may be exceeded. Small, because all requests in a piece are
+started, and a request of 26 bytes takes two kilobytes of memory while it waits for its turn."""
 
 LINGER = 1.0
-"""Seconds between a refusal and the connection's end. What the client still sends is not read: closing at once would
-reset the connection, and the answer might be lost with it."""
+"""Seconds between a refusal and the end of the connection. Closing at once, with unread bytes from the client, would
+reset the connection, and the client might lose the answer."""
 
 MOST_LINGERING = 64
-"""Connections that are refused with an answer at a time. More are closed at once: each has a descriptor till then."""
+"""Refused connections that may linger with an answer. Any more are closed at once, because each holds a descriptor."""
 
 SWEEP = 1.0
-"""Seconds between two looks at who is late."""
+"""Seconds between two checks for late clients."""
 
 IDLE_SHARE = 20
-"""One in so many idle connections is closed to make room, those that have been idle for the longest."""
+"""To make room, one in this many idle connections is closed: those that have been idle for the longest."""
 
 UNREADABLE = "Malformed HTTP request. Check the client, or a proxy in between."
 NO_HOST = "A request needs exactly one Host header. Check the client, or a proxy in between."
-LONG_URL = f"The address is longer than {MAX_HEAD // 1024} KiB."
+LONG_URL = f"The URL is longer than {MAX_HEAD // 1024} KiB."
 LONG_HEAD = (
-    f"The headers are larger than {MAX_HEAD // 1024} KiB, or more than {MAX_FIELDS}. Are there too many cookies?"
+    f"The headers are larger than {MAX_HEAD // 1024} KiB, or there are more than {MAX_FIELDS}. Check for too many "
+    "cookies."
 )
 LATE = "The request did not arrive in time. Send it again, or check the network."
 FULL = "Too many connections. Try again later."
@@ -69,7 +71,7 @@ class Phase(Enum):
 
 
 class _Answered:
-    """Stands in the place of uvicorn's request for one that was answered already: what is asked of one that is over."""
+    """Replaces uvicorn's object for a request that is already answered. Has the attributes that uvicorn reads."""
 
     response_complete = True
     message_event = asyncio.Event()
@@ -82,13 +84,13 @@ _NO_REQUEST = {"type": "http", "path": "", "headers": []}
 
 @dataclass
 class Limits:
-    """What all connections of one gateway share.
+    """The limits that all connections of a gateway share.
 
     Parameters
     ----------
-    connections: at most.
-    head_timeout: seconds for a request's head, from its first byte, or from the connection's beginning.
-    body_timeout: seconds for its body; also for the client to take any part of an answer.
+    connections: maximum number of connections.
+    head_timeout: seconds for a request's headers, from its first byte or from the connection's beginning.
+    body_timeout: seconds for a request's body; also for a client to read some of its answer.
     """
 
     connections: int
@@ -97,24 +99,24 @@ class Limits:
     _repeats: Repeats = field(default_factory=Repeats, repr=False)
 
     def make_room(self, present: Iterable[LimitedProtocol]) -> bool:
-        """Close the connections that have been idle for the longest; gives whether there were any."""
+        """Close the connections that have been idle for the longest. Return whether there were any."""
         idle = sorted((one for one in present if one.phase is Phase.IDLE), key=lambda one: one.since)
         for one in idle[: -(-len(idle) // IDLE_SHARE)]:
             one.transport.close()
         return bool(idle)
 
     def note_full(self) -> None:
-        """Log that clients are refused, once in a while."""
+        """Log that clients are refused, but not for each of them."""
         if (left_out := self._repeats.left_out("full")) is not None:
             logger.warning(
-                "more than %d connections: new ones are refused with 503 (%d were since this was last said); see "
+                "more than %d connections: new ones are refused with 503 (%d more since this was last logged); see "
                 "TILEWRIGHT_MAX_CONNECTIONS",
                 self.connections,
                 left_out,
             )
 
     def sweep(self, present: Iterable[LimitedProtocol], now: float) -> None:
-        """Refuse those that are late, and end those whose client has left."""
+        """Refuse late requests, and close connections whose client has disconnected."""
         connections = list(present)
         self._end_left(connections)
         for one in connections:
@@ -122,7 +124,7 @@ class Limits:
 
     @staticmethod
     def _end_left(connections: Iterable[LimitedProtocol]) -> None:
-        # Of a connection that is not read from, since a request on it waits for its turn, nobody hears of its end.
+        # While a request waits for its turn its connection is not read, so asyncio does not notice a disconnect.
         left, unread = select.poll(), {}
         for one in connections:
             socket = one.transport.get_extra_info("socket")
@@ -134,12 +136,12 @@ class Limits:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. `limits` is set by a subclass for one gateway."""
+    """One connection. A subclass sets `limits` for a gateway."""
 
     limits: Limits
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or refuse it where there are too many."""
+        """Accept the connection, or refuse it if there are too many."""
         self.phase = Phase.HEAD
         self.since = self.loop.time()
         self._begun = False
@@ -159,7 +161,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "service_unavailable", FULL, {"Retry-After": "5"})
 
     def data_received(self, data: bytes) -> None:
-        """Hand bytes to the parser, unless there are too many that belong to no body."""
+        """Pass bytes to the parser, unless there are too many outside of a body."""
         self._unset_keepalive_if_required()
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
@@ -168,7 +170,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Hand what has come to the parser, as long as no request waits for the answer to one before it."""
+        """Pass received bytes to the parser, unless a request waits for the answer to an earlier one."""
         while self._unparsed and not self.pipeline and not self._refused and not self.transport.is_closing():
             piece = bytes(self._unparsed[:PIECE])
             del self._unparsed[:PIECE]
@@ -179,14 +181,14 @@ class LimitedProtocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade:
-                pass  # refused by going on in HTTP/1.1 (RFC 9110, 7.8)
+                pass  # The upgrade is refused by answering in HTTP/1.1 (RFC 9110, 7.8).
             except httptools.HttpParserError:
                 self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
         if self._unparsed or self.pipeline:
             self.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being answered that nobody waits for it, and drop those behind it."""
+        """Mark the current request as disconnected, and drop the requests after it."""
         self._unparsed.clear()
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
@@ -201,7 +203,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
-        """Note that a request begins. What uvicorn makes then it makes only where the request goes the long way."""
+        """Note that a request begins. uvicorn's own objects are only made if `start_request` calls uvicorn."""
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -210,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._enter(Phase.HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, if it is none too many, and none of those behind a body, which nobody reads."""
+        """Keep a header, unless there are too many. Ignore the headers after a body, which are not used."""
         if self.phase is not Phase.HEAD:
             return
         if len(self.headers) >= MAX_FIELDS:
@@ -219,7 +221,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Refuse the request, or have it answered."""
+        """Refuse the request, or start it."""
         self._enter(Phase.BODY)
         self._no_body = 0
         if self._refused or self.transport.is_closing():
@@ -235,7 +237,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.start_request()
 
     def start_request(self) -> None:
-        """Have uvicorn start the app."""
+        """Let uvicorn start the app."""
         url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect_100_continue
@@ -243,18 +245,18 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count the body's bytes for none of the head's."""
+        """Do not count the body's bytes toward MAX_HEAD."""
         self._no_body = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that the request is there as a whole."""
+        """Note that the whole request has arrived."""
         super().on_message_complete()
         self._no_body = 0
         self._enter(Phase.IDLE if self.cycle.response_complete else Phase.ANSWER)
 
     def on_response_complete(self) -> None:
-        """Note that the answer is written, and go on with what was sent behind its request."""
+        """Note that the answer is written, and go on with the bytes after its request."""
         super().on_response_complete()
         if self.phase is Phase.ANSWER:
             self._enter(Phase.IDLE)
@@ -276,7 +278,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.refuse(status, "invalid_request", LONG_URL if long_url else LONG_HEAD)
 
     def refuse(self, status: HTTPStatus, code: str, detail: str, more: Mapping[str, str] | None = None) -> None:
-        """Answer with a problem, and close the connection; where another answer is under way, close it only."""
+        """Answer with a problem and close the connection. If another answer has begun, only close the connection."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -285,7 +287,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if answering.response_started or self.pipeline or self.cycle is not answering:
                 self.transport.close()
                 return
-            # It is the request itself that is refused, in its body: its answer is this one.
+            # The current request's own body is refused, so this is the answer to that request.
             answering.disconnected = True
             answering.message_event.set()
         self.cycle = ANSWERED
@@ -298,7 +300,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER, self.transport.close)
 
     def hold_to_time(self, now: float, limits: Limits) -> None:
-        """Refuse a request that takes too long to arrive, and end a client that takes nothing of its answer."""
+        """Refuse a request that arrives too slowly, and disconnect a client that reads nothing of its answer."""
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent == self._unsent:
             if now - self.since > limits.body_timeout:

@@ -1,4 +1,4 @@
-"""The shapes of the problems that errors are answered with (RFC 9457), as OpenAPI shows them."""
+"""Schemas of problems, the API's error answers (RFC 9457), for OpenAPI."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ State = Literal["QUEUED", "DOWNLOADING", "DOWNLOADED", "TILING", "READY", "FAILE
 class FieldProblem(BaseModel):
     """What is wrong with one part of a request."""
 
-    detail: str = Field(description="A sentence for a person.")
+    detail: str = Field(description="A sentence for people.")
     pointer: str | SkipJsonSchema[None] = absent("JSON pointer (RFC 6901) into the body.")
-    parameter: str | SkipJsonSchema[None] = absent("Name in the query or the path.")
+    parameter: str | SkipJsonSchema[None] = absent("Name of a query or path parameter.")
     header: str | SkipJsonSchema[None] = absent("Name of a header.")
 
 
 class Problem(BaseModel):
-    """Why a request could not be answered (RFC 9457)."""
+    """Why a request failed (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="Opens the documentation of the code.")
+    type: str = Field(description="URL of the code's documentation.")
     title: str = Field(description="What the code means.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What happened and what to do.")
-    instance: str = Field(description="The path that was asked for.")
-    code: str = Field(description="Stable; the table of all codes is at /docs/errors.")
-    request_id: str = Field(description="As in X-Request-ID and in the gateway's log.")
+    detail: str = Field(description="What happened, and what to do.")
+    instance: str = Field(description="Path of the request.")
+    code: str = Field(description="Stable error code; all codes are listed at /docs/errors.")
+    request_id: str = Field(description="The same id as in X-Request-ID and in the gateway's log.")
     success: Literal[False]
-    errors: list[FieldProblem] | SkipJsonSchema[None] = absent("On 422: what is wrong where.")
-    state: State | SkipJsonSchema[None] = absent("On 409: where the dataset stands now.")
+    errors: list[FieldProblem] | SkipJsonSchema[None] = absent("On 422: what is wrong with which part of the request.")
+    state: State | SkipJsonSchema[None] = absent("On 409: the dataset's current state.")

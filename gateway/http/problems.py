@@ -1,7 +1,7 @@
-"""The one table from errors to HTTP, and the application/problem+json (RFC 9457) that every error is answered with.
+"""Map errors to HTTP statuses and codes, and answer every error with application/problem+json (RFC 9457).
 
-A browser that opens an address in its own window gets the same as a page. A problem's `type` opens the documentation of
-its code, `detail` says what happened and what to do, and on 422 `errors` says what is wrong with which part of the
+A browser that opens a URL in its window gets the problem as a page. A problem's `type` links to the documentation of
+its code. `detail` says what happened and what to do. On 422, `errors` says what is wrong with which part of the
 request.
 """
 
@@ -38,7 +38,7 @@ from pipeline.logs import Repeats, request_id
 MEDIA_TYPE = "application/problem+json"
 
 RETRY_AFTER = 2
-"""Seconds after which a client may try again: a restarted statussvc is found again within one."""
+"""Seconds after which a client may retry: the gateway reconnects to a restarted statussvc within one second."""
 
 BY_EXCEPTION: dict[type[Exception], tuple[int, str]] = {
     StageError: (422, "its own"),
@@ -59,14 +59,14 @@ BY_GRPC_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
     grpc.StatusCode.ALREADY_EXISTS: (422, "idempotency_key_reused"),
     grpc.StatusCode.NOT_FOUND: (404, "not_found"),
     grpc.StatusCode.FAILED_PRECONDITION: (409, "conflict"),
-    # statussvc is away, ends, or has too much to do: the same request may do better in a while.
+    # statussvc is unreachable, stopping or overloaded: the same request may succeed later.
     grpc.StatusCode.UNAVAILABLE: (503, "service_unavailable"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (503, "service_unavailable"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (503, "service_unavailable"),
     grpc.StatusCode.CANCELLED: (503, "service_unavailable"),
-    # A search that took too long: neither gRPC nor any other of our calls answers with it.
+    # A search took too long. Neither gRPC nor any of our other rpcs uses this code.
     grpc.StatusCode.ABORTED: (503, "search_too_slow"),
-    # Faults of ours, or services that do not fit together: none of these may come.
+    # These should not occur: they mean a bug, or services of incompatible versions.
     grpc.StatusCode.OK: (500, "unexpected_error"),
     grpc.StatusCode.UNKNOWN: (500, "unexpected_error"),
     grpc.StatusCode.INTERNAL: (500, "unexpected_error"),
@@ -76,10 +76,10 @@ BY_GRPC_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (500, "unexpected_error"),
     grpc.StatusCode.UNAUTHENTICATED: (500, "unexpected_error"),
 }
-"""All of gRPC's codes."""
+"""HTTP status and problem code for each of gRPC's status codes."""
 
 BY_HTTP_STATUS: dict[int, str] = {404: "not_found", 405: "method_not_allowed", 503: "service_unavailable"}
-"""What the web framework raises by itself; any other status below 500 is an invalid_request."""
+"""Codes for errors that the web framework raises. Any other status below 500 is `invalid_request`."""
 
 STATUS_OF_CODE: dict[str, int] = {
     "invalid_request": 422,
@@ -96,16 +96,21 @@ STATUS_OF_CODE: dict[str, int] = {
     "storage_unavailable": 503,
     "unexpected_error": 500,
 }
-"""Codes that a request can be answered with, for the documentation."""
+"""HTTP status of each code that an answer may have, for the documentation."""
 
 _repeats = Repeats()
-"""An outage is one fault, however many requests meet it."""
+"""Limits how often the same error is logged: an outage is one fault, however many requests it affects."""
 
 logger = logging.getLogger(__name__)
 
 
 class StateConflict(Conflict):
-    """Raised when the dataset's present state does not allow the move asked for; knows that state."""
+    """Raised when a dataset's current state does not allow the requested change.
+
+    Parameters
+    ----------
+    state: the dataset's current state.
+    """
 
     def __init__(self, detail: str, state: problem_schemas.State) -> None:
         super().__init__(detail)
@@ -113,7 +118,7 @@ class StateConflict(Conflict):
 
 
 class InvalidField(StageError):
-    """Raised when one field of a request's body is refused with a code of its own.
+    """Raised when a field of a request's body is refused with a specific code.
 
     Parameters
     ----------
@@ -126,12 +131,12 @@ class InvalidField(StageError):
 
 
 def classify(error: Exception) -> tuple[int, str]:
-    """Give the HTTP status and the code of CODES that an error is answered with."""
+    """Return the HTTP status and the code for an error. The code is a key of CODES."""
     if isinstance(error, grpc.RpcError):
         return BY_GRPC_CODE[error.code()]
     if isinstance(error, HTTPException):
         if error.status_code == 400:
-            # FastAPI's answer to a body that is no text at all; one that is no JSON gets a 422.
+            # FastAPI raises 400 for a body that is not text. A body that is not JSON gets a 422 from it.
             return BY_EXCEPTION[RequestValidationError]
         fallback = "invalid_request" if error.status_code < 500 else "unexpected_error"
         return error.status_code, BY_HTTP_STATUS.get(error.status_code, fallback)
@@ -143,7 +148,7 @@ def classify(error: Exception) -> tuple[int, str]:
 
 
 def place_of(error: Exception) -> str:
-    """Give a fault's kind and where it was raised: the same for all faults of one cause, whatever a client has sent."""
+    """Return an error's type and the line that raised it: the same for one cause, whatever the clients sent."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -152,7 +157,7 @@ def place_of(error: Exception) -> str:
 
 
 def answer(error: Exception, scope: Scope) -> Response:
-    """Make the response for an error, and log the ones that are ours."""
+    """Return the response for an error. Log it if it is a server error."""
     status, code = classify(error)
     if status >= 500 and (left_out := _repeats.left_out(place_of(error))) is not None:
         more = f" (and {left_out} more like it since it was last logged)" if left_out else ""
@@ -172,11 +177,11 @@ def answer(error: Exception, scope: Scope) -> Response:
 def respond(
     scope: Scope, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extensions: Any
 ) -> Response:
-    """Make a problem's response: JSON, or a page where the reader is a person at a browser.
+    """Return the response for a problem: JSON, or a page if the client prefers HTML.
 
     Parameters
     ----------
-    extensions: further members of the problem.
+    extensions: additional members of the problem.
     """
     problem = problem_schemas.Problem(
         type=documentation(code),
@@ -197,7 +202,7 @@ def respond(
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Answer an error; the handler that FastAPI is given for all of them."""
+    """Return the response for an error. FastAPI calls this handler for all errors."""
     response = answer(error, request.scope)
     if response.status_code == 405:
         response.headers["Allow"] = ", ".join(_allowed_methods(request))
@@ -205,7 +210,7 @@ async def handle(request: Request, error: Exception) -> Response:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    # The framework names the methods of the first route on this path only.
+    # The framework's own Allow header has only the methods of the first route with this path.
     routes, scope = request.app.router.routes, request.scope
     methods = [
         method
@@ -216,12 +221,12 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 def documentation(code: str) -> str:
-    """Give the link that explains a code."""
+    """Return the link to a code's documentation."""
     return f"/docs/errors#{code}"
 
 
 def examples(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Make the `responses` of an OpenAPI operation: each code with an example, by its HTTP status."""
+    """Return the `responses` of an OpenAPI operation by HTTP status, with an example of each code."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for code in (*codes, "wrong_host", "service_unavailable", "storage_unavailable", "unexpected_error"):
         status = STATUS_OF_CODE[code]
@@ -237,7 +242,7 @@ def examples(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def example(code: str) -> dict[str, Any]:
-    """Make a problem as it could be answered."""
+    """Return an example of a problem."""
     status = STATUS_OF_CODE[code]
     problem: dict[str, Any] = {
         "type": documentation(code),
@@ -263,12 +268,12 @@ _EXAMPLE_FIELDS = {
 
 
 MAX_FIELDS = 20
-"""Faults told at once: who has more of them needs no complete list, and an answer must not outgrow its request."""
+"""Maximum errors in one answer, so that the answer is not larger than the request. Nobody needs a longer list."""
 
 _UNREADABLE = "The body is nested too deeply, or not valid JSON in UTF-8."
 
 _PARAMETER_OF_FIELD = {"page_token": "cursor"}
-"""What statussvc calls by another name, and only statussvc can check."""
+"""Names of request parameters that statussvc checks under another name."""
 
 
 def _detail(error: Exception, code: str, fields: Sequence[problem_schemas.FieldProblem]) -> str:
@@ -308,7 +313,7 @@ def _fields(error: Exception) -> list[dict[str, str]]:
 
 
 def _field(error: Mapping[str, Any]) -> dict[str, str]:
-    """Turn one of pydantic's errors into a field of a problem."""
+    """Turn an error of pydantic into a FieldProblem's fields."""
     place, *path = error["loc"]
     detail = _sentence(error["msg"])
     if place == "body":

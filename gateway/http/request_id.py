@@ -1,6 +1,6 @@
-"""Each request has an id: the client's X-Request-ID where it sends a sane one, else a new one.
+"""Give each request an id: the client's X-Request-ID if that is valid, else a new one.
 
-It is returned in the same header, stands in problems, and in every line logged meanwhile.
+The id is returned in the same header, and is part of problems and of each line logged for the request.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pipeline.logs import request_id
 
 HEADER = b"x-request-id"
 
-# What ids are made of elsewhere (UUIDs, ULIDs, trace ids, base64): nothing that could break a log line or a header.
+# Characters of UUIDs, ULIDs, trace ids and base64. None of them can break a log line or a header.
 _SANE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
 
 class RequestId:
-    """ASGI middleware; costs a few microseconds a request."""
+    """ASGI middleware. Takes a few microseconds per request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Fields of JSON that are left out where they do not apply."""
+"""JSON fields that are left out if they do not apply."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def without_default(schema: JsonDict) -> None:
 
 
 def absent(description: str) -> Any:
-    """A field that is left out of the JSON where it does not apply, instead of being null."""
+    """Return a field that is left out of the JSON if it does not apply, instead of being null."""
     return Field(default=None, description=description, json_schema_extra=without_default)

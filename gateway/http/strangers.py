@@ -1,8 +1,8 @@
-"""Who may ask: pages of other origins change nothing, and a gateway answers to its own names only.
+"""Refuse writes from pages of other origins, and requests for other hosts.
 
-A browser sends requests to a gateway on its owner's machine for any page that it shows. Such a page may not read the
-answers, but a plain POST is made all the same (cross-site request forgery); and a name of the page's own that is made
-to lead to 127.0.0.1 turns the gateway into the page's own origin (DNS rebinding).
+Any page that a browser shows can send requests to a gateway on the same machine. The page cannot read the answers, but
+a simple POST is sent all the same (cross-site request forgery). And if the page's own host name is made to resolve to
+127.0.0.1, the gateway becomes part of the page's origin (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 ANY = "*"
 
 ALL = frozenset({ANY, "0.0.0.0", "::"})  # noqa: S104  nothing listens here
-"""As a name: any. An address that stands for all of a machine's own is reached by any of its names."""
+"""Entries of `hosts` that allow any name. A wildcard address is one, because any name of the machine leads to it."""
 
 FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
-"""Sec-Fetch-Site of a page that is not the gateway's own: https://www.w3.org/TR/fetch-metadata/."""
+"""Sec-Fetch-Site of requests from pages that are not the gateway's: https://www.w3.org/TR/fetch-metadata/."""
 
 
 class ForeignOrigin(Exception):
-    """Raised when a page of another origin asks for what changes something."""
+    """Raised when a page of another origin requests a change."""
 
 
 class WrongHost(Exception):
@@ -34,14 +34,14 @@ class WrongHost(Exception):
 
 
 class Strangers:
-    """ASGI app in front of another. Raises ForeignOrigin, WrongHost.
+    """ASGI middleware. Raises ForeignOrigin, WrongHost.
 
     Parameters
     ----------
     listens_on: the address that the gateway listens on.
-    public_url: the URL under which users reach it, or "".
-    hosts: further names under which they do, in lower case; one of ALL for any.
-    origins: of pages that may change things, as browsers write them; `*` for any.
+    public_url: the URL at which users reach the gateway, or "".
+    hosts: additional host names of the gateway, in lower case; one of ALL for any.
+    origins: origins whose pages may change data, in the form that browsers send; `*` for any.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Strangers:
 
     def _is_ours(self, host: str) -> bool:
         name = name_of(host)
-        # HTTP/1.0 needs no Host; what is there has passed the server's own check.
+        # Only an HTTP/1.0 request can have no Host here: the server requires it otherwise.
         return self._hosts is None or not host or is_loopback(name) or name in self._hosts
 
     def _is_foreign(self, headers: Iterable[tuple[bytes, bytes]], host: str) -> bool:
@@ -74,16 +74,16 @@ class Strangers:
             return False
         if not origin:
             return _header(headers, b"sec-fetch-site").lower() in FOREIGN_SITES
-        # A proxy in front may have spoken another scheme, so that the origin's is not compared.
+        # The scheme is not compared, because a proxy in front may use another one.
         return origin != self._own_origin and (not host or _place(origin) != host)
 
     def is_ours(self, host: bytes) -> bool:
-        """Tell whether a request with this Host header is meant for this gateway."""
+        """Return whether a request with this Host header is meant for this gateway."""
         return self._is_ours(host.decode("latin-1").lower())
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a name or an address leads to this machine only, by itself (RFC 6761 6.3 for `localhost`)."""
+    """Return whether a name or an address always means this machine (RFC 6761 6.3 for `localhost`)."""
     try:
         return ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
@@ -91,7 +91,7 @@ def is_loopback(name: str) -> bool:
 
 
 def name_of(host: str) -> str:
-    """Give a Host header's name, without its port; "" where it has none."""
+    """Return the name in a Host header, without the port; "" if there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""Requests whose body is still coming when the gateway is asked to stop."""
+"""Refuse requests whose body has not fully arrived when the gateway stops."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class UnfinishedBody:
-    """ASGI middleware. Raises HTTPException(503) where a body is awaited on a stop: nothing was done, so that the
-    client may send it again. Else it would hold up the stop, and be cut off without a word.
+    """ASGI middleware. Raises HTTPException(503) if a request still waits for its body when the gateway stops.
+
+    Nothing was done for such a request, so the client may send it again. Otherwise the request would delay the stop,
+    and be cut off without an answer.
 
     Parameters
     ----------
-    stopping: set when the gateway has been asked to stop.
+    stopping: set when the gateway stops.
     """
 
     def __init__(self, app: ASGIApp, stopping: asyncio.Event) -> None:

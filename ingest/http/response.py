@@ -173,7 +173,7 @@ def broken(host: str, what: str) -> StageError:
     """
     return StageError(
         "source_protocol_error",
-        f"{host} sent an invalid HTTP response: {what}. Try another server, or retry if a proxy is to blame.",
+        f"{host} sent an invalid HTTP response: {what}. Retry if a proxy may be to blame, or use another server.",
     )
 
 

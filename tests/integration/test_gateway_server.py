@@ -43,7 +43,7 @@ def test_a_busy_port_is_named(status: Status, tmp_path: Path) -> None:
         # When a gateway is to have it, then the error says which, and what to do
         finished = run_to_its_end(status.address, tmp_path, port)
     assert finished.returncode == 1
-    assert f"Port {port} on 127.0.0.1 cannot be had" in finished.stderr
+    assert f"Port {port} on 127.0.0.1 is not available" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
