@@ -116,6 +116,8 @@ class _Inspection:
             seen = look(self._fetch, settings=self._settings, page=0, folder=self._folder, on_start=self._started)
             self._run.check()
             self._check_time()
+            if seen.failed is not None and seen.header is None and seen.refused is None:
+                raise seen.failed
             return self._describe(seen)
         except Stopped:
             self._check_time()

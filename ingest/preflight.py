@@ -52,12 +52,14 @@ class Look:
     memory: upper bound on the memory for tiling, in bytes; 0 if unknown.
     refused: why the source cannot be tiled; None if no reason is known.
     fetched: bytes that were fetched for this.
+    failed: the error that ended the first answer early; None if there was none. Ranges may overcome it.
     """
 
     header: Header | None = None
     memory: int = 0
     refused: StageError | None = None
     fetched: int = 0
+    failed: StageError | None = None
 
 
 class Remote:
@@ -66,6 +68,7 @@ class Remote:
     Attributes
     ----------
     is_far: whether any bytes came from a range request.
+    failed: the error that ended the first answer early; None if there was none.
 
     Parameters
     ----------
@@ -75,6 +78,7 @@ class Remote:
 
     def __init__(self, fetch: Fetch, most: int) -> None:
         self.is_far = False
+        self.failed: StageError | None = None
         self.length = fetch.remote_file.length
         self._fetch = fetch
         self._most = most
@@ -92,6 +96,8 @@ class Remote:
         except StageError as error:
             # Not raised: the download may still succeed.
             logger.info("%s: could not fetch a part of the header: %s", self._fetch.remote_file.host, error.message)
+            if near:
+                self.failed = error
             return None
 
 
@@ -118,8 +124,11 @@ def look(
     least = settings.header_max_bytes
     length = fetch.remote_file.length
     remote = Remote(fetch, least)
+    head = remote.read(0, SNIFF_LENGTH)
+    if remote.failed is not None:
+        return Look(failed=remote.failed, fetched=fetch.received)
     try:
-        _sniff(fetch.remote_file.host, remote.read(0, SNIFF_LENGTH))
+        _sniff(fetch.remote_file.host, head)
     except StageError as error:
         return Look(refused=error, fetched=fetch.received)
     budget = Budget(min(max(least, (length or 0) // SHARE), MOST_BYTES), MOST_READS, settings.header_time_limit)
@@ -144,11 +153,14 @@ def look(
         # Not this worker's memory, because the tiler may run on another machine or in another container.
         settings.decode_memory_bytes or None,
     )
-    return Look(found.header, found.memory, _verdict(found, remote, limits), fetch.received)
+    return Look(found.header, found.memory, _verdict(found, remote, limits), fetch.received, remote.failed)
 
 
 def is_small(fetch: Fetch, least: int) -> bool:
-    """Return whether a source is too small for reading its header first: below `least` bytes, or already received."""
+    """Return whether a source is too small for reading its header first: below `least` bytes, or already received.
+
+    Also if its first bytes cannot be received: the download meets the same error and decides.
+    """
     length = fetch.remote_file.length
     if length is not None:
         return length < least

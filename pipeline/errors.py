@@ -202,6 +202,10 @@ class StageError(TilewrightError):
         self.retryable = DATASET_CODES[code].retryable if retryable is None else retryable
         self.retry_after = retry_after
 
+    def copy(self) -> StageError:
+        """Return a new error that says the same, without this one's traceback and cause."""
+        return StageError(self.code, self.message, retryable=self.retryable, retry_after=self.retry_after)
+
 
 class Stopped(TilewrightError):
     """Raised inside a stage whose run was told to stop."""

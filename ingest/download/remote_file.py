@@ -42,13 +42,18 @@ class OtherVersion(StageError):
 
 
 class Stream:
-    """A body that is being received. It begins at byte `first` of the file; the bytes before `next` were read."""
+    """A body that is being received. It begins at byte `first` of the file; the bytes before `next` were read.
+
+    After an error nothing more of the body is read: every later `read` or `peek` that needs more raises it again. The
+    libraries below have closed the connection by then, and would report the end of the body.
+    """
 
     def __init__(self, reply: Answer, first: int, end: int | None) -> None:
         self.first = self.next = first
         self.end = end
         self._answer = reply
         self._peeked = bytearray()
+        self._failure: StageError | None = None
 
     @property
     def host(self) -> str:
@@ -80,6 +85,16 @@ class Stream:
         self._answer.close()
 
     def _fetch(self, ahead: int = 0) -> bytes:
+        if self._failure is not None:
+            raise self._failure.copy()
+        try:
+            return self._receive(ahead)
+        except StageError as error:
+            # A copy: the error's own traceback would refer back to this object.
+            self._failure = error.copy()
+            raise
+
+    def _receive(self, ahead: int) -> bytes:
         left = None if self.end is None else self.end - self.next - ahead
         if left == 0:
             return b""

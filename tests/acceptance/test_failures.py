@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import requests
 
@@ -61,6 +63,22 @@ def test_a_refused_connection_is_tried_again_and_then_fails_by_its_own_code(star
     assert seen[-1]["error"]["code"] == "source_unreachable"
     assert seen[-1]["error"]["retryable"] is True
     assert max(status["attempt"] for status in seen[:-1]) == 3
+    client.close()
+
+
+def test_a_source_whose_first_answer_breaks_off_at_once_is_fetched_again(
+    start_stack: StartStack, sources: SourceServer, picture_folder: Path
+) -> None:
+    # Given sources without a declared length, of which nothing or one kilobyte arrives at the first request
+    whole = (picture_folder / "map.jpg").read_bytes()
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    starts = {"/nothing.jpg": b"", "/kilobyte.jpg": b"%x\r\n%b" % (len(whole), whole[:1000])}
+    client = Client(start_stack(TILEWRIGHT_RETRY_BASE_SECONDS="0.05").url)
+    for path, start in starts.items():
+        url = sources.on(path, answers.sequence(answers.raw(head + start), answers.chunked(whole)))
+        # When each is submitted, then it becomes ready, and nobody had to retry it
+        assert finish(client, submit(client, url))["status"] == "ready"
+        assert sources.requests[path] == 2
     client.close()
 
 

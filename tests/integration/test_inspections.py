@@ -28,6 +28,7 @@ from tests.support.rigs.status_rig import Status
 from tilewright.embedded.broker import EmbeddedBroker, Workers
 
 WAIT = {"Prefer": "wait=60"}
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
@@ -151,6 +152,8 @@ def test_an_empty_file_would_be_refused(house: House) -> None:
         ("/away.tif", answers.redirect("http://169.254.169.254/latest"), "source_forbidden_address", False),
         ("/loop.tif", answers.endless_redirects(), "source_too_many_redirects", False),
         ("/packed.tif", answers.gzipped(b"\xff\xd8\xff" * 500), "source_protocol_error", True),
+        ("/unreadable.jpg", answers.raw(CHUNKED + b"zz\r\n\xff\xd8\xff"), "source_incomplete", True),
+        ("/lost.jpg", answers.raw(CHUNKED + b"5000\r\n\xff\xd8\xff"), "source_incomplete", True),
     ],
 )
 def test_what_cannot_be_looked_at_fails_at_once_with_its_reason(

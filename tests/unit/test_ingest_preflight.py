@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -291,6 +292,79 @@ def test_a_source_that_cannot_be_had_fails_as_ever(server: SourceServer, tmp_pat
         work()
     assert caught.value.code == "source_not_found"
     assert server.requests["/missing.jpg"] == 1
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+WITHOUT_LENGTH = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def _jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pictures.noise(900, 800)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+JPEG = _jpeg()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        (answers.raw(CHUNKED), "source_incomplete"),
+        (answers.raw(CHUNKED + b"zz\r\n" + JPEG[:1000]), "source_incomplete"),
+        (answers.raw(CHUNKED + b"280000\r\n" + JPEG[:1000]), "source_incomplete"),
+        (answers.raw(CHUNKED + b"280000\r\n" + JPEG[:40_000]), "source_incomplete"),
+        (answers.reset(CHUNKED), "source_incomplete"),
+        (answers.reset(WITHOUT_LENGTH), "source_incomplete"),
+        (answers.dripping(CHUNKED, b"", pause=10), "source_timeout"),
+        (answers.dripping(CHUNKED + b"280000\r\n" + JPEG[:1000], b"", pause=10), "source_timeout"),
+        (answers.dripping(WITHOUT_LENGTH, b"", pause=10), "source_timeout"),
+    ],
+    ids=[
+        "lost before the first byte",
+        "invalid chunk",
+        "lost after a kilobyte",
+        "lost after 40 kilobytes",
+        "reset before the first byte",
+        "reset before the first byte, no chunks",
+        "silent before the first byte",
+        "silent after a kilobyte",
+        "silent, no chunks",
+    ],
+)
+def test_an_error_early_in_a_body_is_not_the_end_of_the_file(
+    behaviour: Behaviour, code: str, server: SourceServer, tmp_path: Path
+) -> None:
+    work = Work(server.on("/early.jpg", behaviour), tmp_path, source_read_timeout=0.3)
+    with pytest.raises(StageError) as caught:
+        work()
+    assert (caught.value.code, caught.value.retryable) == (code, True)
+    assert list(work.storage.list_prefix("sources")) == []
+
+
+def test_bytes_behind_a_block_that_is_too_long_are_not_taken_for_the_file(server: SourceServer, tmp_path: Path) -> None:
+    # Given a range in three chunks: the second goes on behind the range's end, the third is as long as the second
+    # should have been
+    data = pictures.save(pictures.scene(30, 20), tmp_path / "small.png").read_bytes()
+    rest = len(data) - 1000
+    assert 0 < rest < 2000
+    chunks = (data[:1000], data[1000:] + bytes(30), bytes(rest), b"")
+    head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-%d/%d\r\n" % (len(data) - 1, len(data))
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    url = server.on("/overlong.png", answers.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + body))
+    # When its header is looked at and it is fetched, then the answer counts as invalid
+    with pytest.raises(StageError) as caught:
+        Work(url, tmp_path, preflight_min_bytes=0)()
+    assert caught.value.code == "source_protocol_error"
+
+
+def test_a_broken_first_answer_is_made_up_for_by_ranges(server: SourceServer, files: Path, tmp_path: Path) -> None:
+    # Given a server with ranges whose first answer breaks off within the header
+    data = (files / "a.jpg").read_bytes()
+    work = Work(server.on("/once.jpg", answers.sequence(answers.breaking(data, 100), answers.ranges(data))), tmp_path)
+    # When it is fetched, then it is there without a retry of the stage
+    work()
+    assert work.stored == data
 
 
 def test_a_stop_reaches_it_while_a_range_is_waited_for(server: SourceServer, files: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from email.message import Message
@@ -238,6 +240,18 @@ def raw(answer_bytes: bytes) -> Behaviour:
 
     def answer(exchange: Exchange) -> None:
         exchange.wfile.write(answer_bytes)
+        exchange.hang_up()
+
+    return answer
+
+
+def reset(start: bytes) -> Behaviour:
+    """Any bytes, then a TCP reset."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.wfile.write(start)
+        exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        exchange.connection.close()
         exchange.hang_up()
 
     return answer
