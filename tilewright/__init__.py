@@ -1,4 +1,4 @@
-"""The front door: the `tilewright` command, a REST client, and the whole system in one process.
+"""The `tilewright` command, a REST client, and the whole system in one process.
 
-Imports every service. Its rooms: `commands` and `embedded`.
+`commands` has the commands and `embedded` the system in one process. This package may import every service.
 """

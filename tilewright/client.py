@@ -1,8 +1,9 @@
-"""A client of the REST contract, for the command line, the demo and the bench.
+"""A client of the REST API, for the command line, the demo and the bench.
 
 ClientError
-├── Unreachable   no answer came, or a proxy or the gateway answered that the service is down
-└── Problem       the server answered with an error (application/problem+json, RFC 9457)
+├── NoAddress     the server's address is not a URL
+├── Unreachable   the server did not answer, or it or a proxy said that the service is down
+└── Problem       the server returned an error (application/problem+json, RFC 9457)
 """
 
 from __future__ import annotations
@@ -27,46 +28,49 @@ Json = dict[str, Any]
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
 PATIENCE = 10.0
-"""Seconds without a byte after which a server counts as unreachable: it answers from memory or from a row."""
+"""Seconds without a byte after which the server counts as unreachable. It answers from memory or from one row."""
 
 POLL_INTERVAL = 0.5
-"""Seconds between two looks at a status where the server gives no hint."""
+"""Seconds between two polls of a status if the server sends no Retry-After."""
 
 POLL_MOST = 5.0
-"""Seconds: a hint to wait longer is cut to this, or progress bars would look dead."""
+"""Most seconds between two polls, whatever Retry-After says: slower progress bars would look frozen."""
 
 OUTAGE_MOST = 60.0
-"""Seconds that a watch bears a server that is away: a restart takes a few."""
+"""Seconds that a watch waits for an unreachable server. A restart takes a few."""
 
 LOST_MOST = 15.0
-"""Seconds for which the answer to a POST that may have been taken is sought: a restart takes a few."""
+"""Seconds for which `submit` repeats a POST whose answer was lost. A restart of the server takes a few."""
 
 INSPECT_WAIT = 5
-"""Seconds that the server may hold its answer back for an inspection's end: most take less than one."""
+"""Seconds that the server may wait for an inspection before it answers. Most inspections take less than one."""
 
 PIECE = 1 << 18
 """Bytes of a download held in memory at once."""
 
 FINAL = ("ready", "failed")
-"""`status` after which nothing changes by itself."""
+"""Values of `status` after which it does not change unless somebody retries."""
 
 
 class ClientError(TilewrightError):
-    """Base of what goes wrong between client and server. `exit_code` is what the command ends with."""
+    """Base of the errors between client and server. `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class NoAddress(ClientError):
-    """Raised when what was given as the server's address is none."""
+    """Raised when the given server address is not a URL."""
 
     exit_code = 2
 
 
 class Unreachable(ClientError):
-    """Raised when the server cannot be reached, or says that it cannot serve at the moment (`answered`).
+    """Raised when the server cannot be reached, or says that it is temporarily unavailable.
 
-    `may_be_done`: whether the request may have reached the server all the same, and only its answer was lost.
+    Parameters
+    ----------
+    answered: whether the server, or a proxy before it, answered.
+    may_be_done: whether the server may have processed the request, and only its answer was lost.
     """
 
     exit_code = 3
@@ -78,12 +82,12 @@ class Unreachable(ClientError):
 
 
 class Problem(ClientError):
-    """Raised when the server answered with an error.
+    """Raised when the server returned an error.
 
     Parameters
     ----------
     status: the HTTP status.
-    body: the problem's members; empty where the answer was no problem document.
+    body: the members of the problem document; empty if the response was not one.
     """
 
     def __init__(self, status: int, body: Json) -> None:
@@ -103,7 +107,14 @@ class Problem(ClientError):
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One look at a status: None where nothing has changed, its ETag, and seconds to wait before the next look."""
+    """The result of one poll.
+
+    Parameters
+    ----------
+    status: the status; None if it has not changed.
+    etag: the status's ETag; None if the server sent none.
+    pause: seconds to wait before the next poll.
+    """
 
     status: Json | None
     etag: str | None
@@ -111,17 +122,21 @@ class Poll:
 
 
 class Client:
-    """Talks to one server. Every method raises Unreachable and Problem.
+    """A client of one server. Every method raises Unreachable and Problem.
 
     Parameters
     ----------
-    server: http(s)://HOST:PORT, with or without a final slash. Raises NoAddress where it is none.
+    server: http(s)://HOST:PORT, with or without a final slash.
+
+    Raises
+    ------
+    NoAddress: if `server` is not such a URL.
     """
 
     def __init__(self, server: str = DEFAULT_SERVER) -> None:
         self.server = server.rstrip("/")
         self._session = requests.Session()
-        # A server may close an idle connection just as it is used again; asking once more is harmless.
+        # A server may close an idle connection just when it is used again. Repeating a GET once is harmless.
         once = Retry(total=None, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods={"GET"})
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=once))
@@ -130,15 +145,15 @@ class Client:
             self._session.trust_env = False  # no proxy can reach this machine's own loopback
 
     def submit(self, url: str, name: str, *, key: str | None = None, **fields: str | int | None) -> Json:
-        """Creates a dataset from an image's URL and gives the server's answer, `dataset_id` in it.
+        """Create a dataset from the URL of an image, and return the server's answer, which has a `dataset_id`.
 
-        Where an answer may have been lost it asks again, LOST_MOST seconds at most, by the same Idempotency-Key: there
-        is one dataset however often it asks.
+        If the answer may have been lost, the request is repeated for up to LOST_MOST seconds. Every request has the
+        same Idempotency-Key, so only one dataset is created.
 
         Parameters
         ----------
-        key: the Idempotency-Key; by default a new one.
-        fields: those of the contract's POST; what is None is left out.
+        key: the Idempotency-Key; default: a new one.
+        fields: further fields of the POST's body; those that are None are left out.
         """
         body = {"url": url, "name": name} | {field: value for field, value in fields.items() if value is not None}
         key = key or uuid.uuid4().hex
@@ -152,23 +167,23 @@ class Client:
                 lost_at = lost_at or time.monotonic()
                 if time.monotonic() - lost_at > LOST_MOST:
                     raise Unreachable(
-                        f"{error}\nWhether the dataset was accepted is not known. Submit it again with "
-                        f"--idempotency-key {key} (the header Idempotency-Key): that makes no second one.",
+                        f"{error}\nThe dataset may or may not have been accepted. Submit it again with "
+                        f"--idempotency-key {key} (the header Idempotency-Key): this creates no second dataset.",
                         answered=error.answered,
                         may_be_done=True,
                     ) from error
                 time.sleep(POLL_INTERVAL)
 
     def get(self, dataset_id: str) -> Json:
-        """The dataset."""
+        """Return the dataset."""
         return self._json("GET", _path(dataset_id))
 
     def status(self, dataset_id: str) -> Json:
-        """The dataset's status."""
+        """Return the dataset's status."""
         return self._json("GET", f"{_path(dataset_id)}/status")
 
     def poll(self, dataset_id: str, etag: str | None = None) -> Poll:
-        """The dataset's status, if it is another than the one `etag` names."""
+        """Return the dataset's status if it has changed since the one with this ETag."""
         headers = {"If-None-Match": etag} if etag else {}
         response = self._send("GET", f"{_path(dataset_id)}/status", headers=headers)
         hint = response.headers.get("Retry-After", "")
@@ -177,13 +192,13 @@ class Client:
         return Poll(changed, response.headers.get("ETag") or etag, pause)
 
     def watch(self, dataset_id: str, *, pause: float | None = None) -> Iterator[Json]:
-        """The dataset's status now and after each change, until it is final.
+        """Yield the dataset's status now and after each change, until it is final.
 
-        A server that goes away after its first answer is waited for, OUTAGE_MOST seconds at a time.
+        If the server becomes unreachable after its first answer, wait for it, up to OUTAGE_MOST seconds each time.
 
         Parameters
         ----------
-        pause: seconds between two looks; by default what the server asks for.
+        pause: seconds between two polls; default: as the server's Retry-After says.
         """
         etag: str | None = None
         answered_at: float | None = None
@@ -204,14 +219,16 @@ class Client:
             time.sleep(poll.pause if pause is None else pause)
 
     def page(self, cursor: str | None = None, **filters: str | int | None) -> Json:
-        """One page of the catalogue, newest first: `datasets` and `next_cursor`.
+        """Return one page of the catalogue, newest first: `datasets` and `next_cursor`.
 
-        `filters` are `status`, `category`, `subject`, `q` and `limit`; what is None is left out.
+        Parameters
+        ----------
+        filters: `status`, `category`, `subject`, `q` and `limit`; those that are None are left out.
         """
         return self._json("GET", "/api/datasets", params={"cursor": cursor, **filters})
 
     def datasets(self, **filters: str | int | None) -> Iterator[Json]:
-        """The catalogue, page after page."""
+        """Yield all datasets, page by page. `filters` are those of `page`."""
         cursor: str | None = None
         while True:
             page = self.page(cursor, **filters)
@@ -221,29 +238,31 @@ class Client:
                 return
 
     def cancel(self, dataset_id: str) -> Json:
-        """Stops the work on a dataset; Problem 409 where there is none to stop."""
+        """Cancel a dataset. Raises Problem with status 409 if it has ended already."""
         return self._json("POST", f"{_path(dataset_id)}/cancel")
 
     def retry(self, dataset_id: str) -> Json:
-        """Starts the work on a failed or cancelled dataset again; Problem 409 for any other."""
+        """Retry a failed or cancelled dataset. Raises Problem with status 409 for any other."""
         return self._json("POST", f"{_path(dataset_id)}/retry")
 
     def delete(self, dataset_id: str) -> None:
-        """Deletes a dataset."""
+        """Delete a dataset."""
         self._send("DELETE", _path(dataset_id))
 
     def tile_bytes(self, path: str) -> bytes:
-        """What lies at a path of the server: a tile, or another small file."""
+        """Return the content at a path of the server: a tile or another small file."""
         return self._send("GET", path).content
 
     def download(self, path: str, target: Path, advance: Callable[[int, int], None]) -> None:
-        """Writes what lies at a path of the server into a new file, piece by piece.
+        """Download the content at a path of the server into a new file.
 
         Parameters
         ----------
-        advance: is told the bytes written so far and the bytes in all.
+        advance: called with the bytes written so far and the total.
 
-        Raises Unreachable also where the connection breaks off.
+        Raises
+        ------
+        Unreachable: also if the connection breaks during the download.
         """
         response = self._send("GET", path, stream=True)
         total, done = int(response.headers["Content-Length"]), 0
@@ -254,10 +273,12 @@ class Client:
                     done += len(piece)
                     advance(done, total)
             except requests.exceptions.RequestException as error:
-                raise Unreachable(f"{self.server} broke off after {done:,} of {total:,} bytes. Try again.") from error
+                raise Unreachable(
+                    f"The connection to {self.server} broke after {done:,} of {total:,} bytes. Try again."
+                ) from error
 
     def inspect(self, url: str) -> Json:
-        """Has a source looked at, and gives the inspection once it has ended: `report`, or `error`."""
+        """Inspect a source, and return the inspection once it has ended, with a `report` or an `error`."""
         answer = self._json("POST", "/api/inspections", json={"url": url}, headers={"Prefer": f"wait={INSPECT_WAIT}"})
         path = f"/api/inspections/{quote(answer['inspection_id'], safe='')}"
         while answer["status"] not in FINAL:
@@ -266,7 +287,7 @@ class Client:
         return answer
 
     def ready(self) -> Json:
-        """What the server's readiness check says."""
+        """Return the result of the server's readiness check."""
         return self._json("GET", "/readyz")
 
     def close(self) -> None:
@@ -281,14 +302,14 @@ class Client:
         except requests.exceptions.RequestException as error:
             raise Unreachable(
                 f"No Tilewright server answers at {self.server}. "
-                "Start one with `tilewright up`, or name another with --server or TILEWRIGHT_SERVER.",
+                "Start one with `tilewright up`, or give another address with --server or TILEWRIGHT_SERVER.",
                 may_be_done=not _never_connected(error),
             ) from error
         if response.ok:
             return response
         problem = Problem(response.status_code, _problem(response))
         if response.status_code in (502, 503, 504):
-            # Each of these may come of an answer that was lost behind the gateway, or before it.
+            # A proxy or the gateway sends these also if only an answer was lost: the request may have been processed.
             raise Unreachable(f"{self.server}: {problem.detail}", answered=True, may_be_done=True) from problem
         raise problem
 
@@ -299,7 +320,7 @@ def _host(server: str) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NoAddress(f"{server} is not a server's address: write http://HOST:PORT.")
+        raise NoAddress(f"{server} is not the address of a server. Use http://HOST:PORT.")
     return parts.hostname
 
 
@@ -318,7 +339,9 @@ def _object(response: requests.Response) -> Json:
     except requests.exceptions.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        raise Unreachable(f"{response.url} did not answer as a Tilewright server does. Check the server's address.")
+        raise Unreachable(
+            f"The answer from {response.url} is not that of a Tilewright server. Check the server's address."
+        )
     return body
 
 

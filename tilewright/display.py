@@ -1,4 +1,4 @@
-"""A dataset's progress on standard error: live bars on a terminal, else a line a phase."""
+"""Show a dataset's progress on standard error: live bars on a terminal, else one line per phase."""
 
 # ruff: noqa: PLC0415  Rich takes a tenth of a second to import, and most commands show no bars
 from __future__ import annotations
@@ -22,15 +22,14 @@ PHASES = {
     "generating_tiles": "Generating tiles…",
     "completed": "Ready.",
 }
-"""`progress` of a status, in the contract's words for a person."""
-
+"""What to show a person for each value of a status's `progress`."""
 
 RETRYING = "Retrying in "
-"""How the message begins of a status whose automatic retry waits for its time."""
+"""The beginning of the message of a status that waits for its automatic retry."""
 
 
 class Display(Protocol):
-    """Shows one status after another. A context manager, since a terminal has to be given back."""
+    """Shows one status after another. It is a context manager, because the terminal has to be restored at the end."""
 
     def show(self, status: Status) -> None: ...
     def __enter__(self) -> Self: ...
@@ -40,7 +39,7 @@ class Display(Protocol):
 
 
 def make_display(*, quiet: bool = False) -> Display:
-    """The display that fits: none where `quiet`, bars where standard error is a terminal that can, else lines."""
+    """Return the display to use: none if `quiet`, bars if standard error is a capable terminal, else lines."""
     if quiet:
         return Silent()
     if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
@@ -49,7 +48,7 @@ def make_display(*, quiet: bool = False) -> Display:
 
 
 def follow(statuses: Iterable[Status], display: Display) -> Status:
-    """Shows each status and gives the last one. `statuses` has at least one."""
+    """Show each status and return the last one. `statuses` must not be empty."""
     last: Status = {}
     with display:
         for status in statuses:
@@ -62,7 +61,7 @@ class Silent:
     """Shows nothing."""
 
     def show(self, status: Status) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +73,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line when the phase, or the attempt, is another than before, and when a retry waits for its time."""
+    """Shows a line when the phase or the attempt changes, and when a retry is scheduled."""
 
     def __init__(self) -> None:
         self._last: tuple[str, int, bool] | None = None
@@ -82,7 +81,7 @@ class Lines(Silent):
     def show(self, status: Status) -> None:
         phase, attempt = phase_of(status), int(status.get("attempt") or 1)
         message = str(status.get("message") or "")
-        # It counts down, and is told once.
+        # The message counts down: show it once.
         waits = message.startswith(RETRYING)
         if phase in PHASES and (phase, attempt, waits) != self._last:
             self._last = phase, attempt, waits
@@ -93,7 +92,7 @@ class Lines(Silent):
 
 
 class Bars:
-    """One live bar a stage, and the server's sentence below them."""
+    """Shows one live bar per stage, and the server's message below them."""
 
     def __init__(self) -> None:
         from rich.console import Console, Group
@@ -149,14 +148,14 @@ class Bars:
 
 
 def phase_of(status: Status) -> str:
-    """The status's `progress`; `completed` where it is ready, `failed` where it failed."""
+    """Return the status's `progress`; `completed` if it is ready, and `failed` if it failed."""
     if status["status"] == "ready":
         return "completed"
     return str(status.get("progress") or status["status"])
 
 
 def megabytes(count: float) -> str:
-    """A count of bytes for a person, in decimal megabytes as servers and disks count them; a small one in less."""
+    """Return a number of bytes as text, in decimal megabytes, or in a smaller unit below one megabyte."""
     return f"{count / 1e6:,.1f} MB" if count >= 10**6 else amount(int(count))
 
 
@@ -167,7 +166,7 @@ def _message(status: Status) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: `7 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Return a duration as text: `7 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""How far a piece of work of the command's own has come, on standard error: a live bar on a terminal, else a line."""
+"""Show the progress of the command's own work on standard error: a live bar on a terminal, else one line per step."""
 
 # ruff: noqa: PLC0415  Rich takes a tenth of a second to import, and most commands show no bars
 from __future__ import annotations
@@ -16,15 +16,15 @@ class Gauge(Protocol):
     """Shows one step after another."""
 
     def step(self, what: str, *, in_bytes: bool = False) -> None:
-        """Begins a step, such as "Unpacking"; counts are tiles, or bytes."""
+        """Begin a step, such as "Unpacking". Progress is counted in tiles, or in bytes if `in_bytes`."""
 
     def move(self, done: int, total: int) -> None:
-        """Tells how far the step is."""
+        """Report the progress of the step."""
 
 
 @contextmanager
 def gauge(*, quiet: bool = False) -> Iterator[Gauge]:
-    """The gauge that fits: none where `quiet`, bars where standard error is a terminal that can, else a line a step."""
+    """Yield the gauge to use: none if `quiet`, a bar if standard error is a capable terminal, else lines."""
     if quiet:
         yield _Silent()
     elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):

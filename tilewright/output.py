@@ -1,4 +1,4 @@
-"""What commands print on standard output: JSON for programs, words for a person, tab-separated rows for a pipe."""
+"""Print on standard output: JSON for programs, text for people, tab-separated rows for pipes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tilewright.display import PHASES, duration, megabytes
 Json = dict[str, Any]
 
 COLUMNS = ("dataset_id", "status", "progress", "created_at", "name")
-"""What `list` shows of a dataset, in this order: scripts read it by position, so new ones come last."""
+"""Columns of `list`, in this order. Scripts read them by position, so new columns are added at the end."""
 
 
 def print_line(text: str = "") -> None:
-    """One line on standard output, at once. It may hold what strangers wrote: no terminal obeys it."""
+    """Print one line on standard output and flush it. Control characters are escaped: strangers may have sent them."""
     sys.stdout.write(f"{visible(text)}\n")
     sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:
-    """One value as one line of JSON."""
+    """Print a value as one line of JSON."""
     print_line(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
 
 
 def note(text: str) -> None:
-    """One line on standard error: what a person wants to know and a program does not."""
+    """Print one line on standard error: something for people, not for programs."""
     sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 
 def print_status(dataset_id: str, status: Json, server: str) -> None:
-    """A status as `name  value` lines, with its addresses where they are real."""
+    """Print a status as `name  value` lines, with the addresses of its tiles if it is ready."""
     rows: list[tuple[str, str]] = [("dataset", dataset_id), ("status", status["status"])]
     phase = str(status.get("progress") or "")
     if status.get("message"):
@@ -68,7 +68,7 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
 
 
 def print_result(dataset: Json, server: str) -> None:
-    """A finished dataset's addresses as `name  value` lines."""
+    """Print a ready dataset's addresses as `name  value` lines."""
     urls = dataset.get("tile_urls") or {}
     rows: list[tuple[str, str]] = [("dataset", dataset["dataset_id"]), ("status", dataset["status"])]
     rows.append(("view", view_url(dataset["dataset_id"], server)))
@@ -77,7 +77,7 @@ def print_result(dataset: Json, server: str) -> None:
 
 
 def print_datasets(datasets: Iterable[Json]) -> int:
-    """Datasets as a table on a terminal, else as tab-separated rows without a head. Gives their number."""
+    """Print datasets as a table on a terminal, else as tab-separated rows without a header. Return their number."""
     rows = [[cell(dataset.get(column)) for column in COLUMNS] for dataset in datasets]
     if not sys.stdout.isatty():
         for row in rows:
@@ -88,12 +88,12 @@ def print_datasets(datasets: Iterable[Json]) -> int:
 
 
 def view_url(dataset_id: str, server: str) -> str:
-    """Where to look at a dataset."""
+    """Return the address of the page that shows a dataset."""
     return f"{server}/view/{dataset_id}"
 
 
 def failure_of(dataset_id: str, status: Json) -> str:
-    """Why a dataset failed, and what can be done, in one or two lines."""
+    """Return why a dataset failed and what to do, in one or two lines."""
     error = status["error"]
     line = f"{dataset_id} failed: {error['message']} ({error['code']})"
     if error["retryable"]:
@@ -102,13 +102,13 @@ def failure_of(dataset_id: str, status: Json) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value in one line, without tabs."""
-    # A tab or line break in a name would tear the row apart.
+    """Return a value as one line without tabs."""
+    # A tab or line break in a name would split the row.
     return visible(" ".join(str(value if value is not None else "").split()))
 
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
-    """`name  value` lines."""
+    """Print `name  value` lines."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print_line(f"{name:<{width}}  {value}")

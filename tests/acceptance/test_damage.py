@@ -238,7 +238,7 @@ def test_an_operator_can_hold_all_that_is_ready_against_its_originals(
     # Then it is what that gives
     assert ended.code == 0, ended.out + ended.err
     assert ended.out.startswith(f"{tile_id}/")
-    assert ended.out.endswith("all well; 1 are what the original gives\n")
+    assert ended.out.endswith("no damage; 1 match the original\n")
 
 
 def test_a_changed_bit_breaks_deflates_checksum_whatever_the_colours(

@@ -151,13 +151,13 @@ def test_an_answer_that_is_no_problem_document_is_still_a_problem(gateway: Scrip
 
 def test_a_page_where_json_should_be_is_no_tilewright_server(gateway: ScriptedGateway, client: Client) -> None:
     gateway.on(f"GET /api/datasets/{ID}", Answer(200, "<html>hello</html>"))
-    with pytest.raises(Unreachable, match="did not answer as a Tilewright server"):
+    with pytest.raises(Unreachable, match="is not that of a Tilewright server"):
         client.get(ID)
 
 
 @pytest.mark.parametrize("server", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://[::1"])
 def test_what_is_no_address_of_a_server_is_named(server: str) -> None:
-    with pytest.raises(NoAddress, match="not a server's address"):
+    with pytest.raises(NoAddress, match="not the address of a server"):
         Client(server)
 
 

@@ -314,7 +314,7 @@ def test_ctrl_c_ends_the_waiting_with_130_and_says_that_the_work_goes_on(
 
     # Then it ends as a shell expects
     assert ended.code == 130
-    assert f"The work goes on: tilewright watch {ID}" in ended.err
+    assert f"The work continues. Follow it: tilewright watch {ID}" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def test_inspect_ends_with_1_for_what_would_be_refused(gateway: ScriptedGateway,
     ended = run("inspect", "https://example.org/a.html", "--server", gateway.url)
     assert ended.code == 1
     assert "It is a web page. (not_an_image)" in ended.out
-    assert "unknown length" in ended.out
+    assert "unknown size" in ended.out
 
 
 def test_inspect_says_why_a_source_could_not_be_looked_at(gateway: ScriptedGateway, run: Run) -> None:

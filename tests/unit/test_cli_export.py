@@ -137,7 +137,7 @@ def test_a_tilejson_names_the_address_that_the_folder_will_have(export: Export, 
 def test_an_address_that_nothing_would_name_is_refused(layout: str, export: Export, tmp_path: Path) -> None:
     ended = export(tmp_path / "site", "--as", layout, "--url", "https://tiles.example.org/earth/")
     assert ended.code == 2
-    assert f"{layout} was asked for" in ended.err
+    assert f"not for {layout}" in ended.err
     assert not (tmp_path / "site").exists()
 
 
@@ -189,7 +189,7 @@ def test_an_export_that_breaks_off_leaves_nothing_behind(service: Service, expor
     # When an export is tried, then it fails, and the folder is as empty as before
     ended = export(tmp_path / "site")
     assert ended.code == 3
-    assert "broke off after" in ended.err
+    assert "broke after" in ended.err
     assert list((tmp_path / "site").iterdir()) == []
     # And it can be tried again
     service.most = None
@@ -215,7 +215,7 @@ def test_two_exports_into_one_folder_do_not_take_each_others_files(export: Expor
             ended = export(site, *force)
             assert (ended.code, ended.err) == (
                 1,
-                f"tilewright: Another export is writing into {site}. Wait for its end, or name another folder.\n",
+                f"tilewright: Another export is writing into {site}. Wait until it ends, or choose another folder.\n",
             )
         # And the first has what it had
         assert (work / "half").read_text() == "half"
@@ -241,7 +241,7 @@ def test_what_is_no_pyramid_is_not_exported(service: Service, export: Export, tm
     service.site.stored("pyramid.szi").write_bytes(b"something else")
     ended = export(tmp_path / "site")
     assert (ended.code, list((tmp_path / "site").iterdir())) == (1, [])
-    assert f"The server's file of {ID} is not that of its pyramid: no zip." in ended.err
+    assert f"The file that the server sent for {ID} does not match its pyramid: not a zip." in ended.err
 
 
 def test_a_picture_of_another_size_is_not_exported(service: Service, export: Export, tmp_path: Path) -> None:

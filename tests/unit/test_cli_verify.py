@@ -66,13 +66,13 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_a_sound_pyramid_is_all_well(site: Site, verify: Verify) -> None:
     # Given a pyramid as the tiler made it, when it is verified by its tile_id, then no server is asked
     ended = verify(TILE_ID)
-    assert (ended.code, ended.out) == (0, f"{TILE_ID}/a: {TILES} tiles, all well\n")
+    assert (ended.code, ended.out) == (0, f"{TILE_ID}/a: {TILES} tiles, no damage\n")
     assert ended.err.splitlines() == [f"Reading {TILE_ID[:12]}…", f"Checking {TILE_ID[:12]}…"]
 
 
 def test_a_storage_is_found_by_its_data_directory_too(site: Site, verify: Verify, tmp_path: Path) -> None:
     assert verify("--all", "--data", str(tmp_path)).code == 0
-    assert "is no storage of Tilewright" in verify("--all", "--data", str(tmp_path / "other")).err
+    assert "is not a storage of Tilewright" in verify("--all", "--data", str(tmp_path / "other")).err
 
 
 def test_all_builds_of_a_storage_are_verified(site: Site, verify: Verify) -> None:
@@ -85,7 +85,7 @@ def test_all_builds_of_a_storage_are_verified(site: Site, verify: Verify) -> Non
     ended = verify("--all", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     assert [line.partition(":")[0] for line in ended.out.splitlines()] == [f"{TILE_ID}/{build}" for build in "abc"]
-    assert ended.out.count("all well") == 3
+    assert ended.out.count("no damage") == 3
 
 
 def test_by_a_datasets_id_the_server_is_asked_which_pyramid_that_is(site: Site, verify: Verify) -> None:
@@ -160,25 +160,25 @@ def put_a_folder_in_a_files_place(site: Site) -> None:
 
 DAMAGES: list[tuple[Callable[[Site], object], str]] = [
     (damage_a_tile, "pyramid.szi: pyramid/pyramid_files/10/2_1.jpeg is damaged ("),
-    (damage_an_entry, "tiles.idx: pyramid/pyramid_files/10/1_0.jpeg lies at "),
+    (damage_an_entry, "tiles.idx: pyramid/pyramid_files/10/1_0.jpeg is at "),
     (damage_an_entry, "tiles.idx is damaged: its CRC-32 is "),
-    (damage_an_edge_entry, "tiles.idx: edge tile 1, 0 of zoom 1 does not lie behind the one before it"),
-    (rename_a_tile, "pyramid.szi: pyramid/pyramid_files/10/9_9.jpeg belongs to no such picture"),
+    (damage_an_edge_entry, "tiles.idx: edge tile 1, 0 of zoom 1 does not follow the one before it"),
+    (rename_a_tile, "pyramid.szi: pyramid/pyramid_files/10/9_9.jpeg is not a tile of this image"),
     (rename_a_tile, "pyramid.szi: tile 2, 1 of level 10 is missing"),
     (flip_a_digit_of_a_name, "pyramid.szi: tile 2, 1 of level 10 is missing"),
     (flip_a_local_header, "pyramid.szi is damaged between its tiles: the CRC-32 of its headers is "),
-    (describe_other_colours, "pyramid.json is damaged: its CRC-32 is not the one that it holds"),
-    (cut_the_zip, "pyramid.szi is no zip that can be read"),
+    (describe_other_colours, "pyramid.json is damaged: its CRC-32 differs from the stored one"),
+    (cut_the_zip, "pyramid.szi is not a readable zip"),
     (lambda site: flip(site.stored(EDGES), 700), "edges.bin is damaged: its CRC-32 is "),
     (lambda site: flip(site.stored(THUMBNAIL), 700), "thumbnail.jpg is damaged: its CRC-32 is "),
     (lambda site: flip(site.stored(FULL), 700), "full.jpg is damaged: its CRC-32 is "),
     (lambda site: flip(site.stored(INDEX), 0), "tiles.idx cannot be used: not an index of this version"),
-    (lambda site: site.stored(EDGES).write_bytes(b""), "edges.bin has 0 bytes, and the index "),
+    (lambda site: site.stored(EDGES).write_bytes(b""), "edges.bin has 0 bytes, but the index says "),
     (lambda site: site.stored(FULL).unlink(), "full.jpg is missing"),
     (lambda site: site.stored(DESCRIPTION).write_text("{"), "pyramid.json cannot be read"),
     (put_a_folder_in_a_files_place, "edges.bin is missing"),
-    (describe_another_size, "tiles.idx is not that of a picture of 900 x 301"),
-    (describe_another_pyramid, f"pyramid.json is that of {'e' * 64}"),
+    (describe_another_size, "tiles.idx does not belong to an image of 900 x 301"),
+    (describe_another_pyramid, f"pyramid.json belongs to pyramid {'e' * 64}"),
 ]
 
 
@@ -262,7 +262,7 @@ def test_a_build_without_checksums_is_read_as_far_as_it_can_be(site: Site, verif
 def test_what_is_not_there_is_said(site: Site, verify: Verify, tmp_path: Path) -> None:
     for arguments, words in (
         (("f" * 64,), "There is no pyramid ffff"),
-        (("--all", "--storage", str(tmp_path)), "is no storage of Tilewright"),
+        (("--all", "--storage", str(tmp_path)), "is not a storage of Tilewright"),
     ):
         ended = verify(*arguments)
         assert (ended.code, ended.out) == (1, "")

@@ -73,7 +73,7 @@ def test_doctor_says_whether_jobs_find_room(
     monkeypatch.setenv("TILEWRIGHT_DISK_RESERVE_BYTES", str(reserve))
     (check,) = (check for check in doctor.examine(tmp_path, "http://127.0.0.1:1") if check.name == "disk")
     assert check.level == level
-    assert ("each fails as out_of_disk" in check.found) == (level == "error")
+    assert ("all fail as out_of_disk" in check.found) == (level == "error")
 
 
 def test_doctor_says_why_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands of `tilewright`, one module each, and what they print.
+"""The commands of `tilewright`, and what they print.
 
-Imports the client, `tilewright.embedded` and the services whose work a command does itself.
+This package may import the client, `tilewright.embedded`, and the services whose work a command does itself.
 """

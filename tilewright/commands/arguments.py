@@ -1,4 +1,4 @@
-"""What several commands take, and how they reach the server."""
+"""Arguments and options that several commands share, and the connection to the server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
 FAILED = 1
-"""Exit code where the job failed, or what was looked at is not in order."""
+"""Exit code if the job failed, or a check found something wrong."""
 
 DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The dataset's id, such as custom_a1b2c3d4.")]
 Server = Annotated[
-    str, typer.Option("--server", envvar="TILEWRIGHT_SERVER", metavar="URL", help="Where the server is.")
+    str, typer.Option("--server", envvar="TILEWRIGHT_SERVER", metavar="URL", help="Address of the server.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one value per line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress and no hints.")]
 
 
 @contextmanager
 def connect(server: str) -> Iterator[Client]:
-    """A client of a server, for the length of a block."""
-    from tilewright.client import Client  # noqa: PLC0415  brings `requests`, which takes long to import
+    """Yield a client of a server, and close it after the block."""
+    from tilewright.client import Client  # noqa: PLC0415  imports `requests`, which takes long
 
     client = Client(server)
     try:

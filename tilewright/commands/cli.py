@@ -1,11 +1,11 @@
 """The `tilewright` command: a thin layer over the client, the displays and the embedded stack.
 
-Exit codes: 0 fine · 1 the job failed or the server refused · 2 wrong usage · 3 server unreachable · 130 Ctrl-C.
+Exit codes: 0 success · 1 the job failed or was refused · 2 wrong usage · 3 server unreachable · 130 Ctrl-C.
 
-Rooms that take long to import (the stack, libvips, `requests`) are imported by the commands that use them.
+Modules that take long to import (the stack, libvips, `requests`) are imported by the commands that use them.
 """
 
-# ruff: noqa: PLC0415  see above: what takes long to import is imported by the command that uses it
+# ruff: noqa: PLC0415  see above: slow imports are done by the commands that need them
 from __future__ import annotations
 
 import sys
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: quick to show, and the same on every terminal
+    rich_markup_mode=None,  # plain help is fast, and the same on every terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 class StatusFilter(StrEnum):
-    """What `list --status` takes."""
+    """Values of `list --status`."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -52,7 +52,7 @@ class StatusFilter(StrEnum):
 
 
 class TileFormat(StrEnum):
-    """Formats that tiles can be asked for in."""
+    """Values of `submit --format`."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -60,7 +60,7 @@ class TileFormat(StrEnum):
 
 
 def main() -> None:
-    """Runs the command and turns what goes wrong into one sentence and an exit code."""
+    """Run the command. Print an error as one sentence, and exit with its code."""
     try:
         app()
     except TilewrightError as error:
@@ -87,26 +87,28 @@ def _root(
 
     \b
     Examples:
-      tilewright up                                    the whole system, on http://127.0.0.1:8000
-      tilewright submit URL --name "The Earth" --wait  tile an image and see it happen
-      tilewright inspect URL                           what is it, and can it be tiled?
-      tilewright list --status failed                  what went wrong
-      tilewright export ID DIR                         its tiles as files, for any web host
-      tilewright doctor                                is all there that is needed?
+      tilewright up                                    run the whole system on http://127.0.0.1:8000
+      tilewright submit URL --name "The Earth" --wait  tile an image and show the progress
+      tilewright inspect URL                           show an image's format and size before tiling
+      tilewright list --status failed                  list the datasets that failed
+      tilewright export ID DIR                         write the tiles as files, for any web host
+      tilewright doctor                                check that everything needed is installed
 
     \b
-    Exit codes: 0 fine, 1 the job failed or was refused, 2 wrong usage,
+    Exit codes: 0 success, 1 the job failed or was refused, 2 wrong usage,
     3 server unreachable, 130 Ctrl-C.
     """
 
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from the network.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 picks a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one.")] = 50051,
     data: Annotated[
-        Path, typer.Option(file_okay=False, help="Directory of the database, the originals and the tiles.")
+        Path, typer.Option(file_okay=False, help="Directory for the database, the originals and the tiles.")
     ] = Path("tilewright-data"),
     allow_source: Annotated[
         list[str] | None,
@@ -115,11 +117,12 @@ def up(
     adopt_storage: Annotated[
         bool,
         typer.Option(
-            "--adopt-storage", help="Use the storage although the database knows another; once, after a loss."
+            "--adopt-storage",
+            help="Use this storage although the database knows another; for one start after a loss.",
         ),
     ] = False,
 ) -> None:
-    """Run the whole system in this one process.
+    """Run the whole system in one process.
 
     \b
     Examples:
@@ -127,8 +130,8 @@ def up(
       tilewright up --port 0 --grpc-port 0 --data /srv/tilewright
       tilewright up --allow-source 10.0.0.0/8 --allow-source nas.example
 
-    Prints `ready http://HOST:PORT grpc://HOST:PORT` when all of it is ready. Ctrl-C ends it within ten seconds; a later
-    start goes on with what was unfinished.
+    Prints `ready http://HOST:PORT grpc://HOST:PORT` when everything is ready. Ctrl-C stops it within ten seconds; the
+    next start continues unfinished work.
     """
     from tilewright.embedded import UpOptions, run
 
@@ -145,31 +148,33 @@ def up(
 
 @app.command()
 def submit(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where the image is: http or https.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="URL of the image, http or https.")],
     *,
-    name: Annotated[str, typer.Option("--name", "-n", help="A name for a person.")],
-    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the dataset.")],
+    description: Annotated[str | None, typer.Option(help="Free text that describes it.")] = None,
     category: Annotated[str | None, typer.Option(help="Free text to filter by.")] = None,
     subject: Annotated[str | None, typer.Option(help="Free text to filter by.")] = None,
-    tile_size: Annotated[int | None, typer.Option(help="Edge of a tile in pixels: 256 (the default) or 512.")] = None,
+    tile_size: Annotated[int | None, typer.Option(help="Edge of a tile in pixels, 256 or 512; default: 256.")] = None,
     tile_format: Annotated[
         TileFormat | None,
-        typer.Option("--format", help="Format of the tiles; default: JPEG, or PNG for images with transparency."),
+        typer.Option("--format", help="Format of the tiles; default: PNG for images with transparency, else JPEG."),
     ] = None,
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP tiles; default: 85.")
     ] = None,
-    page: Annotated[int | None, typer.Option(min=0, help="Page of a multi-page source, from 0.")] = None,
+    page: Annotated[int | None, typer.Option(min=0, help="Page of a multi-page source, counted from 0.")] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="Idempotency key: repeating with the same key creates no second dataset.")
+        str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress, and exit when it has ended.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the progress until the dataset is ready or failed.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Have an image tiled.
+    """Submit an image for tiling.
 
     \b
     Examples:
@@ -177,7 +182,8 @@ def submit(
       tilewright submit https://example.org/scan.tif --name "Scan 7" --wait
       id=$(tilewright submit https://example.org/scan.tif --name "Scan 7" --quiet)
 
-    Prints the new dataset's id; with --wait, its addresses when it is ready. Ctrl-C ends the waiting, not the work.
+    Prints the id of the new dataset, or, with --wait, its addresses when it is ready. Ctrl-C stops the waiting,
+    not the work.
     """
     with _connect(server) as client:
         answer = client.submit(
@@ -201,8 +207,8 @@ def submit(
             return
         print_line(answer["dataset_id"])
         if not quiet:
-            note(f"See it happen: tilewright watch {answer['dataset_id']}")
-            note(f"Look at it:    {view_url(answer['dataset_id'], client.server)}")
+            note(f"Follow it:  tilewright watch {answer['dataset_id']}")
+            note(f"Look at it: {view_url(answer['dataset_id'], client.server)}")
 
 
 app.command()(inspection.inspect)
@@ -210,7 +216,7 @@ app.command()(inspection.inspect)
 
 @app.command()
 def status(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
-    """Show where a dataset stands. Ends with 1 where it failed.
+    """Show a dataset's status. Exits with 1 if it failed.
 
     \b
     Examples:
@@ -230,14 +236,14 @@ def status(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFA
 def watch(
     dataset_id: DatasetId, as_json: AsJson = False, quiet: Quiet = False, server: Server = DEFAULT_SERVER
 ) -> None:
-    """Follow a dataset until it has ended. Ends with 1 where it failed.
+    """Follow a dataset until it ends. Exits with 1 if it failed.
 
     \b
     Examples:
       tilewright watch custom_a1b2c3d4
-      tilewright watch custom_a1b2c3d4 --json      one status a line, the last one final
+      tilewright watch custom_a1b2c3d4 --json      one status per line, the last one final
 
-    Ctrl-C ends the watching, not the work.
+    Ctrl-C stops the watching, not the work.
     """
     with _connect(server) as client:
         if not as_json:
@@ -253,13 +259,13 @@ def watch(
 def list_datasets(
     *,
     status: Annotated[StatusFilter | None, typer.Option(help="Only datasets with this status.")] = None,
-    category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Only this subject.")] = None,
+    category: Annotated[str | None, typer.Option(help="Only datasets of this category.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only datasets of this subject.")] = None,
     query: Annotated[
-        str | None, typer.Option("--query", "-q", help="Only if the name or description contains this.")
+        str | None, typer.Option("--query", "-q", help="Only datasets whose name or description contains this.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of datasets.")] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="All pages, however many.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List all datasets, however many.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     server: Server = DEFAULT_SERVER,
@@ -272,7 +278,8 @@ def list_datasets(
       tilewright list --status failed --all
       tilewright list -q earth --json | jq -r .dataset_id
 
-    A table on a terminal, tab-separated rows without a head in a pipe, one dataset a line with --json.
+    Prints a table on a terminal, and tab-separated rows without a header in a pipe. With --json,
+    prints one dataset per line.
     """
     filters = {"status": status.value if status else None, "category": category, "subject": subject, "q": query}
     with _connect(server) as client:
@@ -292,7 +299,7 @@ def list_datasets(
 
 @app.command()
 def cancel(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
-    """Stop the work on a dataset. `retry` takes it up again.
+    """Cancel a dataset. `retry` starts it again.
 
     \b
     Example:
@@ -308,7 +315,7 @@ def cancel(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFA
 
 @app.command()
 def retry(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
-    """Take up a failed or cancelled dataset again; what is stored is not downloaded again.
+    """Retry a failed or cancelled dataset. A stored source is not downloaded again.
 
     \b
     Example:
@@ -324,7 +331,7 @@ def retry(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAU
 
 @app.command()
 def delete(dataset_id: DatasetId, server: Server = DEFAULT_SERVER) -> None:
-    """Delete a dataset, whatever its state.
+    """Delete a dataset in any state.
 
     \b
     Example:
@@ -341,13 +348,11 @@ app.command()(stored.verify)
 
 @app.command()
 def doctor(
-    data: Annotated[Path, typer.Option(file_okay=False, help="The data directory to look at.")] = Path(
-        "tilewright-data"
-    ),
+    data: Annotated[Path, typer.Option(file_okay=False, help="The data directory to check.")] = Path("tilewright-data"),
     as_json: AsJson = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Check that all is there that Tilewright needs. Ends with 1 where something is wrong.
+    """Check that everything needed is installed. Exits with 1 if something is wrong.
 
     \b
     Examples:
@@ -370,7 +375,7 @@ def _wait(client: Client, dataset_id: str, *, as_json: bool, quiet: bool) -> Non
         last = follow(client.watch(dataset_id), make_display(quiet=quiet))
     except KeyboardInterrupt:
         if not quiet:
-            note(f"The work goes on: tilewright watch {dataset_id}")
+            note(f"The work continues. Follow it: tilewright watch {dataset_id}")
         raise
     if as_json:
         print_json(client.get(dataset_id))

@@ -1,4 +1,4 @@
-"""`make demo`: the main job on a real, large picture, where its time went, and the link to look at."""
+"""`make demo`: tile a real, large image, and print where the time went and the link to look at it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tilewright.output import failure_of, note, print_line, view_url
 NAME = "Shaded relief of the Earth"
 
 PORT = 8000
-"""The port that the README's examples name; another one where it is taken."""
+"""The port of the README's examples. If it is in use, the demo picks a free one."""
 
 LOOK_INTERVAL = 0.1
-"""Seconds between two looks at the status: the bars move smoothly, and no phase is missed."""
+"""Seconds between two polls of the status: the bars move smoothly, and no phase is missed."""
 
 
 def main() -> int:
-    """Runs the demo; gives its exit code."""
+    """Run the demo and return its exit code."""
     for sign in (signal.SIGHUP, signal.SIGTERM):
-        if signal.getsignal(sign) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(sign) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(sign, _hang_up)
     try:
         with tempfile.TemporaryDirectory(prefix="tilewright-demo-") as folder, served(earth().parent) as pictures:
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _hang_up(number: int, _: object) -> None:
-    # The stack is in a session of its own, which no terminal ends: leaving by all blocks stops it.
+    # The stack has its own session, so a closing terminal does not stop it. Leaving all `with` blocks does.
     sys.exit(128 + number)
 
 
@@ -75,12 +75,12 @@ def _run(stack: LaunchedStack, url: str) -> int:
     _print_times(dataset, seen)
     print_line(f"\nLook at it: {view_url(dataset_id, stack.url)}")
     if sys.stdout.isatty():
-        # The wait returns at Ctrl-C, and should the stack end by itself.
+        # The wait returns on Ctrl-C, and also if the stack stops unexpectedly.
         signal.signal(signal.SIGINT, lambda *_: stack.process.terminate())
-        print_line("Ctrl-C ends the demo.")
+        print_line("Press Ctrl-C to stop the demo.")
         stack.process.wait()
     else:
-        print_line("Its server ends with this demo, which nobody looks at: `make up` keeps one running.")
+        print_line("The server stops with the demo, since this is no terminal. `make up` keeps one running.")
     return 0
 
 
@@ -101,9 +101,9 @@ def _print_times(dataset: Json, seen: list[Json]) -> None:
 
 
 def breakdown(dataset: Json, seen: list[Json]) -> list[tuple[str, float]]:
-    """What the time between submission and end was spent on, in seconds, by the server's own timestamps.
+    """Return how many seconds each phase took, by the server's own timestamps.
 
-    `queued_at` of a status that is past the download is when the download ended.
+    The download ended at `queued_at` of the first status that shows the tiling.
     """
     tiling = next((status for status in seen if phase_of(status) == "generating_tiles"), None)
     if tiling is None:

@@ -1,4 +1,4 @@
-"""`tilewright doctor`: checks that everything needed is installed, and says what to do about what is not."""
+"""`tilewright doctor`: check that everything needed is installed, and say what to do if it is not."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line
 
 DISK_LEAST = 10 * 10**9
-"""Bytes. A gigapixel JPEG with its tiles takes one or two of these ten gigabytes."""
+"""Bytes of free space below which doctor warns. A gigapixel JPEG and its tiles take one or two gigabytes."""
 
 MARKS = {"ok": "ok", "warning": "!", "error": "x"}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at and found.
+    """The result of one check.
 
     Parameters
     ----------
-    level: "ok", "warning" (it works, but look at it) or "error" (it will not work).
-    advice: what to do; empty where nothing is.
+    level: "ok", "warning" (it works, but not as well as it could) or "error" (it will not work).
+    advice: what to do; empty if nothing is to be done.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Check:
 
 
 def examine(data: Path, server: str) -> list[Check]:
-    """Looks at everything, whatever an earlier check found. Changes nothing."""
+    """Run all checks, whatever an earlier one found. This changes nothing."""
     return [
         *_libvips(TilerSettings().min_libvips),
         _formats(),
@@ -59,7 +59,7 @@ def examine(data: Path, server: str) -> list[Check]:
 
 
 def print_report(checks: list[Check]) -> None:
-    """A line a check, and below it what to do."""
+    """Print one line per check, and below it what to do."""
     for check in checks:
         print_line(f"[{MARKS[check.level]:^2}] {check.name}: {check.found}")
         if check.advice:
@@ -68,7 +68,7 @@ def print_report(checks: list[Check]) -> None:
 
 def _libvips(floor: str) -> Iterator[Check]:
     try:
-        import pyvips  # noqa: PLC0415  what cannot be loaded is to be reported
+        import pyvips  # noqa: PLC0415  a failing import has to be reported
     except (ImportError, OSError) as error:
         yield Check("libvips", "error", f"cannot be loaded ({error})", "Install it: pip install 'pyvips[binary]'")
         return
@@ -76,8 +76,8 @@ def _libvips(floor: str) -> Iterator[Check]:
     try:
         libvips.require(pyvips, floor)
     except libvips.UnsafeLibvips:
-        advice = "Older ones can be taken over by a crafted file. Upgrade: pip install -U pyvips-binary"
-        yield Check("libvips", "error", f"{text}, below the floor of {floor}", advice)
+        advice = "A crafted file can take over an older libvips. Upgrade: pip install -U pyvips-binary"
+        yield Check("libvips", "error", f"{text}, but at least {floor} is needed", advice)
     else:
         yield Check("libvips", "ok", f"{text} (at least {floor} is needed)")
 
@@ -92,7 +92,7 @@ def _formats() -> Check:
     if lacking:
         text += f"; not {', '.join(lacking)}"
     if lacking:
-        advice = "This build of libvips lacks them; pyvips-binary and pi-heif together read all."
+        advice = "This libvips was built without them. pyvips-binary and pi-heif together read all formats."
         return Check("formats", "warning", text, advice)
     return Check("formats", "ok", text)
 
@@ -101,7 +101,7 @@ def _sandbox() -> Check:
     layers = sandbox.probe()
     lacking = [f"{layer.name}: {layer.lacking}" for layer in layers if layer.lacking]
     if lacking:
-        advice = "It works without, but a hole in a decoder would reach further: docs/sandbox.md says how far."
+        advice = "Tilewright works without it, but a decoder that a file takes over could do more: see docs/sandbox.md."
         return Check("sandbox", "warning", f"not in force: {'; '.join(lacking)}", advice)
     return Check("sandbox", "ok", f"in force: {', '.join(layer.name for layer in layers)}")
 
@@ -109,22 +109,22 @@ def _sandbox() -> Check:
 def _data_directory(data: Path) -> Check:
     where = _nearest(data)
     if not where.is_dir():
-        return Check("data directory", "error", f"{where} is not a directory", "Name another one with --data.")
+        return Check("data directory", "error", f"{where} is not a directory", "Give another one with --data.")
     if not os.access(where, os.W_OK | os.X_OK):
-        return Check("data directory", "error", f"{where} cannot be written to", "Name another one with --data.")
+        return Check("data directory", "error", f"{where} cannot be written to", "Give another one with --data.")
     if where == data:
         return Check("data directory", "ok", f"{data.resolve()}")
-    return Check("data directory", "ok", f"{data.resolve()}, made by the first start")
+    return Check("data directory", "ok", f"{data.resolve()} (created at the first start)")
 
 
 def _disk(data: Path) -> Check:
     free, reserve = shutil.disk_usage(_nearest(data)).free, TilerSettings().disk_reserve_bytes
     found = f"{amount(free)} free"
     if free < reserve:
-        found += f", and jobs leave {amount(reserve)} free: each fails as out_of_disk"
+        found += f", but jobs have to leave {amount(reserve)} free: all fail as out_of_disk"
         return Check("disk", "error", found, "Free space, or lower TILEWRIGHT_DISK_RESERVE_BYTES.")
     if free < DISK_LEAST:
-        return Check("disk", "warning", found, "A large picture and its tiles need some gigabytes.")
+        return Check("disk", "warning", found, "A large image and its tiles need some gigabytes.")
     return Check("disk", "ok", found)
 
 
@@ -133,7 +133,7 @@ def _server(server: str) -> Check:
     try:
         client.ready()
     except Unreachable as error:
-        # No error: this is what is seen before the first start.
+        # Only a warning: before the first start no server runs.
         return Check("server", "warning", "not ready" if error.answered else "not running", str(error))
     except Problem as problem:
         return Check("server", "warning", f"{server} answered {problem.status}", "Check the address.")
@@ -143,5 +143,5 @@ def _server(server: str) -> Check:
 
 
 def _nearest(path: Path) -> Path:
-    """The path, or the nearest above it that is there."""
+    """Return the path, or its nearest parent that exists."""
     return next(place for place in (path, *path.resolve().parents) if place.exists())

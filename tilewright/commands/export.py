@@ -1,11 +1,11 @@
-"""`tilewright export`: a pyramid as plain files, for a host that only hands out files.
+"""`tilewright export`: write a pyramid as plain files, for any host for static files.
 
     dzi   <id>.dzi and <id>_files/<level>/<x>_<y>.<ext>     for OpenSeadragon and other Deep Zoom viewers
-    xyz   <z>/<x>/<y>.<ext> and tilejson.json               for Leaflet, OpenLayers and other viewers of maps
-    szi   <id>.szi                                          one file, an uncompressed zip of the first
+    xyz   <z>/<x>/<y>.<ext> and tilejson.json               for Leaflet, OpenLayers and other map viewers
+    szi   <id>.szi                                          one file, an uncompressed zip of the dzi files
 
-It works from any server that can be reached: the pyramid comes as one file, is unpacked and checked, tile by tile, and
-moved into place when all of it is there, what viewers open last.
+The pyramid is downloaded from the server as one file. Its tiles are checked and unpacked one by one. When all are
+there, they are moved into place, and the file that viewers open is moved last.
 """
 
 from __future__ import annotations
@@ -30,28 +30,32 @@ from tilewright.commands.layout import Layout
 from tilewright.gauge import Gauge
 
 UNFINISHED = ".tilewright-export-"
-"""What the name of a folder begins with that an export fills: never taken for a finished one."""
+"""Prefix of the folder that an export fills, so that nobody takes it for a finished one."""
 
 TILEJSON = "tilejson.json"
 
 FETCHERS = 8
-"""Edge tiles fetched at once: they are few, and a distant server's answer takes long."""
+"""Edge tiles that are fetched at once: they are few, and a distant server answers slowly."""
 
 
 class NotExported(TilewrightError):
-    """Raised when there is nothing to export, or nowhere to put it; says what to do."""
+    """Raised when there is nothing to export, or nowhere to write it. The message says what to do."""
 
 
 class DamagedExport(TilewrightError):
-    """Raised when what the server sent is not the pyramid it described."""
+    """Raised when the downloaded file is not the pyramid that the server described."""
 
 
 class Pyramid:
-    """What is to be exported.
+    """A pyramid to export.
 
     Parameters
     ----------
-    dataset: as the API gives it. Raises NotExported where it is not ready.
+    dataset: the dataset, as the API returns it.
+
+    Raises
+    ------
+    NotExported: if the dataset is not ready.
     """
 
     def __init__(self, dataset: Json) -> None:
@@ -67,24 +71,24 @@ class Pyramid:
 
     @property
     def archive(self) -> str:
-        """The path of all tiles as one file."""
+        """The server's path of all tiles as one file."""
         return f"/tiles/{self.tile_id}.szi"
 
     def xyz(self, zoom: int, x: int, y: int) -> str:
-        """The path of an XYZ tile, below `/tiles/{tile_id}/` as in an export."""
+        """Return the path of an XYZ tile, below `/tiles/{tile_id}/` and below the folder of an export."""
         return f"{zoom}/{x}/{y}.{self.format}"
 
 
 def export(
     client: Client, dataset_id: str, folder: Path, layout: Layout, gauge: Gauge, *, force: bool, url: str
 ) -> Path:
-    """Writes a pyramid's files into a folder, and gives the one to open.
+    """Write a pyramid's files into a folder, and return the path of the file to open.
 
     Parameters
     ----------
-    folder: made where it is missing.
-    force: write into a folder that is not empty, over what an earlier export left there.
-    url: where the folder will be found, for the addresses in the TileJSON; empty: they are relative to it.
+    folder: created if it is missing.
+    force: write into a folder that is not empty, and replace the files of an earlier export.
+    url: public address of the folder, for the addresses in the TileJSON; if empty, they are relative.
 
     Raises
     ------
@@ -113,18 +117,18 @@ def _entrance(dataset_id: str, layout: Layout) -> str:
 
 @contextmanager
 def unfinished(folder: Path, *, force: bool) -> Iterator[Path]:
-    """A folder to fill, in the folder that is to have it; nothing of it is left after the block."""
+    """Yield a working folder inside `folder`, and remove it with its content after the block."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone_in(folder):
             for path in folder.iterdir():
                 if path.name.startswith(UNFINISHED):
-                    shutil.rmtree(path)  # of an export that was killed
+                    shutil.rmtree(path)  # left by an export that was killed
                 elif not force:
-                    advice = "Name another folder, or use --force to write into this one."
+                    advice = "Choose another folder, or use --force to write into this one."
                     raise NotExported(f"{folder} is not empty. {advice}")
             work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
-            work.chmod(0o755)  # What is moved out of it is for everyone to read.
+            work.chmod(0o755)  # mkdtemp makes it private, but others have to read what is moved out of it.
             try:
                 yield work
             finally:
@@ -135,15 +139,15 @@ def unfinished(folder: Path, *, force: bool) -> Iterator[Path]:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Holds a folder against other exports, which would take this one's for left over; leaves no trace of it."""
+    """Lock a folder against other exports: they would delete this one's files as left over. Leaves no file behind."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        # A file system that has no locks is done without.
+        # On a file system without locks, go on without one.
         with suppress(OSError):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                advice = "Wait for its end, or name another folder."
+                advice = "Wait until it ends, or choose another folder."
                 raise NotExported(f"Another export is writing into {folder}. {advice}") from None
         yield
     finally:
@@ -186,7 +190,7 @@ def _xyz(client: Client, pyramid: Pyramid, archive: Path, work: Path, gauge: Gau
 
 
 def _tiles(pyramid: Pyramid, archive: Path, gauge: Gauge) -> Iterator[tuple[tuple[int, int, int], bytes]]:
-    """Every tile of the zip by level, column and row, checked. Raises DamagedExport."""
+    """Yield every tile of the zip as (level, column, row) and bytes, checked. Raises DamagedExport."""
     total, seen = pyramid.geometry.tile_count, set()
     try:
         with archive.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -195,17 +199,17 @@ def _tiles(pyramid: Pyramid, archive: Path, gauge: Gauge) -> Iterator[tuple[tupl
                     continue
                 tile = data[stored.offset : stored.offset + stored.length]
                 if zlib.crc32(tile) != stored.crc32:
-                    advice = f"Whoever runs the server may see `tilewright verify {pyramid.tile_id}`."
-                    raise DamagedExport(f"{stored.name} is damaged: its CRC-32 is not the zip's. {advice}")
+                    advice = f"Have the operator run `tilewright verify {pyramid.tile_id}`."
+                    raise DamagedExport(f"{stored.name} is damaged: its CRC-32 differs from the zip's. {advice}")
                 seen.add(pyramid.geometry.deep_zoom_position(*stored.tile))
                 yield stored.tile, tile
                 gauge.move(len(seen), total)
     except (ValueError, IndexError) as error:
         raise DamagedExport(
-            f"The server's file of {pyramid.dataset_id} is not that of its pyramid: {error}."
+            f"The file that the server sent for {pyramid.dataset_id} does not match its pyramid: {error}."
         ) from error
     if len(seen) != total:
-        raise DamagedExport(f"{total - len(seen)} of {total} tiles are missing in {pyramid.archive}.")
+        raise DamagedExport(f"{total - len(seen)} of {total} tiles are missing from {pyramid.archive}.")
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -214,7 +218,10 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _publish(work: Path, folder: Path, entrance: str) -> Path:
-    """Moves all out of the working folder, the entrance last; what bears a name already goes, the entrance first."""
+    """Move everything from the working folder into place, the entrance last.
+
+    Existing files of the same names are deleted first, beginning with the entrance: viewers never open a mixture.
+    """
     names = sorted((path.name for path in work.iterdir()), key=lambda name: name == entrance)
     for name in reversed(names):
         target = folder / name

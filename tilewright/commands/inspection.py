@@ -1,4 +1,4 @@
-"""The command `inspect`: what a source is, before it is submitted."""
+"""The command `inspect`: report on a source before it is submitted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tilewright.output import Json, cell, note, print_json, print_rows
 
 
 def inspect(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where the image is: http or https.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="URL of the image, http or https.")],
     as_json: AsJson = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Look at an image's header: what it is, and what would become of it.
+    """Show an image's format and size, and whether it can be tiled.
 
     \b
     Examples:
       tilewright inspect https://example.org/scan.tif
       tilewright inspect https://example.org/scan.tif --json | jq .report.source
 
-    The server fetches some kilobytes, never the whole file. Ends with 1 where the image would be refused, or could not
-    be looked at.
+    The server fetches some kilobytes, never the whole file. Exits with 1 if the image would be refused or could not be
+    inspected.
     """
     with connect(server) as client:
         inspection = client.inspect(url)
@@ -34,31 +34,31 @@ def inspect(
         print_report(inspection)
     error = inspection["error"]
     if error:
-        note(f"{url} could not be looked at: {error['message']} ({error['code']})")
+        note(f"{url} could not be inspected: {error['message']} ({error['code']})")
     if error or inspection["report"]["refused"]:
         raise typer.Exit(FAILED)
 
 
 def print_report(inspection: Json) -> None:
-    """What a source is and what would become of it, as `name  value` lines."""
+    """Print an inspection's report as `name  value` lines."""
     report = inspection["report"]
     source = report["source"]
     rows: list[tuple[str, str]] = [("url", inspection["url"])]
     if source:
         rows.append(("format", source["format"]))
         rows.append(("size", f"{source['width']:,} x {source['height']:,} pixels"))
-        rows.append(("pages", f"{source['pages']:,}" if source["pages"] else "known once it is fetched"))
+        rows.append(("pages", f"{source['pages']:,}" if source["pages"] else "known after the download"))
     else:
-        rows.append(("format", "known once it is fetched" if not report["refused"] else "unknown"))
-    rows.append(("file", megabytes(report["bytes"]) if report["bytes"] is not None else "of unknown length"))
+        rows.append(("format", "known after the download" if not report["refused"] else "unknown"))
+    rows.append(("file", megabytes(report["bytes"]) if report["bytes"] is not None else "unknown size"))
     if report["content_type"]:
         rows.append(("sent as", report["content_type"]))
-    rows.append(("ranges", "yes" if report["ranges"] else "no: one connection, and no going on where it broke off"))
+    rows.append(("ranges", "yes" if report["ranges"] else "no: the download uses one connection and cannot resume"))
     if source:
         rows.append(("levels", f"{report['levels']}, zooms 0 to {report['max_zoom']}"))
         rows.append(("tiles", f"{report['tiles']:,} of {report['tile_size']} pixels"))
         rows.append(("memory", f"{megabytes(report['memory_bytes'])} at most"))
-    rows.append(("fetched", f"{megabytes(report['fetched_bytes'])} for this look"))
+    rows.append(("fetched", f"{megabytes(report['fetched_bytes'])} for this inspection"))
     refused = report["refused"]
     rows.append(("refused", f"{refused['message']} ({refused['code']})" if refused else "no: it can be submitted"))
     print_rows([(name, cell(value)) for name, value in rows])

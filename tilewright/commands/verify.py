@@ -1,7 +1,8 @@
-"""`tilewright verify`: reads a stored pyramid back, every tile of it, and says what is wrong and where.
+"""`tilewright verify`: read every tile of a stored pyramid, and report what is wrong and where.
 
-The index is held against the zip's directory, each tile against its CRC-32 there, and the other files against those
-that pyramid.json holds. What disks lose silently is found in no other way: a tile is served as it lies.
+The index is compared with the zip's directory, each tile with its CRC-32 in the zip, and the other files with their
+CRC-32 in pyramid.json. The gateway serves tiles without checking them, so this is the only way to find silent losses
+of a disk.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from tilewright.gauge import Gauge
 from tilewright.output import print_line
 
 MOST = 20
-"""Findings told of one build: where a whole file is lost, each of its tiles is."""
+"""Most findings that are listed for one build: if a whole file is lost, each of its tiles is a finding."""
 
 
 class NothingToVerify(TilewrightError):
-    """Raised when no stored pyramid is meant; says what to do."""
+    """Raised when no stored pyramid matches. The message says what to do."""
 
 
 @dataclass
@@ -34,11 +35,11 @@ class Report:
 
     Parameters
     ----------
-    tiles: read back, edge tiles too.
-    compared: tiles with what their original gives; None where that was not asked for, or not to be had.
-    original_is_gone: whether it was asked for, and no original with the pyramid's SHA-256 is stored.
-    findings: what is wrong and where, at most MOST.
-    total: of the findings, as many as there are.
+    tiles: number of tiles that were read, including edge tiles.
+    compared: number of tiles that were compared with the original; None if none were.
+    original_is_gone: whether a comparison was requested, but no original with the pyramid's SHA-256 is stored.
+    findings: what is wrong and where; at most MOST entries.
+    total: number of all findings.
     """
 
     tile_id: str
@@ -50,7 +51,7 @@ class Report:
     total: int = 0
 
     def add(self, finding: str) -> None:
-        """Notes what is wrong."""
+        """Add a finding."""
         self.total += 1
         if len(self.findings) < MOST:
             self.findings.append(finding)
@@ -69,19 +70,19 @@ class Report:
 
 
 def builds(storage: Path, tile_id: str | None) -> list[Path]:
-    """The folders of all finished builds of a pyramid, or of all. Raises NothingToVerify where there is none."""
+    """Return the folders of all finished builds, of one pyramid or of all. Raises NothingToVerify if there is none."""
     if not (storage / "pyramids").is_dir():
-        raise NothingToVerify(f"{storage} is no storage of Tilewright. Name the right one with --storage.")
-    # The description is stored last: what has none is being written, or is left over, and is read by nobody.
+        raise NothingToVerify(f"{storage} is not a storage of Tilewright. Give the right one with --storage.")
+    # The description is stored last. A build without one is unfinished or left over, and nobody reads it.
     found = sorted(path.parent for path in (storage / "pyramids").glob(f"{tile_id or '*'}/*/{DESCRIPTION}"))
     if not found:
-        what = f"pyramid {tile_id}" if tile_id else "pyramid at all"
+        what = f"pyramid {tile_id}" if tile_id else "pyramid"
         raise NothingToVerify(f"There is no {what} in {storage}.")
     return found
 
 
 def verify(build: Path, gauge: Gauge) -> Report:
-    """Reads one build back. Changes nothing; a file that cannot be read is a finding like any other."""
+    """Check one build. Changes nothing; a file that cannot be read is a finding like any other."""
     report = Report(build.parent.name, build.name)
     missing = [name for name in FILES if not (build / name).is_file()]
     for name in missing:
@@ -91,9 +92,9 @@ def verify(build: Path, gauge: Gauge) -> Report:
         geometry = Geometry(description["width"], description["height"], description["tile_size"])
         sums = dict(description.get("crc32", {}))
         if {SZI, DESCRIPTION} & sums.keys() and sealed(description)["crc32"] != sums:
-            report.add(f"{DESCRIPTION} is damaged: its CRC-32 is not the one that it holds")
+            report.add(f"{DESCRIPTION} is damaged: its CRC-32 differs from the stored one")
         if description["tile_id"] != report.tile_id:
-            report.add(f"{DESCRIPTION} is that of {description['tile_id']}")
+            report.add(f"{DESCRIPTION} belongs to pyramid {description['tile_id']}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         report.add(f"{DESCRIPTION} cannot be read ({error})")
         return report
@@ -106,12 +107,12 @@ def verify(build: Path, gauge: Gauge) -> Report:
 
 
 def print_report(report: Report) -> None:
-    """A line for the build, and below it one for each finding."""
+    """Print one line for the build, and below it one for each finding."""
     name = f"{report.tile_id}/{report.build}"
     if not report.total:
-        compared = "" if report.compared is None else f"; {report.compared:,} are what the original gives"
-        compared += "; not compared: its original is not stored any more" * report.original_is_gone
-        print_line(f"{name}: {report.tiles:,} tiles, all well{compared}")
+        compared = "" if report.compared is None else f"; {report.compared:,} match the original"
+        compared += "; not compared: the original is no longer stored" * report.original_is_gone
+        print_line(f"{name}: {report.tiles:,} tiles, no damage{compared}")
         return
     print_line(f"{name}: {report.total:,} finding{'s' if report.total > 1 else ''}")
     for finding in report.findings:
@@ -121,7 +122,7 @@ def print_report(report: Report) -> None:
 
 
 def _readable(build: Path, report: Report, gauge: Gauge) -> bool:
-    """Reads every byte once. What the disk refuses here would end the process where the file is mapped into memory."""
+    """Read every byte once: a read error in a file that is mapped into memory later would kill the process."""
     gauge.step(f"Reading {report.tile_id[:12]}", in_bytes=True)
     total, done = sum((build / name).stat().st_size for name in FILES), 0
     readable = True
@@ -144,7 +145,7 @@ def _verify_index(build: Path, geometry: Geometry, frame: str | None, report: Re
         report.add(f"{INDEX} cannot be used: {error}")
         return
     if (index.tile_count, index.edge_count) != (geometry.tile_count, geometry.edge_count):
-        report.add(f"{INDEX} is not that of a picture of {geometry.width} x {geometry.height}")
+        report.add(f"{INDEX} does not belong to an image of {geometry.width} x {geometry.height} pixels")
         return
     gauge.step(f"Checking {report.tile_id[:12]}")
     _verify_archive(build / SZI, frame, geometry, index, report, gauge)
@@ -154,7 +155,7 @@ def _verify_index(build: Path, geometry: Geometry, frame: str | None, report: Re
 def _verify_archive(
     archive: Path, frame: str | None, geometry: Geometry, index: Index, report: Report, gauge: Gauge
 ) -> None:
-    """Hold each tile against its CRC-32, and what lies between the tiles against that of the whole frame."""
+    """Compare each tile with its CRC-32, and the bytes between the tiles with the CRC-32 of the zip's headers."""
     seen = bytearray(geometry.tile_count)
     checksum = 0
     try:
@@ -163,19 +164,19 @@ def _verify_archive(
                 checksum = szi.crc32_around(file, one, checksum)
                 if zlib.crc32(data[one.offset : one.offset + one.length]) != one.crc32:
                     place = f"{one.length} bytes at {one.offset}"
-                    report.add(f"{SZI}: {one.name} is damaged ({place}): its CRC-32 is not the zip's")
+                    report.add(f"{SZI}: {one.name} is damaged ({place}): its CRC-32 differs from the zip's")
                 if one.tile is not None:
                     _verify_entry(one, geometry, index, seen, report)
                 gauge.move(min(done, geometry.tile_count), geometry.tile_count)
             checksum = szi.crc32_of_directory(file, checksum)
     except ValueError as error:
-        report.add(f"{SZI} is no zip that can be read: {error}")
+        report.add(f"{SZI} is not a readable zip: {error}")
         return
     report.tiles += sum(seen)
     for level, x, y in _addresses(geometry):
         if not seen[geometry.deep_zoom_position(level, x, y)]:
             report.add(f"{SZI}: tile {x}, {y} of level {level} is missing")
-    # The frame is served with the tiles, as one file, and read by other programs.
+    # These bytes are served too, as part of the .szi, and other programs read them.
     if frame is not None and f"{checksum:08x}" != frame:
         report.add(f"{SZI} is damaged between its tiles: the CRC-32 of its headers is {checksum:08x}, not {frame}")
 
@@ -184,19 +185,19 @@ def _verify_entry(one: szi.Stored, geometry: Geometry, index: Index, seen: bytea
     try:
         position = geometry.deep_zoom_position(*(one.tile or ()))
     except IndexError as error:
-        report.add(f"{SZI}: {one.name} belongs to no such picture: {error}")
+        report.add(f"{SZI}: {one.name} is not a tile of this image: {error}")
         return
     seen[position] = 1
     entry = index.entry(position)
     if entry != Entry(0, one.offset, one.length):
         report.add(
-            f"{INDEX}: {one.name} lies at {one.offset} ({one.length} bytes), "
-            f"and the index says part {entry.part}, {entry.offset} ({entry.length} bytes)"
+            f"{INDEX}: {one.name} is at {one.offset} ({one.length} bytes), "
+            f"but the index says part {entry.part}, {entry.offset} ({entry.length} bytes)"
         )
 
 
 def _verify_edges(path: Path, geometry: Geometry, index: Index, report: Report) -> None:
-    """Edge tiles lie back to back, in the order of the index; one that is like an earlier one lies where that lies."""
+    """Check that edge tiles are stored back to back, in the order of the index; equal tiles are stored once."""
     end = 0
     seen: set[Entry] = set()
     for position, (zoom, x, y) in enumerate(geometry.edges(), geometry.tile_count):
@@ -205,12 +206,12 @@ def _verify_edges(path: Path, geometry: Geometry, index: Index, report: Report) 
         if entry in seen:
             continue
         if entry.part != 1 or entry.offset != end or entry.length == 0:
-            report.add(f"{INDEX}: edge tile {x}, {y} of zoom {zoom} does not lie behind the one before it")
+            report.add(f"{INDEX}: edge tile {x}, {y} of zoom {zoom} does not follow the one before it")
         seen.add(entry)
         end = entry.offset + entry.length
     size = path.stat().st_size
     if end != size:
-        report.add(f"{EDGES} has {size} bytes, and the index {end}")
+        report.add(f"{EDGES} has {size} bytes, but the index says {end}")
 
 
 def _addresses(geometry: Geometry) -> Iterator[tuple[int, int, int]]:

@@ -1,6 +1,6 @@
-"""The whole system in one process: `tilewright up`, its broker in memory, its lock.
+"""The whole system in one process: `tilewright up`, its broker in memory, and the lock of its data directory.
 
-Imports every service.
+This package may import every service.
 """
 
 from tilewright.embedded.launch import LaunchedStack, StackDied, launch, launched

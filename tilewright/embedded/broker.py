@@ -1,7 +1,7 @@
 """The embedded stack's broker: queues in memory, in place of RabbitMQ.
 
-What is in them is lost with the process, which does no harm: the rows tell what waits, and a starting stack has
-every one of them published anew.
+Messages are lost when the process ends. That is harmless: the rows say what waits, and a starting stack publishes all
+of them again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from dramatiq.broker import MessageProxy
 
 WORKER_TIMEOUT = 100
-"""Milliseconds between an idle thread's looks at whether to stop; Dramatiq's own second would be felt at Ctrl-C."""
+"""Milliseconds after which an idle thread checks whether to stop. Dramatiq's default, a second, would delay Ctrl-C."""
 
 
 class _Nothing(list["MessageProxy"]):
     """A list that keeps nothing."""
 
     def append(self, item: MessageProxy) -> None:
-        """Forgets the item."""
+        """Drop the item."""
 
 
 class EmbeddedBroker(StubBroker):
-    """Dramatiq's broker for tests, made fit to run for months: dead letters are dropped, not kept in memory."""
+    """Dramatiq's broker for tests, changed to run for months: dead letters are dropped, not kept in memory."""
 
     def __init__(self) -> None:
         super().__init__(middleware=middleware())
@@ -38,11 +38,11 @@ class EmbeddedBroker(StubBroker):
 
 
 class Workers:
-    """One Dramatiq worker a queue, all in this process.
+    """One Dramatiq worker per queue, all in this process.
 
     Parameters
     ----------
-    threads: queue → number of threads, which is how many of its messages are worked on at once.
+    threads: for each queue the number of threads, which process one message each.
     """
 
     def __init__(self, broker: EmbeddedBroker, threads: dict[str, int]) -> None:
@@ -56,7 +56,7 @@ class Workers:
             worker.start()
 
     def stop(self, patience: float) -> None:
-        """Tells all to stop and waits for them, `patience` seconds at most."""
+        """Tell all workers to stop, and wait for them for up to `patience` seconds."""
         stoppers = [
             threading.Thread(target=worker.stop, args=(int(patience * 1000),), name="worker-stop")
             for worker in self._workers

@@ -1,4 +1,4 @@
-"""The embedded stack as a child process: what the demo, the bench and the acceptance tests drive."""
+"""Run the embedded stack as a child process, for the demo, the bench and the acceptance tests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from pipeline.errors import TilewrightError
 
 READY = re.compile(r"ready (?P<url>http://\S+) grpc://(?P<grpc>\S+)\n")
-"""The one line that `tilewright up` prints when all of it is ready."""
+"""The line that `tilewright up` prints when everything is ready."""
 
 STOP_PATIENCE = 15.0
-"""Seconds to end before it is killed: half as long again as `up` promises."""
+"""Seconds to wait for the process to stop before it is killed: one and a half times what `up` promises."""
 
 
 class StackDied(TilewrightError):
-    """Raised when `tilewright up` ended before it was ready; tells what it said."""
+    """Raised when `tilewright up` ended before it was ready. The message is what it printed."""
 
 
 class LaunchedStack:
@@ -29,7 +29,7 @@ class LaunchedStack:
     ----------
     process: the child; its standard output has been read up to the ready line.
     data: its data directory.
-    log: the file that its standard error goes to.
+    log: file of its standard error.
     """
 
     def __init__(self, process: subprocess.Popen[str], data: Path, log: Path) -> None:
@@ -39,12 +39,12 @@ class LaunchedStack:
         ready = READY.fullmatch(process.stdout.readline() if process.stdout else "")
         if ready is None:
             self.kill()
-            raise StackDied(log.read_text(errors="replace").strip() or "`tilewright up` said nothing.")
+            raise StackDied(log.read_text(errors="replace").strip() or "`tilewright up` ended without a message.")
         self.url: str = ready["url"]
         self.grpc_address: str = ready["grpc"]
 
     def stop(self) -> int:
-        """Ends it in order; kills it where it does not. Gives its exit code, negative after a signal."""
+        """Stop the process, or kill it if it does not stop. Return its exit code, negative after a signal."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -54,7 +54,7 @@ class LaunchedStack:
         return self._reap()
 
     def kill(self) -> None:
-        """Ends it as a power cut would."""
+        """Kill the process, as a power cut would."""
         self.process.kill()
         self._reap()
 
@@ -74,15 +74,17 @@ def launch(
     environment: Mapping[str, str] | None = None,
     under: Sequence[str] = (),
 ) -> LaunchedStack:
-    """Starts `tilewright up` and returns when it is ready. The caller stops it.
+    """Start `tilewright up`, and return when it is ready. The caller has to stop it.
 
     Parameters
     ----------
-    log: where its standard error is appended; by default `up.log` beside the data directory.
-    environment: its environment variables; by default this process' own.
-    under: a command that starts it, with the limits it is to have.
+    log: file to append its standard error to; default: `up.log` beside the data directory.
+    environment: its environment variables; default: those of this process.
+    under: a command that starts it, such as one that sets limits.
 
-    Raises StackDied.
+    Raises
+    ------
+    StackDied: if it ends before it is ready.
     """
     log = log or data.parent / "up.log"
     command = [*under, sys.executable, "-m", "tilewright", "up", "--port", str(port), "--grpc-port", str(grpc_port)]
@@ -95,7 +97,7 @@ def launch(
             stderr=errors,
             text=True,
             env=environment,
-            # Ctrl-C on the terminal is the parent's to hear: it stops this in its turn.
+            # Ctrl-C on the terminal goes only to the parent, which then stops this process.
             start_new_session=True,
         )
     return LaunchedStack(process, data, log)
@@ -103,7 +105,7 @@ def launch(
 
 @contextmanager
 def launched(data: Path, *, allow_sources: Sequence[str] = (), port: int = 0) -> Iterator[LaunchedStack]:
-    """A stack for the length of a block."""
+    """Start a stack, yield it, and stop it after the block."""
     stack = launch(data, allow_sources=allow_sources, port=port)
     try:
         yield stack

@@ -1,4 +1,4 @@
-"""The exclusive lock on a data directory: two stacks on one would end each other's runs."""
+"""The exclusive lock on a data directory: two stacks that share one would end each other's runs."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ LOCK_NAME = "tilewright.embedded.lock"
 
 
 class DirectoryInUse(TilewrightError):
-    """Raised when another process holds the data directory."""
+    """Raised when another process uses the data directory."""
 
 
 class DirectoryUnusable(TilewrightError):
-    """Raised when the data directory cannot be made or written to."""
+    """Raised when the data directory cannot be created or written to."""
 
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[Holder]:
-    """Holds a data directory, which is made where it is missing; gives who held it before.
+    """Lock a data directory, which is created if it is missing, and yield its previous holder.
 
-    Raises DirectoryInUse, which names the directory and its holder, and DirectoryUnusable.
+    Raises
+    ------
+    DirectoryInUse: with a message that names the directory and its holder.
+    DirectoryUnusable
     """
     with ExitStack() as stack:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             last = stack.enter_context(holding(directory / LOCK_NAME))
-            # Its file may be deleted while it is held.
+            # The lock's file may be deleted while it is held, so lock the directory itself, too.
             stack.enter_context(holding_folder(directory))
         except Held as error:
             holder: Holder = error.args[0]
             raise DirectoryInUse(
                 f"The data directory {directory} is in use by process {holder.process or 'unknown'}. "
-                "Stop that one, or name another directory with --data."
+                "Stop that process, or give another directory with --data."
             ) from error
         except OSError as error:
             raise DirectoryUnusable(
-                f"The data directory {directory} cannot be written to ({error.strerror}). Name another one with --data."
+                f"The data directory {directory} cannot be written to ({error.strerror}). Give another one with --data."
             ) from error
         yield last

@@ -1,12 +1,12 @@
 """The embedded stack: the whole system in one process, with nothing else installed.
 
     statussvc   grpc.aio, on SQLite in the data directory   ┐
-    gateway     uvicorn, relay's and janitor's threads      ┘ one event loop, in the main thread
+    gateway     uvicorn; threads for relay and janitor      ┘ one event loop, in the main thread
     ingest      4 threads ┐
-    inspect     2 threads ├ one Dramatiq worker a queue, on queues in memory
+    inspect     2 threads ├ one Dramatiq worker per queue, on queues in memory
     tiler       1 thread  ┘
 
-The code is the farm's own; the settings choose these parts.
+The code is that of the farm; only the settings differ.
 """
 
 from __future__ import annotations
@@ -57,55 +57,55 @@ from tilewright.embedded.lock import exclusive
 from tilewright.output import print_line
 
 THREADS: dict[str, int] = {
-    Queue.INGEST: 4,  # downloads wait for the network, so that some share one core
-    Queue.TILER: 1,  # one tiling takes all cores
-    Queue.INSPECT: 2,  # somebody waits for each, and one slow server must not hold the other up
+    Queue.INGEST: 4,  # downloads mostly wait for the network, so several can share a core
+    Queue.TILER: 1,  # one tiling uses all cores
+    Queue.INSPECT: 2,  # somebody waits for each, and a slow server must not delay the next one
 }
-"""How many jobs of each queue are worked on at once."""
+"""Jobs of each queue that run at once."""
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a busy thread lets another have the interpreter. A POST changes threads several times, and
-waits that long at each while a download keeps a thread busy; Python's own 5 ms would add up."""
+"""Seconds after which a busy thread gives up the interpreter (sys.setswitchinterval). A POST changes threads several
+times, and each change may wait that long while a download keeps a thread busy. Python's default, 5 ms, would add up."""
 
 WORKERS_PATIENCE = 5.0
-"""Seconds that running stages have to give themselves back: a beat and an rpc take one, and all of it may take ten."""
+"""Seconds for running stages to be given back. A heartbeat and an rpc take one, and stopping may take ten in all."""
 
 CTRL_C = 130
-"""The exit code that shells expect of what Ctrl-C has ended."""
+"""The exit code that shells expect after Ctrl-C."""
 
 GRPC_GRACE = 0.5
-"""Seconds that open rpcs have to end in: by then nobody but watchers is left."""
+"""Seconds for open rpcs to end. By then only watches are left."""
 
 QUIET = {
-    # Each tells its own start and stop in several lines.
+    # These log several lines for each start and stop.
     "alembic": logging.WARNING,
     "dramatiq": logging.WARNING,
-    # Warns of two workers in one process: they are meant, each with a queue of its own.
+    # Warns about several workers in one process. They are intended: each has its own queue.
     "dramatiq.broker.EmbeddedBroker": logging.ERROR,
 }
-"""Loggers of other packages, and the least level that is taken from them."""
+"""Loggers of other packages, and the lowest level to log from them."""
 
 logger = logging.getLogger(__name__)
 
 
 class CannotStart(TilewrightError):
-    """Raised when the stack cannot be started as it was asked to; says what to do."""
+    """Raised when the stack cannot be started as requested. The message says what to do."""
 
 
 class WrongOption(TilewrightError):
-    """Raised when an option or an environment variable is not what it has to be."""
+    """Raised when an option or an environment variable is invalid."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `tilewright up` was asked for. Ports of 0 take a free one.
+    """The options of `tilewright up`. A port of 0 picks a free one.
 
     Parameters
     ----------
-    allow_sources: private sources that may be fetched from, besides those of TILEWRIGHT_ALLOW_SOURCES.
-    adopt_storage: whether the storage is to be used although the database knows another.
+    allow_sources: private sources to allow, besides those of TILEWRIGHT_ALLOW_SOURCES.
+    adopt_storage: whether to use the storage although the database knows another.
     """
 
     host: str
@@ -118,7 +118,7 @@ class UpOptions:
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """Each service's settings: from the environment, but for what makes the stack embedded."""
+    """The settings of each service: from the environment, except for those that the options or the stack itself set."""
 
     status: StatusSettings
     gateway: GatewaySettings
@@ -127,14 +127,23 @@ class StackSettings:
 
     @classmethod
     def of(cls, options: UpOptions, *, blame: bool = True) -> StackSettings:
-        """Raises WrongOption. `blame`: whether runs that the last stack has left at work count as crashed."""
+        """Return the settings for these options.
+
+        Parameters
+        ----------
+        blame: whether runs that the last stack left unfinished count as crashed.
+
+        Raises
+        ------
+        WrongOption: if an option or an environment variable is invalid.
+        """
         storage = options.data / "storage"
         try:
             named = IngestSettings().allow_sources
             allowed = (*named, *(entry for entry in options.allow_sources if entry not in named))
             Allowed(allowed)
             tiler = TilerSettings(storage=storage)
-            # Both on one machine: what the tiler has not got the memory for need not be fetched.
+            # Both run on one machine: ingest need not download what the tiler has no memory for.
             memory = tiler.memory_limit
             gateway = GatewaySettings(host=options.host, port=options.port, storage=storage, allow_sources=allowed)
             if options.adopt_storage:
@@ -156,7 +165,7 @@ class StackSettings:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Where a running stack is, and the task that ends when it can serve no longer."""
+    """A running stack: its addresses, and the task that ends when the gateway stops."""
 
     url: str
     grpc_address: str
@@ -164,9 +173,11 @@ class Running:
 
 
 def run(options: UpOptions) -> int:
-    """Runs the stack until SIGINT, SIGTERM, or SIGHUP, its terminal's end; gives the exit code.
+    """Run the stack until SIGINT, SIGTERM, or SIGHUP (the terminal was closed), and return the exit code.
 
-    Raises CannotStart, WrongOption, and what tilewright.embedded.lock.exclusive raises.
+    Raises
+    ------
+    CannotStart, WrongOption, and the errors of tilewright.embedded.lock.exclusive.
     """
     configure(StackSettings.of(options).gateway, "tilewright")
     raise_descriptor_limit()
@@ -174,7 +185,7 @@ def run(options: UpOptions) -> int:
         logging.getLogger(name).setLevel(level)
     sys.setswitchinterval(SWITCH_INTERVAL)
     with exclusive(options.data) as last:
-        # A job may be to blame for the end of the stack, but hardly for that of the machine, such as a flat battery.
+        # A job may have killed the stack, but hardly the machine: after a reboot, no run counts as crashed.
         settings = StackSettings.of(options, blame=last.boot == this_boot())
         return uvloop.run(_run_until_told(options, settings))
 
@@ -182,7 +193,7 @@ def run(options: UpOptions) -> int:
 async def _run_until_told(options: UpOptions, settings: StackSettings) -> int:
     told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # What is ignored already stays so: nohup has the stack outlive its terminal.
+        # Keep ignored signals ignored: nohup lets the stack outlive its terminal.
         if signal.getsignal(sign) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(sign, _tell, told, sign)
     async with running(options, settings) as stack:
@@ -192,23 +203,25 @@ async def _run_until_told(options: UpOptions, settings: StackSettings) -> int:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not told.done():
             stack.serving.result()
-            raise CannotStart("The gateway ended by itself.")
-        logger.info("stopping; what is unfinished goes on at the next start")
+            raise CannotStart("The gateway stopped unexpectedly. Its log says why.")
+        logger.info("stopping; unfinished work continues at the next start")
     return CTRL_C if told.result() == signal.SIGINT else 0
 
 
 def _tell(told: asyncio.Future[int], number: int) -> None:
     if told.done():
-        # Asked twice: all that matters is safe on the disk already, so that nothing has to be waited for.
+        # The second signal: everything that matters is on the disk, so exit at once.
         os._exit(CTRL_C)
     told.set_result(number)
 
 
 @asynccontextmanager
 async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[Running]:
-    """The stack, ready to serve; ends in order with the block. The data directory has to be locked by the caller.
+    """Start the stack, yield it when it is ready, and stop it after the block. The caller locks the data directory.
 
-    Raises CannotStart.
+    Raises
+    ------
+    CannotStart
     """
     storage = DirectoryStorage(settings.gateway.storage)
     status = status_server.Server(settings.status)
@@ -219,7 +232,7 @@ async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[
             raise CannotStart(str(error)) from error
         except status_server.PortTaken as error:
             raise CannotStart(
-                f"{error}. Stop that program, or give another port with --grpc-port (0 takes a free one)."
+                f"{error}. Stop that program, or give another port with --grpc-port (0 picks a free one)."
             ) from error
         async with _around(settings, storage, f"{reachable(options.host)}:{grpc_port}") as (port, serving):
             host = bracketed(options.host)
@@ -232,7 +245,7 @@ async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[
 async def _around(
     settings: StackSettings, storage: DirectoryStorage, status_address: str
 ) -> AsyncIterator[tuple[int, asyncio.Task[None]]]:
-    """All that stands around statussvc: gives the gateway's port and its task."""
+    """Start everything except statussvc, yield the gateway's port and its task, and stop it after the block."""
     layers = await asyncio.to_thread(sandbox.probe)
     sandbox.announce(logger, layers)
     await asyncio.to_thread(readable.announce, logger)
@@ -268,7 +281,7 @@ async def _around(
         yield port, serving
     finally:
         gateway.stop()
-        # Both at once: the running stages need statussvc, which is still there, but not the gateway.
+        # Both at once: running stages still need statussvc, which stops later, but not the gateway.
         await asyncio.gather(asyncio.to_thread(workers.stop, WORKERS_PATIENCE), serving, return_exceptions=True)
         await asyncio.gather(asyncio.to_thread(relay.stop), asyncio.to_thread(janitor.stop))
         pipeline_status.close()
@@ -276,18 +289,18 @@ async def _around(
 
 
 async def _require_rpcs(status: AsyncStatusClient, address: str) -> None:
-    """Raise CannotStart unless an rpc is answered, made as the gateway makes its own."""
+    """Raise CannotStart unless statussvc answers an rpc that is made in the way the gateway makes its own."""
     try:
         await ask(status.status.ListDatasets, pb.ListDatasetsRequest(page_size=1))
     except StatusUnavailable as error:
         raise CannotStart(
             f"The stack cannot reach its own status service at {address} ({error}). "
-            "Look for a firewall or a proxy in between."
+            "Check for a firewall or a proxy in between."
         ) from error
 
 
 async def _identify(identity: StorageIdentity) -> None:
-    """Raises CannotStart where the storage is not the one that the database knows."""
+    """Raise CannotStart if the storage is not the one that the database knows."""
     try:
         await asyncio.to_thread(identity.require)
     except StorageError as error:
