@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from sqlalchemy import Connection
 
-from pipeline.errors import DATASET_CODES
-from pipeline.storage import pyramid_key, source_key
+from pipeline.storage import source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import (
-    DatasetRow,
-    Facts,
-    Failure,
-    Preview,
-    Reply,
-    SourceInfo,
-    WakeUp,
-    garbage,
-    identity,
-    known,
-    lost,
-    outbox,
-    stages,
-)
-from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, TILE_FORMATS, Drop
+from statussvc.db import DatasetRow, Failure, Reply, garbage, identity, known, lost, outbox, stages
+from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, Drop
 from statussvc.lifecycle import Stage
+from statussvc.rpc import requests
 from statussvc.rpc.malformed import Malformed
 from statussvc.slots import LONGEST_TURN, has_had_longest
 
@@ -48,15 +33,6 @@ MOST_DEFERRED = 100
 """Wake-ups in a row that are deferred for another host's. Each takes milliseconds to look up, and finding the next one
 must not take longer than the work itself."""
 
-RUN_ID = re.compile("[0-9a-f]{32}")
-"""A run's id becomes part of storage keys, so its form is checked."""
-
-TOKEN = re.compile("[0-9a-f]{32}")
-
-SHA256 = re.compile("[0-9a-f]{64}")
-
-SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
-
 TOO_SLOW = Failure(
     "source_too_slow",
     f"The source's server sent the file too slowly for {LONGEST_TURN:.0f} seconds while other downloads waited, and a "
@@ -64,9 +40,6 @@ TOO_SLOW = Failure(
     retryable=True,
 )
 """For a download that cannot be resumed and has had the longest turn there is."""
-
-PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
-"""The key of a file in a build."""
 
 
 class PipelineService(pb_grpc.PipelineServiceServicer):
@@ -95,15 +68,13 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def ConfirmPublished(
         self, request: pb.ConfirmPublishedRequest, context: Context
     ) -> pb.ConfirmPublishedResponse:
-        wake_up, now = _wake_up(request.wake_up), self._core.now()
+        wake_up, now = requests.wake_up(request.wake_up), self._core.now()
         await self._core.database.write(lambda connection: outbox.confirm_published(connection, wake_up, now))
         return pb.ConfirmPublishedResponse()
 
     async def BeginStage(self, request: pb.BeginStageRequest, context: Context) -> pb.BeginStageResponse:
-        wake_up, now = _wake_up(request.wake_up), self._core.now()
-        if not RUN_ID.fullmatch(request.run_id):
-            raise Malformed("run_id: must be a UUID in hex")
-
+        wake_up, now = requests.wake_up(request.wake_up), self._core.now()
+        requests.check_run_id(request.run_id)
         in_turn = self._deferred < MOST_DEFERRED
 
         def begin(connection: Connection) -> pb.Grant | Drop:
@@ -121,9 +92,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         leases = self._core.leases
-        _check_counts(request.progress)
+        requests.check_counts(request.progress)
         # Before the beat is taken: while the database is away, the worker repeats a beat whose facts were not written.
-        facts = _facts(request)
+        facts = requests.facts(request)
         lease = leases.get(request.run_id)
         if lease is not None and facts != lease.facts:
             await self._core.database.write(lambda connection: stages.describe(connection, request.run_id, facts))
@@ -145,20 +116,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         now = self._core.now()
         match request.WhichOneof("result"):
             case "ingest":
-                source = request.ingest
-                if not SHA256.fullmatch(source.sha256):
-                    raise Malformed("ingest.sha256: must be 64 lower-case hex digits")
-                if source.bytes < 0:
-                    raise Malformed("ingest.bytes: must not be negative")
-                fetched = stages.Fetched(
-                    source.sha256, source.bytes, source.etag, source.last_modified, source.lost_build
-                )
-                lease = self._core.policy.publish_lease
+                fetched, lease = requests.fetched(request.ingest), self._core.policy.publish_lease
                 reply = await self._core.database.write(
                     lambda connection: stages.complete_ingest(connection, request.run_id, fetched, now, lease)
                 )
             case "tiler":
-                built = _built(request.tiler)
+                built = requests.built(request.tiler)
                 reply = await self._core.database.write(
                     lambda connection: stages.complete_tiler(connection, request.run_id, built, now)
                 )
@@ -178,15 +141,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         return response
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
-        if request.failure.code not in DATASET_CODES:
-            raise Malformed(f"failure.code: {request.failure.code!r} is not an error code of datasets")
-        now = self._core.now()
-        failure = Failure(
-            code=request.failure.code,
-            message=request.failure.message,
-            retryable=request.failure.retryable,
-            retry_after=max(0.0, request.retry_after_seconds),
-        )
+        failure, now = requests.failure(request), self._core.now()
         reply = await self._core.database.write(
             lambda connection: stages.fail(connection, request.run_id, failure, self._core.policy, now)
         )
@@ -249,8 +204,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         return pb.ReportLostBuildResponse(dataset_id=dataset_id)
 
     async def IdentifyStorage(self, request: pb.IdentifyStorageRequest, context: Context) -> pb.IdentifyStorageResponse:
-        if request.token and not TOKEN.fullmatch(request.token):
-            raise Malformed("token: must be 32 lower-case hex digits")
+        requests.check_token(request.token)
         found = identity.Found(request.token, request.empty)
         try:
             token = await self._core.database.write(
@@ -264,14 +218,6 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         self._core.leases.end(run_id)
         if reply.dataset_id:
             self._core.hub.notify(reply.dataset_id)
-
-
-def _wake_up(wake_up: pb.WakeUp) -> WakeUp:
-    """Raises Malformed."""
-    stage = STAGES.get(wake_up.stage)
-    if stage is None:
-        raise Malformed("stage: is missing or unknown")
-    return WakeUp(wake_up.dataset_id, wake_up.attempt, stage)
 
 
 def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
@@ -295,38 +241,3 @@ def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
         case Stage.INSPECT:
             pass
     return grant
-
-
-def _check_counts(progress: pb.Progress) -> None:
-    counts = (progress.bytes_downloaded, progress.bytes_total, progress.bytes_kept)
-    if min(*counts, progress.tiles_done, progress.tiles_total) < 0:
-        raise Malformed("progress: counts must not be negative")
-
-
-def _facts(request: pb.ReportProgressRequest) -> Facts:
-    """What a beat says about the source and the preview. Raises Malformed."""
-    return Facts(
-        _source(request.source) if request.HasField("source") else None,
-        _preview(request.preview, request.run_id) if request.HasField("preview") else None,
-    )
-
-
-def _source(source: pb.SourceInfo) -> SourceInfo:
-    if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
-        raise Malformed("source: format, width and height are required, and pages must not be negative")
-    return SourceInfo(source.format, source.width, source.height, source.pages)
-
-
-def _preview(preview: pb.Preview, run_id: str) -> Preview:
-    if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
-        raise Malformed("preview: width, height and a key in the run's build are required")
-    if preview.key.split("/")[2] != run_id:
-        raise Malformed("preview.key: must be in the run's own build")
-    return Preview(preview.key, preview.width, preview.height)
-
-
-def _built(result: pb.TilerResult) -> stages.Built:
-    tile_format = TILE_FORMATS.get(result.format)
-    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or not tile_format:
-        raise Malformed("tiler: width, height, format, tile_count and bytes are required")
-    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes)

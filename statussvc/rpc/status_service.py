@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -11,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from pipeline.errors import StageError
-from pipeline.sources import check_url
-from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db import CatalogueEntry, DatasetRow, catalogue, identity, inspections, orders, search
-from statussvc.enums import STATES, TILE_FORMATS, StopReason
+from statussvc.enums import StopReason
 from statussvc.lifecycle import FINAL
-from statussvc.rpc import views
+from statussvc.rpc import requests, views
 from statussvc.rpc.malformed import Malformed
 
 if TYPE_CHECKING:
@@ -28,11 +24,6 @@ if TYPE_CHECKING:
 
     Context = ServicerContext[Any, Any]
 
-TILE_SIZES = (256, 512)
-MAX_NUMBER = 2**31 - 1
-SHA256 = re.compile("[0-9a-f]{64}")
-MAX_LENGTHS = {"description": MAX_DESCRIPTION, "category": MAX_LABEL, "subject": MAX_LABEL}
-DEFAULT_PAGE, MAX_PAGE = 50, 200
 MAX_WAIT = 300
 """Seconds that a call may wait for an inspection to end."""
 
@@ -52,7 +43,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         self._probe_due = time.monotonic()
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:
-        new = _new_dataset(request)
+        new = requests.new_dataset(request)
         now = self._core.now()
 
         def create(connection: Connection) -> tuple[CatalogueEntry, bool]:
@@ -67,7 +58,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return pb.GetDatasetResponse(dataset=self._dataset(await self._entry(request.dataset_id)))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
-        wanted = _page(request)
+        wanted = requests.page(request)
         if request.query:
             return await self._search(request.query, wanted)
         entries = await self._entries(lambda connection: catalogue.page(connection, wanted))
@@ -78,15 +69,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         )
 
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:
-        texts = catalogue.Texts(
-            name=request.name if request.HasField("name") else None,
-            description=request.description if request.HasField("description") else None,
-            category=request.category if request.HasField("category") else None,
-            subject=request.subject if request.HasField("subject") else None,
-        )
-        if texts.name is not None:
-            _check_name(texts.name)
-        _check_texts(**texts.given())
+        texts = requests.new_texts(request)
         entry = await self._core.database.write(
             lambda connection: catalogue.describe(connection, request.dataset_id, texts)
         )
@@ -133,7 +116,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def CreateInspection(
         self, request: pb.CreateInspectionRequest, context: Context
     ) -> pb.CreateInspectionResponse:
-        _check_url(request.url)
+        requests.check_source(request.url)
         now = self._core.now()
 
         def create(connection: Connection) -> DatasetRow:
@@ -222,77 +205,3 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     def _dataset(self, entry: CatalogueEntry) -> pb.Dataset:
         return views.dataset(entry, self._core.leases.get(entry.row.run_id))
-
-
-def _new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
-    _check_name(request.name)
-    _check_texts(
-        name=request.name,
-        description=request.description,
-        category=request.category,
-        subject=request.subject,
-        url=request.url,
-        idempotency_key=request.idempotency_key,
-    )
-    _check_url(request.url)
-    options = request.options
-    tile_size = options.tile_size or TILE_SIZES[0]
-    if tile_size not in TILE_SIZES:
-        raise Malformed(f"options.tile_size: must be one of {TILE_SIZES}")
-    if options.format not in TILE_FORMATS:
-        raise Malformed("options.format: is not a known format")
-    if not 0 <= options.quality <= 100:
-        raise Malformed("options.quality: must be 1 to 100, or 0 for the default")
-    if not 0 <= options.page <= MAX_NUMBER:
-        raise Malformed("options.page: must be 0 or more")
-    if request.sha256 and not SHA256.fullmatch(request.sha256):
-        raise Malformed("sha256: must be 64 lower-case hex digits")
-    if len(request.idempotency_key) > MAX_KEY:
-        raise Malformed(f"idempotency_key: must have at most {MAX_KEY} characters")
-    return catalogue.NewDataset(
-        name=request.name,
-        description=request.description,
-        category=request.category,
-        subject=request.subject,
-        url=request.url,
-        tile_size=tile_size,
-        tile_format=TILE_FORMATS[options.format],
-        tile_quality=options.quality,
-        page=options.page,
-        sha256=request.sha256,
-        idempotency_key=request.idempotency_key,
-    )
-
-
-def _check_url(url: str) -> None:
-    try:
-        check_url(url)
-    except StageError as error:
-        raise Malformed(f"url: {error.message}") from error
-
-
-def _check_name(name: str) -> None:
-    if not 1 <= len(name.strip()) <= MAX_NAME:
-        raise Malformed(f"name: must have 1 to {MAX_NAME} characters")
-
-
-def _check_texts(**texts: str) -> None:
-    for field, value in texts.items():
-        if len(value) > MAX_LENGTHS.get(field, len(value)):
-            raise Malformed(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
-
-
-def _page(request: pb.ListDatasetsRequest) -> catalogue.Page:
-    if len(request.query) > MAX_QUERY:
-        raise Malformed(f"query: must have at most {MAX_QUERY} characters")
-    if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
-        raise Malformed("page_token: must be a next_page_token of this service")
-    if not STATES.keys() >= set(request.states):
-        raise Malformed("states: contains an unknown state")
-    return catalogue.Page(
-        states=tuple(STATES[state] for state in dict.fromkeys(request.states)),
-        category=request.category,
-        subject=request.subject,
-        size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),
-        before=int(request.page_token) if request.page_token else None,
-    )

@@ -1,0 +1,190 @@
+"""Requests as typed values. Every function raises Malformed where the request breaks the rules of status.proto."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.errors import DATASET_CODES, StageError
+from pipeline.sources import check_url
+from pipeline.storage import pyramid_key
+from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db import Facts, Failure, Preview, SourceInfo, WakeUp, catalogue, stages
+from statussvc.enums import STAGES, STATES, TILE_FORMATS
+from statussvc.rpc.malformed import Malformed
+
+TILE_SIZES = (256, 512)
+MAX_NUMBER = 2**31 - 1
+MAX_LENGTHS = {"description": MAX_DESCRIPTION, "category": MAX_LABEL, "subject": MAX_LABEL}
+DEFAULT_PAGE, MAX_PAGE = 50, 200
+
+RUN_ID = re.compile("[0-9a-f]{32}")
+TOKEN = re.compile("[0-9a-f]{32}")
+SHA256 = re.compile("[0-9a-f]{64}")
+SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
+
+PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
+"""The key of a file in a build."""
+
+
+def new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
+    """A dataset to create."""
+    check_name(request.name)
+    _check_lengths(description=request.description, category=request.category, subject=request.subject)
+    check_source(request.url)
+    options = request.options
+    tile_size = options.tile_size or TILE_SIZES[0]
+    if tile_size not in TILE_SIZES:
+        raise Malformed(f"options.tile_size: must be one of {TILE_SIZES}")
+    if options.format not in TILE_FORMATS:
+        raise Malformed("options.format: is not a known format")
+    if not 0 <= options.quality <= 100:
+        raise Malformed("options.quality: must be 1 to 100, or 0 for the default")
+    if not 0 <= options.page <= MAX_NUMBER:
+        raise Malformed("options.page: must be 0 or more")
+    if request.sha256 and not SHA256.fullmatch(request.sha256):
+        raise Malformed("sha256: must be 64 lower-case hex digits")
+    if len(request.idempotency_key) > MAX_KEY:
+        raise Malformed(f"idempotency_key: must have at most {MAX_KEY} characters")
+    return catalogue.NewDataset(
+        name=request.name,
+        description=request.description,
+        category=request.category,
+        subject=request.subject,
+        url=request.url,
+        tile_size=tile_size,
+        tile_format=TILE_FORMATS[options.format],
+        tile_quality=options.quality,
+        page=options.page,
+        sha256=request.sha256,
+        idempotency_key=request.idempotency_key,
+    )
+
+
+def new_texts(request: pb.UpdateDatasetRequest) -> catalogue.Texts:
+    """The texts of a dataset to change."""
+    texts = catalogue.Texts(
+        name=request.name if request.HasField("name") else None,
+        description=request.description if request.HasField("description") else None,
+        category=request.category if request.HasField("category") else None,
+        subject=request.subject if request.HasField("subject") else None,
+    )
+    if texts.name is not None:
+        check_name(texts.name)
+    _check_lengths(**texts.given())
+    return texts
+
+
+def page(request: pb.ListDatasetsRequest) -> catalogue.Page:
+    """The page of the catalogue to list."""
+    if len(request.query) > MAX_QUERY:
+        raise Malformed(f"query: must have at most {MAX_QUERY} characters")
+    if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
+        raise Malformed("page_token: must be a next_page_token of this service")
+    if not STATES.keys() >= set(request.states):
+        raise Malformed("states: contains an unknown state")
+    return catalogue.Page(
+        states=tuple(STATES[state] for state in dict.fromkeys(request.states)),
+        category=request.category,
+        subject=request.subject,
+        size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),
+        before=int(request.page_token) if request.page_token else None,
+    )
+
+
+def check_source(url: str) -> None:
+    """Check a source's URL."""
+    try:
+        check_url(url)
+    except StageError as error:
+        raise Malformed(f"url: {error.message}") from error
+
+
+def check_name(name: str) -> None:
+    """Check a dataset's name."""
+    if not 1 <= len(name.strip()) <= MAX_NAME:
+        raise Malformed(f"name: must have 1 to {MAX_NAME} characters")
+
+
+def _check_lengths(**texts: str) -> None:
+    for field, value in texts.items():
+        if len(value) > MAX_LENGTHS.get(field, len(value)):
+            raise Malformed(f"{field}: must have at most {MAX_LENGTHS[field]} characters")
+
+
+def wake_up(message: pb.WakeUp) -> WakeUp:
+    """A wake-up."""
+    stage = STAGES.get(message.stage)
+    if stage is None:
+        raise Malformed("stage: is missing or unknown")
+    return WakeUp(message.dataset_id, message.attempt, stage)
+
+
+def check_run_id(run_id: str) -> None:
+    """Check a run's id, which becomes part of storage keys."""
+    if not RUN_ID.fullmatch(run_id):
+        raise Malformed("run_id: must be a UUID in hex")
+
+
+def check_counts(progress: pb.Progress) -> None:
+    """Check a run's progress."""
+    counts = (progress.bytes_downloaded, progress.bytes_total, progress.bytes_kept)
+    if min(*counts, progress.tiles_done, progress.tiles_total) < 0:
+        raise Malformed("progress: counts must not be negative")
+
+
+def facts(request: pb.ReportProgressRequest) -> Facts:
+    """What a heartbeat says about the source and the preview."""
+    return Facts(
+        _source(request.source) if request.HasField("source") else None,
+        _preview(request.preview, request.run_id) if request.HasField("preview") else None,
+    )
+
+
+def _source(source: pb.SourceInfo) -> SourceInfo:
+    if not SOURCE_FORMAT.fullmatch(source.format) or min(source.width, source.height, source.pages + 1) < 1:
+        raise Malformed("source: format, width and height are required, and pages must not be negative")
+    return SourceInfo(source.format, source.width, source.height, source.pages)
+
+
+def _preview(preview: pb.Preview, run_id: str) -> Preview:
+    if not PREVIEW_KEY.fullmatch(preview.key) or min(preview.width, preview.height) < 1:
+        raise Malformed("preview: width, height and a key in the run's build are required")
+    if preview.key.split("/")[2] != run_id:
+        raise Malformed("preview.key: must be in the run's own build")
+    return Preview(preview.key, preview.width, preview.height)
+
+
+def fetched(result: pb.IngestResult) -> stages.Fetched:
+    """A downloaded source."""
+    if not SHA256.fullmatch(result.sha256):
+        raise Malformed("ingest.sha256: must be 64 lower-case hex digits")
+    if result.bytes < 0:
+        raise Malformed("ingest.bytes: must not be negative")
+    return stages.Fetched(result.sha256, result.bytes, result.etag, result.last_modified, result.lost_build)
+
+
+def built(result: pb.TilerResult) -> stages.Built:
+    """A stored build."""
+    tile_format = TILE_FORMATS.get(result.format)
+    if min(result.width, result.height, result.tile_count, result.bytes) < 1 or not tile_format:
+        raise Malformed("tiler: width, height, format, tile_count and bytes are required")
+    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes)
+
+
+def failure(request: pb.FailStageRequest) -> Failure:
+    """Why a stage failed."""
+    if request.failure.code not in DATASET_CODES:
+        raise Malformed(f"failure.code: {request.failure.code!r} is not an error code of datasets")
+    return Failure(
+        code=request.failure.code,
+        message=request.failure.message,
+        retryable=request.failure.retryable,
+        retry_after=max(0.0, request.retry_after_seconds),
+    )
+
+
+def check_token(token: str) -> None:
+    """Check a storage's token; "" for none."""
+    if token and not TOKEN.fullmatch(token):
+        raise Malformed("token: must be 32 lower-case hex digits")
