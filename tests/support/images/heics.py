@@ -35,12 +35,12 @@ def plain(path: Path, width: int, height: int, *, bands: int = 3) -> Pixels:
     return np.repeat(pixels[..., :1], 3, axis=2) if bands == 1 else pixels
 
 
-def deep(path: Path, width: int, height: int, *, bands: int, bits: int) -> Pixels:
-    """Samples of 10 or 12 bits: the upper 8 count."""
+def deep(path: Path, width: int, height: int, *, bands: int, bits: int, premultiplied: bool = False) -> Pixels:
+    """Samples of 10 or 12 bits: the upper 8 count. If premultiplied, the file says so of the same samples."""
     upper = pictures.scene(width, height, bands=bands)
     lower = pictures.scene(width, height, bands=bands, seed=2).astype("<u2") >> (16 - bits) << (16 - bits)
     samples = (upper.astype("<u2") << 8) | lower
-    mode = {1: "L;16", 3: "RGB;16", 4: "RGBA;16"}[bands]
+    mode = {1: "L;16", 3: "RGB;16", 4: "RGBa;16" if premultiplied else "RGBA;16"}[bands]
     image = pillow_heif.from_bytes(mode, (width, height), samples.tobytes())
     pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
     image.save(path, **LOSSLESS)
@@ -51,6 +51,13 @@ def lossy(path: Path, width: int, height: int) -> Pixels:
     """As a phone's, with coarser colours: what another build of libheif makes of it."""
     path.write_bytes(encoded(pictures.scene(width, height), quality=90, chroma=420, matrix_coefficients=6))
     return np.asarray(pillow_heif.open_heif(path))
+
+
+def limited_grey(path: Path, width: int, height: int) -> Pixels:
+    """Grey from 16 to 235, as the file says twice: the writer does not change the levels."""
+    levels = pictures.scene(width, height, bands=1)
+    path.write_bytes(encoded(levels, full_range_flag=0, save_nclx_profile=True, enc_params={"x265:range": "limited"}))
+    return np.clip((levels.astype(float) - 16) * 255 / 219, 0, 255).round().repeat(3, axis=2)
 
 
 def with_profile(path: Path, width: int, height: int, *, primaries: profiles.Primaries, gamma: float) -> Pixels:

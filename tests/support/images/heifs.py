@@ -36,6 +36,13 @@ class Item:
     references: Mapping[bytes, Sequence[int]] = field(default_factory=dict)
 
 
+def taken(number: int, file: bytes, brand: str) -> Item:
+    """The one picture of a file."""
+    kind, configuration = CODECS[brand]
+    kept = [inner(file, name) for name in (configuration, b"colr", b"pixi", b"ispe") if name in file]
+    return Item(number, kind, file[file.index(b"mdat") + 4 :], kept)
+
+
 def coded(number: int, pixels: Pixels, brand: str, *, hidden: bool = True, coarse: bool = False) -> Item:
     """A picture that HEVC or AV1 has coded, without loss, or with colours at half the resolution."""
     kind, configuration = CODECS[brand]
@@ -47,7 +54,7 @@ def coded(number: int, pixels: Pixels, brand: str, *, hidden: bool = True, coars
     else:
         options = {"quality": 90, "chroma": 420, "matrix_coefficients": 6} if coarse else {}
         file = heics.encoded(np.ascontiguousarray(pixels), **options)
-    kept = [_inner(file, name) for name in (configuration, b"colr", b"pixi") if name in file]
+    kept = [inner(file, name) for name in (configuration, b"colr", b"pixi") if name in file]
     return Item(number, kind, file[file.index(b"mdat") + 4 :], [*kept, size(width, height)], hidden=hidden)
 
 
@@ -88,6 +95,11 @@ def noisy(item: Item, *, length: int = 8) -> Item:
     at = len(item.data) // 2
     noise = bytes(byte ^ 0xA5 for byte in item.data[at : at + length])
     return replace(item, data=item.data[:at] + noise + item.data[at + length :])
+
+
+def thumbnail(item: Item, of: int) -> Item:
+    """As that of another one."""
+    return replace(item, references={b"thmb": [of]}, hidden=True)
 
 
 def resized(item: Item, width: int, height: int) -> Item:
@@ -147,7 +159,7 @@ def turned(edge: int, times: int) -> bytes:
     return file_of([top, tile], "avif")
 
 
-def _inner(file: bytes, kind: bytes) -> bytes:
+def inner(file: bytes, kind: bytes) -> bytes:
     """A whole box of a file, found by its name."""
     at = file.index(kind) - 4
     (length,) = struct.unpack_from(">I", file, at)

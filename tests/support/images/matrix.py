@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.images import heics, makers, profiles, zstd_tiffs
+from tests.support.images import avifs, heics, makers, profiles, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -200,6 +200,7 @@ CASES = (
     Case("HEIC", "colours at half the resolution", "heic", heics.lossy, 2, 0.5),
     Case("HEIC", "in tiles, as phones write it", "heic", heics.grid),
     Case("HEIC", "grey", "heic", partial(heics.plain, bands=1)),
+    Case("HEIC", "grey of limited range", "heic", heics.limited_grey),
     Case("HEIC", "with alpha", "heic", partial(heics.plain, bands=4)),
     Case("HEIC", "10 bits", "heic", partial(heics.deep, bands=3, bits=10)),
     Case("HEIC", "grey, 10 bits", "heic", partial(heics.deep, bands=1, bits=10)),
@@ -215,6 +216,9 @@ CASES = (
         4,
         1.0,
     ),
+    Case("AVIF", "with alpha that colours are multiplied by", "avif", avifs.premultiplied, 4, 1.0),
+    Case("AVIF", "grey of limited range", "avif", avifs.limited_grey),
+    Case("AVIF", "grey of limited range, with alpha", "avif", partial(avifs.limited_grey, bands=4), 1, 0.1),
     Case("GIF", "of 256 colours", "gif", partial(makers.few_colours, bits=8)),
     Case("GIF", "interlaced", "gif", partial(makers.few_colours, bits=6, interlace=1)),
     Case("GIF", "with a transparent colour", "gif", partial(makers.few_colours, bits=6, transparency=1)),

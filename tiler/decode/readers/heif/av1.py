@@ -3,7 +3,7 @@
 The check decodes with dav1d, the decoder that libheif uses; Pillow's libavif contains it. Its strict mode finds most
 damage: damaged data hardly ever ends in the padding that the AV1 specification demands at the end of a tile ("exit
 process for symbol decoder").
-Source: dav1d.h, data.h and picture.h of dav1d. Their structures are fixed for each DAV1D_API_VERSION_MAJOR.
+Source: dav1d.h, data.h, headers.h and picture.h of dav1d. Their structures are fixed for each DAV1D_API_VERSION_MAJOR.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from tiler.decode.readers.heif import bundled
-from tiler.decode.readers.heif.items import Coded, Picture
+from tiler.decode.readers.heif.items import Coded, Picture, Signal
 
 VERSION = 7
 """DAV1D_API_VERSION_MAJOR."""
@@ -91,7 +91,7 @@ def _decode(decoder: ctypes.c_void_p, data: bytes) -> Picture:
             code = _library.dav1d_get_picture(decoder, picture)
             if code == 0:
                 try:
-                    found = found or Picture(picture.width, picture.height, (picture.layout, picture.bits))
+                    found = found or _described(picture)
                 finally:
                     _library.dav1d_picture_unref(picture)
                 continue
@@ -104,6 +104,12 @@ def _decode(decoder: ctypes.c_void_p, data: bytes) -> Picture:
                 raise _damaged("a part of the picture is missing")
     finally:
         _library.dav1d_data_unref(packet)
+
+
+def _described(picture: _Picture) -> Picture:
+    sequence = picture.sequence.contents
+    signal = Signal(sequence.primaries, sequence.transfer, bool(sequence.full_range))
+    return Picture(picture.width, picture.height, (picture.layout, picture.bits), signal)
 
 
 def _check(code: int) -> None:
@@ -143,9 +149,24 @@ class _Data(ctypes.Structure):
     )
 
 
+class _Sequence(ctypes.Structure):
+    _fields_ = (
+        ("profile", ctypes.c_uint8),
+        ("largest", ctypes.c_int * 2),
+        ("layout", ctypes.c_int),
+        ("primaries", ctypes.c_int),
+        ("transfer", ctypes.c_int),
+        ("matrix", ctypes.c_int),
+        ("chroma_position", ctypes.c_int),
+        ("depth", ctypes.c_uint8),
+        ("full_range", ctypes.c_uint8),
+    )
+
+
 class _Picture(ctypes.Structure):
     _fields_ = (
-        ("headers", ctypes.c_void_p * 2),
+        ("sequence", ctypes.POINTER(_Sequence)),
+        ("frame", ctypes.c_void_p),
         ("data", ctypes.c_void_p * 3),
         ("stride", ctypes.c_ssize_t * 2),
         ("width", ctypes.c_int),

@@ -29,7 +29,8 @@ pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_
 
 
 def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
-    """Decode a page into memory. Check it before with tiler.decode.readers.heif.sound.
+    """Decode a page into memory. Check it before with tiler.decode.readers.heif.sound, and correct it afterwards with
+    tiler.decode.readers.heif.coding.
 
     Parameters
     ----------
@@ -57,8 +58,6 @@ def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
         raise pyvips.Error("heif: cannot be decoded", str(error)) from error
     if found.size != (header.width, header.height):
         raise pyvips.Error("heif: Invalid input", "the decoded picture has another size than its header says")
-    if found.premultiplied_alpha:
-        pixels = pixels.unpremultiply(max_alpha=255 if pixels.format == "uchar" else 65535).cast(pixels.format)
     pixels = pixels.copy(interpretation=_SPACES[name[:3].removesuffix("A").removesuffix("a"), pixels.format])
     for field in _CARRIED:
         if header.get_typeof(field):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from tiler.decode.readers.heif import bundled
-from tiler.decode.readers.heif.items import Coded, Picture
+from tiler.decode.readers.heif.items import Coded, Picture, Signal
 
 _PARAMETERS_AT = 22
 """Offset of the parameter sets within the configuration. Two bits of the byte before it say how many bytes the length
@@ -70,12 +70,20 @@ def _decode(decoder: int) -> Picture:
         if image := _library.de265_get_next_picture(decoder):
             width, height = _library.de265_get_image_width(image, 0), _library.de265_get_image_height(image, 0)
             samples = _library.de265_get_chroma_format(image), _library.de265_get_bits_per_pixel(image, 0)
-            found = found or Picture(width, height, samples)
+            found = found or Picture(width, height, samples, _signal(image))
         if not more.value:
             break
     if not found:
         raise _damaged("a part of the picture is missing")
     return found
+
+
+def _signal(image: int) -> Signal:
+    return Signal(
+        _library.de265_get_image_colour_primaries(image),
+        _library.de265_get_image_transfer_characteristics(image),
+        bool(_library.de265_get_image_full_range_flag(image)),
+    )
 
 
 def _check(code: int) -> None:
@@ -135,6 +143,9 @@ _FUNCTIONS: dict[str, tuple[type | None, ...]] = {
     "de265_get_image_height": (_CODE, _HANDLE, _CODE),
     "de265_get_chroma_format": (_CODE, _HANDLE),
     "de265_get_bits_per_pixel": (_CODE, _HANDLE, _CODE),
+    "de265_get_image_colour_primaries": (_CODE, _HANDLE),
+    "de265_get_image_transfer_characteristics": (_CODE, _HANDLE),
+    "de265_get_image_full_range_flag": (_CODE, _HANDLE),
     "de265_get_error_text": (ctypes.c_char_p, _CODE),
 }
 _library: ctypes.CDLL

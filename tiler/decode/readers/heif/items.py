@@ -19,6 +19,9 @@ from tiler.decode.readers.heif.boxes import associations, boxes, grid_of, meta_o
 HEVC, AV1 = b"hvc1", b"av01"
 
 _CONFIGURATIONS = {b"hvcC": HEVC, b"av1C": AV1}
+_MONOCHROME = 0x10
+"""The bit of the third byte of an av1C property that says that there are no colours."""
+
 _GRID, _OVERLAY = b"grid", b"iovl"
 _MADE_OF_OTHERS = {_GRID, _OVERLAY, b"iden"}
 _TURNS = {b"irot", b"imir", b"clap", b"iscl"}
@@ -60,12 +63,32 @@ class Coded(NamedTuple):
     times: int = 1
 
 
+class Signal(NamedTuple):
+    """What a file says about its colours in code points of ISO/IEC 23091-2 (CICP)."""
+
+    primaries: int
+    transfer: int
+    is_full_range: bool
+
+
 class Picture(NamedTuple):
-    """Properties of a decoded picture: its size in pixels, and how it stores colours (chroma format, bits)."""
+    """Properties of a decoded picture.
+
+    Parameters
+    ----------
+    width, height: in pixels.
+    samples: how it stores colours: chroma format (GREY or another one), and bits.
+    signal: what the coded picture says about its colours; the item's properties override it.
+    """
 
     width: int
     height: int
     samples: tuple[int, int]
+    signal: Signal
+
+
+GREY = 0
+"""The chroma format of a picture without colours, in libde265 and in dav1d."""
 
 
 @dataclass(slots=True)
@@ -76,6 +99,8 @@ class _Item:
     configurations: dict[bytes, bytes] = field(default_factory=dict)
     parts: list[int] = field(default_factory=list)
     auxiliary: list[int] = field(default_factory=list)
+    premultiplied: list[int] = field(default_factory=list)
+    signal: Signal | None = None
     is_alpha: bool = False
     turns: int = 0
     width: int = 0
@@ -180,6 +205,31 @@ class Items:
                 if not configuration:
                     raise damaged("HEIF: a coded picture has no decoder configuration")
                 yield Coded(number, item.kind, item.width, item.height, configuration, self._data(item), times)
+
+    def colours(self, page: int) -> list[int]:
+        """Return the items of the coded pictures of a page without those of its transparency."""
+        waiting, found = [self._top(page)], dict[int, None]()
+        while waiting:
+            number = waiting.pop()
+            if number not in found:
+                found[number] = None
+                waiting += [part for part in reversed(self._items[number].parts) if part in self._items]
+        return [number for number in found if self._items[number].is_coded]
+
+    def is_grey_av1(self, page: int) -> bool:
+        """Return whether the coded pictures of a page are AV1 without colours, by their configurations."""
+        found = [self._items[number].configurations.get(b"av1C", b"") for number in self.colours(page)]
+        return all(len(data) > 2 and data[2] & _MONOCHROME for data in found)
+
+    def is_premultiplied(self, page: int) -> bool:
+        """Return whether the colours of a page are multiplied by its transparency."""
+        item = self._items[self._top(page)]
+        return not self._transparency(item).isdisjoint(item.premultiplied)
+
+    def signal(self, page: int) -> Signal | None:
+        """Return what the properties of a page say about its colours; None if they say nothing."""
+        numbers = [self._top(page), *self.colours(page)[:1]]
+        return next((self._items[number].signal for number in numbers if self._items[number].signal), None)
 
     def grids(self, page: int) -> list[list[int]]:
         """Return the items of the tiles of each grid in a page."""
@@ -342,6 +392,8 @@ class Items:
             item.width, item.height = number_at(data, 4, 4), number_at(data, 8, 4)
         elif kind in _TURNS:
             item.turns += 1
+        elif kind == b"colr" and data[:4] == b"nclx":
+            item.signal = Signal(number_at(data, 4, 2), number_at(data, 6, 2), number_at(data, 10, 1) >> 7 == 1)
         elif kind == b"auxC":
             item.is_alpha |= data[4:].partition(b"\0")[0] in _ALPHA
 
@@ -373,6 +425,8 @@ class Items:
                     self._item(source).parts.append(target)
                 elif kind == b"auxl":
                     self._item(target).auxiliary.append(source)
+                elif kind == b"prem":
+                    self._item(source).premultiplied.append(target)
 
 
 def _unread(kind: bytes) -> StageError:

@@ -13,6 +13,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import budget
 from tiler.decode.reader import Reader
+from tiler.decode.readers.heif.coding import Coding, corrected, is_plain
 from tiler.decode.readers.heif.items import HEVC, Items
 from tiler.decode.smaller import shows_all
 
@@ -21,7 +22,7 @@ class HeifReader(Reader):
     """Reads a HEIC or AVIF file."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"heif"})
-    _codec = b""
+    _coding: Coding | None = None
 
     def prepare(self) -> None:
         """As Reader.prepare: loads the decoders that are installed."""
@@ -37,18 +38,21 @@ class HeifReader(Reader):
             if header.get("heif-compression") == "hevc":
                 raise pyvips.Error("heif: smaller versions of a HEIC are not supported")
             return header
-        if not self._codec:
+        if self._coding is None:
             shown = header.width * header.height
-            self._codec = _sound().require_sound(self.path, self.page, header.get("n-pages"), shown)
-        if self._codec != HEVC:
-            return header
+            self._coding = _sound().require_sound(self.path, self.page, header.get("n-pages"), shown)
+        if self._coding.codec != HEVC:
+            return corrected(header, self._coding)
         from tiler.decode.readers.heif.heic import decoded  # noqa: PLC0415  only HEIC needs it
 
-        return decoded(self.path, self.page, header)
+        return corrected(decoded(self.path, self.page, header), self._coding)
 
     def smaller(self, edge: int) -> pyvips.Image | None:
         """As Reader.smaller: opens the embedded thumbnail of an AVIF."""
         small, header = self.open(thumbnail=True), self.header()
+        with self.path.open("rb") as file:
+            if not is_plain(Items(file, _sound().items_of(self.path, self.page, header.pages)), self.page):
+                return None
         return small if small.width < header.width and shows_all(small.width, small.height, header) else None
 
     def work(self, tile_size: int) -> budget.Work:

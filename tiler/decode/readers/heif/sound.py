@@ -14,6 +14,7 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.endings import ends_early
 from tiler.decode.readers.heif import av1, hevc
 from tiler.decode.readers.heif import pages as heif_pages
+from tiler.decode.readers.heif.coding import Coding, coding_of
 from tiler.decode.readers.heif.items import HEVC, Coded, Items, Picture
 
 MOST_SURPLUS, SURPLUS_FREE = 4, 1 << 24
@@ -29,18 +30,14 @@ av1.load()
 heif_pages.load()
 
 
-def require_sound(path: Path, page: int, pages: int, shown: int) -> bytes:
-    """Decode each coded picture of a page on its own.
+def require_sound(path: Path, page: int, pages: int, shown: int) -> Coding:
+    """Decode each coded picture of a page on its own, and return how its colours are coded.
 
     Parameters
     ----------
     page: 0 is the primary one.
     pages: number of pages, by the decoder of the file.
     shown: pixels of the page.
-
-    Returns
-    -------
-    The codec: tiler.decode.readers.heif.items.HEVC or AV1.
 
     Raises
     ------
@@ -62,7 +59,7 @@ def require_sound(path: Path, page: int, pages: int, shown: int) -> bytes:
             for tiles in items.grids(page):
                 if len({found[number].samples for number in tiles}) > 1:
                     raise damaged("HEIF: the tiles of a grid store their colours in different ways")
-            return codec
+            return coding_of(items, page, codec, found)
     except (struct.error, IndexError) as error:
         raise damaged(f"HEIF: {error}") from error
 

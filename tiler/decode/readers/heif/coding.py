@@ -1,0 +1,67 @@
+"""Correct what libheif leaves undone: it returns limited grey and premultiplied colours as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyvips
+
+from tiler.decode.readers.heif.items import GREY, HEVC, Items, Picture
+
+BLACK, RANGE = 16, 219
+"""Black, and the distance from black to white, of 8-bit samples of limited range (ISO/IEC 23091-2, 8.3)."""
+
+
+class Coding(NamedTuple):
+    """How the colours of a page are coded.
+
+    Parameters
+    ----------
+    codec: tiler.decode.readers.heif.items.HEVC or AV1.
+    is_limited_grey: whether it is grey, and its samples have a limited range.
+    is_premultiplied: whether its colours are multiplied by its transparency.
+    """
+
+    codec: bytes
+    is_limited_grey: bool
+    is_premultiplied: bool
+
+
+def coding_of(items: Items, page: int, codec: bytes, decoded: Mapping[int, Picture]) -> Coding:
+    """Return how the colours of a page are coded.
+
+    Parameters
+    ----------
+    decoded: the coded pictures of the page by their items.
+    """
+    pictures = [decoded[number] for number in items.colours(page)]
+    is_grey = all(picture.samples[0] == GREY for picture in pictures)
+    coded, stated = pictures[0].signal, items.signal(page)
+    if codec == HEVC:
+        # libheif writes grey of full range, even if the property that it writes says limited.
+        is_limited = not coded.is_full_range and not (stated and stated.is_full_range)
+    else:
+        is_limited = not (stated or coded).is_full_range
+    return Coding(codec, is_grey and is_limited, items.is_premultiplied(page))
+
+
+def is_plain(items: Items, page: int) -> bool:
+    """Return whether `corrected` certainly has nothing to do for a page of an AVIF, by its properties alone."""
+    stated = items.signal(page)
+    is_colour_or_full = not items.is_grey_av1(page) or (stated is not None and stated.is_full_range)
+    return is_colour_or_full and not items.is_premultiplied(page)
+
+
+def corrected(image: pyvips.Image, coding: Coding) -> pyvips.Image:
+    """Return a decoded page with grey of full range and colours that are not multiplied by transparency."""
+    if coding.is_limited_grey:
+        colours = image.bands - 1 if image.hasalpha() else image.bands
+        unit, white = (1, 255) if image.format == "uchar" else (256, 65535)
+        scale = white / (RANGE * unit)
+        spread = image.extract_band(0, n=colours).linear(scale, -BLACK * unit * scale).rint().cast(image.format)
+        image = spread.bandjoin(image.extract_band(colours)) if image.bands > colours else spread
+    if coding.is_premultiplied and image.hasalpha():
+        white = 255 if image.format == "uchar" else 65535
+        image = image.unpremultiply(max_alpha=white).rint().cast(image.format)
+    return image
