@@ -8,21 +8,46 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from enum import IntEnum
 from typing import NamedTuple
 
 from pipeline.formats.tiff import File
 
-_FRAME, _EXTENSION = b"\x2c", b"\x21"
-HAS_TABLE = 0x80
+_FRAME, _EXTENSION, _CONTROL = b"\x2c", b"\x21", b"\xf9"
+HAS_TRANSPARENCY = 1
+"""Bit of the byte at Frame.control."""
+
+HAS_TABLE, _INTERLACED = 0x80, 0x40
+
+
+class Disposal(IntEnum):
+    """What a viewer does with the area of a GIF's frame before it draws the next one."""
+
+    CLEAR = 2
+    RESTORE = 3
+    RESTORE_TOO = 4
+    """As RESTORE: not in the specification, but what browsers and libnsgif make of it."""
 
 
 class Frame(NamedTuple):
-    """A frame's place on the canvas, in pixels."""
+    """A frame's place on the canvas, in pixels.
+
+    Parameters
+    ----------
+    disposal: of a GIF's frame: see Disposal. Other values leave the frame where it is.
+    has_transparency: whether one of a GIF's colours is transparent in the frame.
+    control: position of the byte of the file that says both; 0 if it is missing.
+    is_interlaced: whether the rows of a GIF's frame are stored in four passes.
+    """
 
     left: int
     top: int
     width: int
     height: int
+    disposal: int = 0
+    has_transparency: bool = False
+    control: int = 0
+    is_interlaced: bool = False
 
     @property
     def pixels(self) -> int:
@@ -34,12 +59,21 @@ def of_gif(file: File) -> Iterator[Frame]:
     with suppress(struct.error):
         file.seek(10)
         skip_table(file, *struct.unpack("<B2x", file.read(3)))
+        disposal, has_transparency, control = 0, False, 0
         while (block := file.read(1)) in {_FRAME, _EXTENSION}:
             if block == _FRAME:
-                *place, flags = struct.unpack("<HHHHB", file.read(9))
-                yield Frame(*place)
+                left, top, width, height, flags = struct.unpack("<HHHHB", file.read(9))
+                is_interlaced = bool(flags & _INTERLACED)
+                yield Frame(left, top, width, height, disposal, has_transparency, control, is_interlaced)
+                disposal, has_transparency, control = 0, False, 0
                 skip_table(file, flags)
-            file.read(1)  # an extension's label, or the code size of a frame
+            label = file.read(1)  # or the code size of a frame
+            if block == _EXTENSION and label == _CONTROL:
+                at = file.tell()
+                (packed,) = struct.unpack("<xB", file.read(2))
+                disposal, control = packed >> 2 & 7, at + 1
+                has_transparency = has_transparency or bool(packed & HAS_TRANSPARENCY)
+                file.seek(at)
             while length := file.read(1):
                 if length == b"\0":
                     break

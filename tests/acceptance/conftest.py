@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pyvips
+import requests
 
 from tests.support.images import pictures
 from tests.support.network.sources import SourceServer, serve
@@ -91,6 +92,25 @@ def client(stack: LaunchedStack) -> Iterator[Client]:
     client = Client(stack.url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[SourceServer]:
+    """Serves the files that the test writes."""
+    with serve(tmp_path, SOURCES) as server:
+        yield server
+
+
+@pytest.fixture
+def shown(stack: LaunchedStack) -> Callable[..., pictures.Pixels]:
+    """The pixels that a picture of up to 256 x 256 has on its finest level: 8, above 128 to an edge."""
+
+    def show(tile_id: str, level: int = 8) -> pictures.Pixels:
+        tile = requests.get(f"{stack.url}/tiles/{tile_id}_files/{level}/0_0.png", timeout=60)
+        assert tile.status_code == 200
+        return pictures.decode(tile.content)
+
+    return show
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import cycle, product
@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 
 from pipeline.formats import tiff_codecs
-from tests.acceptance.conftest import SOURCES, Command
-from tests.acceptance.jobs import finish, ready, submit
+from tests.acceptance.conftest import Command
+from tests.acceptance.jobs import as_png, finish, ready, submit
 from tests.support.images import damaged_tiffs, heifs, hostile, makers, odd_tiffs, raws, ycbcr_tiffs
-from tests.support.images.pictures import Pixels, decode
-from tests.support.network.sources import SourceServer, serve
+from tests.support.images.pictures import Pixels
+from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
 
@@ -27,28 +26,6 @@ LOSS = 3
 
 NEAR = 8
 """Most that a sample may differ where colours were shared or coded by JPEG."""
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Iterator[SourceServer]:
-    with serve(tmp_path, SOURCES) as server:
-        yield server
-
-
-@pytest.fixture
-def shown(stack: LaunchedStack) -> Callable[..., Pixels]:
-    """The pixels that a picture of up to 256 x 256 has on its finest level: 8, above 128 to an edge."""
-
-    def show(tile_id: str, level: int = 8) -> Pixels:
-        tile = requests.get(f"{stack.url}/tiles/{tile_id}_files/{level}/0_0.png", timeout=60)
-        assert tile.status_code == 200
-        return decode(tile.content)
-
-    return show
-
-
-def as_png(client: Client, url: str) -> str:
-    return str(client.submit(url, "A picture", format="png")["dataset_id"])
 
 
 @pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])

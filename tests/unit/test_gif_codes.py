@@ -9,6 +9,7 @@ import pytest
 import pyvips
 
 from pipeline.errors import StageError
+from tests.support.images import animations
 from tiler.decode import open_picture, reader_of
 from tiler.meter import Meter
 
@@ -20,15 +21,8 @@ WITH_TABLE, WITHOUT = 0xF7, 0
 
 
 def frame(pixels: bytes, edge: int = EDGE, least: int = 8) -> bytes:
-    """A frame of the canvas's size, its codes as long as at their beginning (GIF 89a, appendix F)."""
-    width, clear = least + 1, 1 << least
-    codes: list[int] = []
-    for number, pixel in enumerate(pixels):
-        codes += [clear] * (number % (clear - 2) == 0) + [pixel]
-    held = sum(code << (width * at) for at, code in enumerate([*codes, clear + 1]))
-    data = held.to_bytes(-(-width * (len(codes) + 1) // 8), "little")
-    pieces = b"".join(bytes([len(piece)]) + piece for piece in (data[at : at + 255] for at in range(0, len(data), 255)))
-    return b"," + struct.pack("<HHHHB", 0, 0, edge, edge, 0) + bytes([least]) + pieces + b"\0"
+    """A frame of the canvas's size."""
+    return b"," + struct.pack("<HHHHB", 0, 0, edge, edge, 0) + animations.codes(pixels, least)
 
 
 def code_size(least: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pyvips
 
 from tiler.decode.reader import Reader
-from tiler.decode.readers.gif.canvas import with_uncovered_transparent
+from tiler.decode.readers.gif.canvas import canvas_of, with_transparent_frames, with_uncovered_transparent
 from tiler.decode.readers.gif.codes import has_full_frames
 
 
@@ -20,8 +20,14 @@ class GifReader(Reader):
     def open(self, **options: int) -> pyvips.Image:
         """As Reader.open."""
         image = super().open(**options)
+        page = options.get("page", self.page)
         with self.path.open("rb") as file:
-            covered = with_uncovered_transparent(image, file, options.get("page", self.page))
+            canvas = canvas_of(file, page, image.width, image.height)
+            if image.hasalpha() and canvas.uncleared:
+                source = with_transparent_frames(file, canvas.uncleared)
+                options = options | {"page": page}
+                image = pyvips.Image.new_from_source(source, "", **self._settings(**options), **options)
+        covered = with_uncovered_transparent(image, canvas)
         self.notes = ["transparent where no frame covers the canvas"] if covered is not image else []
         return covered
 
