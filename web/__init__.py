@@ -1,1 +1,1 @@
-"""The page's files, served by `gateway.pages`: HTML, CSS, ES modules, and what npm puts below `node_modules`."""
+"""Files of the web page, served by `gateway.pages`: HTML, CSS, ES modules, and npm packages in `node_modules`."""

@@ -360,7 +360,7 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
 
     page.route("**/api/datasets", take)
     # When all that is optional is filled in, with a digest that is none at first
-    page.get_by_text("More about it").click()
+    page.get_by_text("More options").click()
     page.get_by_label("Tile format").select_option("WebP")
     page.get_by_label("Quality, 1 to 100").fill("70")
     page.get_by_label("Page, from 0").fill("2")
@@ -468,7 +468,7 @@ def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
     # When only ready ones are asked for, then there is none, and the page says so
     page.get_by_label("State").select_option("Ready")
     expect(leaflets).to_have_count(0)
-    expect(page.get_by_text("Nothing matches.")).to_be_visible()
+    expect(page.get_by_text("No images match.")).to_be_visible()
 
     # And the filters are in the address, so that a reload keeps them
     page.reload()
@@ -540,7 +540,7 @@ def test_the_viewer_is_driven_by_keys_and_remembers_the_place_in_the_address(new
     width = page.evaluate("() => document.querySelector('.stage').clientWidth")
     assert page.get_by_label("Scale").inner_text() == f"{round(width / before['w'] * 100)}%"
 
-    # And 0 shows the whole picture
+    # And 0 shows the whole image
     canvas.focus()
     page.keyboard.press("0")
     shows(canvas, 0.3, 0.5, RED)
@@ -560,18 +560,18 @@ def test_the_controls_zoom_turn_and_fill_the_screen(new_page: NewPage, picture: 
 
     # When it fills the screen, then the button leads back
     page.get_by_role("button", name="Full screen").click()
-    leave = page.get_by_role("button", name="Leave full screen")
+    leave = page.get_by_role("button", name="Exit full screen")
     expect(leave).to_be_visible()
     leave.click()
     expect(page.get_by_role("button", name="Full screen", exact=True)).to_be_visible()
 
     # And the buttons zoom in, and back to the whole
-    page.get_by_role("button", name="Whole picture").click()
+    page.get_by_role("button", name="Whole image").click()
     shows(canvas, 0.5, 0.1, RED)
     scale = page.get_by_label("Scale").inner_text()
     page.get_by_role("button", name="Zoom in").click()
     expect(page.get_by_label("Scale")).not_to_have_text(scale)
-    page.get_by_role("button", name="Whole picture").click()
+    page.get_by_role("button", name="Whole image").click()
     expect(page.get_by_label("Scale")).to_have_text(scale)
 
 
@@ -586,10 +586,10 @@ def test_the_copy_buttons_give_what_works_elsewhere(
         expect(page.get_by_text(f"{label} copied.")).to_have_count(1)
         return str(page.evaluate("() => navigator.clipboard.readText()"))
 
-    # When each is copied, then the link, the descriptor and the curl line answer
+    # When each is copied, then the link, the descriptor and the curl command answer
     assert copied("Link") == f"{stack.url}/view/{picture}"
     assert 'TileSize="256"' in requests.get(copied("DZI address"), timeout=60).text
-    assert requests.get(copied("curl line").removeprefix("curl "), timeout=60).json()["status"] == "ready"
+    assert requests.get(copied("curl command").removeprefix("curl "), timeout=60).json()["status"] == "ready"
 
     # And the snippet shows the picture in a frame, alone
     snippet = copied("Embed snippet")
@@ -647,7 +647,7 @@ def test_no_rule_of_accessibility_is_broken(
     list(client.watch(failed))
     working = submit(client, sources.on("/page-axe-working.jpg", gated(halves, 1000, gate)), "Working one")
     page = new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
-    page.get_by_text("More about it").click()
+    page.get_by_text("More options").click()
     expect(page.get_by_role("button", name="Cancel Working one")).to_be_visible()
 
     # When axe-core looks at every page, then WCAG 2.2 AA has nothing to complain of
@@ -713,7 +713,7 @@ def test_a_dead_link_says_so_and_leads_back(new_page: NewPage) -> None:
 
     # Then that can be read, and there is a way back
     expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing at this address.")
-    page.get_by_role("link", name="All pictures").click()
+    page.get_by_role("link", name="All images").click()
     expect(page.get_by_label("Image address")).to_be_visible()
 
 

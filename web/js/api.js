@@ -1,15 +1,15 @@
-/** The REST contract, as functions. Whatever is not a success is thrown as a Problem or as Unreachable. */
+/** The REST API as functions. An answer that is not a success is thrown as a Problem; no answer, as Unreachable. */
 
-// This module lies at …/assets/js/: everything else is found from there, also behind a proxy that adds a prefix.
+// This module is at …/assets/js/. All other URLs are relative to it, so they work behind a proxy that adds a prefix.
 export const ROOT = new URL("../../", import.meta.url);
 
 const DATASETS = new URL("api/datasets", ROOT).href;
-const PATIENCE = 30_000; // ms; the API answers from memory or a row, so that silence this long is a lost connection.
+const PATIENCE = 30_000; // ms; the API answers from memory or a row, so the connection is lost if it takes longer.
 
-/** Thrown when the server answered with an error (application/problem+json, RFC 9457). Its message is a sentence. */
+/** Thrown when the server answered with an error (application/problem+json, RFC 9457). The message is for people. */
 export class Problem extends Error {
   constructor(status, body, retryAfter) {
-    super(body.detail || body.title || `The server answered with the error ${status}.`);
+    super(body.detail || body.title || `The server answered with error ${status}.`);
     this.name = "Problem";
     this.status = status;
     this.code = body.code ?? "";
@@ -21,13 +21,13 @@ export class Problem extends Error {
     );
   }
 
-  /** Whether the same request may succeed in a moment, with nothing changed by the user. */
+  /** Whether the same request may succeed in a moment, unchanged. */
   get passing() {
     return [429, 502, 503, 504].includes(this.status);
   }
 }
 
-/** Thrown when no answer came at all. */
+/** Thrown when no answer arrived. */
 export class Unreachable extends Error {
   constructor(cause) {
     super("Tilewright cannot be reached at the moment. Check that it is running.", { cause });
@@ -36,13 +36,13 @@ export class Unreachable extends Error {
   }
 }
 
-/** Create a dataset; `key` makes repeating the same call after a lost answer harmless. */
+/** Create a dataset. With the same `key`, the call can be repeated after a lost answer without creating another one. */
 export async function createDataset(fields, key) {
   const response = await send(DATASETS, { method: "POST", body: fields, headers: { "Idempotency-Key": key } });
   return response.json();
 }
 
-/** One page of the catalogue: `{datasets, next_cursor}`. Empty filters are left out. */
+/** Return a page of the catalogue: `{datasets, next_cursor}`. Empty filters are left out. */
 export async function listDatasets(filters, { signal } = {}) {
   const query = new URLSearchParams(Object.entries(filters).filter(([, value]) => value));
   const response = await send(`${DATASETS}?${query}`, { signal });
@@ -55,10 +55,10 @@ export async function getDataset(id, { signal } = {}) {
 }
 
 /**
- * One poll of a dataset's status.
+ * Poll a dataset's status once.
  *
- * Returns `{status, etag, retryAfter}`; `status` is null where nothing has changed since `etag`. `retryAfter` is the
- * server's hint in seconds, or null.
+ * Returns `{status, etag, retryAfter}`. `status` is null if nothing has changed since `etag`. `retryAfter` is the
+ * server's Retry-After in seconds, or null.
  */
 export async function getStatus(id, { etag, signal } = {}) {
   const headers = etag ? { "If-None-Match": etag } : {};
@@ -74,7 +74,7 @@ export const retryDataset = (id) => send(`${path(id)}/retry`, { method: "POST" }
 export const cancelDataset = (id) => send(`${path(id)}/cancel`, { method: "POST" });
 export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
 
-/** The pages and addresses that a person may want to open or copy. */
+/** URLs that people open or copy. */
 export const viewUrl = (id) => new URL(`view/${encodeURIComponent(id)}`, ROOT).href;
 export const embedUrl = (id) => new URL(`embed/${encodeURIComponent(id)}`, ROOT).href;
 export const statusUrl = (id) => `${path(id)}/status`;
@@ -105,7 +105,7 @@ function seconds(header) {
   return header !== null && /^\d+$/.test(header) ? Number(header) : null;
 }
 
-function sentence(text = "This is not accepted.") {
+function sentence(text = "This value is not accepted.") {
   const trimmed = String(text).trim();
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
 }

@@ -1,4 +1,4 @@
-/** One dataset in the catalogue. */
+/** The card of a dataset in the catalogue. */
 
 import { deleteDataset, getDataset, viewUrl } from "./api.js";
 import { confirmed } from "./confirm.js";
@@ -11,7 +11,7 @@ export class Card {
   #onGone;
   #shown = "";
 
-  /** dataset: as the contract gives it. onGone hears when it is deleted, here or elsewhere. */
+  /** dataset: a dataset from the API. onGone: called with this card when the dataset is deleted, here or elsewhere. */
   constructor(dataset, { onGone }) {
     this.id = dataset.dataset_id;
     this.inSight = false;
@@ -41,7 +41,7 @@ export class Card {
     return this.element.dataset.status === "processing";
   }
 
-  /** Show what a newer answer of the catalogue says; a card that is being followed knows better itself. */
+  /** Show a newer answer of the catalogue. Not for a card that is being followed: that one has newer data. */
   show(dataset) {
     const said = JSON.stringify([dataset.status, dataset.name, dataset.tile_urls, dataset.error, dataset.progress]);
     if (said === this.#shown) return;
@@ -74,7 +74,7 @@ export class Card {
   async #delete() {
     const agreed = await confirmed({
       title: `Delete “${this.name}”?`,
-      text: "Its tiles are removed, and links to it stop working. The original at its own address is not touched.",
+      text: "Its tiles are deleted, and links to it stop working. The original file stays at its own address.",
       agree: "Delete",
     });
     if (!agreed) return;

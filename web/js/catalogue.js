@@ -1,12 +1,12 @@
-/** The catalogue: filters, search, pages, and cards that live while they are in sight. */
+/** The catalogue: filters, search, pages, and cards that are updated while they are visible. */
 
 import { listDatasets } from "./api.js";
 import { Card } from "./card.js";
 import { announce } from "./dom.js";
 
-const TYPING_PAUSE = 250; // ms without a key before the search is sent
-const PAGE = 24; // cards; full rows of two, three and four
-const REFRESH = 10_000; // ms; what others submit shows up within this time
+const TYPING_PAUSE = 250; // ms without a key press before the search is sent
+const PAGE = 24; // cards; fills rows of two, three and four
+const REFRESH = 10_000; // ms; images that others submit appear within this time
 
 export class Catalogue {
   #cards = new Map();
@@ -29,13 +29,13 @@ export class Catalogue {
       this.load();
     });
     parts.more.addEventListener("click", () => this.#loadMore());
-    // What a person asked for is under way: looking for news must not overtake it.
+    // No refresh while a request is in flight, because it would abort what the person asked for.
     const look = () => document.hidden || this.#request || this.refresh();
     setInterval(look, REFRESH);
     document.addEventListener("visibilitychange", look);
   }
 
-  /** Load the first page anew, by the filters as they stand. */
+  /** Load the first page again with the current filters. */
   async load() {
     this.#rememberFilters();
     const page = await this.#fetch({});
@@ -46,7 +46,7 @@ export class Catalogue {
     if (this.#filtered) announce(page.datasets.length === 1 ? "1 image found." : `${found} found.`);
   }
 
-  /** Take up what is new on the first page, and leave everything else in its place. */
+  /** Add new datasets from the first page, and leave the others in place. */
   async refresh() {
     const page = await this.#fetch({});
     if (!page) return;
@@ -81,7 +81,7 @@ export class Catalogue {
     last?.nextElementSibling?.querySelector("a")?.focus();
   }
 
-  /** One page, or null where a newer request has overtaken it or it failed (which is shown). */
+  /** Return a page; null if a newer request replaced this one, or if it failed, which is shown. */
   async #fetch(extra) {
     this.#request?.abort();
     const request = (this.#request = new AbortController());
@@ -125,7 +125,7 @@ export class Catalogue {
     this.#showEmptiness();
   }
 
-  /** Only what is in sight is polled: a long catalogue costs the server no more than a screenful. */
+  /** Poll only visible cards, so that a long catalogue costs the server no more than a screenful. */
   #seen(entry) {
     const { card } = entry.target;
     card.inSight = entry.isIntersecting;
@@ -141,7 +141,7 @@ export class Catalogue {
     this.parts.more.hidden = !this.#cursor;
     this.parts.empty.hidden = this.#cards.size > 0;
     this.parts.empty.textContent = this.#filtered
-      ? "Nothing matches. Try another word, or all states."
+      ? "No images match. Try another word, or all states."
       : "No images yet. The first one you submit appears here.";
   }
 

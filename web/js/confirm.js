@@ -1,8 +1,8 @@
-/** Ask before something is lost. */
+/** Ask for confirmation before something is deleted. */
 
 import { el } from "./dom.js";
 
-/** Show a modal question; resolves to whether the person agreed. Escape means no. */
+/** Show a modal question. Resolves to whether the person agreed; Escape means no. */
 export function confirmed({ title, text, agree }) {
   return new Promise((resolve) => {
     const dialog = el(

@@ -1,10 +1,10 @@
-/** Buttons that copy a text, with the text in sight. */
+/** Text fields with a button that copies the text. */
 
 import { announce, el, icon } from "./dom.js";
 
-const THANKS = 2000; // ms that the check mark stays
+const THANKS = 2000; // ms for which the check mark stays
 
-/** A labelled, selectable text and its copy button. */
+/** Return a labelled, selectable text with a copy button. */
 export function copyField(label, text) {
   const button = el("button", { type: "button", class: "icon-button", "aria-label": `Copy ${label}`, title: `Copy ${label}` }, icon("copy"));
   button.addEventListener("click", async () => {
@@ -17,7 +17,7 @@ export function copyField(label, text) {
   return el("div", { class: "copy" }, el("span", { class: "copy-label" }, label), el("div", { class: "copy-row" }, field, button));
 }
 
-/** The clipboard API exists on https and localhost only; elsewhere the selected field is copied the old way. */
+/** The clipboard API exists only on https and localhost. Elsewhere execCommand copies the selected field. */
 async function writeClipboard(text, field) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   field.select();

@@ -1,4 +1,4 @@
-/** The API reference, drawn by Swagger UI from our own OpenAPI document. */
+/** The API reference, rendered by Swagger UI from our OpenAPI document. */
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const followScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -9,5 +9,5 @@ window.SwaggerUIBundle({
   url: new URL("../../openapi.json", import.meta.url).href,
   dom_id: "#reference",
   deepLinking: true,
-  validatorUrl: null, // by default the document's address is sent to another host
+  validatorUrl: null, // By default Swagger UI sends the document's URL to another host.
 });

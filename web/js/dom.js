@@ -1,7 +1,7 @@
-/** Small helpers to build elements. Text always becomes text nodes: what users wrote is never parsed as HTML. */
+/** Helpers to build elements. Strings become text nodes, so users' text is never parsed as HTML. */
 
 /**
- * Build an element. Attributes that are null or false are left out, `true` gives an empty one, and a function under
+ * Build an element. Attributes that are null or false are left out, and `true` makes an empty one. A function under
  * `onclick`, `onchange` … becomes a listener. Children are nodes or strings; null is skipped.
  */
 export function el(tag, attributes = {}, ...children) {
@@ -35,18 +35,18 @@ const ICONS = {
   trash: "M4 7h16M10 11v6M14 11v6M6 7l1 13h10l1-13M9 7V4h6v3",
 };
 
-/** A line icon, 24 × 24; it says nothing to screen readers: the button around it carries the label. */
+/** Return a line icon, 24 × 24, hidden from screen readers: the button around it has the label. */
 export function icon(name) {
   return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
 }
 
-/** A link to what a user named, or plain text where it is not http(s): `javascript:` must not become clickable. */
+/** Return a link to a user's URL, or plain text if it is not http(s), so that no `javascript:` link can be clicked. */
 export function sourceLink(url) {
   if (!/^https?:\/\//i.test(url)) return el("span", {}, url);
   return el("a", { href: url, rel: "noopener noreferrer nofollow" }, url);
 }
 
-/** Say something to screen readers, without moving the focus. The page holds one element with role=status for it. */
+/** Announce a text to screen readers without moving the focus. The page has one element with role=status for it. */
 export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }

@@ -4,9 +4,9 @@ import { createDataset } from "./api.js";
 import { nameFromUrl } from "./format.js";
 
 /**
- * Wire the form up. onCreated hears the contract's answer and the name that was given.
+ * Wire up the form. onCreated: called with the API's answer and the entered name.
  *
- * What the browser can check is checked before anything is sent; what the server refuses is shown beside its field.
+ * The browser checks the fields before anything is sent. Errors from the server are shown next to their fields.
  */
 export function wireForm(form, { onCreated }) {
   const { url, name } = form.elements;
@@ -15,7 +15,7 @@ export function wireForm(form, { onCreated }) {
   let suggested = "";
   let key = newKey();
 
-  // While the address is typed, not when it is left: by then a person may be typing the name.
+  // On each input, not when the field loses focus: by then the person may already be typing the name.
   url.addEventListener("input", () => {
     if (name.value && name.value !== suggested) return;
     suggested = nameFromUrl(url.value);
@@ -26,7 +26,7 @@ export function wireForm(form, { onCreated }) {
   name.addEventListener("focus", () => name.value === suggested && name.select());
 
   form.addEventListener("input", ({ target }) => {
-    key = newKey(); // Another body is another request.
+    key = newKey(); // A changed body is a new request.
     if (target.getAttribute("aria-invalid") === "true" && target.validity.valid) showFieldError(target, "");
   });
 
@@ -90,7 +90,7 @@ function showFieldError(field, text) {
   field.setAttribute("aria-invalid", String(Boolean(text)));
 }
 
-/** A key for Idempotency-Key. `crypto.randomUUID` exists on https and localhost only. */
+/** Return a new Idempotency-Key. Not `crypto.randomUUID`, which exists only on https and localhost. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,4 +1,4 @@
-/** Values as people read them. */
+/** Format values for people. */
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -22,7 +22,7 @@ export function bytes(value) {
   return `${unit < 2 ? whole.format(value) : tenth.format(value)} ${UNITS[unit]}`;
 }
 
-/** 75 → "about 2 min"; an estimate is shown no finer than it is. */
+/** 75 → "about 2 min"; rounded, because it is an estimate. */
 export function duration(seconds) {
   if (seconds < 5) return "a few seconds";
   if (seconds < 55) return `about ${Math.ceil(seconds / 5) * 5} s`;
@@ -33,24 +33,24 @@ export function duration(seconds) {
 /** 43200, 21600 → "43,200 × 21,600". */
 export const size = (width, height) => `${count(width)} × ${count(height)}`;
 
-/** 43200, 21600 → "933 megapixels"; gigapixels from a thousand on. */
+/** 43200, 21600 → "933 megapixels"; gigapixels from a thousand megapixels on. */
 export function pixels(width, height) {
   const mega = (width * height) / 1e6;
   if (mega >= 1000) return `${tenth.format(mega / 1000)} gigapixels`;
   return `${mega < 10 ? tenth.format(mega) : whole.format(mega)} megapixels`;
 }
 
-/** The phase of a working dataset, in the contract's words. */
+/** Return the phase of a dataset that is not finished. */
 export function phase({ status, progress }) {
   if (status === "queued" || progress === "queued") return "Waiting in the queue";
   if (progress === "generating_tiles") return "Generating tiles…";
   return "Downloading…";
 }
 
-/** Whether no worker is at work on it: before the download, and between download and tiling. */
+/** Whether a dataset waits for a worker: before the download, and between download and tiling. */
 export const waiting = ({ state }) => state === "QUEUED" || state === "DOWNLOADED";
 
-/** What is known beside the percent: counts, the time this phase will take, or what a waiting dataset waits for. */
+/** Return details of the progress: counts, the time left in this phase, or what a waiting dataset waits for. */
 export function details(status) {
   if (waiting(status)) return status.message ?? "";
   const parts = [];
@@ -66,12 +66,12 @@ export function details(status) {
   if (status.progress === "generating_tiles" && status.tiles_total) {
     parts.push(`${count(status.tiles_done ?? 0)} of ${count(status.tiles_total)} tiles`);
   }
-  if (status.eta_seconds != null) parts.push(`${duration(status.eta_seconds)} more`);
+  if (status.eta_seconds != null) parts.push(`${duration(status.eta_seconds)} left`);
   if (status.attempt > 1) parts.push(`attempt ${status.attempt}`);
   return parts.join(" · ");
 }
 
-/** A part of an address as text; as it stands there where it is no valid encoding. */
+/** Decode a part of a URL; return it unchanged if its encoding is invalid. */
 export function decoded(part) {
   try {
     return decodeURIComponent(part);
@@ -80,7 +80,7 @@ export function decoded(part) {
   }
 }
 
-/** The file's name in a URL without its ending, as a first suggestion for a dataset's name: "…/blue_marble.jpg" → "blue marble". */
+/** Suggest a dataset's name from the file name in a URL: "…/blue_marble.jpg" → "blue marble". */
 export function nameFromUrl(url) {
   try {
     const file = decoded(new URL(url).pathname.split("/").pop());

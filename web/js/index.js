@@ -1,4 +1,4 @@
-/** The front page: the form, what was just submitted, and the catalogue. */
+/** The front page: the form, the latest submission, and the catalogue. */
 
 import { Catalogue } from "./catalogue.js";
 import { wireForm } from "./form.js";

@@ -1,6 +1,6 @@
 /**
- * A picture of tiles being laid, in the place where the thumbnail will be, and the preview over it once there is one.
- * Decoration: the progress bar says the same.
+ * A drawing of tiles being laid, in the place of the thumbnail, covered by the preview once there is one.
+ * It is decoration: the progress bar has the same information.
  */
 
 import { svg } from "./dom.js";
@@ -8,7 +8,7 @@ import { svg } from "./dom.js";
 const COLUMNS = 9;
 const ROWS = 6;
 
-/** Make the picture; `fill(percent)` lays as many tiles as are done, `show(address)` a preview. */
+/** Return `{element, fill, show}`: `fill(percent)` lays that share of the tiles, `show(address)` shows a preview. */
 export function laying() {
   const tiles = [];
   for (let row = 0; row < ROWS; row += 1) {
@@ -32,7 +32,7 @@ export function laying() {
     element.querySelector("image")?.remove();
     if (!shown) return;
     const image = svg("image", { href: shown, width: COLUMNS, height: ROWS, class: "laying-preview" });
-    // It may be gone with its run already; the tiles below are still there.
+    // The preview may already be deleted; the drawn tiles then show again.
     image.addEventListener("error", () => image.remove());
     element.append(image);
   };

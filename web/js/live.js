@@ -1,11 +1,11 @@
-/** A dataset's progress while it is worked on, its reason when it failed, and the buttons that go with either. */
+/** A dataset's progress with a cancel button, or the reason why it failed with a retry button. */
 
 import { cancelDataset, retryDataset } from "./api.js";
 import { announce, el } from "./dom.js";
 import { details, percent, phase, waiting } from "./format.js";
 import { DatasetFailed, waitUntilReady } from "./wait.js";
 
-const ANNOUNCED_STEP = 25; // percent; a screen reader hears each phase and these steps, not every change.
+const ANNOUNCED_STEP = 25; // percent; screen readers announce each phase and these steps, not every change.
 
 export class LiveStatus {
   #id;
@@ -13,11 +13,11 @@ export class LiveStatus {
   #handlers;
   #following = null;
   #announced = "";
-  #refocus = false; // a pressed button is disabled, which drops its focus
+  #refocus = false; // A pressed button is disabled and so loses the focus.
 
   /**
-   * name: the dataset's name, for labels. onStatus hears every status, onReady the ready one, onGone when the dataset
-   * was deleted meanwhile. readOnly: without buttons.
+   * name: the dataset's name, for labels. onStatus: called with every status. onReady: called with the ready status.
+   * onGone: called when the dataset was deleted in the meantime. readOnly: no buttons.
    */
   constructor(id, name, { onStatus = () => {}, onReady = () => {}, onGone = () => {}, readOnly = false } = {}) {
     this.#id = id;
@@ -42,7 +42,7 @@ export class LiveStatus {
     this.element = el("div", { class: "live" }, this.working, this.failed, this.trouble);
   }
 
-  /** Follow the dataset to its end. Does nothing while it is followed already. */
+  /** Poll the dataset until it is ready or failed. Does nothing if it is already being followed. */
   async follow() {
     if (this.#following) return;
     const following = (this.#following = new AbortController());
@@ -69,7 +69,7 @@ export class LiveStatus {
     this.#following = null;
   }
 
-  /** Show one status of the contract (a dataset of the catalogue will do). */
+  /** Show a status from the API; a dataset from the catalogue works too. */
   show(status) {
     const failed = status.status === "failed";
     const focused = this.#focused || (this.#refocus && document.activeElement === document.body);
@@ -107,7 +107,7 @@ export class LiveStatus {
 
   #showFailure({ code, message }) {
     this.failed.classList.toggle("cancelled", code === "cancelled");
-    this.reason.textContent = message || "It failed for a reason that was not given.";
+    this.reason.textContent = message || "It failed, and no reason was given.";
     this.retry.disabled = false;
   }
 
@@ -124,9 +124,9 @@ export class LiveStatus {
     return this.#ask(retryDataset, this.retry);
   }
 
-  /** Ask for a move and look at once at what came of it; a refusal (409) is answered by the status itself. */
+  /** Send a cancel or retry, then follow the status. After a 409 the status shows why it was refused. */
   async #ask(move, button) {
-    this.stop(); // What an older answer still says is no longer what was asked for.
+    this.stop(); // An older answer must not be shown any more.
     this.#refocus = this.#focused;
     button.disabled = true;
     try {

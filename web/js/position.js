@@ -1,8 +1,8 @@
-/** The position in the picture, as the URL's hash: `#x=5400&y=2700&w=1200`, in pixels of the picture; `&r=90` if turned. */
+/** The position in the image as the URL's hash: `#x=5400&y=2700&w=1200`, in pixels of the image; `&r=90` if rotated. */
 
-const WRITING_PAUSE = 200; // ms; browsers limit how often the address may change
+const WRITING_PAUSE = 200; // ms; browsers limit how often the URL may change
 
-/** {x, y}: the centre; w: the width in sight; r: degrees. Null where the hash says no position. */
+/** Return {x, y, w, r}: the centre, the visible width, and degrees. Null if the hash has no position. */
 export function parsePosition(hash) {
   const query = new URLSearchParams(hash.replace(/^#/, ""));
   const [x, y, w] = ["x", "y", "w"].map((key) => (query.has(key) ? Number(query.get(key)) : NaN));
@@ -16,10 +16,10 @@ export function formatPosition({ x, y, w, r }) {
   return `#x=${Math.round(x)}&y=${Math.round(y)}&w=${Math.max(1, Math.round(w))}${turned}`;
 }
 
-/** Keep an OpenSeadragon viewer and the hash in step, both ways, starting with the hash. */
+/** Move an OpenSeadragon viewer to the position in the hash, then keep both in sync. */
 export function bindPosition(viewer) {
   const { viewport } = viewer;
-  const pictureWidth = viewer.world.getItemAt(0).getContentSize().x; // the picture is 1 wide in the viewport's own measure
+  const pictureWidth = viewer.world.getItemAt(0).getContentSize().x; // In viewport coordinates the image is 1 wide.
 
   const restore = (immediately) => {
     const position = parsePosition(location.hash);

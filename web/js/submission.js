@@ -1,4 +1,4 @@
-/** What was just submitted: its id at once, its progress, and in the end the picture itself, in place. */
+/** The latest submission: its id, its progress, and finally the image in the viewer. */
 
 import { getDataset, viewUrl } from "./api.js";
 import { el } from "./dom.js";
@@ -13,7 +13,7 @@ export class Submission {
     this.section = section;
   }
 
-  /** Show a new dataset in place of the one before; the catalogue goes on showing both. */
+  /** Show a new dataset instead of the previous one; the catalogue shows both. */
   show({ dataset_id: id }, name) {
     this.#live?.stop();
     this.#viewer?.destroy();
@@ -35,7 +35,7 @@ export class Submission {
       this.stage,
     );
     this.section.hidden = false;
-    // On a phone the form fills the screen: what came of it must be seen.
+    // On a phone the form fills the screen, so scroll to the submission.
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.section.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
     live.show({ status: "queued", progress: "queued", state: "QUEUED", percent: 0 });

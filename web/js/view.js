@@ -1,4 +1,4 @@
-/** The page of one dataset: its progress until it is ready, then the picture in place. */
+/** The page of one dataset: its progress until it is ready, then the image in the viewer. */
 
 import { embedUrl, getDataset, ROOT, statusUrl, viewUrl } from "./api.js";
 import { copyField } from "./copy.js";
@@ -25,7 +25,7 @@ async function start() {
     else await showProgress(dataset);
   } catch (error) {
     if (error.status === 404) showGone();
-    else showMessage("This did not work", error.message);
+    else showMessage("Something went wrong", error.message);
   }
 }
 
@@ -46,7 +46,7 @@ async function showProgress(dataset) {
 
 async function showPicture(dataset) {
   const viewer = await openViewer(stage, { dzi: dataset.tile_urls.dzi, name: dataset.name, remember: true });
-  // The picture is what the page is for: its keys work at once, unless somebody is elsewhere already.
+  // Focus the image so that its keys work at once, unless the person has already focused something else.
   if (document.activeElement === document.body) viewer.canvas.focus({ preventScroll: true });
 }
 
@@ -71,7 +71,7 @@ function showDataset(dataset) {
   byId("details").hidden = false;
 }
 
-/** Pairs of term and value; what is unknown yet is left out. */
+/** Return pairs of term and value; unknown values are left out. */
 function facts(dataset) {
   const info = dataset.tile_info;
   const pairs = [];
@@ -93,6 +93,6 @@ function addresses(dataset) {
   const embed = `<iframe src="${embedUrl(id)}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
   const fields = [copyField("Link", page), copyField("Embed snippet", embed)];
   if (dataset.tile_urls?.dzi) fields.push(copyField("DZI address", new URL(dataset.tile_urls.dzi, location.href).href));
-  fields.push(copyField("curl line", `curl ${statusUrl(id)}`));
+  fields.push(copyField("curl command", `curl ${statusUrl(id)}`));
   return fields;
 }

@@ -1,20 +1,20 @@
-/** The viewer: OpenSeadragon with our own controls, labels and keys. */
+/** The viewer: OpenSeadragon with our controls, labels and keys. */
 
 import { el, icon } from "./dom.js";
 import { bindPosition } from "./position.js";
 
 const LIBRARY = new URL("../openseadragon/openseadragon.min.js", import.meta.url).href;
 const ZOOM_STEP = 1.6;
-const DEEPEST = 4; // screen pixels for a pixel of the picture: enough to count pixels, not yet a blur
+const DEEPEST = 4; // screen pixels per pixel of the image: enough to count pixels, not yet a blur
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let library = null;
 
 /**
- * Open a picture in an element.
+ * Open an image in an element.
  *
- * dzi: the address of its Deep Zoom descriptor. name: for the label. remember: keep the position in the URL's hash.
- * Returns {destroy}. Throws Error where the viewer or the picture cannot be loaded.
+ * dzi: URL of the Deep Zoom descriptor. name: for the label. remember: keep the position in the URL's hash.
+ * Returns the OpenSeadragon viewer. Throws Error if the viewer or the image cannot be loaded.
  */
 export async function openViewer(stage, { dzi, name, remember = false }) {
   const OpenSeadragon = await loadLibrary();
@@ -42,7 +42,7 @@ export async function openViewer(stage, { dzi, name, remember = false }) {
   stage.append(controls(viewer, stage));
   wireKeys(viewer, stage);
   viewer.addHandler("tile-load-failed", () => {
-    notice.textContent = "Some tiles could not be loaded. Move the picture to try again.";
+    notice.textContent = "Some tiles could not be loaded. Move the image to try again.";
     notice.hidden = false;
   });
   viewer.addHandler("tile-loaded", () => {
@@ -52,7 +52,7 @@ export async function openViewer(stage, { dzi, name, remember = false }) {
   return viewer;
 }
 
-/** OpenSeadragon is a classic script that leaves one global; it is loaded when the first picture is opened. */
+/** OpenSeadragon is a classic script that sets a global. It is loaded when the first image is opened. */
 function loadLibrary() {
   library ??= new Promise((resolve, reject) => {
     const script = el("script", {
@@ -71,15 +71,15 @@ function opened(viewer) {
     viewer.addOnceHandler("open", resolve);
     viewer.addOnceHandler("open-failed", () => {
       viewer.destroy();
-      reject(new Error("The picture could not be opened. Reload the page to try again."));
+      reject(new Error("The image could not be opened. Reload the page to try again."));
     });
   });
 }
 
 function describe(viewer, name) {
   viewer.canvas.setAttribute("role", "application");
-  viewer.canvas.setAttribute("aria-roledescription", "zoomable picture");
-  viewer.canvas.setAttribute("aria-label", `${name}. Arrow keys move, plus and minus zoom, 0 shows the whole picture.`);
+  viewer.canvas.setAttribute("aria-roledescription", "zoomable image");
+  viewer.canvas.setAttribute("aria-label", `${name}. Arrow keys move, plus and minus zoom, 0 shows the whole image.`);
   viewer.navigator.element.setAttribute("aria-hidden", "true");
   for (const inner of viewer.navigator.element.querySelectorAll("[tabindex]")) inner.setAttribute("tabindex", "-1");
 }
@@ -104,10 +104,10 @@ function controls(viewer, stage) {
   showScale();
   const group = el(
     "div",
-    { class: "stage-controls", role: "group", "aria-label": "Picture controls" },
+    { class: "stage-controls", role: "group", "aria-label": "Image controls" },
     button("Zoom in", "plus", () => zoom(viewer, ZOOM_STEP)),
     button("Zoom out", "minus", () => zoom(viewer, 1 / ZOOM_STEP)),
-    button("Whole picture", "fit", () => viewer.viewport.goHome()),
+    button("Whole image", "fit", () => viewer.viewport.goHome()),
     button("Turn right", "rotate", () => turn(viewer)),
   );
   if (document.fullscreenEnabled) group.append(fullScreenButton(button, stage));
@@ -119,7 +119,7 @@ function fullScreenButton(button, stage) {
   const node = button("Full screen", "fullscreen", () => toggleFullScreen(stage));
   stage.addEventListener("fullscreenchange", () => {
     const full = document.fullscreenElement === stage;
-    const label = full ? "Leave full screen" : "Full screen";
+    const label = full ? "Exit full screen" : "Full screen";
     node.replaceChildren(icon(full ? "leave" : "fullscreen"));
     node.setAttribute("aria-label", label);
     node.title = label;
@@ -131,7 +131,7 @@ function toggleFullScreen(stage) {
   return document.fullscreenElement === stage ? document.exitFullscreen() : stage.requestFullscreen();
 }
 
-/** Arrows, plus, minus, 0 and r are OpenSeadragon's own; its f would mirror the picture, here it fills the screen. */
+/** Arrows, plus, minus, 0 and r are OpenSeadragon's keys. Its f mirrors the image; ours switches to full screen. */
 function wireKeys(viewer, stage) {
   viewer.addHandler("canvas-key", (event) => {
     if (event.originalEvent.key.toLowerCase() !== "f") return;

@@ -1,14 +1,14 @@
-/** The contract's waiting loop: poll the status, stop at `ready`, throw at `failed`. */
+/** Poll a dataset's status until it is `ready`; throw if it is `failed`. */
 
 import { getStatus } from "./api.js";
 
-// Seconds. Without a hint a second keeps the counts lively; a hint of nothing must not become a busy loop, and a long one
-// must not leave a finished dataset unseen.
+// Seconds. Without Retry-After, one second keeps the numbers up to date. The limits keep a Retry-After of 0 from
+// causing a busy loop, and a long one from hiding a finished dataset.
 const DEFAULT_PAUSE = 1;
 const SHORTEST_PAUSE = 0.5;
 const LONGEST_PAUSE = 15;
 
-/** Thrown when the dataset ended `failed`. Carries the contract's error: code, message, retryable. */
+/** Thrown when the dataset has failed. Has the API's error: code, message, retryable. */
 export class DatasetFailed extends Error {
   constructor({ code = "internal_error", message = "The dataset failed.", retryable = true } = {}) {
     super(message);
@@ -21,9 +21,9 @@ export class DatasetFailed extends Error {
 /**
  * Wait until a dataset is ready.
  *
- * onStatus is called with each new status (also the last one), onTrouble with each error that should pass by itself: a
- * lost connection does not end the waiting. Returns the ready status. Throws DatasetFailed, a Problem (404: deleted),
- * or the signal's AbortError.
+ * onStatus is called with each new status, including the last one. onTrouble is called with each temporary error, such
+ * as a lost connection, which does not end the wait. Returns the ready status. Throws DatasetFailed, a Problem (404:
+ * the dataset was deleted), or the signal's AbortError.
  */
 export async function waitUntilReady(id, { onStatus = () => {}, onTrouble = () => {}, signal } = {}) {
   let etag = null;
@@ -49,7 +49,7 @@ export async function waitUntilReady(id, { onStatus = () => {}, onTrouble = () =
   }
 }
 
-/** Rest for some seconds, or until the tab is looked at again: browsers slow the timers of hidden tabs down. */
+/** Sleep for some seconds, or until the tab becomes visible again: browsers slow down the timers of hidden tabs. */
 function rest(seconds, signal) {
   return new Promise((resolve, reject) => {
     const end = (settle) => (event) => {
