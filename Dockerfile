@@ -1,4 +1,4 @@
-# One image for every service; compose.yaml gives each its command. Builds with Docker's classic builder too.
+# One image for all services; compose.yaml sets the command of each. Docker's classic builder can build it too.
 
 FROM node:22-slim AS assets
 WORKDIR /src/web
@@ -7,8 +7,8 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-# The tools that build stay behind in this stage, and the packages of the lock are a layer of their own: it is built
-# anew only when the lock changes.
+# The build tools stay in this stage. The locked packages are a layer of their own, which is rebuilt only when the
+# lock changes.
 COPY requirements-bootstrap.lock requirements.lock ./
 RUN python -m venv /tools \
  && /tools/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock \
