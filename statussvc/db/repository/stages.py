@@ -29,7 +29,7 @@ class Fetched:
 
     Parameters
     ----------
-    lost_build: the build of its pyramid whose files the worker missed in storage; "" for none.
+    lost_build: the build of its pyramid whose files the worker did not find in storage; "" for none.
     """
 
     sha256: str
