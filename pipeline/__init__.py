@@ -1,4 +1,5 @@
-"""The contract between the services: errors, messages, a stage's run, settings, logs, the status client.
+"""The contract between the services: errors, messages, the run of a stage, settings, logs, the status client.
 
-Every service imports it; it imports no service. Its rooms: `storage`, `pyramids`, `formats` and `sandbox`.
+Every service imports this package; it imports no service. Its subpackages: `run`, `storage`, `pyramids`, `formats` and
+`sandbox`.
 """

@@ -1,4 +1,4 @@
-"""All that led to an error."""
+"""List an error and its causes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and all that led to it, each once.
+    """Yield an error and all its causes, each once.
 
-    Libraries wrap errors in their own: urllib3 and requests carry what they wrap as `reason` or as an argument.
+    Libraries wrap errors in their own. urllib3 and requests keep the wrapped error as `reason` or as an argument.
     """
     pending: list[object] = [error]
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""A file that one process holds at a time. The kernel lets go of it with the process, however that ends."""
+"""A file that one process locks at a time. The kernel releases the lock when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UNLOCKABLE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Errors of a file system that has no locks for folders."""
+"""Errors of a file system without locks for folders."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Linux' name for the time between two starts of the machine."""
+"""A file of Linux with an id of the time since the machine was started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a file, or held it last; empty where nobody knows.
+    """The process that holds a lock, or held it last; empty if unknown.
 
     Parameters
     ----------
-    process: its id.
-    boot: the machine's start under which it ran.
+    process: the process id.
+    boot: the boot id under which the process ran.
     """
 
     process: str = ""
@@ -32,11 +32,11 @@ class Holder:
 
 
 class Held(Exception):
-    """Raised when another process holds the file. Its argument is the Holder."""
+    """Raised if another process holds the lock. Its argument is the Holder."""
 
 
 def this_boot() -> str:
-    """The present start of this machine; empty where it has no name."""
+    """Return this machine's boot id; empty if there is none."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:
@@ -45,9 +45,9 @@ def this_boot() -> str:
 
 @contextmanager
 def holding_folder(folder: Path) -> Iterator[None]:
-    """Holds a folder itself, whatever becomes of the files in it. Raises Held, OSError.
+    """Lock a folder itself, so that the lock survives changes of its files. Raises Held, OSError.
 
-    Where the file system locks no folders, as NFS, nothing is held.
+    If the file system cannot lock folders, as NFS, there is no lock and no error.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -65,8 +65,8 @@ def holding_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def holding(path: Path) -> Iterator[Holder]:
-    """Holds a file, which is made where it is missing; gives who held it before. Raises Held, OSError."""
-    # Not truncated by opening: what is in there names the present holder.
+    """Lock a file, which is made if missing. Yield the previous holder. Raises Held, OSError."""
+    # Do not truncate the file on opening: it names the current holder.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         words = os.read(descriptor, 200).decode(errors="replace").split()

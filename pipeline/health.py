@@ -1,11 +1,12 @@
-"""Whether a service on this machine is healthy: `python -m pipeline.health`, for the health checks of containers.
+"""Check that a service on this machine is healthy: `python -m pipeline.health`, for the health checks of containers.
 
     grpc HOST:PORT   grpc.health.v1 answers SERVING
     http URL         the URL answers 200
-    worker           this container holds a connection to the broker
+    worker           this container has a connection to the broker
 
-Exits 0 where that is so, else 1 with a sentence on standard error. The worker's check opens no port and sends nothing:
-RabbitMQ and the worker both close a connection on which the other's heart-beats stop, so one that is there is alive.
+The exit code is 0 if the service is healthy, else 1, with a message on standard error. The check of a worker opens no
+port and sends nothing: RabbitMQ and the worker both close a connection if the other's heartbeats stop, so an open
+connection is alive.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from urllib.parse import urlsplit
 from pipeline.channels import CLIENT_OPTIONS
 
 ANSWER_LIMIT = 3.0
-"""Seconds a service may take to answer; below the time-out of compose's health checks, so that its reason is seen."""
+"""Seconds to wait for an answer: less than the timeout of compose's health checks, so that the reason is shown."""
 
 TCP_ESTABLISHED = "01"
 """Linux: include/net/tcp_states.h."""
 
 
 class UnhealthyError(Exception):
-    """Raised when a service is not healthy; says why."""
+    """Raised if a service is not healthy. Its text says why."""
 
 
 def check_grpc(address: str) -> None:
-    """Ask HOST:PORT by grpc.health.v1. Raises UnhealthyError."""
-    import grpc  # noqa: PLC0415 - a fifth of a second that the other checks do without
+    """Call grpc.health.v1 at HOST:PORT. Raises UnhealthyError."""
+    import grpc  # noqa: PLC0415 - takes a fifth of a second, and the other checks do not need it
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - the same
 
     from pipeline.status import name_of  # noqa: PLC0415 - it loads gRPC, too
@@ -49,7 +50,7 @@ def check_grpc(address: str) -> None:
 
 
 def check_http(url: str) -> None:
-    """Get the URL, straight and not through any proxy. Raises UnhealthyError."""
+    """Get the URL without a proxy. Raises UnhealthyError."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         opener.open(url, timeout=ANSWER_LIMIT).close()
@@ -58,12 +59,12 @@ def check_http(url: str) -> None:
 
 
 def check_worker(broker_url: str, tables: Path = Path("/proc/net")) -> None:
-    """Look for an established connection to the broker. Raises UnhealthyError.
+    """Check that there is an established connection to the broker. Raises UnhealthyError.
 
     Parameters
     ----------
     broker_url: amqp://…
-    tables: the folder of the kernel's tables `tcp` and `tcp6`, which show the connections of this network namespace.
+    tables: folder of the kernel's tables `tcp` and `tcp6`, which list the connections of this network namespace.
     """
     parts = urlsplit(broker_url)
     host, port = parts.hostname or "localhost", parts.port or 5672
@@ -76,10 +77,10 @@ def check_worker(broker_url: str, tables: Path = Path("/proc/net")) -> None:
 
 
 def _connected_to(tables: Path) -> Iterator[tuple[str, int]]:
-    """Address and port of the other end of each established connection."""
+    """Yield the remote address and port of each established connection."""
     for name in ("tcp", "tcp6"):
         table = tables / name
-        if not table.exists():  # no IPv6 in this kernel
+        if not table.exists():  # a kernel without IPv6
             continue
         for line in table.read_text().splitlines()[1:]:
             _, _, remote, state = line.split()[:4]
@@ -89,20 +90,20 @@ def _connected_to(tables: Path) -> Iterator[tuple[str, int]]:
 
 
 def _decode(address: str) -> str:
-    """An address as /proc/net prints it: 32-bit words, each in the machine's own byte order."""
+    """Decode an address of /proc/net: 32-bit words, each in the machine's byte order."""
     words = [int(address[start : start + 8], 16).to_bytes(4, sys.byteorder) for start in range(0, len(address), 8)]
     return str(ipaddress.ip_address(b"".join(words)))
 
 
 def _plain(address: str) -> str:
-    """An IPv4 address that is written as an IPv6 one, as what it is."""
+    """Return an IPv4 address that is mapped to IPv6 as an IPv4 address, and others unchanged."""
     parsed = ipaddress.ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return str(mapped or parsed)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the check that the arguments name; return the exit code."""
+    """Run the check named by the arguments, and return the exit code."""
     try:
         match arguments:
             case ["grpc", address]:

@@ -1,4 +1,4 @@
-"""Whether a storage is the one that the database's rows speak of: docs/decisions/0016."""
+"""Check that a storage belongs to the database: docs/decisions/0016."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.storage import DirectoryStorage, StorageMark
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PAUSE = 1.0
-"""Seconds between two looks at a storage that is not the right one."""
+"""Seconds between two checks of a storage that is not the right one."""
 
 ADVICE = (
-    "Mount or restore the right one; nothing is accepted and nothing is deleted until then. To go on with what is "
-    "there, and have removed what this database does not know, start once with --adopt-storage "
+    "Mount or restore the right one; nothing is accepted and nothing is deleted until then. To use this storage "
+    "instead, and delete all files in it that this database does not know, start once with --adopt-storage "
     "(TILEWRIGHT_ADOPT_STORAGE=true for a gateway of a farm)."
 )
 
@@ -26,18 +26,18 @@ logger = logging.getLogger(__name__)
 
 
 class Identified(Protocol):
-    """What a service needs to know of its storage."""
+    """Checks the identity of a service's storage."""
 
     def require(self) -> None:
-        """Raises StorageLost where it is not the database's own, StorageError where it fails, StatusUnavailable."""
+        """Raise StorageLost if the storage is not the database's, StorageError if it fails, StatusUnavailable."""
 
 
 class StorageIdentity:
-    """Asks statussvc once which storage it speaks of, and holds the directory to that from then on.
+    """Asks statussvc once for the token of its storage, and then checks that the directory has it.
 
     Parameters
     ----------
-    adopt: whether an operator has said that this storage is to be used whatever was known of another.
+    adopt: whether the operator wants this storage to replace the one that the database knew.
     """
 
     def __init__(self, storage: DirectoryStorage, status: StatusClient, *, adopt: bool = False) -> None:
@@ -47,7 +47,7 @@ class StorageIdentity:
         self._lock = threading.Lock()
 
     def require(self) -> None:
-        """Raises StorageLost, StorageError, StatusUnavailable, grpc.RpcError. From any thread."""
+        """As Identified.require; also raises grpc.RpcError. May be called from any thread."""
         with self._lock:
             if not self._storage.token:
                 self._agree()
@@ -67,14 +67,14 @@ class StorageIdentity:
             raise StorageLost(f"The storage {self._storage.root} is not this database's. {answer.refusal} {ADVICE}")
         if answer.token != found:
             mark.write(answer.token)
-            # Only once it has been found there, it counts.
+            # The token counts only after it was found in the storage.
             self._status.identify_storage(pb.IdentifyStorageRequest(token=answer.token))
-            logger.info("the storage %s is this database's own from now on", self._storage.root)
+            logger.info("the storage %s now belongs to this database", self._storage.root)
         self._storage.token = answer.token
 
 
 def wait_for(storage: Identified, stopping: threading.Event) -> bool:
-    """Returns once the storage is the right one; False where it is not and `stopping` is set."""
+    """Wait until the storage is the right one. Return False if `stopping` is set before."""
     said = ""
     while True:
         try:
@@ -82,10 +82,10 @@ def wait_for(storage: Identified, stopping: threading.Event) -> bool:
         except (StorageError, StatusUnavailable, grpc.RpcError) as error:
             if str(error) != said:
                 said = str(error)
-                logger.error("no work is begun: %s", said)  # noqa: TRY400  the sentence says it all
+                logger.error("no jobs are started: %s", said)  # noqa: TRY400  the message needs no traceback
         else:
             if said:
-                logger.info("work is begun again: the storage is there")
+                logger.info("jobs are started again: the storage is available")
             return True
         if stopping.wait(PAUSE):
             return False

@@ -1,4 +1,4 @@
-"""Logging for all services: to standard error, as text or as one JSON object a line, with secrets masked."""
+"""Logging of all services: to standard error, as text or as one JSON object a line, with secrets masked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.texts import visible
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request at work in this context; empty outside of requests. Stands in every line logged there."""
+"""The id of the current request; empty outside of requests. Every line logged during a request contains it."""
 
 MASK = "***"
 
@@ -32,12 +32,12 @@ _SIGNATURES = re.compile(
 logger = logging.getLogger(__name__)
 
 QUIET = {
-    # Each failed connection is told in many lines and tracebacks; the relay and the workers say it in one.
+    # pika logs many lines and tracebacks for each failed connection; the relay and the workers log one line.
     "pika": logging.CRITICAL,
-    # A line for each of its own starts and stops, which the services log in their own words.
+    # uvicorn logs its starts and stops; the services log their own.
     "uvicorn.error": logging.WARNING,
 }
-"""Loggers of other packages, and the least level that is taken from them."""
+"""Loggers of other packages, and the least level of their lines that are kept."""
 
 
 def mask(text: str) -> str:
@@ -53,7 +53,7 @@ class TextFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        # What a stranger's file or server said may be in it: no line of its own, and nothing that a terminal obeys.
+        # The message may quote an untrusted file or server: no additional lines, and no control characters.
         message = visible(record.getMessage()).replace("\n", "\n  ")
         line = f"{_time(record)} {record.levelname:7} {self._service} {record.name}: {message}"
         if request := request_id.get():
@@ -64,7 +64,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, service, logger, message; request_id and traceback where there are any."""
+    """One JSON object a line: time, level, service, logger, message, and request_id and traceback if any."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -86,16 +86,16 @@ class JsonFormatter(logging.Formatter):
 
 
 class Repeats:
-    """Tells which lines of a kind are to be logged: one in a while, with the number of those that were left out.
+    """Limits repeated lines: one line of each kind is logged in a period, and the others are counted.
 
     Parameters
     ----------
-    seconds: between two lines of a kind.
-    clock: monotonic seconds.
+    seconds: length of the period.
+    clock: returns monotonic seconds.
     """
 
     MOST = 1000
-    """Kinds that are remembered."""
+    """Most kinds that are remembered."""
 
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -103,7 +103,7 @@ class Repeats:
         self._kinds: dict[str, tuple[float, int]] = {}
 
     def left_out(self, kind: str) -> int | None:
-        """Give how many lines of this kind were left out since the last one; None where this one is to be, too."""
+        """Return None to leave out this line; else how many lines of its kind were left out since the last one."""
         now = self._clock()
         logged_at, count = self._kinds.get(kind, (-math.inf, 0))
         if now - logged_at < self._seconds:
@@ -116,12 +116,12 @@ class Repeats:
 
 
 def configure(settings: Settings, service: str, stream: TextIO | None = None) -> None:
-    """Have this process log as its settings say. Replaces what was configured before.
+    """Configure the logging of this process by its settings. Replaces any earlier configuration.
 
     Parameters
     ----------
-    service: the name that stands in each line, such as "gateway".
-    stream: where to; by default standard error, since standard output belongs to results.
+    service: the name in each line, such as "gateway".
+    stream: where to write. Default: standard error, since standard output is for results.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(service) if settings.log_json else TextFormatter(service))
@@ -132,12 +132,12 @@ def configure(settings: Settings, service: str, stream: TextIO | None = None) ->
 
 
 def _log_ended_thread(ended: threading.ExceptHookArgs) -> None:
-    """Python itself writes a bare traceback, which no search for a service's lines finds."""
+    """Log the error that ended a thread. Python would write a bare traceback, which a search for log lines misses."""
     if ended.exc_type is SystemExit:
         return
     name = ended.thread.name if ended.thread else "unknown"
     error = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
-    logger.critical("the thread %s has ended by an error", name, exc_info=error)
+    logger.critical("the thread %s ended with an error", name, exc_info=error)
 
 
 def _time(record: logging.LogRecord) -> str:

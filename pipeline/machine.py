@@ -1,4 +1,4 @@
-"""What this process may use of its machine."""
+"""The memory, descriptors and connections that this process may use."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 MEMBERSHIP = Path("/proc/self/cgroup")
-"""Linux: a line a hierarchy, `number:controllers:path`; the number is 0 for version 2."""
+"""A file of Linux with a line for each hierarchy, `number:controllers:path`. The number is 0 for version 2."""
 
 
 def memory_bytes(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -> int:
-    """Give the machine's memory, or the least limit of the control groups (a container's) where that is lower."""
+    """Return the machine's memory, or the lowest limit of its control groups (a container's) if that is less."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = (_limit(path) for path in _limit_files(groups, membership))
     return min((limit for limit in limits if limit is not None and limit < machine), default=machine)
 
 
 DESCRIPTORS_OF_ITS_OWN = 400
-"""Descriptors that a whole stack in one process needs besides its clients' connections: files, sockets, pipes."""
+"""Descriptors that a whole stack in one process needs for files, sockets and pipes, besides connections of clients."""
 
 MOST_CONNECTIONS = 10_000
-"""Of clients, however many descriptors there are: each takes some kilobytes."""
+"""Most connections of clients, however many descriptors there are: each takes a few kilobytes."""
 
 
 def raise_descriptor_limit() -> int:
-    """Raise this process's soft limit of open files to the hard one; gives it.
+    """Raise this process's soft limit of open files to the hard limit, and return it.
 
-    Shells and service managers set 1,024 for the sake of programs that use select(2). Nothing here does.
+    Shells and service managers set 1,024 for programs that use select(2). Tilewright does not use it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -38,13 +38,13 @@ def raise_descriptor_limit() -> int:
 
 
 def most_connections() -> int:
-    """Give how many connections of clients this process may hold, so that enough descriptors are left for the rest."""
+    """Return how many connections of clients this process may have, so that enough descriptors remain for the rest."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(soft // 4, min(MOST_CONNECTIONS, soft - DESCRIPTORS_OF_ITS_OWN))
 
 
 def _limit_files(groups: Path, membership: Path) -> list[Path]:
-    """Every place where a limit on this process may stand; in a container its own group is the root."""
+    """Return every file that may contain a limit on this process. In a container, its own group is the root."""
     found = []
     try:
         lines = membership.read_text().splitlines()

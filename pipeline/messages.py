@@ -1,7 +1,7 @@
-"""The broker, its queues and its messages, each defined once for producers and consumers.
+"""The broker, its queues and its messages, defined once for producers and consumers.
 
 A message is only a wake-up `{dataset_id, attempt}`: the row in statussvc is the truth, so a lost, late or
-doubled message does no harm (docs/architecture.md, "The row is the truth").
+duplicate message does no harm (docs/architecture.md, "The row is the truth").
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
 SOCKET_TIMEOUT = 10.0
-"""Seconds. A broker blocked by an alarm would hold a confirmed publish for ever; a row's lease (15 s) is longer."""
+"""Seconds. A broker blocked by an alarm would never confirm a publish. The lease of a row, 15 s, is longer."""
 
-# Dramatiq's six attempts at a broker that an alarm blocks would take a minute: publish() knows when one more can help.
+# Dramatiq would try six times, which takes a minute if an alarm blocks the broker. publish() decides when to try again.
 rabbitmq.MAX_ENQUEUE_ATTEMPTS = 1
 
 MAX_PRIORITY = 4
-"""Levels of broker priority. An argument of the queue: producers and consumers must declare the same, and a
-queue keeps the one it was made with, so it is here before anything uses it."""
+"""Levels of broker priority, not used yet. It is an argument of the queue: producers and consumers must declare the
+same value, and a queue keeps the value it was made with, so it is set from the start."""
 
 
 class Queue(StrEnum):
-    """One durable classic queue a stage."""
+    """One durable classic queue for each stage."""
 
     INGEST = "ingest"
     TILER = "tiler"
@@ -43,7 +43,7 @@ class Queue(StrEnum):
 
 
 class ActorName(StrEnum):
-    """Actors are enqueued by name, which keeps producers free of the workers' code."""
+    """Names of the actors. Messages are enqueued by name, so that producers need not import the workers' code."""
 
     INGEST = "ingest.download.fetch"
     TILER = "tiler.build.pyramid"
@@ -55,9 +55,9 @@ ACTOR_OF = {pb.STAGE_INGEST: ActorName.INGEST, pb.STAGE_TILER: ActorName.TILER, 
 
 
 class StopSignal(Middleware):
-    """Tells running stages that their worker has been asked to stop.
+    """Tells running stages that their worker is stopping.
 
-    Dramatiq lets a running actor go on after SIGTERM; a stage watches `stopping`, releases its run and returns.
+    Dramatiq lets a running actor continue after SIGTERM. A stage watches `stopping`, releases its run and returns.
     """
 
     def __init__(self) -> None:
@@ -68,19 +68,19 @@ class StopSignal(Middleware):
 
 
 def middleware() -> list[Middleware]:
-    """The one list of middleware.
+    """Return the middleware of all brokers: StopSignal only.
 
-    StopSignal only. Retries, AgeLimit and TimeLimit are left out on purpose: statussvc alone restarts
-    work, a wake-up may wait for any time, and a raised exception cannot stop C code.
+    Retries, AgeLimit and TimeLimit are left out on purpose: only statussvc restarts work, a wake-up may wait for any
+    time, and a raised exception cannot stop C code.
     """
     return [StopSignal()]
 
 
 def make_broker(url: str) -> RabbitmqBroker:
-    """A broker for producers or workers, with publisher confirms.
+    """Return a broker for producers or workers, with publisher confirms. It connects on first use.
 
-    Connects on first use, never here. A Dramatiq worker consumes every queue its broker ever declares,
-    also by publishing, so a worker that publishes does so through a second broker of its own.
+    A Dramatiq worker consumes every queue that its broker declares, and publishing declares a queue. So a worker that
+    publishes uses a second broker.
 
     Parameters
     ----------
@@ -100,17 +100,17 @@ def make_broker(url: str) -> RabbitmqBroker:
 
 
 def publish(broker: dramatiq.Broker, wake_up: pb.WakeUp) -> None:
-    """Publishes a wake-up and waits for the broker's confirm.
+    """Publish a wake-up and wait for the publisher confirm.
 
     Raises
     ------
-    dramatiq.errors.ConnectionClosed: the broker cannot be reached, refuses or blocks.
-    UnknownStage: this version has no queue for it, and nothing was published.
+    dramatiq.errors.ConnectionClosed: if the broker cannot be reached, refuses the message or is blocked.
+    UnknownStage: if this version has no queue for the stage. Nothing is published.
     """
     if wake_up.stage not in QUEUE_OF:
         raise UnknownStage(
-            f"{wake_up.dataset_id} waits for stage {wake_up.stage}, which this version does not have. It is left to a "
-            "gateway of the same version as statussvc."
+            f"{wake_up.dataset_id} waits for stage {wake_up.stage}, which this version does not have. A gateway of the "
+            "same version as statussvc has to publish it."
         )
     message: dramatiq.Message[None] = dramatiq.Message(
         queue_name=QUEUE_OF[wake_up.stage],
@@ -124,15 +124,16 @@ def publish(broker: dramatiq.Broker, wake_up: pb.WakeUp) -> None:
     except ConnectionClosed as error:
         if is_blocked(error):
             raise
-        # The connection was dead, perhaps for hours: what an idle thread holds is not kept alive. A new one is made.
+        # The connection may have been dead for hours, since nothing keeps an idle thread's connection alive. Make a new
+        # one.
         broker.enqueue(message)
 
 
 def is_blocked(error: dramatiq.DramatiqError) -> bool:
-    """Whether a publish failed since the broker is there but takes no messages: an alarm."""
+    """Return whether a publish failed because an alarm blocks the broker: it runs, but accepts no messages."""
     return isinstance(error.message, ConnectionBlockedTimeout)
 
 
 def stop_signal(broker: dramatiq.Broker) -> threading.Event:
-    """The event that is set when the broker's workers have been asked to stop."""
+    """Return the event that is set when the broker's workers are told to stop."""
     return next(m.stopping for m in broker.middleware if isinstance(m, StopSignal))

@@ -1,6 +1,6 @@
-"""Settings shared by the services: one validated object a service, read from TILEWRIGHT_… variables.
+"""Settings shared by the services. Each service has one validated object, read from TILEWRIGHT_… variables.
 
-Every field has a unit and a default with its reason; `docs/settings.md` is made from them by `make docs`.
+The description of a field says its unit, and why its default is as it is. `make docs` writes `docs/settings.md`.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """What every service needs to know."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(env_prefix="TILEWRIGHT_", extra="ignore", frozen=True)
 
-    log_level: str = Field("INFO", description="Least level of what is logged: DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = Field("INFO", description="Least level of logged lines: DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(
-        False, description="One JSON object a line instead of text; compose sets it, since machines read those logs."
+        False,
+        description="Whether to log one JSON object a line instead of text. compose sets it for log collectors.",
     )
 
 
 class StatusClientSettings(Settings):
-    """Where statussvc is."""
+    """The address of statussvc."""
 
     status_address: str = Field("127.0.0.1:50051", description="HOST:PORT of statussvc's gRPC server.")
 
 
 class BrokerSettings(Settings):
-    """Where RabbitMQ is."""
+    """The address of RabbitMQ."""
 
     rabbitmq_url: str = Field(
-        "amqp://guest:guest@127.0.0.1:5672/", description="AMQP URL of the broker; RabbitMQ's own default account."
+        "amqp://guest:guest@127.0.0.1:5672/",
+        description="AMQP URL of the broker. The default is RabbitMQ's default account.",
     )
 
 
 class StorageSettings(Settings):
-    """Where sources and pyramids lie."""
+    """The storage of sources and pyramids."""
 
     storage: Path = Field(
         Path("tilewright-data/storage"),
@@ -58,8 +60,8 @@ class StorageSettings(Settings):
         1024**3,
         ge=0,
         description=(
-            "Bytes that are left free on the storage's volume: a job that would take them fails as out_of_disk. A "
-            "gigabyte, since a brimful volume stops the database, the logs and all other jobs, too."
+            "Bytes to keep free on the storage's volume. A job that would need them fails as out_of_disk. The default "
+            "is a gigabyte, since a full volume also stops the database, the logs and all other jobs."
         ),
     )
 
@@ -70,20 +72,22 @@ class SourceSettings(Settings):
     allow_sources: CommaSeparated = Field(
         (),
         description=(
-            "Comma-separated hosts or CIDRs that may be fetched from although they are private or loopback. "
-            "Empty: a stranger's URL must not reach the operator's own network."
+            "Comma-separated hosts or CIDRs that are allowed as sources although they are private or loopback. "
+            "Empty by default, so that a submitted URL cannot reach the operator's network."
         ),
     )
 
 
 class WorkerSettings(StatusClientSettings, BrokerSettings, StorageSettings):
-    """What both kinds of worker need."""
+    """Settings of both kinds of worker."""
 
     stage_time_limit: float = Field(
         6 * 3600.0,
         gt=0,
-        description="Seconds one run of a stage may take: a terabyte at 50 MB/s takes under six hours.",
+        description="Most seconds of one run of a stage. A terabyte at 50 MB/s takes less than six hours.",
     )
     stage_progress_limit: float = Field(
-        300.0, gt=0, description="Seconds a run may go without any progress: far above any decoder's silent phase seen."
+        300.0,
+        gt=0,
+        description="Most seconds of a run without progress: far more than any decoder's silent phase measured.",
     )

@@ -1,4 +1,4 @@
-"""What is short in this process, and no fault of the dataset that met it: open files and threads."""
+"""Recognize errors caused by a lack of open files or threads in this process, which are not the dataset's fault."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import errno
 from pipeline.causes import causes
 
 FILES = frozenset({errno.EMFILE, errno.ENFILE})
-"""open(2): too many files are open, in this process or on this machine."""
+"""Errors of open(2): too many files are open, in this process or on this machine."""
 
 NO_THREAD = "can't start new thread"
-"""CPython's words; it has no class for it."""
+"""CPython's message; it has no class for this error."""
 
 
 def shortage(error: BaseException) -> str:
-    """Give what was short where an error came of that, as a clause of a sentence; "" where it did not."""
+    """Return what is lacking if that caused an error, as a clause of a sentence; else ""."""
     for one in causes(error):
         if isinstance(one, OSError) and one.errno in FILES:
             return "too many files are open"

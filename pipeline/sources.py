@@ -1,11 +1,11 @@
-"""Which sources may be fetched: a pure check of the URL, and of every address it leads to.
+"""Decide which sources may be fetched, by their URL and by every address that it leads to. Pure functions.
 
-The gateway asks `check_url` and `check_literal_host` before it accepts a dataset; ingest asks `Allowed` about
-each address it is about to connect to, after resolution and at every redirect.
+The gateway calls `check_url` and `check_literal_host` before it accepts a dataset. Ingest asks `Allowed` about each
+address before it connects, after resolution and at every redirect.
 
-A range is refused where IANA's special-purpose registries call it not globally reachable (that is what
-`ipaddress.is_global` reads), where it is multicast, where it carries an IPv4 address that is refused, or where it
-is in EXTRA_DENIED.
+An address is refused if IANA's special-purpose registries say that it is not globally reachable
+(`ipaddress.is_global`), if it is multicast, if it contains an IPv4 address that is refused, or if it is in
+EXTRA_DENIED.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_URL_LENGTH = 8000
-"""Characters: RFC 9112 §3 asks servers to take request lines of at least 8,000 octets; more may be refused."""
+"""In characters. RFC 9112 §3 asks servers to accept request lines of at least 8,000 octets; longer ones may fail."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 FIRST_UNPRIVILEGED_PORT = 1024
-"""Below it, but for the web's own ports, lie mail, directory and shell services that a request must not be sent to."""
+"""Lower ports, except 80 and 443, belong to mail, directory and shell services, to which no request may be sent."""
 
 EXTRA_DENIED: tuple[Network, ...] = (
     ip_network("168.63.129.16/32"),  # Azure's wire server: a public address that answers only from inside
     ip_network("192.0.0.0/24"),  # IETF protocol assignments; Oracle's metadata server is 192.0.0.192
     ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
-    ip_network("64:ff9b:1::/48"),  # local NAT64, RFC 8215: what it translates to is the operator's affair
+    ip_network("64:ff9b:1::/48"),  # local NAT64, RFC 8215: it may lead into the operator's network
     ip_network("100:0:0:1::/64"),  # dummy prefix, RFC 9780
-    ip_network("2001::/23"),  # IETF protocol assignments, Teredo among them
-    ip_network("2002::/16"),  # 6to4, deprecated by RFC 7526: what it carries is routed by nobody any more
+    ip_network("2001::/23"),  # IETF protocol assignments, including Teredo
+    ip_network("2002::/16"),  # 6to4, deprecated by RFC 7526 and no longer routed
     ip_network("3fff::/20"),  # documentation, RFC 9637
     ip_network("5f00::/16"),  # segment routing, RFC 9602
     ip_network("fec0::/10"),  # site-local, RFC 3879
 )
-"""Refused whatever the Python release at hand believes of them: their registry entries are newer than some."""
+"""Refused whatever Python's `ipaddress` says: some of these registry entries are newer than some Python releases."""
 
 LAST_32_BITS: tuple[IPv6Network, ...] = (
     IPv6Network("::/96"),  # IPv4-compatible, RFC 4291 §2.5.5.1
@@ -62,7 +62,7 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads: a scheme, a host as it is to be resolved (an IPv6 address without brackets) and a port."""
+    """The scheme, host and port of a URL. The host is as it will be resolved: an IPv6 address has no brackets."""
 
     scheme: str
     host: str
@@ -70,12 +70,12 @@ class Target:
 
 
 def check_url(url: str) -> Target:
-    """Takes a source's URL apart.
+    """Check a source's URL, and return its parts.
 
     Raises
     ------
-    StageError("source_invalid_url"): it is not http or https, has no host or a malformed one, carries a user name or
-        password, names a port below 1024 other than 80 and 443, or is longer than MAX_URL_LENGTH.
+    StageError("source_invalid_url"): if it is not http or https, has no host or a malformed one, contains a user name
+        or password, has a port below 1024 other than 80 and 443, or is longer than MAX_URL_LENGTH.
     """
     if len(url) > MAX_URL_LENGTH:
         raise _invalid(f"The URL is longer than {MAX_URL_LENGTH} characters.")
@@ -89,24 +89,24 @@ def check_url(url: str) -> Target:
     if parts.scheme not in DEFAULT_PORTS:
         raise _invalid("The URL has to begin with http:// or https://.")
     if "@" in parts.netloc:
-        raise _invalid("The URL carries a user name or password, which would be stored and shown: leave it out.")
+        raise _invalid("The URL contains a user name or password, which would be stored and shown: leave it out.")
     if not host:
-        raise _invalid("The URL names no host.")
+        raise _invalid("The URL has no host.")
     if not _is_host(host, bracketed="[" in parts.netloc):
         raise _invalid("The URL's host is malformed.")
     if port is None:
         port = DEFAULT_PORTS[parts.scheme]
     elif port not in DEFAULT_PORTS.values() and port < FIRST_UNPRIVILEGED_PORT:
         raise _invalid(
-            f"The URL names port {port}: only 80, 443 and those from {FIRST_UNPRIVILEGED_PORT} on are allowed."
+            f"The URL has port {port}: only 80, 443 and ports from {FIRST_UNPRIVILEGED_PORT} on are allowed."
         )
     return Target(parts.scheme, host, port)
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a host spells out, in any spelling a resolver takes; None for a name.
+    """Return the address of a host that is an address in any notation that resolvers accept; None for a name.
 
-    Takes what inet_aton does ("127.1", "0x7f.1", "0177.0.0.1", "2130706433"), full-width digits and IPv6.
+    Accepts the notations of inet_aton ("127.1", "0x7f.1", "0177.0.0.1", "2130706433"), full-width digits, and IPv6.
     """
     plain = _plain(host)
     try:
@@ -120,7 +120,7 @@ def literal_address(host: str) -> Address | None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address lies in the public internet, and so does any IPv4 address that it carries."""
+    """Return whether an address is public, and any IPv4 address embedded in it is public as well."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
@@ -135,14 +135,16 @@ def is_public(address: Address) -> bool:
 
 
 class Allowed:
-    """The operator's list of sources that may be fetched although they are not public.
+    """The operator's list of sources that are allowed although they are not public.
 
     Parameters
     ----------
-    entries: each a host ("nas.example"), an address ("10.0.0.5"), either with a port ("nas.example:8080",
-        "[fd00::5]:8080"), or a CIDR ("10.0.0.0/8"). A named host may lead to any address.
+    entries: each is a host ("nas.example") or an address ("10.0.0.5"), also with a port ("nas.example:8080",
+        "[fd00::5]:8080"), or a CIDR ("10.0.0.0/8"). A host given by name may lead to any address.
 
-    Raises ValueError with a sentence where an entry is none of these.
+    Raises
+    ------
+    ValueError: if an entry is none of these. The message is for people.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
@@ -152,12 +154,12 @@ class Allowed:
             self._add(entry.strip())
 
     def names(self, host: str, port: int) -> bool:
-        """Whether a host's name is on the list, for this port or for all."""
+        """Return whether a host's name is on the list, for this port or for all ports."""
         plain = _plain(host)
         return (plain, port) in self._hosts or (plain, None) in self._hosts
 
     def lists(self, address: Address, port: int) -> bool:
-        """Whether an address is on the list. A mapped address counts as the IPv4 address it is."""
+        """Return whether an address is on the list. A mapped IPv6 address counts as its IPv4 address."""
         if isinstance(address, IPv6Address):
             address = address.ipv4_mapped or IPv6Address(int(address))
         return any(
@@ -166,7 +168,7 @@ class Allowed:
         )
 
     def permits(self, host: str, address: Address, port: int) -> bool:
-        """Whether a connection to this address may be made for this host's sake."""
+        """Return whether a connection to this address is allowed for a URL with this host."""
         return is_public(address) or self.lists(address, port) or self.names(host, port)
 
     def _add(self, entry: str) -> None:
@@ -185,14 +187,14 @@ class Allowed:
 
 
 def check_literal_host(url: str, allowed: Allowed) -> None:
-    """Refuses a URL whose host is refused as it stands: an address that is not public, or `localhost`.
+    """Refuse a URL whose host is an address that is not public, or `localhost`.
 
-    Looks nothing up: a name that leads to such an address is found by ingest, when it connects.
+    Names are not resolved: ingest refuses a name that leads to such an address, when it connects.
 
     Raises
     ------
     StageError("source_invalid_url"): as `check_url`.
-    StageError("source_forbidden_address"): the host is refused and not on the list.
+    StageError("source_forbidden_address"): if the host is refused and not on the list.
     """
     target = check_url(url)
     address = literal_address(target.host)
@@ -207,7 +209,7 @@ def check_literal_host(url: str, allowed: Allowed) -> None:
 
 
 def forbidden(host: str) -> StageError:
-    """The refusal of a host. It tells no address: what a name leads to inside the operator's network is not public."""
+    """Return the error for a refused host. It does not reveal the address of a name within the operator's network."""
     advice = DATASET_CODES["source_forbidden_address"].advice
     if literal_address(host) is not None:
         return StageError("source_forbidden_address", f"{host} is a private or reserved address. {advice}")
@@ -221,7 +223,7 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
 
 
 def _plain(host: str) -> str:
-    """A host as it is compared: full-width letters and digits narrowed (as IDNA does), lower case, no final dot."""
+    """Return a host for comparison: full-width characters narrowed (as IDNA does), lower case, no final dot."""
     return unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower().rstrip(".")
 
 
@@ -232,8 +234,8 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
         except ValueError:
             return False
     try:
-        # IDNA's own rules are left to the resolver: here it is enough that nothing but letters, digits, "_", "-", "."
-        # is in a name, so that no two parsers can differ on where it ends.
+        # The resolver applies the rules of IDNA. Here a name must have only letters, digits, "_", "-" and ".", so that
+        # all parsers agree where it ends.
         ascii_name = _plain(host).encode("idna").decode("ascii")
     except UnicodeError:
         return False

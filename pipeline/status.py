@@ -21,25 +21,25 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 RPC_TIMEOUT = 10.0
-"""Seconds an rpc may take: statussvc answers in milliseconds, SQLite may be locked by another process for some."""
+"""Most seconds of an rpc. statussvc answers in milliseconds, but another process may lock SQLite for seconds."""
 
 BEAT_TIMEOUT = 2.0
-"""Seconds a heart-beat may take: four of them fit in a lease, and a stop must not wait for a frozen statussvc."""
+"""Most seconds of a heartbeat: four fit in a lease, and a stop must not wait long for a frozen statussvc."""
 
 FINAL = frozenset({pb.STATE_READY, pb.STATE_FAILED, pb.STATE_CANCELLED})
-"""States that only a retry leads out of."""
+"""States that only a retry can change."""
 
 REPEATABLE = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,  # a server that has too much to do, now
-    grpc.StatusCode.CANCELLED,  # by a server that ends; who cancels a call of its own does not ask what became of it
+    grpc.StatusCode.RESOURCE_EXHAUSTED,  # the server is overloaded
+    grpc.StatusCode.CANCELLED,  # the server stopped; callers that cancel their own call do not look at its error
 )
-"""Codes after which the same rpc may be sent again: every rpc of the pipeline is idempotent."""
+"""Codes after which an rpc may be repeated: every rpc of the pipeline is idempotent."""
 
 
 class StatusClient:
-    """PipelineService for threads. The channel is made on first use: the worker's CLI forks before."""
+    """Client of PipelineService for threads. The channel is made on first use, since the worker's CLI forks before."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -84,7 +84,7 @@ class StatusClient:
         return _call(self._pipeline.IdentifyStorage, request)
 
     def get_pyramid(self, tile_id: str) -> pb.Pyramid:
-        """Raises NotFound."""
+        """Return a pyramid. Raises NotFound."""
         return _call(self._users.GetPyramid, pb.GetPyramidRequest(tile_id=tile_id)).pyramid
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class StatusClient:
 
 
 class AsyncStatusClient:
-    """Both services for asyncio: stubs on one channel of the running loop."""
+    """Stubs of both services for asyncio, on one channel of the running loop."""
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
@@ -123,17 +123,17 @@ class AsyncStatusClient:
 
 
 def name_of(enum: Any, value: int) -> str:
-    """A value's name; its number where only a newer service knows it.
+    """Return the name of an enum's value, or its number if only a newer service knows it.
 
     Parameters
     ----------
-    enum: one of the generated ones.
+    enum: a generated enum.
     """
     return str(enum.Name(value)) if value in enum.values() else f"{enum.DESCRIPTOR.name} {value}"
 
 
 def explain(error: grpc.RpcError) -> Exception:
-    """The error of our own tree that an rpc's failure stands for; the rpc's own error where there is none."""
+    """Translate an rpc's error to one of pipeline.errors; return the rpc's error if there is none."""
     code, details = error.code(), error.details() or ""
     if code in REPEATABLE:
         return StatusUnavailable(details or f"statussvc answered {code.name}")
@@ -154,9 +154,9 @@ def _call(method: Callable[..., Response], request: Request, *, timeout: float =
 
 
 def repeat(call: Callable[[], Response], give_up: threading.Event, *, pause: float = 0.5) -> Response:
-    """Repeats a call while statussvc is unavailable, every `pause` seconds, until `give_up` is set.
+    """Repeat a call every `pause` seconds while statussvc is unavailable.
 
-    Raises StatusUnavailable once `give_up` is set; any other error at once.
+    Raises StatusUnavailable when `give_up` is set, and any other error at once.
     """
     while True:
         try:

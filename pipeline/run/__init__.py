@@ -1,6 +1,6 @@
 """One run of a stage, the same for every worker: begin, heartbeats, outcome.
 
-`stage` runs it, `run` is what the work sees of it, `heartbeat` and `outcome` talk to statussvc.
+`stage` does the run. `run` has the object that the work reports to. `heartbeat` and `outcome` call statussvc.
 """
 
 from pipeline.run.outcome import failure_of

@@ -1,4 +1,4 @@
-"""The heartbeat of a run: it keeps the lease, carries progress, and obeys what statussvc answers."""
+"""The heartbeat of a run: it renews the lease, sends progress, and follows the orders in statussvc's answers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pipeline.status import StatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 BEAT_INTERVAL = 0.5
-"""Seconds between heart-beats: cancel reaches the work within one, and a lease (10 s) outlives many."""
+"""Seconds between heartbeats. A cancel reaches the work within one interval, and a lease (10 s) lasts for many."""
 
 BUSY = 0.5
-"""Of a time that is over, that a decoder has worked: then it was the file that took it, and would again. One that was
-stopped, starved or waited for storage has worked less."""
+"""Share of an exceeded time limit. If a decoder used at least this share in CPU time, the file caused the delay, and
+would again. A decoder that was stopped, short of CPU or waiting for storage has used less."""
 
 logger = logging.getLogger(__name__)
 
 
 class Heartbeat(threading.Thread):
-    """Beats whatever the work is doing, obeys the answers, and holds the run's limits."""
+    """Sends heartbeats whatever the work is doing, follows the answers, and enforces the run's time limits."""
 
     def __init__(self, status: StatusClient, run: Run, stopping: threading.Event, limits: Limits) -> None:
         super().__init__(name=f"beat-{run.run_id[:8]}", daemon=True)
@@ -38,7 +38,7 @@ class Heartbeat(threading.Thread):
         self._ended = threading.Event()
 
     def settle(self) -> None:
-        """The work is over: beats go on while the outcome is being told, but no order reaches the work."""
+        """Stop passing orders to the work, which has ended. Heartbeats continue while the outcome is reported."""
         self._settled.set()
 
     def end(self) -> None:
@@ -50,8 +50,8 @@ class Heartbeat(threading.Thread):
         try:
             self._beat()
         except Exception:
-            # Without beats the lease expires: work that goes on would be for nothing.
-            logger.exception("%s: the beats failed", self._run.wake_up.dataset_id)
+            # Without heartbeats the lease expires, and further work would be lost.
+            logger.exception("%s: the heartbeats failed", self._run.wake_up.dataset_id)
             self._run.stop("beats failed")
 
     def _beat(self) -> None:
@@ -75,7 +75,7 @@ class Heartbeat(threading.Thread):
             except StatusUnavailable:
                 continue
             except grpc.RpcError:
-                logger.exception("%s: statussvc refused a beat", self._run.wake_up.dataset_id)
+                logger.exception("%s: statussvc refused a heartbeat", self._run.wake_up.dataset_id)
                 self._run.stop("refused")
                 return
             if answer.order == pb.ReportProgressResponse.ORDER_STOP and not self._settled.is_set():
@@ -94,14 +94,14 @@ class Heartbeat(threading.Thread):
         return None
 
     def _give_up(self, stall: StageError) -> None:
-        # Told from here, since work that is wedged may never return to tell it.
+        # Report the failure from this thread, since work that hangs may never return.
         self._run.stop("stalled")
         request = pb.FailStageRequest(run_id=self._run.run_id, failure=failure_of(stall))
         say(lambda: self._status.fail_stage(request), self._run.wake_up.dataset_id, self._ended)
 
 
 def _blame(worked: float, limit: float, message: str) -> StageError:
-    """Name who is to blame for time that is over: the file, where its decoder has worked; else the machine."""
+    """Return the error for an exceeded time limit. It blames the file if its decoder was busy, else the machine."""
     if worked < BUSY * limit:
         return StageError("stalled", message)
-    return StageError("decoder_too_slow", f"{message} Its decoder has worked {worked:.0f} seconds for that.")
+    return StageError("decoder_too_slow", f"{message} Its decoder used {worked:.0f} seconds of CPU time.")

@@ -1,4 +1,4 @@
-"""How a run tells statussvc its outcome, and what becomes of one that cannot be told."""
+"""Report the outcome of a run to statussvc, and give stages back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.texts import sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 RELEASE_PATIENCE = 5.0
-"""Seconds that a stopping worker tries to give its stage back; past it the lease expires by itself."""
+"""Seconds for which a stopping worker tries to give its stage back. After that, the lease expires."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def failure_of(error: StageError) -> pb.Failure:
-    """An error as it is told to statussvc: what it quotes of a stranger can be stored."""
+    """Convert an error for statussvc. Untrusted text in its message is cleaned up so that it can be stored."""
     return pb.Failure(code=error.code, message=sentence(error.message), retryable=error.retryable)
 
 
@@ -47,7 +47,7 @@ def failure_told(dataset_id: str, error: Exception) -> pb.Failure:
 
 
 def give_back(status: StatusClient, run: Run, stopping: threading.Event) -> None:
-    """Has the stage begun anew by another run, with nothing counted against the dataset."""
+    """Give the stage back for another run. Nothing is counted against the dataset."""
     request = pb.ReleaseStageRequest(run_id=run.run_id)
     say(lambda: status.release_stage(request), run.wake_up.dataset_id, stopping)
 
@@ -71,7 +71,7 @@ def say(call: Callable[[], T], dataset_id: str, give_up: threading.Event) -> T |
     try:
         return repeat(call, give_up)
     except StatusUnavailable:
-        logger.warning("%s: stopping before the outcome could be told; the lease will expire", dataset_id)
+        logger.warning("%s: stopping before the outcome could be reported; the lease will expire", dataset_id)
     except grpc.RpcError:
         logger.exception("%s: statussvc refused the outcome; the lease will expire", dataset_id)
     return None

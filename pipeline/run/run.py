@@ -1,4 +1,4 @@
-"""A granted stage as the work sees it: progress to report, and whether to stop."""
+"""The run of a granted stage: the work reports progress to it, and asks it whether to stop."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pipeline.settings import WorkerSettings
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 SHUTDOWN, GIVES_WAY = "shutdown", "gives way"
-"""Reasons to stop after which the stage is given back, and nobody is to blame."""
+"""Reasons to stop after which the stage is given back, with nothing counted against the dataset."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a run may take in all, and without any progress, in seconds."""
+    """Time limits of a run, in seconds: in total, and without progress."""
 
     total: float
     progress: float
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> Self:
-        """Those of a worker."""
+        """Return the limits in a worker's settings."""
         return cls(total=settings.stage_time_limit, progress=settings.stage_progress_limit)
 
 
 class Run:
-    """A granted stage, as the work sees it. All methods may be called from any thread.
+    """The run of a granted stage. All methods may be called from any thread.
 
     Attributes
     ----------
-    urgent: set when the next beat shall not wait for its time.
+    urgent: set when the next heartbeat should be sent at once.
     """
 
     def __init__(self, run_id: str, wake_up: pb.WakeUp, grant: pb.Grant) -> None:
@@ -68,9 +68,9 @@ class Run:
         preview: pb.Preview | None = None,
         resumable: bool | None = None,
     ) -> None:
-        """Notes progress, and what was found out; the next beat carries it, and a preview is told at once.
+        """Record progress and results so far. The next heartbeat sends them; a preview is sent at once.
 
-        What is left out keeps its value.
+        Arguments that are left out keep their values.
         """
         given = {
             "bytes_downloaded": bytes_downloaded,
@@ -95,30 +95,30 @@ class Run:
                 self.urgent.set()
 
     def note_waiting(self) -> None:
-        """Notes that the work waits its turn, which is no stall."""
+        """Record that the work waits for its turn, so that it does not count as stalled."""
         with self._lock:
             self._progressed_at = time.monotonic()
 
     def watch_work(self, worked: Callable[[], float]) -> None:
-        """Has the work of a decoder count where time is over: see BUSY.
+        """Observe a decoder's CPU time, which decides who is to blame for an exceeded time limit: see BUSY.
 
         Parameters
         ----------
-        worked: gives the seconds of work, of all its threads, that it has done so far.
+        worked: returns the CPU seconds of all its threads so far.
         """
         with self._lock:
             self._worked, self._worked_by_then = worked, worked()
 
     def work(self) -> tuple[float, float]:
-        """Seconds that a decoder has worked in all, and without any progress; 0 where there is none."""
+        """Return the decoder's CPU seconds in total, and since the last progress; 0 without a decoder."""
         with self._lock:
             worked = self._worked()
             return worked, worked - self._worked_by_then
 
     def on_stop(self, callback: Callable[[], None]) -> None:
-        """Has `callback` called, once and from another thread, when the run must stop; at once if it must already.
+        """Call `callback` once, from another thread, when the run is told to stop. If it already is, call it now.
 
-        Meant to unblock the work: close its socket, kill its child.
+        The callback should unblock the work: close its socket, kill its child.
         """
         with self._lock:
             if not self.stopped.is_set():
@@ -127,21 +127,21 @@ class Run:
         callback()
 
     def check(self) -> None:
-        """Raises Stopped when the run must stop."""
+        """Raise Stopped if the run was told to stop."""
         if self.stopped.is_set():
             raise Stopped(self.stop_reason)
 
     def keep_slot(self) -> None:
-        """The work is nearly done: it does not give way to others any more."""
+        """Do not give way to other runs any more, since the work is nearly done."""
         self._keeps_slot.set()
 
     def give_way(self) -> None:
-        """Others wait, and this run is the slowest: the work stops, to go on later."""
+        """Stop the work, to continue later: other runs are waiting, and this one is the slowest."""
         if not self._keeps_slot.is_set():
             self.stop(GIVES_WAY)
 
     def stop(self, reason: str) -> None:
-        """Tells the work to stop. Only the first reason counts."""
+        """Tell the work to stop. Only the first reason counts."""
         with self._lock:
             if self.stopped.is_set():
                 return
@@ -155,7 +155,7 @@ class Run:
                 logger.exception("%s: the work could not be unblocked", self.wake_up.dataset_id)
 
     def snapshot(self) -> tuple[pb.ReportProgressRequest, float]:
-        """What the next beat has to say, and the monotonic time of the progress's last change."""
+        """Return the next heartbeat's request, and the monotonic time of the last progress."""
         with self._lock:
             copy = pb.ReportProgressRequest()
             copy.CopyFrom(self._beat)

@@ -1,11 +1,11 @@
-"""One run of a stage: begin, beat, outcome. The same for every worker.
+"""Do one run of a stage: begin, heartbeats, outcome. It is the same for every worker.
 
     BeginStage ─ granted ─▶ work(run) ─▶ CompleteStage        done
         │                     │      └─▶ FailStage            StageError, or any other exception
-        └ DROP: leave         │      └─▶ ReleaseStage         the worker was asked to stop, or the run to give way
+        └ DROP: leave         │      └─▶ ReleaseStage         the worker was told to stop, or the run to give way
                               └ STOP from statussvc: leave    cancelled, deleted, superseded
 
-While statussvc cannot be reached the worker keeps its message and its work, and repeats the rpc.
+While statussvc cannot be reached, the worker keeps its message and its work, and repeats the rpc.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.status import StatusClient, name_of, repeat
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 SHORTAGE_PAUSE = 5.0
-"""Seconds before a stage is given back because this process is short of files or threads: others end meanwhile."""
+"""Seconds to wait before a stage is given back for a lack of files or threads. Other runs may end in that time."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,27 +43,27 @@ def run_stage(
     limits: Limits,
     storage: Identified | None = None,
 ) -> pb.CompleteStageResponse | None:
-    """Runs one stage from its wake-up to its outcome. Never raises for what goes wrong with the dataset.
+    """Do one run of a stage, from its wake-up to its outcome. Never raises for an error of the dataset.
 
     Parameters
     ----------
-    work: does the stage; raises StageError where it cannot, Stopped where it was told to stop.
-    stopping: set when the worker has been asked to stop.
-    storage: what has to be the right one before anything is begun; a run that loses it is given back, not blamed.
+    work: does the stage. Raises StageError if it fails, Stopped if it was told to stop.
+    stopping: set when the worker is told to stop.
+    storage: waited for before the run begins. If it is lost, the run is given back, and the dataset is not blamed.
 
     Returns
     -------
-    statussvc's answer to CompleteStage; None where the stage was not done.
+    statussvc's answer to CompleteStage; None if the stage was not completed.
     """
     if storage is not None and not wait_for(storage, stopping):
-        logger.warning("%s: stopping before the storage was there; the relay wakes another", wake_up.dataset_id)
+        logger.warning("%s: stopping while waiting for the storage; the relay wakes another worker", wake_up.dataset_id)
         return None
     run_id = uuid.uuid4().hex
     request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
     try:
         begun = repeat(lambda: status.begin_stage(request), stopping)
     except StatusUnavailable:
-        logger.warning("%s: stopping before statussvc could be asked; the relay wakes another", wake_up.dataset_id)
+        logger.warning("%s: stopping while waiting for statussvc; the relay wakes another worker", wake_up.dataset_id)
         return None
     if begun.WhichOneof("result") != "grant":
         reason = name_of(pb.BeginStageResponse.Drop, begun.drop)
@@ -79,7 +79,7 @@ def run_stage(
 
 
 def _on(storage: Identified | None, work: Work) -> Work:
-    """The work, whose failures and results count only where the storage is still the right one."""
+    """Wrap the work, so that its failures and results count only if the storage is still the right one."""
 
     def checked(run: Run) -> pb.IngestResult | pb.TilerResult | pb.InspectionReport:
         try:
@@ -94,14 +94,14 @@ def _on(storage: Identified | None, work: Work) -> Work:
 
 
 def _require(storage: Identified | None) -> None:
-    """Raises StorageLost."""
+    """Raise StorageLost if the storage is not the right one."""
     try:
         if storage is not None:
             storage.require()
     except StorageLost:
         raise
     except (StorageError, StatusUnavailable) as error:
-        logger.warning("whether the storage is the right one cannot be told: %s", error)
+        logger.warning("cannot check that the storage is the right one: %s", error)
 
 
 def _report(
@@ -140,7 +140,7 @@ def _end_without_result(
         beat.settle()
         give_back(status, run, stopping)
     elif short := shortage(error):
-        # Paced, since the relay offers what is given back at once; beats go on, and a stop is heard.
+        # Wait, since the relay offers a returned stage at once. Heartbeats continue, and a stop ends the wait.
         logger.error("%s: given back in %.0f s: %s", dataset_id, SHORTAGE_PAUSE, short)
         run.stopped.wait(SHORTAGE_PAUSE)
         beat.settle()

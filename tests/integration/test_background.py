@@ -122,7 +122,7 @@ def test_a_thread_that_ends_by_an_error_is_logged_as_what_it_is(monkeypatch: pyt
         root.handlers[:] = before
         root.setLevel(level)
     # Then the log has it
-    assert "CRITICAL gateway pipeline.logs: the thread notes has ended by an error" in lines.getvalue()
+    assert "CRITICAL gateway pipeline.logs: the thread notes ended with an error" in lines.getvalue()
     assert "Stale file handle" in lines.getvalue()
 
 

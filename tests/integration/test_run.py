@@ -198,7 +198,7 @@ def test_a_decoder_that_works_in_vain_is_not_tried_again(status: Status, client:
     seen = status.get(dataset_id)
     assert (seen.failure.code, seen.failure.retryable) == ("decoder_too_slow", False)
     assert (seen.state, seen.attempt) == (pb.STATE_FAILED, 1)
-    assert "decoder has worked" in seen.failure.message
+    assert "Its decoder used" in seen.failure.message
 
 
 def test_work_before_the_last_progress_is_not_in_vain(status: Status, client: StatusClient) -> None:
