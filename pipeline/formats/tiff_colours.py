@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import Directory, Tag
-from pipeline.formats.tiff_layout import APART, DECODED, YCBCR, Compression, is_coarse
+from pipeline.formats.tiff_layout import APART, DECODED, RGB, SEPARATED, YCBCR, Compression, is_coarse
 
 COEFFICIENTS = (0.299, 0.587, 0.114)
 """Default of Tag.COEFFICIENTS: the shares of red, green and blue in brightness."""
@@ -20,7 +20,7 @@ COEFFICIENTS = (0.299, 0.587, 0.114)
 BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 """Default of Tag.BLACK_AND_WHITE for YCbCr."""
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, CIELAB = 0, 1, 2, 3, 5, 8
+WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE, CIELAB = 0, 1, 3, 8
 """Values of Tag.PHOTOMETRIC."""
 
 SHOWN = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB}
@@ -110,6 +110,9 @@ def require_shown(directory: Directory) -> None:
         _require_plain_ycbcr(directory)
     if photometric == CIELAB and (samples < 3 or (bits, directory.value(Tag.SAMPLE_FORMAT, 1)) not in _LABS):
         _refuse("CIELAB in other samples than 16-bit integers or 32-bit floats")
+    if photometric == CIELAB and directory.value(Tag.PLANAR, 1) == APART and not _is_decoded(directory):
+        _refuse("CIELAB in separate planes, and compressed otherwise than with deflate or Zstandard")
+    _require_read_jpeg(directory, samples)
 
 
 def is_reversed(directory: Directory) -> bool:
@@ -139,6 +142,19 @@ def _require_plain_ycbcr(directory: Directory) -> None:
     if both_ways and Tag.TILE_WIDTH in directory.entries and compression == Compression.NONE:
         _refuse("YCbCr with colours subsampled both ways, in uncompressed tiles")
     ycbcr_of(directory)
+
+
+def _require_read_jpeg(directory: Directory, samples: int) -> None:
+    """Raise StageError("unsupported_format") for tiles whose JPEGs have a number of samples that nobody reads."""
+    together = samples > 1 and directory.value(Tag.PLANAR, 1) != APART
+    in_tiles = Tag.TILE_WIDTH in directory.entries
+    is_jpeg = directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
+    if is_jpeg and in_tiles and together and samples not in {3, 4}:
+        _refuse(f"JPEGs of {samples} samples in tiles")
+
+
+def _is_decoded(directory: Directory) -> bool:
+    return directory.value(Tag.COMPRESSION, Compression.NONE) in DECODED
 
 
 def _refuse(what: str) -> NoReturn:

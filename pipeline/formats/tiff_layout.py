@@ -67,8 +67,8 @@ APART = 2
 FLOAT = 3
 """Value of Tag.SAMPLE_FORMAT."""
 
-YCBCR = 6
-"""Value of Tag.PHOTOMETRIC; tiff_colours has the others."""
+RGB, SEPARATED, YCBCR = 2, 5, 6
+"""Values of Tag.PHOTOMETRIC; tiff_colours has the others."""
 
 
 class Layout(NamedTuple):
@@ -137,17 +137,49 @@ def is_recoded(directory: Directory) -> bool:
     """Return whether libvips has to read a page through tiler.decode.readers.tiff.recoded.
 
     The libtiff of pyvips-binary has no zstd. It ignores deflate's checksums, which follow the last pixel, so a changed
-    byte mostly shows as wrong pixels. With separate planes, libvips 8.18 cannot read tiles, and without a warning it
-    confuses the planes of two bands, 16-bit floats and YCbCr.
+    byte mostly shows as wrong pixels. Of the JPEGs in tiles, libvips reads those of one and three samples.
     """
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
-    samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
-    apart = directory.value(Tag.PLANAR, 1) == APART and samples > 1
-    half = bits == 16 and directory.value(Tag.SAMPLE_FORMAT, 1) == FLOAT
-    mixed_up = samples == 2 or half or directory.value(Tag.PHOTOMETRIC, 0) == YCBCR
-    if compression == Compression.ZSTD or (apart and (Tag.TILE_WIDTH in directory.entries or mixed_up)):
+    whole_bytes = directory.value(Tag.BITS, 1) % 8 == 0
+    if compression == Compression.ZSTD or is_jpeg_of_four(directory):
         return True
-    return compression in DEFLATED and not is_coarse(directory) and (not apart or bits % 8 == 0)
+    if compression in DEFLATED and not is_coarse(directory) and (whole_bytes or not _is_apart(directory)):
+        return True
+    return _is_misread(directory) and compression in DECODED and whole_bytes
+
+
+def is_split(directory: Directory) -> bool:
+    """Return whether libvips reads a page only through tiler.decode.readers.tiff.planes, one plane at a time.
+
+    Those are separate planes that it misreads, and whose compression `recoded` does not decode; and a page of a single
+    plane in tiles that is said to be separate, which it refuses.
+    """
+    if is_recoded(directory) or directory.value(Tag.PLANAR, 1) != APART:
+        return False
+    return _is_misread(directory) or (not _is_apart(directory) and Tag.TILE_WIDTH in directory.entries)
+
+
+def is_jpeg_of_four(directory: Directory) -> bool:
+    """Return whether a page has tiles whose JPEGs have four samples together."""
+    compression = directory.value(Tag.COMPRESSION, Compression.NONE)
+    together = directory.value(Tag.SAMPLES, 1) == 4 and not _is_apart(directory)
+    return compression == Compression.JPEG and Tag.TILE_WIDTH in directory.entries and together
+
+
+def _is_apart(directory: Directory) -> bool:
+    return directory.value(Tag.PLANAR, 1) == APART and directory.value(Tag.SAMPLES, 1) > 1
+
+
+def _is_misread(directory: Directory) -> bool:
+    """Return whether libvips 8.18 cannot read a page's separate planes, or mixes them up without a remark.
+
+    It reads none in tiles. In strips of several rows only RGB and CMYK of whole bytes come out right.
+    """
+    if not _is_apart(directory):
+        return False
+    half = directory.value(Tag.BITS, 1) == 16 and directory.value(Tag.SAMPLE_FORMAT, 1) == FLOAT
+    in_order = directory.value(Tag.PHOTOMETRIC, 0) in {RGB, SEPARATED} and directory.value(Tag.BITS, 1) % 8 == 0
+    return Tag.TILE_WIDTH in directory.entries or half or not in_order
 
 
 def is_coarse(directory: Directory) -> bool:
@@ -193,6 +225,8 @@ def held_bytes(file: File, size: int, page: int) -> int:
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     if is_recoded(directory):
         taken = _of_recoded(layout, compression)
+    elif is_split(directory):
+        taken = _stored(directory, layout, compression, size) * layout.planes + _of_whole(layout)
     else:
         taken = _stored(directory, layout, compression, size) + (
             _of_whole(layout) if _is_read_whole(layout, compression) else 0

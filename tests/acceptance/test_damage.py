@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import cycle, product
+from itertools import cycle, islice, product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,17 @@ import pytest
 from pipeline.formats import tiff_codecs
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import as_png, finish, ready, submit
-from tests.support.images import damaged_tiffs, heifs, hostile, makers, odd_tiffs, raws, ycbcr_tiffs
+from tests.support.images import (
+    damaged_tiffs,
+    heifs,
+    hostile,
+    makers,
+    odd_tiffs,
+    planar_tiffs,
+    raws,
+    remarked_tiffs,
+    ycbcr_tiffs,
+)
 from tests.support.images.pictures import Pixels
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
@@ -96,6 +106,30 @@ def test_colours_that_are_not_shown_are_named(client: Client, files: SourceServe
         assert last["status"] == "failed", path_name
         assert last["error"]["code"] == "unsupported_format", (path_name, last["error"])
         assert name in last["error"]["message"]
+
+
+def test_planes_that_lie_apart_and_remarked_directories_are_shown_as_others_read_them(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    # Given sound files that libvips mixes up, or does not read, or on whose directories libtiff remarks
+    expected = {
+        tmp_path / case.name: (planar_tiffs.write(tmp_path / case.name, case), case.compression == "jpeg")
+        for case in islice(planar_tiffs.cases(), 1, None, 9)
+    }
+    for tiled in (False, True):
+        path = tmp_path / f"single-{tiled}.tif"
+        expected[path] = planar_tiffs.single(path, compression="lzw", tiled=tiled), False
+    four = tmp_path / "four.tif"
+    expected[four] = planar_tiffs.four_in_jpeg_tiles(four, photometric=2), True
+    expected |= {path: (pixels, False) for path, pixels in remarked_tiffs.files(tmp_path)}
+    # When they are posted, then their tiles are what other readers see
+    ids = {path: as_png(client, files.url(f"/{path.name}")) for path in expected}
+    for path, (pixels, is_lossy) in expected.items():
+        last = finish(client, ids[path])
+        assert last["status"] == "ready", (path.name, last["error"])
+        found = shown(last["tile_info"]["tile_id"], (max(pixels.shape[:2]) - 1).bit_length())
+        difference = np.abs(found[..., : pixels.shape[2]].astype(int) - pixels).max()
+        assert difference <= (planar_tiffs.LOSS if is_lossy else 1), (path.name, difference)
 
 
 def test_white_is_zero_in_floats_and_signed_numbers_too(

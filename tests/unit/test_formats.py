@@ -229,7 +229,11 @@ def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path:
         ("CMYK in floats", np.ones((4, 4, 4), np.float32), {"photometric": tiffs.SEPARATED}),
         ("CIELAB of 8 bits", np.ones((4, 4, 3), np.uint8), {"photometric": 8}),
         ("64-bit integer", np.ones((4, 4, 1), np.int64), {}),
-        ("planes of two bands by LZW", np.ones((4, 4, 2), np.uint8), {"planar": True, "compression": 5}),
+        (
+            "planes of CIELAB by LZW",
+            np.ones((4, 4, 3), np.uint16),
+            {"photometric": 8, "planar": True, "compression": 5},
+        ),
         ("a compression that is none", np.ones((4, 4, 1), np.uint8), {"compression": 34892}),
     ],
 )

@@ -95,7 +95,7 @@ print(estimate, most() - before)
 """
 
 
-@pytest.mark.parametrize("kind", ["strip", "planes", "tiles", "zstd strip", "zstd tiles"])
+@pytest.mark.parametrize("kind", ["strip", "planes", "planes in tiles", "tiles", "zstd strip", "zstd tiles"])
 def test_it_takes_no_more_memory_than_is_told(kind: str, tmp_path: Path) -> None:
     # Given a picture of 48 MB that is cut into few large pieces
     path, pixels = tmp_path / "source.tif", slopes(4000)
@@ -104,6 +104,8 @@ def test_it_takes_no_more_memory_than_is_told(kind: str, tmp_path: Path) -> None
             compressed(path, pixels)
         case "planes":
             compressed(path, pixels, planar=True)
+        case "planes in tiles":
+            zstd_tiffs.save(path, pixels, compression="lzw", tile=(2048, 2048), planar=True)
         case "tiles":
             zstd_tiffs.save(path, pixels, compression="lzw", tile=(2048, 2048))
         case "zstd strip":

@@ -129,7 +129,7 @@ def entry(path: Path, tag: int, number: int, value: int, kind: int = 0) -> Path:
         page = file.pages[0]
         assert isinstance(page, tifffile.TiffPage)
         found = page.tags[tag]
-    size = {3: 2, 4: 4}[int(found.dtype)]
+    size = {1: 1, 3: 2, 4: 4}[int(found.dtype)]
     at = found.valueoffset + number * size
     data[at : at + size] = value.to_bytes(size, "little")
     if kind:

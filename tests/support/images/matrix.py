@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,9 @@ class Case:
         """For a test's id."""
         return f"{self.kind}: {self.what}"
 
+
+LZW_TILES: dict[str, Any] = {"compression": "lzw", "predictor": 2, "tile": (16, 32)}
+PACKED: dict[str, Any] = {"compression": "packbits", "tile": (32, 16)}
 
 CASES = (
     Case("JPEG", "baseline", "jpg", partial(makers.by_pillow, quality=90)),
@@ -134,6 +138,8 @@ CASES = (
         "tif",
         partial(zstd_tiffs.scene, planar=True, dtype=np.uint16, byteorder=">", predictor=2, tile=(16, 32)),
     ),
+    Case("TIFF", "planes apart, in tiles, LZW", "tif", partial(zstd_tiffs.scene, planar=True, **LZW_TILES)),
+    Case("TIFF", "planes apart, PackBits, CMYK", "tif", partial(zstd_tiffs.inks, planar=True, **PACKED), 2, 0.1),
     Case("TIFF", "LZW", "tif", partial(makers.by_libvips, compression="lzw", predictor="horizontal")),
     Case("TIFF", "deflate", "tif", partial(makers.by_libvips, compression="deflate", bands=4)),
     Case("TIFF", "zstd", "tif", partial(zstd_tiffs.scene, predictor=2, rowsperstrip=7)),

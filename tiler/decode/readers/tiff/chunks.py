@@ -9,6 +9,7 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import STRIP_BYTES, Compression, Layout
 from tiler.decode.readers.tiff.frame import Frame
+from tiler.decode.readers.tiff.jpeg_frame import JpegFrame
 
 REVERSED = 2
 """Value of Tag.FILL_ORDER."""
@@ -70,6 +71,8 @@ class Tiles:
         return joined([self._plane(each) for each in planes], self._unit)
 
     def _plane(self, number: int) -> bytes:
+        if self._stored.is_jpeg:
+            return self._stored.jpeg(number).read(self._size)
         return self._stored.open(number, self._size).read(self._size)
 
 
@@ -137,6 +140,9 @@ class _Stored:
         self.lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
         self._file = file
         self._compression = directory.value(Tag.COMPRESSION, Compression.NONE)
+        self.is_jpeg = self._compression == Compression.JPEG
+        tables = directory.entries.get(Tag.JPEG_TABLES) if self.is_jpeg else None
+        self._tables = directory.raw(tables)[: tables.length] if tables else b""
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         found = min(len(self._offsets), len(self.lengths))
         if found < layout.chunks:
@@ -153,3 +159,6 @@ class _Stored:
             most=most or size,
             reverse=self._reverse,
         )
+
+    def jpeg(self, number: int) -> JpegFrame:
+        return JpegFrame(self._file, self._offsets[number], self.lengths[number], self._tables)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
@@ -21,14 +22,17 @@ from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
 from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.ycbcr import to_rgb
 from tiler.decode.remarks import PASSING, without
-from tiler.decode.witness import Words
+from tiler.decode.witness import Words, heard
 
 if TYPE_CHECKING:
-    from tiler.decode.readers.tiff.recoded import Recoded
+    from tiler.decode.readers.tiff.made import Made
 
 HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured')
 """Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page
 compressed with zstd is never left to libtiff."""
+
+GUESSED = re.compile("assuming|calculating|applying|ignoring and")
+"""Remarks of libtiff on a directory that leaves out, or contradicts, how the pixels are stored: it guesses."""
 
 _JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
 """Messages about another JPEG that was opened earlier and is freed during the decoding."""
@@ -53,6 +57,7 @@ class _Reading(NamedTuple):
 
     is_tiled: bool = False
     is_recoded: bool = False
+    is_split: bool = False
     is_quiet: bool = False
     coded: Ycbcr | None = None
     is_reversed: bool = False
@@ -66,7 +71,8 @@ class TiffReader(Reader):
 
     def __init__(self, path: Path, page: int = 0, *, kind: str = "tiff", lenient: bool = False) -> None:
         super().__init__(path, page, kind=kind, lenient=lenient)
-        self._recoded: list[Recoded] = []
+        self._made: list[Made] = []
+        self._of_header: set[str] = set()
         self._readings: dict[_Place, _Reading] = {}
         self._places: dict[_Place, tuple[str, bool, int]] = {}
         self._judged: dict[_Place, bool] = {}
@@ -75,16 +81,17 @@ class TiffReader(Reader):
         """As Reader.prepare."""
         super().prepare()
         import_module("tiler.decode.readers.tiff.recoded")
+        import_module("tiler.decode.readers.tiff.planes")
         import_module("tiler.decode.readers.tiff.checksums")
 
     def open(self, **options: int) -> pyvips.Image:
-        """As Reader.open; also raises as tiler.decode.readers.tiff.recoded.Recoded."""
+        """As Reader.open; also raises as Recoded and Plane."""
         image = super().open(**options)
-        if recoded := self._recode(**options):
-            self._recoded.append(recoded)
-            pages = image.get("n-pages")
-            image = pyvips.Image.new_from_source(recoded.source(), "", **self._settings(**options)).copy()
-            image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
+        with self._heard_of_header():
+            if made := self._make(**options):
+                pages = image.get("n-pages")
+                image = made.copy()
+                image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
         coded = self._reading(options.get("page", self.page), options.get("subifd")).coded
         self.notes = ["YCbCr converted to RGB"] if coded else []
         return to_rgb(image, coded) if coded else image
@@ -138,16 +145,29 @@ class TiffReader(Reader):
 
     def cause(self, error: Exception) -> Exception:
         """As Reader.cause: returns the error of our own code that libvips called, if there was one."""
-        if not self._recoded or not isinstance(error, pyvips.Error):
+        if not self._made or not isinstance(error, pyvips.Error):
             return error
         said = pyvips.Error(error.message, without(error.detail, HARMLESS) or "no message was given")
-        return next((recoded.fault for recoded in self._recoded if recoded.fault), said)
+        return next((made.fault for made in self._made if made.fault), said)
 
     def _missing(self, words: Words) -> str | None:
         # For some layouts, libvips accepts what libtiff returned of a damaged strip or tile, or paints the tile black.
-        heard = [line for line in words.remarks if not PASSING.search(line) and not _JPEGS_END.search(line)]
-        said = without("\n".join((*words.errors, *heard)), HARMLESS).strip()
-        return said if said or any(recoded.fault for recoded in self._recoded) else None
+        remarks = [line for line in words.remarks if not self._is_passing(line)]
+        said = without("\n".join((*words.errors, *remarks)), HARMLESS).strip()
+        return said if said or any(made.fault for made in self._made) else None
+
+    def _is_passing(self, line: str) -> bool:
+        """Return whether a remark made while pixels are decoded is about none of them."""
+        if PASSING.search(line) or _JPEGS_END.search(line):
+            return True
+        return line in self._of_header and not GUESSED.search(line)
+
+    @contextmanager
+    def _heard_of_header(self) -> Iterator[None]:
+        """Note what libtiff remarks on directories: it reads them again when it begins to decode."""
+        with heard() as words:
+            yield
+        self._of_header.update(words.remarks)
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:
         return bool(HARMLESS.search(text))
@@ -175,7 +195,8 @@ class TiffReader(Reader):
                 self._judged[page, subifd] = True
 
     def _load(self, **options: int) -> pyvips.Image:
-        image = super()._load(**options)
+        with self._heard_of_header():
+            image = super()._load(**options)
         if not self._judged[options.get("page", self.page), options.get("subifd")]:
             raise damaged("its directory cannot be read as a whole")
         return image
@@ -195,16 +216,27 @@ class TiffReader(Reader):
         # tiff_layout checks the needed memory before. libtiff would refuse 50 MB, however much memory there is.
         return settings | {"unlimited": True}
 
-    def _recode(self, **options: int) -> Recoded | None:
-        """Return the page as a TIFF that libvips can read; None if libvips can read it as it is."""
+    def _make(self, **options: int) -> pyvips.Image | None:
+        """Open the page by way of a TIFF that libvips can read; None if libvips can read it as it is."""
         page, subifd = options.get("page", self.page), options.get("subifd")
-        if not self._reading(page, subifd).is_recoded:
+        reading = self._reading(page, subifd)
+        if not reading.is_recoded and not reading.is_split:
             return None
-        from tiler.decode.readers.tiff.recoded import Recoded  # noqa: PLC0415  only some pages need it
-
         with self.path.open("rb") as file:
             directory = self._directory(file, page, subifd)
-            return Recoded(self.path, directory) if directory else None
+            if directory is None:
+                return None
+            if reading.is_split:
+                from tiler.decode.readers.tiff import planes  # noqa: PLC0415  only some pages need it
+
+                image, opened = planes.opened(self.path, directory, self._settings(**options))
+                self._made += opened
+                return image
+            from tiler.decode.readers.tiff.recoded import Recoded  # noqa: PLC0415  only some pages need it
+
+            recoded = Recoded(self.path, directory)
+        self._made.append(recoded)
+        return pyvips.Image.new_from_source(recoded.source(), "", **self._settings(**options))
 
     def _reading(self, page: int, subifd: int | None = None) -> _Reading:
         """Return how libvips reads a page or one of its sub-directories; cached."""
@@ -220,8 +252,14 @@ class TiffReader(Reader):
 
 def _reading_of(directory: tiff.Directory) -> _Reading:
     tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, tiff_layout.is_recoded(directory)
+    split = tiff_layout.is_split(directory)
     jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
     coarse = tiff_layout.is_coarse(directory) and not jpeg
     return _Reading(
-        tiled, recoded, not recoded and (coarse or (jpeg and tiled)), ycbcr_of(directory), is_reversed(directory)
+        tiled,
+        recoded,
+        split,
+        not recoded and (coarse or (jpeg and tiled)),
+        ycbcr_of(directory),
+        is_reversed(directory),
     )

@@ -1,0 +1,139 @@
+"""Present the separate planes of a page to libvips as pages of one sample each, and join what it reads.
+
+Which pages need this is decided by pipeline.formats.tiff_layout.is_split: libvips 8.18 reads no separate planes in
+tiles, and gets most others wrong. Each plane is a BigTIFF of its own, made in memory: its directory comes first, then
+the real file as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import weakref
+from array import array
+from pathlib import Path
+
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff_colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
+from pipeline.formats.tiff_layout import RGB, SEPARATED, Layout, layout_of
+from tiler.decode.readers.tiff.made import Made, head, kept, long8, short, size_of
+
+OF_ALL = {
+    Tag.BITS,
+    Tag.COLOUR_MAP,
+    Tag.EXTRA_SAMPLES,
+    Tag.INK_SET,
+    Tag.INKS,
+    Tag.PHOTOMETRIC,
+    Tag.SAMPLES,
+    Tag.SAMPLE_FORMAT,
+}
+"""Tags that say something of all planes together."""
+
+
+class Plane(Made):
+    """One plane as a TIFF of its own.
+
+    Parameters
+    ----------
+    path: of the real file.
+    directory: of the page; its file may be closed afterwards.
+    layout: of the page.
+    number: of the plane, from 0.
+
+    Raises
+    ------
+    StageError: image_corrupt, image_truncated.
+    """
+
+    def __init__(self, path: Path, directory: Directory, layout: Layout, number: int) -> None:
+        super().__init__()
+        try:
+            self._head = _head(directory, layout, number)
+        except struct.error as error:
+            raise StageError("image_truncated", CUT_SHORT) from error
+        file = path.open("rb")
+        # libvips does not say when it has read enough, so the file stays open as long as this object lives.
+        weakref.finalize(self, file.close)
+        self._file = file
+        self._size = path.stat().st_size
+
+    def length(self) -> int:
+        """As Made.length."""
+        return len(self._head) + self._size
+
+    def piece(self, position: int, size: int) -> bytes:
+        """As Made.piece; raises OSError."""
+        if position < len(self._head):
+            return self._head[position : position + size]
+        return os.pread(self._file.fileno(), size, position - len(self._head))
+
+
+def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> tuple[pyvips.Image, list[Plane]]:
+    """Open a page plane by plane, to be read once from top to bottom.
+
+    Parameters
+    ----------
+    path: of the real file.
+    directory: of the page; its file may be closed afterwards.
+    options: of libvips' loader.
+
+    Returns
+    -------
+    The joined image, and the planes that it is read from. Planes that are never shown (all but the colours, where
+    there are several more) are not read: they are black in it.
+
+    Raises
+    ------
+    StageError: image_corrupt, image_truncated.
+    pyvips.Error: where libvips cannot open a plane.
+    """
+    layout = layout_of(directory)
+    if layout is None:
+        raise damaged("its directory is inconsistent")
+    photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
+    colours = 4 if photometric == SEPARATED else 1 if layout.planes < 3 else 3
+    shown = colours if layout.planes > colours + 1 else layout.planes
+    planes = [Plane(path, directory, layout, number) for number in range(shown)]
+    images = [pyvips.Image.new_from_source(plane.source(), "", **options) for plane in planes]
+    first = images[0]
+    if shown < layout.planes:
+        images.append(pyvips.Image.black(first.width, first.height, bands=layout.planes - shown).cast(first.format))
+    joined = first.bandjoin(images[1:]) if len(images) > 1 else first
+    return joined.copy(interpretation=_interpretation(first, photometric)), planes
+
+
+def _interpretation(first: pyvips.Image, photometric: int) -> str:
+    if photometric == SEPARATED:
+        return "cmyk"
+    if photometric == RGB and first.format in {"uchar", "ushort"}:
+        return "srgb" if first.format == "uchar" else "rgb16"
+    return str(first.interpretation)
+
+
+def _head(directory: Directory, layout: Layout, number: int) -> bytes:
+    order = directory.order
+    entries = kept(directory, OF_ALL)
+    entries[Tag.PLANAR] = entries[Tag.SAMPLES] = short(1, order)
+    entries[Tag.BITS] = short(directory.value(Tag.BITS, 1), order)
+    entries[Tag.SAMPLE_FORMAT] = short(directory.value(Tag.SAMPLE_FORMAT, 1), order)
+    photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
+    is_own = number == 0 and photometric in {WHITE_IS_ZERO, PALETTE}
+    entries[Tag.PHOTOMETRIC] = short(photometric if is_own else BLACK_IS_ZERO, order)
+    if is_own and photometric == PALETTE:
+        entries |= {tag: entry for tag, entry in kept(directory, ()).items() if tag == Tag.COLOUR_MAP}
+    of_plane = layout.chunks // layout.planes
+    place = slice(number * of_plane, (number + 1) * of_plane)
+    places = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))[layout.tiled]
+    offsets, lengths = (directory.numbers(tag)[place] for tag in places)
+    if min(len(offsets), len(lengths)) < of_plane:
+        raise damaged(f"its directory lists too few strips or tiles of plane {number:,}")
+    entries[places[1]] = long8(array("Q", lengths), order)
+    entries[places[0]] = long8(array("Q", offsets), order)
+    shift = size_of(entries)
+    entries[places[0]] = long8(array("Q", (offset + shift for offset in offsets)), order)
+    return head(entries, order)
