@@ -195,7 +195,7 @@ async def get(context: Parts, dataset_id: str) -> Response:
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
     """Changes `name`, `description`, `category` and `subject`. A field that is left out stays as it is.
 
-    null empties a text; the name cannot be emptied.
+    null clears a text; the name cannot be cleared.
     """
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
     answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))

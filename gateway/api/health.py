@@ -1,4 +1,4 @@
-"""/healthz reports that the process answers. /readyz reports whether what it depends on works."""
+"""/healthz reports that the process answers. /readyz reports whether its dependencies work."""
 
 from __future__ import annotations
 

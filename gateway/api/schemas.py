@@ -98,11 +98,11 @@ class NewDataset(BaseModel):
 
 
 class DatasetChange(BaseModel):
-    """New texts. A field that is left out stays as it is; null empties a text, but not the name."""
+    """New texts. A field that is left out stays as it is; null clears a text, but not the name."""
 
     model_config = _example({"name": "Blue Marble, June", "subject": "land"})
 
-    # null is refused, because a name cannot be emptied. The default only marks an absent name, so it is not shown.
+    # null is refused, because a name cannot be cleared. The default only marks an absent name, so it is not shown.
     name: Name = Field(default="", description="Name to show to people.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")
     category: Label | None = Field(default=None, description="Free text to filter by.")

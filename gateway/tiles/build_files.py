@@ -46,7 +46,7 @@ class Files(Protocol):
         """Return where a tile lies, or None if finding out would block."""
 
     def read_now(self, entry: Entry) -> bytes | bytearray | None:
-        """Return one tile, or None if reading it would block or fails; `read` then raises the error.
+        """Return one tile, or None if reading it would block or fails. `read` then waits, or raises the error.
 
         A deleted build can still be read while it is open.
         """
