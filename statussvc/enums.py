@@ -1,4 +1,4 @@
-"""What rows and answers say, as enums; and the number that status.proto has for each. A value is stored as its text."""
+"""Enums of rows and answers, which are stored as text, and their values in status.proto."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TileFormat(StrEnum):
     """The image format of tiles."""
 
     UNSPECIFIED = ""
-    """Asked for: the service chooses."""
+    """The service chooses."""
     JPEG = "JPEG"
     PNG = "PNG"
     WEBP = "WEBP"

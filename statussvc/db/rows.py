@@ -159,7 +159,7 @@ class DatasetRow:
 
     @property
     def failure(self) -> Failure | None:
-        """Why its last run failed; None where it did not, or another run is at work."""
+        """Why its last run failed; None where it did not, or where another run is at work."""
         if self.error_code is None:
             return None
         return Failure(self.error_code, self.error_message or "", bool(self.error_retryable))
@@ -169,13 +169,13 @@ class DatasetRow:
         """The source; None before its download, and after it was removed from storage."""
         if self.source_key is None or self.source_sha256 is None or self.source_bytes is None:
             return None
-        # Rows of before schema 0003 have no validators.
+        # Rows from before schema 0003 have no validators.
         etag, modified = self.source_etag or "", self.source_modified or ""
         return StoredSource(self.source_key, self.source_sha256, self.source_bytes, etag, modified)
 
     @property
     def facts(self) -> Facts:
-        """What is known of the source from its header, and its preview."""
+        """What the source's header says, and its preview, where they are known."""
         return Facts(
             SourceInfo(self.source_format, self.source_width or 0, self.source_height or 0, self.source_pages or 0)
             if self.source_format is not None

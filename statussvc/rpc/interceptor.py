@@ -45,7 +45,7 @@ USERS_AT_ONCE = 256
 most, and one for each dataset that is polled."""
 
 WATCHES_AT_ONCE = 1000
-"""Streams at once, one for each request that waits for its dataset (`Prefer: wait`) among them."""
+"""Streams at once. A request that waits for its dataset (`Prefer: wait`) holds one of them."""
 
 LONGEST_MESSAGE = 1000
 """Characters of an error's message: it is sent in a header, and may quote what a caller sent."""

@@ -33,10 +33,10 @@ class Reply:
 
 
 def has(column: Column[Member], member: Member) -> ColumnElement[bool]:
-    """Whether a column has a value, for queries that must not use the index on that column.
+    """Whether a column has a value, for queries that should not use the index on that column.
 
-    SQLite keeps no statistics here: given `column = value` it may scan every row that has a very common value.
-    `NOT IN` all the others keeps it off that index.
+    SQLite has no statistics here, and for `column = value` it may scan all rows with a very common value. With
+    `column NOT IN (all other values)` it uses another index.
     """
     return column.not_in([other for other in type(member) if other is not member])
 
