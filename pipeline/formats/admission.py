@@ -46,7 +46,7 @@ def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits)
     if header.pixels > limits.pixels:
         raise StageError(
             "image_too_large",
-            f"The picture has {size}, {header.pixels:,} in total; the limit is {limits.pixels:,} "
+            f"The image has {size}, {header.pixels:,} in total; the limit is {limits.pixels:,} "
             "(TILEWRIGHT_MAX_PIXELS).",
         )
     if source_bytes is not None and header.pixels > max(FREE_PIXELS, source_bytes * limits.pixels_per_byte):

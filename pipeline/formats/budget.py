@@ -166,7 +166,7 @@ def require_small_spool(spooled: int, source_bytes: int) -> None:
     if spooled > max(FREE_SPOOLED, source_bytes * MOST_SPOOLED):
         raise StageError(
             "image_too_large",
-            f"Turning the picture upright needs {amount(spooled)} of disk, but its file has only {source_bytes:,} "
+            f"Turning the image upright needs {amount(spooled)} of disk, but its file has only {source_bytes:,} "
             f"bytes; above {amount(FREE_SPOOLED)} the limit is {MOST_SPOOLED:,} for each byte. Save it upright.",
         )
 

@@ -10,11 +10,11 @@ from pipeline.formats.kinds import FOREIGN
 UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
 """libvips' messages if none of the allowed loaders accepts a file, or another source."""
 
-MEMORY_FULL = "The picture needs more memory to decode than there is."
+MEMORY_FULL = "The image needs more memory to decode than there is."
 CUT_SHORT = "The image file ends before the picture does. Upload it again at its source."
-UNREADABLE = "The picture's samples or compression are not supported. Save it as a plain TIFF, JPEG or PNG."
+UNREADABLE = "The image's samples or compression are not supported. Save it as a plain TIFF, JPEG or PNG."
 DISK_FULL = "The disk filled up while the tiles were made."
-FILE_FULL = "The tiles grew larger than the limit for such a picture."
+FILE_FULL = "The tiles grew larger than the limit for such an image."
 
 SAYINGS = (
     (("No space left on device", "Disk quota exceeded"), "out_of_disk", DISK_FULL),
@@ -38,7 +38,7 @@ SAYINGS = (
     (
         ("Security limit exceeded",),
         "image_too_large",
-        "The picture has more pixels, or more parts, than its decoder accepts.",
+        "The image has more pixels, or more parts, than its decoder accepts.",
     ),
 )
 """Parts of libvips' messages, and the code and the message for people that they stand for."""
@@ -67,7 +67,7 @@ def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str =
         if any(saying in text for saying in sayings):
             return StageError(code, message)
     if kind in {"text", "empty"}:
-        what = "an empty file" if kind == "empty" else "a page or a text"
+        what = "an empty file" if kind == "empty" else "a web page or a text"
         return StageError(
             "not_an_image",
             f"The URL returned {what}, not an image. Use the image file's own address.",

@@ -26,7 +26,7 @@ class Disposal(IntEnum):
     CLEAR = 2
     RESTORE = 3
     RESTORE_TOO = 4
-    """As RESTORE: not in the specification, but what browsers and libnsgif make of it."""
+    """As RESTORE: not in the specification, but browsers and libnsgif treat it so."""
 
 
 class Frame(NamedTuple):
@@ -36,7 +36,7 @@ class Frame(NamedTuple):
     ----------
     disposal: of a GIF's frame: see Disposal. Other values leave the frame where it is.
     has_transparency: whether one of a GIF's colours is transparent in the frame.
-    control: position of the byte of the file that says both; 0 if it is missing.
+    control: offset in the file of the byte that contains both; 0 if it is missing.
     is_interlaced: whether the rows of a GIF's frame are stored in four passes.
     """
 

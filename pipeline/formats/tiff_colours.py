@@ -30,14 +30,14 @@ CMYK = 1
 
 LACKING = {
     4: "a transparency mask",
-    9: "CIELAB as ICC codes it",
-    10: "CIELAB as ITU codes it",
+    9: "CIELAB in ICC's encoding",
+    10: "CIELAB in ITU's encoding",
     32803: "a sensor's mosaic",
     32844: "LogL",
     32845: "LogLuv",
-    34892: "what a sensor measured",
+    34892: "undeveloped samples of a sensor",
     51177: "a depth map",
-    52527: "a mask of what is seen",
+    52527: "a semantic mask",
 }
 """Names of the values of Tag.PHOTOMETRIC that are not supported."""
 

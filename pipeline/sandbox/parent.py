@@ -246,11 +246,10 @@ def explain_end(exit_code: int, last_words: str, *, used_up: bool = False) -> Ex
         # This process did not kill the child, so the kernel did, or the limit of the container.
         return StageError(
             "out_of_memory",
-            "The picture needs more memory to decode than there is, or than the limit "
-            "(TILEWRIGHT_DECODE_MEMORY_BYTES).",
+            "The image needs more memory to decode than there is, or than the limit (TILEWRIGHT_DECODE_MEMORY_BYTES).",
         )
     if number == signal.SIGXFSZ:
-        return StageError("out_of_disk", "The tiles grew larger than the limit for such a picture.")
+        return StageError("out_of_disk", "The tiles grew larger than the limit for such an image.")
     return StageError("decoder_crashed", f"The decoder crashed on this file ({_name(number)}).")
 
 

@@ -83,10 +83,10 @@ def require_room(storage: Storage, needed: int, reserve: int) -> None:
     """Raise StageError("out_of_disk") if `needed` more bytes would leave less than `reserve` bytes free."""
     free = storage.free_bytes()
     if free is not None and free - reserve < needed:
-        wanted = f"{amount(needed)} more are needed" if needed else "more is needed"
+        wanted = f"{amount(needed)} are needed" if needed else "more is needed"
         raise StageError(
             "out_of_disk",
-            f"The storage has {amount(free)} free, of which {amount(reserve)} stay free "
+            f"The storage has {amount(free)} free, of which {amount(reserve)} must stay free "
             f"(TILEWRIGHT_DISK_RESERVE_BYTES), and {wanted}. Free space or enlarge the volume, then retry.",
         )
 

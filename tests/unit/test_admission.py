@@ -51,7 +51,7 @@ def test_honest_pictures_are_taken(picture: tuple[Header, int], source_bytes: in
             found(400_000, 300_000, samples=3),
             10**11,
             LIMITS,
-            "The picture has 400,000 x 300,000 pixels, 120,000,000,000 in total; the limit is 100,000,000,000 "
+            "The image has 400,000 x 300,000 pixels, 120,000,000,000 in total; the limit is 100,000,000,000 "
             "(TILEWRIGHT_MAX_PIXELS).",
         ),
         (

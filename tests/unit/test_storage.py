@@ -69,7 +69,7 @@ def test_room_is_refused_with_the_figures(storage: DirectoryStorage, monkeypatch
         require_room(storage, 2_000_000_001, 1_000_000_000)
     assert (caught.value.code, caught.value.message) == (
         "out_of_disk",
-        "The storage has 3.0 GB free, of which 1.0 GB stay free (TILEWRIGHT_DISK_RESERVE_BYTES), and 2.0 GB more are "
+        "The storage has 3.0 GB free, of which 1.0 GB must stay free (TILEWRIGHT_DISK_RESERVE_BYTES), and 2.0 GB are "
         "needed. Free space or enlarge the volume, then retry.",
     )
 

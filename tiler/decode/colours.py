@@ -75,7 +75,7 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
     if image.format not in _SCALED:
         raise StageError(
             "unsupported_format",
-            "CMYK is supported with 8 or 16 bits a sample only. Save the picture as a plain TIFF, JPEG or PNG.",
+            "CMYK is supported with 8 or 16 bits a sample only. Save the image as a plain TIFF, JPEG or PNG.",
         )
     named = "its own profile" if image.get_typeof(PROFILE) else "libvips' default CMYK profile"
     decisions.append(f"CMYK converted to sRGB through {named}")

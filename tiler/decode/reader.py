@@ -141,7 +141,7 @@ class Reader:
         with heard() as words:
             yield
         if (missing := self._missing(words)) is not None:
-            raise pyvips.Error("a part of the picture could not be decoded", missing)
+            raise pyvips.Error("a part of the image could not be decoded", missing)
 
     def cause(self, error: Exception) -> Exception:
         """Return what made the decoding fail: `error`, or a cause that libvips does not know."""

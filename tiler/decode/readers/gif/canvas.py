@@ -27,8 +27,8 @@ class Canvas(NamedTuple):
     Parameters
     ----------
     places: the last thing that happens to each place, in order: whether it is covered (true) or cleared.
-    is_covered: what is in all other places.
-    uncleared: positions of the control bytes of frames whose area libvips would fill with a colour.
+    is_covered: whether all other places are covered.
+    uncleared: offsets of the control bytes of frames whose area libvips would fill with a colour.
     """
 
     places: dict[_Place, bool]
@@ -37,7 +37,7 @@ class Canvas(NamedTuple):
 
     @property
     def is_opaque(self) -> bool:
-        """Whether all of the canvas is covered, as far as whole frames say."""
+        """Whether the whole canvas is certainly covered: frames that overlap are not examined."""
         return self.is_covered and all(self.places.values())
 
 
@@ -51,8 +51,8 @@ def canvas_of(file: BinaryIO, page: int, width: int, height: int) -> Canvas:
 
     Raises
     ------
-    StageError: unsupported_format, if libnsgif mixes up the rows of a frame: it takes those that lie on the canvas for
-        all rows of an interlaced frame.
+    StageError: unsupported_format, if libnsgif would mix up the rows of an interlaced frame: it interlaces only the
+        rows that lie on the canvas.
     """
     places: dict[_Place, bool] = {}
     is_covered, uncleared = False, []
@@ -72,7 +72,7 @@ def canvas_of(file: BinaryIO, page: int, width: int, height: int) -> Canvas:
             places.clear()
             is_covered = is_kept
         else:
-            # What happened to the same place before does not matter any more.
+            # Earlier frames at the same place do not matter any more.
             places.pop(frame[:4], None)
             places[frame[:4]] = is_kept
     return Canvas(places, is_covered, uncleared)
@@ -96,9 +96,10 @@ def with_uncovered_transparent(image: pyvips.Image, canvas: Canvas) -> pyvips.Im
 
 
 def with_transparent_frames(file: BinaryIO, controls: Iterable[int]) -> pyvips.Source:
-    """Return a source of the same GIF, in which the frames of these control bytes have a transparent colour.
+    """Return a source of the same GIF, in which the frames with these control bytes have a transparent colour.
 
-    libnsgif clears the area of such a frame. Which of the frame's pixels are drawn before that does not matter.
+    libnsgif clears the area of such a frame. The frame's pixels are cleared before the page is shown, so it does not
+    matter that some of them become transparent.
     """
     data = mmap(file.fileno(), 0, access=ACCESS_COPY)
     for control in controls:

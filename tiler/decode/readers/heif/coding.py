@@ -1,4 +1,4 @@
-"""Correct what libheif leaves undone: it returns limited grey and premultiplied colours as they are stored."""
+"""Correct colours that libheif returns as they are stored: grey of limited range, and premultiplied colours."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Coding(NamedTuple):
     Parameters
     ----------
     codec: tiler.decode.readers.heif.items.HEVC or AV1.
-    is_limited_grey: whether it is grey, and its samples have a limited range.
-    is_premultiplied: whether its colours are multiplied by its transparency.
+    is_limited_grey: whether the page is grey, and its samples have a limited range.
+    is_premultiplied: whether the colours are multiplied by the transparency.
     """
 
     codec: bytes
@@ -39,7 +39,7 @@ def coding_of(items: Items, page: int, codec: bytes, decoded: Mapping[int, Pictu
     is_grey = all(picture.samples[0] == GREY for picture in pictures)
     coded, stated = pictures[0].signal, items.signal(page)
     if codec == HEVC:
-        # libheif writes grey of full range, even if the property that it writes says limited.
+        # libheif's encoder writes grey of full range, even if it writes a property that says limited.
         is_limited = not coded.is_full_range and not (stated and stated.is_full_range)
     else:
         is_limited = not (stated or coded).is_full_range
@@ -47,14 +47,14 @@ def coding_of(items: Items, page: int, codec: bytes, decoded: Mapping[int, Pictu
 
 
 def is_plain(items: Items, page: int) -> bool:
-    """Return whether `corrected` certainly has nothing to do for a page of an AVIF, by its properties alone."""
+    """Return whether the properties of an AVIF's page show that `corrected` would not change it."""
     stated = items.signal(page)
     is_colour_or_full = not items.is_grey_av1(page) or (stated is not None and stated.is_full_range)
     return is_colour_or_full and not items.is_premultiplied(page)
 
 
 def corrected(image: pyvips.Image, coding: Coding) -> pyvips.Image:
-    """Return a decoded page with grey of full range and colours that are not multiplied by transparency."""
+    """Return a decoded page with grey stretched to full range, and colours not multiplied by transparency."""
     if coding.is_limited_grey:
         colours = image.bands - 1 if image.hasalpha() else image.bands
         unit, white = (1, 255) if image.format == "uchar" else (256, 65535)

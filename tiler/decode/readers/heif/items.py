@@ -20,7 +20,7 @@ HEVC, AV1 = b"hvc1", b"av01"
 
 _CONFIGURATIONS = {b"hvcC": HEVC, b"av1C": AV1}
 _MONOCHROME = 0x10
-"""The bit of the third byte of an av1C property that says that there are no colours."""
+"""Bit of the third byte of an av1C property: the picture has no colours."""
 
 _GRID, _OVERLAY = b"grid", b"iovl"
 _MADE_OF_OTHERS = {_GRID, _OVERLAY, b"iden"}
@@ -64,7 +64,7 @@ class Coded(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """What a file says about its colours in code points of ISO/IEC 23091-2 (CICP)."""
+    """The coding of colours in code points of ISO/IEC 23091-2 (CICP)."""
 
     primaries: int
     transfer: int
@@ -78,7 +78,7 @@ class Picture(NamedTuple):
     ----------
     width, height: in pixels.
     samples: how it stores colours: chroma format (GREY or another one), and bits.
-    signal: what the coded picture says about its colours; the item's properties override it.
+    signal: the coding of colours in the coded data; the item's properties override it.
     """
 
     width: int
@@ -227,7 +227,7 @@ class Items:
         return not self._transparency(item).isdisjoint(item.premultiplied)
 
     def signal(self, page: int) -> Signal | None:
-        """Return what the properties of a page say about its colours; None if they say nothing."""
+        """Return the coding of colours in the properties of a page; None if they do not contain it."""
         numbers = [self._top(page), *self.colours(page)[:1]]
         return next((self._items[number].signal for number in numbers if self._items[number].signal), None)
 

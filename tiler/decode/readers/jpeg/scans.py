@@ -57,7 +57,7 @@ def require_sound_scans(file: BinaryIO) -> None:
         if scans > MOST_SCANS:
             raise StageError(
                 "decoder_too_slow",
-                f"The JPEG has more than {MOST_SCANS} scans, and each needs a pass over the whole picture. Programs "
+                f"The JPEG has more than {MOST_SCANS} scans, and each needs a pass over the whole image. Programs "
                 "write 10 to 20. Save it again.",
             )
         # Skip the segment's body: its bytes may look like markers.
