@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import requests
 
 from tests.acceptance.conftest import SOURCES
 from tests.acceptance.jobs import ready
-from tests.support.images import avifs, heics
+from tests.support.images import avifs, heics, pictures, signals
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -21,7 +23,15 @@ SIZE = (200, 150)
 LEVEL = 8
 """The finest level of a picture of this size."""
 
-Show = Callable[[Path], Pixels]
+
+class Shown(NamedTuple):
+    """The pixels of a picture's only finest tile, and what was noted about them."""
+
+    pixels: Pixels
+    noted: list[str]
+
+
+Show = Callable[[Path], Shown]
 
 
 @pytest.fixture
@@ -32,14 +42,15 @@ def files(tmp_path: Path) -> Iterator[SourceServer]:
 
 @pytest.fixture
 def show(client: Client, stack: LaunchedStack, files: SourceServer) -> Show:
-    """Submits a file and gives the pixels of its only finest tile."""
+    """Submits a file and looks at what it became."""
 
-    def shown(path: Path) -> Pixels:
+    def shown(path: Path) -> Shown:
         submitted = client.submit(files.url(f"/{path.name}"), "A picture", format="png")
         tile_id = ready(client, str(submitted["dataset_id"]))["tile_id"]
         tile = requests.get(f"{stack.url}/tiles/{tile_id}_files/{LEVEL}/0_0.png", timeout=60)
         assert tile.status_code == 200
-        return decode(tile.content)
+        (described,) = stack.data.rglob(f"{tile_id}/*/pyramid.json")
+        return Shown(decode(tile.content), json.loads(described.read_text())["pixels"])
 
     return shown
 
@@ -56,11 +67,43 @@ def distance(found: Pixels, expected: Pixels) -> float:
 
 def test_the_colours_of_an_avif_are_divided_by_its_transparency(show: Show, tmp_path: Path) -> None:
     expected = avifs.premultiplied(tmp_path / "premultiplied.avif", *SIZE)
-    assert distance(show(tmp_path / "premultiplied.avif"), expected) <= 8
+    assert distance(show(tmp_path / "premultiplied.avif").pixels, expected) <= 8
 
 
 def test_grey_of_limited_range_is_black_to_white(show: Show, tmp_path: Path) -> None:
     makers = {"grey.avif": avifs.limited_grey, "grey.heic": heics.limited_grey}
     for name, make in makers.items():
         expected = make(tmp_path / name, *SIZE)
-        assert distance(show(tmp_path / name), expected) <= 1, name
+        assert distance(show(tmp_path / name).pixels, expected) <= 1, name
+
+
+@pytest.mark.parametrize("ending", ["heic", "avif"])
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "noted"),
+    [
+        (signals.P3, signals.SRGB, "Display P3"),
+        (signals.BT2020, signals.PQ, "BT.2020 with PQ (HDR)"),
+        (signals.BT2020, signals.HLG, "BT.2020 with HLG (HDR)"),
+    ],
+    ids=["P3", "PQ", "HLG"],
+)
+def test_colours_stated_by_numbers_are_converted(
+    show: Show, tmp_path: Path, ending: str, primaries: int, transfer: int, noted: str
+) -> None:
+    path = tmp_path / f"source.{ending}"
+    make = heics.in_space if ending == "heic" else avifs.in_space
+    expected = make(path, *SIZE, primaries=primaries, transfer=transfer)
+    shown = show(path)
+    assert distance(shown.pixels, expected) <= 1.5
+    assert shown.noted[0].startswith(f"{noted} converted to sRGB")
+
+
+def test_colours_stated_as_srgb_are_untouched(show: Show, tmp_path: Path) -> None:
+    # Given a HEIC as most programs write it: its numbers are those of sRGB
+    pixels = pictures.scene(*SIZE)
+    (tmp_path / "source.heic").write_bytes(heics.encoded(pixels, save_nclx_profile=True))
+    assert b"colrnclx\0\1\0\x0d" in (tmp_path / "source.heic").read_bytes()
+    # When it is submitted, then its pixels are its decoder's
+    shown = show(tmp_path / "source.heic")
+    assert np.array_equal(shown.pixels, pixels)
+    assert shown.noted == ["untouched"]

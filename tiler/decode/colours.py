@@ -1,7 +1,8 @@
 """Convert a source's colours to 8-bit sRGB while streaming, and describe each conversion for pyramid.json.
 
-8-bit samples that already are sRGB stay untouched. 16-bit samples without a colour profile keep their upper 8 bits.
-Samples without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
+8-bit samples that already are sRGB stay untouched. Otherwise the embedded colour profile is applied, or the colour
+space that the file states by numbers (tiler.decode.light). 16-bit samples of sRGB keep their upper 8 bits. Samples
+without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 import pyvips
 
 from pipeline.errors import StageError
+from tiler.decode import light
+from tiler.decode.colour_spaces import ColourSpace, Range
 from tiler.decode.reader import Reader
 from tiler.decode.samples import stretch
 from tiler.meter import Meter
@@ -56,7 +59,7 @@ def to_srgb(
     if image.format not in _SCALED:
         stretched = stretch(image, again or reader.open, reader.heeded, decisions, meter, reverse=reader.is_reversed)
         return stretched.colourspace("srgb")
-    return _from_rgb(image, decisions)
+    return _from_rgb(image, reader, decisions)
 
 
 def _drop_extra_bands(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:
@@ -82,25 +85,48 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
     return image.icc_transform("srgb", input_profile="cmyk", embedded=True, depth=8, black_point_compensation=True)
 
 
-def _from_rgb(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
+def _from_rgb(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:
     grey, wide = image.bands < 3, image.format == "ushort"
-    if image.get_typeof(PROFILE):
-        effect = _profile_effect(image)
-        if effect == "other":
-            decisions.append("converted to sRGB through the picture's own profile")
-            if grey:
-                decisions.append("grey repeated over three bands")
-            return image.icc_transform("srgb", embedded=True, depth=8, black_point_compensation=True)
-        if effect == "unusable":
-            decisions.append("the picture's colour profile is unusable and was ignored")
-    if wide:
+    effect = _profile_effect(image) if image.get_typeof(PROFILE) else "missing"
+    if effect == "other":
+        decisions.append("converted to sRGB through the picture's own profile")
+        if grey:
+            decisions.append("grey repeated over three bands")
+        return image.icc_transform("srgb", embedded=True, depth=8, black_point_compensation=True)
+    if effect == "unusable":
+        decisions.append("the picture's colour profile is unusable and was ignored")
+    space = None if effect == "none" else _stated_space(image, reader, decisions)
+    if space is not None:
+        decisions.append(_described(space))
+    elif wide:
         decisions.append("16-bit samples reduced to their upper 8 bits")
     if grey:
         decisions.append("grey repeated over three bands")
+    if space is not None:
+        return light.to_srgb(image, space).colourspace("srgb")
     if wide or grey:
-        space = ("grey16" if wide else "b-w") if grey else "rgb16"
-        return image.copy(interpretation=space).colourspace("srgb")
+        interpretation = ("grey16" if wide else "b-w") if grey else "rgb16"
+        return image.copy(interpretation=interpretation).colourspace("srgb")
     return image if image.interpretation == "srgb" else image.copy(interpretation="srgb")
+
+
+def _stated_space(image: pyvips.Image, reader: Reader, decisions: list[str]) -> ColourSpace | None:
+    """Return the colour space that the file states by numbers, if it can be converted and is not like sRGB."""
+    space = reader.colour_space()
+    if space is None:
+        return None
+    if space.primaries is None or space.curve is None:
+        decisions.append(f"the picture's colour space ({space.name}) is not supported and was taken as sRGB")
+        return None
+    grid = _test_colours(image.bands)
+    moved = (light.to_srgb(grid, space) - grid).abs().max()
+    return space if moved > PROFILE_TOLERANCE else None
+
+
+def _described(space: ColourSpace) -> str:
+    if space.curve is not None and space.curve.range is not Range.SDR:
+        return f"{space.name} (HDR) converted to sRGB, light brighter than {light.KNEE * 100:g} % of white compressed"
+    return f"{space.name} converted to sRGB"
 
 
 def _profile_effect(image: pyvips.Image) -> str:
@@ -110,15 +136,20 @@ def _profile_effect(image: pyvips.Image) -> str:
     -------
     "none" if the profile is sRGB, "other" if it changes colours, "unusable" if it cannot be applied.
     """
-    grey = image.bands < 3
-    steps = range(0, 256, 1 if grey else 17)
-    colours = bytes(steps) if grey else bytes(v for r in steps for g in steps for b in steps for v in (r, g, b))
-    bands = 1 if grey else 3
-    grid = pyvips.Image.new_from_memory(colours, len(colours) // bands, 1, bands, "uchar")
-    grid = grid.copy(interpretation="b-w" if grey else "srgb")
+    grid = _test_colours(image.bands)
     grid.set_type(pyvips.GValue.blob_type, PROFILE, image.get(PROFILE))
     try:
         moved = (grid.icc_transform("srgb", embedded=True, depth=8) - grid).abs().max()
     except pyvips.Error:
         return "unusable"
     return "none" if moved <= PROFILE_TOLERANCE else "other"
+
+
+def _test_colours(bands: int) -> pyvips.Image:
+    """Return a grid of 8-bit colours, or of all grey levels if there are fewer than 3 bands."""
+    grey = bands < 3
+    steps = range(0, 256, 1 if grey else 17)
+    colours = bytes(steps) if grey else bytes(v for r in steps for g in steps for b in steps for v in (r, g, b))
+    count = 1 if grey else 3
+    grid = pyvips.Image.new_from_memory(colours, len(colours) // count, 1, count, "uchar")
+    return grid.copy(interpretation="b-w" if grey else "srgb")

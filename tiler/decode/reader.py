@@ -17,6 +17,7 @@ from pipeline.errors import StageError
 from pipeline.formats import budget
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
 from pipeline.formats.raw_photographs import require_developed
+from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.remarks import painted
 from tiler.decode.witness import Words, heard, listen
 
@@ -120,6 +121,12 @@ class Reader:
     def is_quiet(self) -> bool:
         """Whether damage is reported in libvips' error buffer only: see tiler.decode.witness."""
         return False
+
+    def colour_space(self) -> ColourSpace | None:
+        """Return the colour space that the file states by numbers, beside or instead of an ICC profile; None if it
+        states none. Must be called after `open`.
+        """
+        return None
 
     @property
     def is_reversed(self) -> bool:

@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from tests.support.images import pictures
+from tests.support.images import pictures, signals
 from tests.support.images.pictures import Pixels
 
 FULL, LIMITED = 0x80, 0
@@ -25,6 +25,14 @@ def premultiplied(path: Path, width: int, height: int) -> Pixels:
 def limited_grey(path: Path, width: int, height: int, *, bands: int = 1) -> Pixels:
     """Grey from 16 to 235, alone or with transparency."""
     return saved(path, grey(width, height, bands=bands), subsampling="4:0:0", range="limited")
+
+
+def in_space(path: Path, width: int, height: int, *, primaries: int, transfer: int) -> signals.Floats:
+    """10 bits of a colour space that the file states by numbers, without loss."""
+    samples = pictures.scene(width, height).astype(np.uint16) << 2
+    options: dict[str, Any] = {"primaries": primaries, "transfer": transfer, "matrix": 0}
+    path.write_bytes(imagecodecs.avif_encode(samples, level=100, bitspersample=10, pixelformat="444", **options))
+    return signals.srgb_of(samples << 6, primaries, transfer, 65535)
 
 
 def saved(path: Path, pixels: Pixels, **options: Any) -> Pixels:

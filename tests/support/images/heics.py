@@ -13,7 +13,7 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
-from tests.support.images import pictures, profiles
+from tests.support.images import pictures, profiles, signals
 from tests.support.images.pictures import Pixels
 
 LOSSLESS = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
@@ -58,6 +58,16 @@ def limited_grey(path: Path, width: int, height: int) -> Pixels:
     levels = pictures.scene(width, height, bands=1)
     path.write_bytes(encoded(levels, full_range_flag=0, save_nclx_profile=True, enc_params={"x265:range": "limited"}))
     return np.clip((levels.astype(float) - 16) * 255 / 219, 0, 255).round().repeat(3, axis=2)
+
+
+def in_space(path: Path, width: int, height: int, *, primaries: int, transfer: int) -> signals.Floats:
+    """10 bits of a colour space that the file states by numbers."""
+    samples = pictures.scene(width, height).astype("<u2") << 8
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = False
+    pillow_heif.from_bytes("RGB;16", (width, height), samples.tobytes()).save(
+        path, color_primaries=primaries, transfer_characteristics=transfer, save_nclx_profile=True, **LOSSLESS
+    )
+    return signals.srgb_of(samples, primaries, transfer, 65535)
 
 
 def with_profile(path: Path, width: int, height: int, *, primaries: profiles.Primaries, gamma: float) -> Pixels:

@@ -62,6 +62,11 @@ def size(width: int, height: int) -> bytes:
     return _box(b"ispe", struct.pack(">III", 0, width, height))
 
 
+def nclx(primaries: int, transfer: int, matrix: int) -> bytes:
+    """The statement of a colour space, of full range."""
+    return _box(b"colr", b"nclx" + struct.pack(">HHHB", primaries, transfer, matrix, 0x80))
+
+
 def turn(quarters: int) -> bytes:
     return _box(b"irot", bytes([quarters]))
 

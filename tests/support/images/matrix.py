@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.images import avifs, heics, makers, profiles, zstd_tiffs
+from tests.support.images import avifs, heics, makers, profiles, signals, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -212,6 +212,22 @@ CASES = (
     Case("HEIC", "grey, 10 bits", "heic", partial(heics.deep, bands=1, bits=10)),
     Case("HEIC", "12 bits with alpha", "heic", partial(heics.deep, bands=4, bits=12)),
     Case("HEIC", "Display P3", "heic", partial(heics.with_profile, primaries=profiles.DISPLAY_P3, gamma=2.2), 2, 0.5),
+    Case(
+        "HEIC",
+        "Display P3, stated by numbers",
+        "heic",
+        partial(heics.in_space, primaries=signals.P3, transfer=signals.SRGB),
+        1,
+        0.2,
+    ),
+    Case(
+        "HEIC",
+        "10 bits, HDR by PQ",
+        "heic",
+        partial(heics.in_space, primaries=signals.BT2020, transfer=signals.PQ),
+        1,
+        0.2,
+    ),
     Case("AVIF", "lossless", "avif", partial(makers.by_libvips, lossless=True, compression="av1", effort=0)),
     Case("AVIF", "lossy", "avif", partial(makers.by_pillow, quality=90, subsampling="4:4:4"), 4, 1.0),
     Case(
@@ -225,6 +241,14 @@ CASES = (
     Case("AVIF", "with alpha that colours are multiplied by", "avif", avifs.premultiplied, 4, 1.0),
     Case("AVIF", "grey of limited range", "avif", avifs.limited_grey),
     Case("AVIF", "grey of limited range, with alpha", "avif", partial(avifs.limited_grey, bands=4), 1, 0.1),
+    Case(
+        "AVIF",
+        "10 bits, HDR by HLG",
+        "avif",
+        partial(avifs.in_space, primaries=signals.BT2020, transfer=signals.HLG),
+        1,
+        0.2,
+    ),
     Case("GIF", "of 256 colours", "gif", partial(makers.few_colours, bits=8)),
     Case("GIF", "interlaced", "gif", partial(makers.few_colours, bits=6, interlace=1)),
     Case("GIF", "with a transparent colour", "gif", partial(makers.few_colours, bits=6, transparency=1)),

@@ -7,10 +7,19 @@ from typing import NamedTuple
 
 import pyvips
 
-from tiler.decode.readers.heif.items import GREY, HEVC, Items, Picture
+from tiler.decode.colour_spaces import HLG, PQ, ColourSpace, by_cicp
+from tiler.decode.readers.heif.items import GREY, HEVC, Items, Picture, Signal
 
 BLACK, RANGE = 16, 219
 """Black, and the distance from black to white, of 8-bit samples of limited range (ISO/IEC 23091-2, 8.3)."""
+
+
+_UNSPECIFIED = 2
+_UNSTATED = Signal(_UNSPECIFIED, _UNSPECIFIED, is_full_range=True)
+
+_WIDE, _HDR = {9, 11, 12}, {PQ, HLG}
+"""What is believed of coded pictures whose item says nothing: code points that nobody writes by mistake. Cameras write
+those of old video, but mean sRGB, which is what an item without a property has (ISO/IEC 23000-22, 7.3.6.4)."""
 
 
 class Coding(NamedTuple):
@@ -21,11 +30,13 @@ class Coding(NamedTuple):
     codec: tiler.decode.readers.heif.items.HEVC or AV1.
     is_limited_grey: whether the page is grey, and its samples have a limited range.
     is_premultiplied: whether the colours are multiplied by the transparency.
+    space: that the file states by numbers; None if it states none.
     """
 
     codec: bytes
     is_limited_grey: bool
     is_premultiplied: bool
+    space: ColourSpace | None
 
 
 def coding_of(items: Items, page: int, codec: bytes, decoded: Mapping[int, Picture]) -> Coding:
@@ -43,7 +54,22 @@ def coding_of(items: Items, page: int, codec: bytes, decoded: Mapping[int, Pictu
         is_limited = not coded.is_full_range and not (stated and stated.is_full_range)
     else:
         is_limited = not (stated or coded).is_full_range
-    return Coding(codec, is_grey and is_limited, items.is_premultiplied(page))
+    return Coding(codec, is_grey and is_limited, items.is_premultiplied(page), space_of(items, page, coded))
+
+
+def space_of(items: Items, page: int, coded: Signal = _UNSTATED) -> ColourSpace | None:
+    """Return the colour space that the properties of a page state, or else its coded pictures; None if none is stated.
+
+    Parameters
+    ----------
+    coded: what the coded pictures say.
+    """
+    primaries, transfer, _ = items.signal(page) or _UNSTATED
+    if primaries == _UNSPECIFIED and coded.primaries in _WIDE:
+        primaries = coded.primaries
+    if transfer == _UNSPECIFIED and coded.transfer in _HDR:
+        transfer = coded.transfer
+    return None if primaries == transfer == _UNSPECIFIED else by_cicp(primaries, transfer)
 
 
 def is_plain(items: Items, page: int) -> bool:

@@ -12,8 +12,9 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats import budget
+from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.reader import Reader
-from tiler.decode.readers.heif.coding import Coding, corrected, is_plain
+from tiler.decode.readers.heif.coding import Coding, corrected, is_plain, space_of
 from tiler.decode.readers.heif.items import HEVC, Items
 from tiler.decode.smaller import shows_all
 
@@ -54,6 +55,13 @@ class HeifReader(Reader):
             if not is_plain(Items(file, _sound().items_of(self.path, self.page, header.pages)), self.page):
                 return None
         return small if small.width < header.width and shows_all(small.width, small.height, header) else None
+
+    def colour_space(self) -> ColourSpace | None:
+        """As Reader.colour_space: that of the `nclx` property, or of the coded pictures."""
+        if self._coding is not None:
+            return self._coding.space
+        with self.path.open("rb") as file:
+            return space_of(Items(file, _sound().items_of(self.path, self.page, self.header().pages)), self.page)
 
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work, including all coded pictures that the page is assembled from."""
