@@ -12,6 +12,7 @@ import uvicorn
 
 from gateway.app import Gateway
 from gateway.http.limits import SWEEP, LimitedProtocol, Limits
+from gateway.http.unsent import Unsent
 from gateway.http_protocol import protocol_for
 from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError
@@ -41,6 +42,7 @@ class Server:
             settings.max_connections or most_connections(),
             settings.head_timeout,
             settings.body_timeout,
+            Unsent(settings.max_unsent_bytes),
         )
         self._socket: socket.socket | None = None
         self._server = _Uvicorn(

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from gateway.http.unsent import MAX_UNSENT
 from pipeline.settings import BrokerSettings, CommaSeparated, SourceSettings, StatusClientSettings, StorageSettings
 from pipeline.sources import Allowed
 
@@ -70,6 +71,15 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         description=(
             "Seconds for a request's body, at most 1 MiB, to arrive. Also the time after which a client that reads "
             "nothing of its answer is disconnected."
+        ),
+    )
+    max_unsent_bytes: int = Field(
+        MAX_UNSENT,
+        ge=1,
+        description=(
+            "Maximum bytes of responses that are kept in memory for clients that have not read them yet, over all "
+            "connections. Beyond it, the connections with the most of them are closed. 25 KiB for each of 10,000 "
+            "connections; a client that reads leaves nothing there for long."
         ),
     )
     idle_timeout: float = Field(

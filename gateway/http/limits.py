@@ -20,6 +20,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.http import problems
+from gateway.http.unsent import MAX_UNSENT, Unsent
 from pipeline.logs import Repeats
 
 if TYPE_CHECKING:
@@ -91,11 +92,13 @@ class Limits:
     connections: maximum number of connections.
     head_timeout: seconds for a request's headers, from its first byte or from the connection's beginning.
     body_timeout: seconds for a request's body; also for a client to read some of its answer.
+    unsent: counts the bytes of answers that clients have not read.
     """
 
     connections: int
     head_timeout: float
     body_timeout: float
+    unsent: Unsent = field(default_factory=lambda: Unsent(MAX_UNSENT))
     _repeats: Repeats = field(default_factory=Repeats, repr=False)
 
     def make_room(self, present: Iterable[LimitedProtocol]) -> bool:
@@ -116,9 +119,10 @@ class Limits:
             )
 
     def sweep(self, present: Iterable[LimitedProtocol], now: float) -> None:
-        """Refuse late requests, and close connections whose client has disconnected."""
+        """Refuse late requests, and close connections whose client has disconnected or reads too little."""
         connections = list(present)
         self._end_left(connections)
+        self.unsent.limit(connections)
         for one in connections:
             one.hold_to_time(now, self)
 
@@ -149,6 +153,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._fields_left_out = False
         self._refused = False
         self._unsent = 0
+        self.held = 0
+        self._waits_for_reader = False
         self._unparsed = bytearray()
         self._answering: RequestResponseCycle | None = None
         super().connection_made(transport)
@@ -171,7 +177,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _parse(self) -> None:
         """Pass received bytes to the parser, unless a request waits for the answer to an earlier one."""
-        while self._unparsed and not self.pipeline and not self._refused and not self.transport.is_closing():
+        while self._unparsed and not self._waits() and not self._refused and not self.transport.is_closing():
             piece = bytes(self._unparsed[:PIECE])
             del self._unparsed[:PIECE]
             self._no_body += len(piece)
@@ -184,11 +190,16 @@ class LimitedProtocol(HttpToolsProtocol):
                 pass  # The upgrade is refused by answering in HTTP/1.1 (RFC 9110, 7.8).
             except httptools.HttpParserError:
                 self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
-        if self._unparsed or self.pipeline:
+        if self._unparsed or self._waits():
             self.flow.pause_reading()
+
+    def _waits(self) -> bool:
+        """Return whether the next request has to wait: for earlier answers, or until the client has read them."""
+        return bool(self.pipeline) or self._waits_for_reader
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the current request as disconnected, and drop the requests after it."""
+        self.limits.unsent.forget(self)
         self._unparsed.clear()
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
@@ -256,7 +267,22 @@ class LimitedProtocol(HttpToolsProtocol):
         self._enter(Phase.IDLE if self.cycle.response_complete else Phase.ANSWER)
 
     def on_response_complete(self) -> None:
-        """Note that the answer is written, and go on with the bytes after its request."""
+        """Note that the answer is written, and go on with the bytes after its request once most of it is sent."""
+        self.limits.unsent.note(self, cast("set[LimitedProtocol]", self.connections))
+        if self.flow.write_paused and not self.transport.is_closing():
+            # The next answer would be made and kept in memory, although this one is not read.
+            self._waits_for_reader = True
+        else:
+            self._go_on_after_answer()
+
+    def resume_writing(self) -> None:
+        """Go on with the bytes after an answer's request, once most of the answer is sent."""
+        super().resume_writing()
+        if self._waits_for_reader:
+            self._waits_for_reader = False
+            self._go_on_after_answer()
+
+    def _go_on_after_answer(self) -> None:
         super().on_response_complete()
         if self.phase is Phase.ANSWER:
             self._enter(Phase.IDLE)
@@ -270,7 +296,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._parse()
-        if not self._unparsed and not self.pipeline:
+        if not self._unparsed and not self._waits():
             self.flow.resume_reading()
 
     def _refuse_head(self, *, long_url: bool) -> None:

@@ -236,6 +236,72 @@ def test_a_client_that_takes_nothing_of_its_answers_is_given_up_on(gateway: Gate
         assert len(answers(rest(line))) < 500
 
 
+LIST = b"GET /api/datasets?limit=200 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def reading_nothing(gateway: Gateway) -> socket.socket:
+    """Connects with the smallest buffer for what comes."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    line.connect((host, int(port)))
+    return line
+
+
+def test_unread_answers_of_all_clients_together_are_limited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limit = 8 * 2**20
+    with (
+        status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
+        gateway_rig.serving(status.address, tmp_path, max_unsent_bytes=limit) as gateway,
+        ExitStack() as stack,
+    ):
+        # Given a catalogue whose page is a megabyte, and a client that has not read its small answer yet
+        for number in range(30):
+            gateway.submit(f"Earth {number}", description="\N{EARTH GLOBE EUROPE-AFRICA}" * 10_000)
+        served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+        patient = stack.enter_context(connect(gateway))
+        patient.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        # When many ask for it several times, so that the kernel's buffers are full, and read nothing
+        lines = [stack.enter_context(reading_nothing(gateway)) for _ in range(40)]
+        for line in lines:
+            line.sendall(LIST * 5)
+        highest = 0
+
+        def is_limited() -> bool:
+            nonlocal highest
+            highest = max(highest, sum(one.transport.get_write_buffer_size() for one in list(served)))
+            return any("TILEWRIGHT_MAX_UNSENT_BYTES" in record.message for record in caplog.records)
+
+        # Then connections are closed, and no more than the limit and one page is kept for all of them
+        until(is_limited, "the end of some connections")
+        until(lambda: len(list(served)) < len(lines), "the end of some connections")
+        assert 0 < highest <= limit + 2**20
+        # And those that have little to read, or read, get all of it
+        assert answers(rest(patient)) == [200]
+        page = gateway.get("/api/datasets?limit=200")
+        assert page.ok
+        assert page.json()["datasets"]
+
+
+def test_the_next_answer_is_not_made_before_the_client_reads_the_one_before_it(gateway: Gateway) -> None:
+    served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+    before = {id(one) for one in list(served)}
+    with reading_nothing(gateway) as line:
+        # Given a client that asks for more than the kernel's buffers hold, in requests one after the other
+        line.sendall((b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: %b\r\n\r\n" % (b"y" * 2000)) * 100)
+        until(lambda: any(one.flow.write_paused for one in list(served)), "a client that does not read")
+        (protocol,) = (one for one in list(served) if id(one) not in before)
+        # Then no request of it is at work
+        assert protocol._answering is not None
+        until(lambda: protocol._answering is not None and protocol._answering.response_complete, "the last answer")
+        assert protocol.flow.write_paused
+        # And when it reads, all are answered
+        line.settimeout(60)
+        got = b""
+        while len(answers(got)) < 20:
+            got += line.recv(65536)
+
+
 WAITING = b'{"name": "Earth", "url": "https://example.org/earth.jpg"}'
 WAIT = (
     b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nPrefer: wait=300\r\n"

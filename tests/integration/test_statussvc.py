@@ -15,7 +15,6 @@ from sqlalchemy import create_engine, text
 
 from pipeline.channels import MAX_MESSAGE
 from pipeline.errors import StatusUnavailable
-from pipeline.sources import MAX_URL_LENGTH
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.database import Database
 from statussvc.db.tables import metadata
@@ -375,11 +374,23 @@ def test_the_key_of_a_deleted_dataset_is_free_again(status: Status) -> None:
     assert status.create(idempotency_key="k") == second
 
 
-def test_a_full_page_of_the_longest_texts_fits_one_answer(status: Status) -> None:
-    for _ in range(3):
-        status.create(description="\N{WORLD MAP}" * 10_000)
-    row = status.users.ListDatasets(pb.ListDatasetsRequest(page_size=1)).datasets[0]
-    assert 200 * row.ByteSize() + 200 * MAX_URL_LENGTH < MAX_MESSAGE
+def test_a_page_ends_before_it_is_too_large(status: Status) -> None:
+    # Given datasets with the longest texts, of which 60 make more than two megabytes
+    earlier = status.create()
+    created = [status.create(description="\N{WORLD MAP}" * 10_000) for _ in range(60)]
+    # When they are listed, or searched for, in pages of 200
+    for query in ("", "\N{WORLD MAP}" * 3):
+        listed, token, pages = [], "", 0
+        while earlier not in listed and (token or not pages):
+            wanted = pb.ListDatasetsRequest(page_size=200, page_token=token, query=query)
+            page = status.users.ListDatasets(wanted)
+            assert page.ByteSize() < 2**20 + 1000
+            listed += [dataset.dataset_id for dataset in page.datasets]
+            token, pages = page.next_page_token, pages + 1
+        # Then every page is below a megabyte, and together they have each dataset once
+        assert pages > 2
+        assert [one for one in listed if one in created] == created[::-1]
+    assert MAX_MESSAGE > 2**21
 
 
 def test_garbage_is_what_no_row_refers_to(status: Status) -> None:
