@@ -111,7 +111,7 @@ def require_shown(directory: Directory) -> None:
     if photometric == CIELAB and (samples < 3 or (bits, directory.value(Tag.SAMPLE_FORMAT, 1)) not in _LABS):
         _refuse("CIELAB in other samples than 16-bit integers or 32-bit floats")
     if photometric == CIELAB and directory.value(Tag.PLANAR, 1) == APART and not _is_decoded(directory):
-        _refuse("CIELAB in separate planes, and compressed otherwise than with deflate or Zstandard")
+        _refuse("CIELAB in separate planes, compressed with other than deflate or Zstandard")
     _require_read_jpeg(directory, samples)
 
 
@@ -145,7 +145,7 @@ def _require_plain_ycbcr(directory: Directory) -> None:
 
 
 def _require_read_jpeg(directory: Directory, samples: int) -> None:
-    """Raise StageError("unsupported_format") for tiles whose JPEGs have a number of samples that nobody reads."""
+    """Raise StageError("unsupported_format") for JPEG tiles with an unsupported number of samples."""
     together = samples > 1 and directory.value(Tag.PLANAR, 1) != APART
     in_tiles = Tag.TILE_WIDTH in directory.entries
     is_jpeg = directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.JPEG

@@ -137,7 +137,7 @@ def is_recoded(directory: Directory) -> bool:
     """Return whether libvips has to read a page through tiler.decode.readers.tiff.recoded.
 
     The libtiff of pyvips-binary has no zstd. It ignores deflate's checksums, which follow the last pixel, so a changed
-    byte mostly shows as wrong pixels. Of the JPEGs in tiles, libvips reads those of one and three samples.
+    byte mostly shows as wrong pixels. libvips reads JPEG tiles with one or three samples only.
     """
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     whole_bytes = directory.value(Tag.BITS, 1) % 8 == 0
@@ -149,10 +149,10 @@ def is_recoded(directory: Directory) -> bool:
 
 
 def is_split(directory: Directory) -> bool:
-    """Return whether libvips reads a page only through tiler.decode.readers.tiff.planes, one plane at a time.
+    """Return whether libvips has to read a page through tiler.decode.readers.tiff.planes, one plane at a time.
 
-    Those are separate planes that it misreads, and whose compression `recoded` does not decode; and a page of a single
-    plane in tiles that is said to be separate, which it refuses.
+    This holds for separate planes that libvips misreads, and whose compression `recoded` does not decode. It also holds
+    for a single plane in tiles that is marked as separate, which libvips refuses.
     """
     if is_recoded(directory) or directory.value(Tag.PLANAR, 1) != APART:
         return False
@@ -160,7 +160,7 @@ def is_split(directory: Directory) -> bool:
 
 
 def is_jpeg_of_four(directory: Directory) -> bool:
-    """Return whether a page has tiles whose JPEGs have four samples together."""
+    """Return whether a page has JPEG tiles with four samples."""
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     together = directory.value(Tag.SAMPLES, 1) == 4 and not _is_apart(directory)
     return compression == Compression.JPEG and Tag.TILE_WIDTH in directory.entries and together
@@ -171,9 +171,9 @@ def _is_apart(directory: Directory) -> bool:
 
 
 def _is_misread(directory: Directory) -> bool:
-    """Return whether libvips 8.18 cannot read a page's separate planes, or mixes them up without a remark.
+    """Return whether libvips 8.18 cannot read a page's separate planes, or confuses them without a warning.
 
-    It reads none in tiles. In strips of several rows only RGB and CMYK of whole bytes come out right.
+    It reads none in tiles. In strips of several rows it only reads RGB and CMYK of whole bytes correctly.
     """
     if not _is_apart(directory):
         return False

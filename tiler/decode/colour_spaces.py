@@ -1,4 +1,4 @@
-"""The colour spaces that files state by numbers instead of an ICC profile.
+"""Colour spaces that files name by code points instead of an ICC profile.
 
 Sources: ITU-T H.273 (CICP: ColourPrimaries, TransferCharacteristics), ITU-R BT.2100 (PQ, HLG), IEC 61966-2-1 (sRGB).
 """
@@ -12,11 +12,11 @@ from typing import NamedTuple
 Chromaticity = tuple[float, float]
 
 REFERENCE_WHITE = 203.0
-"""Luminance of diffuse white in an HDR picture, in nits (ITU-R BT.2408, 2.1)."""
+"""Luminance of diffuse white in an HDR image, in nits (ITU-R BT.2408, 2.1)."""
 
 
 class Primaries(NamedTuple):
-    """The CIE 1931 x and y of red, green, blue and white."""
+    """The CIE 1931 chromaticities, x and y, of red, green, blue and white."""
 
     red: Chromaticity
     green: Chromaticity
@@ -25,14 +25,14 @@ class Primaries(NamedTuple):
 
 
 class Range(Enum):
-    """What the light that a curve returns is relative to."""
+    """What a value of 1 stands for in the light that a curve returns."""
 
     SDR = auto()
     """White."""
     PQ = auto()
-    """REFERENCE_WHITE, on the display."""
+    """REFERENCE_WHITE on the display."""
     HLG = auto()
-    """The peak, in front of the camera."""
+    """The brightest light in the scene."""
 
 
 class Curve(NamedTuple):
@@ -43,12 +43,12 @@ class Curve(NamedTuple):
 
 
 class ColourSpace(NamedTuple):
-    """A colour space that a file states.
+    """A colour space that a file names.
 
     Parameters
     ----------
     name: for people.
-    primaries, curve: None if they are not known.
+    primaries, curve: None if unknown.
     """
 
     name: str
@@ -112,8 +112,8 @@ PRIMARIES: dict[int, tuple[str, Primaries]] = {
 PQ, HLG = 16, 18
 
 _CURVES: dict[int, tuple[str, Curve]] = {
-    # BT.709's curve and its kin describe cameras. What they store is made to be seen on displays like sRGB's, and
-    # browsers show it so.
+    # The curves of BT.709 and similar standards describe cameras. Their images are meant for displays like sRGB's, and
+    # browsers show them so.
     **dict.fromkeys((1, 2, 6, 11, 12, 13, 14, 15), ("", SRGB_CURVE)),
     4: ("gamma 2.2", of_gamma(2.2)),
     5: ("gamma 2.8", of_gamma(2.8)),

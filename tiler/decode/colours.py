@@ -1,7 +1,7 @@
 """Convert a source's colours to 8-bit sRGB while streaming, and describe each conversion for pyramid.json.
 
 8-bit samples that already are sRGB stay untouched. Otherwise the embedded colour profile is applied, or the colour
-space that the file states by numbers (tiler.decode.light). 16-bit samples of sRGB keep their upper 8 bits. Samples
+space that the file names by code points (tiler.decode.light). 16-bit samples of sRGB keep their upper 8 bits. Samples
 without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
 """
 
@@ -111,7 +111,7 @@ def _from_rgb(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvi
 
 
 def _stated_space(image: pyvips.Image, reader: Reader, decisions: list[str]) -> ColourSpace | None:
-    """Return the colour space that the file states by numbers, if it can be converted and is not like sRGB."""
+    """Return the colour space that the file names by code points, if it can be converted and is not like sRGB."""
     space = reader.colour_space()
     if space is None:
         return None

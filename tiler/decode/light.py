@@ -1,12 +1,12 @@
-"""Convert the samples of a colour space that a file states by numbers to 8-bit sRGB, while streaming.
+"""Convert samples of a colour space that a file names by code points to 8-bit sRGB, while streaming.
 
-Samples become linear light, that becomes light of sRGB's primaries, and that is coded again. Light that sRGB does not
-have is cut off at the nearest level of each channel. Another white becomes white.
+Samples are converted to linear light, then to linear light of sRGB's primaries, then to sRGB. Values outside of sRGB
+are clipped in each channel. The white of the colour space becomes the white of sRGB.
 
-HDR (PQ and HLG) has light brighter than white. Up to KNEE times REFERENCE_WHITE it stays as it is, so that a picture
-keeps the brightness of an SDR one. Brighter light is compressed: it approaches white, and never reaches it. All
-channels are scaled by the same factor, that of the brightest one, so that hues are kept. HLG is shown as on a display
-of 1,000 nits (ITU-R BT.2100, table 5), where its reference white has 203 nits, too.
+HDR (PQ and HLG) has light brighter than white. Light up to KNEE times REFERENCE_WHITE is not changed, so that an HDR
+image is as bright as an SDR one. Brighter light is compressed: it approaches white, but never reaches it. All channels
+are scaled by the factor of the brightest channel, so that hues are kept. HLG is shown as on a display of 1,000 nits
+(ITU-R BT.2100, table 5), where its reference white has 203 nits as well.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pyvips
 from tiler.decode.colour_spaces import REFERENCE_WHITE, SRGB, Chromaticity, ColourSpace, Primaries, Range
 
 KNEE = 0.8
-"""Share of REFERENCE_WHITE from which on light is compressed. White itself then becomes 0.9, which is 243 of 255, and
-light of 1,000 nits 254: white looks white, and highlights still differ from it."""
+"""Share of REFERENCE_WHITE above which light is compressed. White itself becomes 0.9, which is level 243 of 255, and
+light of 1,000 nits becomes 254: white looks white, and highlights are still brighter."""
 
 HLG_PEAK, HLG_GAMMA = 1000.0, 1.2
-"""The display that HLG is shown as on: its peak in nits, and the system gamma for that peak."""
+"""The display for which HLG is converted: its peak in nits, and the system gamma for that peak."""
 
 _WHITE = 65535
-"""Levels of light between black and white: enough for sRGB, whose darkest level is twenty of them."""
+"""Levels of linear light from black to white: enough for sRGB, whose darkest level spans twenty of them."""
 
 Matrix = list[list[float]]
 
@@ -37,7 +37,7 @@ def to_srgb(image: pyvips.Image, space: ColourSpace) -> pyvips.Image:
 
     Parameters
     ----------
-    space: its primaries and its curve are known.
+    space: of the image. Its primaries and its curve must be known.
     """
     if space.curve is None or space.primaries is None:
         raise ValueError(space.name)
@@ -90,13 +90,13 @@ def _table(values: array[int] | array[float], kind: str) -> pyvips.Image:
 
 
 def _to_srgb_primaries(primaries: Primaries) -> Matrix:
-    """Return the matrix from linear light of these primaries to that of sRGB's."""
+    """Return the matrix from linear light of these primaries to linear light of sRGB's primaries."""
     adapted = _product(_adaptation(primaries.white, SRGB.white), _to_xyz(primaries))
     return _product(_inverse(_to_xyz(SRGB)), adapted)
 
 
 def _to_xyz(primaries: Primaries) -> Matrix:
-    """Return the matrix from linear light of these primaries to CIE XYZ; white has Y = 1."""
+    """Return the matrix from linear light of these primaries to CIE XYZ, with Y = 1 for white."""
     columns = _transposed([_xyz(*colour) for colour in primaries[:3]])
     white = [[part / primaries.white[1]] for part in _xyz(*primaries.white)]
     amounts = _product(_inverse(columns), white)
@@ -104,7 +104,7 @@ def _to_xyz(primaries: Primaries) -> Matrix:
 
 
 def _adaptation(source: Chromaticity, target: Chromaticity) -> Matrix:
-    """Return Bradford's matrix, which moves XYZ of one white to another (ICC.1:2022, annex E)."""
+    """Return Bradford's matrix, which adapts CIE XYZ from one white to another (ICC.1:2022, annex E)."""
     cones = [_product(_BRADFORD, [[part / white[1]] for part in _xyz(*white)]) for white in (source, target)]
     ratios = [after / before for (before,), (after,) in zip(*cones, strict=True)]
     scaled = [[value * ratio for value in row] for row, ratio in zip(_BRADFORD, ratios, strict=True)]

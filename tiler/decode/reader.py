@@ -123,8 +123,9 @@ class Reader:
         return False
 
     def colour_space(self) -> ColourSpace | None:
-        """Return the colour space that the file states by numbers, beside or instead of an ICC profile; None if it
-        states none. Must be called after `open`.
+        """Return the colour space that the file names by code points, or None. Must be called after `open`.
+
+        A file may have it beside an ICC profile, or instead of one.
         """
         return None
 

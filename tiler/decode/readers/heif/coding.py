@@ -18,8 +18,9 @@ _UNSPECIFIED = 2
 _UNSTATED = Signal(_UNSPECIFIED, _UNSPECIFIED, is_full_range=True)
 
 _WIDE, _HDR = {9, 11, 12}, {PQ, HLG}
-"""What is believed of coded pictures whose item says nothing: code points that nobody writes by mistake. Cameras write
-those of old video, but mean sRGB, which is what an item without a property has (ISO/IEC 23000-22, 7.3.6.4)."""
+"""Code points that count in coded pictures whose item has no property of its own, since no encoder writes them by
+mistake. Cameras write code points of old video but mean sRGB, which is the default of an item without the property
+(ISO/IEC 23000-22, 7.3.6.4)."""
 
 
 class Coding(NamedTuple):
@@ -30,7 +31,7 @@ class Coding(NamedTuple):
     codec: tiler.decode.readers.heif.items.HEVC or AV1.
     is_limited_grey: whether the page is grey, and its samples have a limited range.
     is_premultiplied: whether the colours are multiplied by the transparency.
-    space: that the file states by numbers; None if it states none.
+    space: the colour space that the file names by code points; None if it names none.
     """
 
     codec: bytes
@@ -58,11 +59,11 @@ def coding_of(items: Items, page: int, codec: bytes, decoded: Mapping[int, Pictu
 
 
 def space_of(items: Items, page: int, coded: Signal = _UNSTATED) -> ColourSpace | None:
-    """Return the colour space that the properties of a page state, or else its coded pictures; None if none is stated.
+    """Return the colour space in the properties of a page, else that in its coded pictures, else None.
 
     Parameters
     ----------
-    coded: what the coded pictures say.
+    coded: the coding of colours in the coded pictures.
     """
     primaries, transfer, _ = items.signal(page) or _UNSTATED
     if primaries == _UNSPECIFIED and coded.primaries in _WIDE:

@@ -57,7 +57,7 @@ class HeifReader(Reader):
         return small if small.width < header.width and shows_all(small.width, small.height, header) else None
 
     def colour_space(self) -> ColourSpace | None:
-        """As Reader.colour_space: that of the `nclx` property, or of the coded pictures."""
+        """As Reader.colour_space: taken from the `nclx` property, or the coded pictures."""
         if self._coding is not None:
             return self._coding.space
         with self.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Decode a tile that is a JPEG of four samples, which libvips' reader of JPEGs in tiles does not know."""
+"""Decode a tile that is a JPEG with four samples, which libvips' reader of JPEG tiles does not support."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 
 _YCCK = re.compile(rb"\xff\xee\x00\x0eAdobe.{6}[^\x00]", re.DOTALL)
-"""Adobe's segment where it makes libjpeg convert four samples, which libtiff never does."""
+"""Adobe's segment, if it makes libjpeg convert the four samples. libtiff never converts them."""
 
 
 class JpegFrame:
-    """The samples of one tile, interleaved; read at once.
+    """The interleaved samples of one tile, read as a whole.
 
     Parameters
     ----------
-    file: stays the caller's.
+    file: the caller closes it.
     offset, length: of the JPEG in bytes.
     tables: value of Tag.JPEG_TABLES, a JPEG of tables only; may be empty.
     """
@@ -51,10 +51,10 @@ class JpegFrame:
         if len(data) < self._length:
             raise StageError("image_truncated", CUT_SHORT)
         if not data.startswith(_START):
-            raise damaged("a tile is no JPEG")
+            raise damaged("a tile is not a JPEG")
         whole = self._tables.removesuffix(_END) + data[len(_START) :] if self._tables else data
         if _YCCK.search(whole):
-            raise StageError("unsupported_format", "The TIFF's tiles are JPEGs of YCCK, which is not read here.")
+            raise StageError("unsupported_format", "The TIFF's tiles are YCCK JPEGs, which are not supported.")
         try:
             image = pyvips.Image.jpegload_buffer(whole, fail_on="warning")
             # libvips inverts four samples, as Adobe's programs store them.

@@ -1,4 +1,4 @@
-"""A TIFF that is made in memory around pixels that lie elsewhere, for libvips to read: a BigTIFF of one page."""
+"""Make a BigTIFF of one page for libvips: head and directory in memory, pixels from elsewhere."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HEAD_SIZE, COUNT_SIZE, ENTRY_SIZE, NEXT_SIZE, INLINE_SIZE = 16, 8, 20, 8, 8
 next directory; the space for values within an entry."""
 
 PLACED = {Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS, Tag.TILE_OFFSETS, Tag.TILE_LENGTHS, Tag.PLANAR}
-"""Tags that every such TIFF gets anew."""
+"""Tags that are written new for every such TIFF."""
 
 NOT_CARRIED = {Tag.SUB_DIRECTORIES, Tag.EXIF, Tag.GPS, Tag.INTEROPERABILITY}
-"""Tags that do not apply to it: it has no other directories."""
+"""Tags that are left out, since the new TIFF has no other directories."""
 
 
 class Made(ABC):
-    """A TIFF of which libvips reads pieces.
+    """A TIFF that libvips reads piece by piece.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Made(ABC):
         self._position = 0
 
     def source(self) -> Any:
-        """Return a pyvips.Source that reads it."""
+        """Return a pyvips.Source that reads the TIFF."""
         source = pyvips.SourceCustom()
         source.on_read(self._read)
         source.on_seek(self._seek)
@@ -52,11 +52,11 @@ class Made(ABC):
 
     @abstractmethod
     def length(self) -> int:
-        """Return its length in bytes."""
+        """Return the length of the TIFF in bytes."""
 
     @abstractmethod
     def piece(self, position: int, size: int) -> bytes:
-        """Return at most `size` bytes, at least one unless the position is at its end."""
+        """Return at most `size` bytes at the position, and at least one unless it is the end."""
 
     def _seek(self, offset: int, whence: int) -> int:
         starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.length()}
@@ -74,7 +74,7 @@ class Made(ABC):
 
 
 class Entry(NamedTuple):
-    """An entry of its directory: the type and number of its values, and the values themselves."""
+    """An entry of the directory: the type and the number of its values, and their bytes."""
 
     kind: int
     values: int
@@ -100,11 +100,11 @@ def long8(table: array[int], order: str) -> Entry:
 
 
 def kept(directory: Directory, left_out: Container[int]) -> dict[int, Entry]:
-    """Return the entries of a page that stay as they are.
+    """Return the entries of a page that are kept unchanged.
 
     Raises
     ------
-    struct.error: if the file ends within the values of one.
+    struct.error: if the file ends within the values of an entry.
     """
     found: dict[int, Entry] = {}
     room = KEPT_BYTES
@@ -128,7 +128,7 @@ def size_of(entries: dict[int, Entry]) -> int:
 
 
 def head(entries: dict[int, Entry], order: str) -> bytes:
-    """Return head, directory and values. What `order` says is of the values, too."""
+    """Return head, directory and values together. `order` is the byte order of the values, too."""
     values_at = _values_at(entries)
     magic = b"II+\0" if order == "<" else b"MM\0+"
     parts = [magic, struct.pack(f"{order}HHQQ", 8, 0, HEAD_SIZE, len(entries))]

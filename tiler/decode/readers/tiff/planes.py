@@ -1,8 +1,8 @@
-"""Present the separate planes of a page to libvips as pages of one sample each, and join what it reads.
+"""Present each separate plane of a page to libvips as a TIFF with one sample a pixel, and join the planes.
 
-Which pages need this is decided by pipeline.formats.tiff_layout.is_split: libvips 8.18 reads no separate planes in
-tiles, and gets most others wrong. Each plane is a BigTIFF of its own, made in memory: its directory comes first, then
-the real file as it is.
+Which pages need this is decided by pipeline.formats.tiff_layout.is_split: libvips 8.18 cannot read separate planes in
+tiles, and reads most others wrongly. Each plane becomes a BigTIFF that is made in memory: its directory comes first,
+followed by the unchanged bytes of the real file.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ OF_ALL = {
     Tag.SAMPLES,
     Tag.SAMPLE_FORMAT,
 }
-"""Tags that say something of all planes together."""
+"""Tags that describe all planes together."""
 
 
 class Plane(Made):
-    """One plane as a TIFF of its own.
+    """One plane as a separate TIFF.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
 
     Returns
     -------
-    The joined image, and the planes that it is read from. Planes that are never shown (all but the colours, where
-    there are several more) are not read: they are black in it.
+    The joined image, and the planes that are read. If several planes follow the colours, they are never shown: they are
+    not read, and are black in the image.
 
     Raises
     ------
     StageError: image_corrupt, image_truncated.
-    pyvips.Error: where libvips cannot open a plane.
+    pyvips.Error: if libvips cannot open a plane.
     """
     layout = layout_of(directory)
     if layout is None:

@@ -32,7 +32,7 @@ HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not
 compressed with zstd is never left to libtiff."""
 
 GUESSED = re.compile("assuming|calculating|applying|ignoring and")
-"""Remarks of libtiff on a directory that leaves out, or contradicts, how the pixels are stored: it guesses."""
+"""Warnings of libtiff about a directory with missing or contradictory tags: libtiff guesses how pixels are stored."""
 
 _JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
 """Messages about another JPEG that was opened earlier and is freed during the decoding."""
@@ -157,14 +157,14 @@ class TiffReader(Reader):
         return said if said or any(made.fault for made in self._made) else None
 
     def _is_passing(self, line: str) -> bool:
-        """Return whether a remark made while pixels are decoded is about none of them."""
+        """Return whether a warning given while pixels are decoded does not concern them."""
         if PASSING.search(line) or _JPEGS_END.search(line):
             return True
         return line in self._of_header and not GUESSED.search(line)
 
     @contextmanager
     def _heard_of_header(self) -> Iterator[None]:
-        """Note what libtiff remarks on directories: it reads them again when it begins to decode."""
+        """Record libtiff's warnings about directories, since it repeats them when it begins to decode."""
         with heard() as words:
             yield
         self._of_header.update(words.remarks)
