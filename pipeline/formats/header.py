@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from pipeline.errors import StageError
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 
+_PRIMARY = "heif-primary"
+"""libvips' name for the number of a HEIF's primary page."""
+
 UNKNOWN_PAGES = 0
 """Stands for an unknown number of pages: only the whole file would show it."""
 
@@ -117,6 +120,19 @@ def decoding_memory(
     beyond = max(0.0, samples * sample_bytes - COMMON_BYTES)
     rows = header.width * (min(tile_size, header.height) * ROW_MEMORY + min(SOURCE_ROWS, header.height) * beyond)
     return int(BASE_MEMORY + rows + header.pixels * each)
+
+
+def page_of_decoder(image: Any, page: int) -> int:
+    """Return the number of a page in the decoders, which count a HEIF's pages in the order of the file.
+
+    Here, page 0 is the primary one, and the others follow in the order of the file.
+
+    Parameters
+    ----------
+    image: any page of the file, by libvips.
+    """
+    primary = int(image.get(_PRIMARY)) if image.get_typeof(_PRIMARY) else 0
+    return primary if page == 0 else page - 1 if page <= primary else page
 
 
 def require_page(header: Header, page: int) -> None:

@@ -12,6 +12,9 @@ import pyvips
 from PIL import Image
 
 from pipeline.errors import StageError
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.child import look
+from pipeline.formats.probe.protocol import Found
 from pipeline.pyramids.geometry import Format
 from tests.support.images import heics, makers, pictures, tiffs
 from tests.support.images.matrix import CASES, Case
@@ -172,17 +175,24 @@ def test_any_page_can_be_asked_for(ending: str, options: dict[str, Any], tmp_pat
         assert (picture.source["pages"], picture.source["page"]) == (3, number)
 
 
-def test_any_page_of_a_heic_can_be_asked_for(tmp_path: Path) -> None:
-    # Given a HEIC of three pictures, of which the second is the primary one
+@pytest.mark.parametrize("primary", [0, 1, 2])
+def test_any_page_of_a_heic_can_be_asked_for(primary: int, tmp_path: Path) -> None:
+    # Given a HEIC of three pictures, of which any is the primary one
     pages = [pictures.scene(61, 37 + number, seed=number) for number in range(3)]
-    heics.pages(tmp_path / "source.heic", *pages, primary=1)
-    # When each is opened, then page 0 is the primary one, and the others are counted over all
-    for number, expected in enumerate((pages[1], pages[1], pages[2])):
+    heics.pages(tmp_path / "source.heic", *pages, primary=primary)
+    data = (tmp_path / "source.heic").read_bytes()
+    # When each is opened, then page 0 is the primary one, and the others follow in their order
+    others = [page for number, page in enumerate(pages) if number != primary]
+    for number, expected in enumerate((pages[primary], *others)):
         picture = open_picture(reader_of(tmp_path / "source.heic", number), meter=NO_METER)
         assert picture.image.numpy().shape == expected.shape
         # The writer takes the matrix of the first picture alone: the others are rounded.
         assert np.abs(picture.image.numpy().astype(int) - expected).max() <= 2, number
         assert picture.source["pages"] == 3
+        # And so it is for who looks at the header alone
+        seen = look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), number)
+        assert isinstance(seen, Found)
+        assert (seen.width, seen.height, seen.pages) == (61, expected.shape[0], 3)
 
 
 def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None:

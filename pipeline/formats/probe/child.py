@@ -19,6 +19,7 @@ from pipeline.formats.header import (
     decoding_memory,
     header_of,
     memory_of,
+    page_of_decoder,
     pixel_bytes,
     require_page,
 )
@@ -144,7 +145,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
         header = header._replace(pages=UNKNOWN_PAGES)
     require_page(header, page)
     if page:
-        image = _open(pyvips, blocks, kind, page=page)
+        image = _open(pyvips, blocks, kind, page=page_of_decoder(image, page))
         header = header_of(image)._replace(pages=header.pages)
     memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
     return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)))

@@ -12,6 +12,7 @@ import pi_heif
 import pyvips
 
 from pipeline.errors import StageError
+from pipeline.formats.header import page_of_decoder
 
 _SPACES = {
     ("L", "uchar"): "b-w",
@@ -49,7 +50,7 @@ def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
             raise StageError(
                 "unsupported_format", "Not all pages of the HEIC can be read. Save the page you want as its own file."
             )
-        found = pages[page or pages.primary_index]
+        found = pages[page_of_decoder(header, page) if page else pages.primary_index]
         name, _, _ = found.mode.partition(";")
         samples = "uchar" if found.info["bit_depth"] == 8 else "ushort"
         # Copied, since `pages` owns the memory and frees it.

@@ -25,7 +25,10 @@ def load() -> None:
 
 
 def pages_of(path: Path) -> list[int]:
-    """Return the item of each page of a file; an empty list if libheif does not accept the file."""
+    """Return the item of each page of a file: the primary one, then the others in the file's order.
+
+    The list is empty if libheif does not accept the file.
+    """
     context = _library.heif_context_alloc()
     if not context:
         raise MemoryError
@@ -35,7 +38,10 @@ def pages_of(path: Path) -> list[int]:
         count = min(_library.heif_context_get_number_of_top_level_images(context), _MOST)
         numbers = (ctypes.c_uint32 * max(1, count))()
         found = _library.heif_context_get_list_of_top_level_image_IDs(context, numbers, count)
-        return list(numbers[:found])
+        primary = ctypes.c_uint32()
+        if _library.heif_context_get_primary_image_ID(context, primary).code:
+            return []
+        return sorted(numbers[:found], key=lambda number: number != primary.value)
     finally:
         _library.heif_context_free(context)
 
@@ -49,6 +55,7 @@ _FUNCTIONS: dict[str, tuple[type | None, ...]] = {
     "heif_context_alloc": (_CONTEXT,),
     "heif_context_free": (None, _CONTEXT),
     "heif_context_read_from_file": (_Error, _CONTEXT, ctypes.c_char_p, ctypes.c_void_p),
+    "heif_context_get_primary_image_ID": (_Error, _CONTEXT, ctypes.POINTER(ctypes.c_uint32)),
     "heif_context_get_number_of_top_level_images": (ctypes.c_int, _CONTEXT),
     "heif_context_get_list_of_top_level_image_IDs": (
         ctypes.c_int,

@@ -12,6 +12,7 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats import budget
+from pipeline.formats.header import page_of_decoder
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.reader import Reader
 from tiler.decode.readers.heif.coding import Coding, corrected, is_plain, space_of
@@ -62,6 +63,11 @@ class HeifReader(Reader):
             return self._coding.space
         with self.path.open("rb") as file:
             return space_of(Items(file, _sound().items_of(self.path, self.page, self.header().pages)), self.page)
+
+    def _by_libvips(self, **options: int) -> pyvips.Image:
+        if "page" in options:
+            options |= {"page": page_of_decoder(super()._by_libvips(), options["page"])}
+        return super()._by_libvips(**options)
 
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work, including all coded pictures that the page is assembled from."""
