@@ -80,7 +80,7 @@ def _run(stack: LaunchedStack, url: str) -> int:
         print_line("Press Ctrl-C to stop the demo.")
         stack.process.wait()
     else:
-        print_line("The server stops with the demo, since this is no terminal. `make up` keeps one running.")
+        print_line("The output is not a terminal, so the server stops now. `make up` keeps one running.")
     return 0
 
 
