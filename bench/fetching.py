@@ -1,7 +1,7 @@
-"""Downloads by ingest against curl's, and aria2c's where there is one: as fast as it goes, and at so much a connection.
+"""Compare ingest's downloads with those of curl and, if installed, aria2c: unlimited, and with a limit per connection.
 
-`make bench` prints it; `python -m bench.fetching` prints it alone. Each download is a process of its own, all from one
-server of the same machine.
+`make bench` prints this too; `python -m bench.fetching` prints it alone. Each download runs in a process of its own.
+All are from one server on the same machine.
 """
 
 from __future__ import annotations
@@ -28,22 +28,25 @@ ROUNDS = 3
 CONNECTIONS = IngestSettings().source_connections
 
 MEGABYTES = 512
-"""Of the file that comes as fast as it goes: a second or so, of which connecting is nothing."""
+"""Size of the file that is sent without a limit. It takes about a second, so connecting hardly counts."""
 
 LIMITED_MEGABYTES, LIMIT = 48, 8 * 10**6
-"""Of the file from a server that limits each connection, and to how many bytes a second: six seconds by one."""
+"""Size of the file from a server that limits each connection, and that limit in bytes per second. With one connection
+it takes six seconds."""
 
 GIGABYTES = 4
-"""Of the file whose download's memory is measured."""
+"""Size of the file whose download is measured for memory."""
 
 LIMIT_MIB = 50
-"""What the memory may grow by, whatever the file's size."""
+"""Limit for the growth of the process, whatever the size of the file."""
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.fetching")
-    parser.add_argument("--gigabytes", type=int, default=GIGABYTES, help="of the download whose memory is measured")
+    parser.add_argument(
+        "--gigabytes", type=int, default=GIGABYTES, help="size of the download that is measured for memory"
+    )
     parser.add_argument("--one", nargs=3, metavar=("URL", "PATH", "CONNECTIONS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -53,7 +56,7 @@ def main() -> None:
 
 
 def compare(gigabytes: int = GIGABYTES) -> None:
-    """Measures and prints all of it."""
+    """Measure everything and print it."""
     with tempfile.TemporaryDirectory(prefix="tilewright-bench-") as name:
         folder = Path(name)
         (folder / "served").mkdir()
@@ -75,12 +78,12 @@ def compare(gigabytes: int = GIGABYTES) -> None:
 
 
 def limited(server: SourceServer, data: bytes) -> str:
-    """The URL of a file that comes at LIMIT bytes a second over each connection."""
+    """Return the URL of a file that is sent at LIMIT bytes per second over each connection."""
     return server.on("/limited.jpg", answers.limited(data, LIMIT))
 
 
 def race(url: str, folder: Path, what: str) -> dict[str, float]:
-    """Medians of the seconds of each, in turn."""
+    """Run all programs in turn, and return the median seconds of each."""
     got = folder / "got"
     racers: dict[str, Callable[[], float]] = {
         "curl": lambda: by_hand("curl", "-sSf", "-o", str(got), url),
@@ -100,21 +103,21 @@ def race(url: str, folder: Path, what: str) -> dict[str, float]:
 
 
 def by_hand(*command: str) -> float:
-    """Seconds of a command."""
+    """Run a command, and return its seconds."""
     begun = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - begun
 
 
 def ours(url: str, path: Path, connections: int) -> tuple[float, int]:
-    """Seconds of ingest's download, without its interpreter's start, and the bytes its process grew by."""
+    """Return the seconds of ingest's download, without the start of Python, and the bytes its process grew by."""
     command = [sys.executable, "-m", "bench.fetching", "--one", url, str(path), str(connections)]
     seconds, grown = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(seconds), int(grown)
 
 
 def download(url: str, path: Path, connections: int) -> None:
-    """Downloads a file as ingest does, and prints the seconds, and the bytes that this process grew by."""
+    """Download a file as ingest does, and print the seconds and the bytes that this process grew by."""
     settings = IngestSettings(source_connections=connections)
     guard = Guard(Allowed(["127.0.0.0/8"]))
     before = resident("VmRSS")
@@ -124,16 +127,16 @@ def download(url: str, path: Path, connections: int) -> None:
 
 
 def resident(kind: str) -> int:
-    """Bytes of this process in memory: VmRSS now, VmHWM at most so far."""
+    """Return the bytes of this process in memory: VmRSS is the current value, VmHWM the peak."""
     found = re.search(rf"^{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 
 def report(fast: dict[str, float], slow: dict[str, float], grown: int, gigabytes: int) -> None:
-    """Prints the tables."""
+    """Print the tables."""
     for title, times in (
-        (f"Downloads from this machine, {MEGABYTES} MB, as fast as it goes", fast),
-        (f"{LIMITED_MEGABYTES} MB from a server that gives each connection {LIMIT / 1e6:.0f} MB/s", slow),
+        (f"Downloads from this machine, {MEGABYTES} MB, unlimited", fast),
+        (f"{LIMITED_MEGABYTES} MB from a server that limits each connection to {LIMIT / 1e6:.0f} MB/s", slow),
     ):
         print(f"\n{title}: medians of {ROUNDS}, as ratios")
         for name, seconds in times.items():
@@ -143,7 +146,7 @@ def report(fast: dict[str, float], slow: dict[str, float], grown: int, gigabytes
 
 
 def say(text: str) -> None:
-    """Says on standard error what is being done."""
+    """Print the current step on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

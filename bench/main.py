@@ -1,7 +1,7 @@
-"""`make bench`: the main job against curl and bare libvips on the same machine, in the same run.
+"""`make bench`: compare the main job with curl and plain libvips, on the same machine and in the same run.
 
-Absolute times say more about the machine than about the code, so times are given as ratios; a POST's
-milliseconds and the peaks of memory are held against their limits. Nothing is written into the repository.
+Times are printed as ratios, because absolute times depend more on the machine than on the code. The milliseconds of a
+POST and the peaks of memory are printed beside their limits. Nothing is written into the repository.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tilewright.embedded import LaunchedStack, launched
 
 ROUNDS = 3
 LONGEST_JOB = 300
-"""Seconds: the longest wait that the contract grants."""
+"""Seconds: the longest wait that the API grants."""
 
 IDLE_POSTS = 200
 BUSY_JOBS = 3
-"""How often the large picture is tiled while POSTs are timed: for as many of them as in the idle time."""
+"""How often the large image is tiled while POSTs are timed: long enough for as many POSTs as in the idle time."""
 
 DZSAVE = """
 import sys, pyvips
@@ -44,7 +44,7 @@ LIMIT_RATIO, LIMIT_POST_MS, LIMIT_MIB = 1.3, 50.0, 350
 
 @dataclass
 class Measured:
-    """What the rounds gave: seconds, and bytes of memory by process."""
+    """The results of the rounds: seconds, and bytes of memory by process."""
 
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
@@ -54,8 +54,8 @@ class Measured:
 
 
 def main() -> None:
-    """Measures and prints."""
-    say("Making the picture, once")
+    """Run the benchmark and print the results."""
+    say("Making the image, once")
     picture = cached_picture()
     with tempfile.TemporaryDirectory(prefix="tilewright-bench-") as name:
         folder = Path(name)
@@ -65,7 +65,7 @@ def main() -> None:
             launched(folder / "data", allow_sources=[urlsplit(url).netloc]) as stack,
         ):
             measured = measure(stack, picture, folder, url)
-            say("Tiles, beside nginx")
+            say("Serving tiles, compared with nginx")
             served_tiles = serve(stack, picture, folder, url)
     report(measured, picture.stat().st_size)
     serving.report(served_tiles)
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> Measured:
-    """Runs all rounds: ours and theirs in turn, then the POSTs."""
+    """Run all rounds: Tilewright and curl with dzsave in turn, then the POSTs."""
     measured = Measured()
     with watched(stack.process.pid, "tilewright up", "its tiler's child") as peaks:
         for number in range(ROUNDS):
@@ -90,33 +90,33 @@ def measure(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> Meas
 
 
 def serve(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> serving.Served:
-    """Measures how tiles are handed out; the picture is one that was tiled already."""
+    """Measure how fast tiles are served. The image was tiled before."""
     path = variant(picture, 0, folder / "pictures")
     (folder / "nginx").mkdir()
     return serving.measure(stack, tiled(stack.url, f"{url}/{path.name}"), folder / "nginx")
 
 
 def through_the_stack(server: str, url: str) -> float:
-    """Seconds from the POST to `ready`."""
+    """Return the seconds from the POST to `ready`."""
     begun = time.perf_counter()
     tiled(server, url)
     return time.perf_counter() - begun
 
 
 def tiled(server: str, url: str) -> str:
-    """Has a picture tiled, and gives its tile_id. Waits by `Prefer: wait`: polls would be a load of their own."""
+    """Tile an image, and return its tile_id. This waits with `Prefer: wait`, because polls would add load."""
     body = {"name": "bench", "url": url}
     answer = requests.post(
         f"{server}/api/datasets", json=body, headers={"Prefer": f"wait={LONGEST_JOB}"}, timeout=LONGEST_JOB + 10
     )
     dataset = answer.json()
     if dataset["status"] != "ready":
-        raise RuntimeError(f"the picture is not ready: {dataset}")
+        raise RuntimeError(f"the image is not ready: {dataset}")
     return str(dataset["tile_info"]["tile_id"])
 
 
 def by_hand(url: str, folder: Path, memory: dict[str, int]) -> float:
-    """Seconds that curl and then pyvips' dzsave take, each a process of its own."""
+    """Return the seconds that curl and then pyvips' dzsave take, each in a process of its own."""
     source, pyramid = folder / "by-hand.jpg", folder / "by-hand.szi"
     begun = time.perf_counter()
     run("curl", ["curl", "-sSf", "-o", str(source), url], memory)
@@ -128,7 +128,7 @@ def by_hand(url: str, folder: Path, memory: dict[str, int]) -> float:
 
 
 def run(name: str, command: list[str], memory: dict[str, int]) -> None:
-    """Runs a command to its end and notes its peak of memory."""
+    """Run a command to its end and record its peak memory."""
     process = subprocess.Popen(command)
     with watched(process.pid, name, name) as peaks:
         exit_code = process.wait()
@@ -138,7 +138,7 @@ def run(name: str, command: list[str], memory: dict[str, int]) -> None:
 
 
 def post(stack: LaunchedStack, picture: Path, folder: Path, url: str, measured: Measured) -> None:
-    """Times POSTs of a small, known picture: first alone, then while the large one is downloaded and tiled anew."""
+    """Time POSTs of a small image that is tiled already: first alone, then while the large one is tiled again."""
     small = folder / "pictures" / "small.jpg"
     subprocess.run([sys.executable, "-c", THUMBNAIL, str(picture), str(small)], check=True)
     through_the_stack(stack.url, f"{url}/{small.name}")
@@ -169,7 +169,7 @@ pyvips.Image.thumbnail(sys.argv[1], 400).jpegsave(sys.argv[2])
 
 
 def report(measured: Measured, size: int) -> None:
-    """Prints the table."""
+    """Print the table."""
     ours, theirs = statistics.median(measured.ours), statistics.median(measured.theirs)
     print(f"\nURL to READY, {SIDE:,} x {SIDE:,} JPEG of {size / 1e6:,.0f} MB, medians of {ROUNDS}, as ratios")
     print("  curl, then pyvips dzsave     1.00")
@@ -185,7 +185,7 @@ def report(measured: Measured, size: int) -> None:
 
 
 def say(text: str) -> None:
-    """Says on standard error what is being done."""
+    """Print the current step on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of a process and its children, as the kernel counts it."""
+"""Measure the peak memory of a process and its children, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 INTERVAL = 0.05
-"""Seconds between two looks for children: the peak itself is the kernel's, and lasts as long as the process."""
+"""Seconds between two searches for children. The kernel keeps each peak as long as its process lives."""
 
 
 class Peaks:
-    """Highest resident sizes seen, in bytes, by what a process is."""
+    """Highest resident sizes seen, in bytes, by the name of the process."""
 
     def __init__(self) -> None:
         self.of: dict[str, int] = {}
 
     def note(self, pid: int, name: str) -> None:
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             status = Path(f"/proc/{pid}/status").read_text()
             peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
             if peak is not None:
@@ -28,7 +28,7 @@ class Peaks:
 
 @contextmanager
 def watched(pid: int, name: str, child_name: str) -> Iterator[Peaks]:
-    """Watches a process and whatever children it has meanwhile."""
+    """Watch a process and its children during the block."""
     peaks, over = Peaks(), threading.Event()
 
     def look() -> None:

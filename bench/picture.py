@@ -1,4 +1,4 @@
-"""The bench's pictures: so many pixels of the shaded relief of the Earth, made once and kept in a cache."""
+"""The images of the benchmark: a shaded relief of the Earth in any size, made once and kept in a cache."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ SIDE = 16_384
 QUALITY = 90
 
 GRAIN = 4.0
-"""Standard deviation of the noise added: the relief is smooth, and a photograph has several times its bytes."""
+"""Standard deviation of the added noise: without it the smooth relief would have far fewer bytes than a photograph."""
 
 
 def cached_picture(side: int = SIDE) -> Path:
-    """The path of the JPEG of `side` x `side` pixels, made where it is missing. A mosaic: enlarging would blur it."""
+    """Return the path of a JPEG of `side` x `side` pixels. If it is missing, make it.
+
+    It is a mosaic of copies, because enlarging the relief would blur it.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tilewright-bench"
     path = folder / f"earth-{side}-q{QUALITY}-grain{GRAIN:.0f}.jpg"
     if not path.exists():
@@ -33,7 +36,7 @@ def cached_picture(side: int = SIDE) -> Path:
 
 
 def variant(picture: Path, number: int, folder: Path) -> Path:
-    """A copy with a comment of its own: the same pixels in other bytes, so that it is not known as tiled already."""
+    """Return a copy with a comment of its own: the same pixels in other bytes, so that it is tiled again."""
     comment = f"round {number}".encode()
     data = picture.read_bytes()
     path = folder / f"round-{number}.jpg"

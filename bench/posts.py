@@ -1,4 +1,4 @@
-"""How long a POST takes, at a steady pace of submissions."""
+"""Measure how long a POST takes, at a steady rate of submissions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 from urllib.parse import urlsplit
 
 PACE = 0.1
-"""Seconds from one POST to the next: ten a second, each with a download behind it, far more than people submit."""
+"""Seconds from one POST to the next. Ten per second, each with its download, are far more than people submit."""
 
 
 class Poster:
-    """Submits one small picture over and over; the stack has tiled it before, so that each costs a download only."""
+    """Submits one small image over and over. The stack has tiled it before, so each POST costs only a download."""
 
     def __init__(self, server: str, source_url: str) -> None:
         self._server = urlsplit(server)
         self._body = json.dumps({"name": "bench", "url": source_url})
 
     def until(self, over: threading.Event, least: int) -> list[float]:
-        """Submits until told that it is over, at least so often. Gives each answer's time in seconds."""
+        """Submit until `over` is set, at least `least` times. Return the seconds of each answer."""
         connection = http.client.HTTPConnection(self._server.hostname or "", self._server.port, timeout=30)
         times: list[float] = []
         due = time.perf_counter()
@@ -40,5 +40,5 @@ class Poster:
 
 
 def percentile(times: list[float], percent: int) -> float:
-    """A percentile of at least two times."""
+    """Return a percentile of at least two times."""
     return statistics.quantiles(times, n=100, method="inclusive")[percent - 1]

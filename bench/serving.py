@@ -1,7 +1,7 @@
-"""How many tiles a second the gateway hands out, beside nginx handing out the same tiles as files.
+"""Compare how many tiles per second the gateway serves with nginx, which serves the same tiles as files.
 
-One process each, sixteen connections, every tile of one pyramid in random order. Warm: all of it is in the page cache,
-and the two take turns. Cold: it was put out of the page cache just before, and each tile is asked for once.
+Each is one process. Sixteen connections request every tile of one pyramid in random order. Warm: all files are in the
+page cache, and the two take turns. Cold: the files were dropped from the page cache, and each tile is requested once.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ LIMIT_RATIO = 0.5
 
 ROUNDS = 5
 SECONDS = 3
-"""Of one measurement: five rounds of both stay below a minute."""
+"""Seconds of one measurement: five rounds of both take less than a minute."""
 
 COLD_SECONDS = 10
-"""In which the first round, of some thousand tiles, has to be over."""
+"""Seconds in which the first round, of about a thousand tiles, has to end."""
 
 CONNECTIONS = 16
 
 START_LIMIT = 10.0
-"""Seconds that nginx may take to answer."""
+"""Seconds in which nginx has to start."""
 
 PROGRAMS = {"nginx": "nginx-light", "wrk": "wrk"}
-"""What is needed, and the Debian packages that have it."""
+"""Programs that are needed, and their Debian packages."""
 
 SCRIPT = """
 local ffi = require("ffi")
@@ -72,7 +72,7 @@ function done()
   print("first round: " .. threads[1]:get("count") .. " in " .. threads[1]:get("seconds"))
 end
 """
-"""Asks for all tiles over and over, and takes the time of the first round, which is the cold one."""
+"""A script for wrk: request all tiles over and over, and time the first round, which is the cold one."""
 
 NGINX = """
 daemon off;
@@ -99,7 +99,7 @@ http {{
 
 @dataclass
 class Served:
-    """Requests a second, by round; and what could not be measured, and why."""
+    """Requests per second, by round. `lacking` says why nothing could be measured, if so."""
 
     ours: list[float] = field(default_factory=list)
     nginx: list[float] = field(default_factory=list)
@@ -108,19 +108,19 @@ class Served:
 
 
 def measure(stack: LaunchedStack, tile_id: str, folder: Path) -> Served:
-    """Measures. Says in `lacking` what this machine has not got, where it has not.
+    """Measure both servers. If a program is missing, return what to install in `lacking`.
 
     Parameters
     ----------
-    tile_id: of a pyramid of the stack's, tiles JPEG.
-    folder: an empty one, for nginx' files.
+    tile_id: a pyramid of the stack, with JPEG tiles.
+    folder: an empty folder for nginx's files.
     """
     lacking = [package for program, package in PROGRAMS.items() if _find(program) is None]
     if lacking:
         return Served(lacking=f"not measured: apt-get install {' '.join(lacking)}")
     (archive,) = (stack.data / "storage/pyramids" / tile_id).glob("*/pyramid.szi")
     paths = _unpack(archive, tile_id, folder)
-    random.Random(1).shuffle(paths)  # noqa: S311  any order will do, but the same for both
+    random.Random(1).shuffle(paths)  # noqa: S311  any order, but the same for both
     listed = folder / "paths.txt"
     listed.write_text("".join(f"{path}\n" for path in paths))
     (folder / "tiles.lua").write_text(SCRIPT)
@@ -139,8 +139,8 @@ def measure(stack: LaunchedStack, tile_id: str, folder: Path) -> Served:
 
 
 def report(served: Served) -> None:
-    """Prints the table."""
-    print(f"\nTiles a second, {CONNECTIONS} connections, as ratios to nginx with the same tiles as files")
+    """Print the table."""
+    print(f"\nTiles per second over {CONNECTIONS} connections, as ratios to nginx with the same tiles as files")
     if served.lacking:
         print(f"  {served.lacking}")
         return
@@ -150,7 +150,7 @@ def report(served: Served) -> None:
 
 
 def _find(program: str) -> str | None:
-    # Debian has nginx where only root's PATH looks.
+    # Debian installs nginx in a folder that only root's PATH has.
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
@@ -173,7 +173,7 @@ def _nginx(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    user = "user root;" if os.geteuid() == 0 else ""  # else its worker could not look into the folder
+    user = "user root;" if os.geteuid() == 0 else ""  # otherwise its worker could not read the folder
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, user=user))
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen([_find("nginx") or "", "-c", str(folder / "nginx.conf"), "-p", str(folder)])
@@ -181,7 +181,7 @@ def _nginx(folder: Path) -> Iterator[str]:
         deadline = time.monotonic() + START_LIMIT
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("nginx does not start")
+                raise RuntimeError("nginx did not start")
         yield url
     finally:
         process.terminate()
@@ -197,7 +197,7 @@ def _answers(url: str) -> bool:
 
 
 def _wrk(url: str, folder: Path, seconds: int) -> str:
-    """Runs wrk and gives what it says. Raises where an answer was no tile."""
+    """Run wrk and return its output. Raises RuntimeError if an answer was not a tile."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(folder / "tiles.lua"), url, "--"]
     told = subprocess.run([*command, str(folder / "paths.txt")], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in told or "Socket errors" in told:
@@ -213,7 +213,7 @@ def _cold(url: str, folder: Path, files: list[Path]) -> float:
     _put_out(files)
     found = _find_in(_wrk(url, folder, COLD_SECONDS), r"first round: (\d+) in ([\d.]+)")
     if found[1] == "0":
-        raise RuntimeError(f"{url} did not hand out all tiles in {COLD_SECONDS} s")
+        raise RuntimeError(f"{url} did not serve all tiles within {COLD_SECONDS} s")
     return int(found[1]) / float(found[2])
 
 
@@ -225,7 +225,7 @@ def _find_in(text: str, pattern: str) -> re.Match[str]:
 
 
 def _put_out(files: list[Path]) -> None:
-    """Puts files out of the page cache. They have to be on the disk for that."""
+    """Drop files from the page cache. They have to be synced to the disk first."""
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""The tiler against bare `dzsave` into a directory: time for a JPEG of a gigapixel, memory as pictures grow taller.
+"""Compare the tiler with plain `dzsave` into a directory: time for a gigapixel JPEG, memory as images become taller.
 
-`make bench` prints it; `python -m bench.tiling` prints it alone. Ours is timed from the download's end, when the
-tiler's message goes out, to READY, as a watcher of the dataset sees it.
+`make bench` prints this too; `python -m bench.tiling` prints it alone. Tilewright is timed from the end of the
+download, when the tiler's message is sent, to READY, as a watcher of the dataset sees it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from tilewright.commands.pictures import served
 from tilewright.embedded import LaunchedStack, launch
 
 SIDE = 32_000
-"""Pixels of the gigapixel's edge. No multiple of a tile's, so that XYZ's edge tiles are made and paid for."""
+"""Edge of the gigapixel image. It is not a multiple of a tile's edge, so that XYZ edge tiles are made, too."""
 
 ROUNDS = 3
 LIMIT_RATIO, LIMIT_MEMORY = 0.9, 1.15
 LIMIT_PREVIEW = 2.0
-"""Seconds, up to SIDE_OF_PREVIEWED."""
+"""Seconds, for an image of SIDE_OF_PREVIEWED."""
 LIMIT_PROGRESS = 0.01
 
 HEIGHTS = (4_096, 16_384)
@@ -63,16 +63,16 @@ image.dzsave(sys.argv[2], tile_size=256, overlap=0, Q=85)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.tiling")
-    parser.add_argument("--side", type=int, default=SIDE, help="pixels of the picture's edge")
+    parser.add_argument("--side", type=int, default=SIDE, help="edge of the image in pixels")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     compare(options.side, options.rounds)
 
 
 def compare(side: int = SIDE, rounds: int = ROUNDS) -> None:
-    """Measures and prints all of it."""
+    """Measure everything and print it."""
     with tempfile.TemporaryDirectory(prefix="tilewright-bench-") as name:
         folder = Path(name)
         compare_times(cached_picture(side), side, rounds, folder)
@@ -82,7 +82,7 @@ def compare(side: int = SIDE, rounds: int = ROUNDS) -> None:
 
 
 def compare_times(picture: Path, side: int, rounds: int, folder: Path) -> None:
-    """Each round: bare dzsave, ours, ours with a preview, and Debian's vips where it is installed."""
+    """In each round, time plain dzsave, Tilewright without and with a preview, and the system's vips if installed."""
     (folder / "pictures").mkdir()
     times: dict[str, list[float]] = {}
     with served(folder / "pictures") as url:
@@ -114,7 +114,7 @@ def compare_times(picture: Path, side: int, rounds: int, folder: Path) -> None:
 
 
 def bare(command: list[str], picture: Path, *options: str) -> float:
-    """Seconds that a command takes to tile into a directory, which is removed again."""
+    """Return the seconds that a command takes to tile into a directory. Remove the directory."""
     target = picture.parent.parent / "by-hand"
     begun = time.perf_counter()
     subprocess.run([*command, str(picture), str(target), *options], check=True)
@@ -125,7 +125,7 @@ def bare(command: list[str], picture: Path, *options: str) -> float:
 
 
 def after_download(stack: LaunchedStack, url: str, until: Callable[[pb.DatasetStatus], bool]) -> float:
-    """Seconds from the end of a download until its dataset's status is such, as statussvc tells a watcher."""
+    """Return the seconds from the end of a download until `until` accepts the status, as statussvc sends it."""
     made = requests.post(f"{stack.url}/api/datasets", json={"name": "bench", "url": url}, timeout=30).json()
     begun = None
     with grpc.insecure_channel(stack.grpc_address, options=CLIENT_OPTIONS) as channel:
@@ -135,7 +135,7 @@ def after_download(stack: LaunchedStack, url: str, until: Callable[[pb.DatasetSt
                 begun = time.perf_counter()
             if begun is not None and until(change.status):
                 return time.perf_counter() - begun
-    raise RuntimeError(f"{url} came to its end: {change.status}")
+    raise RuntimeError(f"{url} ended: {change.status}")
 
 
 def until_ready(status: pb.DatasetStatus) -> bool:
@@ -147,7 +147,7 @@ def until_preview(status: pb.DatasetStatus) -> bool:
 
 
 def time_previews(folder: Path) -> None:
-    """How long after its download a picture has a preview: by shrinking a JPEG, by an overview of a TIFF."""
+    """Measure how long after its download an image has a preview: a JPEG shrunk, and a TIFF by an overview."""
     pictures = folder / "previewed"
     pictures.mkdir()
     shutil.copy(cached_picture(), pictures / "baseline.jpg")
@@ -167,9 +167,9 @@ def time_previews(folder: Path) -> None:
 
 
 def measure_progress(picture: Path, folder: Path) -> None:
-    """What being told of progress costs: how often libvips tells of a tiling, times what a word costs.
+    """Measure what progress reports cost: their number in one tiling, times the cost of one.
 
-    Two tilings, one told of and one not, differ by more from run to run than by this.
+    The difference between a tiling with reports and one without is smaller than that between two runs.
     """
     image = pyvips.Image.new_from_file(str(picture), access="sequential")
     words = _followed(image)
@@ -181,7 +181,7 @@ def measure_progress(picture: Path, folder: Path) -> None:
     told = 0
     for _ in range(ROUNDS):
         for times in (heard, silent):
-            # Next to no work, and thousands of words.
+            # Almost no work, and thousands of reports.
             light = pyvips.Image.black(2_000, 100_000).copy()
             counted = _followed(light) if times is heard else None
             before = time.process_time()
@@ -189,11 +189,11 @@ def measure_progress(picture: Path, folder: Path) -> None:
             times.append(time.process_time() - before)
             told = counted[0] if counted else told
     cost = words[0] * max(0.0, min(heard) - min(silent)) / told
-    print(f"\nProgress: {words[0]:,} words take {cost / work:.2%} of a tiling's work (at most {LIMIT_PROGRESS:.0%})")
+    print(f"\nProgress: {words[0]:,} reports take {cost / work:.2%} of a tiling's work (at most {LIMIT_PROGRESS:.0%})")
 
 
 def _followed(image: pyvips.Image) -> list[int]:
-    """Has an image told of; gives how often it was, in a list of one number."""
+    """Make libvips report an image's progress. Return the number of reports, in a list of one number."""
     count = [0]
 
     def counted(_percent: float, _fraction: float) -> None:
@@ -206,9 +206,9 @@ def _followed(image: pyvips.Image) -> list[int]:
 
 
 def compare_memory(folder: Path) -> None:
-    """Peaks of our child and of bare dzsave, for pictures of one width and of growing height."""
+    """Compare the peak memory of the tiler's child with plain dzsave, for images of one width and growing height."""
     print(f"\nPeak memory in MiB, {MEMORY_WIDTH:,} pixels wide, tiler's child / dzsave (at most {LIMIT_MEMORY} times)")
-    print("  and the child's with a preview, as times dzsave's")
+    print("  and the ratio for the child with a preview")
     for ending, options in MEMORY_KINDS.items():
         line = []
         for height in HEIGHTS:
@@ -226,7 +226,7 @@ def compare_memory(folder: Path) -> None:
 
 
 def peak_of_child(source: Path, folder: Path, *, preview: bool = False) -> int:
-    """Bytes at most in memory of a child that tiles a source."""
+    """Return the peak memory, in bytes, of a child that tiles a source."""
     scratch = folder / "scratch"
     scratch.mkdir()
     job = Job(str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**12, "8.18.3", preview=preview)
@@ -243,7 +243,7 @@ def peak_of_child(source: Path, folder: Path, *, preview: bool = False) -> int:
 
 
 def peak_of_dzsave(source: Path, folder: Path) -> int:
-    """Bytes at most in memory of bare dzsave into a directory."""
+    """Return the peak memory, in bytes, of plain dzsave into a directory."""
     target = folder / "by-hand"
     process = subprocess.Popen([sys.executable, "-c", DZSAVE, str(source), str(target)])
     with watched(process.pid, "dzsave", "other") as peaks:

@@ -1,1 +1,1 @@
-"""What strangers may cost: attacks on a stack of this machine, each with a goal that it prints and holds."""
+"""Attacks on a stack of this machine. Each measures what strangers can cost, and prints its goals."""

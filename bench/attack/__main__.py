@@ -1,6 +1,6 @@
-"""`make attack`: every attack in turn, or those that are named: `python -m bench.attack [NAME ...]`.
+"""`make attack`: run every attack in turn, or only some: `python -m bench.attack [NAME ...]`.
 
-Each starts its own stack on loopback, is bounded in time, prints a table, and gives 1 where a goal was missed.
+Each attack starts its own stack on loopback, takes a limited time, prints a table, and returns 1 if it missed a goal.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import sys
 from importlib import import_module
 
 ATTACKS: tuple[str, ...] = ("budgets", "crowd", "heads", "search", "slow_sources")
-"""Modules of this package, in the order in which they run. Each has a `main() -> int`."""
+"""Modules of this package, in the order in which they run. Each has a function `main() -> int`."""
 
 
 def main() -> int:
-    """Run the attacks; gives 1 where one of them missed its goal."""
+    """Run the attacks. Return 1 if one of them missed a goal."""
     parser = argparse.ArgumentParser(prog="python -m bench.attack", description="Attack a stack of this machine.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ATTACKS)}; all if none is given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ATTACKS)}; default: all")
     names = parser.parse_args().names or ATTACKS
     if unknown := set(names) - set(ATTACKS):
         parser.error(f"no such attack: {', '.join(sorted(unknown))}")

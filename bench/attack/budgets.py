@@ -1,7 +1,7 @@
-"""Small files that ask for much work: what each costs the tiler, beside an honest file of its format.
+"""Small files that ask for much work: measure what each costs the tiler, compared with an honest file of its format.
 
-`python -m bench.attack budgets`; some two minutes. Each file is given to the tiler's own child, without a stack: what
-ingest refuses before the download gets there, too.
+`python -m bench.attack budgets` takes about two minutes. It passes each file directly to the tiler's child, without a
+stack, so files that ingest would refuse before the download are measured, too.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from tiler.job import JOBS, REPORTS, Built, Failed, Job
 from tiler.parent import COMMAND, environment
 
 FLOOR = FREE_SECONDS + 1
-"""Seconds of work that any file may cost: the kernel stops a process within one of its limit."""
+"""Seconds of work that any file may cost. The kernel stops a process within a second of its limit."""
 
 TIMES = 4
-"""Of what an honest file of the format costs for each byte, that an attacker's may cost beyond what any file may."""
+"""Most that a costly file may take per byte beyond FLOOR, as a multiple of an honest file of its format."""
 
 MINUTE = 80
-"""Seconds of work that an attacker of up to 150 kB may cost, whatever tiles he asks for: those of a gigapixel of one
-colour as WebP, twice, and some. Some here have fewer pixels, so that the table takes two minutes."""
+"""Seconds of work that a file of up to 150 kB may cost, whatever tiles are requested: a little more than twice those of
+a gigapixel of one colour as WebP. Some files here have fewer pixels, so that the table takes two minutes."""
 
 STORED = 256 << 20
-"""Bytes that what he asks for may come to: the tiles of a gigapixel of one colour, three times, and 64 MiB."""
+"""Bytes that may be stored: three times the tiles of a gigapixel of one colour, plus 64 MiB."""
 
 NAMED = {"ready", "decoder_too_slow", "image_corrupt", "image_too_large"}
-"""How an attacker may end: as a picture, by what it asks for, or by a decoder that finds it out."""
+"""How a costly file may end: tiled, refused because of what it asks for, or refused by a decoder."""
 
 GIVE_UP = 100.0
-"""Seconds after which a file counts as one without an end."""
+"""Seconds after which a file counts as endless."""
 
 HONEST: dict[str, Callable[[], bytes]] = {
     "JPEG": lambda: costly.noise(3000, ".jpg", Q=85),
@@ -47,11 +47,11 @@ HONEST: dict[str, Callable[[], bytes]] = {
     "HEIC": lambda: heics.encoded(pictures.scene(800, 600), quality=80),
     "AVIF": lambda: costly.noise(2000, ".avif", effort=0),
 }
-"""Soft noise, or a scene: honest, and of many bytes a pixel, so that each costs little."""
+"""Soft noise, or a scene: honest files with many bytes per pixel, so that each byte costs little."""
 
 
 class Attacker(NamedTuple):
-    """A file, and what is asked for: the page, the tiles' format and quality."""
+    """A file, and the requested page, tile format and quality."""
 
     format: str
     name: str
@@ -96,7 +96,7 @@ ATTACKERS = (
 
 
 class Cost(NamedTuple):
-    """What a file took: its bytes, those that were stored, seconds of all threads' work, seconds, and how it ended."""
+    """A file's size, the bytes stored, CPU seconds of all threads, wall seconds, and how it ended."""
 
     bytes: int
     stored: int
@@ -109,7 +109,7 @@ class Cost(NamedTuple):
 
 
 def cost(data: bytes, page: int = 0, tile_format: str = "", quality: int = 0) -> Cost:
-    """Have the tiler's child tile a file, with a preview, as by default."""
+    """Tile a file with the tiler's child, with a preview, as by default."""
     with tempfile.TemporaryDirectory() as folder:
         source, scratch = Path(folder) / "source", Path(folder) / "scratch"
         source.write_bytes(data)
@@ -147,17 +147,17 @@ def _written(make: Callable[[Path], object]) -> bytes:
 
 
 def main() -> int:
-    """Print the table; gives 1 where an attacker's bytes cost too much, or an honest file is refused."""
+    """Print the table. Return 1 if a costly file takes too much, or an honest file is refused."""
     missed = False
     honest = {}
-    print(f"{'':50}{'bytes':>11} {'stored':>12} {'work s':>7} {'wall s':>7}  {'µs a byte':>9}", flush=True)
+    print(f"{'':50}{'bytes':>11} {'stored':>12} {'work s':>7} {'wall s':>7}  {'µs/byte':>9}", flush=True)
     for kind, make in HONEST.items():
         found = cost(make())
         honest[kind] = found.work / found.bytes
         missed = missed or found.verdict != "ready"
         print(f"{kind + ', honest':50}{found}  {honest[kind] * 1e6:9.2f}  {found.verdict}", flush=True)
-    print(f"Beyond {FLOOR} s of work, which any file may take, at most {TIMES} times as much for each byte;")
-    print(f"where tiles are asked for by their format, at most {MINUTE} s. At most {STORED:,} bytes are stored:")
+    print(f"Goals: beyond {FLOOR} s of work, which any file may take, at most {TIMES} times as much per byte;")
+    print(f"if a tile format is requested, at most {MINUTE} s; at most {STORED:,} bytes stored.")
     for attacker in ATTACKERS:
         found = cost(attacker.make(), attacker.page, attacker.tiles, attacker.quality)
         net = max(0.0, found.work - FLOOR) / found.bytes

@@ -1,6 +1,6 @@
-"""A crowd that polls statuses: who is refused, whose run ends for it, and how much slower the work becomes.
+"""A crowd that polls statuses: measure how many are refused, whether runs expire, and how much slower the work becomes.
 
-`python -m bench.attack crowd`; some two minutes. The stack has its usual settings.
+`python -m bench.attack crowd` takes about two minutes. The stack has its default settings.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 COUNT = 3000
-"""Connections at once."""
+"""Concurrent connections."""
 
 CROWDED = {"polite": 60.0, "rude": 20.0}
-"""Seconds for which each crowd polls: one that waits as Retry-After asks, and one that does not wait."""
+"""Seconds that each crowd polls: the polite one waits as Retry-After says, the rude one never waits."""
 
 QUIET = 15.0
-"""Seconds of work without a crowd, to compare with."""
+"""Seconds of work without a crowd, for comparison."""
 
 LEAST_SPEED = 0.5
-"""Of the work's speed without a crowd."""
+"""Lowest speed of the work, as a share of its speed without a crowd."""
 
 SIDE = 2000
-"""Pixels of an edge of the pictures that are tiled."""
+"""Edge in pixels of the images that are tiled."""
 
 IMAGES = 500
-"""More than are tiled in the time."""
+"""Images to submit: more than can be tiled in the time."""
 
 AT_WORK = 4
-"""Images at once."""
+"""Images in work at once."""
 
 POLLED = 50
-"""The latest images, which the crowd asks for: most are ready, some at work."""
+"""Latest images, whose statuses the crowd polls: most are ready, some in work."""
 
 WARM_UP = 3.0
-"""Seconds."""
+"""Seconds of work before the first measurement."""
 
 MARGIN = 500
-"""Descriptors that stack and crowd need besides."""
+"""File descriptors that the stack and the crowd need besides their connections."""
 
 
 def main() -> int:
-    """Attack, and print; gives 1 where a goal was missed."""
+    """Run the attack and print the results. Return 1 if a goal was missed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * COUNT + MARGIN)), hard))
     with tempfile.TemporaryDirectory(prefix="tilewright-crowd-") as name:
@@ -83,7 +83,7 @@ def main() -> int:
 def _attack(stack: LaunchedStack, work: _Work) -> int:
     work.speed(WARM_UP)
     quiet = work.speed(QUIET)
-    print(f"without a crowd: {quiet:.2f} images a second")
+    print(f"without a crowd: {quiet:.2f} images per second")
     print(
         f"{'':8} {'answers':>9} {'200, 304':>9} {'503':>8} {'500':>5} {'cut':>5} {'median':>9} {'p99':>9} {'work':>6}"
     )
@@ -103,9 +103,9 @@ def _attack(stack: LaunchedStack, work: _Work) -> int:
         missed |= bool(errors) or speed < LEAST_SPEED
     log = stack.log.read_text()
     died, tracebacks, blamed = log.count(" died"), log.count("Traceback"), work.blamed
-    print(f"runs expired: {died}; images tried again or failed: {blamed}")
+    print(f"runs expired: {died}; images retried or failed: {blamed}")
     print(f"log: {len(log):,} bytes, {tracebacks} tracebacks")
-    print(f"goals: no 500, no run expired, no traceback, work at {LEAST_SPEED:g} of its speed at least")
+    print(f"goals: no 500, no expired run, no traceback, at least {LEAST_SPEED:g} of the speed of the work")
     return int(missed or bool(died) or bool(blamed) or bool(tracebacks))
 
 
@@ -115,7 +115,7 @@ def _pollers(arguments: Sequence[str]) -> subprocess.Popen[str]:
 
 
 class _Work:
-    """Images, no two of which are alike, of which a few are always at work."""
+    """Submits images, all different, so that a few are always in work."""
 
     def __init__(self, stack: LaunchedStack, url: str) -> None:
         self._channel = grpc.insecure_channel(stack.grpc_address, options=CLIENT_OPTIONS)
@@ -138,7 +138,7 @@ class _Work:
         self._channel.close()
 
     def speed(self, seconds: float) -> float:
-        """Images that become ready a second, over `seconds`."""
+        """Return the images that become ready per second, measured over `seconds`."""
         before, began = self._ready, time.monotonic()
         time.sleep(seconds)
         return (self._ready - before) / (time.monotonic() - began)

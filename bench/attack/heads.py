@@ -1,7 +1,7 @@
-"""Requests without an end, half sent ones, and answers that nobody takes: what they cost the gateway and its clients.
+"""Endless requests, half-sent ones, and unread answers: measure what they cost the gateway and its other clients.
 
-`python -m bench.attack heads`; some two minutes. The stack has its usual settings. Against half sent requests it may
-open no more files than most shells allow.
+`python -m bench.attack heads` takes about two minutes. The stack has its default settings. For half-sent requests, its
+limit of open files is that of most shells.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from tilewright.commands.pictures import served
 from tilewright.embedded import LaunchedStack, launch
 
 ENDLESS = 100 * 2**20
-"""Bytes that each request without an end would have, if it were taken."""
+"""Bytes that each endless request tries to send."""
 
 CLIENTS = 8
-"""That send them at once."""
+"""Clients that send endless requests at once."""
 
 MOST_TAKEN = 8 * 2**20
-"""Bytes of one of them that may leave its client: 64 KiB are read of them, the rest lies in the kernel's buffers."""
+"""Bytes that one client may send: the gateway reads 64 KiB, and the rest fills the kernel's buffers."""
 
 MOST_MEMORY = 64 * 2**20
-"""Bytes by which the stack may grow."""
+"""Bytes that the stack may grow by."""
 
 MOST_WAIT = 1.0
-"""Seconds that `/healthz` may take meanwhile: one long header took five before there were limits."""
+"""Seconds that `/healthz` may take meanwhile. Before there were limits, one long header took five."""
 
 FILES = 1024
-"""What most shells allow a process to open."""
+"""Open files that most shells allow a process."""
 
 HELD = 990
-"""Connections that hold half a request."""
+"""Connections with a half-sent request."""
 
 SLACK = 10.0
-"""Seconds, above the time-out, within which a client is served that came when all connections were held."""
+"""Seconds after the timeout in which a client has to be served that came when all connections were in use."""
 
 READERS, ASKED = 100, 200
-"""Clients that take none of their answers, and requests of each: 14 MB of answers for each. Those that fit into the
-kernel's buffers have to be made, and `/healthz` has its turn between them."""
+"""Clients that read no answers, and requests of each. Each client's answers have 14 MB. The gateway has to make those
+that fit into the kernel's buffers, and `/healthz` is answered between them."""
 
 BEHIND = 250 * 1024
-"""Bytes of the shortest requests behind one that waits: ten thousand on each connection."""
+"""Bytes of pipelined requests behind one that waits: ten thousand of the shortest requests on each connection."""
 
 SHORT = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
 
@@ -76,7 +76,7 @@ HALF_SENT = {"half a head": START, "half a body": POST + b"Content-Length: 1000\
 
 
 class Table:
-    """What is printed, and whether a goal was missed."""
+    """Prints rows, and records whether a goal was missed."""
 
     missed = False
 
@@ -86,11 +86,11 @@ class Table:
 
 
 def main() -> int:
-    """Print the table; gives 1 where a goal was missed."""
+    """Print the table. Return 1 if a goal was missed."""
     table = Table()
     with tempfile.TemporaryDirectory(prefix="tilewright-heads-") as name:
         folder = Path(name)
-        # Connections are taken by the kernel, and nobody answers.
+        # The kernel accepts connections, but nobody answers.
         with socket.create_server(("127.0.0.1", 0)) as silent:
             source = f"http://127.0.0.1:{silent.getsockname()[1]}"
             with _stack(folder / "open", source) as stack:
@@ -106,9 +106,9 @@ def main() -> int:
                 with _stack(folder / kind.rpartition(" ")[2], url, files=FILES) as stack:
                     _held(stack, table, kind, begun, f"{url}/honest.jpg")
     print(
-        f"goals: {MOST_TAKEN // 2**20} MiB taken of each at most, {MOST_MEMORY // 2**20} MiB of memory, "
-        f"{MOST_WAIT:g} s for /healthz beside endless ones; honest images ready, accepted {SLACK:g} s "
-        "after the time-out at the latest"
+        f"goals: at most {MOST_TAKEN // 2**20} MiB sent per client, {MOST_MEMORY // 2**20} MiB of memory, and "
+        f"{MOST_WAIT:g} s for /healthz during endless requests; honest images ready, and accepted within {SLACK:g} s "
+        "after the timeout"
     )
     return int(table.missed)
 
@@ -153,7 +153,7 @@ def _endless(stack: LaunchedStack, table: Table, kind: str, start: bytes, piece:
     most = max(taken)
     table.row(
         f"{CLIENTS} x {ENDLESS // 2**20} MiB of {kind}",
-        f"{most / 1024:5.0f} KiB taken, {grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s",
+        f"{most / 1024:5.0f} KiB sent, {grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s",
         is_good=most <= MOST_TAKEN and grown <= MOST_MEMORY and wait <= MOST_WAIT,
     )
 
@@ -165,13 +165,13 @@ def _not_taken(stack: LaunchedStack, table: Table) -> None:
             for _ in range(READERS):
                 line = lines.enter_context(_connect(stack))
                 line.setblocking(False)
-                with suppress(OSError):  # what does not fit is not sent
+                with suppress(OSError):  # send only what fits into the buffers
                     line.send(LARGE * ASKED)
             time.sleep(2 * MOST_WAIT)
 
         grown, wait = _meanwhile(stack, attack)
     table.row(
-        f"{READERS} x {ASKED} answers not taken",
+        f"{READERS} x {ASKED} answers not read",
         f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s",
         is_good=grown <= MOST_MEMORY,
     )
@@ -189,11 +189,11 @@ def _in_a_row(stack: LaunchedStack, table: Table, url: str) -> None:
                 line.sendall(SHORT * (BEHIND // len(SHORT)))
 
     grown, wait = _meanwhile(stack, attack)
-    time.sleep(2 * MOST_WAIT)  # in which those that have left are looked for
+    time.sleep(2 * MOST_WAIT)  # the gateway checks for disconnected clients meanwhile
     left = sum(one.status == psutil.CONN_CLOSE_WAIT for one in psutil.Process(stack.process.pid).net_connections())
     table.row(
         f"{READERS} x {BEHIND // 1024} KiB behind a wait",
-        f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s, {left} places held afterwards",
+        f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s, {left} connections still open",
         is_good=grown <= MOST_MEMORY and not left,
     )
 
@@ -205,7 +205,7 @@ def _held(stack: LaunchedStack, table: Table, kind: str, begun: bytes, image: st
     with ExitStack() as lines:
         for _ in range(HELD):
             line = lines.enter_context(_connect(stack))
-            with suppress(OSError):  # refused already
+            with suppress(OSError):  # it was refused already
                 line.sendall(begun)
         began = time.monotonic()
         dataset_id = _patiently(lambda: str(client.submit(image, "honest")["dataset_id"]), most)
@@ -232,14 +232,14 @@ def _patiently(ask: Callable[[], str], seconds: float) -> str:
 def _ends(client: Client, dataset_id: str, seconds: float) -> str:
     def ask() -> str:
         if (state := str(client.status(dataset_id)["status"])) not in ("ready", "failed"):
-            raise TilewrightError("at work")
+            raise TilewrightError("not ready yet")
         return state
 
     return _patiently(ask, seconds) or "not at all"
 
 
 def _meanwhile(stack: LaunchedStack, attack: Callable[[], None]) -> tuple[int, float]:
-    """Give by how many bytes the stack grew during an attack, and the longest that `/healthz` took."""
+    """Return how many bytes the stack grew by during an attack, and the longest time of `/healthz` in seconds."""
     process = psutil.Process(stack.process.pid)
     over = threading.Event()
     sizes, waits = [before := process.memory_info().rss], [0.0]

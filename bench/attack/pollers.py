@@ -1,7 +1,7 @@
-"""Clients that poll statuses, thousands at a time: `python -m bench.attack.pollers`, in a process of its own.
+"""Poll statuses with thousands of clients, in a process of its own: `python -m bench.attack.pollers`.
 
-Each keeps its connection. A polite one waits after each answer as its Retry-After asks, a rude one does not wait.
-Prints one JSON object: how many answers of each status, cut connections, and how long answers took.
+Each client keeps its connection. A polite one waits after each answer as Retry-After says; a rude one does not wait.
+Prints one JSON object: the number of answers by status, of lost connections, and the times of the answers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import uvloop
 
 PAUSE = 1.0
-"""Seconds between two polls where an answer names none."""
+"""Seconds between two polls if an answer has no Retry-After."""
 
 STAGGER = 0.0005
-"""Seconds between two connections' beginnings."""
+"""Seconds between the starts of two connections."""
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
@@ -32,7 +32,7 @@ _ETAG = re.compile(rb"\r\netag: ([^\r]+)", re.IGNORECASE)
 
 
 class Crowd:
-    """What all pollers share."""
+    """State that all pollers share."""
 
     def __init__(self, *, polite: bool) -> None:
         self.polite = polite
@@ -43,7 +43,7 @@ class Crowd:
 
 
 class Poller(asyncio.Protocol):
-    """One client on one connection, which asks for one status; every second one sends its ETag back."""
+    """One client with one connection, which polls one status. With `with_etag` it sends If-None-Match."""
 
     def __init__(self, crowd: Crowd, path: str, host: str, *, with_etag: bool) -> None:
         self._crowd = crowd
@@ -87,7 +87,7 @@ class Poller(asyncio.Protocol):
 
 
 async def poll(url: str, paths: list[str], count: int, seconds: float, *, polite: bool) -> Crowd:
-    """Poll with `count` connections for `seconds`, once all are there."""
+    """Open `count` connections, then poll with all of them for `seconds`."""
     host = urlsplit(url).netloc
     name, _, port = host.rpartition(":")
     crowd, loop, transports = Crowd(polite=polite), asyncio.get_running_loop(), []
@@ -112,15 +112,17 @@ async def poll(url: str, paths: list[str], count: int, seconds: float, *, polite
 
 
 def main() -> int:
-    """Poll as the arguments say, and print what came of it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.attack.pollers", description="Poll statuses, many at once.")
-    parser.add_argument("url", help="of the gateway")
-    parser.add_argument("paths", nargs="+", help="of statuses")
-    parser.add_argument("--count", type=int, default=3000, help="connections (3,000)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for which all of them poll (60)")
+    """Poll as the arguments say, and print the results."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.attack.pollers", description="Poll statuses with many connections."
+    )
+    parser.add_argument("url", help="URL of the gateway")
+    parser.add_argument("paths", nargs="+", help="paths of statuses")
+    parser.add_argument("--count", type=int, default=3000, help="number of connections; default: 3,000")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds that all of them poll; default: 60")
     parser.add_argument("--rude", action="store_true", help="do not wait between two polls")
     options = parser.parse_args()
-    # A crowd is on machines of its own: here it must not take the stack's turns.
+    # A real crowd has its own machines, so give the stack priority over this process.
     os.nice(10)
     crowd = uvloop.run(poll(options.url, options.paths, options.count, options.seconds, polite=not options.rude))
     took = sorted(crowd.seconds) or [0.0]

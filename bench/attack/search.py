@@ -1,6 +1,7 @@
-"""Searches over long descriptions: what each costs, and how long others' reads wait beside eight at once.
+"""Searches over long descriptions: measure what each costs, and how much eight at once delay other reads.
 
-`python -m bench.attack search`; about a minute. The stack has its usual settings. Times are ratios to a read in peace.
+`python -m bench.attack search` takes about a minute. The stack has its default settings. Times are ratios to a read on
+an idle server.
 """
 
 from __future__ import annotations
@@ -25,47 +26,47 @@ from statussvc.db.repository import catalogue, orders
 from tilewright.embedded import LaunchedStack, launch
 
 ROWS = 3000
-"""Datasets, each with a description of the greatest length: half of them of words, half made to be slow to compare."""
+"""Datasets, each with a description of the maximum length: half of words, half made to be slow to compare."""
 
 WORDS = 3000
-"""That the descriptions are made of."""
+"""Different words in the descriptions."""
 
 SEARCHERS = 8
-"""Clients that search without pause."""
+"""Clients that search without a pause."""
 
 SECONDS = 8.0
-"""For which they do."""
+"""Seconds that they search."""
 
 PEACE = 3.0
-"""Seconds for which reads are measured without them."""
+"""Seconds that reads are measured without searches."""
 
 HURRY = 0.05
-"""Seconds after which a client leaves that does not wait."""
+"""Seconds after which an impatient client disconnects."""
 
 MOST_RATIO = 10.0
-"""Of a read beside the searches to one in peace, by their medians: all of this shares two cores."""
+"""Limit for the ratio of the median read during searches to that on an idle server. Everything shares two cores."""
 
 LONGEST = 2.0
-"""Seconds that any one read may take."""
+"""Limit for a single read, in seconds."""
 
 TIMEOUT = 30.0
-"""Seconds of a request."""
+"""Seconds after which a request is given up."""
 
 HOSTILE = ("a" * (MAX_QUERY // 2) + "b") * (MAX_DESCRIPTION // (MAX_QUERY // 2))
 SLOW = ("a" * (MAX_QUERY // 2 + 1) + "b" + "a" * MAX_QUERY)[:MAX_QUERY]
-"""It has the same trigrams as HOSTILE, and is nearly found at many places of it."""
+"""It has the same trigrams as HOSTILE, and almost matches it in many places."""
 
 SEARCHES = {
-    "a text that one has": "name of number 7",
-    "a text that all have": "name",
-    "a text that none has": "no such text",
-    "two characters that none has": "~~",
-    "nearly what half of them have": SLOW,
+    "a text of one dataset": "name of number 7",
+    "a text of all datasets": "name",
+    "a text of none": "no such text",
+    "two characters of none": "~~",
+    "almost the text of half": SLOW,
 }
 
 
 def main() -> int:
-    """Print the table; gives 1 where a read was starved or anything was answered with 500."""
+    """Print the table. Return 1 if reads were too slow or any answer was 500."""
     with tempfile.TemporaryDirectory(prefix="tilewright-search-") as name:
         data = Path(name) / "data"
         data.mkdir()
@@ -78,7 +79,7 @@ def main() -> int:
 
 
 def _fill(path: Path) -> str:
-    """Make datasets that nothing is done with, and give the id of one."""
+    """Make cancelled datasets, and return the id of one."""
     url = f"sqlite:///{path}"
     database = Database(url)
     database.migrate()
@@ -101,7 +102,9 @@ def _fill(path: Path) -> str:
 
 def _attack(stack: LaunchedStack, dataset_id: str) -> int:
     peace, _ = _reads(stack.url, dataset_id, PEACE)
-    print(f"{ROWS:,} descriptions of {MAX_DESCRIPTION:,} characters; 1 is a read in peace, {1000 * peace:.1f} ms")
+    print(
+        f"{ROWS:,} descriptions of {MAX_DESCRIPTION:,} characters; 1 is a read on an idle server, {1000 * peace:.1f} ms"
+    )
     print(f"{'':64} {'search':>8} {'read':>6} {'longest':>10}  answers")
     missed = False
     for name, query in SEARCHES.items():
@@ -110,23 +113,23 @@ def _attack(stack: LaunchedStack, dataset_id: str) -> int:
         status = _search(session, stack.url, query, TIMEOUT)
         print(f"{name:64} {(time.monotonic() - began) / peace:8.1f} {'':6} {'':10}  {status}", flush=True)
         missed |= status == 500
-    for name, patience in (("at once", TIMEOUT), (f"that leave after {HURRY:g} s", HURRY)):
-        for kind in ("two characters that none has", "nearly what half of them have"):
+    for name, patience in (("at once", TIMEOUT), (f"that disconnect after {HURRY:g} s", HURRY)):
+        for kind in ("two characters of none", "almost the text of half"):
             with _crowd(stack.url, SEARCHES[kind], patience) as answers:
                 beside, longest = _reads(stack.url, dataset_id, SECONDS)
             ratio = beside / peace
-            told = ", ".join(f"{count} x {status or 'left'}" for status, count in sorted(answers.items()))
+            told = ", ".join(f"{count} x {status or 'disconnected'}" for status, count in sorted(answers.items()))
             label = f"{SEARCHERS} {name}: {kind}"
             print(f"{label:64} {'':8} {ratio:6.1f} {1000 * longest:7.0f} ms  {told}", flush=True)
             missed |= ratio > MOST_RATIO or longest > LONGEST or 500 in answers
     log = stack.log.read_text()
     print(f"log: {len(log):,} bytes, {log.count('Traceback')} tracebacks")
-    print(f"goals: a read beside them at most {MOST_RATIO:g} times one in peace, none above {LONGEST:g} s; no 500")
+    print(f"goals: a read takes at most {MOST_RATIO:g} times that on an idle server, and at most {LONGEST:g} s; no 500")
     return int(missed or "Traceback" in log)
 
 
 def _reads(url: str, dataset_id: str, seconds: float) -> tuple[float, float]:
-    """Read a dataset, a list and a status in turn; gives the median and the longest time of one, in seconds."""
+    """Read a dataset, a list and a status in turn. Return the median and the longest time in seconds."""
     session, times = _session(), []
     over = time.monotonic() + seconds
     paths = [f"/api/datasets/{dataset_id}", "/api/datasets?limit=1", f"/api/datasets/{dataset_id}/status"]
@@ -141,7 +144,7 @@ def _reads(url: str, dataset_id: str, seconds: float) -> tuple[float, float]:
 
 @contextmanager
 def _crowd(url: str, query: str, patience: float) -> Iterator[Counter[int]]:
-    """Search without pause while the block runs; gives how often each status was answered, 0 for what was left."""
+    """Search without a pause during the block. Yield the number of answers by status; 0 stands for disconnected."""
     answers: Counter[int] = Counter()
     over = threading.Event()
 
@@ -171,7 +174,7 @@ def _search(session: requests.Session, url: str, query: str, patience: float) ->
 
 def _session() -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # no proxy can reach this machine's own loopback
+    session.trust_env = False  # no proxy can reach this machine's loopback
     return session
 
 

@@ -1,6 +1,6 @@
-"""Sources that hold slots: how long an honest image waits behind them, and what tiny chunks cost.
+"""Slow sources that occupy slots: measure how long an honest image waits behind them, and what tiny chunks cost.
 
-`python -m bench.attack slow_sources`; less than a minute. The stack has its usual settings.
+`python -m bench.attack slow_sources` takes less than a minute. The stack has its default settings.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from tilewright.client import Client
 from tilewright.embedded import LaunchedStack, launch
 
 RATE = 4200
-"""Bytes a second of a source that drips: just above TILEWRIGHT_SOURCE_MIN_RATE."""
+"""Bytes per second of a slow source: just above TILEWRIGHT_SOURCE_MIN_RATE."""
 
 SLOTS, LOOKS = 4, 2
-"""Of downloads and of inspections, in the embedded stack."""
+"""Slots for downloads and for inspections in the embedded stack."""
 
 CROWD = 200
-"""Images of one host that wait before the honest one."""
+"""Images of one host that wait before the honest image."""
 
 MOST_WAIT = 20.0
-"""Seconds that an honest image may take behind any of these."""
+"""Seconds that an honest image may take behind the slow ones."""
 
 MOST_CORE = 1.0
-"""Of one core, that sources of tiny chunks may take in all slots: each has a tenth, and the stack does its own."""
+"""Share of a core that sources with tiny chunks may take in all slots. Each gets a tenth; the stack needs some, too."""
 
 WATCHED = 8.0
-"""Seconds for which the stack's work is measured."""
+"""Seconds that the CPU time of the stack is measured."""
 
 GIVE_UP = 60.0
-"""Seconds after which an image or a report counts as held up."""
+"""Seconds after which the attack stops waiting for an image or a report."""
 
 Writer = asyncio.StreamWriter
 
 
 class Sources:
-    """Servers on five hosts of the loopback, 127.0.0.2 to 127.0.0.6, on one port; each path is a behaviour."""
+    """Servers on five loopback hosts, 127.0.0.2 to 127.0.0.6, on one port. The path selects a behaviour."""
 
     def __init__(self, picture: bytes) -> None:
         self.picture = picture
@@ -64,7 +64,7 @@ class Sources:
         self._thread.join()
 
     def url(self, host: int, behaviour: str, number: int) -> str:
-        """The URL of a behaviour of this class."""
+        """Return the URL of one behaviour on one host."""
         return f"http://127.0.0.{host + 2}:{self.port}/{behaviour}/{number}.jpg"
 
     def _run(self) -> None:
@@ -83,7 +83,7 @@ class Sources:
             self.port = server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: Writer) -> None:
-        # The attack's end cancels what would go on for ever.
+        # Endless answers are cancelled at the end of the attack.
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
             name = head.split(b"/")[1].decode()
@@ -119,7 +119,7 @@ class Sources:
 
 
 class Attack:
-    """One stack under attack, and what its table says."""
+    """Attacks one stack, and prints the table."""
 
     def __init__(self, stack: LaunchedStack, sources: Sources) -> None:
         self.stack, self.sources = stack, sources
@@ -128,7 +128,7 @@ class Attack:
         self._honest = 0
 
     def held_up(self, name: str, attackers: list[str]) -> None:
-        """How long an honest image takes once these have the slots."""
+        """Measure how long an honest image takes once the attackers have the slots."""
         ids = [self.client.submit(url, name)["dataset_id"] for url in attackers]
         self._until(lambda: sum(self._state(one) == "DOWNLOADING" for one in ids) >= SLOTS)
         self._honest += 1
@@ -144,7 +144,7 @@ class Attack:
         self._end(ids)
 
     def looked_at(self) -> None:
-        """How long an inspection takes once silent ones have the slots."""
+        """Measure how long an inspection takes once silent ones have the slots."""
         silent = [threading.Thread(target=self._look, args=("silent", number), daemon=True) for number in range(LOOKS)]
         for thread in silent:
             thread.start()
@@ -155,7 +155,7 @@ class Attack:
         self._row(f"{LOOKS} silent inspections", f"{took:5.1f} s until another's report", took <= MOST_WAIT)
 
     def chewed(self) -> None:
-        """What of a core tiny chunks take."""
+        """Measure the share of a core that tiny chunks take."""
         ids = [
             self.client.submit(self.sources.url(number, "crumbs", number), "crumbs")["dataset_id"]
             for number in range(SLOTS)
@@ -168,7 +168,7 @@ class Attack:
         self._end(ids)
 
     def _look(self, behaviour: str, number: int) -> None:
-        with suppress(Exception):  # the end of the attack ends those that wait
+        with suppress(Exception):  # inspections that still wait fail at the end of the attack
             client = Client(self.stack.url)
             client.inspect(self.sources.url(number, behaviour, number))
             client.close()
@@ -177,7 +177,7 @@ class Attack:
         return str(self.client.get(dataset_id)["state"])
 
     def _work(self) -> float:
-        # User and system time of the stack's one process, in hundredths of a second (proc_pid_stat(5)).
+        # User and system time of the stack's process, in hundredths of a second (proc_pid_stat(5)).
         fields = Path(f"/proc/{self.stack.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
@@ -196,7 +196,7 @@ class Attack:
 
 
 def main() -> int:
-    """Print the table; gives 1 where an honest image waited too long, or a drip was blamed for giving way."""
+    """Print the table. Return 1 if an honest image waited too long, or a slow source was blamed for giving way."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "honest.jpg"
         pyvips.Image.gaussnoise(1200, 900, seed=1).cast("uchar").jpegsave(str(file), Q=90)
@@ -205,10 +205,12 @@ def main() -> int:
         try:
             with Sources(picture) as sources:
                 attack = Attack(stack, sources)
-                attack.held_up("4 drips of one host", [sources.url(0, "drip", number) for number in range(SLOTS)])
-                attack.held_up("4 drips of four hosts", [sources.url(one, "drip", one) for one in range(SLOTS)])
+                attack.held_up(
+                    "4 slow sources of one host", [sources.url(0, "drip", number) for number in range(SLOTS)]
+                )
+                attack.held_up("4 slow sources of four hosts", [sources.url(one, "drip", one) for one in range(SLOTS)])
                 crowd = [sources.url(0, "silent", number) for number in range(CROWD)]
-                attack.held_up(f"{CROWD} silent ones of one host", crowd)
+                attack.held_up(f"{CROWD} silent sources of one host", crowd)
                 attack.looked_at()
                 attack.chewed()
                 attack.client.close()
