@@ -14,11 +14,12 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats import admission, budget, libvips
+from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header
 from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
-from tiler.decode import Reader
+from tiler.decode import ERRORS, Reader
 from tiler.failures import explain
 from tiler.job import Failed
 
@@ -87,7 +88,7 @@ def decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> 
         begin()
         try:
             return work()
-        except pyvips.Error as error:
+        except ERRORS as error:
             if not reader.overlook(error):
                 raise
         # Try again outside of `except`: only here the error is gone, and with it the failed dzsave, which writes the
@@ -95,8 +96,8 @@ def decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> 
         return work()
     except StageError as error:
         return Failed(error.code, error.message)
-    except (pyvips.Error, UnicodeDecodeError, OSError, MemoryError) as error:
+    except (*ERRORS, OSError, MemoryError) as error:
         failure = explain(reader.cause(error), reader.path, reader.page)
         with suppress(OSError):
-            sys.stderr.write(f"{failure.code}: {error}\n")
+            sys.stderr.write(f"{failure.code}: {said_by(error)}\n")
         return Failed(failure.code, failure.message)

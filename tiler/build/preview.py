@@ -24,7 +24,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.header import Header
 from pipeline.pyramids import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
-from tiler.decode import Reader, drop_metadata, orientation_of, reader_of, to_srgb, turned
+from tiler.decode import ERRORS, Reader, drop_metadata, orientation_of, reader_of, to_srgb, turned
 from tiler.follow import follow
 from tiler.meter import Meter
 
@@ -49,10 +49,10 @@ def make_preview(reader: Reader, header: Header, folder: Path, meter: Meter) -> 
         return None
     # Use a separate reader, so that the tiling decides for itself whether to be lenient.
     reader = reader_of(reader.path, reader.page)
-    with suppress(pyvips.Error, UnicodeDecodeError, StageError, struct.error):
+    with suppress(*ERRORS, StageError, struct.error):
         try:
             return _make(reader, folder, meter)
-        except pyvips.Error as error:
+        except ERRORS as error:
             if reader.overlook(error):
                 return _make(reader, folder, meter)
     return None

@@ -33,7 +33,7 @@ from tiler.build import szi
 from tiler.build.edges import pad_all
 from tiler.build.estimate import require_small
 from tiler.build.small import write_small
-from tiler.decode import Picture
+from tiler.decode import ERRORS, Picture
 from tiler.follow import follow
 from tiler.job import Built, Job
 from tiler.meter import Meter
@@ -107,7 +107,7 @@ def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Requ
                 keep="none",
                 **_encoder(picture.format, job.quality or DEFAULT_QUALITY),
             )
-    except pyvips.Error as error:
+    except ERRORS as error:
         if larger:
             raise larger[0] from error
         raise

@@ -18,7 +18,7 @@ from pipeline.pyramids import INDEX, PARTS, Format, Geometry, Index
 from tiler.build.edges import decode
 from tiler.build.pyramid import WEBP_EFFORT
 from tiler.compare.protocol import MOST_DIFFERING, Compared, Differs, Job, Progress
-from tiler.decode import Picture
+from tiler.decode import ERRORS, Picture
 
 TOLERANCE = 8.0
 """Most by which the mean of a block may differ, in levels of 255. A black block passes only where the image is almost
@@ -91,7 +91,7 @@ class _Stored:
             if (tile.width, tile.height) != (fresh.width, fresh.height):
                 return UNREADABLE
             return _worst(_seen(tile), _seen(self._encoded(fresh)))
-        except (pyvips.Error, OverflowError, OSError):
+        except (*ERRORS, OverflowError, OSError):
             return UNREADABLE
 
     def _encoded(self, fresh: pyvips.Image) -> pyvips.Image:

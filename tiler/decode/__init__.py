@@ -6,8 +6,19 @@ To add a format, see tiler.decode.reader.
 """
 
 from tiler.decode.colours import to_srgb
+from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.pixels import Picture, drop_metadata, open_picture, orientation_of, turned
 from tiler.decode.reader import Reader
 from tiler.decode.registry import reader_of
 
-__all__ = ["Picture", "Reader", "drop_metadata", "open_picture", "orientation_of", "reader_of", "to_srgb", "turned"]
+__all__ = [
+    "ERRORS",
+    "Picture",
+    "Reader",
+    "drop_metadata",
+    "open_picture",
+    "orientation_of",
+    "reader_of",
+    "to_srgb",
+    "turned",
+]

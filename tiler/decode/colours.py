@@ -8,21 +8,27 @@ without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, product
 
 import pyvips
 
 from pipeline.errors import StageError
 from tiler.decode import light
 from tiler.decode.colour_spaces import ColourSpace, Range
+from tiler.decode.libvips_texts import ERRORS
+from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, is_whole_profile
 from tiler.decode.reader import Reader
 from tiler.decode.samples import stretch
+from tiler.decode.witness import heard
 from tiler.meter import Meter
-
-PROFILE = "icc-profile-data"
 
 PROFILE_TOLERANCE = 2
 """Largest change of any channel of the test colours for which a profile still counts as sRGB. The conversion through
 Lab alone changes them by 1."""
+
+_STEPS = {1: range(256), 3: range(0, 256, 17), 4: range(0, 256, 85)}
+_NAMES = {1: "b-w", 3: "srgb", 4: "cmyk"}
+"""Samples of the test colours, and their colour space, by the number of bands."""
 
 _SCALED = {"uchar", "ushort"}
 _SPACES = {"lab", "labs", "labq", "xyz"}
@@ -80,7 +86,14 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
             "unsupported_format",
             "CMYK is supported with 8 or 16 bits a sample only. Save the image as a plain TIFF, JPEG or PNG.",
         )
-    named = "its own profile" if image.get_typeof(PROFILE) else "libvips' default CMYK profile"
+    named = "libvips' default CMYK profile"
+    if image.get_typeof(PROFILE):
+        if _profile_effect(image) == "unusable":
+            decisions.append(UNUSABLE[PROFILE])
+            image = image.copy()
+            image.remove(PROFILE)
+        else:
+            named = "its own profile"
     decisions.append(f"CMYK converted to sRGB through {named}")
     return image.icc_transform("srgb", input_profile="cmyk", embedded=True, depth=8, black_point_compensation=True)
 
@@ -94,7 +107,7 @@ def _from_rgb(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvi
             decisions.append("grey repeated over three bands")
         return image.icc_transform("srgb", embedded=True, depth=8, black_point_compensation=True)
     if effect == "unusable":
-        decisions.append("the picture's colour profile is unusable and was ignored")
+        decisions.append(UNUSABLE[PROFILE])
     space = None if effect == "none" else _stated_space(image, reader, decisions)
     if space is not None:
         decisions.append(_described(space))
@@ -118,7 +131,7 @@ def _stated_space(image: pyvips.Image, reader: Reader, decisions: list[str]) -> 
     if space.primaries is None or space.curve is None:
         decisions.append(f"the picture's colour space ({space.name}) is not supported and was taken as sRGB")
         return None
-    grid = _test_colours(image.bands)
+    grid = _test_colours(1 if image.bands < 3 else 3)
     moved = (light.to_srgb(grid, space) - grid).abs().max()
     return space if moved > PROFILE_TOLERANCE else None
 
@@ -134,22 +147,26 @@ def _profile_effect(image: pyvips.Image) -> str:
 
     Returns
     -------
-    "none" if the profile is sRGB, "other" if it changes colours, "unusable" if it cannot be applied.
+    "none" if the profile is sRGB, "other" if it changes colours or is of CMYK, "unusable" if it cannot be applied.
     """
-    grid = _test_colours(image.bands)
-    grid.set_type(pyvips.GValue.blob_type, PROFILE, image.get(PROFILE))
-    try:
-        moved = (grid.icc_transform("srgb", embedded=True, depth=8) - grid).abs().max()
-    except pyvips.Error:
+    profile = bytes(image.get(PROFILE))
+    if not is_whole_profile(profile):
         return "unusable"
-    return "none" if moved <= PROFILE_TOLERANCE else "other"
+    bands = 4 if image.interpretation == "cmyk" else 1 if image.bands < 3 else 3
+    grid = _test_colours(bands)
+    grid.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+    try:
+        with heard() as words:
+            shown = grid.icc_transform("srgb", embedded=True, depth=8).copy_memory()
+    except ERRORS:
+        return "unusable"
+    if any(IGNORED.search(remark) for remark in words.remarks):
+        return "unusable"
+    return "none" if bands < 4 and (shown - grid).abs().max() <= PROFILE_TOLERANCE else "other"
 
 
 def _test_colours(bands: int) -> pyvips.Image:
-    """Return a grid of 8-bit colours, or of all grey levels if there are fewer than 3 bands."""
-    grey = bands < 3
-    steps = range(0, 256, 1 if grey else 17)
-    colours = bytes(steps) if grey else bytes(v for r in steps for g in steps for b in steps for v in (r, g, b))
-    count = 1 if grey else 3
-    grid = pyvips.Image.new_from_memory(colours, len(colours) // count, 1, count, "uchar")
-    return grid.copy(interpretation="b-w" if grey else "srgb")
+    """Return a grid of 8-bit colours: of grey, RGB or CMYK by the number of bands (1, 3 or 4)."""
+    colours = bytes(chain.from_iterable(product(_STEPS[bands], repeat=bands)))
+    grid = pyvips.Image.new_from_memory(colours, len(colours) // bands, 1, bands, "uchar")
+    return grid.copy(interpretation=_NAMES[bands])

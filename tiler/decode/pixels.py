@@ -6,7 +6,7 @@ described in words for pyramid.json.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -16,6 +16,8 @@ from pipeline.formats import budget
 from pipeline.formats.header import Header, pixel_bytes
 from pipeline.pyramids import Format
 from tiler.decode.colours import to_srgb
+from tiler.decode.libvips_texts import field_names
+from tiler.decode.metadata import EXIF, UNUSABLE, is_readable_exif
 from tiler.decode.reader import Reader
 from tiler.follow import PASS_SHARE, follow
 from tiler.meter import Meter
@@ -25,7 +27,16 @@ UPRIGHT = 1
 MIRRORED = 2
 """The only EXIF orientation besides upright that streams: it reverses each row."""
 
-_CARRIED = ("icc-profile-data", "exif-", "xmp-", "iptc-", "photoshop-", "png-comment-", "gainmap", ORIENTATION)
+_CARRIED = (
+    b"icc-profile-data",
+    b"exif-",
+    b"xmp-",
+    b"iptc-",
+    b"photoshop-",
+    b"png-comment-",
+    b"gainmap",
+    ORIENTATION.encode(),
+)
 """Metadata removed before tiling: it may contain a place or a name, and no longer describes the pixels."""
 
 
@@ -69,6 +80,7 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
     stored = reader.open()
     decisions = list(reader.notes)
     image = drop_metadata(to_srgb(stored, reader, decisions, meter))
+    decisions.extend(_left_out(stored, reader))
     if (orientation := orientation_of(stored)) != UPRIGHT:
         image = _turn(image, reader, orientation, meter)
         decisions.append(f"EXIF orientation {orientation} applied")
@@ -97,10 +109,19 @@ def turned(image: pyvips.Image, orientation: int) -> pyvips.Image:
 def drop_metadata(image: pyvips.Image) -> pyvips.Image:
     """Remove metadata that may reveal a place or a name, and the colour profile."""
     image = image.copy()
-    for name in image.get_fields():
+    for name in field_names(image):
         if name.startswith(_CARRIED):
-            image.remove(name)
+            pyvips.vips_lib.vips_image_remove(image.pointer, name)
     return image
+
+
+def _left_out(stored: pyvips.Image, reader: Reader) -> Iterator[str]:
+    """Yield what of the file's metadata changes what is shown, and could not be read."""
+    for name in sorted(reader.shown_by()):
+        if not stored.get_typeof(name):
+            yield UNUSABLE[name]
+    if stored.get_typeof(EXIF) and orientation_of(stored) == UPRIGHT and not is_readable_exif(bytes(stored.get(EXIF))):
+        yield UNUSABLE[EXIF]
 
 
 def _turn(image: pyvips.Image, reader: Reader, orientation: int, meter: Meter) -> pyvips.Image:

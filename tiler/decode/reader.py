@@ -15,6 +15,7 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats import budget
+from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
 from pipeline.formats.raw_photographs import require_developed
 from tiler.decode.colour_spaces import ColourSpace
@@ -117,6 +118,13 @@ class Reader:
         pyvips.Error: if the file ends before the page does.
         """
 
+    def shown_by(self) -> frozenset[str]:
+        """Return the metadata that the file is said to have and that changes what is shown, by tiler.decode.metadata.
+
+        The decoder leaves it out if it is broken.
+        """
+        return frozenset()
+
     @property
     def is_quiet(self) -> bool:
         """Whether damage is reported in libvips' error buffer only: see tiler.decode.witness."""
@@ -160,7 +168,7 @@ class Reader:
         if self.lenient:
             return False
         with self.path.open("rb") as file:
-            self.lenient = self._is_harmless(str(error), file)
+            self.lenient = self._is_harmless(said_by(error), file)
         return self.lenient
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import ClassVar
 
-import pyvips
-
 from pipeline.errors import StageError
+from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.reader import Reader
 
 
@@ -21,7 +20,7 @@ class SvgReader(Reader):
         found = self._by_libvips()
         if 1 not in {found.width, found.height}:
             return
-        with suppress(pyvips.Error):  # too long an edge may also raise
+        with suppress(*ERRORS):  # too long an edge may also raise
             larger = self._by_libvips(scale=3)
             if found.width < larger.width and found.height < larger.height:
                 return

@@ -9,9 +9,11 @@ from typing import BinaryIO, ClassVar
 import pyvips
 
 from pipeline.formats.header import is_interlaced
+from tiler.decode.libvips_texts import ERRORS
+from tiler.decode.metadata import PROFILE
 from tiler.decode.reader import Reader
 from tiler.decode.readers.jpeg.scans import require_sound_scans
-from tiler.decode.readers.jpeg.segments import has_odd_scan, has_stray_bytes
+from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
 from tiler.decode.smaller import is_cheap, shows_all
 from tiler.decode.witness import heard
 
@@ -58,6 +60,11 @@ class JpegReader(Reader):
         small.set_type(pyvips.GValue.gint_type, "orientation", turned)
         return small
 
+    def shown_by(self) -> frozenset[str]:
+        """As Reader.shown_by. libvips leaves out a profile whose first part is missing."""
+        with self.path.open("rb") as file:
+            return frozenset({PROFILE}) if has_profile(file) else frozenset()
+
     def overlook(self, error: Exception) -> bool:
         """As Reader.overlook.
 
@@ -86,7 +93,7 @@ class JpegReader(Reader):
 
     def _touch(self, *, decode: bool) -> None:
         # libvips reports the count when the image, and the decoder with it, is freed.
-        with suppress(pyvips.Error):
+        with suppress(*ERRORS):
             image = self.open()
             if decode:
                 image.avg()

@@ -11,7 +11,8 @@ from typing import BinaryIO
 _SEGMENTS = 1000
 """Most segments read before the pixels: a profile of 4 MB needs 64."""
 
-_START_OF_SCAN = 0xDA
+_START_OF_SCAN, _APP2 = 0xDA, 0xE2
+_PROFILE = b"ICC_PROFILE\0"
 _SEQUENTIAL_FRAMES = {0xC0, 0xC1}
 _WHOLE_SPECTRUM = bytes((0, 63, 0))
 """A sequential scan's start and end of the spectral selection, and its successive approximation."""
@@ -34,6 +35,11 @@ def has_odd_scan(file: BinaryIO) -> bool:
 def has_stray_bytes(file: BinaryIO) -> bool:
     """Return whether a JPEG has bytes outside of any segment before its first scan (T.81, B.1.1)."""
     return any(marker is None for marker, _ in _segments(file))
+
+
+def has_profile(file: BinaryIO) -> bool:
+    """Return whether a JPEG has a part of a colour profile before its first scan (ICC.1:2022, B.4)."""
+    return any(marker == _APP2 and body.startswith(_PROFILE) for marker, body in _segments(file))
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int | None, bytes]]:

@@ -17,6 +17,7 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff_colours import Ycbcr, is_reversed, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
 from pipeline.formats.tiff_sound import require_complete, require_readable
+from tiler.decode.metadata import PROFILE
 from tiler.decode.reader import Reader
 from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
 from tiler.decode.readers.tiff.overviews import overview
@@ -119,6 +120,13 @@ class TiffReader(Reader):
                 from tiler.decode.readers.tiff.checksums import require_checksums  # noqa: PLC0415  only some pages need it
 
                 require_checksums(directory, file)
+
+    def shown_by(self) -> frozenset[str]:
+        """As Reader.shown_by. libtiff leaves out a profile that cannot be read."""
+        with self.path.open("rb") as file, suppress(struct.error):
+            directory = self._directory(file, self.page)
+            return frozenset({PROFILE}) if directory and tiff.Tag.PROFILE in directory.entries else frozenset()
+        return frozenset()
 
     @property
     def is_quiet(self) -> bool:

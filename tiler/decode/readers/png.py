@@ -1,0 +1,150 @@
+"""Read PNG with libvips, which uses libpng, and verify the checksums of chunks that change what is shown.
+
+libpng leaves out a chunk beside the pixels if its checksum is wrong, and says nothing that libvips passes on: without
+its profile an image has other colours, and without its EXIF it lies on its side. libpng reads no chunk behind the
+pixels.
+
+Source: Portable Network Graphics (third edition), 5.3 and 11.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from functools import cached_property
+from typing import BinaryIO, ClassVar, NamedTuple
+
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from tiler.decode.metadata import EXIF, PROFILE, orientation_in
+from tiler.decode.reader import Reader
+
+HARMLESS = {
+    *(b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"oFFs", b"pCAL", b"sCAL", b"bKGD", b"hIST", b"sPLT", b"sBIT"),
+    *(b"acTL", b"fcTL"),
+}
+"""Chunks that change nothing of what is shown here: they may have a wrong checksum. A chunk of unknown type may not,
+since its type may be what was changed."""
+
+SKIPPED = {b"IDAT", b"fdAT"}
+"""Chunks of pixels. libpng verifies those that are decoded."""
+
+NAMED = re.compile(rb"PLTE|tRNS|iCCP|sRGB|gAMA|cHRM|cICP|eXIf|IDAT")
+"""Chunks that a harmless one seems to contain if the length of that one was changed."""
+
+TRANSPARENCY = "the picture's transparency (tRNS) is unusable and was ignored"
+
+MOST_EXIF = 1 << 20
+"""Bytes of the EXIF behind the pixels that are kept; more than other formats can have."""
+
+_END = b"IEND"
+_HEADER = struct.Struct(">I4s")
+_PIECE = 1 << 16
+_SIGNATURE = 8
+_WITHOUT_ALPHA = {0, 2, 3}
+"""Colour types for which tRNS is allowed."""
+
+
+class _Chunks(NamedTuple):
+    """What the chunks of a PNG say.
+
+    Parameters
+    ----------
+    names: of all chunks except those of pixels.
+    late_exif: the content of an eXIf chunk behind the pixels; empty if there is none.
+    """
+
+    names: set[bytes]
+    late_exif: bytes
+
+
+class PngReader(Reader):
+    """Reads a PNG whose checksums are right, except those of harmless chunks."""
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"png"})
+
+    def open(self, **options: int) -> pyvips.Image:
+        """As Reader.open. Applies to EXIF behind the pixels, too."""
+        image = super().open(**options)
+        chunks = self._chunks
+        self.notes = [TRANSPARENCY] if b"tRNS" in chunks.names and self._lacks_alpha(image) else []
+        if chunks.late_exif and not image.get_typeof(EXIF):
+            image = image.copy()
+            image.set_type(pyvips.GValue.blob_type, EXIF, chunks.late_exif)
+            image.set_type(pyvips.GValue.gint_type, "orientation", orientation_in(chunks.late_exif))
+        return image
+
+    def require_sound_data(self) -> None:
+        """As Reader.require_sound_data: verifies the checksums that libpng ignores."""
+        _ = self._chunks
+
+    def shown_by(self) -> frozenset[str]:
+        """As Reader.shown_by."""
+        found = {b"iCCP": PROFILE, b"eXIf": EXIF}
+        return frozenset(found[name] for name in found.keys() & self._chunks.names)
+
+    @cached_property
+    def _chunks(self) -> _Chunks:
+        with self.path.open("rb") as file:
+            return _checked(file)
+
+    def _lacks_alpha(self, image: pyvips.Image) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(25)
+            return not image.hasalpha() and ord(file.read(1)) in _WITHOUT_ALPHA
+
+
+def _checked(file: BinaryIO) -> _Chunks:
+    """Verify the checksums of an open PNG, a piece at a time.
+
+    Raises
+    ------
+    StageError: image_corrupt, or image_truncated if the file ends within a chunk.
+    """
+    names: set[bytes] = set()
+    late_exif = b""
+    has_pixels = False
+    file.seek(_SIGNATURE)
+    while len(head := file.read(_HEADER.size)) == _HEADER.size:
+        length, name = _HEADER.unpack(head)
+        if name == _END:
+            break
+        if not name.isalpha():
+            raise damaged("its chunks do not follow each other")
+        if name in SKIPPED:
+            has_pixels = has_pixels or name == b"IDAT"
+            file.seek(length + 4, 1)
+            continue
+        body = _verified(file, name, length)
+        names.add(name)
+        if name == b"eXIf" and has_pixels:
+            late_exif = late_exif or body
+    return _Chunks(names, late_exif)
+
+
+def _verified(file: BinaryIO, name: bytes, length: int) -> bytes:
+    """Verify a chunk and return the beginning of its content; raises as `_checked`."""
+    found = zlib.crc32(name)
+    kept, before = b"", b""
+    is_suspect = False
+    left = length
+    while left:
+        piece = file.read(min(_PIECE, left))
+        if not piece:
+            raise StageError("image_truncated", CUT_SHORT)
+        found = zlib.crc32(piece, found)
+        if name == b"eXIf" and len(kept) < MOST_EXIF:
+            kept += piece
+        # A name may begin in one piece and end in the next.
+        is_suspect = is_suspect or bool(NAMED.search(before + piece))
+        before = piece[-3:]
+        left -= len(piece)
+    stored = file.read(4)
+    if len(stored) < 4:
+        raise StageError("image_truncated", CUT_SHORT)
+    if int.from_bytes(stored, "big") != found and (is_suspect or name not in HARMLESS):
+        raise damaged(f"the checksum of its {name.decode()} chunk is wrong")
+    return kept
