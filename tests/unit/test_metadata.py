@@ -107,13 +107,17 @@ def test_a_profile_of_other_colours_is_named(tmp_path: Path) -> None:
     assert opened(tmp_path / "whole.jpg")[0].decisions == ["CMYK converted to sRGB through its own profile"]
 
 
-def test_a_profile_about_which_littlecms_speaks_no_utf_8_is_named(tmp_path: Path) -> None:
-    # Given a tag whose type is quoted in the error
-    at = int.from_bytes(PROFILE[PROFILE.index(b"rXYZ") + 4 :][:4], "big")
+@pytest.mark.parametrize("is_type", [True, False])
+def test_a_profile_without_one_of_its_colours_is_named(is_type: bool, tmp_path: Path) -> None:
+    # Given a profile in which red's type is unknown, for which libvips fails, or red is missing, for which it does not
+    entry = PROFILE.index(b"rXYZ")
+    at = int.from_bytes(PROFILE[entry + 4 : entry + 8], "big") if is_type else entry
     odd = PROFILE[:at] + b"\xff\xfe\xff\xfe" + PROFILE[at + 4 :]
     assert metadata.is_whole_profile(odd)
     Image.fromarray(SCENE).save(tmp_path / "a.png", icc_profile=odd)
-    assert opened(tmp_path / "a.png")[0].decisions == [UNUSABLE]
+    picture, found = opened(tmp_path / "a.png")
+    assert picture.decisions == [UNUSABLE]
+    assert np.array_equal(found, SCENE)
 
 
 def test_names_of_metadata_need_not_be_utf_8(tmp_path: Path) -> None:
@@ -125,10 +129,17 @@ def test_names_of_metadata_need_not_be_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_harmless_warning_may_quote_the_file(tmp_path: Path) -> None:
-    reader = reader_of(pictures.jpeg(tmp_path / "a.jpg", 12, 9))
+    # Given a JPEG about which libjpeg gives one harmless warning, and that warning with bytes that are no UTF-8
+    data = pictures.jpeg(tmp_path / "a.jpg", 12, 9).read_bytes()
+    start = data.index(b"\xff\xdb")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xee\0\x0eAdobe" + bytes([0, 100, 0, 0, 0, 0, 7]) + data[start:])
     text = b"VipsJpeg: Unknown Adobe color transform code \xff"
-    # One warning of this kind would be overlooked, but the file has none
-    assert not reader.overlook(UnicodeDecodeError("utf-8", text, len(text) - 1, len(text), "invalid start byte"))
+    error = UnicodeDecodeError("utf-8", text, len(text) - 1, len(text), "invalid start byte")
+    pyvips.cache_set_max(0)
+    try:
+        assert reader_of(tmp_path / "a.jpg").overlook(error)
+    finally:
+        pyvips.cache_set_max(100)
 
 
 def test_exif_is_read_as_far_as_its_orientation() -> None:

@@ -26,6 +26,7 @@ class GifReader(Reader):
             if image.hasalpha() and canvas.uncleared:
                 source = with_transparent_frames(file, canvas.uncleared)
                 options = options | {"page": page}
+                del image  # libvips unmaps the file
                 image = pyvips.Image.new_from_source(source, "", **self._settings(**options), **options)
         covered = with_uncovered_transparent(image, canvas)
         self.notes = ["transparent where no frame covers the canvas"] if covered is not image else []
