@@ -123,9 +123,10 @@ def decoding_memory(
 
 
 def page_of_decoder(image: Any, page: int) -> int:
-    """Return the number of a page in the decoders, which count a HEIF's pages in the order of the file.
+    """Return the number that libvips and pi-heif give to a page.
 
-    Here, page 0 is the primary one, and the others follow in the order of the file.
+    In Tilewright page 0 of a HEIF is the primary one, and the others follow in the order of the file. The decoders
+    count all of them in the order of the file.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Check metadata that changes what is shown: colour profiles and EXIF's orientation. Pure functions.
 
-Decoders leave out such metadata without a word if it is broken. Unless a checksum says that the file is damaged, the
-image is shown without it, and pyramid.json says so: that is what browsers do.
+Decoders leave out such metadata without a warning if it is broken. Unless a checksum shows that the file is damaged,
+the image is shown without it, as in browsers, and pyramid.json mentions it.
 
 Sources: ICC.1:2022, 7.2 and 7.3; Exif 3.0, 4.5.
 """
@@ -21,7 +21,7 @@ UNUSABLE = {
     PROFILE: "the picture's colour profile is unusable and was ignored",
     EXIF: "the picture's EXIF is unusable and was ignored",
 }
-"""What pyramid.json says, by libvips' name of the metadata."""
+"""The text for pyramid.json by libvips' name of the metadata."""
 
 IGNORED = re.compile("^(corrupt|unsupported) profile|^profile (incompatible|does not support)")
 """libvips' warnings when it converts colours as if the image had no profile."""
@@ -32,7 +32,7 @@ _UPRIGHT = 1
 
 
 def is_whole_profile(profile: bytes) -> bool:
-    """Return whether a profile has all the bytes that its header and its table of tags name."""
+    """Return whether a profile has all the bytes to which its header and its table of tags refer."""
     tags = _PROFILE_HEADER + 4
     if len(profile) < tags:
         return False
@@ -49,7 +49,7 @@ def is_readable_exif(exif: bytes) -> bool:
 
 
 def orientation_in(exif: bytes) -> int:
-    """Return the orientation of an image by its EXIF, 1 to 8; 1 (upright) if it says none."""
+    """Return the orientation in an image's EXIF, 1 to 8; 1 (upright) if there is none."""
     directory = _directory(exif)
     value = directory.value(tiff.Tag.ORIENTATION, _UPRIGHT) if directory else _UPRIGHT
     return value if _UPRIGHT <= value <= 8 else _UPRIGHT

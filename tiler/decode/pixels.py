@@ -116,7 +116,7 @@ def drop_metadata(image: pyvips.Image) -> pyvips.Image:
 
 
 def _left_out(stored: pyvips.Image, reader: Reader) -> Iterator[str]:
-    """Yield what of the file's metadata changes what is shown, and could not be read."""
+    """Yield a text for each kind of metadata that would change the shown image but could not be read."""
     for name in sorted(reader.shown_by()):
         if not stored.get_typeof(name):
             yield UNUSABLE[name]

@@ -119,9 +119,9 @@ class Reader:
         """
 
     def shown_by(self) -> frozenset[str]:
-        """Return the metadata that the file is said to have and that changes what is shown, by tiler.decode.metadata.
+        """Return the names (tiler.decode.metadata) of the file's metadata that changes the shown image.
 
-        The decoder leaves it out if it is broken.
+        The names include broken metadata, which the decoder leaves out.
         """
         return frozenset()
 

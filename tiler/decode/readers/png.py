@@ -1,8 +1,8 @@
 """Read PNG with libvips, which uses libpng, and verify the checksums of chunks that change what is shown.
 
-libpng leaves out a chunk beside the pixels if its checksum is wrong, and says nothing that libvips passes on: without
-its profile an image has other colours, and without its EXIF it lies on its side. libpng reads no chunk behind the
-pixels.
+If the checksum of a chunk other than the pixels is wrong, libpng leaves out the chunk, and libvips reports nothing.
+Without its profile an image has other colours, and without its EXIF it may lie on its side. libpng does not read chunks
+behind the pixels.
 
 Source: Portable Network Graphics (third edition), 5.3 and 11.
 """
@@ -26,19 +26,19 @@ HARMLESS = {
     *(b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"oFFs", b"pCAL", b"sCAL", b"bKGD", b"hIST", b"sPLT", b"sBIT"),
     *(b"acTL", b"fcTL"),
 }
-"""Chunks that change nothing of what is shown here: they may have a wrong checksum. A chunk of unknown type may not,
-since its type may be what was changed."""
+"""Chunks that do not change the shown image: their checksums may be wrong. The checksum of a chunk of unknown type must
+be right, since the damage may have changed its type."""
 
 SKIPPED = {b"IDAT", b"fdAT"}
 """Chunks of pixels. libpng verifies those that are decoded."""
 
 NAMED = re.compile(rb"PLTE|tRNS|iCCP|sRGB|gAMA|cHRM|cICP|eXIf|IDAT")
-"""Chunks that a harmless one seems to contain if the length of that one was changed."""
+"""Names of other chunks. If a harmless chunk contains one, its length may have been changed by damage."""
 
 TRANSPARENCY = "the picture's transparency (tRNS) is unusable and was ignored"
 
 MOST_EXIF = 1 << 20
-"""Bytes of the EXIF behind the pixels that are kept; more than other formats can have."""
+"""Bytes kept of an EXIF behind the pixels: more than an EXIF in other formats can have."""
 
 _END = b"IEND"
 _HEADER = struct.Struct(">I4s")
@@ -49,7 +49,7 @@ _WITHOUT_ALPHA = {0, 2, 3}
 
 
 class _Chunks(NamedTuple):
-    """What the chunks of a PNG say.
+    """Results of the check of a PNG's chunks.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _checked(file: BinaryIO) -> _Chunks:
         if name == _END:
             break
         if not name.isalpha():
-            raise damaged("its chunks do not follow each other")
+            raise damaged("a chunk does not begin where the one before it ends")
         if name in SKIPPED:
             has_pixels = has_pixels or name == b"IDAT"
             file.seek(length + 4, 1)
