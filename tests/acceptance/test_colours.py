@@ -13,7 +13,7 @@ import requests
 
 from tests.acceptance.conftest import SOURCES
 from tests.acceptance.jobs import ready
-from tests.support.images import avifs, heics, pictures, signals
+from tests.support.images import avifs, heics, pictures, png_chunks, signals
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -77,7 +77,7 @@ def test_grey_of_limited_range_is_black_to_white(show: Show, tmp_path: Path) -> 
         assert distance(show(tmp_path / name).pixels, expected) <= 1, name
 
 
-@pytest.mark.parametrize("ending", ["heic", "avif"])
+@pytest.mark.parametrize("ending", ["heic", "avif", "png"])
 @pytest.mark.parametrize(
     ("primaries", "transfer", "noted"),
     [
@@ -91,7 +91,7 @@ def test_colours_stated_by_numbers_are_converted(
     show: Show, tmp_path: Path, ending: str, primaries: int, transfer: int, noted: str
 ) -> None:
     path = tmp_path / f"source.{ending}"
-    make = heics.in_space if ending == "heic" else avifs.in_space
+    make = {"heic": heics.in_space, "avif": avifs.in_space, "png": png_chunks.in_space}[ending]
     expected = make(path, *SIZE, primaries=primaries, transfer=transfer)
     shown = show(path)
     assert distance(shown.pixels, expected) <= 1.5
@@ -99,11 +99,20 @@ def test_colours_stated_by_numbers_are_converted(
 
 
 def test_colours_stated_as_srgb_are_untouched(show: Show, tmp_path: Path) -> None:
-    # Given a HEIC as most programs write it: its numbers are those of sRGB
+    # Given a HEIC and a PNG as most programs write them: their numbers are those of sRGB
     pixels = pictures.scene(*SIZE)
     (tmp_path / "source.heic").write_bytes(heics.encoded(pixels, save_nclx_profile=True))
     assert b"colrnclx\0\1\0\x0d" in (tmp_path / "source.heic").read_bytes()
-    # When it is submitted, then its pixels are its decoder's
-    shown = show(tmp_path / "source.heic")
-    assert np.array_equal(shown.pixels, pixels)
-    assert shown.noted == ["untouched"]
+    (tmp_path / "source.png").write_bytes(png_chunks.png(pixels, [png_chunks.gama(0.45455)]))
+    for name in ("source.heic", "source.png"):
+        # When it is submitted, then its pixels are its decoder's
+        shown = show(tmp_path / name)
+        assert np.array_equal(shown.pixels, pixels), name
+        assert shown.noted == ["untouched"]
+
+
+def test_a_png_of_linear_light_is_not_too_dark(show: Show, tmp_path: Path) -> None:
+    expected = png_chunks.linear(tmp_path / "linear.png", *SIZE)
+    shown = show(tmp_path / "linear.png")
+    assert distance(shown.pixels, expected) <= 1
+    assert shown.noted == ["colours stated by gAMA converted to sRGB"]

@@ -15,6 +15,10 @@ REFERENCE_WHITE = 203.0
 """Luminance of diffuse white in an HDR image, in nits (ITU-R BT.2408, 2.1)."""
 
 
+_LEAST_AREA = 0.001
+"""Least area of the triangle of red, green and blue; sRGB's has 0.11."""
+
+
 class Primaries(NamedTuple):
     """The CIE 1931 chromaticities, x and y, of red, green, blue and white."""
 
@@ -59,6 +63,18 @@ class ColourSpace(NamedTuple):
 def of_gamma(gamma: float) -> Curve:
     """Return the curve of a power law."""
     return Curve(lambda sample: sample**gamma)
+
+
+def is_possible(primaries: Primaries) -> bool:
+    """Return whether white is a mixture of red, green and blue."""
+    corners, white = primaries[:3], primaries.white
+    areas = [_area(corners[n - 1], corners[n], white) for n in range(3)]
+    return white[1] > 0 and abs(sum(areas)) > _LEAST_AREA and (min(areas) > 0 or max(areas) < 0)
+
+
+def _area(a: Chromaticity, b: Chromaticity, c: Chromaticity) -> float:
+    """Return the area of a triangle, positive if its corners are listed anticlockwise."""
+    return ((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])) / 2
 
 
 def by_cicp(primaries: int, transfer: int) -> ColourSpace:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.images import avifs, heics, makers, profiles, signals, zstd_tiffs
+from tests.support.images import avifs, heics, makers, png_chunks, profiles, signals, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -100,6 +100,23 @@ CASES = (
         0.5,
     ),
     Case("PNG", "grey with a profile", "png", makers.with_grey_profile, 4, 0.6),
+    Case(
+        "PNG",
+        "Display P3, stated by cICP",
+        "png",
+        partial(png_chunks.in_space, primaries=signals.P3, transfer=13),
+        1,
+        0.2,
+    ),
+    Case(
+        "PNG",
+        "HDR by PQ, stated by cICP",
+        "png",
+        partial(png_chunks.in_space, primaries=9, transfer=signals.PQ),
+        1,
+        0.2,
+    ),
+    Case("PNG", "linear light, stated by gAMA", "png", png_chunks.linear, 1, 0.2),
     Case("TIFF", "strips", "tif", makers.by_libvips),
     Case("TIFF", "tiles", "tif", partial(makers.by_libvips, tile=True, tile_width=32, tile_height=16)),
     Case(

@@ -6,10 +6,11 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from PIL import Image
 
-from tests.support.images import profiles
+from tests.support.images import pictures, profiles, signals
 from tests.support.images.pictures import Pixels
 
 Chunk = tuple[bytes, bytes]
@@ -29,6 +30,28 @@ def exif(orientation: int = SIDEWAYS) -> bytes:
 
 def iccp(profile: bytes = PROFILE) -> Chunk:
     return b"iCCP", b"a profile\0\0" + zlib.compress(profile)
+
+
+def cicp(primaries: int, transfer: int, matrix: int = 0, full: int = 1) -> Chunk:
+    return b"cICP", bytes([primaries, transfer, matrix, full])
+
+
+def gama(value: float) -> Chunk:
+    return b"gAMA", struct.pack(">I", round(value * 100_000))
+
+
+def in_space(path: Path, width: int, height: int, *, primaries: int, transfer: int) -> signals.Floats:
+    """Colours of a space that the file states by code points."""
+    pixels = pictures.scene(width, height)
+    path.write_bytes(png(pixels, [cicp(primaries, transfer)]))
+    return signals.srgb_of(pixels, primaries, transfer)
+
+
+def linear(path: Path, width: int, height: int) -> signals.Floats:
+    """Linear light, as the file states by its gamma."""
+    pixels = pictures.scene(width, height)
+    path.write_bytes(png(pixels, [gama(1.0)]))
+    return signals.srgb_of(pixels, signals.BT709, signals.LINEAR)
 
 
 def chunk(name: bytes, body: bytes) -> bytes:

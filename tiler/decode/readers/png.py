@@ -19,8 +19,11 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from tiler.decode.colour_spaces import ColourSpace
+from tiler.decode.limited import spread
 from tiler.decode.metadata import EXIF, PROFILE, orientation_in
 from tiler.decode.reader import Reader
+from tiler.decode.readers import png_colours
 
 HARMLESS = {
     *(b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"oFFs", b"pCAL", b"sCAL", b"bKGD", b"hIST", b"sPLT", b"sBIT"),
@@ -40,6 +43,9 @@ TRANSPARENCY = "the picture's transparency (tRNS) is unusable and was ignored"
 MOST_EXIF = 1 << 20
 """Bytes kept of an EXIF behind the pixels: more than an EXIF in other formats can have."""
 
+_KEPT = {b"eXIf", *png_colours.CHUNKS}
+"""Chunks whose content is read."""
+
 _END = b"IEND"
 _HEADER = struct.Struct(">I4s")
 _PIECE = 1 << 16
@@ -55,10 +61,12 @@ class _Chunks(NamedTuple):
     ----------
     names: of all chunks except those of pixels.
     late_exif: the content of an eXIf chunk behind the pixels; empty if there is none.
+    stated: the colour space that chunks before the pixels state.
     """
 
     names: set[bytes]
     late_exif: bytes
+    stated: png_colours.Stated
 
 
 class PngReader(Reader):
@@ -67,7 +75,7 @@ class PngReader(Reader):
     KINDS: ClassVar[frozenset[str]] = frozenset({"png"})
 
     def open(self, **options: int) -> pyvips.Image:
-        """As Reader.open. Applies to EXIF behind the pixels, too."""
+        """As Reader.open. Applies to EXIF behind the pixels, too, and to a limited range."""
         image = super().open(**options)
         chunks = self._chunks
         self.notes = [TRANSPARENCY] if b"tRNS" in chunks.names and self._lacks_alpha(image) else []
@@ -75,7 +83,14 @@ class PngReader(Reader):
             image = image.copy()
             image.set_type(pyvips.GValue.blob_type, EXIF, chunks.late_exif)
             image.set_type(pyvips.GValue.gint_type, "orientation", orientation_in(chunks.late_exif))
-        return image
+        if chunks.stated.overrides_profile and image.get_typeof(PROFILE):
+            image = image.copy()
+            image.remove(PROFILE)
+        return spread(image) if chunks.stated.is_limited else image
+
+    def colour_space(self) -> ColourSpace | None:
+        """As Reader.colour_space."""
+        return self._chunks.stated.space
 
     def require_sound_data(self) -> None:
         """As Reader.require_sound_data: verifies the checksums that libpng ignores."""
@@ -83,7 +98,7 @@ class PngReader(Reader):
 
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by."""
-        found = {b"iCCP": PROFILE, b"eXIf": EXIF}
+        found = {b"eXIf": EXIF} if self._chunks.stated.overrides_profile else {b"iCCP": PROFILE, b"eXIf": EXIF}
         return frozenset(found[name] for name in found.keys() & self._chunks.names)
 
     @cached_property
@@ -106,6 +121,7 @@ def _checked(file: BinaryIO) -> _Chunks:
     """
     names: set[bytes] = set()
     late_exif = b""
+    colours: dict[bytes, bytes] = {}
     has_pixels = False
     file.seek(_SIGNATURE)
     while len(head := file.read(_HEADER.size)) == _HEADER.size:
@@ -122,7 +138,9 @@ def _checked(file: BinaryIO) -> _Chunks:
         names.add(name)
         if name == b"eXIf" and has_pixels:
             late_exif = late_exif or body
-    return _Chunks(names, late_exif)
+        if name in png_colours.CHUNKS and not has_pixels:
+            colours.setdefault(name, body)
+    return _Chunks(names, late_exif, png_colours.stated_by(colours))
 
 
 def _verified(file: BinaryIO, name: bytes, length: int) -> bytes:
@@ -136,7 +154,7 @@ def _verified(file: BinaryIO, name: bytes, length: int) -> bytes:
         if not piece:
             raise StageError("image_truncated", CUT_SHORT)
         found = zlib.crc32(piece, found)
-        if name == b"eXIf" and len(kept) < MOST_EXIF:
+        if name in _KEPT and len(kept) < MOST_EXIF:
             kept += piece
         # A name may begin in one piece and end in the next.
         is_suspect = is_suspect or bool(NAMED.search(before + piece))

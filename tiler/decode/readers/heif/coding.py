@@ -8,11 +8,8 @@ from typing import NamedTuple
 import pyvips
 
 from tiler.decode.colour_spaces import HLG, PQ, ColourSpace, by_cicp
+from tiler.decode.limited import spread
 from tiler.decode.readers.heif.items import GREY, HEVC, Items, Picture, Signal
-
-BLACK, RANGE = 16, 219
-"""Black, and the distance from black to white, of 8-bit samples of limited range (ISO/IEC 23091-2, 8.3)."""
-
 
 _UNSPECIFIED = 2
 _UNSTATED = Signal(_UNSPECIFIED, _UNSPECIFIED, is_full_range=True)
@@ -83,11 +80,7 @@ def is_plain(items: Items, page: int) -> bool:
 def corrected(image: pyvips.Image, coding: Coding) -> pyvips.Image:
     """Return a decoded page with grey stretched to full range, and colours not multiplied by transparency."""
     if coding.is_limited_grey:
-        colours = image.bands - 1 if image.hasalpha() else image.bands
-        unit, white = (1, 255) if image.format == "uchar" else (256, 65535)
-        scale = white / (RANGE * unit)
-        spread = image.extract_band(0, n=colours).linear(scale, -BLACK * unit * scale).rint().cast(image.format)
-        image = spread.bandjoin(image.extract_band(colours)) if image.bands > colours else spread
+        image = spread(image)
     if coding.is_premultiplied and image.hasalpha():
         white = 255 if image.format == "uchar" else 65535
         image = image.unpremultiply(max_alpha=white).rint().cast(image.format)
