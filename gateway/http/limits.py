@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -56,6 +58,8 @@ LONG_HEAD = (
     f"The headers are larger than {MAX_HEAD // 1024} KiB, or there are more than {MAX_FIELDS}. Check for too many "
     "cookies."
 )
+WRONG_VERSION = "Only HTTP/1.0 and HTTP/1.1 are supported. Use HTTP/1.1."
+WRONG_CODING = "The request has a Transfer-Encoding that is not supported. Use `chunked` alone, or a Content-Length."
 LATE = "The request did not arrive in time. Send it again, or check the network."
 FULL = "Too many connections. Try again later."
 
@@ -74,7 +78,7 @@ class Phase(Enum):
 class _Answered:
     """Replaces uvicorn's object for a request that is already answered. Has the attributes that uvicorn reads."""
 
-    response_complete = True
+    response_started = response_complete = True
     message_event = asyncio.Event()
 
 
@@ -132,11 +136,14 @@ class Limits:
         left, unread = select.poll(), {}
         for one in connections:
             socket = one.transport.get_extra_info("socket")
-            if one.flow.read_paused and socket is not None and socket.fileno() >= 0:
+            if (one.flow.read_paused or one.is_half_closed) and socket is not None and socket.fileno() >= 0:
                 unread[socket.fileno()] = one
-                left.register(socket.fileno(), select.POLLRDHUP)
-        for descriptor, _ in left.poll(0) if unread else ():
-            unread[descriptor].transport.abort()
+                left.register(socket.fileno(), 0 if one.is_half_closed else select.POLLRDHUP)
+        for descriptor, events in left.poll(0) if unread else ():
+            if events == select.POLLRDHUP:
+                unread[descriptor].note_half_closed()
+            else:
+                unread[descriptor].transport.abort()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -151,7 +158,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begun = False
         self._no_body = 0
         self._fields_left_out = False
+        self._method = b""
+        self._reading: RequestResponseCycle | None = None
         self._refused = False
+        self._refusal: Callable[[], None] | None = None
+        self.is_half_closed = False
         self._unsent = 0
         self.held = 0
         self._waits_for_reader = False
@@ -168,6 +179,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser, unless there are too many outside of a body."""
+        if self._refused:
+            self.flow.pause_reading()
+            return
         self._unset_keepalive_if_required()
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
@@ -192,6 +206,35 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
         if self._unparsed or self._waits():
             self.flow.pause_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open while answers are due: a client may end its side, and still read."""
+        is_due = self._is_answer_due()
+        if is_due:
+            self.note_half_closed()
+        return is_due
+
+    def note_half_closed(self) -> None:
+        """Note that the client sends nothing more, and find out whether it still reads.
+
+        A client that has left looks the same, until something is sent to it: it answers with a reset, which the next
+        sweep finds. An interim response may precede any response of HTTP/1.1 (RFC 9110, 15.2).
+        """
+        if self.is_half_closed:
+            return
+        self.is_half_closed = True
+        answering = self._answering
+        if answering is None or answering.response_started or answering.scope["http_version"] != "1.1":
+            return
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _is_answering(self) -> bool:
+        return self._answering is not None and not self._answering.response_complete
+
+    def _is_answer_due(self) -> bool:
+        """Return whether a request that has arrived is not answered yet."""
+        is_whole = self._is_answering() and self._answering is not self._reading
+        return is_whole or bool(self._unparsed) or self._waits() or self._refusal is not None
 
     def _waits(self) -> bool:
         """Return whether the next request has to wait: for earlier answers, or until the client has read them."""
@@ -218,9 +261,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._method = b""
+        self._reading = None
         self._fields_left_out = False
         self._no_body = 0
         self._enter(Phase.HEAD)
+
+    def on_url(self, url: bytes) -> None:
+        """Note the method, which is known by now."""
+        self._method = self.parser.get_method()
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, unless there are too many. Ignore the headers after a body, which are not used."""
@@ -240,12 +290,20 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         hosts = sum(name == b"host" for name, _ in self.headers)
-        if self._fields_left_out or size > MAX_HEAD:
+        codings = [value.strip(b" \t").lower() for name, value in self.headers if name == b"transfer-encoding"]
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self.refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "invalid_request", WRONG_VERSION)
+        elif self._fields_left_out or size > MAX_HEAD:
             self._refuse_head(long_url=len(self.url) > MAX_HEAD)
-        elif hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+        elif hosts > 1 or (not hosts and version != "1.0"):
             self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", NO_HOST)
+        elif codings not in ([], [b"chunked"]):
+            # The parser removes the chunks, and would leave the other coding in the body (RFC 9112, 6.1).
+            self.refuse(HTTPStatus.NOT_IMPLEMENTED, "invalid_request", WRONG_CODING)
         else:
             self.start_request()
+            self._reading = self.cycle
 
     def start_request(self) -> None:
         """Let uvicorn start the app."""
@@ -263,6 +321,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that the whole request has arrived."""
         super().on_message_complete()
+        self._reading = None
         self._no_body = 0
         self._enter(Phase.IDLE if self.cycle.response_complete else Phase.ANSWER)
 
@@ -284,6 +343,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _go_on_after_answer(self) -> None:
         super().on_response_complete()
+        if self._refusal is not None:
+            if not self._is_answering():
+                self._refusal()
+            return
         if self.phase is Phase.ANSWER:
             self._enter(Phase.IDLE)
         if self.pipeline:
@@ -291,37 +354,63 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._unparsed:
             self.flow.pause_reading()
             self.loop.call_soon(self._go_on)
+        self._end_half_closed()
 
     def _go_on(self) -> None:
         if self.transport.is_closing():
             return
+        self._enter(self.phase)  # Its time begins now: the bytes that wait here did not wait for the client.
         self._parse()
         if not self._unparsed and not self._waits():
             self.flow.resume_reading()
+        self._end_half_closed()
+
+    def _end_half_closed(self) -> None:
+        if self.is_half_closed and not self._is_answer_due():
+            self.transport.close()
 
     def _refuse_head(self, *, long_url: bool) -> None:
         status = HTTPStatus.REQUEST_URI_TOO_LONG if long_url else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         self.refuse(status, "invalid_request", LONG_URL if long_url else LONG_HEAD)
 
     def refuse(self, status: HTTPStatus, code: str, detail: str, more: Mapping[str, str] | None = None) -> None:
-        """Answer with a problem and close the connection. If another answer has begun, only close the connection."""
+        """Answer the request that is being read with a problem, and close the connection.
+
+        Requests before it are answered first. If its own answer has begun, the connection is only closed.
+        """
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        answering = self._answering
-        if answering is not None and not answering.response_complete:
-            if answering.response_started or self.pipeline or self.cycle is not answering:
-                self.transport.close()
-                return
-            # The current request's own body is refused, so this is the answer to that request.
-            answering.disconnected = True
-            answering.message_event.set()
+        self._unparsed.clear()
+        reading, answering = self._reading, self._answering
+        if reading is not None and reading.response_started:
+            self._linger()
+            return
+        self._refusal = partial(self._write_refusal, status, code, detail, more)
         self.cycle = ANSWERED
+        if answering is not None and not answering.response_complete and answering is not reading:
+            self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not reading)
+            self._enter(Phase.ANSWER)
+            self.flow.pause_reading()
+            return
+        if reading is not None and reading is answering:
+            # The app waits for the rest of its body.
+            reading.disconnected = True
+            reading.message_event.set()
+        self._refusal()
+
+    def _write_refusal(self, status: HTTPStatus, code: str, detail: str, more: Mapping[str, str] | None = None) -> None:
+        if self.transport.is_closing():
+            return
         self._unset_keepalive_if_required()
         response = problems.respond(_NO_REQUEST, status, code, detail, more)
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
         lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % header for header in headers)]
-        self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        body = b"" if self._method == b"HEAD" else bytes(response.body)
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self._linger()
+
+    def _linger(self) -> None:
         self.transport.pause_reading()
         self.loop.call_later(LINGER, self.transport.close)
 
@@ -342,9 +431,9 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.refuse(HTTPStatus.REQUEST_TIMEOUT, "invalid_request", LATE)
             else:
                 self.transport.close()
-        elif self.phase is Phase.BODY and late > limits.body_timeout:
+        elif self.phase is Phase.BODY and not self._waits() and late > limits.body_timeout:
             self.refuse(HTTPStatus.REQUEST_TIMEOUT, "invalid_request", LATE)
 
     def _enter(self, phase: Phase) -> None:
-        self.phase = phase
+        self.phase = Phase.ANSWER if self._refused else phase
         self.since = self.loop.time()

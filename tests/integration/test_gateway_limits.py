@@ -24,6 +24,10 @@ TIMEOUT = 0.5
 """Seconds, of heads and bodies."""
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+CODED = (
+    b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: %b\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +97,36 @@ def problem(data: bytes) -> dict[str, Any]:
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
         (b"GET /tiles/" + b"a" * 64 + b"/0/0/0.jpg HTTP/1.1\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
+        (b"GET /healthz HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n", 505),
+        (b"GET /healthz HTTP/0.9\r\nHost: 127.0.0.1\r\n\r\n", 505),
+        (CODED % b"gzip, chunked", 501),
+        (CODED % b"gzip\r\nTransfer-Encoding: chunked", 501),
     ],
-    ids=["url", "value", "name", "fields", "lines", "two hosts", "no host", "no host for a tile", "nonsense"],
+    ids=[
+        "url",
+        "value",
+        "name",
+        "fields",
+        "lines",
+        "two hosts",
+        "no host",
+        "no host for a tile",
+        "nonsense",
+        "HTTP/2.0",
+        "HTTP/0.9",
+        "two codings",
+        "two codings in two headers",
+    ],
 )
 def test_a_head_beyond_its_limits_is_refused(gateway: Gateway, request_: bytes, status: int) -> None:
     assert problem(send(gateway, request_))["status"] == status
+
+
+@pytest.mark.parametrize("more", [b"Host: localhost\r\n", b"X: " + b"a" * LIMIT + b"\r\n", b": nonsense\r\n"])
+def test_a_refused_head_request_is_answered_without_a_body(gateway: Gateway, more: bytes) -> None:
+    head, _, body = send(gateway, HEAD.replace(b"GET", b"HEAD") + more + b"\r\n").partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert body == b""
 
 
 def test_a_head_within_its_limits_is_answered(gateway: Gateway) -> None:
@@ -308,6 +337,83 @@ WAIT = (
     b"Content-Length: %d\r\n\r\n%b" % (len(WAITING), WAITING)
 )
 """A request that is answered once somebody has worked on it: nobody does here."""
+
+
+MALFORMED = {
+    "no request": b"garbage\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "a long head": HEAD + b"X: " + b"a" * LIMIT + b"\r\n\r\n",
+    "a malformed chunk": CODED.replace(b"2\r\n{}", b"zz\r\n{}") % b"chunked",
+    "another version": HEAD.replace(b"1.1", b"2.0") + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED)
+def test_a_request_is_answered_also_if_what_follows_it_is_malformed(gateway: Gateway, malformed: bytes) -> None:
+    # Given requests that have arrived whole, of which one waits for its result
+    waiting = WAIT.replace(b"wait=300", b"wait=1")
+    # When something malformed follows them
+    found = answers(send(gateway, HEAD + b"\r\n" + waiting + HEAD + b"\r\n" + malformed))
+    # Then each gets its own answer, and only then what follows is refused
+    assert found[:-1] == [200, 202, 200]
+    assert found[-1] in (400, 431, 505)
+
+
+def test_a_request_is_answered_also_if_what_follows_it_later_is_malformed(gateway: Gateway) -> None:
+    served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+    with connect(gateway) as line:
+        line.sendall(WAIT.replace(b"wait=300", b"wait=1"))
+        own = line.getsockname()
+        until(lambda: any(_has_begun(one, own) for one in list(served)), "the request")
+        line.sendall(b"garbage\r\n\r\n")
+        assert answers(rest(line)) == [202, 400]
+
+
+def _has_begun(one: LimitedProtocol, own: tuple[str, int]) -> bool:
+    return one.transport.get_extra_info("peername") == own and one._answering is not None
+
+
+def test_a_body_that_waits_behind_another_request_is_not_late(gateway: Gateway) -> None:
+    # Given a request whose body comes in pieces, behind one that waits for longer than a body may take
+    body = b"{}" + b" " * 4000
+    late = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    with connect(gateway) as line:
+        line.sendall(WAIT.replace(b"wait=300", b"wait=2") + late + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        # Then both are answered
+        assert answers(rest(line)) == [202, 422]
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_a_client_that_ends_its_side_gets_its_answers(gateway: Gateway, version: bytes) -> None:
+    for requests, statuses in (
+        (WAIT.replace(b"wait=300", b"wait=1"), [202]),
+        (HEAD + b"\r\n", [200]),
+        ((HEAD + b"\r\n") * 3, [200] * 3),
+        (WAIT.replace(b"wait=300", b"wait=1") + (HEAD + b"\r\n") * 100, [202] + [200] * 100),
+        (WAIT.replace(b"wait=300", b"wait=1") + b"garbage\r\n\r\n", [202, 400]),
+    ):
+        with connect(gateway) as line:
+            line.sendall(requests.replace(b"HTTP/1.1", version))
+            line.shutdown(socket.SHUT_WR)
+            found = [status for status in answers(rest(line)) if status != 100]
+        assert found == (statuses if version == b"HTTP/1.1" else statuses[:1])
+
+
+def test_a_request_that_is_cut_off_by_its_client_is_not_waited_for(gateway: Gateway) -> None:
+    for cut in (HEAD, WAIT[:-1]):
+        with connect(gateway) as line:
+            line.sendall(cut)
+            line.shutdown(socket.SHUT_WR)
+            assert rest(line) == b""
+
+
+def test_a_client_that_leaves_is_not_waited_for(gateway: Gateway) -> None:
+    served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+    with connect(gateway) as line:
+        line.sendall(WAIT)
+        own = line.getsockname()
+        until(lambda: any(_has_begun(one, own) for one in list(served)), "the request")
+    until(lambda: not any(_has_begun(one, own) for one in list(served)), "the end of the connection")
 
 
 def test_requests_behind_one_that_waits_are_not_kept_and_end_with_their_client(gateway: Gateway) -> None:
