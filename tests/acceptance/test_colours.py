@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
 from tests.acceptance.conftest import SOURCES
 from tests.acceptance.jobs import ready
-from tests.support.images import avifs, heics, pictures, png_chunks, signals
+from tests.support.images import avifs, heics, pictures, png_chunks, profiles, signals
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
@@ -96,6 +97,14 @@ def test_colours_stated_by_numbers_are_converted(
     shown = show(path)
     assert distance(shown.pixels, expected) <= 1.5
     assert shown.noted[0].startswith(f"{noted} converted to sRGB")
+
+
+def test_hdr_counts_if_a_profile_is_marked_with_it(show: Show, tmp_path: Path) -> None:
+    pixels = pictures.scene(*SIZE)
+    Image.fromarray(pixels).save(tmp_path / "hdr.png", icc_profile=profiles.hdr_profile(9, signals.PQ))
+    shown = show(tmp_path / "hdr.png")
+    assert distance(shown.pixels, signals.srgb_of(pixels, 9, signals.PQ)) <= 1
+    assert shown.noted[0].startswith("BT.2020 with PQ (HDR) converted to sRGB")
 
 
 def test_colours_stated_as_srgb_are_untouched(show: Show, tmp_path: Path) -> None:

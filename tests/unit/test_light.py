@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+from PIL import Image
 
 from tests.support.images import avifs, heics, heifs, pictures, profiles, signals
 from tiler.decode import light, open_picture, reader_of
@@ -140,6 +141,28 @@ def test_a_colour_space_that_is_not_known_is_noted(signal: tuple[int, int], name
     picture = open_picture(reader_of(path), meter=NO_METER)
     assert picture.decisions == [f"the picture's colour space ({name}) is not supported and was taken as sRGB"]
     assert np.abs(picture.image.numpy().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("transfer", [signals.PQ, signals.HLG])
+def test_hdr_counts_if_a_profile_is_marked_with_it(ending: str, transfer: int, tmp_path: Path) -> None:
+    # Given a file whose profile is marked as HDR, and another one that is marked as what it is
+    path = tmp_path / f"source.{ending}"
+    for profile, is_hdr in (
+        (profiles.hdr_profile(9, transfer), True),
+        (profiles.hdr_profile(1, 13), False),
+        (profiles.hdr_profile(3, transfer), False),
+    ):
+        Image.fromarray(pictures.scene(61, 37)).save(path, icc_profile=profile, quality=100)
+        # When it is opened, then only the first counts as HDR
+        picture = open_picture(reader_of(path), meter=NO_METER)
+        if not is_hdr:
+            assert picture.decisions == ["converted to sRGB through the picture's own profile"]
+            continue
+        assert "(HDR) converted to sRGB" in picture.decisions[0]
+        with Image.open(path) as image:
+            expected = signals.srgb_of(np.asarray(image), 9, transfer)
+        assert np.abs(picture.image.numpy() - expected).max() <= 1
 
 
 def test_a_profile_overrides_numbers(tmp_path: Path) -> None:

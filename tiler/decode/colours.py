@@ -14,9 +14,9 @@ import pyvips
 
 from pipeline.errors import StageError
 from tiler.decode import light
-from tiler.decode.colour_spaces import ColourSpace, Range
+from tiler.decode.colour_spaces import ColourSpace, Range, by_cicp
 from tiler.decode.libvips_texts import ERRORS
-from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, is_whole_profile
+from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
 from tiler.decode.reader import Reader
 from tiler.decode.samples import stretch
 from tiler.decode.witness import heard
@@ -101,14 +101,15 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
 def _from_rgb(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:
     grey, wide = image.bands < 3, image.format == "ushort"
     effect = _profile_effect(image) if image.get_typeof(PROFILE) else "missing"
-    if effect == "other":
+    hdr = None if grey or effect in {"missing", "unusable"} else _hdr_space(bytes(image.get(PROFILE)))
+    if effect == "other" and hdr is None:
         decisions.append("converted to sRGB through the picture's own profile")
         if grey:
             decisions.append("grey repeated over three bands")
         return image.icc_transform("srgb", embedded=True, depth=8, black_point_compensation=True)
     if effect == "unusable":
         decisions.append(UNUSABLE[PROFILE])
-    space = None if effect == "none" else _stated_space(image, reader, decisions)
+    space = hdr if hdr or effect == "none" else _stated_space(image, reader, decisions)
     if space is not None:
         decisions.append(_described(space))
     elif wide:
@@ -134,6 +135,13 @@ def _stated_space(image: pyvips.Image, reader: Reader, decisions: list[str]) -> 
     grid = _test_colours(1 if image.bands < 3 else 3)
     moved = (light.to_srgb(grid, space) - grid).abs().max()
     return space if moved > PROFILE_TOLERANCE else None
+
+
+def _hdr_space(profile: bytes) -> ColourSpace | None:
+    """Return the HDR colour space that a profile is marked with, whose other tags do not fit light beyond white."""
+    marked = cicp_in(profile)
+    space = by_cicp(*marked) if marked else None
+    return space if space and space.primaries and space.curve and space.curve.range is not Range.SDR else None
 
 
 def _described(space: ColourSpace) -> str:

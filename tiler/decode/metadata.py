@@ -27,6 +27,9 @@ IGNORED = re.compile("^(corrupt|unsupported) profile|^profile (incompatible|does
 """libvips' warnings when it converts colours as if the image had no profile."""
 
 _PROFILE_HEADER, _TAG = 128, struct.Struct(">4xII")
+_CICP = 12
+"""Bytes of a profile's tag that has code points: its type, four zeros, and the code points (ICC.1:2022, 10.3)."""
+
 _EXIF_HEAD = b"Exif\0\0"
 _UPRIGHT = 1
 
@@ -41,6 +44,16 @@ def is_whole_profile(profile: bytes) -> bool:
         return False
     places = _TAG.iter_unpack(profile[tags : tags + count * _TAG.size])
     return all(offset + size <= len(profile) for offset, size in places)
+
+
+def cicp_in(profile: bytes) -> tuple[int, int] | None:
+    """Return the code points of primaries and transfer that a whole profile is marked with; None if it is not."""
+    (count,) = struct.unpack_from(">I", profile, _PROFILE_HEADER)
+    for number in range(count):
+        name, offset, size = struct.unpack_from(">4sII", profile, _PROFILE_HEADER + 4 + number * _TAG.size)
+        if name == b"cicp" and size >= _CICP and profile[offset : offset + 4] == name:
+            return profile[offset + 8], profile[offset + 9]
+    return None
 
 
 def is_readable_exif(exif: bytes) -> bool:

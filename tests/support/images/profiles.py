@@ -52,6 +52,14 @@ def rgb_profile(primaries: Primaries, gamma: float) -> bytes:
     return _profile("RGB ", tags | {f"{name}TRC": _gamma(gamma) for name in "rgb"})
 
 
+def hdr_profile(primaries: int, transfer: int) -> bytes:
+    """A matrix profile that is marked with code points of CICP (ICC.1:2022, 9.2.17 and 10.3)."""
+    columns = to_d50(SRGB).T
+    tags = {f"{name}XYZ": _xyz(column) for name, column in zip("rgb", columns, strict=True)}
+    mark = {"cicp": b"cicp" + bytes(4) + bytes([primaries, transfer, 0, 1])}
+    return _profile("RGB ", tags | {f"{name}TRC": _gamma(2.2) for name in "rgb"} | mark)
+
+
 def grey_profile(gamma: float) -> bytes:
     """A profile of grey alone."""
     return _profile("GRAY", {"kTRC": _gamma(gamma)})
