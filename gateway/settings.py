@@ -32,7 +32,7 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
     public_url: Annotated[str, BeforeValidator(_base_url)] = Field(
         "",
         description=(
-            "Base URL at which users reach the gateway. If empty, links in answers are relative to the root, which "
+            "Base URL at which users reach the gateway. If empty, links in responses are relative to the root, which "
             "works behind any proxy."
         ),
     )
@@ -70,7 +70,7 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         gt=0,
         description=(
             "Seconds for a request's body, at most 1 MiB, to arrive. Also the time after which a client that reads "
-            "nothing of its answer is disconnected."
+            "nothing of its response is disconnected."
         ),
     )
     max_unsent_bytes: int = Field(

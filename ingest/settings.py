@@ -25,7 +25,7 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
         30.0, gt=0, description="Seconds for which a server may send nothing. Object stores pause for a few seconds."
     )
     source_answer_timeout: float = Field(
-        60.0, gt=0, description="Seconds until all headers of an answer have to arrive, however slowly they come."
+        60.0, gt=0, description="Seconds until all headers of a response have to arrive, however slowly they come."
     )
     source_time_limit: float = Field(
         5 * 3600.0,
@@ -70,7 +70,7 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     source_max_header_bytes: int = Field(
         65536,
         ge=1024,
-        description="Maximum bytes of an answer's headers in all: several times what servers accept in a request.",
+        description="Maximum bytes of a response's headers in all: several times what servers accept in a request.",
     )
     source_ca_bundle: Path | None = Field(
         None,

@@ -92,7 +92,7 @@ class Unsent:
 
 
 def _count(connection: Connection) -> int:
-    """Count a connection's bytes anew. Return the difference.
+    """Count a connection's bytes again. Return the difference.
 
     A body is freed once all of it is sent, so what was sent of it still counts until nothing is left.
     """
