@@ -36,6 +36,10 @@ up: setup ## Run the whole system in one process on http://127.0.0.1:8000
 test: setup oracles debian lint ## Run everything that CI runs: lint and all tests
 	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
+.PHONY: quick
+quick: setup oracles lint ## Linters and the unit tests, which start nothing: about a minute
+	$(BIN)/pytest -q -n 2 --no-loadscope-reorder tests/unit $(ARGS)
+
 .PHONY: lint
 lint: setup ## Check style, types, import rules and protos
 	$(BIN)/ruff check .

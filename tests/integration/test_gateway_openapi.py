@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +55,12 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     OpenAPIV31SpecValidator(document).validate()
+
+
+def test_the_api_page_has_every_route_and_no_other(document: dict[str, Any]) -> None:
+    page = Path(__file__).parents[2] / "docs" / "api.md"
+    found = set(re.findall(r"^### `([A-Z]+ /\S+)`$", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert found == {name for name, _ in operations(document)}
 
 
 def test_the_documented_operations_are_the_contracts(document: dict[str, Any]) -> None:
