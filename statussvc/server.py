@@ -20,7 +20,7 @@ from statussvc.housekeeper import Housekeeper
 from statussvc.leases import Leases
 from statussvc.policy import Policy
 from statussvc.purger import Purger
-from statussvc.rpc import ErrorsToCodes, PipelineService, StatusService
+from statussvc.rpc import ErrorsToCodes, Health, PipelineService, StatusService
 from statussvc.settings import StatusSettings
 from statussvc.watch import Hub
 
@@ -70,7 +70,7 @@ class Server:
         )
         self._housekeeper = Housekeeper(self._core)
         self._purger = Purger(self._core, settings.purge_days * DAY or None)
-        self._health = health.aio.HealthServicer()
+        self._health = Health(("", *SERVICES))
         self._server: grpc.aio.Server | None = None
         self._own: AsyncStatusClient
         self._tasks: list[asyncio.Task[None]] = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.http import problems
 from gateway.http.strangers import ANY
 
 EXPOSED = ["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
@@ -43,7 +46,29 @@ class Cors:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        trusted = scope["type"] == "http" and (
-            ANY in self._origins or Headers(scope=scope).get("origin", "") in self._origins
-        )
-        await (self._writing if trusted else self._reading)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._reading(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        is_trusted = ANY in self._origins or headers.get("origin", "") in self._origins
+        cors = self._writing if is_trusted else self._reading
+        if scope["method"] == "OPTIONS" and {"origin", "access-control-request-method"} <= set(headers.keys()):
+            answer = cors.preflight_response(headers)
+            if answer.status_code >= HTTPStatus.BAD_REQUEST:
+                await _refusal(answer, scope)(scope, receive, send)
+                return
+        await cors(scope, receive, send)
+
+
+def _refusal(answer: Response, scope: Scope) -> Response:
+    """Turn Starlette's refusal of a preflight, a line of text, into a problem with the same CORS headers."""
+    kept = {
+        name: value
+        for name, value in answer.headers.items()
+        if name.startswith("access-control-") and name != "access-control-max-age"
+    }
+    detail = (
+        f"{bytes(answer.body).decode()}. Pages of other origins may only read; to let this one change things, have the "
+        "operator list it in TILEWRIGHT_ALLOWED_ORIGINS."
+    )
+    return problems.respond(scope, answer.status_code, "invalid_request", detail, {**kept, "Vary": "Origin, Accept"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -47,6 +48,9 @@ most, and one for each dataset that is polled."""
 WATCHES_AT_ONCE = 1000
 """Streams at once. A request that waits for its dataset (`Prefer: wait`) holds one of them."""
 
+OTHERS_AT_ONCE = 100
+"""Streams of other services (health, reflection) at once. A load balancer or a tool opens one."""
+
 LONGEST_MESSAGE = 1000
 """Characters of an error's message: it is sent in a header, and may quote what a caller sent."""
 
@@ -75,11 +79,14 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
         self._calls: set[asyncio.Task[Any]] = set()
         self._users = 0
         self._watches = 0
+        self._others = 0
 
     async def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         handler = await continuation(details)
-        if handler is None or not details.method.startswith("/tilewright."):
-            return handler
+        if handler is None:
+            return None
+        if not details.method.startswith("/tilewright."):
+            return self._counting_streams(handler, details.method) if handler.response_streaming else handler
         clean = drop_nul if details.method.startswith(PIPELINE) else refuse_nul
 
         def take(request: Any) -> None:
@@ -119,6 +126,29 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
 
         return grpc.unary_stream_rpc_method_handler(stream, deserializer, handler.response_serializer)
 
+    def _counting_streams(self, handler: Any, method: str) -> Any:
+        """Return a handler of another service's streams that counts them."""
+        inner = handler.stream_stream or handler.unary_stream
+
+        async def written(request, context):  # type: ignore[no-untyped-def]
+            try:
+                with self._counting_other():
+                    await inner(request, context)
+            except TooBusy as error:
+                await _abort(context, error, method)
+
+        async def yielded(request, context):  # type: ignore[no-untyped-def]
+            try:
+                with self._counting_other():
+                    async for response in inner(request, context):
+                        yield response
+            except TooBusy as error:
+                await _abort(context, error, method)
+
+        make = grpc.stream_stream_rpc_method_handler if handler.stream_stream else grpc.unary_stream_rpc_method_handler
+        counting = yielded if inspect.isasyncgenfunction(inner) else written
+        return make(counting, handler.request_deserializer, handler.response_serializer)
+
     def _require_claim(self) -> None:
         if not self._is_held():
             raise StatusUnavailable(LOST)
@@ -147,6 +177,16 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
             yield
         finally:
             self._watches -= 1
+
+    @contextmanager
+    def _counting_other(self) -> Iterator[None]:
+        if self._others >= OTHERS_AT_ONCE:
+            raise TooBusy("Too many streams are open. Close some, or try again later.")
+        self._others += 1
+        try:
+            yield
+        finally:
+            self._others -= 1
 
     async def _to_the_end(self, call: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(call)

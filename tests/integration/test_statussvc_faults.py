@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Connection, text
 
 from pipeline.logs import Repeats
@@ -125,6 +128,50 @@ def test_only_so_many_watches_are_open_at_once(tmp_path: Path, monkeypatch: pyte
         until(
             lambda: code_of(lambda: next(status.users.WatchDataset(request))) is grpc.StatusCode.OK, "a further watch"
         )
+
+
+def test_health_is_told_of_the_services_that_there_are_only(tmp_path: Path) -> None:
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status, grpc.insecure_channel(status.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "tilewright.status.v1.StatusService"):
+            watch = health.Watch(health_pb2.HealthCheckRequest(service=service))
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            watch.cancel()
+        # When somebody watches a service that there is not, then its name is not kept: the call ends
+        unknown = health_pb2.HealthCheckRequest(service="x" * 500_000)
+        assert code_of(lambda: next(health.Watch(unknown))) is grpc.StatusCode.NOT_FOUND
+
+
+def test_only_so_many_streams_of_health_and_reflection_are_open_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interceptor, "OTHERS_AT_ONCE", 2)
+    with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status, grpc.insecure_channel(status.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        reflection: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        done = threading.Event()
+
+        def ask() -> Any:
+            def questions() -> Iterator[bytes]:
+                yield b"\x3a\x00"  # list_services
+                done.wait()
+
+            return reflection(questions())
+
+        # Given a stream of each
+        watch, asking = health.Watch(health_pb2.HealthCheckRequest()), ask()
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        assert b"tilewright.status.v1" in next(asking)
+        # When others are opened, then they are refused, and a plain check is not
+        another = health_pb2.HealthCheckRequest()
+        assert code_of(lambda: next(health.Watch(another))) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert code_of(lambda: next(ask())) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert health.Check(another).status == health_pb2.HealthCheckResponse.SERVING
+        # And one is given once another has ended
+        watch.cancel()
+        until(lambda: code_of(lambda: next(health.Watch(another))) is grpc.StatusCode.OK, "a further watch")
+        asking.cancel()
+        done.set()
 
 
 def test_a_key_of_what_was_deleted_is_free_for_another_request(tmp_path: Path) -> None:

@@ -91,6 +91,12 @@ def test_a_browser_is_told_that_a_trusted_origin_may_submit_and_others_may_not(s
     assert (trusted.status_code, trusted.headers["Access-Control-Allow-Origin"]) == (200, TRUSTED)
     foreign = gateway.call("OPTIONS", "/api/datasets", headers={"Origin": FOREIGN, **asked})
     assert foreign.status_code == 400
+    # And the refusal is a problem, like every other error
+    assert foreign.headers["Content-Type"] == "application/problem+json"
+    assert foreign.headers["Vary"] == "Origin, Accept"
+    told = foreign.json()
+    assert (told["status"], told["code"], told["success"]) == (400, "invalid_request", False)
+    assert "TILEWRIGHT_ALLOWED_ORIGINS" in told["detail"]
 
 
 @pytest.mark.parametrize(
