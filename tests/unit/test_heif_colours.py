@@ -73,6 +73,17 @@ def test_the_grey_tiles_of_a_grid_are_spread(tmp_path: Path) -> None:
     assert np.array_equal(shown(path), np.concatenate([expected, expected], axis=1))
 
 
+@pytest.mark.parametrize("brand", ["heic", "avif"])
+def test_a_coded_picture_that_lists_parts_has_only_its_own_colours(brand: str, tmp_path: Path) -> None:
+    # Given a coded picture that claims to be made of another one, which nobody decodes for it
+    pixels = pictures.scene(64, 64)
+    other = heifs.coded(2, pictures.scene(64, 64, seed=2), brand)
+    item = replace(heifs.coded(1, pixels, brand, hidden=False), parts=[2])
+    (tmp_path / "source").write_bytes(heifs.file_of([item, other], brand))
+    # When it is opened, then it is itself
+    assert np.array_equal(shown(tmp_path / "source"), pixels)
+
+
 def test_premultiplied_colours_of_more_bits_are_divided_too(tmp_path: Path) -> None:
     # Given two HEICs of the same samples; one says that its colours are multiplied by its transparency
     path = tmp_path / "source.heic"

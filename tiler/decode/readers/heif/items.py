@@ -213,7 +213,9 @@ class Items:
             number = waiting.pop()
             if number not in found:
                 found[number] = None
-                waiting += [part for part in reversed(self._items[number].parts) if part in self._items]
+                item = self._items[number]
+                if item.kind in _MADE_OF_OTHERS:
+                    waiting += [part for part in reversed(item.parts) if part in self._items]
         return [number for number in found if self._items[number].is_coded]
 
     def is_grey_av1(self, page: int) -> bool:
