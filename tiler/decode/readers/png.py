@@ -47,6 +47,9 @@ _KEPT = {b"eXIf", *png_colours.CHUNKS}
 """Chunks whose content is read."""
 
 _END = b"IEND"
+_SHOWING = {b"tRNS", b"iCCP", b"eXIf"}
+"""Chunks that libpng leaves out if their content is broken."""
+
 _HEADER = struct.Struct(">I4s")
 _PIECE = 1 << 16
 _SIGNATURE = 8
@@ -59,7 +62,7 @@ class _Chunks(NamedTuple):
 
     Parameters
     ----------
-    names: of all chunks except those of pixels.
+    names: those of _SHOWING that are there.
     late_exif: the content of an eXIf chunk behind the pixels; empty if there is none.
     stated: the colour space that chunks before the pixels state.
     """
@@ -135,7 +138,8 @@ def _checked(file: BinaryIO) -> _Chunks:
             file.seek(length + 4, 1)
             continue
         body = _verified(file, name, length)
-        names.add(name)
+        if name in _SHOWING:
+            names.add(name)
         if name == b"eXIf" and has_pixels:
             late_exif = late_exif or body
         if name in png_colours.CHUNKS and not has_pixels:
