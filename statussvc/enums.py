@@ -58,7 +58,6 @@ class Drop(StrEnum):
     CANCELLED = "CANCELLED"
     FINISHED = "FINISHED"
     DELETED = "DELETED"
-    DEFERRED = "DEFERRED"
 
 
 class StopReason(StrEnum):
@@ -106,7 +105,6 @@ DROP_VALUES: Final[dict[Drop, pb.BeginStageResponse.Drop.ValueType]] = {
     Drop.CANCELLED: pb.BeginStageResponse.DROP_CANCELLED,
     Drop.FINISHED: pb.BeginStageResponse.DROP_FINISHED,
     Drop.DELETED: pb.BeginStageResponse.DROP_DELETED,
-    Drop.DEFERRED: pb.BeginStageResponse.DROP_DEFERRED,
 }
 
 STATES: Final = {value: state for state, value in STATE_VALUES.items()}

@@ -47,8 +47,8 @@ Writer = asyncio.StreamWriter
 class Sources:
     """Servers on five loopback hosts, 127.0.0.2 to 127.0.0.6, on one port. The path selects a behaviour."""
 
-    def __init__(self, picture: bytes) -> None:
-        self.picture = picture
+    def __init__(self, picture: bytes, costly: bytes = b"") -> None:
+        self.picture, self.costly = picture, costly
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -89,6 +89,7 @@ class Sources:
             name = head.split(b"/")[1].decode()
             behaviours: dict[str, Callable[[Writer], Awaitable[None]]] = {
                 "honest": self._honest,
+                "costly": self._costly,
                 "drip": self._drip,
                 "silent": self._silent,
                 "crumbs": self._crumbs,
@@ -97,7 +98,13 @@ class Sources:
         writer.close()
 
     async def _honest(self, writer: Writer) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.picture) + self.picture)
+        await self._whole(writer, self.picture)
+
+    async def _costly(self, writer: Writer) -> None:
+        await self._whole(writer, self.costly)
+
+    async def _whole(self, writer: Writer, data: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
         await writer.drain()
 
     async def _drip(self, writer: Writer) -> None:

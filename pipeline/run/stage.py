@@ -59,7 +59,9 @@ def run_stage(
         logger.warning("%s: stopping while waiting for the storage; the relay wakes another worker", wake_up.dataset_id)
         return None
     run_id = uuid.uuid4().hex
-    request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+    request = pb.BeginStageRequest(
+        wake_up=wake_up, run_id=run_id, worker=f"{socket.gethostname()}:{os.getpid()}", any_of_stage=True
+    )
     try:
         begun = repeat(lambda: status.begin_stage(request), stopping)
     except StatusUnavailable:
@@ -69,7 +71,9 @@ def run_stage(
         reason = name_of(pb.BeginStageResponse.Drop, begun.drop)
         logger.info("%s: attempt %d dropped: %s", wake_up.dataset_id, wake_up.attempt, reason)
         return None
-    run = Run(run_id, wake_up, begun.grant)
+    grant = begun.grant
+    # An older statussvc grants the wake-up's own row, and does not name it.
+    run = Run(run_id, grant.wake_up if grant.HasField("wake_up") else wake_up, grant)
     beat = Heartbeat(status, run, stopping, limits)
     beat.start()
     try:

@@ -106,16 +106,34 @@ class DatasetColumns(TypedColumns):
     error_retryable: Named[bool | None] = Column(Boolean)
 
 
+_NOT_DELETED = text("deleted_at IS NULL")
+
 datasets = Table(
     "datasets",
     metadata,
     DatasetColumns,
-    Index("ix_datasets_outbox", "state", "published_at", "seq"),
+    # The outbox, and the queue of each stage.
+    Index(
+        "ix_datasets_outbox",
+        "state",
+        "published_at",
+        "seq",
+        sqlite_where=_NOT_DELETED,
+        postgresql_where=_NOT_DELETED,
+    ),
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
     Index("ix_datasets_url_hash", "url_hash"),
-    # Which hosts' sources wait, and which are being downloaded.
-    Index("ix_datasets_by_host", "state", "host_hash"),
+    # Which hosts' sources wait, each with its own queue, and which are at work.
+    Index(
+        "ix_datasets_by_host",
+        "state",
+        "host_hash",
+        "published_at",
+        "seq",
+        sqlite_where=_NOT_DELETED,
+        postgresql_where=_NOT_DELETED,
+    ),
     # Inspections are few, and removed by age.
     Index("ix_datasets_kind", "kind", "created_at"),
     # One for each selective filter of the catalogue, in the order of its pages.

@@ -11,7 +11,7 @@ from pipeline.storage import source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import DatasetRow, Failure, Reply, garbage, identity, known, lost, outbox, stages
+from statussvc.db import DatasetRow, Failure, Reply, garbage, identity, known, lost, outbox, stages, turns
 from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, Drop
 from statussvc.lifecycle import Stage
 from statussvc.rpc import requests
@@ -29,10 +29,6 @@ DEFAULT_LIMIT, MOST_PENDING = 100, 1000
 MOST_BUILDS = 500
 """Builds in a page: each costs an indexed read."""
 
-MOST_DEFERRED = 100
-"""Wake-ups in a row that are deferred for another host's. Each takes milliseconds to look up, and finding the next one
-must not take longer than the work itself."""
-
 TOO_SLOW = Failure(
     "source_too_slow",
     f"The source's server sent the file too slowly for {LONGEST_TURN:.0f} seconds while other downloads waited, and a "
@@ -47,7 +43,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._deferred = 0
+        self._turns = turns.Turns()
         self._last_build = ""
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
@@ -56,7 +52,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
         due = await self._core.database.keep_house(
-            lambda connection: outbox.lease_pending(connection, limit, empty, policy, now)
+            lambda connection: outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
         )
         return pb.LeasePendingResponse(
             wake_ups=[
@@ -69,25 +65,29 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         self, request: pb.ConfirmPublishedRequest, context: Context
     ) -> pb.ConfirmPublishedResponse:
         wake_up, now = requests.wake_up(request.wake_up), self._core.now()
-        await self._core.database.write(lambda connection: outbox.confirm_published(connection, wake_up, now))
+        await self._core.database.write(
+            lambda connection: outbox.confirm_published(connection, wake_up, now, self._turns)
+        )
         return pb.ConfirmPublishedResponse()
 
     async def BeginStage(self, request: pb.BeginStageRequest, context: Context) -> pb.BeginStageResponse:
         wake_up, now = requests.wake_up(request.wake_up), self._core.now()
         requests.check_run_id(request.run_id)
-        in_turn = self._deferred < MOST_DEFERRED
+        asked = (wake_up, request.run_id, request.worker, now)
 
-        def begin(connection: Connection) -> pb.Grant | Drop:
-            row = stages.begin(connection, wake_up, request.run_id, request.worker, now, in_turn=in_turn)
-            return row if isinstance(row, Drop) else _grant(connection, row, wake_up.stage)
+        def begin(connection: Connection) -> tuple[str, pb.Grant | Drop]:
+            if request.any_of_stage:
+                dataset_id, row = stages.begin_next(connection, self._turns, *asked)
+            else:
+                dataset_id, row = wake_up.dataset_id, stages.begin(connection, *asked)
+            return dataset_id, row if isinstance(row, Drop) else _grant(connection, row, wake_up.stage)
 
-        begun = await self._core.database.write(begin)
-        self._deferred = self._deferred + 1 if begun is Drop.DEFERRED else 0
+        dataset_id, begun = await self._core.database.write(begin)
         if isinstance(begun, Drop):
-            self._core.hub.notify(wake_up.dataset_id)
+            self._core.hub.notify(dataset_id)
             return pb.BeginStageResponse(drop=DROP_VALUES[begun])
-        self._core.leases.grant(request.run_id, wake_up.dataset_id, wake_up.stage, wake_up.attempt)
-        self._core.hub.notify(wake_up.dataset_id)
+        self._core.leases.grant(request.run_id, dataset_id, wake_up.stage, begun.wake_up.attempt)
+        self._core.hub.notify(dataset_id)
         return pb.BeginStageResponse(grant=begun)
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
@@ -221,7 +221,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
 
 def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
-    grant = pb.Grant(url=row.url, options=row.options)
+    wake_up = pb.WakeUp(dataset_id=row.dataset_id, attempt=row.attempt, stage=STAGE_VALUES[stage])
+    grant = pb.Grant(url=row.url, options=row.options, wake_up=wake_up)
     match stage:
         case Stage.INGEST:
             grant.source_key = source_key(row.dataset_id, row.attempt)

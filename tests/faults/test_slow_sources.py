@@ -18,6 +18,9 @@ from tests.support.network.sources import Behaviour, SourceServer, serve
 from tests.support.rigs import servers
 from tests.support.rigs.waiting import LIMIT, until
 
+CROWD = 120
+"""Datasets of one host. When each was put back in its turn, every hundredth was let through."""
+
 SLOTS = 4
 """Of the ingest worker and of the inspect worker, as compose has them."""
 
@@ -58,6 +61,13 @@ def address(server: SourceServer, number: int, path: str, behaviour: Behaviour) 
     """The URL of a path of the host 127.0.0.<number>."""
     server.on(path, behaviour)
     return server.url(path, f"127.0.0.{number}")
+
+
+def posted(farm: Farm, url: str, **options: int) -> str:
+    """The id of a dataset that nobody watches."""
+    body = {"name": "Crowd", "url": url, **options}
+    answer = farm.session.post(f"{farm.url}/api/datasets", json=body, timeout=60)
+    return str(answer.json()["dataset_id"])
 
 
 @pytest.mark.parametrize("spread", [False, True], ids=["one host", "four hosts"])
@@ -103,10 +113,11 @@ def test_a_crowd_of_one_host_is_not_before_all_others(
     slow_farm: Farm, hosts: list[SourceServer], picture: NewPicture
 ) -> None:
     farm = slow_farm
-    # Given a queue in which a crowd of one host comes first, and nobody at work yet
+    # Given a queue in which a crowd of one host comes first, however long, and nobody at work yet
     farm.ingest.down()
     gate = threading.Event()
-    crowd = [farm.submit(address(hosts[0], 2, f"/crowd-{number}.jpg", silent(gate))) for number in range(3 * SLOTS)]
+    url = address(hosts[0], 2, "/crowd.jpg", silent(gate))
+    crowd = [posted(farm, url) for _ in range(CROWD)]
     data = picture()
     honest = farm.submit(address(hosts[4], 6, "/honest.jpg", whole(data)))
     until(lambda: all(row["published_at"] for row in farm.rows()), "a published queue")
@@ -119,9 +130,36 @@ def test_a_crowd_of_one_host_is_not_before_all_others(
     assert began[1] == honest
     assert farm.row(honest)["attempt"] == 1
     for dataset_id in crowd:
-        assert farm.act("POST", dataset_id, "/cancel") == 200
-        farm.finish(dataset_id)
+        assert farm.act("DELETE", dataset_id, "") == 204
     gate.set()
+
+
+def test_costly_builds_of_one_host_leave_the_next_slot_to_another(
+    slow_farm: Farm, hosts: list[SourceServer], picture: NewPicture
+) -> None:
+    farm = slow_farm
+    # Given one source's builds with many options, then another host's image, and no tiler yet
+    farm.tiler.down()
+    url = address(hosts[0], 2, "/costly.jpg", whole(picture()))
+    builds = [farm.watch(posted(farm, url, quality=quality)) for quality in range(50, 54)]
+    for dataset_id in builds:
+        farm.await_state(dataset_id, pb.STATE_DOWNLOADED)
+    data = picture()
+    honest = farm.submit(address(hosts[4], 6, "/honest.jpg", whole(data)))
+    farm.await_state(honest, pb.STATE_DOWNLOADED)
+    until(lambda: all(row["published_at"] for row in farm.rows()), "a published queue")
+    # When a tiler comes, then the other host's is the second that it builds
+    farm.tiler.begin_anew()
+    for dataset_id in (*builds, honest):
+        assert farm.finish(dataset_id).state == pb.STATE_READY
+    began = [
+        run["dataset_id"]
+        for run in sorted(farm.rows("runs"), key=lambda run: run["begun_at"])
+        if run["stage"] == "TILER"
+    ]
+    assert began[1] == honest
+    assert sorted(began) == sorted([*builds, honest])
+    check_invariants(farm, {honest: Expected(data)})
 
 
 def test_silent_inspections_do_not_hold_up_another(

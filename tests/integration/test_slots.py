@@ -45,13 +45,15 @@ def wait_in_queue(status: Status) -> str:
     return dataset_id
 
 
-def silent(run: Run) -> pb.IngestResult:
-    """A source that sends nothing, until it is told to stop."""
-    assert run.stopped.wait(WAIT_LIMIT), "nobody told it to stop"
-    raise Stopped(run.stop_reason)
+def at_work(status: Status, client: StatusClient, dataset_id: str, attempt: int = 1) -> pb.CompleteStageResponse | None:
+    """A run whose source sends nothing, until it is told to stop. Meanwhile another dataset waits."""
 
+    def silent(run: Run) -> pb.IngestResult:
+        waiting = wait_in_queue(status)
+        assert run.stopped.wait(WAIT_LIMIT), "nobody told it to stop"
+        status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=waiting))
+        raise Stopped(run.stop_reason)
 
-def at_work(client: StatusClient, dataset_id: str, attempt: int = 1) -> pb.CompleteStageResponse | None:
     limits = Limits(total=60.0, progress=60.0)
     return run_stage(client, wake_up(dataset_id, attempt), silent, stopping=threading.Event(), limits=limits)
 
@@ -61,9 +63,8 @@ def test_the_slowest_gives_its_stage_back_for_one_who_waits_and_is_not_blamed(
 ) -> None:
     # Given a run whose source is silent, and another that waits
     dataset_id = status.create()
-    wait_in_queue(status)
     # When it is asked to give way, then it does
-    assert at_work(client, dataset_id) is None
+    assert at_work(status, client, dataset_id) is None
     seen = status.get(dataset_id)
     assert (status.state(dataset_id), seen.attempt) == ("QUEUED", 2)
     assert not seen.HasField("failure")
@@ -82,14 +83,13 @@ def test_what_is_begun_anew_each_time_and_had_its_longest_turn_is_too_slow_twice
     # Given turns that do not grow, and a source of which nothing is kept
     monkeypatch.setattr(slots, "LONGEST_TURN", 0.5)
     dataset_id = status.create()
-    wait_in_queue(status)
     # When it has given way, then it counts as a try that was too slow
-    at_work(client, dataset_id)
+    at_work(status, client, dataset_id)
     seen = status.get(dataset_id)
     assert (status.state(dataset_id), seen.failure.code) == ("QUEUED", "source_too_slow")
     assert "while other downloads waited" in seen.failure.message
     # And the second is the last
-    at_work(client, dataset_id, 2)
+    at_work(status, client, dataset_id, 2)
     assert (status.state(dataset_id), status.get(dataset_id).failure.code) == ("FAILED", "source_too_slow")
 
 

@@ -24,6 +24,7 @@ from pipeline.errors import Conflict, NotFound, StatusUnavailable
 from pipeline.pyramids.geometry import tile_id
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import outbox, purge
+from statussvc.db.repository.turns import Turns
 from statussvc.db.tables import datasets, metadata, pyramids, runs
 from statussvc.leases import FIRST_BEAT
 from statussvc.lifecycle import Stage
@@ -177,6 +178,34 @@ class Statussvc(RuleBasedStateMachine):
         """Doubled, late or out of order; or of a dataset that was never there."""
         dataset_id = NOBODY if number == 11 else self.a_dataset(number).dataset_id
         self.begin(dataset_id, attempt, stage, self.new_run_id())
+
+    @rule(number=pick, lost=st.booleans())
+    def begin_whose_turn_it_is(self, number: int, lost: bool) -> None:
+        """A message that may begin any row of its stage. All sources have one host: the oldest comes first."""
+        own = self.a_dataset(number)
+        stage, run_id = WAITS.get(own.state, "INGEST"), self.new_run_id()
+        if own in self.model.waiting(stage) and own.published is None:
+            own.published, own.leased_until = self.model.now, None
+        waiting = [one for one in self.model.waiting(stage) if one.published is not None]
+        published = own.published if own in waiting else None
+        lost = lost and not (stage == "TILER" and any(self.model.built(one.tile_id) for one in waiting))
+        wake_up = pb.WakeUp(dataset_id=own.dataset_id, attempt=own.attempt, stage=STAGES[stage])
+        request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker="w", any_of_stage=True)
+        answer = self.tell(lambda: self.status.pipeline.BeginStage(request, ANY), lost)
+        got = "GRANT" if answer.HasField("grant") else pb.BeginStageResponse.Drop.Name(answer.drop)
+        chosen = own
+        if waiting:
+            oldest = [one for one in waiting if one.published == min(each.published or 0.0 for each in waiting)]
+            (chosen,) = [
+                one
+                for one in oldest
+                if self.call(self.status.users.GetStatus(status_of(one), ANY)).status.state
+                not in (pb.STATE_QUEUED, pb.STATE_DOWNLOADED)
+            ]
+        assert got.removeprefix("DROP_") == self.model.begin(chosen.dataset_id, chosen.attempt, stage, run_id)
+        if run_id in self.model.runs:
+            assert answer.grant.wake_up.dataset_id == chosen.dataset_id
+            self.model.runs[run_id].published = published
 
     def advance(self, one: Dataset) -> None:
         """Begins the stage that waits, or completes the one at work."""
@@ -465,7 +494,9 @@ class Statussvc(RuleBasedStateMachine):
         for later in (LIMITS.cap + 100.0, LIMITS.cap + 200.0):
             if waiting:
                 with self.engine.connect() as connection:  # rolled back
-                    due = outbox.lease_pending(connection, 100, list(Stage), self.policy, self.status.wall + later)
+                    due = outbox.lease_pending(
+                        connection, 100, list(Stage), self.policy, self.status.wall + later, Turns()
+                    )
                 waiting -= {(one.dataset_id, one.attempt) for one in due}
         assert not waiting
 
@@ -481,6 +512,10 @@ class Statussvc(RuleBasedStateMachine):
                 self.advance(one)
         self.rows_are_as_the_model()
         assert not list(self.model.alive())
+
+
+def status_of(one: Dataset) -> pb.GetStatusRequest:
+    return pb.GetStatusRequest(dataset_id=one.dataset_id)
 
 
 def drive(engine: Engine, examples: int, steps: int) -> None:
@@ -517,7 +552,8 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
             machine.create(choose.choice(CONTENTS))
         ways: list[Callable[[], None]] = [
             lambda: call("lease_pending", empty=[set(), {"INGEST"}, {"INGEST", "TILER"}], limit=[0, 0, 1]),
-            *[lambda: call("begin_what_waits", number=numbers, lost=rarely)] * 4,
+            *[lambda: call("begin_what_waits", number=numbers, lost=rarely)] * 2,
+            *[lambda: call("begin_whose_turn_it_is", number=numbers, lost=rarely)] * 2,
             lambda: call("begin_by_any_message", number=numbers, attempt=[1, 2, 3, 4, 5], stage=["INGEST", "TILER"]),
             lambda: call("order", number=numbers, lost=rarely, possible=alive, what=orders),
             lambda: call("time_passes", seconds=[2.0, 16.0, 61.0, 400.0]),

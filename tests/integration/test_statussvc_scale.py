@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
-from statussvc.db.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages
+from statussvc.db.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages, turns
+from statussvc.db.repository.turns import Turns
 from statussvc.db.tables import metadata
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
@@ -27,17 +28,18 @@ TOUCHED = 3_000
 """Rows that PostgreSQL may touch in one statement."""
 
 # Of ten rows seven are ready, two wait for ingest and one for a tiler, all published: nothing is due. Every
-# thousandth has failed, and is of a seldom category and subject.
+# thousandth has failed, and is of a seldom category and subject. Nearly all are of one host.
 FILL = """
 INSERT INTO datasets (seq, dataset_id, kind, expected_sha256, tile_format, tile_quality, page, name, description,
                       category, subject, url, tile_size, state, attempt, crashes, retries, revision,
-                      created_at, queued_at, started_at, published_at, source_key, source_sha256, tile_id)
+                      created_at, queued_at, started_at, published_at, host_hash, source_key, source_sha256, tile_id)
 SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
        CASE WHEN n % 1000 = 0 THEN 'FAILED' WHEN n % 10 < 7 THEN 'READY' WHEN n % 10 < 9 THEN 'QUEUED'
             ELSE 'DOWNLOADED' END,
        1, 0, 0, 1, :now - 1000, :now - 1000, :now - 900, CASE WHEN n % 10 < 7 THEN NULL ELSE :now - 500 END,
+       CASE WHEN n % 1000 = 777 THEN 'host' || n ELSE 'flood' END,
        'sources/custom_' || n || '/1', 'ab', 'tile' || n
 FROM numbers
 """
@@ -80,6 +82,8 @@ def fill(engine: Engine) -> Engine:
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
             # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
             connection.execute(text(f"{into} {numbers} SELECT {select}"), {"now": NOW, "rows": ROWS})
+        for stage in Stage:
+            TURNS.join(connection, stage, "flood")
     return engine
 
 
@@ -114,14 +118,41 @@ def found(query: str, **wanted: Any) -> Callable[[Connection], Any]:
 WORKING = (State.QUEUED, State.DOWNLOADING, State.DOWNLOADED, State.TILING)
 PREFIXES = ["sources/custom_5000/1", "pyramids/tile5000/run5000/", "scratch/run5000/"]
 
+TURNS = Turns()
+"""Whose line is known already. It is built once, from all rows that wait."""
+
+
+def next_of_another_host(connection: Connection) -> Any:
+    """As while the one host has runs at work, and others wait behind it."""
+    connection.execute(text("UPDATE datasets SET state = 'DOWNLOADING' WHERE dataset_id = 'custom_7'"))
+    chosen = TURNS.next(connection, Stage.INGEST)
+    assert chosen is not None
+    assert chosen.dataset_id.endswith("777")
+    return chosen.dataset_id
+
+
+def a_backlog(connection: Connection) -> Any:
+    """As after a restart: a part of the queue has to be published."""
+    connection.execute(text("UPDATE datasets SET published_at = NULL WHERE state = 'QUEUED' AND seq < 1500"))
+    return outbox.lease_pending(connection, 100, (), POLICY, NOW, TURNS)
+
+
 CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "GetStatus": (lambda connection: catalogue.get(connection, "custom_50000"), None),
     "GetPyramid": (lambda connection: catalogue.pyramid(connection, "tile50000"), None),
-    "LeasePending, nothing due": (lambda connection: outbox.lease_pending(connection, 100, (), POLICY, NOW), 0),
+    "LeasePending, nothing due": (
+        lambda connection: outbox.lease_pending(connection, 100, (), POLICY, NOW, Turns()),
+        0,
+    ),
     "LeasePending, a queue lost": (
-        lambda connection: outbox.lease_pending(connection, 99, list(Stage), POLICY, NOW),
+        lambda connection: outbox.lease_pending(connection, 99, list(Stage), POLICY, NOW, Turns()),
         99,
     ),
+    "LeasePending, a long backlog": (a_backlog, 100),
+    "BeginStage, another host's turn": (next_of_another_host, None),
+    "BeginStage, a host's own turn": (lambda connection: TURNS.next(connection, Stage.TILER), None),
+    "BeginStage, nothing waits": (lambda connection: TURNS.next(connection, Stage.INSPECT), None),
+    "since when others wait": (lambda connection: turns.waits_since(connection, Stage.INGEST), None),
     "ListDatasets": (page(), 51),
     "ListDatasets, a late page": (page(before=500), 51),
     "ListDatasets of one state": (page(states=(State.READY,)), 51),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
+from typing import NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, update
 
+from statussvc.db.repository.turns import WAITING_STATE, Turns
 from statussvc.db.tables import datasets, runs
-from statussvc.lifecycle import WAITING, Stage
+from statussvc.lifecycle import WAITING, Stage, State
 from statussvc.policy import Policy
 
 CLOCK_SLACK = 5.0
@@ -24,53 +27,87 @@ class WakeUp:
     stage: Stage
 
 
+class _Due(NamedTuple):
+    """A row whose wake-up is due."""
+
+    seq: int
+    wake_up: WakeUp
+
+
 def lease_pending(
-    connection: Connection, limit: int, empty: Collection[Stage], policy: Policy, now: float
+    connection: Connection, limit: int, empty: Collection[Stage], policy: Policy, now: float, turns: Turns
 ) -> list[WakeUp]:
-    """Lease up to `limit` wake-ups that are due, oldest first, for the caller to publish.
+    """Lease up to `limit` wake-ups that are due, for the caller to publish.
+
+    The stages take turns. Within a stage the oldest come first; where there are more than a batch, every second one is
+    of another host, so that a new one does not wait until all others are published.
 
     Parameters
     ----------
     empty: stages whose queue the broker shows as empty: what was published there long ago is lost.
     """
-    due: list[WakeUp] = []
     ready = (
         datasets.c.deleted_at.is_(None),
         _past(datasets.c.leased_until, now, policy.publish_lease),
         _past(datasets.c.not_before, now, policy.retry_cap),
     )
+
+    def due(state: State, reason: ColumnElement[bool], most: int) -> list[_Due]:
+        rows = connection.execute(
+            select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
+            .where(datasets.c.state == state, reason, *ready)
+            .order_by(datasets.c.published_at, datasets.c.seq)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        return [_Due(seq, WakeUp(dataset_id, attempt, WAITING[state])) for seq, dataset_id, attempt in rows]
+
+    lines: list[list[_Due]] = []
     for state, stage in WAITING.items():
+        line: list[_Due] = []
         # One query for each reason, so that each reads its own range of the index, however long the queue is.
         for unpublished in _unpublished(connection, stage, stage in empty, now, policy.lost_after):
-            rows = connection.execute(
-                select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
-                .where(datasets.c.state == state, unpublished, *ready)
-                .order_by(datasets.c.published_at, datasets.c.seq)
-                .limit(limit - len(due))
-                .with_for_update(skip_locked=True)
-            ).all()
-            if rows:
-                connection.execute(
-                    update(datasets)
-                    .where(datasets.c.seq.in_([seq for seq, _, _ in rows]))
-                    .values(leased_until=now + policy.publish_lease)
-                )
-            due += [WakeUp(dataset_id, attempt, stage) for _, dataset_id, attempt in rows]
-    return due
-
-
-def confirm_published(connection: Connection, wake_up: WakeUp, now: float) -> None:
-    """Mark a wake-up as published. Does nothing once the row has moved on."""
-    state = next(state for state, stage in WAITING.items() if stage is wake_up.stage)
-    connection.execute(
-        update(datasets)
-        .where(
-            datasets.c.dataset_id == wake_up.dataset_id,
-            datasets.c.attempt == wake_up.attempt,
-            datasets.c.state == state,
+            line += due(state, unpublished, limit - len(line))
+        if len(line) == limit:
+            never_published = datasets.c.published_at.is_(None)
+            fair = [
+                one
+                for host in turns.to_publish(connection, stage, limit // 2)
+                for one in due(state, never_published & (datasets.c.host_hash == host), 1)
+            ]
+            line = list(_alternating([fair, line]))
+        lines.append(line)
+    leased = list(islice(_alternating(lines), limit))
+    if leased:
+        connection.execute(
+            update(datasets)
+            .where(datasets.c.seq.in_([one.seq for one in leased]))
+            .values(leased_until=now + policy.publish_lease)
         )
-        .values(published_at=now, leased_until=None)
+    return [one.wake_up for one in leased]
+
+
+def _alternating(lines: Iterable[Iterable[_Due]]) -> Iterator[_Due]:
+    """One of each line in turn, each but once."""
+    seen: set[int] = set()
+    for abreast in zip_longest(*lines):
+        for one in abreast:
+            if one is not None and one.seq not in seen:
+                seen.add(one.seq)
+                yield one
+
+
+def confirm_published(connection: Connection, wake_up: WakeUp, now: float, turns: Turns) -> None:
+    """Mark a wake-up as published, which gives its host a place in line. Does nothing once the row has moved on."""
+    its = (
+        datasets.c.dataset_id == wake_up.dataset_id,
+        datasets.c.attempt == wake_up.attempt,
+        datasets.c.state == WAITING_STATE[wake_up.stage],
     )
+    found = connection.execute(select(datasets.c.host_hash).where(*its).with_for_update()).one_or_none()
+    if found is not None:
+        connection.execute(update(datasets).where(*its).values(published_at=now, leased_until=None))
+        turns.join(connection, wake_up.stage, found.host_hash)
 
 
 def forget_published(connection: Connection) -> None:

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
-from statussvc.db.repository import turns
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.moves import Reply, end, has, lock, move_row, run_of, wait_again
-from statussvc.db.repository.outbox import WakeUp
+from statussvc.db.repository.outbox import WakeUp, confirm_published
+from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_all
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Drop, Outcome, TileFormat
@@ -50,16 +50,39 @@ class Built:
     bytes: int
 
 
-def begin(
-    connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now: float, *, in_turn: bool = False
-) -> DatasetRow | Drop:
+def begin_next(
+    connection: Connection, turns: Turns, wake_up: WakeUp, run_id: str, worker: str, now: float
+) -> tuple[str, DatasetRow | Drop]:
+    """Grant to a run the row of the wake-up's stage whose turn it is. Returns its id, and what `begin` returns for it.
+
+    Where no row waits, the wake-up's own row gives the reason. Repeating the call returns the same grant.
+    """
+    earlier = run_of(connection, run_id)
+    if earlier is not None:
+        again = WakeUp(earlier.dataset_id, earlier.attempt, earlier.stage)
+        return again.dataset_id, begin(connection, again, run_id, worker, now)
+    row = lock(connection, wake_up.dataset_id)
+    published_at = None
+    if row is not None and _waits(row, wake_up):
+        if row.published_at is None:
+            # The wake-up came before its confirm. If it begins another row, this one must not wait for a second.
+            confirm_published(connection, wake_up, now, turns)
+        published_at = row.published_at or now
+        turns.join(connection, wake_up.stage, row.host_hash)
+    waiting = turns.next(connection, wake_up.stage)
+    if waiting is None or waiting.dataset_id == wake_up.dataset_id:
+        return wake_up.dataset_id, begin(connection, wake_up, run_id, worker, now)
+    chosen = WakeUp(waiting.dataset_id, waiting.attempt, wake_up.stage)
+    begun = begin(connection, chosen, run_id, worker, now)
+    # Which wake-ups are lost is told by those that arrive, not by whose turn it is.
+    connection.execute(update(runs).where(runs.c.run_id == run_id).values(published_at=published_at))
+    return chosen.dataset_id, begun
+
+
+def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now: float) -> DatasetRow | Drop:
     """Grant a waiting stage to a run. Returns the row as granted, or the reason why not.
 
     Repeating the call with the same run_id returns the same grant.
-
-    Parameters
-    ----------
-    in_turn: whether to defer the row where it is another host's turn.
     """
     row = lock(connection, wake_up.dataset_id)
     if row is None or row.deleted_at is not None:
@@ -78,9 +101,6 @@ def begin(
     if wake_up.stage is Stage.TILER and _built(connection, row.tile_id):
         move_row(connection, row, Event.FOUND, now)
         return Drop.FINISHED
-    if in_turn and turns.is_others_turn(connection, row, wake_up.stage):
-        turns.defer(connection, row, now)
-        return Drop.DEFERRED
     connection.execute(
         insert(runs).values(
             run_id=run_id,
@@ -283,3 +303,9 @@ def _built(connection: Connection, tile_id: str | None) -> bool:
     # Locked, so that nobody can mark it for deletion before this dataset refers to it.
     query = select(pyramids.c.deleting | pyramids.c.lost).where(pyramids.c.tile_id == tile_id).with_for_update()
     return connection.scalars(query).one_or_none() in (False, 0)
+
+
+def _waits(row: DatasetRow, wake_up: WakeUp) -> bool:
+    """Whether a row waits for what a wake-up asks."""
+    stage = None if row.deleted_at is not None else WAITING.get(row.state)
+    return (row.attempt, stage) == (wake_up.attempt, wake_up.stage)

@@ -1,36 +1,41 @@
-"""Whose turn it is: while several hosts' sources wait, they share the slots of a stage.
+"""Whose turn it is: hosts whose sources wait share the slots of each stage.
 
-A worker takes the oldest wake-up of its queue. Where another waiting host has fewer runs at work than the host of that
-source, the row is put back for some seconds, so that the other goes first. A single host may use all slots.
+A message says only that something of its stage waits. Which row is granted is decided here. A host that waits alone may
+use all slots. See docs/decisions/0019-a-message-is-for-whose-turn-it-is.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-from itertools import pairwise
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
-from sqlalchemy import Connection, func, literal, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from pipeline.errors import StageError
 from pipeline.sources import check_url
-from statussvc.db.rows import DatasetRow
 from statussvc.db.tables import datasets
 from statussvc.lifecycle import WAITING, WORKING, Stage
 
-DEFER_SECONDS = 3.0
-"""Seconds until a row that was put back is published again: the others have begun by then."""
+MOST_LOOKED_UP = 100
+"""Hosts looked up for one turn. Those whose rows are gone leave the line; a host is looked up in a tenth of a
+millisecond."""
 
-LOWEST, HIGHEST = "", "g"
-"""Texts that sort before and after every hash in hex."""
+WAITING_STATE = {stage: state for state, stage in WAITING.items()}
+WORKING_STATE = {stage: state for state, stage in WORKING.items()}
 
-STATES = {
-    stage: (
-        next(state for state, its in WAITING.items() if its is stage),
-        next(state for state, its in WORKING.items() if its is stage),
-    )
-    for stage in (Stage.INGEST, Stage.INSPECT)
-}
-"""The waiting and the working state of each stage that connects to sources."""
+Host = str | None
+"""A host_hash. None stands for all rows from before there were any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row that waits and whose turn it is."""
+
+    dataset_id: str
+    attempt: int
 
 
 def host_hash(url: str) -> str:
@@ -42,54 +47,109 @@ def host_hash(url: str) -> str:
     return hashlib.sha256(host.encode()).hexdigest()[:16]
 
 
-def is_others_turn(connection: Connection, row: DatasetRow, stage: Stage) -> bool:
-    """Whether a source of another host waits, and that host has fewer runs at work than this row's."""
-    if stage not in STATES or row.host_hash is None:
-        return False
-    waiting, working = STATES[stage]
-    query = (
-        select(datasets.c.host_hash, func.count())
-        .where(datasets.c.state == working, datasets.c.deleted_at.is_(None), datasets.c.host_hash.is_not(None))
-        .group_by(datasets.c.host_hash)
-    )
-    at_work = {host: count for host, count in connection.execute(query) if host is not None}
-    own = at_work.get(row.host_hash, 0)
-    if not own:
-        return False
-    served = sorted(host for host, count in at_work.items() if count >= own)
-    # One index look-up between each two hosts that have their share, however long the queue is.
-    pieces = [
-        select(literal(1).label("one"))
-        .where(
-            datasets.c.state == waiting,
-            datasets.c.host_hash > low,
-            datasets.c.host_hash < high,
-            datasets.c.published_at.is_not(None),
-            datasets.c.deleted_at.is_(None),
-        )
-        .limit(1)
-        .subquery()
-        for low, high in pairwise((LOWEST, *served, HIGHEST))
-    ]
-    return connection.execute(union_all(*(select(piece.c.one) for piece in pieces)).limit(1)).first() is not None
+class Turns:
+    """The order in which hosts have their turns.
 
+    It is kept in memory, and only the order is lost with it: each row is looked up before it is granted. Used by the
+    database's writer thread only.
+    """
 
-def defer(connection: Connection, row: DatasetRow, now: float) -> None:
-    """Put a waiting row back: its wake-up is published again in DEFER_SECONDS, and nothing counts against it."""
-    connection.execute(
-        update(datasets)
-        .where(datasets.c.seq == row.seq)
-        .values(published_at=None, leased_until=None, not_before=now + DEFER_SECONDS)
-    )
+    def __init__(self) -> None:
+        self._lines: dict[Stage, OrderedDict[Host, None]] = {}
+        self._at_work: dict[Stage, set[Host]] = {}
+        self._published: dict[Stage, str] = {}
+
+    def join(self, connection: Connection, stage: Stage, host: Host) -> None:
+        """Put a host at the end of a stage's line, unless it has its place already."""
+        self._line(connection, stage).setdefault(host)
+
+    def next(self, connection: Connection, stage: Stage) -> Waiting | None:
+        """The row whose turn it is, of those whose wake-ups are published; None where no such row waits."""
+        line = self._line(connection, stage)
+        at_work = _at_work(connection, stage)
+        for host in self._at_work.get(stage, set()) - at_work.keys():
+            if host in line:  # its last run has ended since the last turn, and it waits anew
+                line.move_to_end(host)
+        self._at_work[stage] = set(at_work)
+        # Sorting is stable: among those with as many runs at work, the order is that of the line.
+        hosts = list(islice(line, MOST_LOOKED_UP + len(at_work)))
+        for host in sorted(hosts, key=lambda one: at_work.get(one, 0)):
+            row = _oldest(connection, stage, datasets.c.host_hash == host)
+            if row is None:
+                del line[host]
+                continue
+            line.move_to_end(host)
+            self._at_work[stage].add(host)
+            return row
+        return _oldest(connection, stage)
+
+    def to_publish(self, connection: Connection, stage: Stage, most: int) -> Iterator[str]:
+        """Up to `most` hosts with rows that wait, published or not, going round from where the last call ended."""
+        start = host = self._published.get(stage, "")
+        is_round = False
+        for _ in range(most):
+            following = _host_after(connection, stage, host)
+            if following is None:
+                if is_round:
+                    return
+                is_round, following = True, _host_after(connection, stage, "")
+            if following is None or (is_round and following > start):
+                return
+            host = self._published[stage] = following
+            yield host
+
+    def _line(self, connection: Connection, stage: Stage) -> OrderedDict[Host, None]:
+        if stage not in self._lines:
+            query = (
+                select(datasets.c.host_hash)
+                .where(*_published(stage))
+                .group_by(datasets.c.host_hash)
+                .order_by(func.min(datasets.c.published_at))
+            )
+            self._lines[stage] = OrderedDict.fromkeys(connection.scalars(query))
+        return self._lines[stage]
 
 
 def waits_since(connection: Connection, stage: Stage) -> float | None:
     """When the oldest wake-up of a stage that no run has begun was published; None where there is none."""
-    return connection.scalars(
-        select(datasets.c.published_at)
-        .where(
-            datasets.c.state == STATES[stage][0], datasets.c.published_at.is_not(None), datasets.c.deleted_at.is_(None)
-        )
-        .order_by(datasets.c.published_at)
+    query = select(datasets.c.published_at).where(*_published(stage)).order_by(datasets.c.published_at).limit(1)
+    return connection.scalars(query).one_or_none()
+
+
+def _published(stage: Stage) -> tuple[ColumnElement[bool], ...]:
+    """Rows that wait for a stage, and whose wake-up is published."""
+    return (
+        datasets.c.state == WAITING_STATE[stage],
+        datasets.c.published_at.is_not(None),
+        datasets.c.deleted_at.is_(None),
+    )
+
+
+def _oldest(connection: Connection, stage: Stage, *of: ColumnElement[bool]) -> Waiting | None:
+    row = connection.execute(
+        select(datasets.c.dataset_id, datasets.c.attempt)
+        .where(*_published(stage), *of)
+        .order_by(datasets.c.published_at, datasets.c.seq)
         .limit(1)
     ).one_or_none()
+    return Waiting(row.dataset_id, row.attempt) if row else None
+
+
+def _host_after(connection: Connection, stage: Stage, host: str) -> str | None:
+    query = (
+        select(datasets.c.host_hash)
+        .where(datasets.c.state == WAITING_STATE[stage], datasets.c.host_hash > host, datasets.c.deleted_at.is_(None))
+        .order_by(datasets.c.host_hash)
+        .limit(1)
+    )
+    return connection.scalars(query).one_or_none()
+
+
+def _at_work(connection: Connection, stage: Stage) -> dict[Host, int]:
+    """How many runs each host has at work."""
+    query = (
+        select(datasets.c.host_hash, func.count())
+        .where(datasets.c.state == WORKING_STATE[stage], datasets.c.deleted_at.is_(None))
+        .group_by(datasets.c.host_hash)
+    )
+    return dict(connection.execute(query).all())

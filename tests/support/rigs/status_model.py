@@ -95,6 +95,10 @@ class Model:
     def built(self, tile_id: str) -> bool:
         return tile_id in self.pyramids and not self.pyramids[tile_id][1] and tile_id not in self.lost
 
+    def waiting(self, stage: str) -> list[Dataset]:
+        """Those that wait for a stage."""
+        return [one for one in self.datasets.values() if not one.deleted and WAITS.get(one.state) == stage]
+
     def due(self, empty: set[str]) -> set[tuple[str, int, str]]:
         return {
             (one.dataset_id, one.attempt, WAITS[one.state])

@@ -1248,10 +1248,13 @@ class BeginStageRequest(_message.Message):
     WAKE_UP_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
+    ANY_OF_STAGE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Made by the worker, unique to this try: a UUID in hex."""
     worker: _builtins.str
     """Who asks, for logs and operators, such as "host:pid"."""
+    any_of_stage: _builtins.bool
+    """Whether the grant may be for another row of the same stage, whose turn it is."""
     @_builtins.property
     def wake_up(self) -> Global___WakeUp:
         """From the message."""
@@ -1262,10 +1265,11 @@ class BeginStageRequest(_message.Message):
         wake_up: Global___WakeUp | None = ...,
         run_id: _builtins.str = ...,
         worker: _builtins.str = ...,
+        any_of_stage: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wake_up", b"wake_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "wake_up", b"wake_up", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of_stage", b"any_of_stage", "run_id", b"run_id", "wake_up", b"wake_up", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1296,7 +1300,7 @@ class BeginStageResponse(_message.Message):
         DROP_DELETED: BeginStageResponse._Drop.ValueType  # 5
         """Deleted, or never there."""
         DROP_DEFERRED: BeginStageResponse._Drop.ValueType  # 6
-        """Not its turn: another host's source waits that has fewer runs at work. It is published again in a few seconds."""
+        """No longer sent. Another host's source was to go first."""
 
     class Drop(_Drop, metaclass=_DropEnumTypeWrapper):
         """Why a message is to be acknowledged and left."""
@@ -1314,7 +1318,7 @@ class BeginStageResponse(_message.Message):
     DROP_DELETED: BeginStageResponse.Drop.ValueType  # 5
     """Deleted, or never there."""
     DROP_DEFERRED: BeginStageResponse.Drop.ValueType  # 6
-    """Not its turn: another host's source waits that has fewer runs at work. It is published again in a few seconds."""
+    """No longer sent. Another host's source was to go first."""
 
     GRANT_FIELD_NUMBER: _builtins.int
     DROP_FIELD_NUMBER: _builtins.int
@@ -1355,6 +1359,7 @@ class Grant(_message.Message):
     EXPECTED_SHA256_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
     RESUME_RUN_ID_FIELD_NUMBER: _builtins.int
+    WAKE_UP_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Where to fetch the source from."""
     source_key: _builtins.str
@@ -1377,6 +1382,10 @@ class Grant(_message.Message):
     def known(self) -> Global___KnownSource:
         """A finished download of the same URL (ingest)."""
 
+    @_builtins.property
+    def wake_up(self) -> Global___WakeUp:
+        """What is granted: not always the row that the request names."""
+
     def __init__(
         self,
         *,
@@ -1389,10 +1398,11 @@ class Grant(_message.Message):
         expected_sha256: _builtins.str = ...,
         known: Global___KnownSource | None = ...,
         resume_run_id: _builtins.str = ...,
+        wake_up: Global___WakeUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "options", b"options", "wake_up", b"wake_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_sha256", b"expected_sha256", "known", b"known", "options", b"options", "resume_run_id", b"resume_run_id", "source_bytes", b"source_bytes", "source_key", b"source_key", "source_sha256", b"source_sha256", "tile_id", b"tile_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_sha256", b"expected_sha256", "known", b"known", "options", b"options", "resume_run_id", b"resume_run_id", "source_bytes", b"source_bytes", "source_key", b"source_key", "source_sha256", b"source_sha256", "tile_id", b"tile_id", "url", b"url", "wake_up", b"wake_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
