@@ -2,6 +2,7 @@
 
 ClientError
 ├── NoAddress     the server's address is not a URL
+├── NotSendable   an argument cannot be sent
 ├── Unreachable   the server did not answer, or it or a proxy said that the service is down
 └── Problem       the server returned an error (application/problem+json, RFC 9457)
 """
@@ -9,6 +10,7 @@ ClientError
 from __future__ import annotations
 
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,6 +66,12 @@ class NoAddress(ClientError):
     exit_code = 2
 
 
+class NotSendable(ClientError):
+    """Raised when an argument cannot be part of an HTTP request."""
+
+    exit_code = 2
+
+
 class Unreachable(ClientError):
     """Raised when the server cannot be reached, or says that it is temporarily unavailable.
 
@@ -101,7 +109,7 @@ class Problem(ClientError):
         for error in self.body.get("errors") or ():
             name = str(error.get("pointer", "")).rsplit("/", 1)[-1]
             reason = error.get("detail") or error.get("message") or "not accepted"
-            if reason != self.detail:
+            if reason not in self.detail:
                 yield f"  {name or 'body'}: {reason}"
 
 
@@ -154,13 +162,18 @@ class Client:
         ----------
         key: the Idempotency-Key; default: a new one.
         fields: further fields of the POST's body; those that are None are left out.
+
+        Raises
+        ------
+        NotSendable: if the key cannot be a header's value.
         """
         body = {"url": url, "name": name} | {field: value for field, value in fields.items() if value is not None}
-        key = key or uuid.uuid4().hex
+        key = uuid.uuid4().hex if key is None else key
+        header = _header_value(key)
         lost_at: float | None = None
         while True:
             try:
-                return self._json("POST", "/api/datasets", json=body, headers={"Idempotency-Key": key})
+                return self._json("POST", "/api/datasets", json=body, headers={"Idempotency-Key": header})
             except Unreachable as error:
                 if lost_at is None and not error.may_be_done:
                     raise
@@ -299,6 +312,8 @@ class Client:
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             response = self._session.request(method, self.server + path, timeout=PATIENCE, **arguments)
+        except UnicodeError as error:
+            raise NotSendable("An argument is not text in UTF-8. Check the terminal's encoding.") from error
         except requests.exceptions.RequestException as error:
             raise Unreachable(
                 f"No Tilewright server answers at {self.server}. "
@@ -330,7 +345,17 @@ def _never_connected(error: requests.exceptions.RequestException) -> bool:
 
 
 def _path(dataset_id: str) -> str:
-    return f"/api/datasets/{quote(dataset_id, safe='')}"
+    return f"/api/datasets/{quote(dataset_id, safe='', errors='surrogateescape')}"
+
+
+def _header_value(key: str) -> bytes:
+    """Return an Idempotency-Key as bytes for its header. Other text than ASCII is sent as UTF-8, as curl does."""
+    if not key or key != key.strip() or any(unicodedata.category(character) == "Cc" for character in key):
+        raise NotSendable(
+            "The idempotency key has to be some text without control characters, such as line breaks, and without "
+            "blanks at its ends."
+        )
+    return key.encode(errors="surrogateescape")
 
 
 def _object(response: requests.Response) -> Json:

@@ -17,6 +17,8 @@ import threading
 import uuid
 from collections.abc import Callable
 
+import grpc
+
 from pipeline.errors import StageError, StatusUnavailable, StorageError, StorageLost
 from pipeline.identity import Identified, wait_for
 from pipeline.run.heartbeat import Heartbeat
@@ -132,11 +134,27 @@ def _report(
     return answer
 
 
+def _is_ended(status: StatusClient, run: Run) -> bool:
+    """Ask statussvc whether the run has been ended, and stop it then.
+
+    A deletion ends the run and its files are removed, all before the next heartbeat tells the run.
+    """
+    beat, _ = run.snapshot()
+    try:
+        answer = status.report_progress(beat)
+    except (StatusUnavailable, grpc.RpcError):
+        return False
+    if answer.order != pb.ReportProgressResponse.ORDER_STOP:
+        return False
+    run.stop(answer.reason)
+    return True
+
+
 def _end_without_result(
     status: StatusClient, run: Run, beat: Heartbeat, error: Exception, stopping: threading.Event
 ) -> None:
     dataset_id = run.wake_up.dataset_id
-    if run.stopped.is_set():
+    if run.stopped.is_set() or (isinstance(error, StorageError) and _is_ended(status, run)):
         beat.settle()
         leave(status, run, stopping)
     elif isinstance(error, StorageLost):

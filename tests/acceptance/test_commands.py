@@ -53,6 +53,27 @@ def test_submit_list_status_and_delete_as_a_script_uses_them(command: Command, s
     assert "tilewright: " in gone.err
 
 
+def test_arguments_that_cannot_be_sent_end_with_a_sentence(command: Command, sources: SourceServer) -> None:
+    submission = ("submit", sources.url("/glass.png"), "--name", "Glass")
+    # Given keys that no header may have
+    for key in ("", "a\nb"):
+        ended = command(*submission, "--idempotency-key", key)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.startswith("tilewright: The idempotency key")
+    # And one in another script, which is sent as it is: the second time there is no second dataset
+    key = "\u00e9\u6f22"
+    first, second = (command(*submission, "--idempotency-key", key, "--quiet") for _ in range(2))
+    assert (first.code, first.out) == (0, second.out)
+    # And an id that is no text
+    ended = command("status", "\udcff")
+    assert (ended.code, ended.out) == (1, "")
+    assert "There is no dataset" in ended.err
+    assert command("list", "-q", "\udcff").code == 2
+    # And a wrong value is told once
+    ended = command("submit", sources.url("/glass.png"), "--name", "")
+    assert ended.err.splitlines() == ["tilewright: name: String should have at least 1 character."]
+
+
 def test_a_failed_job_ends_with_1_and_its_reason(command: Command, sources: SourceServer) -> None:
     ended = command("submit", sources.url("/page.html"), "--name", "A page", "--wait", "--json")
     assert ended.code == 1

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rigs.rest import Answer, ScriptedGateway, scripted_gateway
 from tests.support.rigs.servers import free_port
-from tilewright.client import Client, NoAddress, Problem, Unreachable
+from tilewright.client import Client, NoAddress, NotSendable, Problem, Unreachable
 
 ID = "custom_0123abcd"
 WORKING = {"dataset_id": ID, "status": "processing", "progress": "downloading", "attempt": 1}
@@ -138,6 +138,42 @@ def test_a_problem_tells_its_code_and_each_field(gateway: ScriptedGateway, clien
         "The request is invalid.",
         "  url: The URL has to begin with http:// or https://.",
     ]
+
+
+def test_a_field_that_the_detail_tells_already_is_not_told_again(gateway: ScriptedGateway, client: Client) -> None:
+    detail = "String should have at least 1 character."
+    problem = {"detail": f"name: {detail}", "errors": [{"pointer": "/name", "detail": detail}]}
+    gateway.on("POST /api/datasets", Answer(422, problem))
+    with pytest.raises(Problem) as caught:
+        client.submit("https://example.org/a.tif", "")
+    assert str(caught.value) == "name: String should have at least 1 character."
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", " a", "a\x7f"])
+def test_a_key_that_cannot_be_sent_is_refused_before_anything_is_sent(
+    gateway: ScriptedGateway, client: Client, key: str
+) -> None:
+    with pytest.raises(NotSendable, match="idempotency key"):
+        client.submit("https://example.org/a.tif", "A", key=key)
+    assert gateway.asked == []
+
+
+@pytest.mark.parametrize("key", ["\u00e9\u6f22", "\udcff"])
+def test_a_key_in_any_script_is_sent_as_its_bytes(gateway: ScriptedGateway, client: Client, key: str) -> None:
+    gateway.on("POST /api/datasets", Answer(202, {"dataset_id": ID}))
+    client.submit("https://example.org/a.tif", "A", key=key)
+    sent = gateway.asked[0].headers["Idempotency-Key"]
+    assert sent.encode("latin-1") == key.encode(errors="surrogateescape")
+
+
+def test_an_argument_that_is_no_text_is_named(gateway: ScriptedGateway, client: Client) -> None:
+    # An id is sent as its bytes, and unknown
+    gateway.on("GET /api/datasets/%FF/status", Answer(404, {"detail": "No such dataset."}))
+    with pytest.raises(Problem, match="No such dataset"):
+        client.status("\udcff")
+    # A search cannot be
+    with pytest.raises(NotSendable, match="UTF-8"):
+        client.page(q="\udcff")
 
 
 def test_an_answer_that_is_no_problem_document_is_still_a_problem(gateway: ScriptedGateway, client: Client) -> None:

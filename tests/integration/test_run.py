@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StageError, Stopped
-from pipeline.run import Limits, Run, run_stage
+from pipeline.errors import StageError, Stopped, StorageError
+from pipeline.run import Limits, Run, heartbeat, run_stage
 from pipeline.status import StatusClient
 from pipeline.texts import MAX_SENTENCE, visible
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -161,6 +161,30 @@ def test_cancel_unblocks_the_work_and_nothing_more_is_reported(status: Status, c
 
     assert run(client, dataset_id, work) is None
     assert status.state(dataset_id) == "CANCELLED"
+
+
+def test_a_deletion_that_removes_the_files_under_the_work_is_no_error(
+    status: Status, client: StatusClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given beats too far apart to tell the work in time
+    monkeypatch.setattr(heartbeat, "BEAT_INTERVAL", 3600.0)
+    dataset_id = status.create()
+
+    def work(_run: Run) -> pb.IngestResult:
+        status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=dataset_id))
+        raise StorageError("scratch/1/source: No such file or directory")
+
+    # When a dataset is deleted, and its files are removed while it is downloaded, then nobody has to look into it
+    assert run(client, dataset_id, work) is None
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+    # And a storage that fails is still logged as an error
+    other = status.create()
+
+    def fail(_run: Run) -> pb.IngestResult:
+        raise StorageError("scratch/1/source: Input/output error")
+
+    assert run(client, other, fail) is None
+    assert any("Input/output error" in record.message for record in caplog.records if record.levelname == "ERROR")
 
 
 def test_a_stopping_worker_releases_its_stage(status: Status, client: StatusClient) -> None:
