@@ -27,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.http import etags
 from gateway.http.error_page import error_page
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class StaticFile:
             headers["Content-Security-Policy"] = self.policy
             if FRAMED_NOWHERE in self.policy:
                 headers["X-Frame-Options"] = "DENY"
-        if self._etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
+        if etags.matches(request.headers.raw, self._etag.encode()):
             return Response(status_code=304, headers=headers)
         body = self._body
         if self._packed is not None and "gzip" in request.headers.get("accept-encoding", ""):

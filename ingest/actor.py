@@ -15,7 +15,7 @@ import grpc
 from ingest.dependencies import Dependencies
 from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, Fetched, left_behind
 from ingest.http import Version
-from ingest.preflight import is_small, look, source_info
+from ingest.preflight import is_small, read_header, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError, UnknownStage
 from pipeline.identity import Identified
@@ -184,7 +184,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
     run.report(resumable=fetch.remote_file.is_divisible)
     if isinstance(opened, Fetched) or is_small(fetch, settings.preflight_min_bytes):
         return
-    seen = look(
+    seen = read_header(
         fetch,
         settings=settings,
         page=run.grant.options.page,

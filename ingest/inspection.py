@@ -11,7 +11,7 @@ import dramatiq
 from ingest.dependencies import Dependencies
 from ingest.download import Fetch
 from ingest.http import too_large
-from ingest.preflight import Look, look, source_info
+from ingest.preflight import Look, read_header, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, StorageError
 from pipeline.identity import Identified
@@ -113,7 +113,9 @@ class _Inspection:
         watchdog.start()
         try:
             self._fetch.open()
-            seen = look(self._fetch, settings=self._settings, page=0, folder=self._folder, on_start=self._started)
+            seen = read_header(
+                self._fetch, settings=self._settings, page=0, folder=self._folder, on_start=self._started
+            )
             self._run.check()
             self._check_time()
             if seen.failed is not None and seen.header is None and seen.refused is None:

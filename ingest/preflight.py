@@ -101,7 +101,7 @@ class Remote:
             return None
 
 
-def look(
+def read_header(
     fetch: Fetch,
     *,
     settings: IngestSettings,

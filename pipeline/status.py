@@ -132,7 +132,7 @@ def name_of(enum: Any, value: int) -> str:
     return str(enum.Name(value)) if value in enum.values() else f"{enum.DESCRIPTOR.name} {value}"
 
 
-def explain(error: grpc.RpcError) -> Exception:
+def rpc_error(error: grpc.RpcError) -> Exception:
     """Translate an rpc's error to one of pipeline.errors; return the rpc's error if there is none."""
     code, details = error.code(), error.details() or ""
     if code in REPEATABLE:
@@ -150,7 +150,7 @@ def _call(method: Callable[..., Response], request: Request, *, timeout: float =
     try:
         return method(request, timeout=timeout)
     except grpc.RpcError as error:
-        raise explain(error) from error
+        raise rpc_error(error) from error
 
 
 def repeat(call: Callable[[], Response], give_up: threading.Event, *, pause: float = 0.5) -> Response:

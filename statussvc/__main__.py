@@ -11,7 +11,7 @@ from pipeline.errors import StatusUnavailable
 from pipeline.logs import configure
 from pipeline.machine import raise_descriptor_limit
 from statussvc.db import InUse
-from statussvc.server import PortTaken, Server
+from statussvc.server import AddressTaken, Server
 from statussvc.settings import StatusSettings
 
 START_PATIENCE = 60.0
@@ -42,7 +42,7 @@ async def _start(server: Server, stop: asyncio.Event) -> int | None:
     while True:
         try:
             return await server.start()
-        except PortTaken as error:
+        except AddressTaken as error:
             logger.error("%s", error)  # noqa: TRY400  # a sentence for the operator, without a traceback
             return None
         except (InUse, StatusUnavailable) as error:

@@ -33,7 +33,7 @@ PACE_LEAST = 0.4
 """Seconds of heartbeats needed to tell a rate."""
 
 
-class Pace:
+class Rate:
     """How fast a count has risen in the last PACE_SECONDS."""
 
     def __init__(self) -> None:
@@ -83,8 +83,8 @@ class Lease:
     """Percent that earlier runs had downloaded by then; None where that is not known yet."""
     facts: Facts = field(default_factory=Facts)
     """What the run has found out about its source, as last written to the dataset's row."""
-    pace: Pace = field(default_factory=Pace)
-    received: Pace = field(default_factory=Pace)
+    pace: Rate = field(default_factory=Rate)
+    received: Rate = field(default_factory=Rate)
     """How fast bytes arrive, measured at each tick, so that silence counts."""
     resumable: bool = False
     """Whether a later run can resume from what this one has downloaded."""

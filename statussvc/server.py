@@ -51,7 +51,7 @@ def policy_of(settings: StatusSettings) -> Policy:
     )
 
 
-class PortTaken(OSError):
+class AddressTaken(OSError):
     """Raised when the server cannot listen on its address."""
 
 
@@ -82,7 +82,7 @@ class Server:
         ------
         StatusUnavailable: the database is unavailable.
         InUse: another service uses the database.
-        PortTaken: the address is in use, or not one of this machine's.
+        AddressTaken: the address is in use, or not one of this machine's.
         """
         await self._core.database.claim()
         await asyncio.to_thread(self._core.database.migrate)
@@ -99,7 +99,7 @@ class Server:
         try:
             port: int = server.add_insecure_port(address)
         except RuntimeError:
-            raise PortTaken(f"{address} is in use by another program, or not an address of this machine") from None
+            raise AddressTaken(f"{address} is in use by another program, or not an address of this machine") from None
         await server.start()
         self._server = server
         self._own = AsyncStatusClient(f"{reachable(self._settings.grpc_host)}:{port}")

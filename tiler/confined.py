@@ -20,7 +20,7 @@ from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.decode import ERRORS, Reader
-from tiler.failures import explain
+from tiler.failures import decoding_error
 from tiler.job import Failed
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> 
     except StageError as error:
         return Failed(error.code, error.message)
     except (*ERRORS, OSError, MemoryError) as error:
-        failure = explain(reader.cause(error), reader.path, reader.page)
+        failure = decoding_error(reader.cause(error), reader.path, reader.page)
         with suppress(OSError):
             sys.stderr.write(f"{failure.code}: {said_by(error)}\n")
         return Failed(failure.code, failure.message)

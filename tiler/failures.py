@@ -10,7 +10,7 @@ from pipeline.formats import decoder_errors, kinds
 from pipeline.formats.endings import ends_early
 
 
-def explain(error: Exception, source: Path, page: int = 0) -> StageError:
+def decoding_error(error: Exception, source: Path, page: int = 0) -> StageError:
     """Return the error to report when opening or decoding `source` failed.
 
     Parameters
@@ -36,7 +36,7 @@ def explain(error: Exception, source: Path, page: int = 0) -> StageError:
         with source.open("rb") as file:
             kind = kinds.kind_of(file.read(kinds.HEAD))
             size = source.stat().st_size
-            return decoder_errors.explain(
+            return decoder_errors.decoder_error(
                 decoder_errors.said_by(error), kind, lambda: ends_early(kind, file, size, page), str(source)
             )
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from gateway.api import contract, schemas
 from gateway.context import Context
-from gateway.http import preferences
+from gateway.http import etags, preferences
 from gateway.http.problems import InvalidField, StateConflict, examples
 from gateway.rpc.calls import ask, wait_until_final
 from pipeline.errors import Conflict, NotFound, StageError
@@ -234,7 +234,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
     headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
     if not answer.final:
         headers["Retry-After"] = str(context.polls.poll_after)
-    if preferences.matches(request.headers.getlist("if-none-match"), answer.etag):
+    if etags.matches(request.headers.raw, answer.etag.encode()):
         return Response(status_code=304, headers=headers)
     return Response(answer.body, headers=headers, media_type="application/json")
 

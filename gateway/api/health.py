@@ -75,7 +75,7 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """200 with `degraded`: requests are accepted, but some part does not work. 503: requests are refused."""
     context: Context = request.app.state.context
-    statussvc, storage = await asyncio.gather(_statussvc(context), context.storage_watch.look())
+    statussvc, storage = await asyncio.gather(_statussvc(context), context.storage_watch.check())
     checks = {
         "statussvc": statussvc,
         "storage": storage,

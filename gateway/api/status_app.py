@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import contract
 from gateway.api.polls import Polls
-from gateway.http import preferences
+from gateway.http import etags
 
 _PATH = re.compile(rf"/api/datasets/({contract.DATASET_ID})/status")
 
@@ -41,8 +41,7 @@ class StatusApp:
         headers = [(b"etag", answer.etag.encode()), (b"cache-control", b"no-cache")]
         if not answer.final:
             headers.append((b"retry-after", b"%d" % self._polls.poll_after))
-        known = (value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match")
-        if preferences.matches(known, answer.etag):
+        if etags.matches(scope["headers"], answer.etag.encode()):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from starlette.types import Scope
+from collections.abc import Iterable
 
 
-def has_already(scope: Scope, etag: bytes) -> bool:
-    """Return whether If-None-Match contains this ETag, by weak comparison, or is `*`.
+def matches(headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> bool:
+    """Return whether If-None-Match is `*` or contains an ETag, by weak comparison (RFC 9110, 8.8.3.2).
 
     Parameters
     ----------
+    headers: of the request, names in lower case, as ASGI passes them.
     etag: with its quotes.
     """
-    for name, value in scope["headers"]:
-        if name == b"if-none-match":
-            given = [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
-            if etag in given or given == [b"*"]:
-                return True
-    return False
+    opaque = etag.removeprefix(b"W/")
+    given = (value for name, value in headers if name == b"if-none-match")
+    tags = (tag.strip() for value in given for tag in value.split(b","))
+    return any(tag == b"*" or tag.removeprefix(b"W/") == opaque for tag in tags)

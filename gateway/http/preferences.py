@@ -1,4 +1,4 @@
-"""Parse the request headers `Prefer` (RFC 7240) and `If-None-Match` (RFC 9110). Pure functions, without I/O."""
+"""Parse the request header `Prefer` (RFC 7240)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,3 @@ def wait(headers: Iterable[str], longest: float) -> float | None:
                 # Cut off, because longer numbers are above any limit and slow to parse.
                 return min(float(value[:10]), longest)
     return None
-
-
-def matches(headers: Iterable[str], etag: str) -> bool:
-    """Return whether If-None-Match contains the ETag, by weak comparison (RFC 9110 §8.8.3.2)."""
-    opaque = etag.removeprefix("W/")
-    tags = (tag.strip() for header in headers for tag in header.split(","))
-    return any(tag == "*" or tag.removeprefix("W/") == opaque for tag in tags)

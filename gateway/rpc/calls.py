@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from pipeline.errors import NotFound
-from pipeline.status import FINAL, RPC_TIMEOUT, AsyncStatusClient, explain
+from pipeline.status import FINAL, RPC_TIMEOUT, AsyncStatusClient, rpc_error
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ async def ask(
 
     Raises
     ------
-    StatusUnavailable, NotFound, Conflict: as pipeline.status.explain maps the gRPC code.
+    StatusUnavailable, NotFound, Conflict: as pipeline.status.rpc_error maps the gRPC code.
     grpc.RpcError: for any other code, such as INVALID_ARGUMENT.
     """
     try:
         return await method(request, timeout=seconds)
     except grpc.RpcError as error:
-        raise explain(error) from error
+        raise rpc_error(error) from error
 
 
 async def wait_until_final(

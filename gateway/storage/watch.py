@@ -41,7 +41,7 @@ class StorageWatch:
         self._looking: asyncio.Task[str] | None = None
         self._lost = ""
 
-    async def look(self) -> str:
+    async def check(self) -> str:
         """Check the storage and return "ok", or what is wrong, within PATIENCE."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._thread.run(self._look), name="storage-look")
@@ -53,7 +53,7 @@ class StorageWatch:
     async def watch(self) -> None:
         """Check the storage every INTERVAL until cancelled."""
         while True:
-            await self.look()
+            await self.check()
             await asyncio.sleep(INTERVAL)
 
     def require(self) -> None:

@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import problems
-from gateway.http.etags import has_already
+from gateway.http import etags, problems
 from gateway.tiles.build_files import Damaged, Stale
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.tiles.streams import Stream
@@ -221,7 +220,7 @@ def _base_of(scope: Scope) -> str:
 
 
 async def _answer(found: Found, scope: Scope, send: Send) -> None:
-    if found.status == 200 and has_already(scope, found.etag):
+    if found.status == 200 and etags.matches(scope["headers"], found.etag):
         await _send(send, 304, found, b"", None)
     elif scope["method"] == "HEAD" and found.size is not None:
         await _send(send, found.status, found, b"", found.size)

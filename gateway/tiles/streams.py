@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import problems
-from gateway.http.etags import has_already
+from gateway.http import etags, problems
 
 CACHE_CONTROL = b"public, max-age=300"
 """Short, because another build may replace the file. Its ETag then changes."""
@@ -63,7 +62,7 @@ class Stream:
             *self._headers,
             *more,
         ]
-        if has_already(scope, self.etag):
+        if etags.matches(scope["headers"], self.etag):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return

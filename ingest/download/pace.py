@@ -8,7 +8,7 @@ RECENT = 1.0
 """Seconds over which the current rate is measured."""
 
 
-class Pace:
+class MinimumRate:
     """Computes rates from regular reports of the number of received bytes.
 
     Parameters

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from ingest.download.byte_ranges import UNBOUNDED, Span
-from ingest.download.pace import Pace
+from ingest.download.pace import MinimumRate
 from ingest.download.parallelism import Parallelism
 from ingest.download.partial_file import PartialFile
 from ingest.download.remote_file import OtherVersion, RemoteFile, Stream
@@ -98,7 +98,7 @@ class Transfer:
     def run(self, connection: Connection, stream: Stream) -> None:
         """Download all missing bytes. Raises StageError, StorageError, or the reason of a cancellation."""
         began = time.monotonic()
-        pace = Pace(began, self._settings.source_min_rate, self._settings.source_rate_window)
+        pace = MinimumRate(began, self._settings.source_min_rate, self._settings.source_rate_window)
         self._parallelism = Parallelism(began)
         self._first = connection
         self._start(connection, stream)

@@ -12,7 +12,7 @@ import urllib3
 
 from ingest.http.cancellation import Cancellation
 from ingest.http.coalescing import Coalesced
-from ingest.http.failures import explain
+from ingest.http.failures import download_error
 from ingest.http.guard import Guard, GuardedAdapter
 from ingest.http.hosts import Hosts
 from ingest.http.session import session
@@ -96,7 +96,7 @@ class Connection:
             raise
         except FAILURES as error:
             self.cancellation.check()
-            raise explain(error, host) from error
+            raise download_error(error, host) from error
         self._response = response
         return Answer(self, url, response)
 
@@ -189,7 +189,7 @@ def _read(raw: urllib3.HTTPResponse, connection: Connection, host: str) -> bytes
         block = raw.read1(BLOCK, decode_content=False)
     except FAILURES as error:
         connection.cancellation.check()
-        raise explain(error, host, in_body=True) from error
+        raise download_error(error, host, in_body=True) from error
     if not block:
         # A cancelled connection looks like the end of a body that has no declared length.
         connection.cancellation.check()

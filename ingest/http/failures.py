@@ -15,7 +15,7 @@ from pipeline.causes import causes
 from pipeline.errors import DATASET_CODES, StageError
 
 
-def explain(error: Exception, host: str, *, in_body: bool = False) -> StageError:
+def download_error(error: Exception, host: str, *, in_body: bool = False) -> StageError:
     """Return the StageError for a failed exchange with a host.
 
     The libraries wrap each other's errors, so the whole chain of causes is searched.

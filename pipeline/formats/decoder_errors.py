@@ -49,7 +49,7 @@ def said_by(error: Exception) -> str:
     return error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
 
 
-def explain(text: str, kind: str, ends_early: Callable[[], bool], private: str = "") -> StageError:
+def decoder_error(text: str, kind: str, ends_early: Callable[[], bool], private: str = "") -> StageError:
     """Return the error to report when an image could not be read.
 
     Parameters

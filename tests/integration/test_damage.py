@@ -24,7 +24,7 @@ from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
 from tiler.build.pyramid import build
 from tiler.decode import Picture, open_picture, reader_of, witness
-from tiler.failures import explain
+from tiler.failures import decoding_error
 from tiler.job import Job
 from tiler.meter import Meter
 
@@ -59,7 +59,7 @@ def outcome(path: Path, decode: Callable[[Picture], Pixels] | None = None) -> Pi
             return error.code
         except pyvips.Error as error:
             if not source.overlook(error):
-                return explain(source.cause(error), path).code
+                return decoding_error(source.cause(error), path).code
 
 
 def all_at_once(picture: Picture) -> Pixels:

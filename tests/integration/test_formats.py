@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.formats.probe.blocks import Blocks
-from pipeline.formats.probe.child import look
+from pipeline.formats.probe.child import find_header as look
 from pipeline.formats.probe.protocol import Found
 from pipeline.pyramids.geometry import Format
 from tests.support.images import heics, makers, pictures, tiffs
@@ -22,7 +22,7 @@ from tests.support.images.pictures import Pixels
 from tests.support.rigs import formats_page
 from tiler.build.pyramid import build
 from tiler.decode import Picture, open_picture, reader_of
-from tiler.failures import explain
+from tiler.failures import decoding_error
 from tiler.job import Job
 from tiler.meter import Meter
 
@@ -253,7 +253,7 @@ def test_samples_that_cannot_be_read_are_an_unsupported_format(
     source = reader_of(tiffs.write(tmp_path / "source.tif", pixels, **options))
     with pytest.raises((StageError, pyvips.Error)) as caught:
         open_picture(source, meter=NO_METER).image.avg()
-    error = caught.value if isinstance(caught.value, StageError) else explain(caught.value, source.path)
+    error = caught.value if isinstance(caught.value, StageError) else decoding_error(caught.value, source.path)
     assert error.code == "unsupported_format", name
 
 

@@ -17,7 +17,7 @@ from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.parent import COMMAND, Budget, Probe, probe
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from tests.support.images import animations, heics, pictures
-from tiler.failures import explain
+from tiler.failures import decoding_error
 
 BUDGET = Budget(bytes=2 << 20, reads=64, seconds=30.0)
 PADDING = np.random.default_rng(1).bytes(3 << 20)
@@ -53,7 +53,7 @@ def look(far: Far, folder: Path, *, page: int = 0, budget: Budget = BUDGET, code
 def look_here(data: bytes, *, length: int | None = -1, page: int = 0) -> Found | Failed | Unknown:
     """The same without a child."""
     blocks = Blocks(lambda at, size: data[at : at + size], len(data) if length == -1 else length)
-    return probe_child.look(pyvips, blocks, page)
+    return probe_child.find_header(pyvips, blocks, page)
 
 
 def noisy(path: Path, **options: object) -> bytes:
@@ -183,7 +183,7 @@ def test_what_is_no_picture_or_a_broken_one_is_a_verdict_as_the_tiler_gives_it(
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(pyvips.Error) as caught:
         pyvips.Image.new_from_file(str(tmp_path / "file"))
-    assert explain(caught.value, tmp_path / "file").code == code
+    assert decoding_error(caught.value, tmp_path / "file").code == code
 
 
 def test_a_format_that_is_not_trusted_is_a_verdict(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_nothing_is_refused_that_the_tiler_can_open(name: str, share: float, tmp
     try:
         image = pyvips.Image.new_from_file(str(cut))
     except pyvips.Error as error:
-        refused = explain(error, cut)
+        refused = decoding_error(error, cut)
         expected: tuple[object, ...] = (refused.code, refused.message)
     else:
         expected = (name.split(".")[1].replace("jpg", "jpeg").replace("tif", "tiff"), image.width, image.height)
@@ -357,7 +357,7 @@ def look(pyvips, blocks, page):
         except OSError:
             found.append("held")
     return probe_child.Failed("not_an_image", " ".join(found))
-probe_child.look = look
+probe_child.find_header = look
 child.say(probe_child.REPORTS.encode(probe_child._outcome(probe_child.Job(5, 0, "8.18.3"))))
 child.end()
 """

@@ -10,7 +10,7 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats.probe.blocks import Blocks
-from pipeline.formats.probe.child import look
+from pipeline.formats.probe.child import find_header as look
 from pipeline.formats.probe.protocol import Failed
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb

@@ -13,7 +13,7 @@ import pytest
 
 from ingest.download.checksums import Checksum, algorithms, hold, promised, requested
 from ingest.download.fetch import Fetch, Fetched
-from ingest.download.pace import Pace
+from ingest.download.pace import MinimumRate
 from ingest.download.parallelism import Parallelism
 from ingest.http.cancellation import Cancellation
 from ingest.http.guard import Guard
@@ -158,7 +158,7 @@ def test_a_part_has_to_show_the_version_that_it_is_of() -> None:
 
 def test_a_pace_is_too_slow_after_a_whole_window_below_the_rate() -> None:
     # Given a least rate of ten bytes a second over four seconds
-    pace = Pace(100.0, 10, 4.0)
+    pace = MinimumRate(100.0, 10, 4.0)
     # When one window is fast and the next one slow
     told = []
     for second in range(1, 9):
@@ -170,7 +170,7 @@ def test_a_pace_is_too_slow_after_a_whole_window_below_the_rate() -> None:
 
 
 def test_a_pace_tells_the_rate_of_late() -> None:
-    pace = Pace(0.0, 0, 60.0)
+    pace = MinimumRate(0.0, 0, 60.0)
     for tenth in range(1, 31):
         pace.note(tenth / 10, 1000 * tenth if tenth <= 10 else 10_000)
     assert pace.rate == 0.0

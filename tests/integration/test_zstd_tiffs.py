@@ -26,7 +26,7 @@ from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
 from tiler.decode import open_picture, reader_of
 from tiler.decode.readers.tiff.recoded import Recoded
-from tiler.failures import explain
+from tiler.failures import decoding_error
 from tiler.job import Built, Job
 from tiler.meter import Meter
 from tiler.parent import build
@@ -43,7 +43,7 @@ def refusal(path: Path) -> StageError:
     source = reader_of(path)
     with pytest.raises((StageError, pyvips.Error)) as caught, source.heeded():
         source.open().numpy()
-    return explain(source.cause(caught.value), path)
+    return decoding_error(source.cause(caught.value), path)
 
 
 def built(path: Path, page: int = 0, memory_bytes: int | None = None, work_seconds: int | None = None) -> Built:

@@ -123,7 +123,7 @@ def test_a_pixel_of_many_bytes_is_more_work(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="decoding 32,768 x 32,768 pixels"):
         budget.require_affordable(reader_of(path).header(), asked, path.stat().st_size, PIXELS_PER_BYTE)
     data = path.read_bytes()
-    found = probe_child.look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
+    found = probe_child.find_header(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
     assert isinstance(found, Found)
     assert found.work == asked.picture
     # And an honest spectrum is not
@@ -179,7 +179,7 @@ def test_a_webp_of_tens_of_thousands_of_frames_is_not_even_opened(tmp_path: Path
         reader_of(tmp_path / "more.webp").header()
     assert caught.value.code == "decoder_too_slow"
     # And a look before the download says the same
-    said = probe_child.look(pyvips, Blocks(lambda at, size: more[at : at + size], len(more)), 0)
+    said = probe_child.find_header(pyvips, Blocks(lambda at, size: more[at : at + size], len(more)), 0)
     assert said == Failed(caught.value.code, caught.value.message)
 
 

@@ -20,7 +20,7 @@ from tests.support.images.heifs import EDGE, Item
 from tiler.decode import reader_of
 from tiler.decode.readers.heif.items import Items
 from tiler.decode.readers.heif.pages import pages_of
-from tiler.failures import explain
+from tiler.failures import decoding_error
 
 BRANDS = list(heifs.CODECS)
 
@@ -41,7 +41,7 @@ def outcome(tmp_path: Path) -> Outcome:
         try:
             pixels: pictures.Pixels = reader_of(path, page).open().numpy()
         except (StageError, pyvips.Error) as error:
-            said = explain(error, path, page)
+            said = decoding_error(error, path, page)
             return said.code, said.message
         return pixels[..., :3]
 

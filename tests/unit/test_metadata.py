@@ -14,7 +14,7 @@ from tests.support.images import makers, pictures, png_chunks, profiles
 from tests.support.images.pictures import Pixels
 from tests.support.images.png_chunks import PROFILE
 from tiler.decode import Picture, drop_metadata, metadata, open_picture, reader_of
-from tiler.failures import explain
+from tiler.failures import decoding_error
 from tiler.meter import Meter
 
 UNUSABLE = metadata.UNUSABLE[metadata.PROFILE]
@@ -35,7 +35,7 @@ def outcome(path: Path, data: bytes) -> Pixels | str:
     try:
         return opened(path, data)[1]
     except (StageError, pyvips.Error) as error:
-        return explain(error, path).code
+        return decoding_error(error, path).code
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])

@@ -28,7 +28,7 @@ each_layout = pytest.mark.parametrize("tiled", [False, True], ids=["strips", "ti
 def look(path: Path) -> Found | Failed | Unknown:
     """What ingest sees of a file before it fetches it."""
     data = path.read_bytes()
-    return probe_child.look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
+    return probe_child.find_header(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), 0)
 
 
 def test_every_compression_that_is_read_is_held_by_the_corpus_of_damage() -> None:

@@ -22,7 +22,7 @@ from tiler.decode.readers.tiff.overviews import MOST, overviews
 def look(path: Path, page: int = 0) -> Found | Failed | Unknown:
     """What ingest sees of a file before it fetches it."""
     data = path.read_bytes()
-    return probe_child.look(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), page)
+    return probe_child.find_header(pyvips, Blocks(lambda at, size: data[at : at + size], len(data)), page)
 
 
 def refused(path: Path, page: int = 0) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from pipeline.formats.endings import ends_early
 from pipeline.formats.kinds import kind_of
 from tests.support.images import pictures
 from tiler.decode import open_picture, reader_of
-from tiler.failures import explain
+from tiler.failures import decoding_error
 from tiler.meter import Meter
 
 FORMATS: dict[str, dict[str, object]] = {
@@ -39,7 +39,7 @@ def decode_fully(path: Path) -> None:
     try:
         open_picture(reader_of(path), meter=meter).image.avg()
     except pyvips.Error as error:
-        raise explain(error, path) from error
+        raise decoding_error(error, path) from error
 
 
 def is_cut(path: Path) -> bool:
@@ -141,17 +141,17 @@ def test_complex_samples_are_an_unsupported_format(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_system_lacks_is_not_the_pictures_fault(error: Exception, code: str, tmp_path: Path) -> None:
-    assert explain(error, pictures.jpeg(tmp_path / "source.jpg")).code == code
+    assert decoding_error(error, pictures.jpeg(tmp_path / "source.jpg")).code == code
 
 
 def test_a_source_that_is_gone_is_missing(tmp_path: Path) -> None:
-    assert explain(RuntimeError("does not exist"), tmp_path / "gone").code == "source_missing"
+    assert decoding_error(RuntimeError("does not exist"), tmp_path / "gone").code == "source_missing"
 
 
 def test_a_damaged_files_message_gives_the_decoders_reason(tmp_path: Path) -> None:
     source = pictures.save(pictures.scene(50, 50), tmp_path / "source.webp")
     error = RuntimeError(f"unable to call dzsave\n  {source}: bad seek to 9\nwebp2vips: unable to read pixels\n")
-    assert explain(error, source).message == (
+    assert decoding_error(error, source).message == (
         "The image file is damaged (webp2vips: unable to read pixels). Open it in another program, save it again, "
         "then retry."
     )
@@ -183,6 +183,6 @@ def test_a_format_that_is_not_read_is_named(head: bytes, name: str, tmp_path: Pa
 
 def test_svg_is_said_to_be_the_operators_to_allow(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b'<svg xmlns="http://www.w3.org/2000/svg"/>')
-    error = explain(RuntimeError("is not a known file format"), tmp_path / "source")
+    error = decoding_error(RuntimeError("is not a known file format"), tmp_path / "source")
     assert error.code == "unsupported_format"
     assert "TILEWRIGHT_UNTRUSTED_FORMATS=svg" in error.message

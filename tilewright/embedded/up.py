@@ -230,7 +230,7 @@ async def running(options: UpOptions, settings: StackSettings) -> AsyncIterator[
             grpc_port = await status.start()
         except (InUse, StatusUnavailable) as error:
             raise CannotStart(str(error)) from error
-        except status_server.PortTaken as error:
+        except status_server.AddressTaken as error:
             raise CannotStart(
                 f"{error}. Stop that program, or give another port with --grpc-port (0 picks a free one)."
             ) from error

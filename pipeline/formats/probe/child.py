@@ -64,7 +64,7 @@ def _outcome(job: Job) -> Found | Failed | Unknown:
     libvips.block_loaders(pyvips, job.untrusted)
     sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
     child.watch_life_line()
-    return look(pyvips, Blocks(_ask, job.length), job.page)
+    return find_header(pyvips, Blocks(_ask, job.length), job.page)
 
 
 def _ask(offset: int, length: int) -> bytes | None:
@@ -73,7 +73,7 @@ def _ask(offset: int, length: int) -> bytes | None:
     return None if answer == REFUSED else child.receive(int(answer))
 
 
-def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
+def find_header(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
     """Read the header of a file.
 
     Parameters
@@ -104,7 +104,7 @@ def look(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
         sys.stderr.write(f"{said}\n")
         if blocks.exhausted:
             return _by_bytes(kind, blocks, page)
-        failure = decoder_errors.explain(said, kind, lambda: _ends_early(kind, blocks, page), "source_custom")
+        failure = decoder_errors.decoder_error(said, kind, lambda: _ends_early(kind, blocks, page), "source_custom")
         return Failed(failure.code, failure.message)
 
 
