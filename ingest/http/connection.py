@@ -10,10 +10,11 @@ from urllib.parse import urljoin
 import requests
 import urllib3
 
+from ingest.http.adapter import GuardedAdapter
 from ingest.http.cancellation import Cancellation
 from ingest.http.coalescing import Coalesced
 from ingest.http.failures import download_error
-from ingest.http.guard import Guard, GuardedAdapter
+from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
 from ingest.http.session import session
 from ingest.http.validators import HeaderValues

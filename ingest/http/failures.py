@@ -9,8 +9,8 @@ import requests
 import urllib3
 from urllib3.exceptions import LocationParseError
 
-from ingest.http.guard import HeadersTooLong, HeadersUnreadable
 from ingest.http.response import broken, incomplete
+from ingest.http.strict_response import HeadersTooLong, HeadersUnreadable
 from pipeline.causes import causes
 from pipeline.errors import DATASET_CODES, StageError
 

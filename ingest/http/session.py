@@ -9,7 +9,7 @@ from importlib.metadata import version
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from ingest.http.guard import GuardedAdapter
+from ingest.http.adapter import GuardedAdapter
 from ingest.settings import IngestSettings
 
 

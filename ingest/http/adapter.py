@@ -1,0 +1,103 @@
+"""Make requests, and urllib3 below it, connect through a guard.
+
+This file alone overrides what urllib3 keeps private: `HTTPConnection._new_conn`, and reads `_dns_host`. It was written
+against urllib3 2.x; tests/unit/test_insides.py fails if these change.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from typing import Any, NoReturn
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from ingest.http.cancellation import Cancellation
+from ingest.http.guard import Guard
+from ingest.http.strict_response import StrictResponse
+
+
+class _Connection(HTTPConnection):
+    """An HTTP connection that also closes its socket in a case where urllib3 does not."""
+
+    max_header_bytes: int
+    _answer: http.client.HTTPResponse | None = None
+
+    def response_class(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]  # replaces a class, with the same call
+        self._answer = answer = StrictResponse(sock, **options)
+        answer.max_header_bytes = self.max_header_bytes
+        return answer
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 itself has it
+        try:
+            return super().getresponse()
+        except BaseException:
+            # If urllib3 refuses an answer's headers, it leaves the answer, and so its socket, open.
+            if self._answer is not None:
+                self._answer.close()
+            raise
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    """The same with TLS. A body without a length must end with a TLS close_notify (RFC 9112 §9.8)."""
+
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, ssl.SSLSocket):
+            # Otherwise anyone who can end the TCP connection could truncate the file unnoticed.
+            self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # typeshed has only the parameter
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Makes a requests.Session connect through a guard. A cancellation holds its sockets."""
+
+    def __init__(self, guard: Guard, cancellation: Cancellation, max_header_bytes: int) -> None:
+        self._guard = guard
+        self._cancellation = cancellation
+        self._max_header_bytes = max_header_bytes
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        guard, cancellation = self._guard, self._cancellation
+
+        def connect(connection: HTTPConnection) -> socket.socket:
+            timeout = connection.timeout
+            return guard.connect(
+                cancellation,
+                # Not `host`, which lacks the trailing dot. The dot keeps the resolver from using its search list.
+                connection._dns_host.strip("[]"),
+                connection.port,
+                timeout if isinstance(timeout, (int, float)) else None,
+                connection.socket_options or (),
+            )
+
+        most = self._max_header_bytes
+
+        class Plain(_Connection):
+            max_header_bytes = most
+
+            def _new_conn(self) -> socket.socket:
+                return connect(self)
+
+        class Encrypted(_TLSConnection):
+            max_header_bytes = most
+
+            def _new_conn(self) -> socket.socket:
+                return connect(self)
+
+        class Pool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class TLSPool(HTTPSConnectionPool):
+            ConnectionCls = Encrypted
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TLSPool}
+
+    def proxy_manager_for(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        # A proxy would resolve the name itself, which would bypass the guard.
+        raise ValueError("sources are never fetched through a proxy")
