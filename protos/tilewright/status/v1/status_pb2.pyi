@@ -26,6 +26,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _State:
@@ -1299,8 +1304,10 @@ class BeginStageResponse(_message.Message):
         """Ready or failed."""
         DROP_DELETED: BeginStageResponse._Drop.ValueType  # 5
         """Deleted, or never there."""
-        DROP_DEFERRED: BeginStageResponse._Drop.ValueType  # 6
-        """No longer sent. Another host's source was to go first."""
+        @_builtins.property
+        @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+        def DROP_DEFERRED(self) -> BeginStageResponse._Drop.ValueType:   # 6
+            """No longer sent. Another host's source was to go first."""
 
     class Drop(_Drop, metaclass=_DropEnumTypeWrapper):
         """Why a message is to be acknowledged and left."""
