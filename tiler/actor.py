@@ -17,6 +17,7 @@ from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNA
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, pyramid_key, require_room
+from pipeline.tile_formats import FORMATS, NUMBERS
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
 from tiler.job import Job, Previewed
@@ -26,13 +27,6 @@ CORES = len(os.sched_getaffinity(0))
 
 READ_BYTES = 8 << 20
 """Bytes of one ranged read: so large that the cost of a request hardly counts, and small beside a tiling's memory."""
-
-TILE_FORMATS = {
-    Format.JPEG: pb.TILE_FORMAT_JPEG,
-    Format.PNG: pb.TILE_FORMAT_PNG,
-    Format.WEBP: pb.TILE_FORMAT_WEBP,
-}
-FORMATS = {number: tile_format for tile_format, number in TILE_FORMATS.items()}
 
 
 def declare(
@@ -119,7 +113,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
     return pb.TilerResult(
         width=built.width,
         height=built.height,
-        format=TILE_FORMATS[Format(built.extension)],
+        format=NUMBERS[Format(built.extension)],
         tile_count=built.tile_count,
         bytes=built.size,
     )

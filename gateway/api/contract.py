@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.api import schemas
 from gateway.http.problem_schemas import State
 from pipeline.logs import MASK
+from pipeline.tile_formats import FORMATS
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 DATASET_ID = r"custom_[0-9a-f]{8,64}"
@@ -45,16 +46,12 @@ UNKNOWN = Words("TILING", "processing", "generating_tiles")
 """Shown for a state that only a newer statussvc knows, as during an upgrade: clients go on polling."""
 
 EXTENSION: dict[pb.TileFormat.ValueType, schemas.Extension] = {
-    pb.TILE_FORMAT_JPEG: "jpg",
-    pb.TILE_FORMAT_PNG: "png",
-    pb.TILE_FORMAT_WEBP: "webp",
+    number: tile_format.value for number, tile_format in FORMATS.items()
 }
 
 TILE_FORMAT: dict[str | None, pb.TileFormat.ValueType] = {
     None: pb.TILE_FORMAT_UNSPECIFIED,
-    "jpeg": pb.TILE_FORMAT_JPEG,
-    "png": pb.TILE_FORMAT_PNG,
-    "webp": pb.TILE_FORMAT_WEBP,
+    **{tile_format.name.lower(): number for number, tile_format in FORMATS.items()},
 }
 """Tile formats that a request may name."""
 

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from gateway.storage.threads import StorageThreads
 from gateway.tiles.build_files import Files, Stale, open_files
 from pipeline.errors import StorageError
-from pipeline.pyramids import Format, Geometry
-from pipeline.status import name_of
+from pipeline.pyramids import Geometry
 from pipeline.storage import Storage
+from pipeline.tile_formats import FORMATS
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CAPACITY = 128
@@ -27,10 +27,9 @@ class OpenPyramid:
     def __init__(self, pyramid: pb.Pyramid, files: Files) -> None:
         self.tile_id = pyramid.tile_id
         self.build = pyramid.build
-        name = name_of(pb.TileFormat, pyramid.format).removeprefix("TILE_FORMAT_")
-        if name not in Format.__members__:
+        if pyramid.format not in FORMATS:
             raise StorageError(f"{self.tile_id} has a tile format that only a newer gateway knows")
-        self.format = Format[name]
+        self.format = FORMATS[pyramid.format]
         self.media_type = self.format.media_type.encode()
         self.geometry = Geometry(pyramid.width, pyramid.height, pyramid.tile_size)
         self.files = files

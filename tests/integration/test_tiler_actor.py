@@ -20,6 +20,7 @@ from pipeline.pyramids.geometry import Format
 from pipeline.run import Run
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage, source_key
+from pipeline.tile_formats import NUMBERS
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures
 from tiler import actor, parent
@@ -143,7 +144,7 @@ def test_the_tile_options_of_the_grant_are_followed(
 ) -> None:
     grant.options.CopyFrom(options)
     result = actor.tile(Run("r" * 32, WAKE_UP, grant), settings, storage)
-    assert result.format == actor.TILE_FORMATS[Format(extension)]
+    assert result.format == NUMBERS[Format(extension)]
     key = f"pyramids/{TILE_ID}/{'r' * 32}/pyramid.json"
     description = json.loads(storage.get_range(key, 0, storage.size(key)))
     assert {name: description.get(name) for name in expected} == expected
