@@ -105,6 +105,21 @@ def postgres(postgres_server: Any) -> Iterator[Engine]:
         engine.dispose()
 
 
+@pytest.fixture
+def new_postgres(postgres_server: Any) -> Iterator[Engine]:
+    """A database without statistics yet, as while a first flood comes."""
+    with postgres_server.database() as url:
+        engine = create_engine(url)
+        metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE datasets SET (autovacuum_enabled = false)"))
+        fill(engine)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE datasets SET state = 'DOWNLOADED', published_at = :now"), {"now": NOW})
+        yield engine
+        engine.dispose()
+
+
 def page(**wanted: Any) -> Callable[[Connection], Any]:
     asked = {"states": (), "category": "", "subject": "", "size": 50, "before": None, **wanted}
     return lambda connection: catalogue.page(connection, catalogue.Page(**asked))
@@ -249,23 +264,40 @@ def test_the_number_of_steps_tells_a_scan_of_all_rows(sqlite: Engine) -> None:
 @pytest.mark.parametrize("call", CALLS)
 def test_postgres_touches_few_rows(call: str, postgres: Engine) -> None:
     function, found = CALLS[call]
-    asked: list[tuple[str, Any]] = []
     with postgres.connect() as connection:
-
-        @event.listens_for(connection, "before_cursor_execute")
-        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-            if statement.startswith("SELECT"):
-                asked.append((statement, parameters))
-
-        result = function(connection)
-        connection.rollback()
-        event.remove(connection, "before_cursor_execute", note)
-        assert asked
-        for statement, parameters in asked:
-            (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).one()
-            assert _touched(plan[0]["Plan"]) < TOUCHED, json.dumps(plan, indent=1)
-        connection.rollback()
+        result = check_touched(connection, function)
     assert found is None or len(result) == found
+
+
+def test_a_new_postgres_touches_few_rows_of_a_host(new_postgres: Engine) -> None:
+    with new_postgres.connect() as connection:
+        # Given hosts that have nothing in a long queue
+        hosts = Turns()
+        for host in ("gone", "flood"):
+            hosts.join(connection, Stage.TILER, host)
+        hosts._lines[Stage.TILER].move_to_end("gone", last=False)
+        # When it is their turn, then the queue is not read for that
+        assert check_touched(connection, lambda connection: hosts.next(connection, Stage.TILER)) is not None
+
+
+def check_touched(connection: Connection, function: Callable[[Connection], Any]) -> Any:
+    """Calls a function and rolls back. Each SELECT that it made touches few rows."""
+    asked: list[tuple[str, Any]] = []
+
+    @event.listens_for(connection, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    result = function(connection)
+    connection.rollback()
+    event.remove(connection, "before_cursor_execute", note)
+    assert asked
+    for statement, parameters in asked:
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).one()
+        assert _touched(plan[0]["Plan"]) < TOUCHED, json.dumps(plan, indent=1)
+    connection.rollback()
+    return result
 
 
 def _touched(node: dict[str, Any]) -> float:

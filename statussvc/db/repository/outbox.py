@@ -9,13 +9,19 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, update
 
-from statussvc.db.repository.turns import WAITING_STATE, Turns
+from statussvc.db.repository.turns import IN_LINE, WAITING_STATE, Turns, of_host
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import WAITING, Stage, State
 from statussvc.policy import Policy
 
 CLOCK_SLACK = 5.0
 """Seconds that a published time may lie in the future. Further ahead, the wall clock was set back."""
+
+Order = tuple[Column[str | None] | Column[float | None] | Column[int], ...]
+OLDEST: Order = (datasets.c.published_at, datasets.c.seq)
+
+MOST_HOSTS = 50
+"""Hosts that are looked up for one batch. Each takes two statements of a tenth of a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,11 @@ def lease_pending(
         _past(datasets.c.not_before, now, policy.retry_cap),
     )
 
-    def due(state: State, reason: ColumnElement[bool], most: int) -> list[_Due]:
+    def due(state: State, reason: ColumnElement[bool], most: int, order: Order = OLDEST) -> list[_Due]:
         rows = connection.execute(
             select(datasets.c.seq, datasets.c.dataset_id, datasets.c.attempt)
             .where(datasets.c.state == state, reason, *ready)
-            .order_by(datasets.c.published_at, datasets.c.seq)
+            .order_by(*order)
             .limit(most)
             .with_for_update(skip_locked=True)
         )
@@ -72,8 +78,8 @@ def lease_pending(
             never_published = datasets.c.published_at.is_(None)
             fair = [
                 one
-                for host in turns.to_publish(connection, stage, limit // 2)
-                for one in due(state, never_published & (datasets.c.host_hash == host), 1)
+                for host in turns.to_publish(connection, stage, min(limit // 2, MOST_HOSTS))
+                for one in due(state, never_published & of_host(connection, host), 1, IN_LINE)
             ]
             line = list(_alternating([fair, line]))
         lines.append(line)
