@@ -31,10 +31,10 @@ from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
-from tiler.follow import follow
+from tiler.image_progress import follow
 from tiler.job import JOBS, Job
-from tiler.meter import Meter
 from tiler.parent import COMMAND
+from tiler.progress import Meter
 from tilewright.commands.pictures import served
 from tilewright.embedded import LaunchedStack, launch
 

@@ -4,7 +4,7 @@ RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ plain
                                 ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
                                 └ the rest   FastAPI: the API, health, the pages
 
-A plain GET of a tile that is in memory never gets here: gateway.http_protocol answers it.
+A plain GET of a tile that is in memory never gets here: gateway.http_server_protocol answers it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from gateway.http.access_log import AccessLog
 from gateway.http.answer_errors import AnswerErrors
 from gateway.http.body_limit import BodyLimit
 from gateway.http.cors import Cors
+from gateway.http.cross_site import Strangers
 from gateway.http.request_id import RequestId
-from gateway.http.strangers import Strangers
-from gateway.http.unfinished import UnfinishedBody
+from gateway.http.unfinished_bodies import UnfinishedBody
 from gateway.pages import page_routes
 from gateway.rpc.calls import ask
 from gateway.rpc.gate import RefuseCrowd

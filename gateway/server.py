@@ -12,8 +12,8 @@ import uvicorn
 
 from gateway.app import Gateway
 from gateway.http.limits import SWEEP, LimitedProtocol, Limits
-from gateway.http.unsent import Unsent
-from gateway.http_protocol import protocol_for
+from gateway.http.unsent_bytes import Unsent
+from gateway.http_server_protocol import protocol_for
 from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError
 from pipeline.machine import most_connections

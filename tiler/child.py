@@ -28,11 +28,11 @@ def main() -> None:
 
 def _outcome(job: Job) -> Built | Failed:
     # Load what is needed when there is a job, and before the process is confined.
-    from tiler import confined  # noqa: PLC0415
+    from tiler import confined_decoding as confined  # noqa: PLC0415
     from tiler.build.preview import make_preview  # noqa: PLC0415
     from tiler.build.pyramid import build  # noqa: PLC0415
     from tiler.decode import open_picture, reader_of  # noqa: PLC0415
-    from tiler.meter import Meter  # noqa: PLC0415
+    from tiler.progress import Meter  # noqa: PLC0415
 
     reader = reader_of(Path(job.source), job.page)
     reporter = _Reporter()

@@ -12,7 +12,7 @@ from pipeline.run import Run
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tiler import trust
+from tiler import child_checks
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
 
 COMMAND = parent.command("tiler.child")
@@ -44,14 +44,14 @@ def build(
     Stopped: if the run was told to stop.
     StageError: if the image cannot be tiled, or a signal ended the child before it reported an outcome.
     RuntimeError: if the child exited without an outcome.
-    ValueError: if the child sends invalid reports or leaves invalid files: see tiler.trust.
+    ValueError: if the child sends invalid reports or leaves invalid files: see tiler.child_checks.
     """
     outcome: Report | None = None
     scratch = Path(job.scratch)
 
     def watch() -> None:
         # A compromised child may fill the disk without sending a report.
-        trust.require_few_files(scratch)
+        child_checks.require_few_files(scratch)
         check_room()
 
     made = environment(scratch, threads)
@@ -61,12 +61,12 @@ def build(
         run.watch_work(child.worked)
         for line in child.lines():
             report = outcome = REPORTS.decode(line)
-            trust.require_plausible(report, job)
+            child_checks.require_plausible(report, job)
             match report:
                 case Opened():
                     run.report(source=pb.SourceInfo(**report._asdict()))
                 case Previewed():
-                    trust.require_preview(scratch)
+                    child_checks.require_preview(scratch)
                     keep_preview(report)
                 case Progress():
                     run.report(
@@ -76,7 +76,7 @@ def build(
                     )
     run.check()
     if isinstance(outcome, Built) and child.exit_code == 0:
-        trust.require_sound(scratch, outcome, job.tile_size)
+        child_checks.require_sound(scratch, outcome, job.tile_size)
         return outcome
     logger.warning("%s: child ended with %d: %s", run.wake_up.dataset_id, child.exit_code, child.last_words)
     if isinstance(outcome, Failed):

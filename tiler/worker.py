@@ -16,14 +16,14 @@ from pipeline.messages import make_broker, stop_signal
 from pipeline.sandbox import confine as sandbox
 from pipeline.status import StatusClient
 from pipeline.storage import DirectoryStorage
-from tiler import actor, readable
+from tiler import actor, readable_formats
 from tiler.settings import TilerSettings
 
 settings = TilerSettings()
 logs.configure(settings, "tiler")
 raise_descriptor_limit()
 sandbox.announce(logging.getLogger(__name__), sandbox.probe())
-readable.announce(logging.getLogger(__name__))
+readable_formats.announce(logging.getLogger(__name__))
 broker = make_broker(settings.rabbitmq_url)
 dramatiq.set_broker(broker)
 status = StatusClient(settings.status_address)

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from gateway.background.kept_thread import KeptThread
 from gateway.background.lost_builds import LostBuilds
+from gateway.background.restarted_thread import KeptThread
 from pipeline.errors import Conflict, StatusUnavailable, StorageError
 from pipeline.identity import Identified
 from pipeline.status import StatusClient

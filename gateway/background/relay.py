@@ -20,7 +20,7 @@ import dramatiq
 from dramatiq.errors import BrokerConnectionError
 
 from gateway.background.broker_link import BrokerAway, BrokerLink, link_to
-from gateway.background.kept_thread import KeptThread
+from gateway.background.restarted_thread import KeptThread
 from pipeline.errors import StatusUnavailable, UnknownStage
 from pipeline.logs import Repeats
 from pipeline.messages import is_blocked, publish

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http import problems
-from gateway.http.strangers import ANY
+from gateway.http.cross_site import ANY
 
 EXPOSED = ["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
 """Response headers that a page of another origin may read."""

@@ -22,7 +22,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.http import problems
-from gateway.http.unsent import MAX_UNSENT, Unsent
+from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
 from pipeline.logs import Repeats
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from gateway.http import error_page, problem_schemas
-from gateway.http.strangers import ForeignOrigin, WrongHost
+from gateway.http.cross_site import ForeignOrigin, WrongHost
 from pipeline.errors import (
     CODES,
     Conflict,

@@ -146,7 +146,7 @@ class Ending(StatusClient):
 def test_a_thread_that_ends_is_told_and_started_anew(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gateway.background.kept_thread.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("gateway.background.restarted_thread.LONGEST_PAUSE", 0.05)
     with running(f"sqlite:///{tmp_path}/rows.sqlite3") as status:
         # Given a gateway whose relay or janitor ends
         client, broker, storage = Ending(status.address), EmbeddedBroker(), DirectoryStorage(tmp_path / "storage")
@@ -173,7 +173,7 @@ def test_a_thread_that_ends_is_told_and_started_anew(
             else:
                 until(lambda: not scratch.exists(), "a sweep")
             # And once it has run for a while, /readyz is content
-            monkeypatch.setattr("gateway.background.kept_thread.STEADY", 0.0)
+            monkeypatch.setattr("gateway.background.restarted_thread.STEADY", 0.0)
             until(lambda: told() in {"ok", ""}, "an end that is forgotten")
             worker.stop()
         client.close()

@@ -22,7 +22,7 @@ from tests.support.rigs.rest import Answer, scripted_gateway
 from tiler.build import pyramid as building
 from tiler.decode import open_picture, reader_of
 from tiler.job import Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 from tilewright.commands.cli import main
 
 WIDTH, HEIGHT = 700, 301

@@ -23,10 +23,10 @@ from tests.support.images import damage, damaged_tiffs, makers, pictures, tiffs
 from tests.support.images.pictures import Pixels
 from tiler.build.preview import make_preview
 from tiler.build.pyramid import build
-from tiler.decode import Picture, open_picture, reader_of, witness
+from tiler.decode import Picture, decoder_messages, open_picture, reader_of
 from tiler.failures import decoding_error
 from tiler.job import Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 SEED, ROUNDS = 2026, 2
 MAX_PIXELS = 10**6
@@ -314,13 +314,13 @@ def test_what_counts_is_heard_among_any_number_of_remarks_that_do_not() -> None:
     # Given a library that speaks to GLib's log
     library = ctypes.CDLL(pyvips_library())
     library.g_log.argtypes = ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p
-    with witness.heard() as words:
-        for _ in range(5 * witness.MOST):
+    with decoder_messages.heard() as words:
+        for _ in range(5 * decoder_messages.MOST):
             library.g_log(b"VIPS", 1 << 4, b"Old-style LZW codes, convert file")
         library.g_log(b"VIPS", 1 << 4, b"Premature EOF at line 1 of strip 7 \xff")
     assert words.remarks == ["Premature EOF at line 1 of strip 7 \ufffd"]
     # And of errors it is told when there were more than libvips keeps
-    with witness.heard() as words:
+    with decoder_messages.heard() as words:
         for _ in range(1000):
             library.vips_error(b"tiff2vips", b"ZSTD compression support is not configured")
     assert words.errors[-1] == "further errors were cut off"

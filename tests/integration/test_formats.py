@@ -24,7 +24,7 @@ from tiler.build.pyramid import build
 from tiler.decode import Picture, open_picture, reader_of
 from tiler.failures import decoding_error
 from tiler.job import Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

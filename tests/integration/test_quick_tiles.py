@@ -15,7 +15,7 @@ import pytest
 
 from gateway.http.limits import Limits
 from gateway.http.request_id import RequestId
-from gateway.http_protocol import protocol_for
+from gateway.http_server_protocol import protocol_for
 from gateway.tiles.quick_tiles import QuickTiles
 from pipeline.pyramids.geometry import Geometry
 from pipeline.storage.directory import DirectoryStorage, pyramid_key

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.http.strangers import is_loopback
+from gateway.http.cross_site import is_loopback
 from tests.support.rigs import gateway_rig, status_rig
 from tests.support.rigs.gateway_rig import Gateway
 from tests.support.rigs.status_rig import Status

@@ -12,7 +12,7 @@ from pipeline.errors import StageError
 from tests.support.images import damaged_tiffs, planar_tiffs, remarked_tiffs, tiffs
 from tests.support.images.pictures import Pixels, scene
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 
 def shown(path: Path) -> Pixels:

@@ -18,7 +18,7 @@ from tests.support.images import pictures
 from tiler.build.pyramid import build
 from tiler.decode import open_picture, reader_of
 from tiler.job import Built, Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 SIZES = [(1, 1), (5, 7), (256, 256), (257, 255), (700, 301), (512, 1024), (1, 600), (1027, 2)]
 

@@ -14,7 +14,7 @@ from tiler.build.estimate import LEAST_FILE, largest_build, largest_file, pyrami
 from tiler.build.pyramid import build
 from tiler.decode import open_picture, reader_of
 from tiler.job import Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 PICTURE = Geometry(30_000, 10_000)
 

@@ -24,8 +24,8 @@ from tests.support.images import pictures
 from tiler.build.pyramid import build as build_here
 from tiler.decode import open_picture, reader_of
 from tiler.job import REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
-from tiler.meter import Meter
 from tiler.parent import build
+from tiler.progress import Meter
 
 
 @pytest.fixture

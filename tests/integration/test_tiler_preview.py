@@ -14,7 +14,7 @@ from PIL import Image
 from tests.support.images import pictures
 from tiler.build.preview import make_preview
 from tiler.decode import reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 WIDTH, HEIGHT = 4000, 2400
 CORNERS = {"red": [255, 0, 0], "green": [0, 255, 0], "blue": [0, 0, 255], "white": [255, 255, 255]}

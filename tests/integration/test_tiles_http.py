@@ -18,7 +18,7 @@ from starlette.types import Message
 
 from gateway.http.limits import Limits
 from gateway.http.request_id import RequestId
-from gateway.http_protocol import protocol_for
+from gateway.http_server_protocol import protocol_for
 from gateway.tiles.pyramid_cache import PyramidCache
 from gateway.tiles.quick_tiles import QuickTiles
 from gateway.tiles.tile_app import Tiles

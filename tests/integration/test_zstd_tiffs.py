@@ -28,8 +28,8 @@ from tiler.decode import open_picture, reader_of
 from tiler.decode.readers.tiff.recoded import Recoded
 from tiler.failures import decoding_error
 from tiler.job import Built, Job
-from tiler.meter import Meter
 from tiler.parent import build
+from tiler.progress import Meter
 
 SMALL = pictures.scene(24, 16)
 

@@ -18,7 +18,7 @@ from pipeline.formats.probe.protocol import Failed, Found
 from pipeline.pyramids import Format
 from tests.support.images import animations, costly, heics, pictures, tiffs
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 GIGAPIXEL = 1 << 30
 

@@ -13,7 +13,7 @@ from tests.support.images import animations, pictures
 from tests.support.images.animations import CLEAR, RESTORE, RESTORE_TOO, Drawn
 from tests.support.images.pictures import Pixels
 from tiler.decode import Picture, open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 SEED, GIFS = 11, 300
 

@@ -11,7 +11,7 @@ import pyvips
 from pipeline.errors import StageError
 from tests.support.images import animations
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 EDGE = 60
 TABLE = bytes(number for level in range(256) for number in (level, 255 - level, 128))

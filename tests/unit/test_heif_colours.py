@@ -12,7 +12,7 @@ from PIL import Image
 from tests.support.images import avifs, heics, heifs, pictures
 from tests.support.images.pictures import Pixels
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 
 def shown(path: Path) -> Pixels:

@@ -15,7 +15,7 @@ from tests.support.images.pictures import Pixels
 from tests.support.images.png_chunks import PROFILE
 from tiler.decode import Picture, drop_metadata, metadata, open_picture, reader_of
 from tiler.failures import decoding_error
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 UNUSABLE = metadata.UNUSABLE[metadata.PROFILE]
 SCENE = pictures.scene(12, 9)

@@ -12,7 +12,7 @@ from tests.support.images import pictures, png_chunks, profiles, signals
 from tests.support.images.pictures import Pixels
 from tests.support.images.png_chunks import Chunk, cicp, gama
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 SCENE = pictures.scene(61, 37)
 REC_709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)

@@ -13,7 +13,7 @@ import pyvips
 from pipeline.formats.header import Header
 from tests.support.images import pictures
 from tiler.decode import Reader, open_picture, reader_of, registry
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 
 class UpsideDown(Reader):

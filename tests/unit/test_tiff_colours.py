@@ -18,7 +18,7 @@ from tests.support.images import odd_tiffs, pictures, tiffs, ycbcr_tiffs
 from tests.support.images.pictures import Pixels
 from tests.unit.test_tiff_codecs import look
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 NEAR = 8
 """Most that any sample may differ, after colours are shared or coded by JPEG."""

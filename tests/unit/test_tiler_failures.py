@@ -15,7 +15,7 @@ from pipeline.formats.kinds import kind_of
 from tests.support.images import pictures
 from tiler.decode import open_picture, reader_of
 from tiler.failures import decoding_error
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 FORMATS: dict[str, dict[str, object]] = {
     "plain.jpg": {},

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from pipeline.pyramids.geometry import Format
 from tests.support.images import pictures
 from tiler.decode import Picture, open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 SCENE = pictures.scene(37, 21)
 

@@ -25,8 +25,8 @@ from pipeline.errors import StageError
 from pipeline.formats.header import Header
 from pipeline.pyramids import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
 from tiler.decode import ERRORS, Reader, drop_metadata, orientation_of, reader_of, to_srgb, turned
-from tiler.follow import follow
-from tiler.meter import Meter
+from tiler.image_progress import follow
+from tiler.progress import Meter
 
 LEAST_PIXELS = 8_000_000
 """Least pixels of an image that gets a preview. A smaller one is tiled within the half second between two

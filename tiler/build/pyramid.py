@@ -34,9 +34,9 @@ from tiler.build.edges import pad_all
 from tiler.build.estimate import require_small
 from tiler.build.small import write_small
 from tiler.decode import ERRORS, Picture
-from tiler.follow import follow
+from tiler.image_progress import follow
 from tiler.job import Built, Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 EDGE_COST = 3
 """An edge tile takes the time of this many other tiles, since it is decoded and encoded on its own (measured)."""

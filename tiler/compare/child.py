@@ -35,10 +35,10 @@ def main() -> None:
 
 def _outcome(job: Job) -> Compared | Failed:
     # Load what is needed when there is a job, and before the process is confined.
-    from tiler import confined  # noqa: PLC0415
+    from tiler import confined_decoding as confined  # noqa: PLC0415
     from tiler.compare.comparison import compare  # noqa: PLC0415
     from tiler.decode import open_picture, reader_of  # noqa: PLC0415
-    from tiler.meter import Meter  # noqa: PLC0415
+    from tiler.progress import Meter  # noqa: PLC0415
 
     reader = reader_of(Path(job.source), job.page)
     allowance = sandbox.Allowance(

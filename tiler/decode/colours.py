@@ -1,8 +1,8 @@
 """Convert a source's colours to 8-bit sRGB while streaming, and describe each conversion for pyramid.json.
 
 8-bit samples that already are sRGB stay untouched. Otherwise the embedded colour profile is applied, or the colour
-space that the file names by code points (tiler.decode.light). 16-bit samples of sRGB keep their upper 8 bits. Samples
-without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
+space that the file names by code points (tiler.decode.tone_mapping). 16-bit samples of sRGB keep their upper 8 bits.
+Samples without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from itertools import chain, product
 import pyvips
 
 from pipeline.errors import StageError
-from tiler.decode import light
+from tiler.decode import tone_mapping
 from tiler.decode.colour_spaces import ColourSpace, Range, by_cicp
+from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
 from tiler.decode.reader import Reader
 from tiler.decode.samples import stretch
-from tiler.decode.witness import heard
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 PROFILE_TOLERANCE = 2
 """Largest change of any channel of the test colours for which a profile still counts as sRGB. The conversion through
@@ -117,7 +117,7 @@ def _from_rgb(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvi
     if grey:
         decisions.append("grey repeated over three bands")
     if space is not None:
-        return light.to_srgb(image, space).colourspace("srgb")
+        return tone_mapping.to_srgb(image, space).colourspace("srgb")
     if wide or grey:
         interpretation = ("grey16" if wide else "b-w") if grey else "rgb16"
         return image.copy(interpretation=interpretation).colourspace("srgb")
@@ -133,7 +133,7 @@ def _stated_space(image: pyvips.Image, reader: Reader, decisions: list[str]) -> 
         decisions.append(f"the picture's colour space ({space.name}) is not supported and was taken as sRGB")
         return None
     grid = _test_colours(1 if image.bands < 3 else 3)
-    moved = (light.to_srgb(grid, space) - grid).abs().max()
+    moved = (tone_mapping.to_srgb(grid, space) - grid).abs().max()
     return space if moved > PROFILE_TOLERANCE else None
 
 
@@ -146,7 +146,8 @@ def _hdr_space(profile: bytes) -> ColourSpace | None:
 
 def _described(space: ColourSpace) -> str:
     if space.curve is not None and space.curve.range is not Range.SDR:
-        return f"{space.name} (HDR) converted to sRGB, light brighter than {light.KNEE * 100:g} % of white compressed"
+        knee = f"{tone_mapping.KNEE * 100:g} %"
+        return f"{space.name} (HDR) converted to sRGB, light brighter than {knee} of white compressed"
     return f"{space.name} converted to sRGB"
 
 

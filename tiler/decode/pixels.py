@@ -19,8 +19,8 @@ from tiler.decode.colours import to_srgb
 from tiler.decode.libvips_texts import field_names
 from tiler.decode.metadata import EXIF, UNUSABLE, is_readable_exif
 from tiler.decode.reader import Reader
-from tiler.follow import PASS_SHARE, follow
-from tiler.meter import Meter
+from tiler.image_progress import PASS_SHARE, follow
+from tiler.progress import Meter
 
 ORIENTATION = "orientation"
 UPRIGHT = 1

@@ -19,8 +19,8 @@ from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
 from pipeline.formats.raw_photographs import require_developed
 from tiler.decode.colour_spaces import ColourSpace
-from tiler.decode.remarks import painted
-from tiler.decode.witness import Words, heard, listen
+from tiler.decode.decoder_messages import Words, heard, listen
+from tiler.decode.decoder_warnings import painted
 
 
 class Reader:
@@ -127,7 +127,7 @@ class Reader:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether damage is reported in libvips' error buffer only: see tiler.decode.witness."""
+        """Whether damage is reported in libvips' error buffer only: see tiler.decode.decoder_messages."""
         return False
 
     def colour_space(self) -> ColourSpace | None:
@@ -148,7 +148,7 @@ class Reader:
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Watch one call that decodes the source: see tiler.decode.witness.heard. Each decoding needs its own context.
+        """Watch one call that decodes the source: see tiler.decode.decoder_messages. Each call needs its own context.
 
         Raises
         ------

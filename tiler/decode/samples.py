@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pyvips
 
-from tiler.follow import PASS_SHARE, follow
-from tiler.meter import Meter
+from tiler.image_progress import PASS_SHARE, follow
+from tiler.progress import Meter
 
 FLOAT_MAX = 3.4e38
 """Greatest finite 32-bit float, rounded down. A sample beyond it counts as infinite."""

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.formats import libvips
 from pipeline.sandbox import confine as sandbox
 from pipeline.texts import amount
-from tiler import readable
+from tiler import readable_formats
 from tiler.settings import TilerSettings
 from tilewright.client import Client, Problem, Unreachable
 from tilewright.output import print_line
@@ -84,8 +84,8 @@ def _libvips(floor: str) -> Iterator[Check]:
 
 def _formats() -> Check:
     try:
-        found = readable.readable()
-    except readable.Unasked as error:
+        found = readable_formats.readable()
+    except readable_formats.Unasked as error:
         return Check("formats", "error", f"nothing can be read ({error})", "See above.")
     lacking = [name for name, read in found.items() if not read]
     text = f"reads {', '.join(name for name, read in found.items() if read)}"

@@ -50,7 +50,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc import server as status_server
 from statussvc.db import InUse
 from statussvc.settings import StatusSettings
-from tiler import readable
+from tiler import readable_formats
 from tiler.settings import TilerSettings
 from tilewright.embedded.broker import EmbeddedBroker, Workers
 from tilewright.embedded.lock import exclusive
@@ -248,7 +248,7 @@ async def _around(
     """Start everything except statussvc, yield the gateway's port and its task, and stop it after the block."""
     layers = await asyncio.to_thread(sandbox.probe)
     sandbox.announce(logger, layers)
-    await asyncio.to_thread(readable.announce, logger)
+    await asyncio.to_thread(readable_formats.announce, logger)
     broker = EmbeddedBroker()
     pipeline_status = StatusClient(status_address)
     gateway_status = AsyncStatusClient(status_address)

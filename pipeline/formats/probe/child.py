@@ -26,7 +26,7 @@ from pipeline.formats.header import (
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
 from pipeline.formats.raw_photographs import require_developed
-from pipeline.formats.tiff_sound import require_readable
+from pipeline.formats.tiff_checks import require_readable
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 

@@ -139,7 +139,7 @@ POINTS: dict[str, tuple[str, str, Wrap]] = {
     "ingest_after_publish": ("pipeline.status", "StatusClient.confirm_published", before()),
     "tiler_after_begin": ("pipeline.status", "StatusClient.begin_stage", after(_is_granted)),
     "tiler_mid_build": (
-        "tiler.trust",
+        "tiler.child_checks",
         "require_plausible",
         after(lambda _, report, *__: type(report).__name__ == "Progress"),
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.images.matrix import CASES
 from tiler.decode import open_picture, reader_of
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 PAGE = Path(__file__).parents[3] / "docs/formats.md"
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"

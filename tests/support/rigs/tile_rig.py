@@ -22,7 +22,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler.build.pyramid import build
 from tiler.decode import open_picture, reader_of
 from tiler.job import Built, Job
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 TILE_ID = "0123456789abcdef" * 4
 

@@ -30,7 +30,7 @@ pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_
 
 
 def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
-    """Decode a page into memory. Check it before with tiler.decode.readers.heif.sound, and correct it afterwards with
+    """Decode a page into memory. Check it before with tiler.decode.readers.heif.damage, and correct it afterwards with
     tiler.decode.readers.heif.coding.
 
     Parameters

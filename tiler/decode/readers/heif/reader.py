@@ -17,7 +17,7 @@ from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.reader import Reader
 from tiler.decode.readers.heif.coding import Coding, corrected, is_plain, space_of
 from tiler.decode.readers.heif.items import HEVC, Items
-from tiler.decode.smaller import shows_all
+from tiler.decode.smaller_versions import shows_all
 
 
 class HeifReader(Reader):
@@ -83,6 +83,6 @@ class HeifReader(Reader):
 def _sound() -> ModuleType:
     """Import the module `sound`, which loads the decoders; raises StageError("unsupported_format") without them."""
     try:
-        return import_module("tiler.decode.readers.heif.sound")
+        return import_module("tiler.decode.readers.heif.damage")
     except ImportError as error:
         raise StageError("unsupported_format", f"HEIF and AVIF cannot be checked on this machine ({error}).") from error

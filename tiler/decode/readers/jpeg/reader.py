@@ -9,13 +9,13 @@ from typing import BinaryIO, ClassVar
 import pyvips
 
 from pipeline.formats.header import is_interlaced
+from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
 from tiler.decode.reader import Reader
 from tiler.decode.readers.jpeg.scans import require_sound_scans
 from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
-from tiler.decode.smaller import is_cheap, shows_all
-from tiler.decode.witness import heard
+from tiler.decode.smaller_versions import is_cheap, shows_all
 
 HARMLESS = re.compile(
     "Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code|unknown JFIF revision number"

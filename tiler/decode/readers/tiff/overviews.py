@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.formats import tiff
 from pipeline.formats.header import Header
-from tiler.decode.smaller import is_cheap, shows_all
+from tiler.decode.smaller_versions import is_cheap, shows_all
 
 MOST = 32
 """Most directories read: a page with an edge of 2^31 pixels has 24 overviews, each half the size of the one before."""

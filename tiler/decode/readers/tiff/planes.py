@@ -20,7 +20,7 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff_layout import RGB, SEPARATED, Layout, layout_of
-from tiler.decode.readers.tiff.made import Made, head, kept, long8, short, size_of
+from tiler.decode.readers.tiff.virtual_tiff import Made, head, kept, long8, short, size_of
 
 OF_ALL = {
     Tag.BITS,

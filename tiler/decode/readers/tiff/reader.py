@@ -14,19 +14,19 @@ import pyvips
 
 from pipeline.formats import budget, tiff, tiff_layout
 from pipeline.formats.decoder_errors import damaged
+from pipeline.formats.tiff_checks import require_complete, require_readable
 from pipeline.formats.tiff_colours import Ycbcr, is_reversed, ycbcr_of
 from pipeline.formats.tiff_layout import Compression
-from pipeline.formats.tiff_sound import require_complete, require_readable
+from tiler.decode.decoder_messages import Words, heard
+from tiler.decode.decoder_warnings import PASSING, without
 from tiler.decode.metadata import PROFILE
 from tiler.decode.reader import Reader
 from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
 from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.ycbcr import to_rgb
-from tiler.decode.remarks import PASSING, without
-from tiler.decode.witness import Words, heard
 
 if TYPE_CHECKING:
-    from tiler.decode.readers.tiff.made import Made
+    from tiler.decode.readers.tiff.virtual_tiff import Made
 
 HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured')
 """Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page

@@ -21,7 +21,7 @@ from pipeline.formats.decoder_errors import CUT_SHORT, UNREADABLE, damaged
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import DECODED, Compression, Layout, is_coarse, is_jpeg_of_four, layout_of
 from tiler.decode.readers.tiff.chunks import Chunks, chunks_of
-from tiler.decode.readers.tiff.made import Made, head, kept, long, long8, short, size_of
+from tiler.decode.readers.tiff.virtual_tiff import Made, head, kept, long, long8, short, size_of
 
 BLOCK = 0xFFFF
 """Most bytes of a stored block (RFC 1951, 3.2.4)."""

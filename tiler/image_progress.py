@@ -7,7 +7,7 @@ from typing import Any
 
 import pyvips
 
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 PASS_SHARE = 0.3
 """Share of the whole progress for an extra pass, which only decodes, while the main pass decodes and encodes."""

@@ -1,6 +1,6 @@
 """Find out which formats can be read on this machine, by reading a small sample of each in a separate process.
 
-`python -I -m tiler.readable` prints the result, so that the calling process need not load libvips.
+`python -I -m tiler.readable_formats` prints the result, so that the calling process need not load libvips.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def readable() -> dict[str, bool]:
     """
     try:
         said = subprocess.run(
-            (sys.executable, "-I", "-m", "tiler.readable"),
+            (sys.executable, "-I", "-m", "tiler.readable_formats"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,

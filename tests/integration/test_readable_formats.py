@@ -16,7 +16,7 @@ from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures
-from tiler import readable
+from tiler import readable_formats
 from tiler.decode import reader_of
 from tiler.job import Job
 from tiler.parent import build
@@ -30,13 +30,13 @@ SVG = (
 
 
 def test_every_common_format_is_read_here() -> None:
-    found = readable.readable()
+    found = readable_formats.readable()
     assert {name for name, read in found.items() if read} >= {"JPEG", "PNG", "GIF", "WebP", "TIFF", "AVIF", "HEIC"}
-    assert set(found) == set(readable.SAMPLES)
+    assert set(found) == set(readable_formats.SAMPLES)
 
 
 def test_who_asks_does_not_load_libvips() -> None:
-    code = "import sys, tiler.readable; tiler.readable.readable(); print('pyvips' in sys.modules)"
+    code = "import sys, tiler.readable_formats; tiler.readable_formats.readable(); print('pyvips' in sys.modules)"
     said = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True, timeout=60)
     assert said.stdout == "False\n"
 
@@ -44,9 +44,9 @@ def test_who_asks_does_not_load_libvips() -> None:
 def test_a_worker_says_what_it_reads_and_what_not(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(readable, "readable", lambda: {"JPEG": True, "PNG": True, "HEIC": False})
+    monkeypatch.setattr(readable_formats, "readable", lambda: {"JPEG": True, "PNG": True, "HEIC": False})
     with caplog.at_level(logging.INFO):
-        readable.announce(logging.getLogger("tiler"))
+        readable_formats.announce(logging.getLogger("tiler"))
     assert caplog.messages == ["reads JPEG, PNG; not HEIC"]
 
 
@@ -60,7 +60,7 @@ def test_a_worker_says_what_it_reads_and_what_not(
 def test_doctor_warns_of_a_common_format_that_is_not_read(
     found: dict[str, bool], level: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(readable, "readable", lambda: found)
+    monkeypatch.setattr(readable_formats, "readable", lambda: found)
     (check,) = (check for check in doctor.examine(tmp_path, "http://127.0.0.1:1") if check.name == "formats")
     assert (check.level, check.found) == (level, text)
 
@@ -78,9 +78,9 @@ def test_doctor_says_whether_jobs_find_room(
 
 def test_doctor_says_why_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unasked() -> dict[str, bool]:
-        raise readable.Unasked("libvips.so.42: cannot open shared object file")
+        raise readable_formats.Unasked("libvips.so.42: cannot open shared object file")
 
-    monkeypatch.setattr(readable, "readable", unasked)
+    monkeypatch.setattr(readable_formats, "readable", unasked)
     (check,) = (check for check in doctor.examine(tmp_path, "http://127.0.0.1:1") if check.name == "formats")
     assert (check.level, check.found) == (
         "error",

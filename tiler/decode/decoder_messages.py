@@ -16,7 +16,7 @@ from typing import Any
 
 import pyvips
 
-from tiler.decode.remarks import PASSING
+from tiler.decode.decoder_warnings import PASSING
 
 MOST = 200
 """Most warnings kept from one decoding, not counting harmless ones: a damaged file can cause thousands."""

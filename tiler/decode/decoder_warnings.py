@@ -21,7 +21,7 @@ def painted(remarks: Iterable[str]) -> str:
     """Return the warnings about tiles that were painted black, one a line.
 
     All decoders except libtiff and libheif fail on damage. Damage that libheif hides is found before it decodes: see
-    tiler.decode.readers.heif.sound.
+    tiler.decode.readers.heif.damage.
     """
     return "\n".join(remark for remark in remarks if PAINTED in remark)
 

@@ -11,16 +11,16 @@ import pyvips
 from PIL import Image
 
 from tests.support.images import avifs, heics, heifs, pictures, profiles, signals
-from tiler.decode import light, open_picture, reader_of
+from tiler.decode import open_picture, reader_of, tone_mapping
 from tiler.decode.colour_spaces import PRIMARIES, ColourSpace, by_cicp, of_gamma
-from tiler.meter import Meter
+from tiler.progress import Meter
 
 NO_METER = Meter(lambda *_: None)
 
 
 def converted(samples: pictures.Pixels, space: ColourSpace) -> pictures.Pixels:
     image = pyvips.Image.new_from_array(samples)
-    pixels: pictures.Pixels = light.to_srgb(image, space).numpy()
+    pixels: pictures.Pixels = tone_mapping.to_srgb(image, space).numpy()
     return pixels
 
 
