@@ -21,10 +21,10 @@ from bench.picture import variant
 from tilewright.client import Client
 from tilewright.embedded import LaunchedStack, launch
 
-FLOODS = {"datasets": (1000, 9000), "inspections": (500, 2500)}
+FLOODS = {"datasets": (1000, 9000), "inspections": (500, 1500)}
 """Silent sources of one host, in all, before the other host's."""
 
-BUILDS = (2, 4)
+BUILDS = 4
 """Costly builds of one source, before the other host's image."""
 
 SENDERS = 4
@@ -61,19 +61,15 @@ class Flood:
     def of_builds(self) -> None:
         """Costly builds, of one source with different options."""
         self._row("no builds", f"{self._ready():5.1f} s")
-        for count in BUILDS:
-            self._behind_builds(count)
-
-    def _behind_builds(self, count: int) -> None:
-        url = self.sources.url(0, "costly", count)
+        url = self.sources.url(0, "costly", 0)
         costly = [
-            self.client.submit(url, "costly", format="webp", quality=10 * count + number)["dataset_id"]
-            for number in range(count)
+            self.client.submit(url, "costly", format="webp", quality=50 + number)["dataset_id"]
+            for number in range(BUILDS)
         ]
         _until(lambda: any(self._state(one) == "TILING" for one in costly))
         took = self._ready()
         finished = sum(self.client.status(one)["status"] == "ready" for one in costly)
-        self._row(f"{count} costly builds", f"{took:5.1f} s, {finished} of them done before", finished <= 1)
+        self._row(f"{BUILDS} costly builds", f"{took:5.1f} s, {finished} of them done before", finished <= 1)
         for one in costly:
             self.client.delete(one)
 

@@ -6,7 +6,7 @@ inspections   inspections: create, read
 orders        what users order: cancel, retry, delete
 outbox        wake-ups to publish
 stages        begin a run, record its outcome
-turns         whose turn it is to download
+turns         whose turn it is, in each stage
 known         what a download can reuse
 moves         lock and move a row, end a run
 garbage       what is in storage and no row refers to
