@@ -69,7 +69,11 @@ class Flood:
         _until(lambda: any(self._state(one) == "TILING" for one in costly))
         took = self._ready()
         finished = sum(self.client.status(one)["status"] == "ready" for one in costly)
-        self._row(f"{BUILDS} costly builds", f"{took:5.1f} s, {finished} of them done before", finished <= 1)
+        self._row(
+            f"{BUILDS} costly builds",
+            f"{took:5.1f} s, {finished} of them done before",
+            finished <= 1 and took < GIVE_UP,
+        )
         for one in costly:
             self.client.delete(one)
 
