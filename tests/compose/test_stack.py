@@ -14,6 +14,7 @@ import requests
 from tests.acceptance import jobs
 from tests.compose.conftest import Stack
 from tests.support.images.pictures import decode
+from tests.support.rigs.waiting import until
 from tilewright.client import Client
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
@@ -50,13 +51,17 @@ def test_the_management_interface_shows_all_queues_with_their_consumers(stack: S
     # When one opens the management interface, then it is there
     with urllib.request.urlopen(interface) as response:
         assert b"RabbitMQ Management" in response.read()
-    # And each worker listens on its queue, taking no more at once than it works on
-    consumers = stack.rabbitmq.api("GET", "consumers")
-    assert isinstance(consumers, list)
-    found = {consumer["queue"]["name"]: consumer["prefetch_count"] for consumer in consumers}
-    assert found["ingest"] == 4
-    assert found["inspect"] == 4
-    assert found["tiler"] == 1
+    # And each worker, once it has begun, listens on its queue, taking no more at once than it works on
+    until(lambda: {"ingest", "inspect", "tiler"} <= set(consumers(stack)), "a consumer of each queue")
+    found = consumers(stack)
+    assert (found["ingest"], found["inspect"], found["tiler"]) == (4, 4, 1)
+
+
+def consumers(stack: Stack) -> dict[str, int]:
+    """How many messages each consumer takes at once, by its queue."""
+    answer = stack.rabbitmq.api("GET", "consumers")
+    assert isinstance(answer, list)
+    return {consumer["queue"]["name"]: consumer["prefetch_count"] for consumer in answer}
 
 
 def test_grpcurl_asks_for_a_status_without_a_proto_file(stack: Stack, client: Client) -> None:
