@@ -8,7 +8,8 @@ answer.
 
 from __future__ import annotations
 
-from gateway.http.limits import ANSWERED, LimitedProtocol, Limits
+from gateway.http.limited_protocol import ANSWERED, LimitedProtocol
+from gateway.http.limits import Limits
 from gateway.tiles.quick_tiles import QuickTiles
 
 

@@ -14,7 +14,8 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from gateway.http.limits import LimitedProtocol, Phase
+from gateway.http.limited_protocol import LimitedProtocol
+from gateway.http.limits import Phase
 from tests.support.rigs import gateway_rig, status_rig
 from tests.support.rigs.gateway_rig import Gateway
 from tests.support.rigs.waiting import until

@@ -32,7 +32,7 @@ def digest(*parts: Callable[..., Any] | type) -> str:
             "254bb5e7cd22b7bb",
         ),
         (
-            "gateway/http/limits.py",
+            "gateway/http/limited_protocol.py",
             uvicorn,
             "0.54.0",
             (HttpToolsProtocol, RequestResponseCycle, FlowControl),
