@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import LocationParseError, NewConnectionError
 from urllib3.util import Retry
 
 from pipeline.errors import TilewrightError
@@ -312,6 +312,8 @@ class Client:
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             response = self._session.request(method, self.server + path, timeout=PATIENCE, **arguments)
+        except LocationParseError as error:
+            raise NotSendable(f"{self.server} is not the address of a server.") from error
         except UnicodeError as error:
             raise NotSendable("An argument is not text in UTF-8. Check the terminal's encoding.") from error
         except requests.exceptions.RequestException as error:

@@ -49,6 +49,7 @@ LONG_HEAD = (
 )
 WRONG_VERSION = "Only HTTP/1.0 and HTTP/1.1 are supported. Use HTTP/1.1."
 WRONG_CODING = "The request has a Transfer-Encoding that is not supported. Use `chunked` alone, or a Content-Length."
+NO_TUNNEL = "CONNECT is not supported: this is not a proxy."
 LATE = "The request did not arrive in time. Send it again, or check the network."
 FULL = "Too many connections. Try again later."
 
@@ -61,6 +62,9 @@ class _Answered:
 
 
 ANSWERED = cast("RequestResponseCycle", _Answered)
+
+_UPGRADING = {b"upgrade", b"http2-settings"}
+"""Headers, and tokens of `Connection`, that ask for another protocol."""
 
 _NO_REQUEST = {"type": "http", "path": "", "headers": []}
 
@@ -77,6 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begun = False
         self._no_body = 0
         self._fields_left_out = False
+        self._is_upgrade = False
         self._method = b""
         self._reading: RequestResponseCycle | None = None
         self._refused = False
@@ -119,12 +124,43 @@ class LimitedProtocol(HttpToolsProtocol):
                 return
             try:
                 self.parser.feed_data(piece)
-            except httptools.HttpParserUpgrade:
-                pass  # The upgrade is refused by answering in HTTP/1.1 (RFC 9110, 7.8).
+            except httptools.HttpParserUpgrade as upgrade:
+                self._unparsed[:0] = piece[upgrade.args[0] :]
+                self._parse_without_upgrade()
             except httptools.HttpParserError:
                 self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
         if self._unparsed or self._waits():
             self.flow.pause_reading()
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse the request's headers again, without those that ask for another protocol.
+
+        A server may ignore `Upgrade` (RFC 9110, 7.8), but the parser does not: it ends the request at its headers, so
+        that a body would be lost, or be taken for the next request.
+        """
+        self._is_upgrade = False
+        if self._refused or self.transport.is_closing():
+            return
+        if self._fields_left_out:
+            self._refuse_head(long_url=False)
+            return
+        if self._method == b"CONNECT":
+            self.refuse(HTTPStatus.NOT_IMPLEMENTED, "invalid_request", NO_TUNNEL)
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self._method, self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token for token in value.split(b",") if token.strip(b" \t").lower() not in _UPGRADING]
+                lines.append(b"connection: " + b",".join(tokens))
+            elif name not in _UPGRADING:
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        try:
+            self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        except httptools.HttpParserError:
+            self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection open while answers are due: a client may end its side, and still read."""
@@ -183,6 +219,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._method = b""
         self._reading = None
         self._fields_left_out = False
+        self._is_upgrade = False
         self._no_body = 0
         self._enter(Phase.HEAD)
 
@@ -202,6 +239,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or start it."""
+        if self.parser.should_upgrade():
+            # Parsed again once the parser has told where the headers end.
+            self._is_upgrade = True
+            return
         self._enter(Phase.BODY)
         self._no_body = 0
         if self._refused or self.transport.is_closing():
@@ -239,6 +280,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the whole request has arrived."""
+        if self._is_upgrade:
+            return
         super().on_message_complete()
         self._reading = None
         self._no_body = 0

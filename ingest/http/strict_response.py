@@ -1,13 +1,14 @@
 """A response whose headers are read strictly, and within limits that http.client lacks.
 
 This file alone overrides private methods of the standard library's http.client (`_read_status`,
-`_read_and_discard_trailer`), as Python 3.11 has them. tests/unit/test_insides.py checks that they still exist, and
-tests/integration/test_ingest_limits.py what they do.
+`_read_next_chunk_size`, `_read_and_discard_trailer`), as Python 3.11 has them. tests/unit/test_insides.py checks that
+they still exist, and tests/integration/test_ingest_limits.py what they do.
 """
 
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 from http import HTTPStatus
 from io import BufferedReader
@@ -15,6 +16,12 @@ from typing import Any
 
 from urllib3.exceptions import HeaderParsingError
 from urllib3.util.response import assert_header_parsing
+
+MAX_CHUNK_LINE = 4096
+"""Bytes of the line that precedes a chunk: its size, and extensions that nobody uses."""
+
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
+"""RFC 9112, 7.1; Python's int() would also accept signs, underscores and 0x."""
 
 
 class HeadersTooLong(http.client.HTTPException):
@@ -84,6 +91,16 @@ class StrictResponse(http.client.HTTPResponse):
             while self.fp.readline(self.max_header_bytes + 1) not in (b"\r\n", b"\n", b""):
                 pass
 
+    def _read_next_chunk_size(self) -> int:
+        # http.client takes the digits that came before the connection ended for the size, and so a 0 for the end.
+        line = self.fp.readline(MAX_CHUNK_LINE + 1) if self.fp is not None else b""
+        if not line.endswith(b"\n"):
+            raise http.client.IncompleteRead(b"")
+        size = line.partition(b";")[0].strip(b" \t\r\n")
+        if not _CHUNK_SIZE.fullmatch(size):
+            raise ValueError(f"not a chunk's size: {size[:20]!r}")
+        return int(size, 16)
+
     def _read_and_discard_trailer(self) -> None:
         # http.client has no limit for the lines after the last chunk.
         left = self.max_header_bytes
@@ -92,5 +109,7 @@ class StrictResponse(http.client.HTTPResponse):
             left -= len(line)
             if left < 0:
                 raise HeadersTooLong
-            if line in (b"\r\n", b"\n", b""):
+            if not line:
+                raise http.client.IncompleteRead(b"")
+            if line in (b"\r\n", b"\n"):
                 return

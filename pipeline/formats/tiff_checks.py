@@ -10,18 +10,20 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import PLACES, Directory, Tag
 from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import require_shown
+from pipeline.formats.tiff_layout import layout_of
 
 HEAD_SIZE = 8
 """Bytes at the beginning of a file that contain no pixels."""
 
 UNSIGNED = {1, 3, 4, 16}
-"""Types of unsigned integers."""
+"""Types of unsigned integers. The last one is BigTIFF's own: libtiff ignores such a tag in other files."""
 
 SINGLE = (
     Tag.WIDTH,
     Tag.HEIGHT,
     Tag.PHOTOMETRIC,
     Tag.FILL_ORDER,
+    Tag.ORIENTATION,
     Tag.SAMPLES,
     Tag.ROWS_PER_STRIP,
     Tag.PLANAR,
@@ -62,11 +64,12 @@ def require_plain(directory: Directory) -> None:
 
     libtiff and other readers do not always treat such a tag in the same way.
     """
+    kinds = UNSIGNED if directory.big else UNSIGNED - {16}
     for tag in (*SINGLE, *SEVERAL):
         entry = directory.entries.get(tag)
         if entry is None:
             continue
-        if entry.kind not in UNSIGNED or entry.values == 0 or (tag in SINGLE and entry.values != 1):
+        if entry.kind not in kinds or entry.values == 0 or (tag in SINGLE and entry.values != 1):
             raise damaged(f"its directory's entry {int(tag)} has a wrong type or number of values")
 
 
@@ -78,13 +81,15 @@ def require_complete(directory: Directory) -> None:
 
     Raises
     ------
-    StageError: unsupported_format, if some are left out; image_corrupt, if some have no bytes, or lie in the file's
-        head.
+    StageError: unsupported_format, if some are left out; image_corrupt, if some are not listed, have no bytes, or lie
+        in the file's head.
     struct.error: if the file ends within the directory's values.
     """
     places = [pair for pair in PLACES if pair[1] in directory.entries]
     for offsets_tag, lengths_tag in places[-1:]:
         offsets, lengths = directory.numbers(offsets_tag), directory.numbers(lengths_tag)
+        if (layout := layout_of(directory)) and min(len(offsets), len(lengths)) < layout.chunks:
+            raise damaged(f"its directory lists too few of its {layout.chunks:,} strips or tiles")
         if left_out := sum(1 for place in zip(offsets, lengths, strict=False) if place == (0, 0)):
             raise StageError(
                 "unsupported_format",

@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple, NoReturn
 
 from pipeline.errors import StageError
-from pipeline.formats.decoder_errors import damaged
+from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff_layout import APART, DECODED, RGB, SEPARATED, YCBCR, Compression, is_coarse
 
@@ -24,6 +24,9 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE, CIELAB = 0, 1, 3, 8
 """Values of Tag.PHOTOMETRIC."""
 
 SHOWN = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB}
+
+SHORT = 3
+"""Type of a palette's values."""
 
 CMYK = 1
 """Value of Tag.INK_SET."""
@@ -65,7 +68,7 @@ def ycbcr_of(directory: Directory) -> Ycbcr | None:
     StageError: image_corrupt, if the tags are inconsistent.
     struct.error: if the file ends within the directory's values.
     """
-    if directory.value(Tag.PHOTOMETRIC, 0) != YCBCR or is_coarse(directory):
+    if directory.value(Tag.PHOTOMETRIC, 0) != YCBCR:
         return None
     if directory.value(Tag.COMPRESSION, Compression.NONE) == Compression.JPEG:
         return None
@@ -74,6 +77,8 @@ def ycbcr_of(directory: Directory) -> Ycbcr | None:
     spans = (white - black, colours[1] - colours[0], colours[3] - colours[2])
     if not all(0 <= share <= 1 for share in (red, green, blue)) or green == 0 or 0 in spans:
         raise damaged("its tags about YCbCr are inconsistent")
+    if is_coarse(directory):
+        return None
     brightness, to_blue, to_red = 255 / spans[0], 127 / spans[1] * (2 - 2 * blue), 127 / spans[2] * (2 - 2 * red)
     rows = (
         (brightness, 0.0, to_red),
@@ -104,6 +109,8 @@ def require_shown(directory: Directory) -> None:
         _refuse("RGB with fewer than three samples")
     if photometric == PALETTE and (bits > 8 or samples > 2):
         _refuse("a palette with more than 8 bits or several samples")
+    if photometric == PALETTE:
+        _require_palette(directory, bits)
     if photometric == SEPARATED:
         _require_cmyk(directory, samples)
     if photometric == YCBCR:
@@ -121,6 +128,15 @@ def is_reversed(directory: Directory) -> bool:
     return directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO and signed_or_float
 
 
+def _require_palette(directory: Directory, bits: int) -> None:
+    """Raise StageError if the palette is not all there: libtiff would show the indices as grey."""
+    entry = directory.entries.get(Tag.COLOUR_MAP)
+    if entry is None or entry.kind != SHORT or entry.values != 3 << bits:
+        raise damaged("its palette has a wrong type or number of values")
+    if len(directory.raw(entry)) < entry.length:
+        raise StageError("image_truncated", CUT_SHORT)
+
+
 def _require_cmyk(directory: Directory, samples: int) -> None:
     inks = directory.value(Tag.INK_SET, CMYK), directory.value(Tag.INKS, 4)
     if inks != (CMYK, 4) or samples < 4:
@@ -129,6 +145,8 @@ def _require_cmyk(directory: Directory, samples: int) -> None:
 
 def _require_plain_ycbcr(directory: Directory) -> None:
     samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
+    if Tag.SUBSAMPLING in directory.entries and len(directory.values(Tag.SUBSAMPLING)) != 2:
+        raise damaged("its tags about YCbCr are inconsistent")
     if (samples, bits, directory.value(Tag.SAMPLE_FORMAT, 1)) != (3, 8, 1):
         _refuse("YCbCr with other than three samples of 8 bits")
     compression, coarse = directory.value(Tag.COMPRESSION, Compression.NONE), is_coarse(directory)

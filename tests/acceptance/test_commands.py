@@ -69,6 +69,11 @@ def test_arguments_that_cannot_be_sent_end_with_a_sentence(command: Command, sou
     assert (ended.code, ended.out) == (1, "")
     assert "There is no dataset" in ended.err
     assert command("list", "-q", "\udcff").code == 2
+    # And a name of a server that no server has
+    for name in ("http://a..b", f"http://{'a' * 64}.com"):
+        ended = command("list", "--server", name)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == f"tilewright: {name} is not the address of a server.\n"
     # And a wrong value is told once
     ended = command("submit", sources.url("/glass.png"), "--name", "")
     assert ended.err.splitlines() == ["tilewright: name: String should have at least 1 character."]

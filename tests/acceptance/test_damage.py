@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.formats import tiff_codecs
 from tests.acceptance.conftest import Command
@@ -25,7 +26,7 @@ from tests.support.images import (
     remarked_tiffs,
     ycbcr_tiffs,
 )
-from tests.support.images.pictures import Pixels
+from tests.support.images.pictures import Pixels, scene
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded.launch import LaunchedStack
@@ -146,6 +147,21 @@ def test_white_is_zero_in_floats_and_signed_numbers_too(
         assert last["status"] == "ready", last["error"]
         found = shown(last["tile_info"]["tile_id"])
         assert np.abs(found.astype(int) - expected[dtype]).max() <= 1
+
+
+def test_a_palette_that_is_cut_off_is_no_grey_picture(client: Client, files: SourceServer, tmp_path: Path) -> None:
+    # Given palettes at the end of their files, as Pillow writes them, of which some bytes are missing
+    ids = {}
+    for compression in ("tiff_lzw", "packbits"):
+        path = tmp_path / f"{compression}.tif"
+        Image.fromarray(scene(300, 200)).quantize(200).save(path, compression=compression)
+        whole = path.read_bytes()
+        for cut in (1, 700, 1500):
+            (tmp_path / f"{compression}-{cut}.tif").write_bytes(whole[:-cut])
+            ids[compression, cut] = submit(client, files.url(f"/{compression}-{cut}.tif"))
+    for case, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        assert (last["status"], last["error"]["code"]) == ("failed", "image_truncated"), case
 
 
 @pytest.mark.parametrize("cut", [0, 2, 4])

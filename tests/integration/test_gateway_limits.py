@@ -488,3 +488,41 @@ def test_a_client_that_leaves_in_the_middle_of_a_pipeline_troubles_nobody(
     # Then others are answered, and nothing is logged
     assert gateway.get("/healthz").ok
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+"""What `curl --http2` and Java's client send along with a first request."""
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one segment", "two segments"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunks"])
+def test_a_request_that_offers_another_protocol_keeps_its_body(gateway: Gateway, apart: bool, is_chunked: bool) -> None:
+    # Given a submission
+    body = b'{"url": "https://images.example/a.jpg", "name": "n"}'
+    length = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
+    coded = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if is_chunked else body
+    head = b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + UPGRADE + length
+    with connect(gateway) as line:
+        # When it is sent, and a request behind it
+        if apart:
+            line.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+            assert line.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        else:
+            line.sendall(head + b"\r\n\r\n")
+        line.sendall(coded + HEAD + b"Connection: close\r\n\r\n")
+        # Then both are answered, in HTTP/1.1
+        assert answers(rest(line)) == [202, 200]
+
+
+def test_requests_behind_one_that_offers_another_protocol_are_answered(gateway: Gateway) -> None:
+    plain = HEAD + b"\r\n"
+    offered = HEAD + UPGRADE + b"\r\n"
+    last = HEAD + b"Connection: close\r\n\r\n"
+    assert answers(send(gateway, plain + offered + plain + last)) == [200, 200, 200, 200]
+
+
+def test_an_offer_of_another_protocol_lifts_no_limit(gateway: Gateway) -> None:
+    many = b"".join(b"X-%d: 1\r\n" % number for number in range(120))
+    assert answers(send(gateway, HEAD + UPGRADE + many + b"\r\n")) == [431]
+    assert answers(send(gateway, b"GET /healthz HTTP/1.1\r\n" + UPGRADE + b"\r\n")) == [400]
+    assert answers(send(gateway, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + HEAD + b"\r\n")) == [501]

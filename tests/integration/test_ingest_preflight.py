@@ -312,6 +312,9 @@ JPEG = _jpeg()
     [
         (answers.raw(CHUNKED), "source_incomplete"),
         (answers.raw(CHUNKED + b"zz\r\n" + JPEG[:1000]), "source_incomplete"),
+        (answers.raw(CHUNKED + b"0x5\r\n" + JPEG[:5] + b"\r\n"), "source_incomplete"),
+        (answers.raw(CHUNKED + b"00000400\r\n" + JPEG[:1024] + b"\r\n000"), "source_incomplete"),
+        (answers.raw(CHUNKED + b"400\r\n" + JPEG[:1024] + b"\r\n0\r\n"), "source_incomplete"),
         (answers.raw(CHUNKED + b"280000\r\n" + JPEG[:1000]), "source_incomplete"),
         (answers.raw(CHUNKED + b"280000\r\n" + JPEG[:40_000]), "source_incomplete"),
         (answers.reset(CHUNKED), "source_incomplete"),
@@ -323,6 +326,9 @@ JPEG = _jpeg()
     ids=[
         "lost before the first byte",
         "invalid chunk",
+        "a size that only Python reads",
+        "lost within a size that begins with zeros",
+        "lost within the last line",
         "lost after a kilobyte",
         "lost after 40 kilobytes",
         "reset before the first byte",

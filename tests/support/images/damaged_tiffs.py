@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from imagecodecs import jpeg8_encode
+from imagecodecs import jpeg8_encode, lzw_encode
 from PIL import Image
 
-from tests.support.images import pictures, tiffs, zstd_tiffs
+from tests.support.images import makers, pictures, tiffs, ycbcr_tiffs, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 WIDTH, HEIGHT = 200, 136
@@ -138,10 +138,47 @@ def entry(path: Path, tag: int, number: int, value: int, kind: int = 0) -> Path:
     return path
 
 
+def counted(path: Path, tag: int, values: int) -> Path:
+    """Change the number of values that an entry of a little-endian TIFF is said to have."""
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        at = page.tags[tag].offset
+    data[at + 4 : at + 8] = values.to_bytes(4, "little")
+    path.write_bytes(data)
+    return path
+
+
+def misdescribed(folder: Path) -> Iterator[Path]:
+    """Write TIFFs with an entry of a wrong type or number of values: libtiff ignores it, and shows other pixels."""
+    for name, number, encode in (("none", 1, bytes), ("lzw", 5, lzw_encode), ("zlib", 8, zlib.compress)):
+        options: dict[str, Any] = {"compression": number, "encode": encode, "rows": 40}
+        for what, change in (("kind", partial(entry, tag=320, number=0, value=0, kind=2)), ("count", _fewer_colours)):
+            path = folder / f"palette-{what}-{name}.tif"
+            makers.palette(path, 96, 64, bits=8, **options)
+            yield change(path)
+        grey = pictures.scene(96, 96, bands=1)
+        for cut in ({"tile": 32}, {"rows": 12}):
+            tag, count = (324, 9) if "tile" in cut else (273, 8)
+            path = tiffs.write(folder / f"offsets-{tag}-{name}.tif", grey, **(options | {"rows": 0} | cut))
+            yield counted(path, tag, count - 1)
+        turned = {274: ("H", [6])}
+        yield counted(tiffs.write(folder / f"turned-{name}.tif", grey, more=turned, **options), 274, 3)
+        way = ycbcr_tiffs.Way(number, (2, 1), apart=False, tiled=False)
+        ycbcr_tiffs.write(folder / f"ycbcr-{name}.tif", way, {529: ("I", [299, 1000, 587, 1000, 114, 1000])})
+        yield folder / f"ycbcr-{name}.tif"
+
+
+def _fewer_colours(path: Path) -> Path:
+    return counted(path, 320, 3 * 128)
+
+
 def unsound(folder: Path) -> Iterator[Path]:
     """Write TIFFs whose directories lie about where pixels are, in ways that decoders take for a picture."""
     for name, hidden_by in HIDDEN_BY.items():
         yield small_jpeg(folder / f"jpeg-{name.replace(' ', '-')}.tif", hidden_by)
+    yield from misdescribed(folder)
     pixels = pictures.scene(2 * EDGE, 2 * EDGE)
     for compression, encode in ((1, bytes), (8, zlib.compress), (50000, zstd_tiffs.compress)):
         options: dict[str, Any] = {"compression": compression, "encode": encode}

@@ -32,8 +32,20 @@ HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not
 """Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page
 compressed with zstd is never left to libtiff."""
 
-GUESSED = re.compile("assuming|calculating|applying|ignoring and")
-"""Warnings of libtiff about a directory with missing or contradictory tags: libtiff guesses how pixels are stored."""
+_UNSHOWN = (
+    "ImageDescription|DocumentName|PageName|PageNumber|Software|Artist|Copyright|DateTime|HostComputer|Make|Model|XPosition"
+    "|YPosition|XResolution|YResolution|ResolutionUnit|DotRange|InkNames|TargetPrinter|S?M(in|ax)SampleValue|HalftoneHints"
+)
+"""Names of tags that nothing of the pixels depends on."""
+
+FORGIVEN = re.compile(
+    "tags are not sorted in ascending order|Sum of Photometric type-related color channels and ExtraSamples"
+    '|ASCII value for tag ".*" (does not end in null byte|contains null byte in value)'
+    f'|(Incorrect count|incorrect count|Incompatible type) for (field )?"({_UNSHOWN})"'
+    "|Auto-corrected former TIFF subsampling values"
+)
+"""Warnings of libtiff about a directory that do not concern the pixels. After any other one, such as for a palette that
+it ignores, it shows something else than the file says."""
 
 _JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
 """Messages about another JPEG that was opened earlier and is freed during the decoding."""
@@ -168,7 +180,7 @@ class TiffReader(Reader):
         """Return whether a warning given while pixels are decoded does not concern them."""
         if PASSING.search(line) or _JPEGS_END.search(line):
             return True
-        return line in self._of_header and not GUESSED.search(line)
+        return line in self._of_header and bool(FORGIVEN.search(line))
 
     @contextmanager
     def _heard_of_header(self) -> Iterator[None]:
