@@ -88,8 +88,9 @@ def require_complete(directory: Directory) -> None:
     places = [pair for pair in PLACES if pair[1] in directory.entries]
     for offsets_tag, lengths_tag in places[-1:]:
         offsets, lengths = directory.numbers(offsets_tag), directory.numbers(lengths_tag)
-        if (layout := layout_of(directory)) and min(len(offsets), len(lengths)) < layout.chunks:
-            raise damaged(f"its directory lists too few of its {layout.chunks:,} strips or tiles")
+        listed = min(len(offsets), len(lengths))
+        if (layout := layout_of(directory)) and listed < layout.chunks:
+            raise damaged(f"its directory lists {listed:,} of {layout.chunks:,} strips or tiles")
         if left_out := sum(1 for place in zip(offsets, lengths, strict=False) if place == (0, 0)):
             raise StageError(
                 "unsupported_format",
