@@ -159,6 +159,11 @@ class Directory:
         (offset,) = struct.unpack(f"{self.order}{self._word}", entry.value)
         return int(offset)
 
+    def listed(self) -> tuple[array[int], array[int]]:
+        """Return the offsets and the lengths of the tiles, or of the strips if there are no tiles."""
+        offsets = self.numbers(Tag.TILE_OFFSETS) or self.numbers(Tag.STRIP_OFFSETS)
+        return offsets, self.numbers(Tag.TILE_LENGTHS) or self.numbers(Tag.STRIP_LENGTHS)
+
     def chunks(self) -> list[tuple[int, int]]:
         """Return offset and length of each strip or tile."""
         found: list[tuple[int, int]] = []

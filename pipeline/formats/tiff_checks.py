@@ -5,12 +5,14 @@ Sources: TIFF 6.0, section 2; libtiff, which ignores a tag with an unexpected ty
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import PLACES, Directory, Tag
 from pipeline.formats.tiff_codecs import require_read
 from pipeline.formats.tiff_colours import require_shown
-from pipeline.formats.tiff_layout import layout_of
+from pipeline.formats.tiff_layout import Layout, layout_of
 
 HEAD_SIZE = 8
 """Bytes at the beginning of a file that contain no pixels."""
@@ -73,6 +75,13 @@ def require_plain(directory: Directory) -> None:
             raise damaged(f"its directory's entry {int(tag)} has a wrong type or number of values")
 
 
+def require_listed(offsets: Sized, lengths: Sized, layout: Layout) -> None:
+    """Raise StageError("image_corrupt") if there are fewer offsets or lengths than a page has strips or tiles."""
+    found = min(len(offsets), len(lengths))
+    if found < layout.chunks:
+        raise damaged(f"its directory lists {found:,} of {layout.chunks:,} strips or tiles")
+
+
 def require_complete(directory: Directory) -> None:
     """Check that all strips or tiles of a page are stored.
 
@@ -88,9 +97,8 @@ def require_complete(directory: Directory) -> None:
     places = [pair for pair in PLACES if pair[1] in directory.entries]
     for offsets_tag, lengths_tag in places[-1:]:
         offsets, lengths = directory.numbers(offsets_tag), directory.numbers(lengths_tag)
-        listed = min(len(offsets), len(lengths))
-        if (layout := layout_of(directory)) and listed < layout.chunks:
-            raise damaged(f"its directory lists {listed:,} of {layout.chunks:,} strips or tiles")
+        if layout := layout_of(directory):
+            require_listed(offsets, lengths, layout)
         if left_out := sum(1 for place in zip(offsets, lengths, strict=False) if place == (0, 0)):
             raise StageError(
                 "unsupported_format",

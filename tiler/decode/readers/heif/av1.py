@@ -31,21 +31,15 @@ _MOST_PIXELS = 1 << 30
 """Most pixels of a frame: libheif's own limit."""
 
 
-class NoDecoder(ImportError):
-    """Raised if dav1d is missing, or has another version of its interface."""
-
-
 def load() -> None:
-    """Load dav1d; raises NoDecoder. Must be called before the process is confined."""
+    """Load dav1d; raises bundled.NoLibrary. Must be called before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
     try:
-        library = bundled.load("PIL", "pillow.libs/libavif", _FUNCTIONS)
-    except FileNotFoundError as error:
-        raise NoDecoder("dav1d, which comes with Pillow, is missing") from error
+        library = bundled.load("dav1d", "Pillow", "PIL", "pillow.libs/libavif", _FUNCTIONS)
     except AttributeError as error:
-        raise NoDecoder("Pillow's libavif does not export dav1d's functions") from error
+        raise bundled.NoLibrary("Pillow's libavif does not export dav1d's functions") from error
     if library.dav1d_version_api() >> 16 != VERSION:
-        raise NoDecoder(f"Pillow's dav1d does not have version {VERSION} of its interface")
+        raise bundled.NoLibrary(f"Pillow's dav1d does not have version {VERSION} of its interface")
     _library = library
 
 

@@ -24,17 +24,10 @@ MOST_STEPS = 10_000
 """Most calls to decode one picture. Each call consumes a NAL unit, and a picture has a few slices."""
 
 
-class NoDecoder(ImportError):
-    """Raised if libde265 is missing."""
-
-
 def load() -> None:
-    """Load libde265; raises NoDecoder. Must be called before the process is confined."""
+    """Load libde265; raises bundled.NoLibrary. Must be called before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
-    try:
-        _library = bundled.load("_pi_heif", "pi_heif.libs/libde265", _FUNCTIONS)
-    except FileNotFoundError as error:
-        raise NoDecoder("libde265, which comes with pi-heif, is missing") from error
+    _library = bundled.load("libde265", "pi-heif", "_pi_heif", "pi_heif.libs/libde265", _FUNCTIONS)
 
 
 def require_sound(picture: Coded) -> Picture:

@@ -11,17 +11,10 @@ _MOST = 100_000
 """Most pages requested: libheif accepts far fewer items."""
 
 
-class NoLibrary(ImportError):
-    """Raised if libheif is missing."""
-
-
 def load() -> None:
-    """Load libheif, which comes with pi-heif; raises NoLibrary. Must be called before the process is confined."""
+    """Load libheif; raises bundled.NoLibrary. Must be called before the process is confined."""
     global _library  # noqa: PLW0603  a library is loaded once a process
-    try:
-        _library = bundled.load("_pi_heif", "pi_heif.libs/libheif", _FUNCTIONS)
-    except FileNotFoundError as error:
-        raise NoLibrary("libheif, which comes with pi-heif, is missing") from error
+    _library = bundled.load("libheif", "pi-heif", "_pi_heif", "pi_heif.libs/libheif", _FUNCTIONS)
 
 
 def pages_of(path: Path) -> list[int]:

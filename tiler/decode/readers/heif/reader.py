@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import pyvips
 
@@ -30,7 +30,7 @@ class HeifReader(Reader):
         """As Reader.prepare: loads the decoders that are installed."""
         super().prepare()
         with suppress(StageError):
-            _sound()
+            _damage()
         import_module("tiler.decode.readers.heif.heic")
 
     def open(self, **options: int) -> pyvips.Image:
@@ -42,7 +42,7 @@ class HeifReader(Reader):
             return header
         if self._coding is None:
             shown = header.width * header.height
-            self._coding = _sound().require_sound(self.path, self.page, header.get("n-pages"), shown)
+            self._coding = _damage().require_sound(self.path, self.page, header.get("n-pages"), shown)
         if self._coding.codec != HEVC:
             return corrected(header, self._coding)
         from tiler.decode.readers.heif.heic import decoded  # noqa: PLC0415  only HEIC needs it
@@ -53,7 +53,7 @@ class HeifReader(Reader):
         """As Reader.smaller: opens the embedded thumbnail of an AVIF."""
         small, header = self.open(thumbnail=True), self.header()
         with self.path.open("rb") as file:
-            if not is_plain(Items(file, _sound().items_of(self.path, self.page, header.pages)), self.page):
+            if not is_plain(self._items(file), self.page):
                 return None
         return small if small.width < header.width and shows_all(small.width, small.height, header) else None
 
@@ -62,7 +62,10 @@ class HeifReader(Reader):
         if self._coding is not None:
             return self._coding.space
         with self.path.open("rb") as file:
-            return space_of(Items(file, _sound().items_of(self.path, self.page, self.header().pages)), self.page)
+            return space_of(self._items(file), self.page)
+
+    def _items(self, file: BinaryIO) -> Items:
+        return Items(file, _damage().items_of(self.path, self.page, self.header().pages))
 
     def _by_libvips(self, **options: int) -> pyvips.Image:
         if "page" in options:
@@ -73,15 +76,15 @@ class HeifReader(Reader):
         """As Reader.work, including all coded pictures that the page is assembled from."""
         work, header = super().work(tile_size), self.header()
         with self.path.open("rb") as file, suppress(struct.error, IndexError):
-            items = Items(file, _sound().items_of(self.path, self.page, header.pages))
+            items = self._items(file)
             parts, passes = items.listed(self.page), items.passes(self.page)
             before = max(0, sum(parts) - header.pixels) + sum(passes)
             return work._replace(before=before, frames=len(parts) + len(passes))
         return work
 
 
-def _sound() -> ModuleType:
-    """Import the module `sound`, which loads the decoders; raises StageError("unsupported_format") without them."""
+def _damage() -> ModuleType:
+    """Import the module `damage`, which loads the decoders; raises StageError("unsupported_format") without them."""
     try:
         return import_module("tiler.decode.readers.heif.damage")
     except ImportError as error:

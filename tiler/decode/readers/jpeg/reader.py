@@ -48,7 +48,7 @@ class JpegReader(Reader):
     def smaller(self, edge: int) -> pyvips.Image | None:
         """As Reader.smaller: decodes a baseline JPEG at a fraction of its size, or opens the embedded thumbnail."""
         image, header = self.open(), self.header()
-        if not (image.get_typeof("jpeg-multiscan") and image.get("jpeg-multiscan")):
+        if not is_interlaced(image):
             longest = max(header.width, header.height)
             return self.open(shrink=next((shrink for shrink in _SHRINKS if longest >= shrink * edge), 1))
         if not image.get_typeof("jpeg-thumbnail-data"):

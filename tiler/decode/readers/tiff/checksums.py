@@ -37,8 +37,7 @@ def require_checksums(directory: Directory, file: BinaryIO) -> None:
         compression = directory.value(Tag.COMPRESSION, Compression.NONE)
         if layout is None or compression not in DEFLATED or is_recoded(directory):
             return
-        offsets = directory.numbers(Tag.TILE_OFFSETS) or directory.numbers(Tag.STRIP_OFFSETS)
-        lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
+        offsets, lengths = directory.listed()
         reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
     except struct.error as error:
         raise StageError("image_truncated", CUT_SHORT) from error

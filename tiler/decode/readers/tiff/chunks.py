@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from typing import BinaryIO, Protocol
 
-from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff_checks import require_listed
 from pipeline.formats.tiff_layout import STRIP_BYTES, Compression, Layout
 from tiler.decode.readers.tiff.frame import Frame
 from tiler.decode.readers.tiff.jpeg_frame import JpegFrame
@@ -136,17 +136,14 @@ class _Stored:
     """The places and lengths of the file's strips or tiles."""
 
     def __init__(self, directory: Directory, layout: Layout, file: BinaryIO) -> None:
-        self._offsets = directory.numbers(Tag.TILE_OFFSETS) or directory.numbers(Tag.STRIP_OFFSETS)
-        self.lengths = directory.numbers(Tag.TILE_LENGTHS) or directory.numbers(Tag.STRIP_LENGTHS)
+        self._offsets, self.lengths = directory.listed()
         self._file = file
         self._compression = directory.value(Tag.COMPRESSION, Compression.NONE)
         self.is_jpeg = self._compression == Compression.JPEG
         tables = directory.entries.get(Tag.JPEG_TABLES) if self.is_jpeg else None
         self._tables = directory.raw(tables)[: tables.length] if tables else b""
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
-        found = min(len(self._offsets), len(self.lengths))
-        if found < layout.chunks:
-            raise damaged(f"its directory lists {found:,} of {layout.chunks:,} strips or tiles")
+        require_listed(self._offsets, self.lengths, layout)
         del self.lengths[layout.chunks :]
 
     def open(self, number: int, size: int, most: int | None = None) -> Frame:

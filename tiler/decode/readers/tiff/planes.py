@@ -17,10 +17,11 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff import PLACES, Directory, Tag
+from pipeline.formats.tiff_checks import require_listed
 from pipeline.formats.tiff_colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff_layout import RGB, SEPARATED, Layout, layout_of
-from tiler.decode.readers.tiff.virtual_tiff import Made, head, kept, long8, short, size_of
+from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff, head, kept, long8, short, size_of
 
 OF_ALL = {
     Tag.BITS,
@@ -35,7 +36,7 @@ OF_ALL = {
 """Tags that describe all planes together."""
 
 
-class Plane(Made):
+class Plane(VirtualTiff):
     """One plane as a separate TIFF.
 
     Parameters
@@ -63,11 +64,11 @@ class Plane(Made):
         self._size = path.stat().st_size
 
     def length(self) -> int:
-        """As Made.length."""
+        """As VirtualTiff.length."""
         return len(self._head) + self._size
 
     def piece(self, position: int, size: int) -> bytes:
-        """As Made.piece; raises OSError."""
+        """As VirtualTiff.piece; raises OSError."""
         if position < len(self._head):
             return self._head[position : position + size]
         return os.pread(self._file.fileno(), size, position - len(self._head))
@@ -128,12 +129,10 @@ def _head(directory: Directory, layout: Layout, number: int) -> bytes:
         entries |= {tag: entry for tag, entry in kept(directory, ()).items() if tag == Tag.COLOUR_MAP}
     of_plane = layout.chunks // layout.planes
     place = slice(number * of_plane, (number + 1) * of_plane)
-    places = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))[layout.tiled]
-    offsets, lengths = (directory.numbers(tag)[place] for tag in places)
-    if min(len(offsets), len(lengths)) < of_plane:
-        raise damaged(f"its directory lists too few strips or tiles of plane {number:,}")
-    entries[places[1]] = long8(array("Q", lengths), order)
-    entries[places[0]] = long8(array("Q", offsets), order)
+    offsets, lengths = directory.listed()
+    require_listed(offsets, lengths, layout)
+    offsets_tag, lengths_tag = PLACES[layout.tiled]
+    entries[lengths_tag] = entries[offsets_tag] = long8(array("Q", lengths[place]), order)
     shift = size_of(entries)
-    entries[places[0]] = long8(array("Q", (offset + shift for offset in offsets)), order)
+    entries[offsets_tag] = long8(array("Q", (offset + shift for offset in offsets[place])), order)
     return head(entries, order)

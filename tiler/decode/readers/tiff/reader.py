@@ -26,7 +26,7 @@ from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.ycbcr import to_rgb
 
 if TYPE_CHECKING:
-    from tiler.decode.readers.tiff.virtual_tiff import Made
+    from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff
 
 HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured')
 """Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page
@@ -84,7 +84,7 @@ class TiffReader(Reader):
 
     def __init__(self, path: Path, page: int = 0, *, kind: str = "tiff", lenient: bool = False) -> None:
         super().__init__(path, page, kind=kind, lenient=lenient)
-        self._made: list[Made] = []
+        self._made: list[VirtualTiff] = []
         self._of_header: set[str] = set()
         self._readings: dict[_Place, _Reading] = {}
         self._places: dict[_Place, tuple[str, bool, int]] = {}
@@ -272,14 +272,13 @@ class TiffReader(Reader):
 
 def _reading_of(directory: tiff.Directory) -> _Reading:
     tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, tiff_layout.is_recoded(directory)
-    split = tiff_layout.is_split(directory)
     jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
     coarse = tiff_layout.is_coarse(directory) and not jpeg
     return _Reading(
-        tiled,
-        recoded,
-        split,
-        not recoded and (coarse or (jpeg and tiled)),
-        ycbcr_of(directory),
-        is_reversed(directory),
+        is_tiled=tiled,
+        is_recoded=recoded,
+        is_split=tiff_layout.is_split(directory),
+        is_quiet=not recoded and (coarse or (jpeg and tiled)),
+        coded=ycbcr_of(directory),
+        is_reversed=is_reversed(directory),
     )

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, UNREADABLE, damaged
-from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff import PLACES, Directory, Tag
 from pipeline.formats.tiff_layout import DECODED, Compression, Layout, is_coarse, is_jpeg_of_four, layout_of
 from tiler.decode.readers.tiff.chunks import Chunks, chunks_of
-from tiler.decode.readers.tiff.virtual_tiff import Made, head, kept, long, long8, short, size_of
+from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff, head, kept, long, long8, short, size_of
 
 BLOCK = 0xFFFF
 """Most bytes of a stored block (RFC 1951, 3.2.4)."""
@@ -30,7 +30,7 @@ MADE_ANEW = {Tag.COMPRESSION, Tag.ROWS_PER_STRIP, Tag.FILL_ORDER, Tag.JPEG_TABLE
 """Tags that say how the real file is compressed and cut; the new one's bits are in normal order."""
 
 
-class Recoded(Made):
+class Recoded(VirtualTiff):
     """The new TIFF: its head is in memory, its pixels are decoded when they are read.
 
     Parameters
@@ -65,11 +65,11 @@ class Recoded(Made):
         self._head = _head(directory, self._chunks, layout.tiled, self._step)
 
     def length(self) -> int:
-        """As Made.length."""
+        """As VirtualTiff.length."""
         return len(self._head) + len(self._chunks.sizes) * self._step
 
     def piece(self, position: int, size: int) -> bytes:
-        """As Made.piece; raises as the chunks' `read`."""
+        """As VirtualTiff.piece; raises as the chunks' `read`."""
         if position < len(self._head):
             return self._head[position : position + size]
         number, within = divmod(position - len(self._head), self._step)
@@ -112,7 +112,7 @@ def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int) -> bytes
     entries[Tag.COMPRESSION] = short(Compression.DEFLATE, order)
     if not tiled:
         entries[Tag.ROWS_PER_STRIP] = long(chunks.rows, order)
-    offsets, lengths = (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS) if tiled else (Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS)
+    offsets, lengths = PLACES[tiled]
     entries[lengths] = long8(array("Q", (stored_length(size) for size in chunks.sizes)), order)
     entries[offsets] = entries[lengths]
     first = size_of(entries)

@@ -31,7 +31,7 @@ NOT_CARRIED = {Tag.SUB_DIRECTORIES, Tag.EXIF, Tag.GPS, Tag.INTEROPERABILITY}
 """Tags that are left out, since the new TIFF has no other directories."""
 
 
-class Made(ABC):
+class VirtualTiff(ABC):
     """A TIFF that libvips reads piece by piece.
 
     Attributes
