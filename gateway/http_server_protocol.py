@@ -37,7 +37,6 @@ class Protocol(LimitedProtocol):
             self.parser.get_method() == b"GET"
             and self.parser.should_keep_alive()
             and self.parser.get_http_version() == "1.1"
-            and not self.parser.should_upgrade()
             and not self.flow.write_paused
             # `cycle` is None before the first request, despite uvicorn's annotation.
             and (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]

@@ -81,7 +81,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begun = False
         self._no_body = 0
         self._fields_left_out = False
-        self._is_upgrade = False
         self._method = b""
         self._reading: RequestResponseCycle | None = None
         self._refused = False
@@ -138,7 +137,6 @@ class LimitedProtocol(HttpToolsProtocol):
         A server may ignore `Upgrade` (RFC 9110, 7.8), but the parser does not: it ends the request at its headers, so
         that a body would be lost, or be taken for the next request.
         """
-        self._is_upgrade = False
         if self._refused or self.transport.is_closing():
             return
         if self._fields_left_out:
@@ -219,7 +217,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self._method = b""
         self._reading = None
         self._fields_left_out = False
-        self._is_upgrade = False
         self._no_body = 0
         self._enter(Phase.HEAD)
 
@@ -240,9 +237,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuse the request, or start it."""
         if self.parser.should_upgrade():
-            # Parsed again once the parser has told where the headers end.
-            self._is_upgrade = True
-            return
+            return  # It is parsed again once the parser has told where the headers end.
         self._enter(Phase.BODY)
         self._no_body = 0
         if self._refused or self.transport.is_closing():
@@ -280,7 +275,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the whole request has arrived."""
-        if self._is_upgrade:
+        if self.parser.should_upgrade():
             return
         super().on_message_complete()
         self._reading = None

@@ -7,7 +7,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -61,6 +61,24 @@ ENDS_WITH_ITS_CALLER = "/ListDatasets"
 """The method that may be expensive and changes nothing: it ends when its caller is gone."""
 
 
+class _AtOnce:
+    """Counts what is under way."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @contextmanager
+    def one_more(self, most: int, refusal: str) -> Iterator[None]:
+        """Count one more within this context. Raises TooBusy with the refusal where `most` are under way."""
+        if self._count >= most:
+            raise TooBusy(refusal)
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+
 class ErrorsToCodes(grpc.aio.ServerInterceptor):
     """Checks requests, answers errors with the codes of CODES, and finishes calls whose caller is gone.
 
@@ -77,9 +95,9 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
     def __init__(self, is_held: Callable[[], bool]) -> None:
         self._is_held = is_held
         self._calls: set[asyncio.Task[Any]] = set()
-        self._users = 0
-        self._watches = 0
-        self._others = 0
+        self._users = _AtOnce()
+        self._watches = _AtOnce()
+        self._others = _AtOnce()
 
     async def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         handler = await continuation(details)
@@ -153,40 +171,18 @@ class ErrorsToCodes(grpc.aio.ServerInterceptor):
         if not self._is_held():
             raise StatusUnavailable(LOST)
 
-    @contextmanager
-    def _counted(self, method: str) -> Iterator[None]:
-        """Count a user's call, and refuse it where there are too many. The pipeline's are never refused."""
+    def _counted(self, method: str) -> AbstractContextManager[None]:
+        """Count a user's call. The pipeline's are never refused."""
         if method.startswith(PIPELINE) or method.endswith(MAY_WAIT):
-            yield
-            return
-        if self._users >= USERS_AT_ONCE:
-            raise TooBusy("Too many calls at once. Try again later.")
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
+            return nullcontext()
+        return self._users.one_more(USERS_AT_ONCE, "Too many calls at once. Try again later.")
 
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        """Count a watch, and refuse it where too many are open: each has to be told every change."""
-        if self._watches >= WATCHES_AT_ONCE:
-            raise TooBusy("Too many watches are open. Poll instead, or try again later.")
-        self._watches += 1
-        try:
-            yield
-        finally:
-            self._watches -= 1
+    def _watching(self) -> AbstractContextManager[None]:
+        """Count a watch: each has to be told every change."""
+        return self._watches.one_more(WATCHES_AT_ONCE, "Too many watches are open. Poll instead, or try again later.")
 
-    @contextmanager
-    def _counting_other(self) -> Iterator[None]:
-        if self._others >= OTHERS_AT_ONCE:
-            raise TooBusy("Too many streams are open. Close some, or try again later.")
-        self._others += 1
-        try:
-            yield
-        finally:
-            self._others -= 1
+    def _counting_other(self) -> AbstractContextManager[None]:
+        return self._others.one_more(OTHERS_AT_ONCE, "Too many streams are open. Close some, or try again later.")
 
     async def _to_the_end(self, call: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(call)
