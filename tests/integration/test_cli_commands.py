@@ -6,13 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import pytest
 
+from tests.support.rigs.command import Ended, run_command
 from tests.support.rigs.rest import Answer, ScriptedGateway, scripted_gateway
 from tests.support.rigs.servers import free_port
-from tilewright.commands.cli import main
 
 ID = "custom_0123abcd"
 DOWNLOADING = {
@@ -43,15 +42,6 @@ DATASET = {
 }
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a run of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 Run = Callable[..., Ended]
 
 
@@ -67,12 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.delenv("TILEWRIGHT_SERVER", raising=False)
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["tilewright", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
+        return run_command(monkeypatch, capsys, *arguments)
 
     return run
 

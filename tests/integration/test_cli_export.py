@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse
@@ -16,19 +15,13 @@ from starlette.types import Receive, Scope, Send
 from pipeline.pyramids.geometry import Geometry
 from pipeline.storage.directory import DirectoryStorage
 from tests.support.images import pictures
+from tests.support.rigs.command import Ended, run_command
 from tests.support.rigs.tile_rig import TILE_ID, Kiln, Server, Site
 from tilewright.commands import export as exporting
-from tilewright.commands.cli import main
 
 ID = "custom_0123abcd"
 WIDTH, HEIGHT = 700, 301
 GEOMETRY = Geometry(WIDTH, HEIGHT)
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 class Service:
@@ -58,11 +51,6 @@ class Service:
 Export = Callable[..., Ended]
 
 
-@pytest.fixture(scope="module")
-def kiln(tmp_path_factory: pytest.TempPathFactory) -> Kiln:
-    return Kiln(tmp_path_factory.mktemp("kiln"))
-
-
 @pytest.fixture
 def service(tmp_path: Path, kiln: Kiln) -> Iterator[Service]:
     site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)
@@ -78,12 +66,7 @@ def export(service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         monkeypatch.setenv("TILEWRIGHT_SERVER", f"http://127.0.0.1:{port}")
 
         def run(*arguments: str | Path) -> Ended:
-            monkeypatch.setattr(sys, "argv", ["tilewright", "export", ID, *map(str, arguments)])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            captured = capsys.readouterr()
-            code = ended.value.code
-            return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
+            return run_command(monkeypatch, capsys, "export", ID, *map(str, arguments))
 
         yield run
 

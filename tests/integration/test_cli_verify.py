@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from pipeline.pyramids.geometry import DESCRIPTION, EDGES, FILES, FULL, INDEX, SZI, THUMBNAIL, Geometry
 from pipeline.storage.directory import DirectoryStorage
 from tests.support.images import pictures
+from tests.support.rigs.command import Ended, run_command
 from tests.support.rigs.rest import Answer, scripted_gateway
 from tests.support.rigs.servers import free_port
 from tests.support.rigs.tile_rig import TILE_ID, Kiln, Site
-from tilewright.commands.cli import main
 from tilewright.commands.verify import verify as verify_build
 from tilewright.gauge import gauge
 
@@ -25,18 +24,7 @@ WIDTH, HEIGHT = 700, 301
 TILES = Geometry(WIDTH, HEIGHT).tile_count + Geometry(WIDTH, HEIGHT).edge_count
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 Verify = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def kiln(tmp_path_factory: pytest.TempPathFactory) -> Kiln:
-    return Kiln(tmp_path_factory.mktemp("kiln"))
 
 
 @pytest.fixture
@@ -53,12 +41,7 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setenv("TILEWRIGHT_SERVER", f"http://127.0.0.1:{free_port()}")
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["tilewright", "verify", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
+        return run_command(monkeypatch, capsys, "verify", *arguments)
 
     return run
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from pipeline.pyramids.geometry import DESCRIPTION, FILES, Format
 from pipeline.storage.directory import pyramid_key
 from tests.support.images import damaged_tiffs, pictures
 from tests.support.images.pictures import Pixels
+from tests.support.rigs.command import Ended, run_command
 from tests.support.rigs.rest import Answer, scripted_gateway
 from tiler.build import pyramid as building
 from tiler.decode import open_picture, reader_of
@@ -30,12 +31,6 @@ TILES = 6
 """Of the finest level."""
 
 DATASET = "custom_0123abcd"
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 Verify = Callable[..., Ended]
@@ -78,12 +73,7 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setenv("TILEWRIGHT_STORAGE", str(tmp_path / "storage"))
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["tilewright", "verify", "--source", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
+        return run_command(monkeypatch, capsys, "verify", "--source", *arguments)
 
     return run
 

@@ -24,11 +24,6 @@ ADDRESS = f"http://tiles.example.org/iiif/{TILE_ID}"
 BASE = f"/iiif/{TILE_ID}"
 
 
-@pytest.fixture(scope="module")
-def kiln(tmp_path_factory: pytest.TempPathFactory) -> Kiln:
-    return Kiln(tmp_path_factory.mktemp("kiln"))
-
-
 @pytest.fixture
 def empty(tmp_path: Path, kiln: Kiln) -> Iterator[Site]:
     site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)

@@ -27,11 +27,6 @@ GEOMETRY = Geometry(WIDTH, HEIGHT)
 TILE = f"/tiles/{TILE_ID}_files/10/1_0.jpg"
 
 
-@pytest.fixture(scope="module")
-def kiln(tmp_path_factory: pytest.TempPathFactory) -> Kiln:
-    return Kiln(tmp_path_factory.mktemp("kiln"))
-
-
 @pytest.fixture
 def site(tmp_path: Path, kiln: Kiln) -> Iterator[Site]:
     site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)

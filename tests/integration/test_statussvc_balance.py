@@ -6,13 +6,12 @@ A queue in memory carries the messages. It loses none, so that nothing may be le
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, func, select
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Engine, func, select
 
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -200,22 +199,6 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
     with engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
-
-
-@pytest.fixture
-def sqlite() -> Iterator[Engine]:
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Engine]:
-    engine = create_engine(postgres_url, connect_args={"options": "-c synchronous_commit=off"})
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
 
 
 def test_nothing_waits_without_a_message_on_sqlite(sqlite: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, TypeVar
 
@@ -17,8 +17,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Engine, create_engine, select
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Engine, select
 
 from pipeline.errors import Conflict, NotFound, StatusUnavailable
 from pipeline.pyramids.geometry import tile_id
@@ -597,22 +596,6 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
 @pytest.fixture(autouse=True)
 def builds_of_any_age_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1000 * DAY)
-
-
-@pytest.fixture
-def sqlite() -> Iterator[Engine]:
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Engine]:
-    engine = create_engine(postgres_url, connect_args={"options": "-c synchronous_commit=off"})
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
 
 
 def test_any_order_of_calls_does_what_the_design_says_on_sqlite(sqlite: Engine) -> None:

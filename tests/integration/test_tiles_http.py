@@ -31,11 +31,6 @@ from tests.support.rigs.tile_rig import TILE_ID, Answer, Kiln, RemoteStorage, Se
 WIDTH, HEIGHT = 700, 301
 
 
-@pytest.fixture(scope="module")
-def kiln(tmp_path_factory: pytest.TempPathFactory) -> Kiln:
-    return Kiln(tmp_path_factory.mktemp("kiln"))
-
-
 @pytest.fixture(params=[DirectoryStorage, RemoteStorage])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryStorage:
     kind: type[DirectoryStorage] = request.param
