@@ -2,7 +2,7 @@
 
 This file alone overrides private methods of the standard library's http.client (`_read_status`,
 `_read_next_chunk_size`, `_read_and_discard_trailer`), as Python 3.11 has them. tests/unit/test_insides.py checks that
-they still exist, and tests/integration/test_ingest_limits.py what they do.
+they still exist, and tests/integration/ingest/test_limits.py what they do.
 """
 
 from __future__ import annotations

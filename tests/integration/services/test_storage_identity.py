@@ -16,7 +16,7 @@ from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage.directory import DirectoryStorage
 from protos.tilewright.status.v1 import status_pb2 as pb
-from tests.integration.test_janitor import make_ready, put, stored
+from tests.integration.gateway.test_janitor import make_ready, put, stored
 from tests.support.rigs.status_rig import SHA, Status, running
 
 LIMITS = Limits(total=600.0, progress=600.0)

@@ -286,7 +286,7 @@ def test_info_json_promises_no_tile_above_its_max_width(width: int, height: int,
 
 def test_the_documentation_shows_what_is_answered() -> None:
     # Given the info.json on the page
-    page = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (shown,) = (json.loads(block) for block in blocks if "@context" in block)
     # Then it is that of its picture

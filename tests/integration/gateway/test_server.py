@@ -175,7 +175,7 @@ def process(status_address: str, folder: Path, port: int, **variables: str) -> I
     }
     command = [sys.executable, "-W", "error::ResourceWarning", "-m", "gateway"]
     with subprocess.Popen(
-        command, env=environment, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True
+        command, env=environment, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE, text=True
     ) as running:
         try:
             yield running

@@ -16,7 +16,7 @@ from pipeline.settings import Settings, WorkerSettings
 from statussvc.settings import StatusSettings
 from tiler.settings import TilerSettings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 SETTINGS: dict[str, type[Settings]] = {
     "gateway": GatewaySettings,

@@ -279,7 +279,7 @@ def test_other_pictures_do_not_wait_for_what_it_needs(tmp_path: Path) -> None:
     )
     said = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "source.tif")],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         check=True,
         text=True,

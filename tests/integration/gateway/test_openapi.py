@@ -58,7 +58,7 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
 
 
 def test_the_api_page_has_every_route_and_no_other(document: dict[str, Any]) -> None:
-    page = Path(__file__).parents[2] / "docs" / "api.md"
+    page = Path(__file__).parents[3] / "docs" / "api.md"
     found = set(re.findall(r"^### `([A-Z]+ /\S+)`$", page.read_text(encoding="utf-8"), re.MULTILINE))
     assert found == {name for name, _ in operations(document)}
 

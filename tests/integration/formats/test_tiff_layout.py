@@ -115,7 +115,7 @@ def test_it_takes_no_more_memory_than_is_told(kind: str, tmp_path: Path) -> None
     # When it is tiled, then what that took is what its header told, or less
     said = subprocess.run(
         [sys.executable, "-c", MEASURED, str(path), str(tmp_path / "out.szi")],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         check=True,
         timeout=60,
