@@ -86,7 +86,7 @@ def memory_of(image: Any, header: Header, tile_size: int = DEFAULT_TILE_SIZE, he
 
     Parameters
     ----------
-    held: further bytes for the strips or tiles of a TIFF, by pipeline.formats.tiff_layout.held_bytes.
+    held: further bytes for the strips or tiles of a TIFF, by pipeline.formats.tiff.layout.held_bytes.
     """
     coarse = image.get("jpeg-chroma-subsample") if image.get_typeof("jpeg-chroma-subsample") else ""
     return held + decoding_memory(

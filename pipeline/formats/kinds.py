@@ -59,7 +59,7 @@ def kind_of(head: bytes) -> str:
     Returns
     -------
     "jpeg", "png", "webp", "gif", "tiff" or "heif" (the supported formats), "svg", one of FOREIGN or of
-    pipeline.formats.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
+    pipeline.formats.tiff.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
     """
     if not head:
         return "empty"

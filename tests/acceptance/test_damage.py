@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.formats import tiff_codecs
+from pipeline.formats.tiff import codecs
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import as_png, finish, ready, submit
 from tests.support.images import (
@@ -77,7 +77,7 @@ def test_a_damaged_tiff_ends_as_a_code_or_as_what_another_reader_sees(
 def test_a_compression_that_is_not_read_is_named(client: Client, files: SourceServer, tmp_path: Path) -> None:
     # Given TIFFs of every other compression that anybody writes, in strips or in tiles, and of one that nobody does
     ids = {}
-    for number, (compression, name) in enumerate((tiff_codecs.LACKING | {777: "an unknown method"}).items()):
+    for number, (compression, name) in enumerate((codecs.LACKING | {777: "an unknown method"}).items()):
         path = damaged_tiffs.unread(tmp_path / f"{compression}.tif", compression, tiled=number % 2 == 1)
         ids[compression] = submit(client, files.url(f"/{path.name}")), name
     # Then each ends by its code, and says by its name why

@@ -12,10 +12,10 @@ import tifffile
 from imagecodecs import jpeg8_decode, jpeg8_encode
 
 from pipeline.errors import StageError
-from pipeline.formats import tiff_codecs
 from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
+from pipeline.formats.tiff import codecs
 from tests.support.images import damaged_tiffs, pictures, raws, tiffs
 from tiler.decode import reader_of
 
@@ -32,17 +32,17 @@ def look(path: Path) -> Found | Failed | Unknown:
 
 
 def test_every_compression_that_is_read_is_held_by_the_corpus_of_damage() -> None:
-    assert damaged_tiffs.READ.keys() == tiff_codecs.READ.keys()
+    assert damaged_tiffs.READ.keys() == codecs.READ.keys()
 
 
 def test_the_tables_have_all_that_is_known_of() -> None:
     known = {kind.value for kind in tifffile.COMPRESSION}
-    assert known <= tiff_codecs.READ.keys() | tiff_codecs.LACKING.keys()
-    assert not tiff_codecs.READ.keys() & tiff_codecs.LACKING.keys()
+    assert known <= codecs.READ.keys() | codecs.LACKING.keys()
+    assert not codecs.READ.keys() & codecs.LACKING.keys()
 
 
 @each_layout
-@pytest.mark.parametrize("compression", tiff_codecs.LACKING)
+@pytest.mark.parametrize("compression", codecs.LACKING)
 def test_what_is_not_read_is_refused_by_name_before_the_download_and_after_it(
     compression: int, tiled: bool, tmp_path: Path
 ) -> None:
@@ -51,7 +51,7 @@ def test_what_is_not_read_is_refused_by_name_before_the_download_and_after_it(
     seen = look(path)
     assert isinstance(seen, Failed)
     assert seen.code == "unsupported_format"
-    assert f"{tiff_codecs.LACKING[compression]} (compression {compression})" in seen.message
+    assert f"{codecs.LACKING[compression]} (compression {compression})" in seen.message
     # And so does a tiler
     with pytest.raises(StageError) as caught:
         reader_of(path).open()
@@ -59,7 +59,7 @@ def test_what_is_not_read_is_refused_by_name_before_the_download_and_after_it(
 
 
 @each_layout
-@pytest.mark.parametrize("compression", tiff_codecs.LACKING.keys() - GIVEN_UP)
+@pytest.mark.parametrize("compression", codecs.LACKING.keys() - GIVEN_UP)
 def test_the_wheels_libvips_has_no_decoder_for_it(compression: int, tiled: bool, tmp_path: Path) -> None:
     # What it gets one for some day is a reason to read it
     path = damaged_tiffs.unread(tmp_path / "source.tif", compression, tiled=tiled)

@@ -13,7 +13,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import tiff
 from pipeline.formats.probe.protocol import Failed
-from pipeline.formats.tiff_colours import ycbcr_of
+from pipeline.formats.tiff.colours import ycbcr_of
 from tests.support.images import odd_tiffs, pictures, tiffs, ycbcr_tiffs
 from tests.support.images.pictures import Pixels
 from tests.unit.test_tiff_codecs import look

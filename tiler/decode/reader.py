@@ -17,7 +17,7 @@ from pipeline.errors import StageError
 from pipeline.formats import budget
 from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
-from pipeline.formats.raw_photographs import require_developed
+from pipeline.formats.tiff.raw_photographs import require_developed
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.decoder_messages import Words, heard, listen
 from tiler.decode.decoder_warnings import painted

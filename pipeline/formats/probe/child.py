@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, tiff, tiff_layout
+from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, tiff
 from pipeline.formats.endings import ends_early
 from pipeline.formats.header import (
     UNKNOWN_PAGES,
@@ -25,8 +25,9 @@ from pipeline.formats.header import (
 )
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
-from pipeline.formats.raw_photographs import require_developed
-from pipeline.formats.tiff_checks import require_readable
+from pipeline.formats.tiff.checks import require_readable
+from pipeline.formats.tiff.layout import held_bytes
+from pipeline.formats.tiff.raw_photographs import require_developed
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 
@@ -154,7 +155,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
 def _held(blocks: Blocks, page: int) -> int:
     """Estimate the memory for a TIFF's strips or tiles; a little more if the length of the file is unknown."""
     try:
-        return tiff_layout.held_bytes(blocks, sys.maxsize if blocks.length is None else blocks.length, page)
+        return held_bytes(blocks, sys.maxsize if blocks.length is None else blocks.length, page)
     except struct.error:
         return 0
 

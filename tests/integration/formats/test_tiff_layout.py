@@ -15,7 +15,7 @@ from imagecodecs import lzw_encode
 from pipeline.errors import StageError
 from pipeline.formats import tiff
 from pipeline.formats.header import BASE_MEMORY
-from pipeline.formats.tiff_layout import Layout, held_bytes, layout_of
+from pipeline.formats.tiff.layout import Layout, held_bytes, layout_of
 from pipeline.run import Run
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures, tiffs, zstd_tiffs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.formats.tiff_colours import LACKING
+from pipeline.formats.tiff.colours import LACKING
 from tests.support.images import pictures, tiffs
 
 EDGE = 64

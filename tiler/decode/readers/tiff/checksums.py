@@ -1,7 +1,7 @@
 """Verify the checksums of deflate in pages that libtiff decodes, since libtiff ignores them.
 
 These are pages with subsampled colours, or with separate planes of samples of less than a byte: see
-pipeline.formats.tiff_layout.is_recoded. For all other pages, `recoded` verifies the checksums as it decodes.
+pipeline.formats.tiff.layout.is_recoded. For all other pages, `recoded` verifies the checksums as it decodes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT
 from pipeline.formats.tiff import Directory, Tag
-from pipeline.formats.tiff_layout import DEFLATED, Compression, is_recoded, layout_of
+from pipeline.formats.tiff.layout import DEFLATED, Compression, is_recoded, layout_of
 from tiler.decode.readers.tiff.chunks import REVERSED
 from tiler.decode.readers.tiff.frame import Frame
 

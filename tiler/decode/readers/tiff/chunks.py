@@ -6,8 +6,8 @@ from array import array
 from typing import BinaryIO, Protocol
 
 from pipeline.formats.tiff import Directory, Tag
-from pipeline.formats.tiff_checks import require_listed
-from pipeline.formats.tiff_layout import STRIP_BYTES, Compression, Layout
+from pipeline.formats.tiff.checks import require_listed
+from pipeline.formats.tiff.layout import STRIP_BYTES, Compression, Layout
 from tiler.decode.readers.tiff.frame import Frame
 from tiler.decode.readers.tiff.jpeg_frame import JpegFrame
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from pipeline.formats.tiff_layout import Compression
+from pipeline.formats.tiff.layout import Compression
 
 if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
@@ -20,7 +20,7 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 WINDOW_LOG = 27
-"""Binary logarithm of pipeline.formats.tiff_layout.WINDOW. A frame with a larger window is refused."""
+"""Binary logarithm of pipeline.formats.tiff.layout.WINDOW. A frame with a larger window is refused."""
 
 PIECE = 1 << 18
 """Bytes of the file read at once."""
@@ -36,7 +36,7 @@ class Frame:
     ----------
     file: the caller closes it.
     offset, length: of the compressed bytes.
-    compression: one of pipeline.formats.tiff_layout.DECODED.
+    compression: one of pipeline.formats.tiff.layout.DECODED.
     size: decoded bytes that are needed.
     most: decoded bytes that are allowed: a last strip may be padded to the height of the others.
     reverse: whether the bits of each byte are reversed.

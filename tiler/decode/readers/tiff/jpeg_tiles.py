@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff import Directory, Tag
-from pipeline.formats.tiff_layout import Compression
+from pipeline.formats.tiff.layout import Compression
 
 HEAD = 1024
 """Bytes of a tile's JPEG read at first. They contain the frame's header, unless a profile precedes it."""

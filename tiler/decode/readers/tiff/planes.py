@@ -1,6 +1,6 @@
 """Present each separate plane of a page to libvips as a TIFF with one sample a pixel, and join the planes.
 
-Which pages need this is decided by pipeline.formats.tiff_layout.is_split: libvips 8.18 cannot read separate planes in
+Which pages need this is decided by pipeline.formats.tiff.layout.is_split: libvips 8.18 cannot read separate planes in
 tiles, and reads most others wrongly. Each plane becomes a BigTIFF that is made in memory: its directory comes first,
 followed by the unchanged bytes of the real file.
 """
@@ -18,9 +18,9 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import PLACES, Directory, Tag
-from pipeline.formats.tiff_checks import require_listed
-from pipeline.formats.tiff_colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
-from pipeline.formats.tiff_layout import RGB, SEPARATED, Layout, layout_of
+from pipeline.formats.tiff.checks import require_listed
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
+from pipeline.formats.tiff.layout import RGB, SEPARATED, Layout, layout_of
 from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff, head, kept, long8, short, size_of
 
 OF_ALL = {

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 import pyvips
 
-from pipeline.formats import budget, tiff, tiff_layout
+from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
-from pipeline.formats.tiff_checks import require_complete, require_readable
-from pipeline.formats.tiff_colours import Ycbcr, is_reversed, ycbcr_of
-from pipeline.formats.tiff_layout import Compression
+from pipeline.formats.tiff.checks import require_complete, require_readable
+from pipeline.formats.tiff.colours import Ycbcr, is_reversed, ycbcr_of
+from pipeline.formats.tiff.layout import Compression, held_bytes, is_coarse, is_recoded, is_split, stored_bytes
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
 from tiler.decode.metadata import PROFILE
@@ -119,7 +119,7 @@ class TiffReader(Reader):
         with self.path.open("rb") as file, suppress(struct.error):
             if directory := self._directory(file, self.page):
                 size = self.path.stat().st_size
-                budget.require_stored_once(tiff_layout.stored_bytes(directory, size), size)
+                budget.require_stored_once(stored_bytes(directory, size), size)
         return super().work(tile_size)
 
     def require_sound_data(self) -> None:
@@ -194,7 +194,7 @@ class TiffReader(Reader):
 
     def _held_bytes(self) -> int:
         with self.path.open("rb") as file, suppress(struct.error):
-            return tiff_layout.held_bytes(file, self.path.stat().st_size, self.page)
+            return held_bytes(file, self.path.stat().st_size, self.page)
         return 0
 
     def _refuse(self, page: int, subifd: int | None) -> None:
@@ -271,13 +271,13 @@ class TiffReader(Reader):
 
 
 def _reading_of(directory: tiff.Directory) -> _Reading:
-    tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, tiff_layout.is_recoded(directory)
+    tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, is_recoded(directory)
     jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
-    coarse = tiff_layout.is_coarse(directory) and not jpeg
+    coarse = is_coarse(directory) and not jpeg
     return _Reading(
         is_tiled=tiled,
         is_recoded=recoded,
-        is_split=tiff_layout.is_split(directory),
+        is_split=is_split(directory),
         is_quiet=not recoded and (coarse or (jpeg and tiled)),
         coded=ycbcr_of(directory),
         is_reversed=is_reversed(directory),

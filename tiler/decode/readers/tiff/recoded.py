@@ -1,6 +1,6 @@
 """Present a page that libvips cannot read, or reads wrongly, to libvips as a TIFF that it can read.
 
-Which pages need this is decided by pipeline.formats.tiff_layout.is_recoded. The new TIFF is never written to disk:
+Which pages need this is decided by pipeline.formats.tiff.layout.is_recoded. The new TIFF is never written to disk:
 libvips reads it through a `pyvips.SourceCustom`, and strips and tiles are decoded when libvips reads them. It is a
 BigTIFF with this one page and its tags. Its strips and tiles are deflate's stored blocks (RFC 1951, 3.2.4): their
 length is known before the pixels are decoded, and libtiff only has to copy them. A predictor (TIFF 6.0, section 14) is
@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, UNREADABLE, damaged
 from pipeline.formats.tiff import PLACES, Directory, Tag
-from pipeline.formats.tiff_layout import DECODED, Compression, Layout, is_coarse, is_jpeg_of_four, layout_of
+from pipeline.formats.tiff.layout import DECODED, Compression, Layout, is_coarse, is_jpeg_of_four, layout_of
 from tiler.decode.readers.tiff.chunks import Chunks, chunks_of
 from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff, head, kept, long, long8, short, size_of
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pyvips
 
 from pipeline.formats.tiff import NATIVE, Directory, Tag
-from pipeline.formats.tiff_layout import Compression
+from pipeline.formats.tiff.layout import Compression
 
 KEPT_BYTES = 32 << 20
 """Most bytes of all tags that are kept; a profile has a few megabytes. Tags that exceed it are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyvips
 
-from pipeline.formats.tiff_colours import Ycbcr
+from pipeline.formats.tiff.colours import Ycbcr
 
 
 def to_rgb(image: pyvips.Image, coded: Ycbcr) -> pyvips.Image:

@@ -8,7 +8,7 @@ Sources: tiff.h of libtiff, TIFF 6.0, technical notes of Adobe and others.
 from __future__ import annotations
 
 from pipeline.errors import StageError
-from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff.directory import Directory, Tag
 
 READ = {
     1: "no compression",

@@ -11,8 +11,8 @@ from typing import NamedTuple, NoReturn
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from pipeline.formats.tiff import Directory, Tag
-from pipeline.formats.tiff_layout import APART, DECODED, RGB, SEPARATED, YCBCR, Compression, is_coarse
+from pipeline.formats.tiff.directory import Directory, Tag
+from pipeline.formats.tiff.layout import APART, DECODED, RGB, SEPARATED, YCBCR, Compression, is_coarse
 
 COEFFICIENTS = (0.299, 0.587, 0.114)
 """Default of Tag.COEFFICIENTS: the shares of red, green and blue in brightness."""

@@ -13,8 +13,7 @@ from contextlib import suppress
 from itertools import islice
 
 from pipeline.errors import StageError
-from pipeline.formats import tiff
-from pipeline.formats.tiff import Directory, File, Tag
+from pipeline.formats.tiff.directory import Directory, File, Tag, directories
 
 KINDS = {
     "cr2": "a Canon raw photograph (CR2)",
@@ -77,7 +76,7 @@ def _in_tiff(file: File) -> str:
 
     Only undeveloped samples count: developed pictures may keep the tags of a camera or a converter.
     """
-    first = next(tiff.directories(file))
+    first = next(directories(file))
     if not any(picture.value(Tag.PHOTOMETRIC, 0) in {COLOUR_FILTERS, LINEAR} for picture in _pictures(file, first)):
         return ""
     if Tag.DNG_VERSION in first.entries:
@@ -91,7 +90,7 @@ def _pictures(file: File, first: Directory) -> Iterator[Directory]:
     # Read on only in a camera's file: each directory costs a read, maybe of a remote file.
     if {Tag.MAKER, Tag.DNG_VERSION}.isdisjoint(first.entries):
         return
-    for page in islice(tiff.directories(file), MOST_PAGES):
+    for page in islice(directories(file), MOST_PAGES):
         yield page
         for offset in islice(page.numbers(Tag.SUB_DIRECTORIES), MOST_BELOW):
             with suppress(struct.error):

@@ -9,10 +9,10 @@ from collections.abc import Sized
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from pipeline.formats.tiff import PLACES, Directory, Tag
-from pipeline.formats.tiff_codecs import require_read
-from pipeline.formats.tiff_colours import require_shown
-from pipeline.formats.tiff_layout import Layout, layout_of
+from pipeline.formats.tiff.codecs import require_read
+from pipeline.formats.tiff.colours import require_shown
+from pipeline.formats.tiff.directory import PLACES, Directory, Tag
+from pipeline.formats.tiff.layout import Layout, layout_of
 
 HEAD_SIZE = 8
 """Bytes at the beginning of a file that contain no pixels."""
