@@ -8,63 +8,11 @@ from __future__ import annotations
 import re
 
 from pipeline.errors import DATASET_CODES, StageError
+from pipeline.formats.signatures import image_kind, other_kind
 
 SNIFF_LENGTH = 1445
 """Number of bytes to check: the length of the resource header in the MIME Sniffing Standard (§5.2)."""
 
-IMAGE_SIGNATURES = (
-    b"\xff\xd8\xff",  # JPEG
-    b"\x89PNG",
-    b"GIF8",
-    b"RIFF",  # WebP
-    b"#?R",  # Radiance
-    b"\xff\x0a",  # JPEG XL
-    b"SIMPLE  =",  # FITS
-    b"/* XPM",
-)
-"""Image formats whose first bytes could be mistaken for text. They pass, even those that Tilewright cannot read."""
-
-OTHER_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"%PDF-", "a PDF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"\xc5\xd0\xd3\xc6", "a PostScript document"),
-    (b"{\\rtf", "a text document (RTF)"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
-    (b"PK\x03\x04", "a ZIP archive or an Office document"),
-    (b"PK\x05\x06", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ\x00", "an xz file"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"ID3", "an MP3 recording"),
-    (b"fLaC", "a FLAC recording"),
-    (b"OggS", "an Ogg recording or video"),
-    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
-    (b"FLV\x01", "a Flash video"),
-    (b"\x00\x00\x01\xba", "an MPEG video"),
-    (b"\x00\x00\x01\xb3", "an MPEG video"),
-    (b"SQLite format 3\x00", "a SQLite database"),
-    (b"\x7fELF", "a program"),
-    (b"\xca\xfe\xba\xbe", "a program"),
-    (b"\x00asm", "a program"),
-)
-"""Signatures of files that are not images, with their names."""
-
-_MP3_FRAMES = (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
-
-_RIFF = {b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
-
-_IMAGE_BRANDS = frozenset(
-    {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"}
-    | {b"jp2 ", b"jpx ", b"jxl ", b"crx "}
-)
-"""Brands of ISO media files that hold images: HEIF, AVIF, JPEG 2000, JPEG XL, and raw photographs."""
-
-_FILM_BRANDS = (b"isom", b"iso", b"mp4", b"avc1", b"dash", b"M4V", b"M4A", b"M4P", b"qt  ", b"3g", b"f4v", b"mmp4")
-
-_NETPBM = re.compile(rb"P[1-7Ff]\s")
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _PAGE = re.compile(
     rb"<(?:!doctype\s+html|html|head|body|script|style|title|meta|link|iframe|h1|div|font|table|a|p|b|br)[\s/>]",
@@ -88,7 +36,7 @@ def is_text(head: bytes) -> bool:
 
     Bytes are binary if one of them is a binary data byte (MIME Sniffing Standard §3).
     """
-    if head.startswith(IMAGE_SIGNATURES) or _NETPBM.match(head):
+    if image_kind(head):
         return False
     if head.startswith(_BYTE_ORDER_MARKS[1:]):
         return True
@@ -96,29 +44,6 @@ def is_text(head: bytes) -> bool:
         return False
     text = head.removeprefix(_BYTE_ORDER_MARKS[0]).lstrip().lower()
     return not (text.startswith(b"<?xml") or b"<svg" in text)
-
-
-def other_kind(head: bytes) -> str:
-    """Return the name of the well-known format other than images that the bytes begin, or ""."""
-    for signature, kind in OTHER_SIGNATURES:
-        if head.startswith(signature):
-            return kind
-    if head.startswith(_MP3_FRAMES):
-        return "an MP3 recording"
-    if head.startswith(b"RIFF"):
-        return _RIFF.get(head[8:12], "")
-    if head[4:8] == b"ftyp":
-        return _iso_media(head)
-    return "a TAR archive" if head[257:262] == b"ustar" else ""
-
-
-def _iso_media(head: bytes) -> str:
-    """Return the name of a video, unless any brand in the first box (ISO/IEC 14496-12 §4.3) is an image format's."""
-    box = head[: int.from_bytes(head[:4], "big")]
-    brands = {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
-    if brands & _IMAGE_BRANDS or not box[8:12].startswith(_FILM_BRANDS):
-        return ""
-    return "a video or recording (MP4 or QuickTime)"
 
 
 class Sniffer:

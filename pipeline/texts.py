@@ -51,12 +51,29 @@ def field_value(text: str) -> str:
     return _NO_FIELD_VALUE.sub(" ", text).strip(" \t")
 
 
-def amount(count: int) -> str:
-    """Format a number of bytes for people: 1.5 GB, 12 MB, 3 kB."""
-    for size, unit, digits in ((10**9, "GB", 1), (10**6, "MB", 0), (10**3, "kB", 0)):
-        if count >= size:
-            return f"{count / size:,.{digits}f} {unit}"
-    return f"{count:,} bytes"
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "bytes"))
+"""Sizes and names of the units in which bytes are shown. The page has the same in web/js/format.js."""
+
+
+def amount(count: float) -> str:
+    """Format a number of bytes for people, in decimal units: 1.5 GB, 150 MB, 12.3 MB, 3 kB, 555 bytes."""
+    size, unit = _unit(count)
+    return f"{_in_units(count, size)} {unit}"
+
+
+def amount_of(done: float, total: float) -> str:
+    """Format a part of a number of bytes in the unit of the whole: 4.0 of 12.3 MB."""
+    size, unit = _unit(total)
+    return f"{_in_units(done, size)} of {_in_units(total, size)} {unit}"
+
+
+def _unit(count: float) -> tuple[int, str]:
+    return next((unit for unit in _UNITS if count >= unit[0]), _UNITS[-1])
+
+
+def _in_units(count: float, size: int) -> str:
+    value = count / size
+    return f"{value:,.1f}" if size >= 10**6 and value < 100 else f"{value:,.0f}"
 
 
 def is_unicode(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from pipeline.texts import amount, visible
+from pipeline.texts import amount, amount_of, visible
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -154,11 +154,6 @@ def phase_of(status: Status) -> str:
     return str(status.get("progress") or status["status"])
 
 
-def megabytes(count: float) -> str:
-    """Return a number of bytes as text, in decimal megabytes, or in a smaller unit below one megabyte."""
-    return f"{count / 1e6:,.1f} MB" if count >= 10**6 else amount(int(count))
-
-
 def _message(status: Status) -> str:
     sentence = visible(str(status.get("message") or ""))
     eta = status.get("eta_seconds")
@@ -179,9 +174,7 @@ def _bytes(status: Status) -> str:
     done, total = status.get("bytes_downloaded"), status.get("bytes_total")
     if done is None:
         return ""
-    if total is None:
-        return megabytes(done)
-    return f"{done / 1e6:,.1f} of {megabytes(total)}" if total >= 10**6 else f"{amount(done)} of {amount(total)}"
+    return amount(done) if total is None else amount_of(done, total)
 
 
 def _tiles(status: Status) -> str:

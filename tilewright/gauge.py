@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from pipeline.texts import amount_of
 from tilewright.output import note
 
 
@@ -71,7 +72,7 @@ def _bar() -> Iterator[Gauge]:
             self._in_bytes = in_bytes
 
         def move(self, done: int, total: int) -> None:
-            counts = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if self._in_bytes else f"{done:,} of {total:,} tiles"
+            counts = amount_of(done, total) if self._in_bytes else f"{done:,} of {total:,} tiles"
             if self._task is not None:
                 self._progress.update(self._task, total=total, completed=done, counts=counts)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urljoin
 
-from pipeline.texts import visible
-from tilewright.display import PHASES, duration, megabytes
+from pipeline.texts import amount, visible
+from tilewright.display import PHASES, duration
 
 Json = dict[str, Any]
 
@@ -46,9 +46,9 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
     if status.get("percent") is not None:
         rows.append(("percent", f"{status['percent']:.0f} %"))
     if status.get("bytes_downloaded"):
-        rows.append(("downloaded", megabytes(status["bytes_downloaded"])))
+        rows.append(("downloaded", amount(status["bytes_downloaded"])))
     if status.get("bytes_per_second"):
-        rows.append(("rate", f"{megabytes(status['bytes_per_second'])}/s"))
+        rows.append(("rate", f"{amount(status['bytes_per_second'])}/s"))
     source = status.get("source")
     if source:
         rows.append(("source", f"{source['format']}, {source['width']:,} x {source['height']:,} pixels"))

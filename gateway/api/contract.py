@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.api import schemas
 from gateway.http.problem_schemas import State
 from pipeline.logs import MASK
+from pipeline.texts import amount
 from pipeline.tile_formats import FORMATS
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -206,7 +207,7 @@ def message(row: pb.DatasetStatus, now: float) -> str:
         # Rounded down, so that 100 % is shown only when everything is done.
         return f"{doing} {math.floor(progress.stage_percent)} %"
     if row.state == pb.STATE_DOWNLOADING and progress.bytes_downloaded:
-        return f"{doing} {progress.bytes_downloaded / 1e6:.1f} MB"
+        return f"{doing} {amount(progress.bytes_downloaded)}"
     return doing
 
 

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from ingest.http.validators import HeaderValues
 from pipeline.errors import StageError
+from pipeline.texts import amount
 
 LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors after which a retry may succeed."""
@@ -147,10 +148,10 @@ def too_large(host: str, max_bytes: int, length: int | None = None) -> StageErro
     ----------
     length: the declared length in bytes; None if the server declared none.
     """
-    size = "is larger than that" if length is None else f"has {_bytes(length)}"
+    size = "is larger than that" if length is None else f"has {amount(length)}"
     return StageError(
         "source_too_large",
-        f"This installation accepts files of up to {_bytes(max_bytes)}; the file at {host} {size}. "
+        f"This installation accepts files of up to {amount(max_bytes)}; the file at {host} {size}. "
         "Have the operator raise TILEWRIGHT_MAX_SOURCE_BYTES.",
     )
 
@@ -186,12 +187,3 @@ def _name(code: int) -> str:
         return f"{code} {HTTPStatus(code).phrase}"
     except ValueError:
         return str(code)
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} TiB"

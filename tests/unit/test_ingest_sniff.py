@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.sniff import SNIFF_LENGTH, Sniffer, is_text, is_web_page, other_kind
+from ingest.sniff import SNIFF_LENGTH, Sniffer, is_text, is_web_page
 from pipeline.errors import StageError
+from pipeline.formats.signatures import other_kind
 
 PAGES = [
     b"<!DOCTYPE html>",
@@ -49,6 +50,7 @@ IMAGES = [
     b"P6 1 1 255\n",
     b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n",
     b"SIMPLE  =                    T",
+    b"/* XPM */",
     b'<svg xmlns="http://www.w3.org/2000/svg">',
     b"\n<!-- drawn --><svg>",
     b'\xef\xbb\xbf<?xml version="1.0"?><svg>',

