@@ -151,7 +151,7 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
                 fetched = fetch.run()
                 run.keep_slot()
         except ChecksumMismatch as error:
-            if error.promise.by != REQUEST or arrived not in {"", error.found}:
+            if error.expected.by != REQUEST or arrived not in {"", error.found}:
                 raise
             if arrived:
                 raise error.again() from error

@@ -34,7 +34,7 @@ MOST_BYTES = 64 << 20
 """Maximum bytes for the header of any file."""
 
 STEP = 16 << 10
-"""Bytes to wait for at once in the first answer: at the minimum accepted rate they take four seconds."""
+"""Bytes to wait for at once in the first response: at the minimum accepted rate they take four seconds."""
 
 BROKEN = ("image_corrupt", "image_truncated")
 """Verdicts about the bytes. They are wrong if a range request returned wrong bytes."""
@@ -52,7 +52,7 @@ class Look:
     memory: upper bound on the memory for tiling, in bytes; 0 if unknown.
     refused: why the source cannot be tiled; None if no reason is known.
     fetched: bytes that were fetched for this.
-    failed: the error that ended the first answer early; None if there was none. Ranges may overcome it.
+    failed: the error that ended the first response early; None if there was none. Ranges may overcome it.
     """
 
     header: Header | None = None
@@ -63,12 +63,12 @@ class Look:
 
 
 class Remote:
-    """Reads a source for a probe: the beginning from the first answer, everything else by range requests.
+    """Reads a source for a probe: the beginning from the first response, everything else by range requests.
 
     Attributes
     ----------
     is_far: whether any bytes came from a range request.
-    failed: the error that ended the first answer early; None if there was none.
+    failed: the error that ended the first response early; None if there was none.
 
     Parameters
     ----------

@@ -45,17 +45,17 @@ class Checksum:
     by: str
 
 
-def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Checksum, ...]:
-    """Return the file's checksums in an answer's headers.
+def from_headers(headers: HeaderValues, *, is_whole: bool) -> tuple[Checksum, ...]:
+    """Return the file's checksums in a response's headers.
 
     Parameters
     ----------
-    is_whole: whether the answer contains the whole file. If not, headers that describe only its content are ignored.
+    is_whole: whether the response contains the whole file. If not, headers that describe only its content are ignored.
     """
     names = ["Repr-Digest", "Digest"]
     if is_whole:
         names.append("Content-Digest")
-    found = [promise for name in names for promise in _members(headers(name), name)]
+    found = [expected for name in names for expected in _members(headers(name), name)]
     found += _members(headers("x-goog-hash"), "x-goog-hash")
     if is_whole:
         found += [
@@ -66,14 +66,14 @@ def promised(headers: HeaderValues, *, is_whole: bool) -> tuple[Checksum, ...]:
     return tuple(found)
 
 
-def requested(sha256: str) -> tuple[Checksum, ...]:
+def from_request(sha256: str) -> tuple[Checksum, ...]:
     """Return the checksum in the request for the dataset: a SHA-256 in hex, or "" for none."""
     return (Checksum("sha256", sha256.lower(), REQUEST),) if sha256 else ()
 
 
 def algorithms(checksums: Iterable[Checksum]) -> set[Algorithm]:
     """Return the hashes to compute. SHA-256 is always one of them, because it identifies the source."""
-    return {"sha256", *(promise.algorithm for promise in checksums)}
+    return {"sha256", *(expected.algorithm for expected in checksums)}
 
 
 class ChecksumMismatch(StageError):
@@ -81,36 +81,36 @@ class ChecksumMismatch(StageError):
 
     Parameters
     ----------
-    promise: the expected checksum.
+    expected: the expected checksum.
     found: the checksum of the received file, in hex.
     host: the server that sent the file.
     again: whether a second download had the same wrong checksum.
     """
 
-    def __init__(self, promise: Checksum, found: str, host: str, *, again: bool = False) -> None:
+    def __init__(self, expected: Checksum, found: str, host: str, *, again: bool = False) -> None:
         advice = "Retry; if it happens again, check the file at its source."
         if again:
             advice = "Two downloads returned the same bytes: check the sha256 in your request, and the URL."
         super().__init__(
             "source_corrupted",
-            f"The file from {host} has the {promise.algorithm} {found}, but {promise.by} says {promise.digest}. "
+            f"The file from {host} has the {expected.algorithm} {found}, but {expected.by} says {expected.digest}. "
             f"{advice}",
             retryable=False if again else None,
         )
-        self.promise = promise
+        self.expected = expected
         self.found = found
         self.host = host
 
     def again(self) -> ChecksumMismatch:
         """Return the same error as not retryable: the same bytes came twice, so they were not damaged in transit."""
-        return ChecksumMismatch(self.promise, self.found, self.host, again=True)
+        return ChecksumMismatch(self.expected, self.found, self.host, again=True)
 
 
-def hold(checksums: Iterable[Checksum], digests: Mapping[Algorithm, str], host: str) -> None:
+def verify(checksums: Iterable[Checksum], digests: Mapping[Algorithm, str], host: str) -> None:
     """Raise ChecksumMismatch unless the digests of the received file match all expected checksums."""
-    for promise in checksums:
-        if digests[promise.algorithm] != promise.digest:
-            raise ChecksumMismatch(promise, digests[promise.algorithm], host)
+    for expected in checksums:
+        if digests[expected.algorithm] != expected.digest:
+            raise ChecksumMismatch(expected, digests[expected.algorithm], host)
 
 
 def _members(values: Iterable[str], by: str) -> Iterator[Checksum]:

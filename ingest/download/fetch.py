@@ -86,7 +86,7 @@ class Fetch:
         self._kept = kept
         self._room = room
         self._known = known if known is not None and expected_sha256 in ("", known.sha256) else None
-        self._expected = checks.requested(expected_sha256)
+        self._expected = checks.from_request(expected_sha256)
         self._earlier = EarlierDownload(path.parent, url)
         self._cancellation = Cancellation()
         self._make_connection = partial(
@@ -115,7 +115,7 @@ class Fetch:
     def read(self, first: int, end: int) -> bytes:
         """Return the bytes from `first` up to but not including `end`, before the download; fewer if the file is short.
 
-        Bytes near the beginning come from the first answer, without another request (`is_near`). Others need
+        Bytes near the beginning come from the first response, without another request (`is_near`). Others need
         `remote_file.gives_parts`, and are of the version that `run` downloads.
 
         Raises the same errors as `run`, and Crowded if the host has no room for a second connection, which is not a
@@ -138,7 +138,7 @@ class Fetch:
             return part
 
     def is_near(self, first: int) -> bool:
-        """Return whether `read` takes the byte at `first` from the first answer, without another request."""
+        """Return whether `read` takes the byte at `first` from the first response, without another request."""
         opened = self.open()
         is_beginning = isinstance(opened, Stream) and opened.next == 0
         return is_beginning and not (first > self.ahead and self.remote_file.gives_parts)
@@ -238,7 +238,7 @@ class Fetch:
 
     def _receive(self, stream: Stream) -> Fetched:
         remote_file, record = self.remote_file, self._earlier.record
-        checksums = (*self._expected, *checks.promised(remote_file.headers, is_whole=remote_file.is_whole))
+        checksums = (*self._expected, *checks.from_headers(remote_file.headers, is_whole=remote_file.is_whole))
         partial_file = PartialFile(
             self._path,
             remote_file.host,
@@ -259,7 +259,7 @@ class Fetch:
             digests = partial_file.digests()
         finally:
             partial_file.close()
-        checks.hold(checksums, digests, remote_file.host)
+        checks.verify(checksums, digests, remote_file.host)
         return Fetched(digests["sha256"], partial_file.count, remote_file.version)
 
     def _transfer(self, partial_file: PartialFile, stream: Stream) -> None:

@@ -1,10 +1,10 @@
 """One file on its server, requested as a whole or in parts of one version.
 
     remote_file.begin(connection)           the first request: the file from some byte on
-    remote_file.part(connection, 10, 20)    a range of the same version, if the first answer showed that ranges work
+    remote_file.part(connection, 10, 20)    a range of the same version, if the first response showed that ranges work
     remote_file.read(connection, 10, 20)    the same, into memory
 
-The first answer determines the length, the version, and whether ranges work.
+The first response determines the length, the version, and whether ranges work.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from ingest.http import Answer, Connection, Crowded, HeaderValues, Version, version
-from ingest.http import response as answer
+from ingest.http import Connection, Crowded, HeaderValues, Response, Version, response, version
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, TilewrightError
 
@@ -32,7 +31,7 @@ class Unchanged(TilewrightError):
 
 
 class OtherVersion(StageError):
-    """Raised when a server no longer sends the version that the first answer had."""
+    """Raised when a server no longer sends the version that the first response had."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -48,7 +47,7 @@ class Stream:
     libraries below have closed the connection by then, and would report the end of the body.
     """
 
-    def __init__(self, reply: Answer, first: int, end: int | None) -> None:
+    def __init__(self, reply: Response, first: int, end: int | None) -> None:
         self.first = self.next = first
         self.end = end
         self._answer = reply
@@ -100,9 +99,9 @@ class Stream:
             return b""
         block = self._answer.read()
         if left is not None and not block:
-            raise answer.incomplete(self.host)
+            raise response.incomplete(self.host)
         if left is not None and len(block) > left:
-            raise answer.broken(self.host, "it sent more bytes than it declared")
+            raise response.broken(self.host, "it sent more bytes than it declared")
         return block
 
 
@@ -111,12 +110,12 @@ class RemoteFile:
 
     Attributes
     ----------
-    host: the server that sent the first answer.
+    host: the server that sent the first response.
     length: length of the file in bytes; None if the server does not declare it.
     version: the file's version; empty if the server sent no strong validator.
     gives_parts: whether the server answered a range request with that range.
-    headers: headers of the first answer.
-    is_whole: whether the first answer contains the whole file, so that its headers describe the whole file.
+    headers: headers of the first response.
+    is_whole: whether the first response contains the whole file, so that its headers describe the whole file.
     """
 
     def __init__(self, url: str, settings: IngestSettings) -> None:
@@ -140,18 +139,18 @@ class RemoteFile:
     ) -> Stream:
         """Make the first request for the file, from a byte on.
 
-        If the server ignores ranges, its answer is the whole file, and no range is requested again.
+        If the server ignores ranges, its response is the whole file, and no range is requested again.
 
         Parameters
         ----------
-        first: first byte to request. The answer begins at 0 instead if the file no longer has the `expected` version.
+        first: first byte to request. The response begins at 0 instead if the file no longer has the `expected` version.
         expected: version of the bytes before `first`, which an earlier download has.
         known: version that the server does not have to send.
 
         Raises
         ------
         Unchanged: the file still has the `known` version.
-        StageError: with the code for the server's answer.
+        StageError: with the code for the server's response.
         """
         reply = self._follow(connection, {"Range": f"bytes={first}-"} | expected.if_range | known.unless)
         is_part = reply.status == HTTPStatus.PARTIAL_CONTENT
@@ -165,18 +164,19 @@ class RemoteFile:
             raise Unchanged
         self.host, self.headers, self.version = reply.host, reply.headers, version(reply.headers)
         if is_part:
-            part = answer.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
-            self.length, self.gives_parts, self.is_whole = part.total, True, part == answer.Part(0, part.end, part.end)
+            part = response.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
+            self.length, self.gives_parts = part.total, True
+            self.is_whole = part == response.Part(0, part.end, part.end)
             return Stream(reply, first, part.end)
         with_file(reply)
-        self.length = answer.check_framing(reply.host, reply.headers, self._settings.max_source_bytes)
+        self.length = response.check_framing(reply.host, reply.headers, self._settings.max_source_bytes)
         self.is_whole = True
         return Stream(reply, 0, self.length)
 
     def part(self, connection: Connection, first: int, end: int) -> Stream:
-        """Request the bytes from `first` up to but not including `end`. The answer may end earlier.
+        """Request the bytes from `first` up to but not including `end`. The response may end earlier.
 
-        Raises StageError, and OtherVersion if the server no longer sends the version of the first answer.
+        Raises StageError, and OtherVersion if the server no longer sends the version of the first response.
         """
         asked = {"Range": f"bytes={first}-{end - 1}"} | self.version.if_range
         try:
@@ -187,7 +187,7 @@ class RemoteFile:
             reply = self._part(connection, self._url, asked)
         if reply.status != HTTPStatus.PARTIAL_CONTENT or not self.version.shows_in(reply.headers):
             raise OtherVersion(reply.host)
-        part = answer.check_part(reply.host, reply.headers, first, end, self._settings.max_source_bytes)
+        part = response.check_part(reply.host, reply.headers, first, end, self._settings.max_source_bytes)
         if part.total != self.length:
             raise OtherVersion(reply.host)
         return Stream(reply, first, part.end)
@@ -201,20 +201,20 @@ class RemoteFile:
                 read += block
         return bytes(read)
 
-    def _opens(self, reply: Answer, first: int, expected: Version) -> bool:
+    def _opens(self, reply: Response, first: int, expected: Version) -> bool:
         """Return whether a 206 can begin a download: it has the rest of the file, or the rest can follow safely."""
-        part = answer.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
+        part = response.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
         if expected and not expected.shows_in(reply.headers):
             return False
         return part.total is not None and (part.end == part.total or bool(version(reply.headers)))
 
-    def _part(self, connection: Connection, url: str, asked: Mapping[str, str]) -> Answer:
+    def _part(self, connection: Connection, url: str, asked: Mapping[str, str]) -> Response:
         reply = self._follow(connection, asked, url)
         if reply.status not in (HTTPStatus.PARTIAL_CONTENT, *NOT_THESE_BYTES):
             with_file(reply)
         return reply
 
-    def _follow(self, connection: Connection, headers: Mapping[str, str], url: str = "") -> Answer:
+    def _follow(self, connection: Connection, headers: Mapping[str, str], url: str = "") -> Response:
         url = url or self._url
         came_from = ""
         for _ in range(self._settings.source_max_redirects + 1):
@@ -243,6 +243,6 @@ class RemoteFile:
         )
 
 
-def with_file(reply: Answer) -> None:
-    """Check that an answer contains the whole file; raise StageError if it does not."""
-    answer.check_status(reply.host, reply.status, reply.headers)
+def with_file(reply: Response) -> None:
+    """Check that a response contains the whole file; raise StageError if it does not."""
+    response.check_status(reply.host, reply.status, reply.headers)

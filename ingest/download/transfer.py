@@ -70,7 +70,7 @@ class Transfer:
     Parameters
     ----------
     cancellation: cancels the whole download.
-    make_line: makes another connection, which does not wait for room at its host.
+    make_connection: makes another connection, which does not wait for room at its host.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Transfer:
         partial_file: PartialFile,
         settings: IngestSettings,
         cancellation: Cancellation,
-        make_line: Callable[[], Connection],
+        make_connection: Callable[[], Connection],
     ) -> None:
         self._remote_file = remote_file
         self._partial_file = partial_file
         self._settings = settings
         self._cancellation = cancellation
-        self._make_connection = make_line
+        self._make_connection = make_connection
         self._changed = partial_file.changed
         self._alive = 0
         self._allowed = settings.source_connections

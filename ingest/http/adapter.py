@@ -36,7 +36,7 @@ class _Connection(HTTPConnection):
         try:
             return super().getresponse()
         except BaseException:
-            # If urllib3 refuses an answer's headers, it leaves the answer, and so its socket, open.
+            # If urllib3 refuses a response's headers, it leaves the response, and so its socket, open.
             if self._answer is not None:
                 self._answer.close()
             raise

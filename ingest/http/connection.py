@@ -69,8 +69,8 @@ class Connection:
         self._place = ""
         self._response: requests.Response | None = None
 
-    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Request a URL and return the answer once its headers have arrived, whatever its status.
+    def get(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Request a URL and return the response once its headers have arrived, whatever its status.
 
         Raises
         ------
@@ -99,10 +99,10 @@ class Connection:
             self.cancellation.check()
             raise download_error(error, host) from error
         self._response = response
-        return Answer(self, url, response)
+        return Response(self, url, response)
 
     def location(self, url: str, response: requests.Response) -> str | None:
-        """Return the URL that an answer redirects to; None if it does not redirect."""
+        """Return the URL that a response redirects to; None if it does not redirect."""
         try:
             location = self._session.location(response)
             # Browsers accept an unquoted space, and some servers rely on that.
@@ -119,7 +119,7 @@ class Connection:
         return self._hosts.is_wanted(self._place)
 
     def drop(self) -> None:
-        """Close the connection, even if its answer was not read to the end. The next request opens a new one."""
+        """Close the connection, even if its response was not read to the end. The next request opens a new one."""
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -148,15 +148,15 @@ class Connection:
             self._place = ""
 
 
-class Answer:
-    """An answer: its status, its headers, and its body as a stream."""
+class Response:
+    """A response: its status, its headers, and its body as a stream."""
 
     def __init__(self, connection: Connection, url: str, response: requests.Response) -> None:
         self.connection = connection
         self.url = url
         self.host = connection.host
         self.status = int(response.raw.status)
-        # Nothing here may refer back to this answer: without cycles its connection is closed as soon as it is freed.
+        # Nothing here may refer back to this response: without cycles its connection is closed as soon as it is freed.
         self.headers: HeaderValues = partial(_values, response.raw.headers)
         self._response = response
         self._coalesced = Coalesced(
@@ -165,7 +165,7 @@ class Answer:
 
     @property
     def location(self) -> str | None:
-        """The URL that the answer redirects to; None if it does not redirect."""
+        """The URL that the response redirects to; None if it does not redirect."""
         return self.connection.location(self.url, self._response)
 
     def read(self) -> bytes:

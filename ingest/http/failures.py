@@ -22,7 +22,7 @@ def download_error(error: Exception, host: str, *, in_body: bool = False) -> Sta
 
     Parameters
     ----------
-    in_body: whether the answer's headers had already arrived.
+    in_body: whether the response's headers had already arrived.
     """
     chain = list(causes(error))
 

@@ -1,4 +1,4 @@
-"""Check a server's answer by its status and headers. Pure functions, without I/O."""
+"""Check a server's response by its status and headers. Pure functions, without I/O."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Part:
 
 
 def check_status(host: str, code: int, headers: HeaderValues) -> None:
-    """Check that an answer contains the whole file.
+    """Check that a response contains the whole file.
 
     Raises StageError if not: "source_not_found", "source_forbidden", "source_refused", "source_unavailable" (with the
     server's Retry-After) or "source_protocol_error".
@@ -166,7 +166,7 @@ def incomplete(host: str) -> StageError:
 
 
 def broken(host: str, what: str) -> StageError:
-    """Return the error for an answer that breaks the rules of HTTP.
+    """Return the error for a response that breaks the rules of HTTP.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ class Session(requests.Session):
         return None
 
     def location(self, response: requests.Response) -> str | None:
-        """Return the Location that an answer redirects to; None if it does not redirect."""
+        """Return the Location that a response redirects to; None if it does not redirect."""
         return super().get_redirect_target(response)
 
 
@@ -31,7 +31,7 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
     # Otherwise requests would use proxies, .netrc passwords and CA bundles from the worker's environment.
     made.trust_env = False
     made.verify = str(settings.source_ca_bundle) if settings.source_ca_bundle else True
-    # Accept no cookies: they would be sent back with each request, and grow with each answer.
+    # Accept no cookies: they would be sent back with each request, and grow with each response.
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     made.headers = CaseInsensitiveDict(
         {

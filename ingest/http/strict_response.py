@@ -25,11 +25,11 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 
 
 class HeadersTooLong(http.client.HTTPException):
-    """Raised when an answer's headers are larger than the limit."""
+    """Raised when a response's headers are larger than the limit."""
 
 
 class HeadersUnreadable(http.client.HTTPException):
-    """Raised when an answer's headers contain a malformed line."""
+    """Raised when a response's headers contain a malformed line."""
 
 
 class _Headers:
@@ -59,7 +59,7 @@ class _Headers:
 
 
 class StrictResponse(http.client.HTTPResponse):
-    """An answer with stricter header parsing than http.client's.
+    """A response with stricter header parsing than http.client's.
 
     One limit covers all headers, those of interim answers included; http.client limits only each line. A malformed
     line raises HeadersUnreadable; http.client stops there, and would miss a length after it. Any interim answer is

@@ -12,10 +12,10 @@ HeaderValues = Callable[[str], Sequence[str]]
 """Returns all values of a header; the name's case does not matter."""
 
 SAME_CLOCK = timedelta(seconds=1)
-"""Last-Modified is a strong validator if it is at least this much older than the answer's Date (RFC 9110 §8.8.2.2)."""
+"""Last-Modified is a strong validator if it is at least this much older than Date (RFC 9110 §8.8.2.2)."""
 
 OTHER_CLOCK = timedelta(seconds=60)
-"""The same for an answer without a Date, which is compared with this machine's clock."""
+"""The same for a response without a Date, which is compared with this machine's clock."""
 
 MOST_VALIDATOR = 1024
 """Maximum characters. A validator is stored and sent with each range request, and servers accept about 8 KiB of
@@ -63,7 +63,7 @@ class Version:
 
 
 def version(headers: HeaderValues, now: datetime | None = None) -> Version:
-    """Return the version that an answer's headers name; empty if they have no strong validator."""
+    """Return the version that a response's headers name; empty if they have no strong validator."""
     etag, modified = _first(headers, "ETag"), _first(headers, "Last-Modified")
     changed, answered = _date(modified), _date(_first(headers, "Date"))
     latest = answered - SAME_CLOCK if answered is not None else (now or datetime.now(UTC)) - OTHER_CLOCK

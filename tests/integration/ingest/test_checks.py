@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.download.checksums import Checksum, algorithms, hold, promised, requested
+from ingest.download.checksums import Checksum, algorithms, from_headers, from_request, verify
 from ingest.download.fetch import Fetch, Fetched
 from ingest.download.pace import MinimumRate
 from ingest.download.parallelism import Parallelism
@@ -91,13 +91,13 @@ def test_what_a_server_promises_is_checked(
     ],
 )
 def test_what_is_no_digest_promises_nothing(name: str, value: str) -> None:
-    assert promised(headers(**{name.replace("-", "_"): value}), is_whole=True) == ()
+    assert from_headers(headers(**{name.replace("-", "_"): value}), is_whole=True) == ()
 
 
 def test_a_parts_own_digest_says_nothing_of_the_file() -> None:
     given = headers(Content_Digest=f"md5=:{b64('md5')}:", Content_MD5=b64("md5"), Repr_Digest=f"md5=:{b64('md5')}:")
-    assert {promise.by for promise in promised(given, is_whole=False)} == {"Repr-Digest"}
-    assert {promise.by for promise in promised(given, is_whole=True)} == {
+    assert {checksum.by for checksum in from_headers(given, is_whole=False)} == {"Repr-Digest"}
+    assert {checksum.by for checksum in from_headers(given, is_whole=True)} == {
         "Repr-Digest",
         "Content-Digest",
         "Content-MD5",
@@ -106,8 +106,8 @@ def test_a_parts_own_digest_says_nothing_of_the_file() -> None:
 
 def test_what_the_request_promises_is_held_whatever_its_case() -> None:
     digest = hashlib.sha256(DATA).hexdigest()
-    hold(requested(digest.upper()), {"sha256": digest}, "example.org")
-    assert requested("") == ()
+    verify(from_request(digest.upper()), {"sha256": digest}, "example.org")
+    assert from_request("") == ()
     assert algorithms([Checksum("md5", "", "")]) == {"md5", "sha256"}
 
 
