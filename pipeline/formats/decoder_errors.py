@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pipeline.errors import DATASET_CODES, StageError
@@ -16,32 +17,90 @@ UNREADABLE = "The image's samples or compression are not supported. Save it as a
 DISK_FULL = "The disk filled up while the tiles were made."
 FILE_FULL = "The tiles grew larger than the limit for such an image."
 
+MANY_SCANS = "The JPEG inside the TIFF is progressive, in too many scans for its decoder. Save it as a baseline JPEG."
+OTHER_LIMIT = "The image has more pixels, or more parts, than its decoder accepts. Save it as a tiled TIFF."
+NO_HEIGHT = "The JPEG states its height behind its pixels (DNL), which is not supported. Save it again."
+
 SAYINGS = (
     (("No space left on device", "Disk quota exceeded"), "out_of_disk", DISK_FULL),
     (("File too large",), "out_of_disk", FILE_FULL),
-    (("Cannot allocate memory", "out of memory", "unable to allocate"), "out_of_memory", MEMORY_FULL),
+    (("Security limit", "exceeds security limit", "exceeds the security limit"), "image_too_large", OTHER_LIMIT),
+    (
+        (
+            "Cannot allocate memory",
+            "out of memory",
+            "unable to allocate",
+            "failed to allocate",
+            "Could not allocate",
+            "Cannot allocate",
+            "Insufficient memory",
+            "Memory allocation",
+            "Memory limit exceeded",
+            "No space for",
+        ),
+        "out_of_memory",
+        MEMORY_FULL,
+    ),
     (
         (
             "samples out of range",
             "not a whole number of bytes",
             "bad labq format",
+            "unsupported tiff image type",
+            "unsupported color type",
+            "BitsPerSample =",
+            "Bits/sample must be",
+            "Samples/pixel shall be",
+            "not allowed for JPEG",
+            '"Predictor" not supported',
+            '"Predictor" value',
+            "WEBP driver",
+            "TIFF WEBP requires",
+            "Uncompressed data (not supported)",
             "compression support is not configured",
             "decoding is not implemented",
             "compression format has not been built in",
             "Unsupported JPEG data precision",
             "Unsupported JPEG process",
+            "Unsupported color conversion",
+            "Too many color components",
+            "Sampling factors too large",
+            "Fractional sampling not implemented",
+            "sampling not implemented",
             "tiled separate planes not supported",
+            "Unsupported feature",
+            "Unsupported codec",
+            "Unsupported image type",
+            "Unsupported data version",
+            "Unsupported bit depth",
+            "unimplemented decoder feature",
         ),
         "unsupported_format",
         UNREADABLE,
     ),
+    (("DNL not supported",), "unsupported_format", NO_HEIGHT),
+    (("exceeds maximum scans",), "decoder_too_slow", MANY_SCANS),
     (
-        ("Security limit exceeded",),
+        (
+            "Image too wide for this implementation",
+            "would require libjpeg to allocate",
+            "exceeds user limit in IHDR",
+            "Row has too many bytes",
+            "width/height out of range",
+            "tile size out of range",
+            "Cannot handle more than",
+        ),
         "image_too_large",
-        "The image has more pixels, or more parts, than its decoder accepts.",
+        OTHER_LIMIT,
     ),
 )
-"""Parts of libvips' messages, and the code and the message for people that they stand for."""
+"""Parts of the decoders' messages in any case, and the code and the message for people that they stand for.
+
+tests/unit/test_decoder_errors.py checks that the libraries of this build still have them.
+"""
+
+_EDGE = re.compile(r"Maximum supported image dimension is (\d+) pixels")
+"""libjpeg's message. An edge of a JPEG may have up to 65,535 pixels, but libjpeg decodes 65,500."""
 
 
 def said_by(error: Exception) -> str:
@@ -63,8 +122,15 @@ def decoder_error(text: str, kind: str, ends_early: Callable[[], bool], private:
     -------
     The error to report; "image_corrupt" if there is no more precise code.
     """
+    if edge := _EDGE.search(text):
+        most = f"{int(edge[1]):,}"
+        return StageError(
+            "image_too_large",
+            f"The JPEG is wider or higher than the {most} pixels that its decoder accepts. Save it as TIFF or PNG.",
+        )
+    lower = text.lower()
     for sayings, code, message in SAYINGS:
-        if any(saying in text for saying in sayings):
+        if any(saying.lower() in lower for saying in sayings):
             return StageError(code, message)
     if kind in {"text", "empty"}:
         what = "an empty file" if kind == "empty" else "a web page or a text"

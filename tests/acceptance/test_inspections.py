@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 from tests.acceptance.conftest import Command
-from tests.acceptance.jobs import LOOK, submit
+from tests.acceptance.jobs import LOOK, finish, submit
+from tests.support.images import makers
 from tests.support.network.answers import sending
 from tests.support.network.sources import Exchange, SourceServer
 from tilewright.client import Client
@@ -31,6 +33,18 @@ def test_inspect_tells_what_would_be_refused(command: Command, sources: SourceSe
     missing = command("inspect", sources.url("/nowhere.tif"))
     assert missing.code == 1
     assert "(source_not_found)" in missing.err
+
+
+def test_a_jpeg_that_is_too_wide_for_its_decoder_is_called_that(
+    client: Client, command: Command, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given a whole JPEG of 65,504 pixels' width, of which its decoder takes 65,500
+    makers.wide_jpeg(tmp_path / "wide.jpg", 65504)
+    last = finish(client, submit(client, files.url("/wide.jpg")))
+    assert (last["error"]["code"], "65,500 pixels" in last["error"]["message"]) == ("image_too_large", True)
+    # And that is known before it is fetched
+    ended = command("inspect", files.url("/wide.jpg"))
+    assert (ended.code, "(image_too_large)" in ended.out, "65,500 pixels" in ended.out) == (1, True, True)
 
 
 def test_the_status_shows_the_header_while_the_rest_is_on_its_way(client: Client, sources: SourceServer) -> None:

@@ -256,3 +256,13 @@ def frame_on_canvas(path: Path, width: int, height: int) -> Pixels:
     pixels[top:, left:, :3] = np.asarray(frame_image.convert("RGB"))
     pixels[top:, left:, 3] = 255
     return pixels if left or top else pixels[..., :3]
+
+
+def wide_jpeg(path: Path, width: int) -> Path:
+    """Write a whole JPEG as wide as the format allows: its blocks are those of 65,500 pixels up to 65,504."""
+    pictures.jpeg(path, 65500, 8, subsample_mode="off")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\xff\xc0") + 7
+    data[place : place + 2] = width.to_bytes(2, "big")
+    path.write_bytes(data)
+    return path
