@@ -11,8 +11,7 @@ import uvloop
 from pydantic import ValidationError
 
 from gateway.app import create_app
-from gateway.background.janitor import Janitor
-from gateway.background.relay import Relay
+from gateway.background import Janitor, Relay
 from gateway.server import PortTaken, Server
 from gateway.settings import GatewaySettings
 from pipeline import logs

@@ -19,26 +19,21 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api import datasets, health, inspections, openapi, preview
-from gateway.api.status_app import StatusApp
-from gateway.context import Context, Publisher, Sweeper
-from gateway.http import problems
-from gateway.http.access_log import AccessLog
-from gateway.http.answer_errors import AnswerErrors
-from gateway.http.body_limit import BodyLimit
-from gateway.http.cors import Cors
-from gateway.http.cross_site import Strangers
-from gateway.http.request_id import RequestId
-from gateway.http.unfinished_bodies import UnfinishedBody
+from gateway.api import ROUTERS, Context, Publisher, StatusApp, Sweeper, cached_document
+from gateway.http import (
+    AccessLog,
+    AnswerErrors,
+    BodyLimit,
+    Cors,
+    RequestId,
+    Strangers,
+    UnfinishedBody,
+    handle_error,
+)
 from gateway.pages import page_routes
-from gateway.rpc.calls import ask
-from gateway.rpc.gate import RefuseCrowd
+from gateway.rpc import RefuseCrowd, ask
 from gateway.settings import GatewaySettings
-from gateway.tiles import iiif
-from gateway.tiles import tile_app as tiles
-from gateway.tiles.pyramid_app import PyramidApp
-from gateway.tiles.pyramid_cache import PyramidCache
-from gateway.tiles.quick_tiles import QuickTiles
+from gateway.tiles import IIIF_PREFIX, TILES_PREFIX, Iiif, PyramidApp, PyramidCache, QuickTiles, Tiles
 from pipeline.errors import TilewrightError
 from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
@@ -123,8 +118,8 @@ def create_app(
         partial(_get_pyramid, context), storage, threads=context.storage_threads, missed=janitor.suspect
     )
     apps: dict[str, PyramidApp] = {
-        tiles.PREFIX: tiles.Tiles(pyramids, public_url=settings.public_url),
-        iiif.PREFIX: iiif.Iiif(pyramids, public_url=settings.public_url),
+        TILES_PREFIX: Tiles(pyramids, public_url=settings.public_url),
+        IIIF_PREFIX: Iiif(pyramids, public_url=settings.public_url),
     }
     return Gateway(context, _make_api(context), pyramids, apps)
 
@@ -142,17 +137,15 @@ def _make_api(context: Context) -> FastAPI:
         redirect_slashes=False,  # Such redirects contain the Host that the client sent.
     )
     app.state.context = context
-    app.openapi = openapi.cached(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.openapi = cached_document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     for error in (TilewrightError, grpc.RpcError, RequestValidationError, HTTPException):
-        app.add_exception_handler(error, problems.handle)
+        app.add_exception_handler(error, handle_error)
     # From the innermost to the outermost.
     app.add_middleware(BodyLimit)
     app.add_middleware(UnfinishedBody, stopping=context.stopping)
     app.add_middleware(AnswerErrors)
     app.add_middleware(Cors, origins=context.settings.allowed_origins)
-    app.include_router(datasets.router)
-    app.include_router(preview.router)
-    app.include_router(inspections.router)
-    app.include_router(health.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.router.routes.extend(page_routes(context.settings.public_url))
     return app

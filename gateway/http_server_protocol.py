@@ -8,9 +8,8 @@ answer.
 
 from __future__ import annotations
 
-from gateway.http.limited_protocol import ANSWERED, LimitedProtocol
-from gateway.http.limits import Limits
-from gateway.tiles.quick_tiles import QuickTiles
+from gateway.http import ANSWERED, LimitedProtocol, Limits
+from gateway.tiles import QuickTiles
 
 
 class Protocol(LimitedProtocol):

@@ -27,8 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.http import etags
-from gateway.http.error_page import error_page
+from gateway.http import error_codes_page, is_not_modified
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class StaticFile:
             headers["Content-Security-Policy"] = self.policy
             if FRAMED_NOWHERE in self.policy:
                 headers["X-Frame-Options"] = "DENY"
-        if etags.matches(request.headers.raw, self._etag.encode()):
+        if is_not_modified(request.headers.raw, self._etag.encode()):
             return Response(status_code=304, headers=headers)
         body = self._body
         if self._packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
@@ -142,7 +141,10 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
         Route("/view/{dataset_id}", view, name="view"),
         _page("/embed/{dataset_id}", StaticFile(root / "view.html", OUR_CACHING, f"{policy}; {FRAMED_ANYWHERE}")),
         _page("/docs", StaticFile(root / "docs.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
-        _page("/docs/errors", StaticFile(root / "errors.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}", error_page)),
+        _page(
+            "/docs/errors",
+            StaticFile(root / "errors.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}", error_codes_page),
+        ),
         Route("/assets/{path:path}", asset, name="assets"),
     ]
 

@@ -11,9 +11,7 @@ from typing import cast
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.http.limited_protocol import LimitedProtocol
-from gateway.http.limits import SWEEP, Limits
-from gateway.http.unsent_bytes import Unsent
+from gateway.http import SWEEP, LimitedProtocol, Limits, Unsent
 from gateway.http_server_protocol import protocol_for
 from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from gateway.http.unsent_bytes import MAX_UNSENT
+from gateway.http import MAX_UNSENT
 from pipeline.settings import BrokerSettings, CommaSeparated, SourceSettings, StatusClientSettings, StorageSettings
 from pipeline.sources import Allowed
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.api import schemas
-from gateway.http.problem_schemas import State
+from gateway.http import State
 from pipeline.logs import MASK
 from pipeline.texts import amount
 from pipeline.tile_formats import FORMATS

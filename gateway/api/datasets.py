@@ -10,10 +10,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel
 
 from gateway.api import contract, schemas
-from gateway.context import Context
-from gateway.http import etags, preferences
-from gateway.http.problems import InvalidField, StateConflict, examples
-from gateway.rpc.calls import ask, wait_until_final
+from gateway.api.context import Context
+from gateway.http import InvalidField, StateConflict, examples, is_not_modified, preferred_wait
+from gateway.rpc import ask, wait_until_final
 from pipeline.errors import Conflict, NotFound, StageError
 from pipeline.sources import check_literal_host
 from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
@@ -119,7 +118,7 @@ async def create(
     headers = {"Location": context.links.dataset(dataset_id)}
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
-    seconds = preferences.wait(request.headers.getlist("prefer"), context.settings.max_wait)
+    seconds = preferred_wait(request.headers.getlist("prefer"), context.settings.max_wait)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
         ended = await wait_until_final(
@@ -234,7 +233,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
     headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
     if not answer.final:
         headers["Retry-After"] = str(context.polls.poll_after)
-    if etags.matches(request.headers.raw, answer.etag.encode()):
+    if is_not_modified(request.headers.raw, answer.etag.encode()):
         return Response(status_code=304, headers=headers)
     return Response(answer.body, headers=headers, media_type="application/json")
 

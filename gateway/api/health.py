@@ -8,9 +8,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.context import Context
-from gateway.http.problems import examples, respond
-from gateway.rpc.calls import ask
+from gateway.api.context import Context
+from gateway.http import examples, problem_response
+from gateway.rpc import ask
 from pipeline.errors import StatusUnavailable, StorageLost
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -88,7 +88,7 @@ async def readyz(request: Request) -> Response:
     if refusal:
         extensions: dict[str, Any] = {"checks": checks}
         code = "service_unavailable" if statussvc != OK else "storage_unavailable"
-        return respond(request.scope, 503, code, refusal, {"Retry-After": "2"}, **extensions)
+        return problem_response(request.scope, 503, code, refusal, {"Retry-After": "2"}, **extensions)
     status = "ok" if all(check == OK for check in checks.values()) else "degraded"
     readiness = Readiness.model_validate({"status": status, "checks": checks, "sandbox": context.sandbox})
     return Response(

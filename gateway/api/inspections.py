@@ -10,15 +10,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from gateway.api import contract
+from gateway.api.context import Context
 from gateway.api.contract import without_query
 from gateway.api.datasets import PREFER, Parts, disconnected, json_answer
 from gateway.api.inspection_schemas import Inspection, InspectionCreated, InspectionStatus, NewInspection, Report
 from gateway.api.polls import POLL_AFTER
 from gateway.api.schemas import Error
-from gateway.context import Context
-from gateway.http import preferences
-from gateway.http.problems import InvalidField, examples
-from gateway.rpc.calls import ask
+from gateway.http import InvalidField, examples, preferred_wait
+from gateway.rpc import ask
 from pipeline.errors import NotFound, StageError, StatusUnavailable
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sources import check_literal_host
@@ -68,7 +67,7 @@ async def create(context: Parts, request: Request, new: NewInspection) -> Respon
     context.relay.poke()
     inspection_id = answer.inspection.inspection_id
     headers = {"Location": _url(context, inspection_id)}
-    seconds = preferences.wait(request.headers.getlist("prefer"), context.settings.max_wait)
+    seconds = preferred_wait(request.headers.getlist("prefer"), context.settings.max_wait)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
         ended = await _wait(context, inspection_id, seconds, context.stopping.wait(), disconnected(request))

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from gateway.http.problem_schemas import Problem
+from gateway.http import Problem
 
 DESCRIPTION = """\
 Turns the URL of a gigapixel image into a deep-zoom tile pyramid.
@@ -25,7 +25,7 @@ _DEFINITION = "#/components/schemas/{model}"
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
-def cached(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def cached_document(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """Return the function that FastAPI calls for the document, which is made at the first call."""
     return cache(lambda: document(app))
 

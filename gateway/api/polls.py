@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from gateway.api import contract
 from gateway.api.contract import Links
-from gateway.rpc.gate import Busy
-from gateway.rpc.pacing import Pacing
+from gateway.rpc import Busy, Pacing
 from pipeline.status import FINAL
 from protos.tilewright.status.v1 import status_pb2 as pb
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from gateway.api.datasets import Parts, known_form
-from gateway.http.problems import examples
-from gateway.rpc.calls import ask
+from gateway.http import examples
+from gateway.rpc import ask
 from pipeline.errors import NotFound, ObjectMissing
 from pipeline.pyramids import PREVIEW, PREVIEW_THUMBNAIL, SMALL_FILE, THUMBNAIL
 from pipeline.storage import pyramid_key

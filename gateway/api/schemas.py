@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.http.problem_schemas import State
-from gateway.http.schema_fields import absent, without_default
+from gateway.http import State, absent, without_default
 from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_NAME
 
 Status = Literal["queued", "processing", "ready", "failed"]

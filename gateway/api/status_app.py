@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import contract
 from gateway.api.polls import Polls
-from gateway.http import etags
+from gateway.http import is_not_modified
 
 _PATH = re.compile(rf"/api/datasets/({contract.DATASET_ID})/status")
 
@@ -41,7 +41,7 @@ class StatusApp:
         headers = [(b"etag", answer.etag.encode()), (b"cache-control", b"no-cache")]
         if not answer.final:
             headers.append((b"retry-after", b"%d" % self._polls.poll_after))
-        if etags.matches(scope["headers"], answer.etag.encode()):
+        if is_not_modified(scope["headers"], answer.etag.encode()):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return

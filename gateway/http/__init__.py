@@ -1,4 +1,52 @@
 """Handling that all HTTP requests share: limits, origins, request ids, conditional requests, problems.
 
-Imports `pipeline` only.
+Imports `pipeline` only. The rest of the gateway imports what is listed here: ASGI middleware, the server's protocol
+with its limits, and functions that routes call.
 """
+
+from gateway.http.access_log import AccessLog, access_logger
+from gateway.http.answer_errors import AnswerErrors
+from gateway.http.body_limit import BodyLimit
+from gateway.http.cors import Cors
+from gateway.http.cross_site import Strangers
+from gateway.http.error_page import error_codes_page
+from gateway.http.etags import is_not_modified
+from gateway.http.limited_protocol import ANSWERED, LimitedProtocol
+from gateway.http.limits import SWEEP, Limits
+from gateway.http.preferences import preferred_wait
+from gateway.http.problem_schemas import Problem, State
+from gateway.http.problems import InvalidField, StateConflict, error_response, examples, handle_error, problem_response
+from gateway.http.request_id import RequestId
+from gateway.http.schema_fields import absent, without_default
+from gateway.http.unfinished_bodies import UnfinishedBody
+from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
+
+__all__ = [
+    "ANSWERED",
+    "MAX_UNSENT",
+    "SWEEP",
+    "AccessLog",
+    "AnswerErrors",
+    "BodyLimit",
+    "Cors",
+    "InvalidField",
+    "LimitedProtocol",
+    "Limits",
+    "Problem",
+    "RequestId",
+    "State",
+    "StateConflict",
+    "Strangers",
+    "UnfinishedBody",
+    "Unsent",
+    "absent",
+    "access_logger",
+    "error_codes_page",
+    "error_response",
+    "examples",
+    "handle_error",
+    "is_not_modified",
+    "preferred_wait",
+    "problem_response",
+    "without_default",
+]

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods logged at DEBUG: clients poll every second, and would bury the other lines."""
 
-logger = logging.getLogger(__name__)
+access_logger = logging.getLogger(__name__)
 
 
 class AccessLog:
@@ -20,7 +20,7 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"] in READS and not logger.isEnabledFor(logging.DEBUG)):
+        if scope["type"] != "http" or (scope["method"] in READS and not access_logger.isEnabledFor(logging.DEBUG)):
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
@@ -38,4 +38,4 @@ class AccessLog:
             level = logging.WARNING if status >= 500 else logging.DEBUG if scope["method"] in READS else logging.INFO
             milliseconds = 1000 * (time.perf_counter() - began)
             # %r, because the client chooses the path, which could otherwise begin a new line in the log.
-            logger.log(level, "%s %r %d %.1f ms", scope["method"], scope["path"], status, milliseconds)
+            access_logger.log(level, "%s %r %d %.1f ms", scope["method"], scope["path"], status, milliseconds)

@@ -41,4 +41,4 @@ class AnswerErrors:
                         "%s %r broke off (%d more since it was last logged)", scope["method"], scope["path"], left_out
                     )
             else:
-                await problems.answer(error, scope)(scope, receive, send)
+                await problems.error_response(error, scope)(scope, receive, send)

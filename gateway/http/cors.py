@@ -71,4 +71,6 @@ def _refusal(answer: Response, scope: Scope) -> Response:
         f"{bytes(answer.body).decode()}. Pages of other origins may only read; to let this one change things, have the "
         "operator list it in TILEWRIGHT_ALLOWED_ORIGINS."
     )
-    return problems.respond(scope, answer.status_code, "invalid_request", detail, {**kept, "Vary": "Origin, Accept"})
+    return problems.problem_response(
+        scope, answer.status_code, "invalid_request", detail, {**kept, "Vary": "Origin, Accept"}
+    )

@@ -59,7 +59,7 @@ def problem_page(problem: Problem, path: str) -> str:
     )
 
 
-def error_page(template: str) -> str:
+def error_codes_page(template: str) -> str:
     """Return `web/errors.html` filled with the table of codes.
 
     Parameters

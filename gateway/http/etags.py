@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def matches(headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> bool:
+def is_not_modified(headers: Iterable[tuple[bytes, bytes]], etag: bytes) -> bool:
     """Return whether If-None-Match is `*` or contains an ETag, by weak comparison (RFC 9110, 8.8.3.2).
 
     Parameters

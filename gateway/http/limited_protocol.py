@@ -360,7 +360,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        response = problems.respond(_NO_REQUEST, status, code, detail, more)
+        response = problems.problem_response(_NO_REQUEST, status, code, detail, more)
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
         lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % header for header in headers)]
         body = b"" if self._method == b"HEAD" else bytes(response.body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def wait(headers: Iterable[str], longest: float) -> float | None:
+def preferred_wait(headers: Iterable[str], longest: float) -> float | None:
     """Return the seconds of `Prefer: wait=N`, at most `longest`; None if the header has no `wait`.
 
     As RFC 7240 requires, the first `wait` counts, and anything that cannot be parsed is ignored.

@@ -156,7 +156,7 @@ def place_of(error: Exception) -> str:
     return f"{type(error).__name__} {where}"
 
 
-def answer(error: Exception, scope: Scope) -> Response:
+def error_response(error: Exception, scope: Scope) -> Response:
     """Return the response for an error. Log it if it is a server error."""
     status, code = classify(error)
     if status >= 500 and (left_out := _repeats.left_out(place_of(error))) is not None:
@@ -171,10 +171,12 @@ def answer(error: Exception, scope: Scope) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER)
-    return respond(scope, status, code, _detail(error, code, extensions.get("errors", ())), headers, **extensions)
+    return problem_response(
+        scope, status, code, _detail(error, code, extensions.get("errors", ())), headers, **extensions
+    )
 
 
-def respond(
+def problem_response(
     scope: Scope, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extensions: Any
 ) -> Response:
     """Return the response for a problem: JSON, or a page if the client prefers HTML.
@@ -201,9 +203,9 @@ def respond(
     return Response(problem.model_dump_json(exclude_unset=True), status, headers, media_type=MEDIA_TYPE)
 
 
-async def handle(request: Request, error: Exception) -> Response:
+async def handle_error(request: Request, error: Exception) -> Response:
     """Return the response for an error. FastAPI calls this handler for all errors."""
-    response = answer(error, request.scope)
+    response = error_response(error, request.scope)
     if response.status_code == 405:
         response.headers["Allow"] = ", ".join(_allowed_methods(request))
     return response

@@ -1,4 +1,20 @@
 """Serve tiles and descriptors from stored pyramids as Deep Zoom, XYZ and IIIF. A tile takes one positioned read.
 
-Imports `gateway.http`, `gateway.storage` and `pipeline`.
+Imports `gateway.http`, `gateway.storage` and `pipeline`. The app and the server import what is listed here.
 """
+
+from gateway.tiles.iiif import IIIF_PREFIX, Iiif
+from gateway.tiles.pyramid_app import PyramidApp
+from gateway.tiles.pyramid_cache import PyramidCache
+from gateway.tiles.quick_tiles import QuickTiles
+from gateway.tiles.tile_app import TILES_PREFIX, Tiles
+
+__all__ = [
+    "IIIF_PREFIX",
+    "TILES_PREFIX",
+    "Iiif",
+    "PyramidApp",
+    "PyramidCache",
+    "QuickTiles",
+    "Tiles",
+]

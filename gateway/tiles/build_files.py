@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from gateway.storage.threads import StorageThreads
+from gateway.storage import StorageThreads
 from pipeline.errors import ObjectMissing, StorageError
 from pipeline.pyramids import INDEX, PARTS, Buffer, Entry, Index
 from pipeline.storage import Storage, pyramid_key

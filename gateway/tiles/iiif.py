@@ -21,7 +21,7 @@ from gateway.tiles.pyramid_app import Found, Malformed, PyramidApp, fixed, numbe
 from gateway.tiles.pyramid_cache import OpenPyramid
 from pipeline.pyramids import FULL, Format, Geometry, Level
 
-PREFIX = "/iiif/"
+IIIF_PREFIX = "/iiif/"
 
 CONTEXT = "http://iiif.io/api/image/3/context.json"
 PROTOCOL = "http://iiif.io/api/image"
@@ -50,11 +50,11 @@ class Iiif(PyramidApp):
     noun = "stored image"
 
     def split(self, path: str) -> tuple[str, list[str]]:
-        tile_id, *rest = path.removeprefix(PREFIX).split("/")
+        tile_id, *rest = path.removeprefix(IIIF_PREFIX).split("/")
         return tile_id, rest
 
     def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | None:
-        address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}"
+        address = f"{self.base(scope)}{IIIF_PREFIX}{pyramid.tile_id}"
         match parts:
             case []:
                 return _redirect(pyramid, f"{address}/info.json", self.address_cache)

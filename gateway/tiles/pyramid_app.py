@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import etags, problems
+from gateway.http import error_response, is_not_modified, problem_response
 from gateway.tiles.build_files import Damaged, Stale
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.tiles.streams import Stream
@@ -128,15 +128,15 @@ class PyramidApp(ABC):
         if method not in {"GET", "HEAD"}:
             allow = {"Allow": METHODS}
             detail = f"Pyramids are read-only. Use one of {METHODS}."
-            response = problems.respond(scope, 405, "method_not_allowed", detail, allow)
+            response = problem_response(scope, 405, "method_not_allowed", detail, allow)
         else:
             try:
                 await self._serve(scope, receive, send)
                 return
             except Malformed as error:
-                response = problems.respond(scope, 400, "invalid_request", str(error))
+                response = problem_response(scope, 400, "invalid_request", str(error))
             except (NotFound, StatusUnavailable, StorageError) as error:
-                response = problems.answer(error, scope)
+                response = error_response(error, scope)
         response.raw_headers.extend(CORS)
         await response(scope, receive, send)
 
@@ -220,7 +220,7 @@ def _base_of(scope: Scope) -> str:
 
 
 async def _answer(found: Found, scope: Scope, send: Send) -> None:
-    if found.status == 200 and etags.matches(scope["headers"], found.etag):
+    if found.status == 200 and is_not_modified(scope["headers"], found.etag):
         await _send(send, 304, found, b"", None)
     elif scope["method"] == "HEAD" and found.size is not None:
         await _send(send, found.status, found, b"", found.size)

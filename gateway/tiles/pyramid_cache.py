@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from gateway.storage.threads import StorageThreads
+from gateway.storage import StorageThreads
 from gateway.tiles.build_files import Files, Stale, open_files
 from pipeline.errors import StorageError
 from pipeline.pyramids import Geometry

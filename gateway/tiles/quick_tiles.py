@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.http import access_log
+from gateway.http import access_logger
 from gateway.tiles.pyramid_app import CORS, IMMUTABLE
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from pipeline.pyramids import Entry
@@ -30,9 +30,6 @@ _HEAD = (
 
 _LONG_WAY = frozenset({b"if-none-match", b"x-request-id"})
 """Headers that change the answer: such requests go to tile_app."""
-
-_access = logging.getLogger(access_log.__name__)
-
 
 REMEMBERED = 8192
 """Tiles whose position and headers are cached, about 6 MB: viewers of one image request the same tiles."""
@@ -73,7 +70,7 @@ class QuickTiles:
         target: request target of a GET, as it was sent.
         headers: with names in lower case.
         """
-        if _access.isEnabledFor(logging.DEBUG):
+        if access_logger.isEnabledFor(logging.DEBUG):
             return None
         for name, value in headers:
             if name in _LONG_WAY or (name == b"host" and not self._knows(value)):

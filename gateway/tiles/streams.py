@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import etags, problems
+from gateway.http import is_not_modified, problem_response
 
 CACHE_CONTROL = b"public, max-age=300"
 """Short, because another build may replace the file. Its ETag then changes."""
@@ -62,7 +62,7 @@ class Stream:
             *self._headers,
             *more,
         ]
-        if etags.matches(scope["headers"], self.etag):
+        if is_not_modified(scope["headers"], self.etag):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -71,7 +71,7 @@ class Stream:
         except Unsatisfiable:
             given = {"Content-Range": f"bytes */{size}"}
             detail = f"The range begins after the file's end. The file has {size} bytes."
-            response = problems.respond(scope, 416, "invalid_request", detail, given)
+            response = problem_response(scope, 416, "invalid_request", detail, given)
             response.raw_headers.extend(more)
             await response(scope, receive, send)
             return

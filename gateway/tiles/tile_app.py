@@ -22,7 +22,7 @@ from gateway.tiles.pyramid_cache import OpenPyramid
 from gateway.tiles.streams import Stream
 from pipeline.pyramids import SZI, THUMBNAIL, descriptors
 
-PREFIX = "/tiles/"
+TILES_PREFIX = "/tiles/"
 
 _DIGITS = 64
 """Length of a tile_id. What follows it in the first segment of a path is the kind of the path."""
@@ -34,7 +34,7 @@ class Tiles(PyramidApp):
     noun = "tile"
 
     def split(self, path: str) -> tuple[str, list[str]]:
-        first, *rest = path.removeprefix(PREFIX).split("/")
+        first, *rest = path.removeprefix(TILES_PREFIX).split("/")
         return first[:_DIGITS], [first[_DIGITS:], *rest]
 
     def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
@@ -49,7 +49,7 @@ class Tiles(PyramidApp):
                     read = pyramid.files.read_file
                     return Found(f"{pyramid.tile_id}-thumbnail", "image/jpeg", lambda: read(THUMBNAIL))
                 case ["", "tilejson.json"]:
-                    address = f"{self.base(scope)}{PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
+                    address = f"{self.base(scope)}{TILES_PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
                     text = json.dumps(descriptors.tilejson(geometry, pyramid.format, address))
                     return fixed(pyramid, "tilejson", "application/json", text, self.address_cache)
                 case ["_files", level, file]:

@@ -68,7 +68,7 @@ def invalid(*loc: str | int, kind: str = "missing", msg: str = "Field required",
     ],
 )
 def test_an_error_is_answered_with_its_status_and_code(error: Exception, status: int, code: str) -> None:
-    response = problems.answer(error, SCOPE)
+    response = problems.error_response(error, SCOPE)
     problem = json.loads(bytes(response.body))
     assert response.headers["content-type"] == "application/problem+json"
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
@@ -82,7 +82,7 @@ def test_an_error_is_answered_with_its_status_and_code(error: Exception, status:
 
 
 def test_a_problem_tells_nothing_of_the_gateways_inside() -> None:
-    problem = problems.answer(ValueError("secret"), SCOPE)
+    problem = problems.error_response(ValueError("secret"), SCOPE)
     assert b"secret" not in bytes(problem.body)
 
 
@@ -137,12 +137,12 @@ def test_a_problem_tells_nothing_of_the_gateways_inside() -> None:
     ],
 )
 def test_a_refused_request_says_what_is_wrong_where(error: Exception, detail: str, errors: list[Any]) -> None:
-    problem = json.loads(bytes(problems.answer(error, SCOPE).body))
+    problem = json.loads(bytes(problems.error_response(error, SCOPE).body))
     assert (problem["detail"], problem["errors"]) == (detail, errors)
 
 
 def test_a_conflict_names_the_present_state_and_what_to_do() -> None:
-    problem = json.loads(bytes(problems.answer(StateConflict("it is ready", "READY"), SCOPE).body))
+    problem = json.loads(bytes(problems.error_response(StateConflict("it is ready", "READY"), SCOPE).body))
     assert problem["state"] == "READY"
     assert problem["detail"] == "It is ready. Check its status first."
 

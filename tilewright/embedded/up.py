@@ -30,9 +30,8 @@ import ingest.inspection
 import tiler.actor
 from gateway import server as gateway_server
 from gateway.app import create_app
-from gateway.background.janitor import Janitor
-from gateway.background.relay import Relay
-from gateway.rpc.calls import ask
+from gateway.background import Janitor, Relay
+from gateway.rpc import ask
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from pipeline.channels import bracketed, reachable

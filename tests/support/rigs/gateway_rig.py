@@ -11,8 +11,8 @@ from typing import Any
 
 import requests
 
+from gateway.api import Publisher, Sweeper
 from gateway.app import create_app
-from gateway.context import Publisher, Sweeper
 from gateway.server import Server
 from gateway.settings import GatewaySettings
 from pipeline.status import AsyncStatusClient

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.api.contract import Links
 from gateway.api.polls import Polls
-from gateway.background.supervisor import Background
-from gateway.rpc.calls import ask
-from gateway.rpc.gate import Gate, GatedRpcs
-from gateway.rpc.searches import Searches
+from gateway.background import Background
+from gateway.rpc import Gate, GatedRpcs, Searches, ask
 from gateway.settings import GatewaySettings
-from gateway.storage.threads import StorageThreads
-from gateway.storage.watch import StorageWatch
+from gateway.storage import StorageThreads, StorageWatch
 from pipeline.identity import Identified
 from pipeline.sources import Allowed
 from pipeline.status import AsyncStatusClient
