@@ -12,7 +12,7 @@ from pipeline.formats import admission
 from pipeline.pyramids import Format, Geometry
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
-from tiler.build.estimate import largest_file, require_room
+from tiler.estimate import largest_file, require_room
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
@@ -29,8 +29,7 @@ def main() -> None:
 def _outcome(job: Job) -> Built | Failed:
     # Load what is needed when there is a job, and before the process is confined.
     from tiler import confined_decoding as confined  # noqa: PLC0415
-    from tiler.build.preview import make_preview  # noqa: PLC0415
-    from tiler.build.pyramid import build  # noqa: PLC0415
+    from tiler.build import build, make_preview  # noqa: PLC0415
     from tiler.decode import open_picture, reader_of  # noqa: PLC0415
     from tiler.progress import Meter  # noqa: PLC0415
 

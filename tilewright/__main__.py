@@ -1,5 +1,5 @@
 """`python -m tilewright` is the `tilewright` command."""
 
-from tilewright.commands.cli import main
+from tilewright.commands import main
 
 main()

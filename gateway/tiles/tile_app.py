@@ -20,7 +20,7 @@ from starlette.types import Scope
 from gateway.tiles.pyramid_app import Found, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid
 from gateway.tiles.streams import Stream
-from pipeline.pyramids import SZI, THUMBNAIL, descriptors
+from pipeline.pyramids import SZI, THUMBNAIL, deep_zoom_descriptor, tilejson
 
 TILES_PREFIX = "/tiles/"
 
@@ -42,7 +42,7 @@ class Tiles(PyramidApp):
         try:
             match parts:
                 case [".dzi"]:
-                    return fixed(pyramid, "dzi", "application/xml", descriptors.deep_zoom(geometry, pyramid.format))
+                    return fixed(pyramid, "dzi", "application/xml", deep_zoom_descriptor(geometry, pyramid.format))
                 case [".szi"]:
                     return _archive(pyramid)
                 case ["", "thumbnail.jpg"]:
@@ -50,7 +50,7 @@ class Tiles(PyramidApp):
                     return Found(f"{pyramid.tile_id}-thumbnail", "image/jpeg", lambda: read(THUMBNAIL))
                 case ["", "tilejson.json"]:
                     address = f"{self.base(scope)}{TILES_PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
-                    text = json.dumps(descriptors.tilejson(geometry, pyramid.format, address))
+                    text = json.dumps(tilejson(geometry, pyramid.format, address))
                     return fixed(pyramid, "tilejson", "application/json", text, self.address_cache)
                 case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")

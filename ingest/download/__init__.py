@@ -1,6 +1,6 @@
 """Download one file from a URL to disk, with range requests, resuming, checksums and limits.
 
-Imports `ingest.http`, `pipeline` and the worker's settings.
+Imports `ingest.http`, `pipeline` and the worker's settings. The rest of ingest imports what is listed here.
 """
 
 from ingest.download.checksums import REQUEST, ChecksumMismatch

@@ -12,7 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from ingest.http import Connection, Crowded, HeaderValues, Response, Version, response, version
+from ingest.http import (
+    Connection,
+    Crowded,
+    HeaderValues,
+    Part,
+    Response,
+    Version,
+    broken,
+    check_framing,
+    check_part,
+    check_status,
+    incomplete,
+    version,
+)
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, TilewrightError
 
@@ -99,9 +112,9 @@ class Stream:
             return b""
         block = self._answer.read()
         if left is not None and not block:
-            raise response.incomplete(self.host)
+            raise incomplete(self.host)
         if left is not None and len(block) > left:
-            raise response.broken(self.host, "it sent more bytes than it declared")
+            raise broken(self.host, "it sent more bytes than it declared")
         return block
 
 
@@ -164,12 +177,12 @@ class RemoteFile:
             raise Unchanged
         self.host, self.headers, self.version = reply.host, reply.headers, version(reply.headers)
         if is_part:
-            part = response.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
+            part = check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
             self.length, self.gives_parts = part.total, True
-            self.is_whole = part == response.Part(0, part.end, part.end)
+            self.is_whole = part == Part(0, part.end, part.end)
             return Stream(reply, first, part.end)
         with_file(reply)
-        self.length = response.check_framing(reply.host, reply.headers, self._settings.max_source_bytes)
+        self.length = check_framing(reply.host, reply.headers, self._settings.max_source_bytes)
         self.is_whole = True
         return Stream(reply, 0, self.length)
 
@@ -187,7 +200,7 @@ class RemoteFile:
             reply = self._part(connection, self._url, asked)
         if reply.status != HTTPStatus.PARTIAL_CONTENT or not self.version.shows_in(reply.headers):
             raise OtherVersion(reply.host)
-        part = response.check_part(reply.host, reply.headers, first, end, self._settings.max_source_bytes)
+        part = check_part(reply.host, reply.headers, first, end, self._settings.max_source_bytes)
         if part.total != self.length:
             raise OtherVersion(reply.host)
         return Stream(reply, first, part.end)
@@ -203,7 +216,7 @@ class RemoteFile:
 
     def _opens(self, reply: Response, first: int, expected: Version) -> bool:
         """Return whether a 206 can begin a download: it has the rest of the file, or the rest can follow safely."""
-        part = response.check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
+        part = check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
         if expected and not expected.shows_in(reply.headers):
             return False
         return part.total is not None and (part.end == part.total or bool(version(reply.headers)))
@@ -245,4 +258,4 @@ class RemoteFile:
 
 def with_file(reply: Response) -> None:
     """Check that a response contains the whole file; raise StageError if it does not."""
-    response.check_status(reply.host, reply.status, reply.headers)
+    check_status(reply.host, reply.status, reply.headers)

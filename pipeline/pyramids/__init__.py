@@ -1,9 +1,9 @@
 """Pure arithmetic of a tile pyramid: levels, tile addresses, the index file, the descriptors.
 
-Imports nothing else of this project.
+Imports nothing else of this project. Everyone else imports what is listed here.
 """
 
-from pipeline.pyramids.descriptors import sealed
+from pipeline.pyramids.descriptors import deep_zoom_descriptor, sealed, tilejson
 from pipeline.pyramids.geometry import (
     CHECKED,
     DEFAULT_QUALITY,
@@ -56,7 +56,9 @@ __all__ = [
     "IndexWriter",
     "Level",
     "Options",
+    "deep_zoom_descriptor",
     "index_bytes",
     "sealed",
     "tile_id",
+    "tilejson",
 ]

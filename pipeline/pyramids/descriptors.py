@@ -14,7 +14,7 @@ MERCATOR_NORTH = math.degrees(math.atan(math.sinh(math.pi)))
 """Latitude of the upper edge of XYZ's square world, in degrees: 85.05…"""
 
 
-def deep_zoom(geometry: Geometry, tile_format: Format) -> str:
+def deep_zoom_descriptor(geometry: Geometry, tile_format: Format) -> str:
     """Return the Deep Zoom descriptor, XML of Microsoft's schema of 2008."""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

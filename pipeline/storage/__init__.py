@@ -1,6 +1,6 @@
 """Storage of sources and pyramids: its keys, a directory that implements it, and the mark that identifies it.
 
-Imports only `errors` and `texts` of this project.
+Imports only `errors` and `texts` of this project. Everyone else imports what is listed here.
 """
 
 from pipeline.storage.directory import DirectoryStorage, Storage, pyramid_key, require_room, source_key

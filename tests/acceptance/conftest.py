@@ -16,7 +16,7 @@ import requests
 from tests.support.images import pictures
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 SOURCES = "127.0.0.1"
 """What every stack here may fetch from. The rest of 127.0.0.0/8 stays forbidden: tests of the refusal go there."""

@@ -18,7 +18,7 @@ from tests.support.images import avifs, heics, pictures, png_chunks, profiles, s
 from tests.support.images.pictures import Pixels, decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 SIZE = (200, 150)
 LEVEL = 8

@@ -15,7 +15,7 @@ from tests.support.network.answers import gated
 from tests.support.network.sources import SourceServer
 from tests.support.rigs.servers import free_port
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 
 def test_submit_and_wait_ends_with_the_addresses_of_the_tiles(

@@ -14,7 +14,7 @@ from tests.acceptance.jobs import LOOK, finish, ready, submit, until
 from tests.support.network.answers import gated
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 RFC_3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 

@@ -15,7 +15,7 @@ from tests.support.images import animations, costly, heics, heifs, hostile, tiff
 from tests.support.images.pictures import decode
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 LENGTH = 1_000_000
 

@@ -29,7 +29,7 @@ from tests.support.images import (
 from tests.support.images.pictures import Pixels, scene
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 JPEG = 7
 LOSS = 3

@@ -16,7 +16,7 @@ from tests.support.network.answers import redirect
 from tests.support.network.sources import SourceServer
 from tests.support.rigs.servers import free_port
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 
 def failure(client: Client, url: str) -> dict[str, object]:

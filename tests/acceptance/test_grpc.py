@@ -11,7 +11,7 @@ from typing import Any
 from tests.acceptance.jobs import ready, submit
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 GRPCURL = Path(sys.executable).parent / "grpcurl"
 STATUS = "tilewright.status.v1.StatusService"

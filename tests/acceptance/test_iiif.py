@@ -22,7 +22,7 @@ from tests.support.network.answers import status
 from tests.support.network.sources import SourceServer
 from tests.support.rigs import conformance
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 
 @pytest.fixture(scope="module")

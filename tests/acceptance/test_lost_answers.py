@@ -11,7 +11,7 @@ from tests.support.network.losing_proxy import Loss, losing_proxy
 from tests.support.network.sources import SourceServer
 from tilewright import client as client_module
 from tilewright.client import Client, Unreachable
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 
 def named(client: Client, name: str) -> list[str]:

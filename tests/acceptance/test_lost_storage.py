@@ -17,7 +17,7 @@ from tests.acceptance.test_restarts import talking_to
 from tests.support.network import answers
 from tests.support.network.sources import SourceServer, stored
 from tests.support.rigs import waiting
-from tilewright.embedded.launch import LaunchedStack, StackDied
+from tilewright.embedded import LaunchedStack, StackDied
 
 
 def post(stack: LaunchedStack, url: str) -> requests.Response:

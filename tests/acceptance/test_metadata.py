@@ -18,7 +18,7 @@ from tests.support.images.pictures import Pixels
 from tests.support.images.png_chunks import PROFILE
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 SCENE = pictures.scene(200, 140)
 GAMMA = (b"gAMA", struct.pack(">I", 45455))

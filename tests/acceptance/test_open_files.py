@@ -16,7 +16,7 @@ from tests.acceptance.jobs import finish, submit
 from tests.support.network.sources import SourceServer
 from tests.support.rigs.waiting import until
 from tilewright.client import Client, Unreachable
-from tilewright.embedded.launch import LaunchedStack, launch
+from tilewright.embedded import LaunchedStack, launch
 
 FILES = 1024
 """What shells give by default."""

@@ -32,7 +32,7 @@ from tests.acceptance.jobs import ready, submit
 from tests.support.network.answers import gated, status
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root, in a container

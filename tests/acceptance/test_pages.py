@@ -13,7 +13,7 @@ from tests.support.images import heics
 from tests.support.images.pictures import decode
 from tests.support.network.sources import serve
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 
 def test_each_picture_of_a_heic_has_one_number(client: Client, stack: LaunchedStack, tmp_path: Path) -> None:

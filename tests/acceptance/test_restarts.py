@@ -22,7 +22,7 @@ from tests.support.network.answers import gated
 from tests.support.network.sources import SourceServer
 from tests.support.rigs import waiting
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack, StackDied, launch
+from tilewright.embedded import LaunchedStack, StackDied, launch
 
 SWEEP_LIMIT = 60.0
 """Seconds for the sweep at a start: the next one comes only after five minutes."""

@@ -15,7 +15,7 @@ import requests
 
 from tests.acceptance.conftest import COMMAND_LIMIT, ENVIRONMENT
 from tests.support.network.sources import SourceServer
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 SCRIPT = Path(__file__).parents[1] / "test_async_dataset.sh"
 

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import ready, submit
 from tests.acceptance.test_restarts import talking_to
 from tests.support.network.sources import SourceServer
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 READERS = 40
 """More than there are threads that wait for storage."""

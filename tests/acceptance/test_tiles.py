@@ -16,7 +16,7 @@ from tests.acceptance.jobs import ready, submit
 from tests.support.images.pictures import decode
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tilewright.client import Client
 from tilewright.commands.export import export
 from tilewright.commands.layout import Layout
 from tilewright.commands.pictures import served
-from tilewright.embedded.launch import LaunchedStack
+from tilewright.embedded import LaunchedStack
 from tilewright.gauge import gauge
 
 ROOT = Path(__file__).parents[2]

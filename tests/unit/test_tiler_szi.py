@@ -9,7 +9,7 @@ import pytest
 import pyvips
 
 from tests.support.images import pictures
-from tiler.build import szi
+from tiler import szi
 
 
 def bytes_of(path: Path) -> dict[str, bytes]:

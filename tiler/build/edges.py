@@ -83,7 +83,7 @@ def pad_all(tiles: Iterable[bytes], tile_format: Format, tile_size: int) -> Iter
 
 def pad(data: bytes, tile_format: Format, tile_size: int) -> bytes:
     """Pad one encoded tile on the right and at the bottom: with white, or transparent if it has alpha."""
-    tile = decode(data, tile_format)
+    tile = decode_tile(data, tile_format)
     background = _CLEAR if tile.hasalpha() else _WHITE
     square = tile.embed(0, 0, tile_size, tile_size, extend="background", background=background)
     # There are many small tiles, each in its own thread: more threads for one tile would only add cost.
@@ -101,7 +101,7 @@ def pad(data: bytes, tile_format: Format, tile_size: int) -> bytes:
     return _closest(tile, tile_format, [_jpeg(square, quality) for quality in SMALL_QUALITIES])
 
 
-def decode(data: bytes, tile_format: Format) -> pyvips.Image:
+def decode_tile(data: bytes, tile_format: Format) -> pyvips.Image:
     """Open one of the pyramid's own tiles."""
     match tile_format:
         case Format.PNG:
@@ -134,7 +134,7 @@ def _closest(tile: pyvips.Image, tile_format: Format, encoders: Iterable[Encoder
     closest, least = b"", float("inf")
     for encode in encoders:
         padded = encode()
-        inside = decode(padded, tile_format).crop(0, 0, tile.width, tile.height)
+        inside = decode_tile(padded, tile_format).crop(0, 0, tile.width, tile.height)
         difference = (inside - tile).abs().avg()
         if difference < least:
             closest, least = padded, difference

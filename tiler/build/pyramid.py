@@ -29,11 +29,11 @@ from pipeline.pyramids import (
     sealed,
 )
 from pipeline.storage import written_back
-from tiler.build import szi
+from tiler import szi
 from tiler.build.edges import pad_all
-from tiler.build.estimate import require_small
 from tiler.build.small import write_small
 from tiler.decode import ERRORS, Picture
+from tiler.estimate import require_small
 from tiler.image_progress import follow
 from tiler.job import Built, Job
 from tiler.progress import Meter
@@ -126,7 +126,7 @@ def _encoder(tile_format: Format, quality: int) -> dict[str, str | int]:
 
 
 def _index_tiles(archive: Path, geometry: Geometry, index: IndexWriter) -> int:
-    """Fill the index, and return the CRC-32 of the archive's frame (see tiler.build.szi)."""
+    """Fill the index, and return the CRC-32 of the archive's frame (see tiler.szi)."""
     checksum = 0
     with archive.open("rb") as file:
         # dzsave's threads finish in any order, so each tile's position is taken from its name.

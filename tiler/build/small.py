@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pyvips
 
 from pipeline.pyramids import DEFAULT_QUALITY, FULL, SZI, THUMBNAIL, THUMBNAIL_EDGE, Format, Geometry, Index
-from tiler.build.edges import decode
+from tiler.build.edges import decode_tile
 
 FULL_QUALITY = 90
 """Quality of full.jpg. Its pixels usually come from JPEG tiles of quality 85; the same quality once more would show."""
@@ -24,7 +24,7 @@ def write_small(out: Path, geometry: Geometry, tile_format: Format, index: Index
             for y in range(level.rows)
             for x in range(level.columns)
         ]
-    decoded = [decode(tile, tile_format) for tile in tiles]
+    decoded = [decode_tile(tile, tile_format) for tile in tiles]
     whole = pyvips.Image.arrayjoin(decoded, across=level.columns).crop(0, 0, level.width, level.height)
     if whole.hasalpha():
         whole = whole.flatten(background=255)

@@ -15,8 +15,7 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.pyramids import INDEX, PARTS, Format, Geometry, Index
-from tiler.build.edges import decode
-from tiler.build.pyramid import WEBP_EFFORT
+from tiler.build import WEBP_EFFORT, decode_tile
 from tiler.compare.protocol import MOST_DIFFERING, Compared, Differs, Job, Progress
 from tiler.decode import ERRORS, Picture
 
@@ -87,7 +86,7 @@ class _Stored:
         entry = self._index.entry(self._geometry.deep_zoom_position(self._geometry.max_level, x, y))
         try:
             data = os.pread(self._archive.fileno(), entry.length, entry.offset)
-            tile = decode(data, self._format)
+            tile = decode_tile(data, self._format)
             if (tile.width, tile.height) != (fresh.width, fresh.height):
                 return UNREADABLE
             return _worst(_seen(tile), _seen(self._encoded(fresh)))
@@ -99,10 +98,10 @@ class _Stored:
             case Format.PNG:
                 return fresh
             case Format.JPEG:
-                return decode(fresh.jpegsave_buffer(Q=self._job.quality, keep="none"), Format.JPEG)
+                return decode_tile(fresh.jpegsave_buffer(Q=self._job.quality, keep="none"), Format.JPEG)
             case Format.WEBP:
                 data = fresh.webpsave_buffer(Q=self._job.quality, effort=WEBP_EFFORT, keep="none")
-                return decode(data, Format.WEBP)
+                return decode_tile(data, Format.WEBP)
 
 
 def _seen(tile: pyvips.Image) -> pyvips.Image:

@@ -23,7 +23,7 @@ NAME = "Shaded relief of the Earth"
 PORT = 8000
 """The port of the README's examples. If it is in use, the demo picks a free one."""
 
-LOOK_INTERVAL = 0.1
+POLL_INTERVAL = 0.1
 """Seconds between two polls of the status: the bars move smoothly, and no phase is missed."""
 
 
@@ -67,7 +67,7 @@ def _run(stack: LaunchedStack, url: str) -> int:
         "dataset_id"
     ]
     seen: list[Json] = []
-    last = follow(_noted(client.watch(dataset_id, pause=LOOK_INTERVAL), seen), make_display())
+    last = follow(_noted(client.watch(dataset_id, pause=POLL_INTERVAL), seen), make_display())
     if last["status"] != "ready":
         note(failure_of(dataset_id, last))
         return 1

@@ -23,8 +23,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from pipeline.errors import TilewrightError
-from pipeline.pyramids import Format, Geometry, descriptors
-from tiler.build import szi
+from pipeline.pyramids import Format, Geometry, deep_zoom_descriptor, tilejson
+from tiler import szi
 from tilewright.client import Client, Json
 from tilewright.commands.layout import Layout
 from tilewright.gauge import Gauge
@@ -164,7 +164,7 @@ def _deep_zoom(pyramid: Pyramid, archive: Path, work: Path, gauge: Gauge) -> Non
     gauge.step("Unpacking")
     for (level, x, y), data in _tiles(pyramid, archive, gauge):
         _write(work / f"{pyramid.dataset_id}_files/{level}/{x}_{y}.{pyramid.format}", data)
-    text = descriptors.deep_zoom(pyramid.geometry, pyramid.format)
+    text = deep_zoom_descriptor(pyramid.geometry, pyramid.format)
     (work / f"{pyramid.dataset_id}.dzi").write_text(text, encoding="utf-8")
 
 
@@ -185,7 +185,7 @@ def _xyz(client: Client, pyramid: Pyramid, archive: Path, work: Path, gauge: Gau
         for done, _ in enumerate(pool.map(fetch, geometry.edges()), 1):
             gauge.move(done, geometry.edge_count)
     base = f"{url.rstrip('/')}/" if url else ""
-    document = descriptors.tilejson(geometry, pyramid.format, f"{base}{{z}}/{{x}}/{{y}}.{pyramid.format}")
+    document = tilejson(geometry, pyramid.format, f"{base}{{z}}/{{x}}/{{y}}.{pyramid.format}")
     (work / TILEJSON).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 

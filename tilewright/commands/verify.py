@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.errors import TilewrightError
 from pipeline.pyramids import CHECKED, DESCRIPTION, EDGES, FILES, INDEX, SZI, Entry, Geometry, Index, sealed
-from tiler.build import szi
+from tiler import szi
 from tilewright.gauge import Gauge
 from tilewright.output import print_line
 

@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pipeline.pyramids import descriptors
+from pipeline.pyramids import deep_zoom_descriptor, tilejson
 from pipeline.pyramids.geometry import Format, Geometry
 from tests.support.images import pictures
 from tests.support.rigs import conformance
@@ -110,7 +110,7 @@ def test_large_image_reads_the_tree_to_the_pixel(tile_size: int, tmp_path: Path)
         path = tmp_path / f"site/earth_files/{level}/{x}_{y}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    (tmp_path / "site/earth.dzi").write_text(descriptors.deep_zoom(geometry, Format.JPEG))
+    (tmp_path / "site/earth.dzi").write_text(deep_zoom_descriptor(geometry, Format.JPEG))
     # When large-image opens it
     done = conformance.run("-c", LARGE_IMAGE, tmp_path / "site/earth.dzi", tmp_path / "whole.npy")
     assert done.returncode == 0, done.stderr
@@ -177,7 +177,7 @@ TILEJSON = {
 
 @pytest.mark.parametrize(("width", "height", "tile"), SIZES)
 def test_a_tilejson_keeps_the_rules_of_its_specification(width: int, height: int, tile: int) -> None:
-    document = descriptors.tilejson(Geometry(width, height, tile), Format.JPEG, "https://x/{z}/{x}/{y}.jpg")
+    document = tilejson(Geometry(width, height, tile), Format.JPEG, "https://x/{z}/{x}/{y}.jpg")
     jsonschema.Draft202012Validator(TILEJSON).validate(document)
     west, south, east, north = document["bounds"]
     x, y, zoom = document["center"]

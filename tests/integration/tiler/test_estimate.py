@@ -10,9 +10,9 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.pyramids.geometry import SZI, Format, Geometry
 from tests.support.images import costly, pictures
-from tiler.build.estimate import LEAST_FILE, largest_build, largest_file, pyramid_bytes, require_room, require_small
 from tiler.build.pyramid import build
 from tiler.decode import open_picture, reader_of
+from tiler.estimate import LEAST_FILE, largest_build, largest_file, pyramid_bytes, require_room, require_small
 from tiler.job import Job
 from tiler.progress import Meter
 
