@@ -34,7 +34,7 @@ up: setup ## Run the whole system in one process on http://127.0.0.1:8000
 ##@ Work on it
 .PHONY: test
 test: setup oracles debian lint ## Run everything that CI runs: lint and all tests
-	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --durations=20 $(ARGS)
 
 .PHONY: quick
 quick: setup oracles lint ## Linters and the unit tests, which start nothing: about a minute
