@@ -212,14 +212,15 @@ def test_a_connection_that_was_closed_while_it_lay_idle_is_no_failure() -> None:
     connections = []
 
     def serve() -> None:
-        for _ in range(2):
+        for number in range(2):
             connection, _address = listener.accept()
             connections.append(connection)
             with connection, connection.makefile("rb") as asked:
                 while asked.readline().strip():
                     pass
                 connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ok": true}')
-                asked.readline()
+                if number == 0:
+                    asked.readline()
 
     with listener:
         thread = threading.Thread(target=serve, daemon=True)
@@ -229,4 +230,5 @@ def test_a_connection_that_was_closed_while_it_lay_idle_is_no_failure() -> None:
         assert client.ready() == client.ready() == {"ok": True}
         client.close()
         thread.join(30)
+        assert not thread.is_alive()
     assert len(connections) == 2
