@@ -6,15 +6,15 @@ import re
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from gateway.api import contract, schemas
 from gateway.api.context import Context
-from gateway.http import InvalidField, StateConflict, examples, is_not_modified, preferred_wait
-from gateway.rpc import ask, wait_until_final
-from pipeline.errors import Conflict, NotFound, StageError
-from pipeline.sources import check_literal_host
+from gateway.api.creation import PREFER, created_responses, require_acceptable, respond_when_preferred
+from gateway.api.routing import RETRY_AFTER, Parts, disconnected, json_response, request_header, response_header
+from gateway.http import StateConflict, examples, is_not_modified
+from gateway.rpc import Interrupt, ask, wait_until_final
+from pipeline.errors import Conflict, NotFound
 from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -24,34 +24,12 @@ _DATASET_ID = re.compile(contract.DATASET_ID)
 _TEXT = r"^[^\x00]*$"
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
-    parameter = {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-    return {"parameters": [parameter]}
-
-
-_ETAG = {"ETag": {"description": "Send it as If-None-Match with the next poll.", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds until the next poll.", "schema": {"type": "integer"}}}
-_LOCATION = {"Location": {"description": "The dataset.", "schema": {"type": "string"}}}
-_APPLIED = {
-    "Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}},
-    "Idempotent-Replayed": {"description": "`true` if the key was used before.", "schema": {"type": "string"}},
-}
-
-
-# Documented by hand, because no schema can describe the grammar of these headers.
-PREFER = _header("Prefer", "`wait=N`: wait up to N seconds for the result, at most 300 (RFC 7240).")
-_IF_NONE_MATCH = _header("If-None-Match", "The ETag of the status that the client already has.")
+_ETAG = response_header("ETag", "Send it as If-None-Match with the next poll.")
+_REPLAYED = response_header("Idempotent-Replayed", "`true` if the key was used before.")
+_IF_NONE_MATCH = request_header("If-None-Match", "The ETag of the status that the client already has.")
 
 
 router = APIRouter(tags=["datasets"])
-
-
-async def _parts(request: Request) -> Context:
-    context: Context = request.app.state.context
-    return context
-
-
-Parts = Annotated[Context, Depends(_parts)]
 
 
 @router.post(
@@ -60,12 +38,7 @@ Parts = Annotated[Context, Depends(_parts)]
     summary="Submit an image",
     openapi_extra=PREFER,
     responses={
-        201: {
-            "model": schemas.Dataset,
-            "description": "Finished within `Prefer: wait`.",
-            "headers": _LOCATION | _APPLIED,
-        },
-        202: {"model": schemas.Created, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
+        **created_responses("dataset", schemas.Dataset, schemas.Created, _REPLAYED),
         **examples(
             "forbidden_origin",
             "invalid_request",
@@ -90,11 +63,7 @@ async def create(
     ] = None,
 ) -> Response:
     """Returns as soon as the dataset is stored, before the download begins."""
-    try:
-        check_literal_host(new.url, context.allowed)
-    except StageError as error:
-        raise InvalidField(error, "/url") from error
-    context.storage_watch.require()
+    require_acceptable(context, new.url)
     answer = await ask(
         context.rpc.CreateDataset,
         pb.CreateDatasetRequest(
@@ -118,16 +87,15 @@ async def create(
     headers = {"Location": context.links.dataset(dataset_id)}
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
-    seconds = preferred_wait(request.headers.getlist("prefer"), context.settings.max_wait)
-    if seconds is not None:
-        headers["Preference-Applied"] = f"wait={seconds:.0f}"
-        ended = await wait_until_final(
-            context.status, dataset_id, seconds, context.stopping.wait(), disconnected(request)
-        )
-        if ended:
-            finished = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
-            return json_answer(contract.dataset(finished.dataset, context.links), 201, headers)
-    return json_answer(contract.created(answer.dataset, context.links), 202, headers)
+
+    async def wait(seconds: float, *interrupts: Interrupt) -> schemas.Dataset | None:
+        if not await wait_until_final(context.status, dataset_id, seconds, *interrupts):
+            return None
+        finished = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
+        return contract.dataset(finished.dataset, context.links)
+
+    created = contract.created(answer.dataset, context.links)
+    return await respond_when_preferred(context, request, created, headers, wait)
 
 
 @router.get(
@@ -172,7 +140,7 @@ async def catalogue(
     else:
         answer = await ask(context.rpc.ListDatasets, wanted)
     datasets = [contract.dataset(row, context.links) for row in answer.datasets]
-    return json_answer(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
+    return json_response(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
 
 
 @router.get(
@@ -183,7 +151,7 @@ async def catalogue(
 async def get(context: Parts, dataset_id: str) -> Response:
     """The tile URLs are null until the dataset is ready."""
     answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
-    return json_answer(contract.dataset(answer.dataset, context.links))
+    return json_response(contract.dataset(answer.dataset, context.links))
 
 
 @router.patch(
@@ -198,7 +166,7 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
     """
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
     answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
-    return json_answer(contract.dataset(answer.dataset, context.links))
+    return json_response(contract.dataset(answer.dataset, context.links))
 
 
 @router.delete(
@@ -222,8 +190,8 @@ async def delete(context: Parts, dataset_id: str) -> Response:
     summary="Get a dataset's status",
     openapi_extra=_IF_NONE_MATCH,
     responses={
-        200: {"model": StatusAnswer, "headers": _ETAG | _RETRY_AFTER},
-        304: {"description": "Unchanged since the ETag in If-None-Match.", "headers": _ETAG | _RETRY_AFTER},
+        200: {"model": StatusAnswer, "headers": _ETAG | RETRY_AFTER},
+        304: {"description": "Unchanged since the ETag in If-None-Match.", "headers": _ETAG | RETRY_AFTER},
         **examples("not_found"),
     },
 )
@@ -252,7 +220,7 @@ async def retry(context: Parts, dataset_id: str) -> Response:
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
     context.relay.poke()
-    return json_answer(contract.status(answer.status, context.links, time.time()), 202)
+    return json_response(contract.status(answer.status, context.links, time.time()), 202)
 
 
 @router.post(
@@ -266,7 +234,7 @@ async def cancel(context: Parts, dataset_id: str) -> Response:
         answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
-    return json_answer(contract.status(answer.status, context.links, time.time()))
+    return json_response(contract.status(answer.status, context.links, time.time()))
 
 
 async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
@@ -279,14 +247,3 @@ def known_form(dataset_id: str) -> str:
     if not _DATASET_ID.fullmatch(dataset_id):
         raise NotFound(f"There is no dataset {dataset_id[:80]!r}.")
     return dataset_id
-
-
-def json_answer(model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return a model as a JSON response, without the fields that were never set."""
-    return Response(model.model_dump_json(exclude_unset=True), status_code, headers, media_type="application/json")
-
-
-async def disconnected(request: Request) -> None:
-    """Return once the client has disconnected."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

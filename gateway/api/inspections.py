@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Coroutine
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from gateway.api import contract
-from gateway.api.context import Context
 from gateway.api.contract import without_query
-from gateway.api.datasets import PREFER, Parts, disconnected, json_answer
+from gateway.api.creation import PREFER, created_responses, require_acceptable, respond_when_preferred
 from gateway.api.inspection_schemas import Inspection, InspectionCreated, InspectionStatus, NewInspection, Report
 from gateway.api.polls import POLL_AFTER
+from gateway.api.routing import RETRY_AFTER, Parts, json_response
 from gateway.api.schemas import Error
-from gateway.http import InvalidField, examples, preferred_wait
-from gateway.rpc import ask
-from pipeline.errors import NotFound, StageError, StatusUnavailable
+from gateway.http import examples
+from gateway.rpc import Interrupt, ask, wait_for_inspection
+from pipeline.errors import NotFound
 from pipeline.pyramids import DEFAULT_TILE_SIZE
-from pipeline.sources import check_literal_host
-from pipeline.status import FINAL, RPC_TIMEOUT
+from pipeline.status import FINAL
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 STATUS: dict[int, InspectionStatus] = {
@@ -34,10 +30,6 @@ STATUS: dict[int, InspectionStatus] = {
 
 _INSPECTION_ID = re.compile(r"inspect_[0-9a-f]{8,64}")
 
-_LOCATION = {"Location": {"description": "The inspection.", "schema": {"type": "string"}}}
-_APPLIED = {"Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds until the next poll.", "schema": {"type": "integer"}}}
-
 router = APIRouter(tags=["inspections"])
 
 
@@ -47,46 +39,36 @@ router = APIRouter(tags=["inspections"])
     summary="Inspect an image",
     openapi_extra=PREFER,
     responses={
-        201: {
-            "model": Inspection,
-            "description": "Finished within `Prefer: wait`.",
-            "headers": _LOCATION | _APPLIED,
-        },
-        202: {"model": InspectionCreated, "description": "Accepted.", "headers": _LOCATION | _APPLIED},
+        **created_responses("inspection", Inspection, InspectionCreated),
         **examples("forbidden_origin", "invalid_request", "source_invalid_url", "source_forbidden_address"),
     },
 )
 async def create(context: Parts, request: Request, new: NewInspection) -> Response:
     """Reads the source's header, never the whole file, and reports what it is and how it would be tiled."""
-    try:
-        check_literal_host(new.url, context.allowed)
-    except StageError as error:
-        raise InvalidField(error, "/url") from error
-    context.storage_watch.require()
+    require_acceptable(context, new.url)
     answer = await ask(context.rpc.CreateInspection, pb.CreateInspectionRequest(url=new.url))
     context.relay.poke()
     inspection_id = answer.inspection.inspection_id
-    headers = {"Location": _url(context, inspection_id)}
-    seconds = preferred_wait(request.headers.getlist("prefer"), context.settings.max_wait)
-    if seconds is not None:
-        headers["Preference-Applied"] = f"wait={seconds:.0f}"
-        ended = await _wait(context, inspection_id, seconds, context.stopping.wait(), disconnected(request))
-        if ended is not None:
-            return json_answer(_inspection(ended), 201, headers)
+    location = f"{context.links.base}/api/inspections/{inspection_id}"
+
+    async def wait(seconds: float, *interrupts: Interrupt) -> Inspection | None:
+        ended = await wait_for_inspection(context.status, inspection_id, seconds, *interrupts)
+        return None if ended is None else _inspection(ended)
+
     created = InspectionCreated(
         success=True,
         inspection_id=inspection_id,
         status="processing",
         message="Inspecting the source",
-        inspection_url=headers["Location"],
+        inspection_url=location,
     )
-    return json_answer(created, 202, headers)
+    return await respond_when_preferred(context, request, created, {"Location": location}, wait)
 
 
 @router.get(
     "/api/inspections/{inspection_id}",
     summary="Get an inspection",
-    responses={200: {"model": Inspection, "headers": _RETRY_AFTER}, **examples("not_found")},
+    responses={200: {"model": Inspection, "headers": RETRY_AFTER}, **examples("not_found")},
 )
 async def get(context: Parts, inspection_id: str) -> Response:
     """Poll until `status` is `ready` or `failed`. Inspections are kept for a day."""
@@ -96,33 +78,7 @@ async def get(context: Parts, inspection_id: str) -> Response:
     headers = {"Cache-Control": "no-cache"}
     if answer.inspection.state not in FINAL:
         headers["Retry-After"] = str(POLL_AFTER)
-    return json_answer(_inspection(answer.inspection), headers=headers)
-
-
-async def _wait(
-    context: Context, inspection_id: str, seconds: float, *interrupts: Coroutine[Any, Any, object]
-) -> pb.Inspection | None:
-    """Return the inspection once it has ended; None if the time runs out or one of `interrupts` returns first."""
-    request = pb.GetInspectionRequest(inspection_id=inspection_id, wait_seconds=seconds)
-    asking = asyncio.ensure_future(ask(context.status.status.GetInspection, request, seconds + RPC_TIMEOUT))
-    tasks = {asking, *(asyncio.ensure_future(interrupt) for interrupt in interrupts)}
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not asking.done():
-            return None
-        inspection = asking.result().inspection
-    except StatusUnavailable:
-        # The inspection is stored, so the client can still poll it once statussvc is back.
-        return None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return inspection if inspection.state in FINAL else None
-
-
-def _url(context: Context, inspection_id: str) -> str:
-    return f"{context.links.base}/api/inspections/{inspection_id}"
+    return json_response(_inspection(answer.inspection), headers=headers)
 
 
 def _inspection(row: pb.Inspection) -> Inspection:

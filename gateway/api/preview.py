@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from gateway.api.datasets import Parts, known_form
+from gateway.api.datasets import known_form
+from gateway.api.routing import Parts
 from gateway.http import examples
 from gateway.rpc import ask
 from pipeline.errors import NotFound, ObjectMissing

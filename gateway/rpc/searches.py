@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from gateway.rpc.calls import ask
 from gateway.rpc.gate import REFUSED_AFTER, Gate, GatedRpcs
+from gateway.rpc.waits import Interrupt, interruptible
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -27,23 +27,17 @@ class Searches:
     def __init__(self, stub: StatusServiceAsyncStub) -> None:
         self._rpc = cast("StatusServiceAsyncStub", GatedRpcs(stub, Gate(AT_ONCE, QUEUE)))
 
-    async def find(
-        self, wanted: pb.ListDatasetsRequest, gone: Coroutine[Any, Any, object]
-    ) -> pb.ListDatasetsResponse | None:
+    async def find(self, wanted: pb.ListDatasetsRequest, gone: Interrupt) -> pb.ListDatasetsResponse | None:
         """Return a page of results. If `gone` returns first, cancel the search and return None.
 
         Raises Busy, after a second, and what the rpc raises.
         """
-        asking = asyncio.ensure_future(ask(self._rpc.ListDatasets, wanted))
-        leaving = asyncio.ensure_future(gone)
+        return await interruptible(self._search(wanted), gone)
+
+    async def _search(self, wanted: pb.ListDatasetsRequest) -> pb.ListDatasetsResponse:
         try:
-            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else None
+            return await ask(self._rpc.ListDatasets, wanted)
         except StatusUnavailable:
             # A client that is refused at once would ask again at once.
-            await asyncio.wait({leaving}, timeout=REFUSED_AFTER)
+            await asyncio.sleep(REFUSED_AFTER)
             raise
-        finally:
-            asking.cancel()
-            leaving.cancel()
-            await asyncio.gather(asking, leaving, return_exceptions=True)

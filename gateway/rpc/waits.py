@@ -1,0 +1,85 @@
+"""Wait for the result of a dataset or an inspection, until the client disconnects or the gateway stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import grpc
+
+from gateway.rpc.calls import ask
+from pipeline.errors import NotFound, StatusUnavailable
+from pipeline.status import FINAL, RPC_TIMEOUT, AsyncStatusClient
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+T = TypeVar("T")
+
+Interrupt = Coroutine[Any, Any, object]
+"""A coroutine that ends a wait when it returns."""
+
+logger = logging.getLogger(__name__)
+
+
+async def interruptible(work: Coroutine[Any, Any, T], *interrupts: Interrupt, seconds: float | None = None) -> T | None:
+    """Return what `work` returns; None if the time runs out or one of `interrupts` returns first.
+
+    What has not returned by then is cancelled. Raises what `work` raises.
+    """
+    working = asyncio.ensure_future(work)
+    tasks = {working, *(asyncio.ensure_future(interrupt) for interrupt in interrupts)}
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def wait_until_final(client: AsyncStatusClient, dataset_id: str, seconds: float, *interrupts: Interrupt) -> bool:
+    """Wait until a dataset reaches a final state, the time runs out, or one of `interrupts` returns.
+
+    Returns
+    -------
+    Whether the dataset reached a final state. False also if statussvc became unreachable: the dataset is stored, and
+    the client can poll it later.
+
+    Raises
+    ------
+    NotFound: the dataset was deleted in the meantime.
+    """
+    call = client.status.WatchDataset(pb.WatchDatasetRequest(dataset_id=dataset_id))
+
+    async def watch() -> bool:
+        async for response in call:
+            if response.status.state in FINAL:
+                return True
+        return False
+
+    try:
+        return bool(await interruptible(watch(), *interrupts, seconds=seconds))
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            raise NotFound(error.details() or "") from error
+        logger.warning("%s: stopped waiting for the result: %s", dataset_id, error.details())
+        return False
+    finally:
+        call.cancel()
+
+
+async def wait_for_inspection(
+    client: AsyncStatusClient, inspection_id: str, seconds: float, *interrupts: Interrupt
+) -> pb.Inspection | None:
+    """Return an inspection once it has ended; None if the time runs out or one of `interrupts` returns first.
+
+    None also if statussvc became unreachable: the inspection is stored, and the client can poll it later.
+    """
+    request = pb.GetInspectionRequest(inspection_id=inspection_id, wait_seconds=seconds)
+    asking = ask(client.status.GetInspection, request, seconds + RPC_TIMEOUT)
+    try:
+        response = await interruptible(asking, *interrupts)
+    except StatusUnavailable:
+        return None
+    return response.inspection if response is not None and response.inspection.state in FINAL else None
