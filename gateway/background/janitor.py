@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from gateway.background.lost_builds import LostBuilds
-from gateway.background.restarted_thread import KeptThread
+from gateway.background.restarted_thread import RestartedThread
 from pipeline.errors import Conflict, StatusUnavailable, StorageError
 from pipeline.identity import Identified
 from pipeline.status import StatusClient
@@ -30,9 +30,6 @@ BATCH = 200
 """Items in one rpc. Each costs statussvc a few indexed reads in one transaction. statussvc accepts at most 500."""
 
 OK = "ok"
-
-STOP_PATIENCE = 2.0
-"""Seconds that stop() waits for the thread. The next sweep finishes an interrupted deletion."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +53,7 @@ class Janitor:
         self._lost = LostBuilds(status, storage, identity)
         self._sweep_wanted = threading.Event()
         self._state = OK
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = KeptThread("janitor", self._run)
+        self._thread = RestartedThread("janitor", self._run)
 
     def start(self) -> None:
         """Start the thread. It sweeps at once, because a crash may have left files behind."""
@@ -67,22 +62,20 @@ class Janitor:
     def poke(self) -> None:
         """Ask for a sweep, because something was deleted. Returns at once. Thread-safe."""
         self._sweep_wanted.set()
-        self._wake.set()
+        self._thread.poke()
 
     def suspect(self, tile_id: str) -> None:
         """Ask for a check of a pyramid whose files could not be opened. Returns at once. Thread-safe."""
         if self._lost.suspect(tile_id):
-            self._wake.set()
+            self._thread.poke()
 
     def state(self) -> str:
         """Return "ok", or why the last sweep was incomplete. Thread-safe."""
         return self._thread.failure or self._state
 
     def stop(self) -> None:
-        """Stop after the current deletion."""
-        self._stopping.set()
-        self._wake.set()
-        self._thread.stop(STOP_PATIENCE)
+        """Stop after the current deletion. The next sweep finishes one that is interrupted."""
+        self._thread.stop()
 
     def sweep(self) -> int:
         """Sweep once. Return how many items were removed.
@@ -102,37 +95,37 @@ class Janitor:
                 found=[pb.StoredItem(prefix=prefix) for prefix in found], token=self._storage.token
             )
             for item in self._status.lease_garbage(request).garbage:
-                if self._stopping.is_set():
+                if self._thread.stopping.is_set():
                     return removed
                 self._storage.delete_prefix(item.prefix)
                 self._status.confirm_garbage(item)
                 removed += 1
         return removed
 
-    def look_around(self) -> None:
+    def check_next(self) -> None:
         """Check whether some of the builds' files exist. Raises the same errors as `sweep`."""
-        self._lost.look_around(self._stopping)
+        self._lost.check_next(self._thread.stopping)
 
     def _run(self) -> None:
         due = time.monotonic()
-        while not self._stopping.is_set():
-            self._wake.clear()
+        while not self._thread.stopping.is_set():
+            self._thread.wake.clear()
             if self._sweep_wanted.is_set() or time.monotonic() >= due:
                 self._sweep_wanted.clear()
                 self._sweep()
                 due = time.monotonic() + self._interval
             try:
-                self._lost.look_at_suspects()
+                self._lost.check_suspected()
             except (Conflict, StatusUnavailable, StorageError) as error:
                 logger.warning("could not check suspected pyramids for missing files: %s", error)
             except Exception:
                 logger.exception("the check of suspected pyramids failed")
-            self._wake.wait(max(0.0, due - time.monotonic()))
+            self._thread.wake.wait(max(0.0, due - time.monotonic()))
 
     def _sweep(self) -> None:
         try:
             removed = self.sweep()
-            self.look_around()
+            self.check_next()
         except (Conflict, StatusUnavailable, StorageError) as error:
             logger.warning("the sweep of storage is incomplete: %s", error)
             self._state = f"The last sweep of storage is incomplete: {error}"

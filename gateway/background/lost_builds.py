@@ -19,10 +19,10 @@ from pipeline.storage import Storage, pyramid_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PAGE = 200
-MOST_LOOKED_AT = 2000
+MOST_CHECKED = 2000
 """Builds that one sweep checks, in pages. The next sweep goes on after them."""
 
-MOST_TOLD = 100
+MOST_REPORTED = 100
 """Lost builds that one sweep reports, so that making them again does not crowd out new work."""
 
 PAUSE = 60.0
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class LostBuilds:
-    """Looks for lost builds.
+    """Finds lost builds.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class LostBuilds:
             self._waiting.append(tile_id)
             return True
 
-    def look_at_suspects(self) -> None:
+    def check_suspected(self) -> None:
         """Check the newly suspected pyramids. Raises StorageError, StatusUnavailable, Conflict."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
@@ -72,12 +72,12 @@ class LostBuilds:
                 pyramid = self._status.get_pyramid(tile_id)
             except NotFound:
                 continue
-            self._look_at(pb.Build(tile_id=tile_id, build=pyramid.build))
+            self._check(pb.Build(tile_id=tile_id, build=pyramid.build))
 
-    def look_around(self, stopping: threading.Event) -> None:
-        """Check the next MOST_LOOKED_AT builds. Raises StorageError, StatusUnavailable, Conflict."""
-        told = 0
-        for _ in range(MOST_LOOKED_AT // PAGE):
+    def check_next(self, stopping: threading.Event) -> None:
+        """Check the next MOST_CHECKED builds. Raises StorageError, StatusUnavailable, Conflict."""
+        reported = 0
+        for _ in range(MOST_CHECKED // PAGE):
             request = pb.ListBuildsRequest(page_token=self._page_token, page_size=PAGE)
             try:
                 page = self._status.list_builds(request)
@@ -86,17 +86,17 @@ class LostBuilds:
                     return  # During an upgrade, statussvc may be older than this gateway.
                 raise
             for build in page.builds:
-                if stopping.is_set() or told >= MOST_TOLD:
+                if stopping.is_set() or reported >= MOST_REPORTED:
                     return
-                told += self._look_at(build)
+                reported += self._check(build)
             self._page_token = page.next_page_token
             if not self._page_token:
                 return
 
-    def _look_at(self, build: pb.Build) -> bool:
+    def _check(self, build: pb.Build) -> bool:
         """Report a build to statussvc if it is missing. Return whether a dataset makes it again."""
         # Checked twice: if the storage was missing at the first check and came back, the second one finds the files.
-        if not (self._is_missed(build) and self._is_missed(build)):
+        if not (self._is_missing(build) and self._is_missing(build)):
             return False
         request = pb.ReportLostBuildRequest(build=build, token=self._storage.token)
         dataset_id = self._status.report_lost_build(request).dataset_id
@@ -109,7 +109,7 @@ class LostBuilds:
             )
         return bool(dataset_id)
 
-    def _is_missed(self, build: pb.Build) -> bool:
+    def _is_missing(self, build: pb.Build) -> bool:
         """Return whether a file of a build is missing. Raises if the whole storage may be missing."""
         try:
             for name in FILES:

@@ -11,7 +11,6 @@ that only a newer version knows is skipped: a gateway of that version leases it 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,8 +18,9 @@ from collections.abc import Sequence
 import dramatiq
 from dramatiq.errors import BrokerConnectionError
 
+from gateway.background.backoff import Backoff
 from gateway.background.broker_link import BrokerAway, BrokerLink, link_to
-from gateway.background.restarted_thread import KeptThread
+from gateway.background.restarted_thread import RestartedThread
 from pipeline.errors import StatusUnavailable, UnknownStage
 from pipeline.logs import Repeats
 from pipeline.messages import is_blocked, publish
@@ -36,9 +36,6 @@ LONGEST_BACK_OFF = 5.0
 
 BATCH = 100
 """Wake-ups leased at once. A confirmed publish takes 0.4 ms, so all are out well before their lease of 15 s expires."""
-
-STOP_PATIENCE = 2.0
-"""Seconds that stop() waits for the thread. A broken connection may block the thread longer; it is a daemon."""
 
 OK = "ok"
 
@@ -70,14 +67,12 @@ class Relay:
         self._broker = broker
         self._link = link or link_to(broker)
         self._unpublished: deque[pb.WakeUp] = deque()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
         self._state = "The broker has not been reached yet."
         self._status_away = False
         self._repeats = Repeats()
         self._queue_check_interval = queue_check_interval
         self._emptiness_due = time.monotonic()
-        self._thread = KeptThread("relay", self._run)
+        self._thread = RestartedThread("relay", self._run)
 
     def start(self) -> None:
         """Start the thread. Neither the broker nor statussvc has to be reachable."""
@@ -85,7 +80,7 @@ class Relay:
 
     def poke(self) -> None:
         """Ask for a round now, because a row was committed. Returns at once. Thread-safe."""
-        self._wake.set()
+        self._thread.poke()
 
     def state(self) -> str:
         """Return "ok", or why wake-ups cannot be published at the moment. Thread-safe."""
@@ -93,21 +88,18 @@ class Relay:
 
     def stop(self) -> None:
         """Stop after the current wake-up. The others wait in the outbox."""
-        self._stopping.set()
-        self._wake.set()
-        self._thread.stop(STOP_PATIENCE)
+        self._thread.stop()
 
     def _run(self) -> None:
-        pause = FIRST_BACK_OFF
-        while not self._stopping.is_set():
-            self._wake.clear()
+        backoff = Backoff(FIRST_BACK_OFF, LONGEST_BACK_OFF)
+        while not self._thread.stopping.is_set():
+            self._thread.wake.clear()
             if self._round():
-                pause = FIRST_BACK_OFF
-                self._wake.wait(IDLE_INTERVAL)
+                backoff.reset()
+                self._thread.wake.wait(IDLE_INTERVAL)
             else:
                 # Ignores pokes here: a hundred POSTs must not cause a hundred attempts to connect.
-                self._stopping.wait(pause)
-                pause = min(2 * pause, LONGEST_BACK_OFF)
+                self._thread.stopping.wait(backoff.next())
         self._link.close()
 
     def _round(self) -> bool:
@@ -117,7 +109,7 @@ class Relay:
             if not self._unpublished:
                 # A reachable broker may still refuse messages. If some are waiting, only a publisher confirm shows it.
                 self._note_broker(OK)
-            while not self._stopping.is_set() and self._publish_batch():
+            while not self._thread.stopping.is_set() and self._publish_batch():
                 pass
         except BrokerAway as error:
             self._note_broker(str(error))
@@ -142,7 +134,7 @@ class Relay:
             request = pb.LeasePendingRequest(limit=BATCH, empty_queues=self._empty_queues())
             self._unpublished.extend(self._status.lease_pending(request).wake_ups)
             more = len(self._unpublished) >= BATCH
-        while self._unpublished and not self._stopping.is_set():
+        while self._unpublished and not self._thread.stopping.is_set():
             try:
                 publish(self._broker, self._unpublished[0])
             except UnknownStage as error:

@@ -10,25 +10,32 @@ import threading
 import time
 from collections.abc import Callable
 
+from gateway.background.backoff import Backoff
 from gateway.background.supervisor import FIRST_PAUSE, LONGEST_PAUSE, STEADY
+
+STOP_PATIENCE = 2.0
+"""Seconds that stop() waits for the thread. A broken connection or storage may block it longer; it is a daemon."""
 
 logger = logging.getLogger(__name__)
 
 
-class KeptThread:
+class RestartedThread:
     """A thread that restarts its work.
+
+    The work waits on `wake` for the next round, and returns once `stopping` is set.
 
     Parameters
     ----------
     name: name of the thread, used in the log and on /readyz.
-    work: returns only when it was told to stop.
+    work: returns only once `stopping` is set.
     """
 
     def __init__(self, name: str, work: Callable[[], None], first_pause: float = FIRST_PAUSE) -> None:
         self._name = name
         self._work = work
-        self._first_pause = first_pause
-        self._stopping = threading.Event()
+        self._backoff = Backoff(first_pause, LONGEST_PAUSE)
+        self.wake = threading.Event()
+        self.stopping = threading.Event()
         self._failure = ""
         self._began_at = time.monotonic()
         # A daemon, so that the process can exit while its broker or its storage hangs.
@@ -43,15 +50,19 @@ class KeptThread:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, patience: float) -> None:
-        """Restart nothing more, and wait up to `patience` seconds. The caller has to tell the work to stop."""
-        self._stopping.set()
+    def poke(self) -> None:
+        """Have the work begin its next round now. Returns at once. Thread-safe."""
+        self.wake.set()
+
+    def stop(self) -> None:
+        """Stop the work, restart nothing more, and wait up to STOP_PATIENCE for the thread to end."""
+        self.stopping.set()
+        self.wake.set()
         if self._thread.ident is not None:
-            self._thread.join(patience)
+            self._thread.join(STOP_PATIENCE)
 
     def _run(self) -> None:
-        pause = self._first_pause
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             self._began_at = time.monotonic()
             try:
                 self._work()
@@ -61,12 +72,11 @@ class KeptThread:
                 trace: BaseException | None = error
             else:
                 trace = None
-            if self._stopping.is_set():
+            if self.stopping.is_set():
                 return
             logger.critical("%s %s; restarting it", self._name, how, exc_info=trace)
             if time.monotonic() - self._began_at > STEADY:
-                pause = self._first_pause
+                self._backoff.reset()
             self._began_at = time.monotonic()
             self._failure = f"{self._name} {how}; it is restarted."
-            self._stopping.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            self.stopping.wait(self._backoff.next())

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from gateway.background.backoff import Backoff
+
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds before a failed task is restarted; doubled at each failure in a row."""
@@ -40,7 +42,7 @@ class Background:
                 group.create_task(self._keep_going(name, work), name=name)
 
     async def _keep_going(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        pause = self._first_pause
+        backoff = Backoff(self._first_pause, LONGEST_PAUSE)
         while True:
             loop = asyncio.get_running_loop()
             began = loop.time()
@@ -55,6 +57,5 @@ class Background:
             finally:
                 well.cancel()
             if loop.time() - began > STEADY:
-                pause = self._first_pause
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+                backoff.reset()
+            await asyncio.sleep(backoff.next())

@@ -168,7 +168,7 @@ def test_a_sweep_has_only_so_many_pyramids_made_again(
 ) -> None:
     monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1.0)
     monkeypatch.setattr("gateway.background.lost_builds.PAGE", 1)
-    monkeypatch.setattr("gateway.background.lost_builds.MOST_TOLD", 1)
+    monkeypatch.setattr("gateway.background.lost_builds.MOST_REPORTED", 1)
     # Given three ready datasets, of which two have lost their pyramids
     tile_ids = {}
     for digit in "123":
@@ -189,7 +189,7 @@ def test_a_sweep_has_only_so_many_pyramids_made_again(
 
     # When the janitor looks around, then each sweep has one made again, and what is whole stays
     for count in (1, 2, 2):
-        janitor.look_around()
+        janitor.check_next()
         assert len(made_again()) == count
     assert whole not in made_again()
 
