@@ -123,12 +123,14 @@ def test_planes_that_lie_apart_and_remarked_directories_are_shown_as_others_read
     four = tmp_path / "four.tif"
     expected[four] = planar_tiffs.four_in_jpeg_tiles(four, photometric=2), True
     expected |= {path: (pixels, False) for path, pixels in remarked_tiffs.files(tmp_path)}
+    expected |= {path: (pixels, False) for path, pixels in islice(planar_tiffs.premultiplied(tmp_path), 0, None, 5)}
     # When they are posted, then their tiles are what other readers see
     ids = {path: as_png(client, files.url(f"/{path.name}")) for path in expected}
     for path, (pixels, is_lossy) in expected.items():
         last = finish(client, ids[path])
         assert last["status"] == "ready", (path.name, last["error"])
         found = shown(last["tile_info"]["tile_id"], (max(pixels.shape[:2]) - 1).bit_length())
+        assert found.shape[2] >= pixels.shape[2], path.name
         difference = np.abs(found[..., : pixels.shape[2]].astype(int) - pixels).max()
         assert difference <= (planar_tiffs.LOSS if is_lossy else 1), (path.name, difference)
 

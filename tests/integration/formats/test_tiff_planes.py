@@ -32,6 +32,25 @@ def test_planes_come_out_as_they_went_in(tmp_path: Path, case: planar_tiffs.Case
     assert np.abs(found - expected).max() <= tolerance
 
 
+def test_colours_in_planes_are_divided_by_the_alpha_that_they_are_multiplied_by(tmp_path: Path) -> None:
+    for path, expected in planar_tiffs.premultiplied(tmp_path):
+        found = shown(path)
+        assert found.shape == expected.shape, path.name
+        assert np.abs(found.astype(int) - expected).max() <= 1, path.name
+
+
+@pytest.mark.parametrize("more", [(1, 0), (0, 1)])
+def test_colours_are_divided_by_an_alpha_that_is_not_shown(tmp_path: Path, more: tuple[int, int]) -> None:
+    # Given an alpha beside a measurement, so that neither is shown
+    drawn = scene(96, 96)
+    alpha = np.full((96, 96, 1), 128, np.uint8)
+    extra = [alpha if meaning else 255 - alpha // 2 for meaning in more]
+    stored = np.concatenate([drawn // 2, *extra], axis=2)
+    encode = planar_tiffs.ENCODERS["lzw"][1]
+    path = tiffs.write(tmp_path / "a.tif", stored, planar=True, tile=32, extra=more, compression=5, encode=encode)
+    assert np.abs(shown(path).astype(int) - (drawn // 2) * 255.0 / 128).max() <= 1
+
+
 @pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
 @pytest.mark.parametrize("compression", planar_tiffs.ENCODERS)
 def test_a_single_plane_that_is_said_to_be_separate_is_read(tmp_path: Path, compression: str, tiled: bool) -> None:

@@ -91,6 +91,36 @@ def write(path: Path, case: Case) -> Pixels:
     return shown
 
 
+def premultiplied(folder: Path) -> Iterator[tuple[Path, Pixels]]:
+    """Write colours or a grey multiplied by their alpha, and give the RGBA pixels that each must become."""
+    drawn = pictures.scene(WIDTH, HEIGHT).astype(float) / 255
+    alpha = np.broadcast_to(np.linspace(0.2, 1, WIDTH)[None, :, None], (HEIGHT, WIDTH, 1))
+    for compression, bands, dtype, tiled in product(
+        ("none", "lzw", "packbits", "zlib"), (1, 3), ("uint8", "uint16", "float32"), (False, True)
+    ):
+        colours = drawn[..., :bands]
+        most = {"uint8": 255, "uint16": 65535, "float32": 1}[dtype]
+        exact = np.concatenate([colours * alpha, alpha], axis=2) * most
+        stored = exact.astype(dtype) if dtype == "float32" else np.rint(exact).astype(dtype)
+        path = folder / f"premultiplied-{compression}-{bands}x{dtype}-{'tiles' if tiled else 'strips'}.tif"
+        cut: dict[str, Any] = {"tile": (EDGE, EDGE)} if tiled else {"rowsperstrip": ROWS}
+        tifffile.imwrite(
+            path,
+            stored.transpose(2, 0, 1),
+            photometric="minisblack" if bands == 1 else "rgb",
+            planarconfig="separate",
+            extrasamples=["assocalpha"],
+            compression=compression,
+            metadata=None,
+            **cut,
+        )
+        straight = (stored[..., :bands] / stored[..., bands:].astype(float)).clip(0, 1)
+        if dtype == "float32":  # such samples are stretched
+            straight = (straight - straight.min()) / (straight.max() - straight.min())
+        shown = np.repeat(straight, 3, axis=2) if bands == 1 else straight
+        yield path, np.rint(np.concatenate([shown, stored[..., bands:] / most], axis=2) * 255).astype(np.uint8)
+
+
 def single(path: Path, *, compression: str, tiled: bool) -> Pixels:
     """Write one plane that is said to lie apart, as GDAL writes a single band of a profile that says so."""
     drawn = pictures.scene(WIDTH, HEIGHT, bands=1)

@@ -35,6 +35,19 @@ OF_ALL = {
 }
 """Tags that describe all planes together."""
 
+PREMULTIPLIED = 1
+"""Value of Tag.EXTRA_SAMPLES: transparency that the colours are multiplied by (associated alpha)."""
+
+GREATEST = {
+    "uchar": (1 << 8) - 1,
+    "ushort": (1 << 16) - 1,
+    "uint": (1 << 32) - 1,
+    "char": (1 << 7) - 1,
+    "short": (1 << 15) - 1,
+    "int": (1 << 31) - 1,
+}
+"""Alpha of an opaque pixel, by libvips' names of integer samples."""
+
 
 class Plane(VirtualTiff):
     """One plane as a separate TIFF.
@@ -85,8 +98,8 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
 
     Returns
     -------
-    The joined image, and the planes that are read. If several planes follow the colours, they are never shown: they are
-    not read, and are black in the image.
+    The joined image with straight colours, and the planes that are read. If several planes follow the colours, they are
+    never shown: only one that the colours are multiplied by is read, and all are black in the image.
 
     Raises
     ------
@@ -100,12 +113,38 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
     colours = 4 if photometric == SEPARATED else 1 if layout.planes < 3 else 3
     shown = colours if layout.planes > colours + 1 else layout.planes
     planes = [Plane(path, directory, layout, number) for number in range(shown)]
+    alpha = _premultiplied_by(directory, layout.planes)
+    if alpha is not None and alpha >= shown:
+        planes.append(Plane(path, directory, layout, alpha))
     images = [pyvips.Image.new_from_source(plane.source(), "", **options) for plane in planes]
     first = images[0]
+    if len(images) > shown:
+        images[:shown] = _straight(images[:shown], images.pop())
+    elif alpha is not None:
+        images[:colours] = _straight(images[:colours], images[alpha])
     if shown < layout.planes:
         images.append(pyvips.Image.black(first.width, first.height, bands=layout.planes - shown).cast(first.format))
-    joined = first.bandjoin(images[1:]) if len(images) > 1 else first
+    joined = images[0].bandjoin(images[1:]) if len(images) > 1 else first
     return joined.copy(interpretation=_interpretation(first, photometric)), planes
+
+
+def _premultiplied_by(directory: Directory, planes: int) -> int | None:
+    """Return the plane that the colours are multiplied by; None if there is none.
+
+    As in libvips, it is the last one that ExtraSamples describes so.
+    """
+    extra = directory.values(Tag.EXTRA_SAMPLES)[:planes]
+    found = [number for number, meaning in enumerate(extra, planes - len(extra)) if meaning == PREMULTIPLIED]
+    return found[-1] if found and found[-1] > 0 else None
+
+
+def _straight(colours: list[pyvips.Image], alpha: pyvips.Image) -> list[pyvips.Image]:
+    """Return the colours divided by the alpha that they are multiplied by."""
+    kind = alpha.format
+    # The scale of a float is not known, but it does not matter: floats are stretched later.
+    divided = colours[0].bandjoin([*colours[1:], alpha]).unpremultiply(max_alpha=GREATEST.get(kind, GREATEST["uchar"]))
+    rounded = divided.rint() if kind in GREATEST else divided
+    return [rounded.extract_band(number).cast(kind) for number in range(len(colours))]
 
 
 def _interpretation(first: pyvips.Image, photometric: int) -> str:
