@@ -4,7 +4,7 @@ RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ plain
                                 ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
                                 └ the rest   FastAPI: the API, health, the pages
 
-A plain GET of a tile that is in memory never gets here: gateway.http_server_protocol answers it.
+A plain GET of a tile that is in memory never gets here: gateway.http_server_protocol responds to it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.api import ROUTERS, Context, Publisher, StatusApp, Sweeper, cached_document
 from gateway.http import (
     AccessLog,
-    AnswerErrors,
     BodyLimit,
     Cors,
+    CrossSiteCheck,
+    ErrorResponses,
     RequestId,
-    Strangers,
     UnfinishedBody,
     handle_error,
 )
@@ -52,9 +52,9 @@ class Gateway:
     Parameters
     ----------
     context: the shared objects. Set `context.stopping` before the server stops.
-    api: answers all requests that `apps` do not answer.
+    api: handles all requests that `apps` do not handle.
     pyramids: the cache that `apps` share.
-    apps: apps by the prefix of the paths that they answer.
+    apps: apps by the prefix of the paths that they handle.
     """
 
     def __init__(self, context: Context, api: ASGIApp, pyramids: PyramidCache, apps: Mapping[str, PyramidApp]) -> None:
@@ -66,11 +66,11 @@ class Gateway:
         context.background.add("tend", self.tend)
         context.background.add("storage watch", context.storage_watch.watch)
         settings = context.settings
-        strangers = Strangers(
+        checked = CrossSiteCheck(
             self._dispatch, settings.host, settings.public_url, settings.allowed_hosts, settings.allowed_origins
         )
-        self.quick_tiles = QuickTiles(pyramids, strangers.is_ours)
-        self._app = RequestId(AccessLog(AnswerErrors(strangers)))
+        self.quick_tiles = QuickTiles(pyramids, checked.is_own_host)
+        self._app = RequestId(AccessLog(ErrorResponses(checked)))
 
     async def tend(self) -> None:
         """Close the files of deleted pyramids every TEND_INTERVAL, to free their disk space. Runs until cancelled."""
@@ -125,8 +125,8 @@ def create_app(
 
 
 async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:
-    answer = await ask(context.rpc.GetPyramid, pb.GetPyramidRequest(tile_id=tile_id))
-    return answer.pyramid
+    response = await ask(context.rpc.GetPyramid, pb.GetPyramidRequest(tile_id=tile_id))
+    return response.pyramid
 
 
 def _make_api(context: Context) -> FastAPI:
@@ -143,7 +143,7 @@ def _make_api(context: Context) -> FastAPI:
     # From the innermost to the outermost.
     app.add_middleware(BodyLimit)
     app.add_middleware(UnfinishedBody, stopping=context.stopping)
-    app.add_middleware(AnswerErrors)
+    app.add_middleware(ErrorResponses)
     app.add_middleware(Cors, origins=context.settings.allowed_origins)
     for router in ROUTERS:
         app.include_router(router)

@@ -112,7 +112,7 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
 
     Parameters
     ----------
-    public_url: base URL of the links in the API's answers. The page may load tiles from there.
+    public_url: base URL of the links in the API's responses. The page may load tiles from there.
     root: folder of the page's files; default: the installed package `web`.
     """
     root = Path(str(files("web"))) if root is None else root
@@ -132,9 +132,9 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
             # Embed snippets from before /embed existed use this URL.
             target = f"../embed/{request.scope['raw_path'].decode('ascii').rpartition('/')[2]}"
             return Response(status_code=307, headers={"Location": target, "Vary": "Sec-Fetch-Dest"})
-        answer = own_view.respond(request)
-        answer.headers["Vary"] = f"{answer.headers['Vary']}, Sec-Fetch-Dest"
-        return answer
+        response = own_view.respond(request)
+        response.headers["Vary"] = f"{response.headers['Vary']}, Sec-Fetch-Dest"
+        return response
 
     return [
         _page("/", StaticFile(root / "index.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),

@@ -55,7 +55,7 @@ class Server:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # No answer depends on the client's address or scheme.
+                proxy_headers=False,  # No response depends on the client's address or scheme.
                 timeout_graceful_shutdown=settings.stop_timeout,
             )
         )

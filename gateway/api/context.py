@@ -79,5 +79,5 @@ class Context:
 
     async def _status_of(self, dataset_id: str) -> pb.DatasetStatus:
         # Bypasses the gate: `Polls` paces its own rpcs.
-        answer = await ask(self.status.status.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
-        return answer.status
+        response = await ask(self.status.status.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
+        return response.status

@@ -24,7 +24,7 @@ DATASET_ID = r"custom_[0-9a-f]{8,64}"
 """Pattern of a dataset's id."""
 
 
-class Words(NamedTuple):
+class Shown(NamedTuple):
     """What the API shows for a state in the database."""
 
     state: State
@@ -32,18 +32,18 @@ class Words(NamedTuple):
     progress: schemas.Progress | None
 
 
-WORDS: dict[pb.State.ValueType, Words] = {
-    pb.STATE_QUEUED: Words("QUEUED", "queued", "queued"),
-    pb.STATE_DOWNLOADING: Words("DOWNLOADING", "processing", "downloading"),
-    pb.STATE_DOWNLOADED: Words("DOWNLOADED", "processing", "generating_tiles"),
-    pb.STATE_TILING: Words("TILING", "processing", "generating_tiles"),
-    pb.STATE_READY: Words("READY", "ready", "completed"),
-    pb.STATE_FAILED: Words("FAILED", "failed", None),
+SHOWN: dict[pb.State.ValueType, Shown] = {
+    pb.STATE_QUEUED: Shown("QUEUED", "queued", "queued"),
+    pb.STATE_DOWNLOADING: Shown("DOWNLOADING", "processing", "downloading"),
+    pb.STATE_DOWNLOADED: Shown("DOWNLOADED", "processing", "generating_tiles"),
+    pb.STATE_TILING: Shown("TILING", "processing", "generating_tiles"),
+    pb.STATE_READY: Shown("READY", "ready", "completed"),
+    pb.STATE_FAILED: Shown("FAILED", "failed", None),
     # `failed`, because a client that polls until `ready` or `failed` has to stop.
-    pb.STATE_CANCELLED: Words("CANCELLED", "failed", None),
+    pb.STATE_CANCELLED: Shown("CANCELLED", "failed", None),
 }
 
-UNKNOWN = Words("TILING", "processing", "generating_tiles")
+UNKNOWN = Shown("TILING", "processing", "generating_tiles")
 """Shown for a state that only a newer statussvc knows, as during an upgrade: clients go on polling."""
 
 EXTENSION: dict[pb.TileFormat.ValueType, schemas.Extension] = {
@@ -73,7 +73,7 @@ _CANCELLED = pb.Failure(code="cancelled", message="The dataset was cancelled on 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Builds the URLs in answers. Without a base URL they are relative to the root, so they work behind any proxy.
+    """Builds the URLs in responses. Without a base URL they are relative to the root, so they work behind any proxy.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Links:
 
 
 def created(dataset: pb.Dataset, links: Links) -> schemas.Created:
-    """Return the answer to a POST."""
+    """Return the response to a POST."""
     return schemas.Created(
         success=True,
         dataset_id=dataset.dataset_id,
@@ -122,8 +122,8 @@ def created(dataset: pb.Dataset, links: Links) -> schemas.Created:
 
 def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
     """Return a dataset as the catalogue shows it."""
-    words = _words(row.status)
-    pyramid = row.status.pyramid if words.status == "ready" else None
+    shown = _shown(row.status)
+    pyramid = row.status.pyramid if shown.status == "ready" else None
     return schemas.Dataset(
         dataset_id=row.dataset_id,
         name=row.name,
@@ -131,9 +131,9 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         category=row.category,
         subject=row.subject,
         url=without_query(row.url),
-        status="processing" if words.status == "queued" else words.status,
-        progress=words.progress,
-        state=words.state,
+        status="processing" if shown.status == "queued" else shown.status,
+        progress=shown.progress,
+        state=shown.state,
         created_at=timestamp(row.create_time),
         finished_at=timestamp(row.status.finish_time) if row.status.HasField("finish_time") else None,
         tile_urls=schemas.TileUrls(
@@ -142,7 +142,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
             thumbnail=links.thumbnail(pyramid) if pyramid else None,
         ),
         tile_info=tile_info(pyramid, links) if pyramid else None,
-        error=error(row.status) if words.status == "failed" else None,
+        error=error(row.status) if shown.status == "failed" else None,
     )
 
 
@@ -153,16 +153,16 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     ----------
     now: wall clock, in seconds since the epoch; used to count down to the next retry.
     """
-    words = _words(row)
-    if words.progress == "completed":
+    shown = _shown(row)
+    if shown.progress == "completed":
         return schemas.Ready(dataset_id=row.dataset_id, status="ready", tile_info=tile_info(row.pyramid, links))
-    if words.progress is None:
+    if shown.progress is None:
         return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
     progress = row.progress
     working = schemas.Working(
         dataset_id=row.dataset_id,
-        status="queued" if words.status == "queued" else "processing",
-        progress=words.progress,
+        status="queued" if shown.status == "queued" else "processing",
+        progress=shown.progress,
         message=message(row, now),
         percent=round(row.percent, 1) if row.HasField("percent") else None,
         stage_percent=round(progress.stage_percent, 1) if progress.HasField("stage_percent") else None,
@@ -173,7 +173,7 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
         tiles_total=progress.tiles_total if progress.HasField("tiles_total") else None,
         eta_seconds=round(row.eta_seconds, 1) if row.HasField("eta_seconds") else None,
         attempt=row.attempt,
-        state=words.state,
+        state=shown.state,
         queued_at=timestamp(row.queue_time),
         source=source(row.source) if row.HasField("source") else None,
         preview=links.preview(row.dataset_id) if row.HasField("preview") else None,
@@ -184,9 +184,9 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     return working
 
 
-def _words(row: pb.DatasetStatus) -> Words:
+def _shown(row: pb.DatasetStatus) -> Shown:
     is_shown = row.state != pb.STATE_READY or row.pyramid.format in EXTENSION
-    return WORDS.get(row.state, UNKNOWN) if is_shown else UNKNOWN
+    return SHOWN.get(row.state, UNKNOWN) if is_shown else UNKNOWN
 
 
 def source(info: pb.SourceInfo) -> schemas.SourceInfo:

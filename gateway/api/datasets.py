@@ -1,4 +1,4 @@
-"""The routes of /api/datasets. Each makes an rpc to statussvc and returns its answer as JSON."""
+"""The routes of /api/datasets. Each makes an rpc to statussvc and returns its response as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.errors import Conflict, NotFound
 from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 
-StatusAnswer = schemas.Working | schemas.Ready | schemas.Failed
+StatusBody = schemas.Working | schemas.Ready | schemas.Failed
 
 _DATASET_ID = re.compile(contract.DATASET_ID)
 _TEXT = r"^[^\x00]*$"
@@ -64,7 +64,7 @@ async def create(
 ) -> Response:
     """Returns as soon as the dataset is stored, before the download begins."""
     require_acceptable(context, new.url)
-    answer = await ask(
+    response = await ask(
         context.rpc.CreateDataset,
         pb.CreateDatasetRequest(
             name=new.name,
@@ -83,9 +83,9 @@ async def create(
         ),
     )
     context.relay.poke()
-    dataset_id = answer.dataset.dataset_id
+    dataset_id = response.dataset.dataset_id
     headers = {"Location": context.links.dataset(dataset_id)}
-    if answer.replayed:
+    if response.replayed:
         headers["Idempotent-Replayed"] = "true"
 
     async def wait(seconds: float, *interrupts: Interrupt) -> schemas.Dataset | None:
@@ -94,7 +94,7 @@ async def create(
         finished = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
         return contract.dataset(finished.dataset, context.links)
 
-    created = contract.created(answer.dataset, context.links)
+    created = contract.created(response.dataset, context.links)
     return await respond_when_preferred(context, request, created, headers, wait)
 
 
@@ -136,11 +136,11 @@ async def catalogue(
         found = await context.searches.find(wanted, disconnected(request))
         if found is None:
             return Response(status_code=204)  # The client has disconnected: nobody reads this.
-        answer = found
+        response = found
     else:
-        answer = await ask(context.rpc.ListDatasets, wanted)
-    datasets = [contract.dataset(row, context.links) for row in answer.datasets]
-    return json_response(schemas.Page(datasets=datasets, next_cursor=answer.next_page_token or None))
+        response = await ask(context.rpc.ListDatasets, wanted)
+    datasets = [contract.dataset(row, context.links) for row in response.datasets]
+    return json_response(schemas.Page(datasets=datasets, next_cursor=response.next_page_token or None))
 
 
 @router.get(
@@ -150,8 +150,8 @@ async def catalogue(
 )
 async def get(context: Parts, dataset_id: str) -> Response:
     """The tile URLs are null until the dataset is ready."""
-    answer = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
-    return json_response(contract.dataset(answer.dataset, context.links))
+    response = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=known_form(dataset_id)))
+    return json_response(contract.dataset(response.dataset, context.links))
 
 
 @router.patch(
@@ -165,8 +165,8 @@ async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) ->
     null clears a text; the name cannot be cleared.
     """
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
-    answer = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
-    return json_response(contract.dataset(answer.dataset, context.links))
+    response = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
+    return json_response(contract.dataset(response.dataset, context.links))
 
 
 @router.delete(
@@ -190,56 +190,56 @@ async def delete(context: Parts, dataset_id: str) -> Response:
     summary="Get a dataset's status",
     openapi_extra=_IF_NONE_MATCH,
     responses={
-        200: {"model": StatusAnswer, "headers": _ETAG | RETRY_AFTER},
+        200: {"model": StatusBody, "headers": _ETAG | RETRY_AFTER},
         304: {"description": "Unchanged since the ETag in If-None-Match.", "headers": _ETAG | RETRY_AFTER},
         **examples("not_found"),
     },
 )
 async def get_status(context: Parts, request: Request, dataset_id: str) -> Response:
     """Poll until `status` is `ready` or `failed`."""
-    answer = await context.polls.status(known_form(dataset_id))
-    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
-    if not answer.final:
+    response = await context.polls.status(known_form(dataset_id))
+    headers = {"ETag": response.etag, "Cache-Control": "no-cache"}
+    if not response.final:
         headers["Retry-After"] = str(context.polls.poll_after)
-    if is_not_modified(request.headers.raw, answer.etag.encode()):
+    if is_not_modified(request.headers.raw, response.etag.encode()):
         return Response(status_code=304, headers=headers)
-    return Response(answer.body, headers=headers, media_type="application/json")
+    return Response(response.body, headers=headers, media_type="application/json")
 
 
 @router.post(
     "/api/datasets/{dataset_id}/retry",
     status_code=202,
     summary="Retry a dataset",
-    responses={202: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
+    responses={202: {"model": StatusBody}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def retry(context: Parts, dataset_id: str) -> Response:
     """Works for a failed or cancelled dataset. Reuses what was already downloaded."""
     context.storage_watch.require()
     try:
-        answer = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
+        response = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
     context.relay.poke()
-    return json_response(contract.status(answer.status, context.links, time.time()), 202)
+    return json_response(contract.status(response.status, context.links, time.time()), 202)
 
 
 @router.post(
     "/api/datasets/{dataset_id}/cancel",
     summary="Cancel a dataset",
-    responses={200: {"model": StatusAnswer}, **examples("forbidden_origin", "not_found", "conflict")},
+    responses={200: {"model": StatusBody}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def cancel(context: Parts, dataset_id: str) -> Response:
     """The dataset's status becomes `failed`, with the code `cancelled`. A retry resumes it."""
     try:
-        answer = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
+        response = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
-    return json_response(contract.status(answer.status, context.links, time.time()))
+    return json_response(contract.status(response.status, context.links, time.time()))
 
 
 async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
     present = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
-    return StateConflict(str(conflict), contract.WORDS[present.status.state].state)
+    return StateConflict(str(conflict), contract.SHOWN[present.status.state].state)
 
 
 def known_form(dataset_id: str) -> str:

@@ -46,9 +46,9 @@ router = APIRouter(tags=["inspections"])
 async def create(context: Parts, request: Request, new: NewInspection) -> Response:
     """Reads the source's header, never the whole file, and reports what it is and how it would be tiled."""
     require_acceptable(context, new.url)
-    answer = await ask(context.rpc.CreateInspection, pb.CreateInspectionRequest(url=new.url))
+    response = await ask(context.rpc.CreateInspection, pb.CreateInspectionRequest(url=new.url))
     context.relay.poke()
-    inspection_id = answer.inspection.inspection_id
+    inspection_id = response.inspection.inspection_id
     location = f"{context.links.base}/api/inspections/{inspection_id}"
 
     async def wait(seconds: float, *interrupts: Interrupt) -> Inspection | None:
@@ -74,11 +74,11 @@ async def get(context: Parts, inspection_id: str) -> Response:
     """Poll until `status` is `ready` or `failed`. Inspections are kept for a day."""
     if not _INSPECTION_ID.fullmatch(inspection_id):
         raise NotFound(f"There is no inspection {inspection_id[:80]!r}.")
-    answer = await ask(context.rpc.GetInspection, pb.GetInspectionRequest(inspection_id=inspection_id))
+    response = await ask(context.rpc.GetInspection, pb.GetInspectionRequest(inspection_id=inspection_id))
     headers = {"Cache-Control": "no-cache"}
-    if answer.inspection.state not in FINAL:
+    if response.inspection.state not in FINAL:
         headers["Retry-After"] = str(POLL_AFTER)
-    return json_response(_inspection(answer.inspection), headers=headers)
+    return json_response(_inspection(response.inspection), headers=headers)
 
 
 def _inspection(row: pb.Inspection) -> Inspection:

@@ -1,6 +1,6 @@
-"""Answer status polls. Requests for the same dataset that arrive together share one rpc.
+"""Respond to status polls. Requests for the same dataset that arrive together share one rpc.
 
-No answer is older than its request: a request that arrives while an rpc is in flight waits for the next rpc.
+No response is older than its request: a request that arrives while an rpc is in flight waits for the next rpc.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 RPC_COST = 1 / 250
 """Seconds of pacing for an rpc: at most 250 rpcs a second, for all datasets together."""
 
-ANSWER_COST = 1 / 2500
-"""Seconds of pacing for each answer. This is half of what one core can do: the rest is left for other requests."""
+RESPONSE_COST = 1 / 2500
+"""Seconds of pacing for each response. This is half of what one core can do: the rest is left for other requests."""
 
 BURST = 0.5
 """Seconds of pacing that may be used at once, so that an ordinary number of pollers never waits."""
 
 LONGEST_WAIT = 5.0
-"""Seconds. A poll that would wait longer is refused at once, because its answer would come too late."""
+"""Seconds. A poll that would wait longer is refused at once, because its response would come too late."""
 
 POLL_AFTER = 1
 """Seconds in Retry-After for polling clients: workers report progress twice a second."""
@@ -35,15 +35,15 @@ POLL_AFTER = 1
 POLL_AFTER_MOST = 15
 """Seconds in Retry-After when very many clients poll."""
 
-ANSWERS = 750
-"""Answers a second; above this rate clients are asked to poll less often."""
+RESPONSES_PER_SECOND = 750
+"""Responses a second; above this rate clients are asked to poll less often."""
 
 SPAN = 5.0
-"""Seconds over which the rate of answers is measured."""
+"""Seconds over which the rate of responses is measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StatusResponse:
     """A status, shared by all requests that wait for it.
 
     Parameters
@@ -62,11 +62,11 @@ class _Batch:
 
     def __init__(self) -> None:
         self.pollers = 0
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.response: asyncio.Future[StatusResponse] = asyncio.get_running_loop().create_future()
 
 
 class Polls:
-    """Answers polls. For use in one event loop.
+    """Responds to polls. For use in one event loop.
 
     Parameters
     ----------
@@ -86,36 +86,36 @@ class Polls:
         """Seconds until a client should poll again; grows with the number of clients."""
         return self._hint.seconds
 
-    async def status(self, dataset_id: str) -> Answer:
+    async def status(self, dataset_id: str) -> StatusResponse:
         """Return a status that is not older than this call. Raises Busy, and what `ask` raises."""
         batch = self._batches.get(dataset_id)
         if batch is None:
             if self._pacing.wait() > LONGEST_WAIT:
                 raise Busy("Too many status requests.")
             batch = self._batches[dataset_id] = _Batch()
-            task = asyncio.create_task(self._answer(dataset_id, batch, self._pacing.take(RPC_COST)))
+            task = asyncio.create_task(self._respond(dataset_id, batch, self._pacing.take(RPC_COST)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         batch.pollers += 1
         self._hint.count()
-        return await asyncio.shield(batch.answer)
+        return await asyncio.shield(batch.response)
 
-    async def _answer(self, dataset_id: str, batch: _Batch, wait: float) -> None:
+    async def _respond(self, dataset_id: str, batch: _Batch, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
-        # The rpc's answer may miss a change from here on, so later requests need another rpc.
+        # The rpc's response may miss a change from here on, so later requests need another rpc.
         del self._batches[dataset_id]
-        self._pacing.take(batch.pollers * ANSWER_COST)
+        self._pacing.take(batch.pollers * RESPONSE_COST)
         try:
             row = await self._ask(dataset_id)
             now = time.time()
             body = contract.status(row, self._links, now).model_dump_json(exclude_unset=True).encode()
-            answer = Answer(contract.etag(row, now), body, row.state in FINAL)
+            response = StatusResponse(contract.etag(row, now), body, row.state in FINAL)
         except Exception as error:  # noqa: BLE001  # raised in each request that waits
-            batch.answer.set_exception(error)
-            batch.answer.exception()  # Marks it as retrieved: every client may have disconnected.
+            batch.response.set_exception(error)
+            batch.response.exception()  # Marks it as retrieved: every client may have disconnected.
         else:
-            batch.answer.set_result(answer)
+            batch.response.set_result(response)
 
 
 class _Hint:
@@ -131,5 +131,5 @@ class _Hint:
         elapsed = time.monotonic() - self._since
         if elapsed >= SPAN:
             pollers = self._count / elapsed * self.seconds
-            self.seconds = min(POLL_AFTER_MOST, max(POLL_AFTER, math.ceil(pollers / ANSWERS)))
+            self.seconds = min(POLL_AFTER_MOST, max(POLL_AFTER, math.ceil(pollers / RESPONSES_PER_SECOND)))
             self._since, self._count = time.monotonic(), 0

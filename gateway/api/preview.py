@@ -38,8 +38,8 @@ async def get_preview(
     size: Annotated[Size, Query(description="`preview`: at most 1,024 pixels; `thumbnail`: at most 512.")] = "preview",
 ) -> Response:
     """Available soon after tiling begins if the format allows it, and once the dataset is ready."""
-    answer = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
-    for key in _keys(answer.status, size):
+    response = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=known_form(dataset_id)))
+    for key in _keys(response.status, size):
         try:
             data = await context.storage_threads.run(context.storage.get_range, key, 0, SMALL_FILE)
         except ObjectMissing:

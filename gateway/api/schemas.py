@@ -1,4 +1,4 @@
-"""Schemas of the REST API's requests and answers, each with an example for OpenAPI."""
+"""Schemas of the REST API's requests and responses, each with an example for OpenAPI."""
 
 from __future__ import annotations
 

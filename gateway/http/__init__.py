@@ -5,13 +5,13 @@ with its limits, and functions that routes call.
 """
 
 from gateway.http.access_log import AccessLog, access_logger
-from gateway.http.answer_errors import AnswerErrors
 from gateway.http.body_limit import BodyLimit
 from gateway.http.cors import Cors
-from gateway.http.cross_site import Strangers
+from gateway.http.cross_site import CrossSiteCheck
 from gateway.http.error_page import error_codes_page
+from gateway.http.error_responses import ErrorResponses
 from gateway.http.etags import is_not_modified
-from gateway.http.limited_protocol import ANSWERED, LimitedProtocol
+from gateway.http.limited_protocol import RESPONDED, LimitedProtocol
 from gateway.http.limits import SWEEP, Limits
 from gateway.http.preferences import preferred_wait
 from gateway.http.problem_schemas import Problem, State
@@ -22,13 +22,14 @@ from gateway.http.unfinished_bodies import UnfinishedBody
 from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
 
 __all__ = [
-    "ANSWERED",
     "MAX_UNSENT",
+    "RESPONDED",
     "SWEEP",
     "AccessLog",
-    "AnswerErrors",
     "BodyLimit",
     "Cors",
+    "CrossSiteCheck",
+    "ErrorResponses",
     "InvalidField",
     "LimitedProtocol",
     "Limits",
@@ -36,7 +37,6 @@ __all__ = [
     "RequestId",
     "State",
     "StateConflict",
-    "Strangers",
     "UnfinishedBody",
     "Unsent",
     "absent",

@@ -53,24 +53,24 @@ class Cors:
         is_trusted = ANY in self._origins or headers.get("origin", "") in self._origins
         cors = self._writing if is_trusted else self._reading
         if scope["method"] == "OPTIONS" and {"origin", "access-control-request-method"} <= set(headers.keys()):
-            answer = cors.preflight_response(headers)
-            if answer.status_code >= HTTPStatus.BAD_REQUEST:
-                await _refusal(answer, scope)(scope, receive, send)
+            response = cors.preflight_response(headers)
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
+                await _refusal(response, scope)(scope, receive, send)
                 return
         await cors(scope, receive, send)
 
 
-def _refusal(answer: Response, scope: Scope) -> Response:
+def _refusal(response: Response, scope: Scope) -> Response:
     """Turn Starlette's refusal of a preflight, a line of text, into a problem with the same CORS headers."""
     kept = {
         name: value
-        for name, value in answer.headers.items()
+        for name, value in response.headers.items()
         if name.startswith("access-control-") and name != "access-control-max-age"
     }
     detail = (
-        f"{bytes(answer.body).decode()}. Pages of other origins may only read; to let this one change things, have the "
-        "operator list it in TILEWRIGHT_ALLOWED_ORIGINS."
+        f"{bytes(response.body).decode()}. Pages of other origins may only read; to let this one change things, have "
+        "the operator list it in TILEWRIGHT_ALLOWED_ORIGINS."
     )
     return problems.problem_response(
-        scope, answer.status_code, "invalid_request", detail, {**kept, "Vary": "Origin, Accept"}
+        scope, response.status_code, "invalid_request", detail, {**kept, "Vary": "Origin, Accept"}
     )

@@ -1,8 +1,8 @@
 """Refuse writes from pages of other origins, and requests for other hosts.
 
-Any page that a browser shows can send requests to a gateway on the same machine. The page cannot read the answers, but
-a simple POST is sent all the same (cross-site request forgery). And if the page's own host name is made to resolve to
-127.0.0.1, the gateway becomes part of the page's origin (DNS rebinding).
+Any page that a browser shows can send requests to a gateway on the same machine. The page cannot read the responses,
+but a simple POST is sent all the same (cross-site request forgery). And if the page's own host name is made to resolve
+to 127.0.0.1, the gateway becomes part of the page's origin (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WrongHost(Exception):
     """Raised when a request is meant for another host."""
 
 
-class Strangers:
+class CrossSiteCheck:
     """ASGI middleware. Raises ForeignOrigin, WrongHost.
 
     Parameters
@@ -57,13 +57,13 @@ class Strangers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]
         host = _header(headers, b"host").decode("latin-1").lower()
-        if not self._is_ours(host):
+        if not self._is_own_host(host):
             raise WrongHost(host)
         if scope["method"] not in SAFE and self._is_foreign(headers, host):
             raise ForeignOrigin
         await self._app(scope, receive, send)
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
         name = name_of(host)
         # Only an HTTP/1.0 request can have no Host here: the server requires it otherwise.
         return self._hosts is None or not host or is_loopback(name) or name in self._hosts
@@ -77,9 +77,9 @@ class Strangers:
         # The scheme is not compared, because a proxy in front may use another one.
         return origin != self._own_origin and (not host or _place(origin) != host)
 
-    def is_ours(self, host: bytes) -> bool:
+    def is_own_host(self, host: bytes) -> bool:
         """Return whether a request with this Host header is meant for this gateway."""
-        return self._is_ours(host.decode("latin-1").lower())
+        return self._is_own_host(host.decode("latin-1").lower())
 
 
 def is_loopback(name: str) -> bool:

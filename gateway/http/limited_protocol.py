@@ -35,10 +35,10 @@ started, and a request of 26 bytes takes two kilobytes of memory while it waits 
 
 LINGER = 1.0
 """Seconds between a refusal and the end of the connection. Closing at once, with unread bytes from the client, would
-reset the connection, and the client might lose the answer."""
+reset the connection, and the client might lose the response."""
 
 MOST_LINGERING = 64
-"""Refused connections that may linger with an answer. Any more are closed at once, because each holds a descriptor."""
+"""Refused connections that may linger with a response. Any more are closed at once, because each holds a descriptor."""
 
 UNREADABLE = "Malformed HTTP request. Check the client, or a proxy in between."
 NO_HOST = "A request needs exactly one Host header. Check the client, or a proxy in between."
@@ -54,14 +54,14 @@ LATE = "The request did not arrive in time. Send it again, or check the network.
 FULL = "Too many connections. Try again later."
 
 
-class _Answered:
-    """Replaces uvicorn's object for a request that is already answered. Has the attributes that uvicorn reads."""
+class _Responded:
+    """Replaces uvicorn's object for a request that already has its response. Has the attributes that uvicorn reads."""
 
     response_started = response_complete = True
     message_event = asyncio.Event()
 
 
-ANSWERED = cast("RequestResponseCycle", _Answered)
+RESPONDED = cast("RequestResponseCycle", _Responded)
 
 _UPGRADING = {b"upgrade", b"http2-settings"}
 """Headers, and tokens of `Connection`, that ask for another protocol."""
@@ -90,7 +90,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.held = 0
         self._waits_for_reader = False
         self._unparsed = bytearray()
-        self._answering: RequestResponseCycle | None = None
+        self._responding: RequestResponseCycle | None = None
         super().connection_made(transport)
         connections = cast("set[LimitedProtocol]", self.connections)
         if len(connections) > self.limits.connections and not self.limits.make_room(connections):
@@ -113,7 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Pass received bytes to the parser, unless a request waits for the answer to an earlier one."""
+        """Pass received bytes to the parser, unless a request waits for the response to an earlier one."""
         while self._unparsed and not self._waits() and not self._refused and not self.transport.is_closing():
             piece = bytes(self._unparsed[:PIECE])
             del self._unparsed[:PIECE]
@@ -161,8 +161,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection open while answers are due: a client may end its side, and still read."""
-        is_due = self._is_answer_due()
+        """Keep the connection open while responses are due: a client may end its side, and still read."""
+        is_due = self._is_response_due()
         if is_due:
             self.note_half_closed()
         return is_due
@@ -176,21 +176,21 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.is_half_closed:
             return
         self.is_half_closed = True
-        answering = self._answering
-        if answering is None or answering.response_started or answering.scope["http_version"] != "1.1":
+        responding = self._responding
+        if responding is None or responding.response_started or responding.scope["http_version"] != "1.1":
             return
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _is_answering(self) -> bool:
-        return self._answering is not None and not self._answering.response_complete
+    def _is_responding(self) -> bool:
+        return self._responding is not None and not self._responding.response_complete
 
-    def _is_answer_due(self) -> bool:
-        """Return whether a request that has arrived is not answered yet."""
-        is_whole = self._is_answering() and self._answering is not self._reading
+    def _is_response_due(self) -> bool:
+        """Return whether a request that has arrived has no response yet."""
+        is_whole = self._is_responding() and self._responding is not self._reading
         return is_whole or bool(self._unparsed) or self._waits() or self._refusal is not None
 
     def _waits(self) -> bool:
-        """Return whether the next request has to wait: for earlier answers, or until the client has read them."""
+        """Return whether the next request has to wait: for earlier responses, or until the client has read them."""
         return bool(self.pipeline) or self._waits_for_reader
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -199,14 +199,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unparsed.clear()
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
-        for cycle in (self._answering, *waiting):
+        for cycle in (self._responding, *waiting):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
+        self._responding = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
@@ -241,7 +241,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._enter(Phase.BODY)
         self._no_body = 0
         if self._refused or self.transport.is_closing():
-            self.cycle = ANSWERED
+            self.cycle = RESPONDED
             return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         hosts = sum(name == b"host" for name, _ in self.headers)
@@ -280,31 +280,31 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._reading = None
         self._no_body = 0
-        self._enter(Phase.IDLE if self.cycle.response_complete else Phase.ANSWER)
+        self._enter(Phase.IDLE if self.cycle.response_complete else Phase.RESPONSE)
 
     def on_response_complete(self) -> None:
-        """Note that the answer is written, and go on with the bytes after its request once most of it is sent."""
+        """Note that the response is written, and go on with the bytes after its request once most of it is sent."""
         self.limits.unsent.note(self, cast("set[LimitedProtocol]", self.connections))
         if self.flow.write_paused and not self.transport.is_closing():
-            # The next answer would be made and kept in memory, although this one is not read.
+            # The next response would be made and kept in memory, although this one is not read.
             self._waits_for_reader = True
         else:
-            self._go_on_after_answer()
+            self._go_on_after_response()
 
     def resume_writing(self) -> None:
-        """Go on with the bytes after an answer's request, once most of the answer is sent."""
+        """Go on with the bytes after a response's request, once most of the response is sent."""
         super().resume_writing()
         if self._waits_for_reader:
             self._waits_for_reader = False
-            self._go_on_after_answer()
+            self._go_on_after_response()
 
-    def _go_on_after_answer(self) -> None:
+    def _go_on_after_response(self) -> None:
         super().on_response_complete()
         if self._refusal is not None:
-            if not self._is_answering():
+            if not self._is_responding():
                 self._refusal()
             return
-        if self.phase is Phase.ANSWER:
+        if self.phase is Phase.RESPONSE:
             self._enter(Phase.IDLE)
         if self.pipeline:
             self.flow.pause_reading()
@@ -323,7 +323,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._end_half_closed()
 
     def _end_half_closed(self) -> None:
-        if self.is_half_closed and not self._is_answer_due():
+        if self.is_half_closed and not self._is_response_due():
             self.transport.close()
 
     def _refuse_head(self, *, long_url: bool) -> None:
@@ -331,26 +331,26 @@ class LimitedProtocol(HttpToolsProtocol):
         self.refuse(status, "invalid_request", LONG_URL if long_url else LONG_HEAD)
 
     def refuse(self, status: HTTPStatus, code: str, detail: str, more: Mapping[str, str] | None = None) -> None:
-        """Answer the request that is being read with a problem, and close the connection.
+        """Respond to the request that is being read with a problem, and close the connection.
 
-        Requests before it are answered first. If its own answer has begun, the connection is only closed.
+        Requests before it get their responses first. If its own response has begun, the connection is only closed.
         """
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._unparsed.clear()
-        reading, answering = self._reading, self._answering
+        reading, responding = self._reading, self._responding
         if reading is not None and reading.response_started:
             self._linger()
             return
         self._refusal = partial(self._write_refusal, status, code, detail, more)
-        self.cycle = ANSWERED
-        if answering is not None and not answering.response_complete and answering is not reading:
+        self.cycle = RESPONDED
+        if responding is not None and not responding.response_complete and responding is not reading:
             self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not reading)
-            self._enter(Phase.ANSWER)
+            self._enter(Phase.RESPONSE)
             self.flow.pause_reading()
             return
-        if reading is not None and reading is answering:
+        if reading is not None and reading is responding:
             # The app waits for the rest of its body.
             reading.disconnected = True
             reading.message_event.set()
@@ -372,7 +372,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER, self.transport.close)
 
     def hold_to_time(self, now: float, limits: Limits) -> None:
-        """Refuse a request that arrives too slowly, and disconnect a client that reads nothing of its answer."""
+        """Refuse a request that arrives too slowly, and disconnect a client that reads nothing of its response."""
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent == self._unsent:
             if now - self.since > limits.body_timeout:
@@ -392,5 +392,5 @@ class LimitedProtocol(HttpToolsProtocol):
             self.refuse(HTTPStatus.REQUEST_TIMEOUT, "invalid_request", LATE)
 
     def _enter(self, phase: Phase) -> None:
-        self.phase = Phase.ANSWER if self._refused else phase
+        self.phase = Phase.RESPONSE if self._refused else phase
         self.since = self.loop.time()

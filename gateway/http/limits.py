@@ -33,7 +33,7 @@ class Phase(Enum):
     IDLE = "a request"
     HEAD = "the rest of a head"
     BODY = "the rest of a body"
-    ANSWER = "its answer"
+    RESPONSE = "its response"
 
 
 @dataclass
@@ -44,8 +44,8 @@ class Limits:
     ----------
     connections: maximum number of connections.
     head_timeout: seconds for a request's headers, from its first byte or from the connection's beginning.
-    body_timeout: seconds for a request's body; also for a client to read some of its answer.
-    unsent: counts the bytes of answers that clients have not read.
+    body_timeout: seconds for a request's body; also for a client to read some of its response.
+    unsent: counts the bytes of responses that clients have not read.
     """
 
     connections: int

@@ -1,4 +1,4 @@
-"""Schemas of problems, the API's error answers (RFC 9457), for OpenAPI."""
+"""Schemas of problems, the API's error responses (RFC 9457), for OpenAPI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Map errors to HTTP statuses and codes, and answer every error with application/problem+json (RFC 9457).
+"""Map errors to HTTP statuses and codes, and respond to every error with application/problem+json (RFC 9457).
 
 A browser that opens a URL in its window gets the problem as a page. A problem's `type` links to the documentation of
 its code. `detail` says what happened and what to do. On 422, `errors` says what is wrong with which part of the
@@ -96,7 +96,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "storage_unavailable": 503,
     "unexpected_error": 500,
 }
-"""HTTP status of each code that an answer may have, for the documentation."""
+"""HTTP status of each code that a response may have, for the documentation."""
 
 _repeats = Repeats()
 """Limits how often the same error is logged: an outage is one fault, however many requests it affects."""
@@ -270,7 +270,7 @@ _EXAMPLE_FIELDS = {
 
 
 MAX_FIELDS = 20
-"""Maximum errors in one answer, so that the answer is not larger than the request. Nobody needs a longer list."""
+"""Maximum errors in one response, so that the response is not larger than the request. Nobody needs a longer list."""
 
 _UNREADABLE = "The body is nested too deeply, or not valid JSON in UTF-8."
 

@@ -12,7 +12,7 @@ class UnfinishedBody:
     """ASGI middleware. Raises HTTPException(503) if a request still waits for its body when the gateway stops.
 
     Nothing was done for such a request, so the client may send it again. Otherwise the request would delay the stop,
-    and be cut off without an answer.
+    and be cut off without a response.
 
     Parameters
     ----------

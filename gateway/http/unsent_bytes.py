@@ -1,6 +1,6 @@
-"""Limit the bytes of answers that clients have not read, over all connections of a gateway.
+"""Limit the bytes of responses that clients have not read, over all connections of a gateway.
 
-A large answer costs a client a short request, and this process its bytes until the client has read them. The time
+A large response costs a client a short request, and this process its bytes until the client has read them. The time
 limit of `gateway.http.limits` ends a client that reads nothing, but many such clients fit into that time.
 """
 
@@ -17,7 +17,7 @@ MAX_UNSENT = 256 * 1024**2
 """Default limit in bytes: 25 KiB for each of 10,000 connections. A client that reads leaves nothing here for long."""
 
 LEFT = 3 / 4
-"""Share of the limit that is left after connections were closed, so that not every answer closes one."""
+"""Share of the limit that is left after connections were closed, so that not every response closes one."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Unsent:
         self._repeats = Repeats()
 
     def note(self, connection: Connection, present: Iterable[Connection]) -> None:
-        """Count a connection's bytes after an answer was written, and close connections if there are too many bytes.
+        """Count a connection's bytes after a response was written, and close connections if there are too many bytes.
 
         Parameters
         ----------

@@ -32,7 +32,7 @@ UNKEPT = b"no-store"
 """For content that contains the request's Host: a cache that ignores the Host would return it for another one."""
 
 PREFLIGHT_SECONDS = b"86400"
-"""How long a browser may cache the answer to a preflight request: the longest time that Firefox accepts."""
+"""How long a browser may cache the response to a preflight request: the longest time that Firefox accepts."""
 
 CORS = [
     (b"access-control-allow-origin", b"*"),
@@ -62,7 +62,7 @@ class Found:
     size: length of the body in bytes, if it is known without reading the body.
     cache_control: IMMUTABLE, SHORT or UNKEPT.
     headers: additional headers, also sent with a 304.
-    status: status of the answer to a GET, unless that is 304.
+    status: status of the response to a GET, unless that is 304.
     """
 
     __slots__ = ("body", "cache_control", "etag", "headers", "media_type", "size", "status")
@@ -101,7 +101,7 @@ class PyramidApp(ABC):
 
     Attributes
     ----------
-    address_cache: the Cache-Control of answers that contain an absolute URL.
+    address_cache: the Cache-Control of responses that contain an absolute URL.
     """
 
     noun: str
@@ -123,7 +123,7 @@ class PyramidApp(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if method == "OPTIONS":
-            await _answer_preflight(send)
+            await _respond_to_preflight(send)
             return
         if method not in {"GET", "HEAD"}:
             allow = {"Allow": METHODS}
@@ -172,9 +172,9 @@ class PyramidApp(ABC):
                 case None:
                     raise self._nothing(scope["path"])
                 case Stream() as stream:
-                    await stream.answer(scope, receive, send, CORS)
+                    await stream.respond(scope, receive, send, CORS)
                 case Found() as found:
-                    await _answer(found, scope, send)
+                    await _respond(found, scope, send)
         except (ObjectMissing, Stale):
             self.pyramids.forget(pyramid)
             raise
@@ -198,7 +198,7 @@ def fixed(
     cache_control: bytes = IMMUTABLE,
     headers: Headers = (),
 ) -> Found:
-    """Return an answer with a short text. Its ETag is made from its name and its content."""
+    """Return a response with a short text. Its ETag is made from its name and its content."""
     data = text.encode()
 
     async def body() -> bytes:
@@ -212,14 +212,14 @@ def fixed(
 def _base_of(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     if not _HOST.fullmatch(host):
-        # HTTP/1.0 needs no Host, and a malformed one must not get into an answer that caches keep. Use the address that
-        # the client connected to instead.
+        # HTTP/1.0 needs no Host, and a malformed one must not get into a response that caches keep. Use the address
+        # that the client connected to instead.
         address, port = scope.get("server") or ("localhost", None)
         host = f"{address}:{port}" if port else address
     return f"{scope.get('scheme', 'http')}://{host}"
 
 
-async def _answer(found: Found, scope: Scope, send: Send) -> None:
+async def _respond(found: Found, scope: Scope, send: Send) -> None:
     if found.status == 200 and is_not_modified(scope["headers"], found.etag):
         await _send(send, 304, found, b"", None)
     elif scope["method"] == "HEAD" and found.size is not None:
@@ -237,7 +237,7 @@ async def _send(send: Send, status: int, found: Found, body: bytes, length: int 
     await send({"type": "http.response.body", "body": body})
 
 
-async def _answer_preflight(send: Send) -> None:
+async def _respond_to_preflight(send: Send) -> None:
     headers = [
         *CORS,
         (b"allow", METHODS.encode()),

@@ -1,7 +1,7 @@
-"""Fast path for tiles, the most frequent request: it builds the whole answer at once.
+"""Fast path for tiles, the most frequent request: it builds the whole response at once.
 
 It handles a plain GET of a tile whose pyramid is open and whose bytes are in memory. All other requests go to
-gateway.tiles.tile_app. A test checks that both return the same answer.
+gateway.tiles.tile_app. A test checks that both return the same response.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _HEAD = (
     + b"\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
 )
 
-_LONG_WAY = frozenset({b"if-none-match", b"x-request-id"})
-"""Headers that change the answer: such requests go to tile_app."""
+_UNSUPPORTED = frozenset({b"if-none-match", b"x-request-id"})
+"""Headers that change the response: such requests go to tile_app."""
 
 REMEMBERED = 8192
 """Tiles whose position and headers are cached, about 6 MB: viewers of one image request the same tiles."""
@@ -46,24 +46,24 @@ class _Tile(NamedTuple):
 
 
 class QuickTiles:
-    """Builds the answers of the fast path.
+    """Builds the responses of the fast path.
 
     Parameters
     ----------
     pyramids: the cache that tile_app uses.
-    is_ours: returns whether a Host header names this gateway.
+    is_own_host: returns whether a Host header names this gateway.
     """
 
-    def __init__(self, pyramids: PyramidCache, is_ours: Callable[[bytes], bool] = lambda _: True) -> None:
+    def __init__(self, pyramids: PyramidCache, is_own_host: Callable[[bytes], bool] = lambda _: True) -> None:
         self._pyramids = pyramids
-        self._is_ours = is_ours
+        self._is_own_host = is_own_host
         self._tiles: dict[bytes, _Tile] = {}
         self._hosts: set[bytes] = set()
 
-    def answer(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes | bytearray] | None:
+    def response(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes | bytearray] | None:
         """Return the status line with the headers (without the final empty line), and the body.
 
-        Returns None if tile_app has to answer.
+        Returns None if tile_app has to respond.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class QuickTiles:
         if access_logger.isEnabledFor(logging.DEBUG):
             return None
         for name, value in headers:
-            if name in _LONG_WAY or (name == b"host" and not self._knows(value)):
+            if name in _UNSUPPORTED or (name == b"host" and not self._is_own(value)):
                 return None
         tile = self._tiles.get(target)
         if tile is None or self._pyramids.opened(tile.pyramid.tile_id) is not tile.pyramid:
@@ -86,10 +86,10 @@ class QuickTiles:
         body = tile.pyramid.files.read_now(tile.entry)
         return None if body is None else (tile.head, body)
 
-    def _knows(self, host: bytes) -> bool:
+    def _is_own(self, host: bytes) -> bool:
         if host in self._hosts:
             return True
-        if not self._is_ours(host):
+        if not self._is_own_host(host):
             return False
         if len(self._hosts) >= REMEMBERED_HOSTS:
             self._hosts.clear()

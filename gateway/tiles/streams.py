@@ -1,4 +1,4 @@
-"""Stream a large file as an answer, whole or as one range (RFC 9110, section 14)."""
+"""Stream a large file as a response, whole or as one range (RFC 9110, section 14)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Unsatisfiable(Exception):
 
 
 class Stream:
-    """A file to stream as an answer.
+    """A file to stream as a response.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Stream:
         self._read = read
         self._headers = headers
 
-    async def answer(
+    async def respond(
         self, scope: Scope, receive: Receive, send: Send, more: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         """Send the file, the requested range, or a 304, with `more` additional headers.

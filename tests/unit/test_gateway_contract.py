@@ -341,8 +341,8 @@ def test_the_extension_follows_the_format(tile_format: pb.TileFormat.ValueType, 
 
 def test_every_state_has_its_words_and_every_format_its_extension() -> None:
     of_no_dataset = {pb.STATE_UNSPECIFIED, pb.STATE_REQUESTED, pb.STATE_INSPECTING}
-    assert set(contract.WORDS) == set(pb.State.values()) - of_no_dataset
-    assert [words.state for words in contract.WORDS.values()] == [
+    assert set(contract.SHOWN) == set(pb.State.values()) - of_no_dataset
+    assert [words.state for words in contract.SHOWN.values()] == [
         name.removeprefix("STATE_") for name, value in pb.State.items() if value not in of_no_dataset
     ]
     assert set(contract.EXTENSION) == set(pb.TileFormat.values()) - {pb.TILE_FORMAT_UNSPECIFIED}
@@ -363,7 +363,7 @@ def test_what_only_a_newer_statussvc_knows_is_shown_as_work_that_goes_on(given: 
 
 
 def test_the_catalogues_filters_find_each_state_under_the_status_it_shows() -> None:
-    for state, words in contract.WORDS.items():
+    for state, words in contract.SHOWN.items():
         shown = "processing" if words.status == "queued" else words.status
         assert state in contract.FILTERS[shown]
         assert state in contract.FILTERS[words.status]

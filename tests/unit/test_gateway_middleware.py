@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.access_log import AccessLog
-from gateway.http.answer_errors import AnswerErrors
 from gateway.http.body_limit import MAX_BODY, BodyLimit
+from gateway.http.error_responses import ErrorResponses
 from gateway.http.request_id import RequestId
 from pipeline.errors import NotFound
 from pipeline.logs import request_id
@@ -102,7 +102,7 @@ def test_a_body_within_the_limit_passes() -> None:
     ids=["announced", "chunked"],
 )
 def test_a_larger_body_is_refused(headers: list[tuple[bytes, bytes]], body: list[bytes]) -> None:
-    sent = call(AnswerErrors(BodyLimit(echo)), headers, body)
+    sent = call(ErrorResponses(BodyLimit(echo)), headers, body)
     assert sent[0]["status"] == 413
     assert json.loads(sent[1]["body"])["code"] == "invalid_request"
 
@@ -111,7 +111,7 @@ def test_what_is_raised_before_an_answer_is_answered() -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise NotFound("no tile")
 
-    sent = call(AnswerErrors(fail))
+    sent = call(ErrorResponses(fail))
     assert sent[0]["status"] == 404
     assert header(sent, b"content-type") == b"application/problem+json"
 
@@ -121,7 +121,7 @@ def test_what_is_raised_within_an_answer_is_logged(caplog: pytest.LogCaptureFixt
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise OSError("disk")
 
-    sent = call(AnswerErrors(break_off))
+    sent = call(ErrorResponses(break_off))
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert "'/x' broke off" in caplog.text
 
@@ -162,6 +162,6 @@ def test_other_protocols_pass_untouched() -> None:
         raise AssertionError(message)
 
     scope: Scope = {"type": "lifespan"}
-    for middleware in (RequestId, AccessLog, AnswerErrors, BodyLimit):
+    for middleware in (RequestId, AccessLog, ErrorResponses, BodyLimit):
         asyncio.run(finish(middleware(app), scope, nothing, send))
     assert seen == [(scope, nothing, send)] * 4

@@ -322,8 +322,8 @@ def test_the_next_answer_is_not_made_before_the_client_reads_the_one_before_it(g
         until(lambda: any(one.flow.write_paused for one in list(served)), "a client that does not read")
         (protocol,) = (one for one in list(served) if id(one) not in before)
         # Then no request of it is at work
-        assert protocol._answering is not None
-        until(lambda: protocol._answering is not None and protocol._answering.response_complete, "the last answer")
+        assert protocol._responding is not None
+        until(lambda: protocol._responding is not None and protocol._responding.response_complete, "the last answer")
         assert protocol.flow.write_paused
         # And when it reads, all are answered
         line.settimeout(60)
@@ -371,7 +371,7 @@ def test_a_request_is_answered_also_if_what_follows_it_later_is_malformed(gatewa
 
 
 def _has_begun(one: LimitedProtocol, own: tuple[str, int]) -> bool:
-    return one.transport.get_extra_info("peername") == own and one._answering is not None
+    return one.transport.get_extra_info("peername") == own and one._responding is not None
 
 
 def test_a_body_that_waits_behind_another_request_is_not_late(gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""Catch all exceptions and answer them with a problem, unless the answer has already begun."""
+"""Catch all exceptions and respond with a problem, unless the response has already begun."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _repeats = Repeats()
 
 
-class AnswerErrors:
+class ErrorResponses:
     """ASGI middleware. No exception of the app passes it."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +35,7 @@ class AnswerErrors:
             await self._app(scope, receive, send_noting)
         except Exception as error:
             if started:
-                # The server notices the incomplete answer, and closes the connection.
+                # The server notices the incomplete response, and closes the connection.
                 if (left_out := _repeats.left_out(problems.place_of(error))) is not None:
                     logger.exception(
                         "%s %r broke off (%d more since it was last logged)", scope["method"], scope["path"], left_out
