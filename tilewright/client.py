@@ -236,7 +236,7 @@ class Client:
 
         Parameters
         ----------
-        filters: `status`, `category`, `subject`, `q` and `limit`; those that are None are left out.
+        filters: `status`, `category`, `subject`, `q`, `url`, `sha256` and `limit`; those that are None are left out.
         """
         return self._json("GET", "/api/datasets", params={"cursor": cursor, **filters})
 

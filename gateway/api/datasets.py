@@ -15,6 +15,7 @@ from gateway.api.routing import RETRY_AFTER, Parts, disconnected, json_response,
 from gateway.http import StateConflict, examples, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
+from pipeline.sources import MAX_URL_LENGTH
 from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -22,6 +23,7 @@ StatusBody = schemas.Working | schemas.Ready | schemas.Failed
 
 _DATASET_ID = re.compile(contract.DATASET_ID)
 _TEXT = r"^[^\x00]*$"
+_SHA256 = r"^([0-9a-fA-F]{64})?$"
 
 
 _ETAG = response_header("ETag", "Send it as If-None-Match with the next poll.")
@@ -120,6 +122,14 @@ async def catalogue(
             description="Only datasets whose name or description contains this text; case is ignored.",
         ),
     ] = "",
+    url: Annotated[
+        str,
+        Query(max_length=MAX_URL_LENGTH, pattern=_TEXT, description="Only datasets submitted with exactly this URL."),
+    ] = "",
+    sha256: Annotated[
+        str,
+        Query(pattern=_SHA256, description="Only datasets whose downloaded source has this SHA-256, in hex."),
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
     cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of the page before.")] = "",
 ) -> Response:
@@ -131,6 +141,8 @@ async def catalogue(
         query=q,
         page_size=limit,
         page_token=cursor,
+        url=url,
+        sha256=sha256.lower(),
     )
     if q:
         found = await context.searches.find(wanted, disconnected(request))

@@ -123,7 +123,9 @@ datasets = Table(
     ),
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
-    Index("ix_datasets_url_hash", "url_hash"),
+    Index("ix_datasets_url_hash", "url_hash", "seq"),
+    Index("ix_datasets_url_hash_and_state", "url_hash", "state", "seq"),
+    Index("ix_datasets_source_sha256", "source_sha256", "seq"),
     # Which hosts' sources wait, each with its own queue, and which are at work.
     Index(
         "ix_datasets_by_host",

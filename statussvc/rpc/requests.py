@@ -81,6 +81,8 @@ def page(request: pb.ListDatasetsRequest) -> catalogue.Page:
         raise Malformed(f"query: must have at most {MAX_QUERY} characters")
     if not re.fullmatch(r"[0-9]{0,18}", request.page_token):
         raise Malformed("page_token: must be a next_page_token of this service")
+    if request.sha256 and not SHA256.fullmatch(request.sha256):
+        raise Malformed("sha256: must be 64 lower-case hex digits")
     if not STATES.keys() >= set(request.states):
         raise Malformed("states: contains an unknown state")
     return catalogue.Page(
@@ -89,6 +91,8 @@ def page(request: pb.ListDatasetsRequest) -> catalogue.Page:
         subject=request.subject,
         size=min(max(request.page_size or DEFAULT_PAGE, 1), MAX_PAGE),
         before=int(request.page_token) if request.page_token else None,
+        url=request.url,
+        sha256=request.sha256,
     )
 
 

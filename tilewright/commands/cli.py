@@ -264,6 +264,10 @@ def list_datasets(
     query: Annotated[
         str | None, typer.Option("--query", "-q", help="Only datasets whose name or description contains this.")
     ] = None,
+    url: Annotated[str | None, typer.Option(help="Only datasets submitted with exactly this URL.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="Only datasets whose downloaded source has this SHA-256, in hex.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of datasets.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="List all datasets, however many.")] = False,
     as_json: AsJson = False,
@@ -277,11 +281,19 @@ def list_datasets(
       tilewright list
       tilewright list --status failed --all
       tilewright list -q earth --json | jq -r .dataset_id
+      tilewright list --url https://example.org/scan.tif
 
     Prints a table on a terminal, and tab-separated rows without a header in a pipe. With --json,
     prints one dataset per line.
     """
-    filters = {"status": status.value if status else None, "category": category, "subject": subject, "q": query}
+    filters = {
+        "status": status.value if status else None,
+        "category": category,
+        "subject": subject,
+        "q": query,
+        "url": url,
+        "sha256": sha256,
+    }
     with _connect(server) as client:
         if everything:
             datasets, more = client.datasets(**filters, limit=200), False

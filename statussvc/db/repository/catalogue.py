@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, insert, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, select, union_all, update
 
 from pipeline.errors import NotFound
 from statussvc.db.repository import searchable
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.known import url_hash
+from statussvc.db.repository.moves import has
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
@@ -180,13 +181,35 @@ def get(connection: Connection, dataset_id: str) -> CatalogueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of the catalogue: its filters ("" and () filter nothing), its size, and the `seq` that it ends before."""
+    """A page of the catalogue: its filters ("" and () filter nothing), its size, and the `seq` that it ends before.
+
+    Databases without statistics may choose any index that fits. URLs and hashes select the fewest rows, so where one is
+    given, the other filters are written so that no index fits them.
+    """
 
     states: tuple[State, ...]
     category: str
     subject: str
     size: int
     before: int | None
+    url: str = ""
+    sha256: str = ""
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All filters but that by state."""
+        has_own_index = not (self.url or self.sha256)
+        for column, text in ((datasets.c.category, self.category), (datasets.c.subject, self.subject)):
+            if text:
+                yield (column if has_own_index else column.concat("")) == text
+        if self.url:
+            yield datasets.c.url_hash == url_hash(self.url)
+            yield datasets.c.url == self.url
+        if self.sha256:
+            yield (datasets.c.source_sha256 if not self.url else datasets.c.source_sha256.concat("")) == self.sha256
+
+    def is_in(self, state: State) -> ColumnElement[bool]:
+        """Whether a dataset is in a state."""
+        return has(datasets.c.state, state) if self.sha256 and not self.url else datasets.c.state == state
 
 
 def page(connection: Connection, wanted: Page) -> list[CatalogueEntry]:
@@ -208,11 +231,8 @@ def by_seq(connection: Connection, seqs: Sequence[int]) -> list[CatalogueEntry]:
 def _seqs(wanted: Page, state: State | None) -> Select[int]:
     query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None), IS_DATASET)
     if state:
-        query = query.where(datasets.c.state == state)
-    if wanted.category:
-        query = query.where(datasets.c.category == wanted.category)
-    if wanted.subject:
-        query = query.where(datasets.c.subject == wanted.subject)
+        query = query.where(wanted.is_in(state))
+    query = query.where(*wanted.conditions())
     if wanted.before is not None:
         query = query.where(datasets.c.seq < wanted.before)
     return query.order_by(datasets.c.seq.desc()).limit(wanted.size + 1)

@@ -11,6 +11,9 @@ from statussvc.db.rows import DatasetRow, StoredSource, fetch_one
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import Stage, State
 
+MOST_LOOKED_AT = 100
+"""Datasets of a URL to look at for a finished download: a server without validators may have a hundred thousand."""
+
 
 def url_hash(url: str) -> str:
     """What a URL is indexed by: an index of PostgreSQL holds no text of more than 2,704 bytes."""
@@ -19,15 +22,20 @@ def url_hash(url: str) -> str:
 
 def finished_download(connection: Connection, row: DatasetRow) -> StoredSource | None:
     """The newest stored source of another dataset that has the same URL and a validator, and is ready."""
+    ready = (
+        select(datasets.c.seq)
+        .where(datasets.c.url_hash == url_hash(row.url), datasets.c.state == State.READY)
+        .order_by(datasets.c.seq.desc())
+        .limit(MOST_LOOKED_AT)
+    )
     newest = fetch_one(
         connection,
         DatasetRow,
         select(datasets)
         .where(
-            datasets.c.url_hash == url_hash(row.url),
+            datasets.c.seq.in_(ready.scalar_subquery()),
             datasets.c.url == row.url,
             datasets.c.dataset_id != row.dataset_id,
-            has(datasets.c.state, State.READY),
             datasets.c.deleted_at.is_(None),
             datasets.c.source_key.is_not(None),
             or_(datasets.c.source_etag != "", datasets.c.source_modified != ""),

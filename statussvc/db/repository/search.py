@@ -34,10 +34,7 @@ def find(connection: Connection, text: str, wanted: Page) -> list[int]:
     )
     if wanted.states:
         query = query.where(datasets.c.state.in_(wanted.states))
-    if wanted.category:
-        query = query.where(datasets.c.category == wanted.category)
-    if wanted.subject:
-        query = query.where(datasets.c.subject == wanted.subject)
+    query = query.where(*wanted.conditions())
     return list(connection.scalars(query.limit(wanted.size + 1)))
 
 

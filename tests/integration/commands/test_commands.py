@@ -198,6 +198,15 @@ def test_list_in_a_pipe_is_tab_separated_and_a_tab_in_a_name_does_no_harm(gatewa
     assert gateway.asked[0].target == "/api/datasets?status=ready&q=earth&limit=7"
 
 
+def test_list_finds_by_url_and_sha256(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.on("GET /api/datasets", Answer(200, {"datasets": [], "next_cursor": None}))
+    ended = run("list", "--url", "https://example.org/a b", "--sha256", "AB" * 32, "--server", gateway.url)
+    assert (ended.code, ended.out) == (0, "")
+    assert "no such datasets" in ended.err
+    address = "https%3A%2F%2Fexample.org%2Fa+b"
+    assert gateway.asked[0].target == f"/api/datasets?url={address}&sha256={'AB' * 32}&limit=50"
+
+
 def test_list_says_that_there_is_more(gateway: ScriptedGateway, run: Run) -> None:
     gateway.on("GET /api/datasets", Answer(200, {"datasets": [DATASET], "next_cursor": "c1"}))
     ended = run("list", "--json", "--server", gateway.url)

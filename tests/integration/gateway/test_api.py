@@ -229,6 +229,35 @@ def test_the_catalogue_is_filtered_and_paged(gateway: Gateway, status: Status) -
     assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
 
 
+def test_the_catalogue_tells_whether_a_url_or_its_bytes_are_there(gateway: Gateway, status: Status) -> None:
+    # Given two datasets of one URL and one of another, with the same bytes as the first
+    url = "https://example.org/there.tif?sig=%2babc&n=1"
+    one, two, other = (
+        gateway.submit(name, url=url, category="there") for name, url in [("1", url), ("2", url), ("3", url + "&m=2")]
+    )
+    sha256 = "0e" * 32
+    make_ready(status, one, sha256)
+    make_ready(status, other, sha256)
+
+    def found(**query: Any) -> list[str]:
+        answer = gateway.get("/api/datasets", params=query).json()
+        return [dataset["dataset_id"] for dataset in answer["datasets"]]
+
+    # Then both are found, by the whole URL and by the bytes, together with other filters and with a search
+    assert found(url=url) == [two, one]
+    assert found(url=url, limit=1) == [two]
+    assert found(url=url[:-1]) == found(url="no URL") == []
+    assert found(url=url, status="ready") == found(url=url, sha256=sha256) == found(url=url, q="1") == [one]
+    assert found(url=url, category="elsewhere") == []
+    assert found(sha256=sha256.upper(), category="there") == [other, one]
+    assert found(sha256=sha256, status="ready") == found(sha256=sha256) == [other, one]
+    assert found(sha256="0f" * 32) == []
+    # And what is deleted is not
+    gateway.call("DELETE", f"/api/datasets/{one}")
+    assert (found(url=url), found(sha256=sha256)) == ([two], [other])
+    problem(gateway.get("/api/datasets", params={"sha256": "0e"}), 422, "invalid_request")
+
+
 @pytest.mark.parametrize(
     ("body", "code", "pointer"),
     [

@@ -22,6 +22,8 @@ from statussvc.policy import Policy
 NOW = 1_800_000_000.0
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)
 ROWS = 100_000
+URL = "https://example.org/a"
+"""Of nearly all rows."""
 STEPS = 60_000
 """Steps of SQLite's machine that a call may take. A scan of all rows takes at least five a row."""
 TOUCHED = 3_000
@@ -32,7 +34,8 @@ TOUCHED = 3_000
 FILL = """
 INSERT INTO datasets (seq, dataset_id, kind, expected_sha256, tile_format, tile_quality, page, name, description,
                       category, subject, url, tile_size, state, attempt, crashes, retries, revision,
-                      created_at, queued_at, started_at, published_at, host_hash, source_key, source_sha256, tile_id)
+                      created_at, queued_at, started_at, published_at, host_hash, source_key, source_sha256, tile_id,
+                      url_hash)
 SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
@@ -40,7 +43,8 @@ SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
             ELSE 'DOWNLOADED' END,
        1, 0, 0, 1, :now - 1000, :now - 1000, :now - 900, CASE WHEN n % 10 < 7 THEN NULL ELSE :now - 500 END,
        CASE WHEN n % 1000 = 777 THEN 'host' || n ELSE 'flood' END,
-       'sources/custom_' || n || '/1', 'ab', 'tile' || n
+       'sources/custom_' || n || '/1', CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'tile' || n,
+       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE :often END
 FROM numbers
 """
 FILL_RUNS = """
@@ -81,7 +85,8 @@ def fill(engine: Engine) -> Engine:
         for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])):
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
             # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
-            connection.execute(text(f"{into} {numbers} SELECT {select}"), {"now": NOW, "rows": ROWS})
+            values = {"now": NOW, "rows": ROWS, "often": known.url_hash(URL)}
+            connection.execute(text(f"{into} {numbers} SELECT {select}"), values)
         for stage in Stage:
             TURNS.join(connection, stage, "flood")
     return engine
@@ -178,6 +183,13 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "ListDatasets of no category": (page(category="never"), 0),
     "ListDatasets of a subject": (page(subject="seldom"), 51),
     "ListDatasets of no subject": (page(subject="never"), 0),
+    "ListDatasets of a URL": (page(url=URL), 51),
+    "ListDatasets of a URL, in a state that is seldom": (page(url=URL, states=(State.FAILED,)), 0),
+    "ListDatasets of no URL": (page(url=URL + "?"), 0),
+    "ListDatasets of a URL, of no category": (page(url=URL + "?", category="often"), 0),
+    "ListDatasets of a SHA-256": (page(sha256="seldom"), 51),
+    "ListDatasets of a SHA-256 that many have": (page(sha256="often", states=(State.READY,)), 51),
+    "ListDatasets of no SHA-256": (page(sha256="never", category="often", states=(State.READY,)), 0),
     "a search for what is seldom": (found("SELDOM"), 51),
     "a search for what is often": (found("and long"), 51),
     "a search for what is often, a late page": (found("and long", before=500), 51),

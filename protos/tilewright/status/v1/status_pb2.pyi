@@ -715,6 +715,8 @@ class ListDatasetsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """Only this category, when set."""
     subject: _builtins.str
@@ -725,6 +727,10 @@ class ListDatasetsRequest(_message.Message):
     """At most so many; 0 stands for 50, 200 is the most."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first page."""
+    url: _builtins.str
+    """Only datasets that were submitted with exactly this URL, when set."""
+    sha256: _builtins.str
+    """Only datasets whose downloaded source has this SHA-256, in hex, when set."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___State.ValueType]:
         """Only datasets in one of these states; all when empty."""
@@ -738,10 +744,12 @@ class ListDatasetsRequest(_message.Message):
         query: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        url: _builtins.str = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "states", b"states", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "sha256", b"sha256", "states", b"states", "subject", b"subject", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
