@@ -22,7 +22,7 @@ from sqlalchemy import create_engine
 
 from pipeline.texts import MAX_DESCRIPTION, MAX_QUERY
 from statussvc.db.database import Database
-from statussvc.db.repository import catalogue, orders
+from statussvc.db.repository import catalogue, user_actions
 from tilewright.embedded import LaunchedStack, launch
 
 ROWS = 3000
@@ -95,7 +95,7 @@ def _fill(path: Path) -> str:
                 f"Name of number {number}.", text[:MAX_DESCRIPTION], "", "", "https://example.org/a.jpg", 256
             )
             dataset_id, _ = catalogue.create(connection, new, time.time())
-            orders.cancel(connection, dataset_id, time.time())
+            user_actions.cancel(connection, dataset_id, time.time())
     engine.dispose()
     return dataset_id
 

@@ -11,18 +11,18 @@ from statussvc.db.repository import (
     garbage,
     identity,
     inspections,
-    known,
-    lost,
-    orders,
+    lost_builds,
     outbox,
     purge,
+    reusable,
     search,
     stages,
     turns,
+    user_actions,
 )
 from statussvc.db.repository.catalogue import KeyReused
-from statussvc.db.repository.moves import Reply
 from statussvc.db.repository.outbox import WakeUp
+from statussvc.db.repository.transitions import Reply
 from statussvc.db.rows import (
     CatalogueEntry,
     Counts,
@@ -55,12 +55,12 @@ __all__ = [
     "garbage",
     "identity",
     "inspections",
-    "known",
-    "lost",
-    "orders",
+    "lost_builds",
     "outbox",
     "purge",
+    "reusable",
     "search",
     "stages",
     "turns",
+    "user_actions",
 ]

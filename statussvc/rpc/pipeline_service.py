@@ -11,7 +11,7 @@ from pipeline.storage import source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import DatasetRow, Failure, Reply, garbage, identity, known, lost, outbox, stages, turns
+from statussvc.db import DatasetRow, Failure, Reply, garbage, identity, lost_builds, outbox, reusable, stages, turns
 from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, Drop
 from statussvc.lifecycle import Stage
 from statussvc.rpc import requests
@@ -185,7 +185,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         size = min(request.page_size, MOST_BUILDS) if request.page_size > 0 else DEFAULT_LIMIT
         now = self._core.now()
         found, last = await self._core.database.read(
-            lambda connection: lost.builds(connection, request.page_token, size, now)
+            lambda connection: lost_builds.builds(connection, request.page_token, size, now)
         )
         return pb.ListBuildsResponse(
             builds=[pb.Build(tile_id=tile_id, build=build) for tile_id, build in found], next_page_token=last
@@ -196,7 +196,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
         def report(connection: Connection) -> str:
             identity.require_token(connection, request.token)
-            return lost.report(connection, request.build.tile_id, request.build.build, now)
+            return lost_builds.report(connection, request.build.tile_id, request.build.build, now)
 
         dataset_id = await self._core.database.write(report)
         if dataset_id:
@@ -227,8 +227,8 @@ def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
         case Stage.INGEST:
             grant.source_key = source_key(row.dataset_id, row.attempt)
             grant.expected_sha256 = row.expected_sha256
-            grant.resume_run_id = known.previous_download(connection, row.dataset_id) or ""
-            earlier = known.finished_download(connection, row)
+            grant.resume_run_id = reusable.previous_download(connection, row.dataset_id) or ""
+            earlier = reusable.finished_download(connection, row)
             if earlier is not None:
                 grant.known.source_key, grant.known.bytes = earlier.key, earlier.size
                 grant.known.sha256 = earlier.sha256

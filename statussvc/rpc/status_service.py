@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import CatalogueEntry, DatasetRow, catalogue, identity, inspections, orders, search
+from statussvc.db import CatalogueEntry, DatasetRow, catalogue, identity, inspections, search, user_actions
 from statussvc.enums import StopReason
 from statussvc.lifecycle import FINAL
 from statussvc.rpc import requests, views
@@ -79,7 +79,9 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
         now = self._core.now()
-        run_id = await self._core.database.write(lambda connection: orders.delete(connection, request.dataset_id, now))
+        run_id = await self._core.database.write(
+            lambda connection: user_actions.delete(connection, request.dataset_id, now)
+        )
         self._stop(run_id, StopReason.DELETED, request.dataset_id)
         return pb.DeleteDatasetResponse()
 
@@ -100,13 +102,15 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
     async def CancelDataset(self, request: pb.CancelDatasetRequest, context: Context) -> pb.CancelDatasetResponse:
         now = self._core.now()
-        run_id = await self._core.database.write(lambda connection: orders.cancel(connection, request.dataset_id, now))
+        run_id = await self._core.database.write(
+            lambda connection: user_actions.cancel(connection, request.dataset_id, now)
+        )
         self._stop(run_id, StopReason.CANCELLED, request.dataset_id)
         return pb.CancelDatasetResponse(status=await self._status(request.dataset_id))
 
     async def RetryDataset(self, request: pb.RetryDatasetRequest, context: Context) -> pb.RetryDatasetResponse:
         now = self._core.now()
-        await self._core.database.write(lambda connection: orders.retry(connection, request.dataset_id, now))
+        await self._core.database.write(lambda connection: user_actions.retry(connection, request.dataset_id, now))
         self._core.hub.notify(request.dataset_id)
         return pb.RetryDatasetResponse(status=await self._status(request.dataset_id))
 

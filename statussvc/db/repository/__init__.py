@@ -3,14 +3,14 @@
 catalogue     datasets: create, read, list, describe
 search        datasets by a text (searchable: the texts' index)
 inspections   inspections: create, read
-orders        what users order: cancel, retry, delete
+user_actions  cancel, retry, delete
 outbox        wake-ups to publish
 stages        begin a run, record its outcome
 turns         whose turn it is, in each stage
-known         what a download can reuse
-moves         lock and move a row, end a run
+reusable      what a download can reuse
+transitions   lock a row and move it to another state, end a run
 garbage       what is in storage and no row refers to
-lost          builds whose files are missing
+lost_builds   builds whose files are missing
 identity      which storage belongs to the database
 epochs        fences off a service that lost the database
 purge         remove old rows

@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, 
 from pipeline.errors import NotFound
 from statussvc.db.repository import searchable
 from statussvc.db.repository.insert import insert_once
-from statussvc.db.repository.known import url_hash
-from statussvc.db.repository.moves import has
+from statussvc.db.repository.reusable import url_hash
+from statussvc.db.repository.transitions import has
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids

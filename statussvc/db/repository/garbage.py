@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, exists, or_, select, update
 
 from pipeline.storage import pyramid_key, source_key
 from statussvc.db.repository.insert import insert_those_missing
-from statussvc.db.repository.known import previous_download
+from statussvc.db.repository.reusable import previous_download
 from statussvc.db.tables import datasets, garbage, pyramids, runs
 from statussvc.lifecycle import FINAL, State
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, insert, select, update
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.db.repository.insert import insert_once
-from statussvc.db.repository.moves import Reply, end, has, lock, move_row, run_of, wait_again
 from statussvc.db.repository.outbox import WakeUp, confirm_published
+from statussvc.db.repository.transitions import Reply, end, has, lock, move_row, run_of, wait_again
 from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_all
 from statussvc.db.tables import datasets, pyramids, runs

@@ -71,7 +71,7 @@ class Turns:
         line = self._line(connection, stage)
         at_work = _at_work(connection, stage)
         for host in self._at_work.get(stage, set()) - at_work.keys():
-            if host in line:  # its last run has ended since the last turn, and it waits anew
+            if host in line:  # its last run has ended since the last turn, and it waits again
                 line.move_to_end(host)
         self._at_work[stage] = set(at_work)
         # Sorting is stable: among those with as many runs at work, the order is that of the line.

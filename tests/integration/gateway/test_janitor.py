@@ -166,7 +166,7 @@ def test_a_call_that_asks_about_too_much_is_refused_and_holds_up_nobody(
 def test_a_sweep_has_only_so_many_pyramids_made_again(
     status: Status, storage: DirectoryStorage, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1.0)
+    monkeypatch.setattr("statussvc.db.repository.lost_builds.SETTLED", -1.0)
     monkeypatch.setattr("gateway.background.lost_builds.PAGE", 1)
     monkeypatch.setattr("gateway.background.lost_builds.MOST_REPORTED", 1)
     # Given three ready datasets, of which two have lost their pyramids

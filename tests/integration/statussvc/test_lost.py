@@ -16,7 +16,7 @@ TILER = "f" * 32
 @pytest.fixture
 def status(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Status]:
     # Given that every build is old enough to be missed
-    monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1.0)
+    monkeypatch.setattr("statussvc.db.repository.lost_builds.SETTLED", -1.0)
     with running(database_url, retry_base_seconds=0.01) as rig:
         yield rig
 
@@ -127,7 +127,7 @@ def test_a_build_that_does_not_count_or_is_young_or_of_another_storage_is_not_mi
     assert report(status, "9" * 64, pyramid.build) == ""
     other = pb.ReportLostBuildRequest(build=build, token="0" * 32)
     assert code_of(lambda: status.pipeline.ReportLostBuild(other)) is grpc.StatusCode.FAILED_PRECONDITION
-    monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", 60.0)
+    monkeypatch.setattr("statussvc.db.repository.lost_builds.SETTLED", 60.0)
     assert listed(status) == ([], "")
     assert report(status, pyramid.tile_id, pyramid.build) == ""
     assert status.state(dataset_id) == "READY"

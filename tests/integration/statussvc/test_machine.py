@@ -595,7 +595,7 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
 
 @pytest.fixture(autouse=True)
 def builds_of_any_age_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("statussvc.db.repository.lost.SETTLED", -1000 * DAY)
+    monkeypatch.setattr("statussvc.db.repository.lost_builds.SETTLED", -1000 * DAY)
 
 
 def test_any_order_of_calls_does_what_the_design_says_on_sqlite(sqlite: Engine) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select, update
 
-from statussvc.db.repository import orders, outbox
+from statussvc.db.repository import outbox, user_actions
 from statussvc.db.repository.catalogue import NewDataset, create
 from statussvc.db.repository.turns import Turns
 from statussvc.db.tables import datasets, runs
@@ -158,10 +158,10 @@ def test_a_retry_by_hand_does_not_wait_for_the_time_of_the_automatic_one(engine:
     # Given one that was cancelled while it waited for its next try
     dataset_id = add(engine, not_before=NOW + 200.0, error_code="stalled", error_message="It stood still.")
     with engine.begin() as connection:
-        orders.cancel(connection, dataset_id, NOW)
+        user_actions.cancel(connection, dataset_id, NOW)
     assert lease(engine) == []
     # When it is retried
     with engine.begin() as connection:
-        orders.retry(connection, dataset_id, NOW)
+        user_actions.retry(connection, dataset_id, NOW)
     # Then it is due at once
     assert lease(engine) == [dataset_id]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, Table, create_engine, func, insert, select, update
 
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db.repository import catalogue, known, purge
+from statussvc.db.repository import catalogue, purge, reusable
 from statussvc.db.tables import datasets, former_ids, idempotency, runs
 from statussvc.lifecycle import Stage
 from statussvc.settings import StatusSettings
@@ -131,7 +131,7 @@ def test_of_a_living_dataset_the_last_ended_run_stays(status: Status, rows: Engi
     # When it is purged, then what its forerunner has left in scratch is still known as that
     until(lambda: count(rows, runs) == 2, "a purge")
     with rows.connect() as connection:
-        assert known.previous_download(connection, dataset_id) == "2" * 32
+        assert reusable.previous_download(connection, dataset_id) == "2" * 32
         assert set(connection.scalars(select(runs.c.run_id))) == {"2" * 32, "3" * 32}
 
 

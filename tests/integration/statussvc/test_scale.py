@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
-from statussvc.db.repository import catalogue, garbage, known, lost, outbox, purge, search, searchable, stages, turns
+from statussvc.db.repository import (
+    catalogue,
+    garbage,
+    lost_builds,
+    outbox,
+    purge,
+    reusable,
+    search,
+    searchable,
+    stages,
+    turns,
+)
 from statussvc.db.repository.turns import Turns
 from statussvc.db.tables import metadata
 from statussvc.lifecycle import Stage, State
@@ -85,7 +96,7 @@ def fill(engine: Engine) -> Engine:
         for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])):
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
             # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
-            values = {"now": NOW, "rows": ROWS, "often": known.url_hash(URL)}
+            values = {"now": NOW, "rows": ROWS, "often": reusable.url_hash(URL)}
             connection.execute(text(f"{into} {numbers} SELECT {select}"), values)
         for stage in Stage:
             TURNS.join(connection, stage, "flood")
@@ -199,11 +210,11 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "a purge of datasets": (lambda connection: purge.deleted(connection, NOW, NOW), None),
     "a purge of inspections": (lambda connection: purge.inspections(connection, NOW), None),
     "what a download goes on from": (
-        lambda connection: known.previous_download(connection, "custom_5000"),
+        lambda connection: reusable.previous_download(connection, "custom_5000"),
         len("run5000"),
     ),
     "a finished download of a URL": (
-        lambda connection: known.finished_download(connection, catalogue.get(connection, "custom_5000").row),
+        lambda connection: reusable.finished_download(connection, catalogue.get(connection, "custom_5000").row),
         None,
     ),
     "a purge of runs": (lambda connection: purge.overtaken_runs(connection, NOW, purge.START, NOW), 2),
@@ -211,9 +222,9 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         lambda connection: purge.overtaken_runs(connection, NOW, (NOW - 800, "run5"), NOW),
         2,
     ),
-    "ListBuilds": (lambda connection: lost.builds(connection, "tile5", 100, NOW)[0], None),
+    "ListBuilds": (lambda connection: lost_builds.builds(connection, "tile5", 100, NOW)[0], None),
     "ReportLostBuild": (
-        lambda connection: lost.report(connection, "tile500", "run500", NOW),
+        lambda connection: lost_builds.report(connection, "tile500", "run500", NOW),
         len("custom_500"),
     ),
     "LeaseGarbage, of builds": (lambda connection: garbage.unreferenced_builds(connection, "tile5")[0], 0),

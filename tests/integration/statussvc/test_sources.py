@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from statussvc.db.repository import garbage, orders
+from statussvc.db.repository import garbage, user_actions
 from statussvc.db.repository.catalogue import NewDataset, create
 from statussvc.db.tables import datasets
 from statussvc.lifecycle import State
@@ -53,7 +53,7 @@ def test_a_source_goes_when_its_time_is_over_and_its_row_forgets_it(state: State
     if state is not State.READY:
         # And a retry starts with the download
         with engine.begin() as connection:
-            orders.retry(connection, row(engine).dataset_id, NOW + KEEP)
+            user_actions.retry(connection, row(engine).dataset_id, NOW + KEEP)
         assert (row(engine).state, row(engine).attempt) == (State.QUEUED, 2)
 
 
@@ -79,7 +79,7 @@ def test_a_clock_that_was_set_back_keeps_a_source_longer(engine: Engine) -> None
 def test_a_retry_before_the_time_is_over_takes_the_source_up_again(engine: Engine) -> None:
     key = ended(engine, State.CANCELLED)
     with engine.begin() as connection:
-        orders.retry(connection, row(engine).dataset_id, NOW + 1.0)
+        user_actions.retry(connection, row(engine).dataset_id, NOW + 1.0)
     assert (row(engine).state, row(engine).source_key) == (State.DOWNLOADED, key)
     assert lease(engine, key, KEEP, NOW + 10 * KEEP) == []
 

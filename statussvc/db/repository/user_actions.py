@@ -1,4 +1,4 @@
-"""What users order: cancel, retry, delete. Each function locks the dataset's row first."""
+"""What users do with a dataset: cancel, retry, delete. Each function locks the dataset's row first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
 from statussvc.db.repository import searchable
-from statussvc.db.repository.moves import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
+from statussvc.db.repository.transitions import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
 from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
 from statussvc.enums import Answer, Outcome

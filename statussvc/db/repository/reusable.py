@@ -6,7 +6,7 @@ import hashlib
 
 from sqlalchemy import Connection, or_, select
 
-from statussvc.db.repository.moves import has
+from statussvc.db.repository.transitions import has
 from statussvc.db.rows import DatasetRow, StoredSource, fetch_one
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import Stage, State

@@ -1,4 +1,4 @@
-"""Lock a dataset's row, move it to another state, end its run: what stages and orders have in common."""
+"""Lock a dataset's row, move it to another state, end its run: what stages and user actions have in common."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, exists, select, update
 
 from pipeline.pyramids import tile_id as tile_id_of
-from statussvc.db.repository.moves import has, wait_again
+from statussvc.db.repository.transitions import has, wait_again
 from statussvc.db.rows import DatasetRow, fetch_one
 from statussvc.db.tables import datasets, pyramids
 from statussvc.lifecycle import FINAL, Event, State
