@@ -14,7 +14,7 @@ from pipeline.errors import NotFound
 from statussvc.db.repository import searchable
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import url_hash
-from statussvc.db.repository.transitions import has
+from statussvc.db.repository.transitions import first_attempt, has
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
@@ -135,13 +135,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             tile_format=new.tile_format,
             tile_quality=new.tile_quality,
             page=new.page,
-            state=State.QUEUED,
-            attempt=1,
-            crashes=0,
-            retries=0,
-            revision=1,
-            created_at=now,
-            queued_at=now,
+            **first_attempt(State.QUEUED, now),
         )
         .returning(datasets.c.seq)
     ).one()

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, insert, select
 
 from pipeline.errors import NotFound
 from statussvc.db.repository.catalogue import free_id
+from statussvc.db.repository.transitions import first_attempt
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.rows import DatasetRow, fetch_one
 from statussvc.db.tables import datasets
@@ -34,13 +35,7 @@ def create(connection: Connection, url: str, now: float) -> DatasetRow:
             tile_format=TileFormat.UNSPECIFIED,
             tile_quality=0,
             page=0,
-            state=State.REQUESTED,
-            attempt=1,
-            crashes=0,
-            retries=0,
-            revision=1,
-            created_at=now,
-            queued_at=now,
+            **first_attempt(State.REQUESTED, now),
         )
     )
     return get(connection, inspection_id, now)

@@ -32,6 +32,19 @@ class Reply:
     next_attempt: int | None = None
 
 
+def first_attempt(state: State, now: float) -> dict[str, object]:
+    """Return columns of a new row, which waits for its first attempt in `state`."""
+    return {
+        "state": state,
+        "attempt": 1,
+        "crashes": 0,
+        "retries": 0,
+        "revision": 1,
+        "created_at": now,
+        "queued_at": now,
+    }
+
+
 def has(column: Column[Member], member: Member) -> ColumnElement[bool]:
     """Whether a column has a value, for queries that should not use the index on that column.
 
