@@ -66,8 +66,15 @@ def test_each_known_message_is_one_that_a_decoder_of_this_build_can_give(librari
         ("pngload: Row has too many bytes to allocate in memory", "image_too_large"),
         ("pngload: Insufficient memory to process iCCP chunk", "out_of_memory"),
         ("pngload: Invalid bit depth in IHDR", "image_corrupt"),
+        # libheif
+        ("heif: Unsupported feature: Unsupported codec (4.3000)", "unsupported_format"),
+        (
+            "heif: Unsupported feature: could not parse item property 'isxx' (4.3007)",
+            "image_corrupt",
+        ),
         # libtiff and libvips' reader
         ("tiff2vips: width/height out of range", "image_too_large"),
+        ("Fax4Decode: Uncompressed data (not supported) at line 3 of strip 0 (x 7)", "image_corrupt"),
         ("tiff2vips: samples out of range", "unsupported_format"),
         ("tiff2vips: unsupported tiff image type", "unsupported_format"),
         (
