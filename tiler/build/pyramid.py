@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +33,7 @@ from tiler.build.edges import pad_all
 from tiler.build.small import write_small
 from tiler.decode import ERRORS, Picture
 from tiler.estimate import require_small
+from tiler.file_checksums import crc32_of
 from tiler.image_progress import follow
 from tiler.job import Built, Job
 from tiler.progress import Meter
@@ -69,7 +69,7 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
         raise RuntimeError(f"libvips left out {index.missing} of {geometry.tile_count} tiles")
     (out / INDEX).write_bytes(index.data)
     write_small(out, geometry, picture.format, Index(index.data))
-    sums = {SZI: f"{frame:08x}"} | {name: _crc32(out / name) for name in CHECKED}
+    sums = {SZI: f"{frame:08x}"} | {name: crc32_of(out / name) for name in CHECKED}
     description = sealed(_description(picture, geometry, job) | {"crc32": sums})
     (out / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return Built(
@@ -159,14 +159,6 @@ def _edges(
 
 def _read(archive: BinaryIO, tile: Entry) -> bytes:
     return os.pread(archive.fileno(), tile.length, tile.offset)
-
-
-def _crc32(path: Path) -> str:
-    checksum = 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            checksum = zlib.crc32(piece, checksum)
-    return f"{checksum:08x}"
 
 
 def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, object]:

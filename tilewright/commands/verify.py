@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.errors import TilewrightError
 from pipeline.pyramids import CHECKED, DESCRIPTION, EDGES, FILES, INDEX, SZI, Entry, Geometry, Index, sealed
 from tiler import szi
+from tiler.file_checksums import crc32_of
 from tilewright.gauge import Gauge
 from tilewright.output import print_line
 
@@ -100,7 +101,7 @@ def verify(build: Path, gauge: Gauge) -> Report:
         return report
     if not missing and _readable(build, report, gauge):
         for name in CHECKED:
-            if name in sums and (found := _crc32(build / name)) != sums[name]:
+            if name in sums and (found := crc32_of(build / name)) != sums[name]:
                 report.add(f"{name} is damaged: its CRC-32 is {found}, not {sums[name]}")
         _verify_index(build, geometry, sums.get(SZI), report, gauge)
     return report
@@ -217,11 +218,3 @@ def _verify_edges(path: Path, geometry: Geometry, index: Index, report: Report) 
 def _addresses(geometry: Geometry) -> Iterator[tuple[int, int, int]]:
     for number, level in enumerate(geometry.levels):
         yield from ((number, x, y) for y in range(level.rows) for x in range(level.columns))
-
-
-def _crc32(path: Path) -> str:
-    checksum = 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            checksum = zlib.crc32(piece, checksum)
-    return f"{checksum:08x}"
