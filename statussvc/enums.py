@@ -1,4 +1,4 @@
-"""Enums of rows and answers, which are stored as text, and their values in status.proto."""
+"""Enums of rows and responses, which are stored as text, and their values in status.proto."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Outcome(StrEnum):
     RELEASED = "released"
     """Its worker gave the stage back."""
     EXPIRED = "expired"
-    """Its beats stopped."""
+    """Its heartbeats stopped."""
     STOPPED = "stopped"
     """Its dataset was cancelled or deleted."""
 
 
 class Answer(StrEnum):
-    """What a worker is told when it reports an outcome."""
+    """The response to a worker that reports an outcome."""
 
     WON = "WON"
     """The outcome counts."""

@@ -1,7 +1,7 @@
 """Runs at work, in memory: their heartbeats, their live progress, and which of them are dead.
 
-A run is dead once this process itself has heard no new heartbeat from it for the length of a lease. Only time in which
-the process was listening counts: after a clock jump, a sleep of the machine or a restart, a run gets a fresh lease.
+A run is dead once this process itself has received no new heartbeat from it for the length of a lease. Only time in
+which the process was listening counts: after a clock jump, a sleep of the machine or a restart, a run gets a new lease.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Lease:
     dirty: bool = False
     stop_reason: StopReason | None = None
     restored: bool = False
-    """Adopted after a restart, and not heard since: its counts may be a second old."""
+    """Adopted after a restart, and no heartbeat received since: its counts may be a second old."""
     percent_then: float = 0.0
     """stage_percent when this process first knew the run: its pace is measured from there."""
     kept_then: float | None = 0.0
@@ -181,8 +181,8 @@ class Leases:
         lease = self._leases.get(run_id) if run_id else None
         return lease if lease is not None and not lease.stop_reason else None
 
-    def unheard(self, run_id: str | None) -> float:
-        """Seconds to wait yet for the first heartbeat of an adopted run; 0 for all other runs."""
+    def first_beat_wait(self, run_id: str | None) -> float:
+        """Return the seconds left to wait for the first heartbeat of an adopted run; 0 for all other runs."""
         lease = self.get(run_id)
         if lease is None or not lease.restored:
             return 0.0
@@ -209,7 +209,7 @@ class Leases:
         self._leases.pop(run_id, None)
 
     def stop(self, run_id: str, reason: StopReason) -> None:
-        """Answer the run's next heartbeats with STOP and this reason."""
+        """Have the run's next heartbeats get STOP and this reason as their response."""
         if run_id in self._leases:
             lease = self._leases[run_id]
             lease.stop_reason, lease.idle = reason, 0.0
@@ -243,7 +243,7 @@ class Leases:
         self.ignore_silence()
 
     def ignore_silence(self) -> None:
-        """Leave out the time since the last tick, in which the service could not have heard a heartbeat."""
+        """Leave out the time since the last tick, in which the service could not have received a heartbeat."""
         self._last_tick = self._clock()
 
     def unflushed(self) -> dict[str, Counts]:

@@ -103,7 +103,7 @@ class Server:
         await server.start()
         self._server = server
         self._own = AsyncStatusClient(f"{reachable(self._settings.grpc_host)}:{port}")
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         self._tasks = [
             asyncio.create_task(self._tick_for_ever(), name="statussvc-tick"),
             asyncio.create_task(self._purger.run(), name="statussvc-purge"),
@@ -144,26 +144,26 @@ class Server:
                     self._core.leases.forget()
                     logger.warning("claimed the database again")
                 await self._housekeeper.reconcile()
-                if late < BEAT_TIMEOUT / 2 and await self._hears_runs():
+                if late < BEAT_TIMEOUT / 2 and await self._receives_heartbeats():
                     await self._housekeeper.expire(longest=2 * TICK)
                 else:
-                    logger.warning("too busy to hear all heartbeats: no run is expired for now")
+                    logger.warning("too busy to receive all heartbeats: no run is expired for now")
                     self._core.leases.ignore_silence()
                 await self._housekeeper.share_slots()
-                await self._say(health_pb2.HealthCheckResponse.SERVING)
+                await self._set_health(health_pb2.HealthCheckResponse.SERVING)
             except (InUse, StatusUnavailable) as error:
                 logger.warning("%s; trying again", error)
                 self._core.leases.ignore_silence()
                 self._core.hub.notify_all()  # watchers read again, and learn that the database is unavailable
-                await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+                await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
             except Exception:
                 logger.exception("sweeping the runs failed; trying again")
-                await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+                await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
-    async def _hears_runs(self) -> bool:
-        """Whether runs could have been heard: send this service a heartbeat as a run would.
+    async def _receives_heartbeats(self) -> bool:
+        """Return whether heartbeats of runs arrive: send this service one, as a run would.
 
-        A service that is too busy answers nobody in time. It must not take that for the runs' silence.
+        If this service is too busy to respond in time, missing heartbeats do not show that a run is dead.
         """
         try:
             await self._own.pipeline.ReportProgress(pb.ReportProgressRequest(), timeout=BEAT_TIMEOUT)
@@ -171,6 +171,6 @@ class Server:
             return False
         return True
 
-    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in ("", *SERVICES):
             await self._health.set(service, status)

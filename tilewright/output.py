@@ -19,7 +19,7 @@ COLUMNS = ("dataset_id", "status", "progress", "created_at", "name")
 
 
 def print_line(text: str = "") -> None:
-    """Print one line on standard output and flush it. Control characters are escaped: strangers may have sent them."""
+    """Print one line on standard output and flush it. Escape control characters: untrusted servers may send them."""
     sys.stdout.write(f"{visible(text)}\n")
     sys.stdout.flush()
 

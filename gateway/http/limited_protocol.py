@@ -237,7 +237,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuse the request, or start it."""
         if self.parser.should_upgrade():
-            return  # It is parsed again once the parser has told where the headers end.
+            return  # It is parsed again once the parser has reported where the headers end.
         self._enter(Phase.BODY)
         self._no_body = 0
         if self._refused or self.transport.is_closing():

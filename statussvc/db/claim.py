@@ -1,4 +1,4 @@
-"""Only one statussvc may use a database: a second would hear no heartbeats of the runs, and expire them."""
+"""Only one statussvc may use a database: a second would receive no heartbeats of the runs, and expire them."""
 
 from __future__ import annotations
 

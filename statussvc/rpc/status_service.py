@@ -197,18 +197,18 @@ class StatusService(pb_grpc.StatusServiceServicer):
         leases = self._core.leases
         for _ in range(READS):
             entries = await self._core.database.read(read)
-            unheard = [entry.row for entry in entries if leases.unheard(entry.row.run_id)]
-            for row in unheard:
+            adopted = [entry.row for entry in entries if leases.first_beat_wait(entry.row.run_id)]
+            for row in adopted:
                 await self._first_beat(row)
-            if not unheard and all(entry.row.run_id is None or leases.get(entry.row.run_id) for entry in entries):
+            if not adopted and all(entry.row.run_id is None or leases.get(entry.row.run_id) for entry in entries):
                 break
         return entries
 
     async def _first_beat(self, row: DatasetRow) -> None:
-        """Wait for the first beat of a run that was found at work after a restart."""
+        """Wait for the first heartbeat of a run that was found at work after a restart."""
         with self._core.hub.watch(row.dataset_id) as watch:
             watch.begin()
-            while seconds := self._core.leases.unheard(row.run_id):
+            while seconds := self._core.leases.first_beat_wait(row.run_id):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(watch.changed(), seconds)
                 watch.begin()

@@ -37,7 +37,7 @@ def refuse_nul(request: Message) -> None:
 
 
 def drop_nul(request: Message) -> None:
-    """Remove U+0000 from a worker's request: text of a stranger's server or file must not cost the run its outcome."""
+    """Remove U+0000 from a worker's request: text of an untrusted server or file must not cost the run its outcome."""
     for owner, name, value in list(_texts(request)):
         if not any(NUL in text for text in _each(value)):
             continue

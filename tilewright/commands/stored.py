@@ -80,7 +80,7 @@ def verify(
     delete its dataset and submit it again. Without access to the directory, use `export`: it checks each tile.
 
     With --source, decodes the whole original in the sandbox, which takes about as long as tiling it. A pyramid that
-    differs should not be ready: delete its dataset and submit it again, and it is tiled anew or fails with a reason.
+    differs should not be ready: delete its dataset and submit it again, and it is tiled again or fails with a reason.
     Reports originals that are no longer stored, and exits with 1 if that is the case for the given ID.
     """
     from tilewright.commands.originals import Originals, compare_build

@@ -186,32 +186,32 @@ def run(options: UpOptions) -> int:
     with exclusive(options.data) as last:
         # A job may have killed the stack, but hardly the machine: after a reboot, no run counts as crashed.
         settings = StackSettings.of(options, blame=last.boot == this_boot())
-        return uvloop.run(_run_until_told(options, settings))
+        return uvloop.run(_run_until_stopped(options, settings))
 
 
-async def _run_until_told(options: UpOptions, settings: StackSettings) -> int:
-    told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+async def _run_until_stopped(options: UpOptions, settings: StackSettings) -> int:
+    stopped_by: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Keep ignored signals ignored: nohup lets the stack outlive its terminal.
         if signal.getsignal(sign) is not signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(sign, _tell, told, sign)
+            asyncio.get_running_loop().add_signal_handler(sign, _note_signal, stopped_by, sign)
     async with running(options, settings) as stack:
-        if not told.done():
+        if not stopped_by.done():
             print_line(f"ready {stack.url} grpc://{stack.grpc_address}")
-        ends: tuple[asyncio.Future[Any], ...] = (told, stack.serving)
+        ends: tuple[asyncio.Future[Any], ...] = (stopped_by, stack.serving)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
+        if not stopped_by.done():
             stack.serving.result()
             raise CannotStart("The gateway stopped unexpectedly. Its log says why.")
         logger.info("stopping; unfinished work continues at the next start")
-    return CTRL_C if told.result() == signal.SIGINT else 0
+    return CTRL_C if stopped_by.result() == signal.SIGINT else 0
 
 
-def _tell(told: asyncio.Future[int], number: int) -> None:
-    if told.done():
+def _note_signal(stopped_by: asyncio.Future[int], number: int) -> None:
+    if stopped_by.done():
         # The second signal: everything that matters is on the disk, so exit at once.
         os._exit(CTRL_C)
-    told.set_result(number)
+    stopped_by.set_result(number)
 
 
 @asynccontextmanager

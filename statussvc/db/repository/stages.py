@@ -74,7 +74,7 @@ def begin_next(
         return wake_up.dataset_id, begin(connection, wake_up, run_id, worker, now)
     chosen = WakeUp(waiting.dataset_id, waiting.attempt, wake_up.stage)
     begun = begin(connection, chosen, run_id, worker, now)
-    # Which wake-ups are lost is told by those that arrive, not by whose turn it is.
+    # The outbox finds lost wake-ups by those that arrive, not by whose turn it is.
     connection.execute(update(runs).where(runs.c.run_id == run_id).values(published_at=published_at))
     return chosen.dataset_id, begun
 

@@ -20,7 +20,7 @@ NO_FAILURE: Final[dict[str, object]] = {"error_code": None, "error_message": Non
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a worker that reported an outcome is told.
+    """The response to a worker that reported an outcome.
 
     Parameters
     ----------

@@ -129,7 +129,8 @@ def test_the_service_expires_nobody_while_it_is_too_busy_to_hear_beats(
         # When each beat is out of time before it is heard, for longer than a lease
         calm.clear()
         until(
-            lambda: caplog.text.count("too busy to hear all heartbeats") >= 2, "the service's finding that it is deaf"
+            lambda: caplog.text.count("too busy to receive all heartbeats") >= 2,
+            "the service's finding that it is deaf",
         )
         calm.set()
         over.set()
