@@ -13,7 +13,7 @@ import dramatiq
 import grpc
 
 from ingest.dependencies import Dependencies
-from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, Fetched, left_behind
+from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, Fetched, can_go_on, left_behind
 from ingest.http import Version
 from ingest.preflight import is_small, read_header, source_info
 from ingest.settings import IngestSettings
@@ -207,7 +207,7 @@ def _may_go_on(run: Run, error: Exception) -> bool:
     """Return whether a later run of the dataset may resume this run's download."""
     if run.stopped.is_set():
         return run.stop_reason not in FOR_GOOD
-    return not isinstance(error, StageError) or (error.retryable and error.code not in BETTER_ANEW)
+    return can_go_on(error) and not (isinstance(error, StageError) and error.code in BETTER_ANEW)
 
 
 def _report(run: Run, done: int, total: int | None) -> None:

@@ -48,6 +48,11 @@ DATASET_CODES: dict[str, Code] = {
         "The source's server refuses access to this URL.",
         "Make the file readable without signing in, or give another URL.",
     ),
+    "source_expired": Code(
+        False,
+        "The link to the source expired during the download.",
+        "Retry with a new `url` of the same file: the download goes on where it stopped.",
+    ),
     "source_refused": Code(False, "The source's server answered with a permanent error.", "Try the URL in a browser."),
     "source_forbidden_address": Code(
         False,

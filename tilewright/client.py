@@ -254,9 +254,14 @@ class Client:
         """Cancel a dataset. Raises Problem with status 409 if it has ended already."""
         return self._json("POST", f"{_path(dataset_id)}/cancel")
 
-    def retry(self, dataset_id: str) -> Json:
-        """Retry a failed or cancelled dataset. Raises Problem with status 409 for any other."""
-        return self._json("POST", f"{_path(dataset_id)}/retry")
+    def retry(self, dataset_id: str, url: str | None = None) -> Json:
+        """Retry a failed or cancelled dataset. Raises Problem with status 409 for any other.
+
+        Parameters
+        ----------
+        url: the source's new URL, as when a signed link has expired; default: the present one.
+        """
+        return self._json("POST", f"{_path(dataset_id)}/retry", json={} if url is None else {"url": url})
 
     def delete(self, dataset_id: str) -> None:
         """Delete a dataset."""

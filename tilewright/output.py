@@ -98,6 +98,8 @@ def failure_of(dataset_id: str, status: Json) -> str:
     line = f"{dataset_id} failed: {error['message']} ({error['code']})"
     if error["retryable"]:
         line += f"\nA retry may help: tilewright retry {dataset_id}"
+    elif error["code"] == "source_expired":
+        line += f"\nGo on with a new link: tilewright retry {dataset_id} --url URL"
     return line
 
 

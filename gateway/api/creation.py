@@ -41,11 +41,16 @@ def created_responses(
 
 def require_acceptable(context: Context, url: str) -> None:
     """Raise InvalidField if the URL may not be fetched, and StorageLost if the storage cannot take the result."""
+    require_allowed(context, url)
+    context.storage_watch.require()
+
+
+def require_allowed(context: Context, url: str) -> None:
+    """Raise InvalidField if the URL may not be fetched."""
     try:
         check_literal_host(url, context.allowed)
     except StageError as error:
         raise InvalidField(error, "/url") from error
-    context.storage_watch.require()
 
 
 async def respond_when_preferred(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from gateway.api import contract, schemas
 from gateway.api.context import Context
-from gateway.api.creation import PREFER, created_responses, require_acceptable, respond_when_preferred
+from gateway.api.creation import PREFER, created_responses, require_acceptable, require_allowed, respond_when_preferred
 from gateway.api.routing import RETRY_AFTER, Parts, disconnected, json_response, request_header, response_header
 from gateway.http import StateConflict, examples, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
@@ -168,16 +168,35 @@ async def get(context: Parts, dataset_id: str) -> Response:
 
 @router.patch(
     "/api/datasets/{dataset_id}",
-    summary="Change a dataset's texts",
-    responses={200: {"model": schemas.Dataset}, **examples("forbidden_origin", "not_found", "invalid_request")},
+    summary="Change a dataset's texts or URL",
+    responses={
+        200: {"model": schemas.Dataset},
+        **examples(
+            "forbidden_origin",
+            "not_found",
+            "conflict",
+            "invalid_request",
+            "source_invalid_url",
+            "source_forbidden_address",
+        ),
+    },
 )
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
-    """Changes `name`, `description`, `category` and `subject`. A field that is left out stays as it is.
+    """Changes `name`, `description`, `category`, `subject` and `url`. A field that is left out stays as it is.
 
-    null clears a text; the name cannot be cleared.
+    null clears a text; the name and the URL cannot be cleared. The URL can be changed while the dataset is queued,
+    and after it has failed or was cancelled: a queued dataset uses it at once, the others at the next retry.
     """
     texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
-    response = await ask(context.rpc.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts))
+    if "url" in texts:
+        require_allowed(context, new.url)
+    request = pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts)
+    try:
+        response = await ask(context.rpc.UpdateDataset, request)
+    except Conflict as conflict:
+        raise await _with_state(context, conflict, dataset_id) from conflict
+    if "url" in texts:
+        context.relay.poke()
     return json_response(contract.dataset(response.dataset, context.links))
 
 
@@ -222,13 +241,30 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
     "/api/datasets/{dataset_id}/retry",
     status_code=202,
     summary="Retry a dataset",
-    responses={202: {"model": StatusBody}, **examples("forbidden_origin", "not_found", "conflict")},
+    responses={
+        202: {"model": StatusBody},
+        **examples(
+            "forbidden_origin",
+            "not_found",
+            "conflict",
+            "invalid_request",
+            "source_invalid_url",
+            "source_forbidden_address",
+        ),
+    },
 )
-async def retry(context: Parts, dataset_id: str) -> Response:
-    """Works for a failed or cancelled dataset. Reuses what was already downloaded."""
+async def retry(context: Parts, dataset_id: str, new: schemas.Retry | None = None) -> Response:
+    """Works for a failed or cancelled dataset. Reuses what was already downloaded.
+
+    With a new `url`, an interrupted download goes on if both URLs lead to the same file.
+    """
+    url = new.url if new is not None else None
+    if url is not None:
+        require_allowed(context, url)
     context.storage_watch.require()
+    request = pb.RetryDatasetRequest(dataset_id=known_form(dataset_id), url=url or "")
     try:
-        response = await ask(context.rpc.RetryDataset, pb.RetryDatasetRequest(dataset_id=known_form(dataset_id)))
+        response = await ask(context.rpc.RetryDataset, request)
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
     context.relay.poke()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.http import State, absent, without_default
+from gateway.http import State, absent, url_without_default, without_default
 from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_NAME
 
 Status = Literal["queued", "processing", "ready", "failed"]
@@ -22,6 +22,7 @@ _NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=_NOT_BLANK)]
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
+SourceUrl = Annotated[str, StringConstraints(pattern=_NO_NUL)]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
 
 _TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
@@ -96,16 +97,38 @@ class NewDataset(BaseModel):
     )
 
 
+_NEW_URL = "https://example.org/blue-marble.jpg?token=new"
+
+
 class DatasetChange(BaseModel):
-    """New texts. A field that is left out stays as it is; null clears a text, but not the name."""
+    """New texts, or a new URL. A field that is left out stays as it is; null clears a text, but not name or URL."""
 
-    model_config = _example({"name": "Blue Marble, June", "subject": "land"})
+    model_config = _example({"name": "Blue Marble, June", "subject": "land"}, {"url": _NEW_URL})
 
-    # null is refused, because a name cannot be cleared. The default only marks an absent name, so it is not shown.
+    # null is refused for what cannot be cleared. Such a default only marks an absent field, so it is not shown.
     name: Name = Field(default="", description="Name to show to people.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")
     category: Label | None = Field(default=None, description="Free text to filter by.")
     subject: Label | None = Field(default=None, description="Free text to filter by.")
+    url: SourceUrl = Field(
+        default="",
+        description="New URL of the image, while the dataset is queued, has failed or was cancelled. A download goes "
+        "on where it stopped if both URLs lead to the same file.",
+        json_schema_extra=url_without_default,
+    )
+
+
+class Retry(BaseModel):
+    """How to retry a dataset. The body may be left out. Unknown fields are ignored."""
+
+    model_config = _example({}, {"url": _NEW_URL})
+
+    url: SourceUrl | None = Field(
+        default=None,
+        description="New URL of the image, as when a signed link has expired. The download goes on where it stopped if "
+        "both URLs lead to the same file. Default: the dataset's URL.",
+        json_schema_extra={"format": "uri"},
+    )
 
 
 class Created(BaseModel):

@@ -17,7 +17,7 @@ from gateway.http.preferences import preferred_wait
 from gateway.http.problem_schemas import Problem, State
 from gateway.http.problems import InvalidField, StateConflict, error_response, examples, handle_error, problem_response
 from gateway.http.request_id import RequestId
-from gateway.http.schema_fields import absent, without_default
+from gateway.http.schema_fields import absent, url_without_default, without_default
 from gateway.http.unfinished_bodies import UnfinishedBody
 from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
 
@@ -48,5 +48,6 @@ __all__ = [
     "is_not_modified",
     "preferred_wait",
     "problem_response",
+    "url_without_default",
     "without_default",
 ]

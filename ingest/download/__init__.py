@@ -5,7 +5,7 @@ Imports `ingest.http`, `pipeline` and the worker's settings. The rest of ingest 
 
 from ingest.download.checksums import REQUEST, ChecksumMismatch
 from ingest.download.fetch import Fetch, Fetched
-from ingest.download.resume import EarlierDownload, left_behind
+from ingest.download.resume import EarlierDownload, can_go_on, left_behind
 
 __all__ = [
     "REQUEST",
@@ -13,5 +13,6 @@ __all__ = [
     "EarlierDownload",
     "Fetch",
     "Fetched",
+    "can_go_on",
     "left_behind",
 ]

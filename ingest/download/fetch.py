@@ -18,12 +18,16 @@ from pathlib import Path
 from ingest.download import checksums as checks
 from ingest.download.byte_ranges import Ranges
 from ingest.download.partial_file import PartialFile, Progress, Room, storage_errors
-from ingest.download.remote_file import NOTHING, RemoteFile, Stream, Unchanged
+from ingest.download.remote_file import NOTHING, Expired, OtherVersion, RemoteFile, Unchanged
 from ingest.download.resume import EarlierDownload, ResumeNotes, ResumeRecord, left_behind, notes_of
+from ingest.download.stream import Stream
 from ingest.download.transfer import LEAST_PIECE, Transfer, piece
-from ingest.http import Cancellation, Connection, Guard, Hosts, Version
+from ingest.http import Cancellation, Connection, Guard, Hosts, OnlyBrowsers, Version
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, TilewrightError
+
+REFUSED = ("source_forbidden", "source_not_found", "source_refused")
+"""Codes for a URL that may have expired."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +62,7 @@ class Fetch:
     progress: called after each block with the bytes so far and in total, by one thread at a time.
     kept: called with the number of bytes that come from an earlier run.
     room: checks that the given number of bytes fits on the disk; default: no check.
-    waiting: called regularly while the host has no room for another connection.
+    waiting: called regularly while the host has no room for another connection, or sends what is there already.
     known: a finished download of this URL. If its version is still current, the file is not downloaded again.
     expected_sha256: expected SHA-256 of the file in hex; "" for any.
     """
@@ -92,6 +96,7 @@ class Fetch:
         self._make_connection = partial(
             Connection, settings, guard, hosts or Hosts(settings.source_host_connections), self._cancellation
         )
+        self._waiting = waiting
         self._connection = self._make_connection(waiting)
         self._side: Connection | None = None
         self._opened: Stream | Fetched | None = None
@@ -204,17 +209,41 @@ class Fetch:
         if record is None:
             return self._ask(0, NOTHING)
         first = next(iter(Ranges(record.there).complement(record.length)))[0]
-        answer = self._ask(first, record.version)
+        try:
+            answer = self._ask(first, record.version)
+        except StageError as error:
+            if error.code not in REFUSED or isinstance(error, OnlyBrowsers):
+                raise
+            raise Expired(self.remote_file.host) from error
         if isinstance(answer, Fetched):
             return answer
         is_same = (self.remote_file.length, self.remote_file.version) == (record.length, record.version)
-        if is_same and self.remote_file.is_divisible and answer.next == first and self._has_room(record.length):
-            return answer
+        is_at = answer.next == first or answer.unranged
+        if is_same and self.remote_file.is_divisible and is_at and self._has_room(record.length):
+            if not self._earlier.is_elsewhere:
+                return answer
+            answer.close()
+            if self._has_same_bytes():
+                return self.remote_file.part(self._connection, first, record.length, or_whole=True)
+            logger.info("%s: downloading from the start: the new URL leads to another file", self._path)
         self._earlier.discard()
         if answer.next == 0:
             return answer
         answer.close()
         return self._ask(0, NOTHING)
+
+    def _has_same_bytes(self) -> bool:
+        """Return whether another URL leads to the file of which an earlier run has a part, by samples of that part.
+
+        Two servers may give two files one validator: some make it of the file's time and length.
+        """
+        try:
+            return all(
+                self.remote_file.read(self._connection, first, first + len(sample)) == sample
+                for first, sample in self._earlier.samples()
+            )
+        except OtherVersion:
+            return False
 
     def _ask(self, first: int, expected: Version) -> Stream | Fetched:
         known = self._known
@@ -238,7 +267,9 @@ class Fetch:
 
     def _receive(self, stream: Stream) -> Fetched:
         remote_file, record = self.remote_file, self._earlier.record
-        checksums = (*self._expected, *checks.from_headers(remote_file.headers, is_whole=remote_file.is_whole))
+        checksums = self._expected
+        if not remote_file.is_decoded:
+            checksums += checks.from_headers(remote_file.headers, is_whole=remote_file.is_whole)
         partial_file = PartialFile(
             self._path,
             remote_file.host,
@@ -263,7 +294,9 @@ class Fetch:
         return Fetched(digests["sha256"], partial_file.count, remote_file.version)
 
     def _transfer(self, partial_file: PartialFile, stream: Stream) -> None:
-        transfer = Transfer(self.remote_file, partial_file, self._settings, self._cancellation, self._make_connection)
+        transfer = Transfer(
+            self.remote_file, partial_file, self._settings, self._cancellation, self._make_connection, self._waiting
+        )
         if not self.remote_file.is_divisible:
             transfer.run(self._connection, stream)
             return

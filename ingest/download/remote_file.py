@@ -12,31 +12,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from ingest.download.stream import DecodedStream, Stream
 from ingest.http import (
+    NOT_THESE_BYTES,
     Connection,
     Crowded,
     HeaderValues,
     Part,
     Response,
     Version,
-    broken,
     check_framing,
     check_part,
     check_status,
-    incomplete,
+    codings,
+    is_challenge,
+    may_have_expired,
+    part_of,
+    refuses_range,
     version,
 )
 from ingest.settings import IngestSettings
-from pipeline.errors import StageError, TilewrightError
+from pipeline.errors import DATASET_CODES, StageError, TilewrightError
 
 NOTHING = Version()
-
-NOT_THESE_BYTES = (HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.PRECONDITION_FAILED)
-"""Statuses that do not mean an error of the file: an empty file has no range, and some servers treat If-Range as
-If-Match."""
-
-MOVED_ON = ("source_forbidden", "source_not_found", "source_refused")
-"""Codes that may mean that the URL from a redirect has expired."""
 
 
 class Unchanged(TilewrightError):
@@ -53,69 +51,15 @@ class OtherVersion(StageError):
         )
 
 
-class Stream:
-    """A body that is being received. It begins at byte `first` of the file; the bytes before `next` were read.
+class Expired(StageError):
+    """Raised when a server refuses the rest of a file of which a part has arrived. That part is kept."""
 
-    After an error nothing more of the body is read: every later `read` or `peek` that needs more raises it again. The
-    libraries below have closed the connection by then, and would report the end of the body.
-    """
-
-    def __init__(self, reply: Response, first: int, end: int | None) -> None:
-        self.first = self.next = first
-        self.end = end
-        self._answer = reply
-        self._peeked = bytearray()
-        self._failure: StageError | None = None
-
-    @property
-    def host(self) -> str:
-        """The server's name."""
-        return self._answer.host
-
-    @property
-    def ahead(self) -> int:
-        """Number of bytes that were peeked at but not read."""
-        return len(self._peeked)
-
-    def read(self) -> bytes:
-        """Return the next bytes that have arrived; empty at the end.
-
-        Raises StageError: "source_incomplete" if the body ends before `end`, "source_protocol_error" if it goes on.
-        """
-        block, self._peeked = bytes(self._peeked) or self._fetch(), bytearray()
-        self.next += len(block)
-        return block
-
-    def peek(self, count: int) -> bytes:
-        """Return the next `count` bytes without consuming them; fewer at the end."""
-        while len(self._peeked) < count and (block := self._fetch(len(self._peeked))):
-            self._peeked += block
-        return bytes(memoryview(self._peeked)[:count])
-
-    def close(self) -> None:
-        """Discard the rest of the body and close the connection."""
-        self._answer.close()
-
-    def _fetch(self, ahead: int = 0) -> bytes:
-        if self._failure is not None:
-            raise self._failure.copy()
-        try:
-            return self._receive(ahead)
-        except StageError as error:
-            # A copy: the error's own traceback would refer back to this object.
-            self._failure = error.copy()
-            raise
-
-    def _receive(self, ahead: int) -> bytes:
-        left = None if self.end is None else self.end - self.next - ahead
-        if left == 0:
-            return b""
-        block = self._answer.read()
-        if left is not None and not block:
-            raise incomplete(self.host)
-        if left is not None and len(block) > left:
-            raise broken(self.host, "it sent more bytes than it declared")
-        return block
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            "source_expired",
+            f"{host} refuses the rest of the file, so the link has probably expired. What has arrived is kept for up "
+            f"to a week. {DATASET_CODES['source_expired'].advice}",
+        )
 
 
 class RemoteFile:
@@ -129,6 +73,7 @@ class RemoteFile:
     gives_parts: whether the server answered a range request with that range.
     headers: headers of the first response.
     is_whole: whether the first response contains the whole file, so that its headers describe the whole file.
+    is_decoded: whether the first response has content codings, so that its headers describe the coded bytes.
     """
 
     def __init__(self, url: str, settings: IngestSettings) -> None:
@@ -138,6 +83,7 @@ class RemoteFile:
         self.host = ""
         self.headers: HeaderValues = lambda _: ()
         self.is_whole = False
+        self.is_decoded = False
         self._url = url
         self._settings = settings
         self._found_at = url
@@ -152,7 +98,8 @@ class RemoteFile:
     ) -> Stream:
         """Make the first request for the file, from a byte on.
 
-        If the server ignores ranges, its response is the whole file, and no range is requested again.
+        If the server ignores ranges, its response is the whole file, and no range is requested again. If it refuses the
+        range, the file is requested once more without a range, and that response counts.
 
         Parameters
         ----------
@@ -165,45 +112,71 @@ class RemoteFile:
         Unchanged: the file still has the `known` version.
         StageError: with the code for the server's response.
         """
+        max_bytes = self._settings.max_source_bytes
         reply = self._follow(connection, {"Range": f"bytes={first}-"} | expected.if_range | known.unless)
-        is_part = reply.status == HTTPStatus.PARTIAL_CONTENT
-        if reply.status in NOT_THESE_BYTES or (is_part and not self._opens(reply, first, expected)):
-            reply.close()
-            if expected:
-                return self.begin(connection, known=known)
-            reply, is_part = self._follow(connection, known.unless), False
-        if reply.status == HTTPStatus.NOT_MODIFIED and known:
-            reply.close()
-            raise Unchanged
-        self.host, self.headers, self.version = reply.host, reply.headers, version(reply.headers)
-        if is_part:
-            part = check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
+        part = part_of(reply.host, reply.status, reply.headers, first, None, max_bytes)
+        is_refused = part is None and refuses_range(reply.status, reply.headers)
+        if part is not None and self._opens(part, reply, expected):
+            self._note(reply)
             self.length, self.gives_parts = part.total, True
             self.is_whole = part == Part(0, part.end, part.end)
             return Stream(reply, first, part.end)
+        if part is not None or is_refused or reply.status in NOT_THESE_BYTES:
+            reply.close()
+            if expected and not is_refused:
+                return self.begin(connection, known=known)
+            reply = self._follow(connection, known.unless)
+        if reply.status == HTTPStatus.NOT_MODIFIED and known:
+            reply.close()
+            raise Unchanged
+        self._note(reply)
         with_file(reply)
-        self.length = check_framing(reply.host, reply.headers, self._settings.max_source_bytes)
-        self.is_whole = True
-        return Stream(reply, 0, self.length)
+        stream = self._whole(reply)
+        self.length, self.is_whole, self.is_decoded = stream.end, True, isinstance(stream, DecodedStream)
+        # An earlier run received parts of this version, so other ranges may be answered.
+        self.gives_parts = is_refused and bool(expected) and self.version == expected and not self.is_decoded
+        return stream
 
-    def part(self, connection: Connection, first: int, end: int) -> Stream:
+    def part(self, connection: Connection, first: int, end: int, *, or_whole: bool = False) -> Stream:
         """Request the bytes from `first` up to but not including `end`. The response may end earlier.
 
-        Raises StageError, and OtherVersion if the server no longer sends the version of the first response.
+        Raises
+        ------
+        OtherVersion: the server no longer sends the version of the first response.
+        Expired: the server refuses the file that it sent before.
+        StageError: with the code for the server's response.
+
+        Parameters
+        ----------
+        or_whole: request the whole file if the server refuses the range. The stream then begins at 0.
         """
+        max_bytes = self._settings.max_source_bytes
         asked = {"Range": f"bytes={first}-{end - 1}"} | self.version.if_range
-        try:
-            reply = self._part(connection, self._found_at, asked)
-        except StageError as error:
-            if error.code not in MOVED_ON or self._found_at == self._url:
-                raise
-            reply = self._part(connection, self._url, asked)
-        if reply.status != HTTPStatus.PARTIAL_CONTENT or not self.version.shows_in(reply.headers):
+        reply = self._follow(connection, asked, self._found_at)
+        if self._found_at != self._url and may_have_expired(reply.status):
+            reply.close()
+            reply = self._follow(connection, asked)
+        part = part_of(reply.host, reply.status, reply.headers, first, end, max_bytes)
+        if part is not None:
+            if part.total != self.length or not self.version.shows_in(reply.headers):
+                raise OtherVersion(reply.host)
+            return Stream(reply, first, part.end)
+        if or_whole and refuses_range(reply.status, reply.headers):
+            reply.close()
+            reply = self._follow(connection, {})
+        if may_have_expired(reply.status) and not is_challenge(reply.headers):
+            raise Expired(reply.host)
+        if reply.status == HTTPStatus.PARTIAL_CONTENT:
+            check_part(reply.host, reply.headers, first, end, max_bytes)
+        if reply.status in NOT_THESE_BYTES:
             raise OtherVersion(reply.host)
-        part = check_part(reply.host, reply.headers, first, end, self._settings.max_source_bytes)
-        if part.total != self.length:
+        with_file(reply)
+        if not or_whole or version(reply.headers) != self.version:
             raise OtherVersion(reply.host)
-        return Stream(reply, first, part.end)
+        stream = self._whole(reply)
+        if stream.end != self.length:
+            raise OtherVersion(reply.host)
+        return stream
 
     def read(self, connection: Connection, first: int, end: int) -> bytes:
         """Return the bytes from `first` up to but not including `end`. Raises the same errors as `part`."""
@@ -214,18 +187,22 @@ class RemoteFile:
                 read += block
         return bytes(read)
 
-    def _opens(self, reply: Response, first: int, expected: Version) -> bool:
+    def _note(self, reply: Response) -> None:
+        self.host, self.headers, self.version = reply.host, reply.headers, version(reply.headers)
+
+    @staticmethod
+    def _opens(part: Part, reply: Response, expected: Version) -> bool:
         """Return whether a 206 can begin a download: it has the rest of the file, or the rest can follow safely."""
-        part = check_part(reply.host, reply.headers, first, None, self._settings.max_source_bytes)
         if expected and not expected.shows_in(reply.headers):
             return False
         return part.total is not None and (part.end == part.total or bool(version(reply.headers)))
 
-    def _part(self, connection: Connection, url: str, asked: Mapping[str, str]) -> Response:
-        reply = self._follow(connection, asked, url)
-        if reply.status not in (HTTPStatus.PARTIAL_CONTENT, *NOT_THESE_BYTES):
-            with_file(reply)
-        return reply
+    def _whole(self, reply: Response) -> Stream:
+        """Return the body of a response that contains the whole file."""
+        found = codings(reply.host, reply.headers)
+        length = check_framing(reply.host, reply.headers, self._settings.max_source_bytes)
+        stream = Stream(reply, 0, length, unranged=True)
+        return DecodedStream(reply, stream, found) if found else stream
 
     def _follow(self, connection: Connection, headers: Mapping[str, str], url: str = "") -> Response:
         url = url or self._url

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from typing import Self
 
 from ingest.download.byte_ranges import Range, Ranges
 from ingest.http import Version
-from pipeline.errors import StageError
+from pipeline.errors import StageError, StorageError
 from pipeline.storage import sync
 
 EARLIER = "earlier-"
@@ -40,6 +41,12 @@ slow disk."""
 INTERVAL = 2.0
 """Seconds between two records, and so the most that is downloaded again after a worker is killed. Shorter downloads
 need no record."""
+
+SAMPLES, SAMPLE = 8, 16 * 1024
+"""Number and bytes of the samples by which another URL's file is compared: other scans differ nearly everywhere."""
+
+EXPIRED = "source_expired"
+"""Code of a failure after which a person can give a new URL for the rest."""
 
 logger = logging.getLogger(__name__)
 
@@ -88,16 +95,20 @@ class EarlierDownload:
     Attributes
     ----------
     record: the version, its length, and all downloaded bytes; None if there are none.
+    is_elsewhere: whether some of them were downloaded from another URL.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
-        found = [(path, record) for path in self._notes() if (record := ResumeRecord.read(path)) and record.url == url]
-        found.sort(key=lambda pair: -Ranges(pair[1].there).bytes)
+        found = [(path, record) for path in self._notes() if (record := ResumeRecord.read(path))]
+        # Those of this URL first, because the others have to be compared.
+        found.sort(key=lambda pair: (pair[1].url != url, -Ranges(pair[1].there).bytes))
         self.record: ResumeRecord | None = None
+        self.is_elsewhere = False
         self._pieces: list[tuple[Path, Range]] = []
         for notes, record in found:
-            self._add(notes.with_suffix(""), record)
+            if self._add(notes.with_suffix(""), record):
+                self.is_elsewhere = self.is_elsewhere or record.url != url
         self._leave_out_end()
 
     @classmethod
@@ -109,7 +120,7 @@ class EarlierDownload:
         for number, notes in enumerate(sorted(earlier.glob(f"*{NOTES}"))):
             name = f"{EARLIER}{number}"
             record = ResumeRecord.read(notes)
-            if record is None or record.url != url or not record.there:
+            if record is None or not record.there:
                 continue
             with suppress(OSError):
                 os.link(notes.with_suffix(""), folder / name)
@@ -119,6 +130,19 @@ class EarlierDownload:
 
     def __bool__(self) -> bool:
         return self.record is not None
+
+    def samples(self) -> Iterator[tuple[int, bytes]]:
+        """Yield some of the downloaded bytes, each time others, with their positions. Raises StorageError."""
+        for path, (first, end) in random.choices(  # noqa: S311  finds files by chance, hides nothing
+            self._pieces, [end - first for _, (first, end) in self._pieces], k=SAMPLES
+        ):
+            at = random.randint(first, max(first, end - SAMPLE))  # noqa: S311
+            try:
+                with path.open("rb") as file:
+                    file.seek(at)
+                    yield at, file.read(min(SAMPLE, end - at))
+            except OSError as error:
+                raise StorageError(f"{path}: {error.strerror or error}") from error
 
     def copy(self, descriptor: int) -> Iterator[Range]:
         """Copy the downloaded bytes into a file, and yield each range after it was copied. Raises OSError."""
@@ -151,17 +175,19 @@ class EarlierDownload:
         self._pieces = [(file, (first, min(end, most))) for file, (first, end) in self._pieces if first < most]
         self.record = replace(record, there=((0, most),)) if most else None
 
-    def _add(self, file: Path, record: ResumeRecord) -> None:
+    def _add(self, file: Path, record: ResumeRecord) -> bool:
+        """Add what a file holds. Return whether that is of the same version."""
         chosen = self.record or record
         if not record.there or (record.length, record.version) != (chosen.length, chosen.version):
-            return
+            return False
         if not _is_at_least(file, record.there[-1][1]):
-            return
+            return False
         known, new = Ranges(self.record.there if self.record is not None else ()), Ranges(record.there)
         for first, end in known:
             new.remove(first, end)
         self._pieces = sorted([*self._pieces, *((file, one) for one in new)], key=lambda piece: piece[1])
         self.record = ResumeRecord(record.url, record.length, record.version, tuple(Ranges((*known, *new))))
+        return True
 
 
 class ResumeNotes:
@@ -197,7 +223,7 @@ class ResumeNotes:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        if kind is not None and not (isinstance(error, StageError) and not error.retryable):
+        if kind is not None and can_go_on(error):
             self.note()
 
     def note(self) -> None:
@@ -226,6 +252,11 @@ class ResumeNotes:
     def _work(self) -> None:
         while not self._ended.wait(INTERVAL):
             self.note()
+
+
+def can_go_on(error: BaseException | None) -> bool:
+    """Return whether a later run may resume a download that ended with an error."""
+    return not isinstance(error, StageError) or error.retryable or error.code == EXPIRED
 
 
 def left_behind(folder: Path) -> bool:

@@ -16,7 +16,8 @@ from ingest.download.byte_ranges import UNBOUNDED, Span
 from ingest.download.pace import MinimumRate
 from ingest.download.parallelism import Parallelism
 from ingest.download.partial_file import PartialFile
-from ingest.download.remote_file import OtherVersion, RemoteFile, Stream
+from ingest.download.remote_file import OtherVersion, RemoteFile
+from ingest.download.stream import Stream
 from ingest.http import Cancellation, Connection, Crowded, incomplete
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
@@ -71,6 +72,7 @@ class Transfer:
     ----------
     cancellation: cancels the whole download.
     make_connection: makes another connection, which does not wait for room at its host.
+    waiting: called regularly while bytes arrive that are there already.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Transfer:
         settings: IngestSettings,
         cancellation: Cancellation,
         make_connection: Callable[[], Connection],
+        waiting: Callable[[], None],
     ) -> None:
         self._remote_file = remote_file
         self._partial_file = partial_file
@@ -89,6 +92,8 @@ class Transfer:
         self._changed = partial_file.changed
         self._alive = 0
         self._allowed = settings.source_connections
+        self._skipped = 0
+        self._waiting = waiting
         self._join_not_before = 0.0
         self._first: Connection | None = None
         self._is_shared = False
@@ -105,7 +110,7 @@ class Transfer:
         try:
             while not self._wait():
                 now = time.monotonic()
-                pace.note(now, self._partial_file.received)
+                pace.note(now, self._partial_file.received + self._skipped)
                 if self._alive and pace.is_too_slow():
                     self._cancellation.cancel(self._too_slow())
                     continue
@@ -169,18 +174,22 @@ class Transfer:
     def _fetch(self, connection: Connection, stream: Stream | None) -> None:
         fruitless = 0
         while span := self._take(connection, stream):
-            if stream is not None and stream.next != span.next:
+            if stream is not None and stream.next != span.next and not (stream.unranged and stream.next < span.next):
                 stream.close()
                 stream = None
+            began = span.next
             try:
                 # A single connection requests the whole gap. Only connections that share take pieces.
-                end = self._partial_file.reach(span) if self._alive == 1 else span.end
-                stream = stream or self._remote_file.part(connection, span.next, end)
+                is_alone = self._alive == 1
+                end = self._partial_file.reach(span) if is_alone else span.end
+                stream = stream or self._remote_file.part(connection, span.next, end, or_whole=is_alone)
+                self._skip(stream, span.next)
                 stream = stream if self._receive(connection, stream, span) else None
                 fruitless = 0
             except StageError as error:
                 self._cancellation.check()
-                fruitless = 0 if stream is not None and stream.next > stream.first else fruitless + 1
+                # Bytes that are there already are no gain, or a server could send them for ever.
+                fruitless = 0 if stream is not None and stream.next > _begins(stream, began) else fruitless + 1
                 self._partial_file.leave(span)
                 if not self._goes_on(error, fruitless):
                     return
@@ -201,9 +210,18 @@ class Transfer:
                 self._changed.notify_all()
             return span
 
+    def _skip(self, stream: Stream, first: int) -> None:
+        """Receive and drop the bytes before `first`, which are there already."""
+        if stream.unranged:
+            self._allowed = 1  # other connections would be refused
+        while stream.next < first and (block := stream.read(first - stream.next)):
+            self._skipped += len(block)
+            self._waiting()
+
     def _receive(self, connection: Connection, stream: Stream, span: Span) -> bool:
         """Receive a span from a stream. Return whether the stream goes on after it; it may also end before the span."""
-        while block := stream.read():
+        # At most the span, because an unranged body goes on with bytes that are there already, and has to stop there.
+        while block := stream.read(span.left if stream.unranged else None):
             self._is_shared = self._is_shared or connection is not self._first
             if not self._partial_file.write(span, block):
                 return stream.next != stream.end
@@ -250,3 +268,8 @@ class Transfer:
             "source_too_slow",
             f"{self._remote_file.host} sent less than {rate} bytes a second for {window:.0f} seconds. Retry later.",
         )
+
+
+def _begins(stream: Stream, wanted: int) -> int:
+    """Return the byte after which a stream has brought something, if `wanted` is the first missing byte."""
+    return max(stream.first, wanted) if stream.unranged else stream.first

@@ -5,18 +5,36 @@ Imports `pipeline` and the worker's settings. The rest of ingest imports what is
 
 from ingest.http.cancellation import Cancellation
 from ingest.http.connection import Connection, Crowded, Response
+from ingest.http.content_coding import decoded
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
-from ingest.http.response import Part, broken, check_framing, check_part, check_status, incomplete, too_large
+from ingest.http.response import (
+    NOT_THESE_BYTES,
+    OnlyBrowsers,
+    Part,
+    broken,
+    check_framing,
+    check_part,
+    check_status,
+    codings,
+    incomplete,
+    is_challenge,
+    may_have_expired,
+    part_of,
+    refuses_range,
+    too_large,
+)
 from ingest.http.validators import HeaderValues, Version, version
 
 __all__ = [
+    "NOT_THESE_BYTES",
     "Cancellation",
     "Connection",
     "Crowded",
     "Guard",
     "HeaderValues",
     "Hosts",
+    "OnlyBrowsers",
     "Part",
     "Response",
     "Version",
@@ -24,7 +42,13 @@ __all__ = [
     "check_framing",
     "check_part",
     "check_status",
+    "codings",
+    "decoded",
     "incomplete",
+    "is_challenge",
+    "may_have_expired",
+    "part_of",
+    "refuses_range",
     "too_large",
     "version",
 ]

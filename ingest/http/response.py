@@ -16,12 +16,43 @@ from pipeline.texts import amount
 LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors after which a retry may succeed."""
 
+NOT_OF_A_RANGE = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, *LATER)
+"""Refusals of the client, whatever it requests."""
+
+NOT_THESE_BYTES = (HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.PRECONDITION_FAILED)
+"""Statuses that do not mean an error of the file: an empty file has no range, and some servers treat If-Range as
+If-Match."""
+
+CHALLENGES = ("x-amzn-waf-action", "cf-mitigated", "x-vercel-mitigated")
+"""Headers of a response that wants a browser to run a script or a person to solve a puzzle: AWS WAF, Cloudflare,
+Vercel."""
+
+DECODABLE = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "br": "br", "zstd": "zstd"}
+"""Content codings that are undone, and their names in content_coding.DECODERS."""
+
+NOT_DECODABLE = frozenset({"aes128gcm", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress"})
+"""The other codings of IANA's registry. What is in neither set is no coding: aws-chunked, UTF-8, none, binary."""
+
+MOST_CODINGS = 2
+"""Maximum codings of one body. One is usual; a proxy may add another."""
+
 MAX_RETRY_AFTER = 7 * 24 * 3600.0
 """Seconds. A longer wait amounts to a refusal. statussvc caps it to its own longest delay anyway."""
 
 _BLANKS = " \t"  # HTTP's only blanks (RFC 9110 §5.6.3). Stripping others would read headers unlike other parsers.
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+
+
+class OnlyBrowsers(StageError):
+    """Raised when a server answers with a challenge for bots."""
+
+    def __init__(self, host: str, said: str) -> None:
+        super().__init__(
+            "source_forbidden",
+            f"{said} with a challenge: {host} lets only browsers in. Download the file with a browser, put it where "
+            "programs may fetch it, and use that URL, or ask the server's owner to let this service in.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +64,31 @@ class Part:
     total: int | None
 
 
+def refuses_range(code: int, headers: HeaderValues) -> bool:
+    """Return whether a response that is not the requested part may be a refusal of the range alone.
+
+    Some servers, and proxies before them, refuse any request that has a Range header, or answer with a broken 206.
+    """
+    if code == HTTPStatus.PARTIAL_CONTENT:
+        return True
+    if code < 400 or code in (*NOT_OF_A_RANGE, *NOT_THESE_BYTES):
+        return False
+    return not (headers("Retry-After") or is_challenge(headers))
+
+
+def may_have_expired(code: int) -> bool:
+    """Return whether a status may mean that a URL has expired that gave a part of the file before.
+
+    Servers of signed URLs use 400, 401, 403, 404 and 410 for that.
+    """
+    return 400 <= code < 500 and code not in (*LATER, *NOT_THESE_BYTES)
+
+
+def is_challenge(headers: HeaderValues) -> bool:
+    """Return whether a response's headers say that it is a challenge which only a browser can meet."""
+    return any(headers(name) for name in CHALLENGES)
+
+
 def check_status(host: str, code: int, headers: HeaderValues) -> None:
     """Check that a response contains the whole file.
 
@@ -42,6 +98,8 @@ def check_status(host: str, code: int, headers: HeaderValues) -> None:
     if code in (HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION):
         return
     said = f"{host} answered {_name(code)}"
+    if code != HTTPStatus.NOT_MODIFIED and is_challenge(headers):
+        raise OnlyBrowsers(host, said)
     if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise StageError(
             "source_not_found", f"{said}: there is nothing at this address. Open the URL in a browser and check it."
@@ -62,6 +120,21 @@ def check_status(host: str, code: int, headers: HeaderValues) -> None:
     if code == HTTPStatus.PARTIAL_CONTENT:
         raise broken(host, "it sent a part of the file without a range request")
     raise broken(host, f"it answered {_name(code)}, without a file")
+
+
+def part_of(host: str, code: int, headers: HeaderValues, first: int, end: int | None, max_bytes: int) -> Part | None:
+    """Return which part of the file a response contains; None if it is not a 206, or not a valid one.
+
+    Parameters are those of `check_part`. Raises StageError("source_too_large").
+    """
+    if code != HTTPStatus.PARTIAL_CONTENT:
+        return None
+    try:
+        return check_part(host, headers, first, end, max_bytes)
+    except StageError as error:
+        if error.code != "source_protocol_error":
+            raise
+        return None
 
 
 def check_part(host: str, headers: HeaderValues, first: int, end: int | None, max_bytes: int) -> Part:
@@ -90,6 +163,8 @@ def check_part(host: str, headers: HeaderValues, first: int, end: int | None, ma
         raise broken(host, "it sent a part of the file that was not requested")
     if part.total is not None and part.total > max_bytes:
         raise too_large(host, max_bytes, part.total)
+    if codings(host, headers):
+        raise broken(host, "it sent a part of the file compressed, which was not requested")
     length = check_framing(host, headers, max_bytes)
     if length not in (None, part.end - first):
         raise broken(host, "its Content-Length and Content-Range contradict each other")
@@ -101,13 +176,10 @@ def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | Non
 
     Raises
     ------
-    StageError("source_protocol_error"): the body has a content coding, which the request does not allow; a length is
-        not a number, differs from another length, or comes with a transfer coding; the transfer coding is unknown.
+    StageError("source_protocol_error"): a length is not a number, differs from another length, or comes with a transfer
+        coding; the transfer coding is unknown.
     StageError("source_too_large"): the length is above max_bytes.
     """
-    codings = _tokens(headers("Content-Encoding"))
-    if any(coding != "identity" for coding in codings):
-        raise broken(host, "it sent the file compressed, which was not requested")
     # The same test as http.client's: it would return any other coding's body undecoded, with the chunk headers in it.
     transfer = [value.strip(_BLANKS).lower() for value in headers("Transfer-Encoding")]
     lengths = _tokens(headers("Content-Length"))
@@ -123,6 +195,22 @@ def check_framing(host: str, headers: HeaderValues, max_bytes: int) -> int | Non
     if length > max_bytes:
         raise too_large(host, max_bytes, length)
     return length
+
+
+def codings(host: str, headers: HeaderValues) -> tuple[str, ...]:
+    """Return the content codings of a body, as keys of content_coding.DECODERS, in the order of their application.
+
+    Names that are not content codings are left out: some servers write a charset there, or how the file was uploaded.
+
+    Raises StageError("source_protocol_error"): a coding that cannot be undone, or too many codings.
+    """
+    names = _tokens(headers("Content-Encoding"))
+    found = tuple(DECODABLE[name] for name in names if name in DECODABLE)
+    if unknown := next((name for name in names if name in NOT_DECODABLE), None):
+        raise broken(host, f"it sent the file with the Content-Encoding {unknown}, which was not requested")
+    if len(found) > MOST_CODINGS:
+        raise broken(host, "it sent the file compressed several times over, which was not requested")
+    return found
 
 
 def retry_after(values: Sequence[str], now: datetime | None = None) -> float | None:

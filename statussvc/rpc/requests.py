@@ -62,15 +62,18 @@ def new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
 
 
 def new_texts(request: pb.UpdateDatasetRequest) -> catalogue.Texts:
-    """The texts of a dataset to change."""
+    """The texts of a dataset to change, and its source's URL."""
     texts = catalogue.Texts(
         name=request.name if request.HasField("name") else None,
         description=request.description if request.HasField("description") else None,
         category=request.category if request.HasField("category") else None,
         subject=request.subject if request.HasField("subject") else None,
+        url=request.url if request.HasField("url") else None,
     )
     if texts.name is not None:
         check_name(texts.name)
+    if texts.url is not None:
+        check_source(texts.url)
     _check_lengths(**texts.given())
     return texts
 

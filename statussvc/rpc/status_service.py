@@ -109,8 +109,12 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return pb.CancelDatasetResponse(status=await self._status(request.dataset_id))
 
     async def RetryDataset(self, request: pb.RetryDatasetRequest, context: Context) -> pb.RetryDatasetResponse:
+        if request.url:
+            requests.check_source(request.url)
         now = self._core.now()
-        await self._core.database.write(lambda connection: user_actions.retry(connection, request.dataset_id, now))
+        await self._core.database.write(
+            lambda connection: user_actions.retry(connection, request.dataset_id, now, request.url)
+        )
         self._core.hub.notify(request.dataset_id)
         return pb.RetryDatasetResponse(status=await self._status(request.dataset_id))
 

@@ -270,6 +270,27 @@ def test_a_failure_shows_its_reason_and_a_retry_brings_the_picture(
     shows(zoomable(page, "Late"), 0.4, 0.5, RED)
 
 
+def test_a_failed_source_can_be_given_a_new_url(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a dataset whose link does not work any more
+    dataset_id = submit(client, sources.on("/page-old.jpg", status(403)), "Signed")
+    page = new_page()
+    signed = card(page, "Signed")
+    field = signed.get_by_label("New URL of Signed")
+    # When a URL is entered that cannot be fetched, then the page says why
+    field.fill("ftp://example.org/a.jpg")
+    signed.get_by_role("button", name="Retry Signed").click()
+    expect(signed).to_contain_text("has to begin with http:// or https://")
+    # When a working one is entered, then the picture is made of it
+    new = sources.on("/page-new.jpg", status(200, data=halves))
+    field.fill(new)
+    field.press("Enter")
+    expect(signed.get_by_label("Progress of Signed").or_(signed.get_by_role("img"))).not_to_have_count(0)
+    assert ready(client, dataset_id)
+    assert client.get(dataset_id)["url"] == new
+
+
 def test_cancel_stops_the_work_and_says_so(
     new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
 ) -> None:

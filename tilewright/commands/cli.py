@@ -326,15 +326,25 @@ def cancel(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFA
 
 
 @app.command()
-def retry(dataset_id: DatasetId, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+def retry(
+    dataset_id: DatasetId,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="New URL of the same file, for a link that has expired.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
     """Retry a failed or cancelled dataset. A stored source is not downloaded again.
 
     \b
-    Example:
+    Examples:
       tilewright retry custom_a1b2c3d4 && tilewright watch custom_a1b2c3d4
+      tilewright retry custom_a1b2c3d4 --url "https://example.org/scan.tif?token=new"
+
+    With --url, an interrupted download goes on where it stopped if both URLs lead to the same file.
     """
     with _connect(server) as client:
-        answer = client.retry(dataset_id)
+        answer = client.retry(dataset_id, url)
         if as_json:
             print_json(answer)
         else:

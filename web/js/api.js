@@ -70,7 +70,8 @@ export async function getStatus(id, { etag, signal } = {}) {
   };
 }
 
-export const retryDataset = (id) => send(`${path(id)}/retry`, { method: "POST" });
+/** Retry a dataset. `url` is a new URL of its source; empty: the present one. */
+export const retryDataset = (id, url = "") => send(`${path(id)}/retry`, { method: "POST", body: url ? { url } : {} });
 export const cancelDataset = (id) => send(`${path(id)}/cancel`, { method: "POST" });
 export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
 

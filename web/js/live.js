@@ -30,6 +30,8 @@ export class LiveStatus {
     this.cancel = el("button", { type: "button", class: "small", "aria-label": `Cancel ${name}`, onclick: () => this.#cancel() }, "Cancel");
     this.reason = el("p", { class: "live-reason" });
     this.retry = el("button", { type: "button", class: "small", "aria-label": `Retry ${name}`, onclick: () => this.#retry() }, "Retry");
+    this.url = el("input", { type: "text", inputmode: "url", autocomplete: "off", spellcheck: "false", "aria-label": `New URL of ${name}`, onkeydown: (event) => event.key === "Enter" && this.#retry() });
+    this.link = el("label", { class: "live-link", hidden: true }, "New URL of the same file, if the old one has expired", this.url);
     this.trouble = el("p", { class: "live-trouble", hidden: true });
     this.working = el(
       "div",
@@ -38,7 +40,7 @@ export class LiveStatus {
       this.bar,
       el("div", { class: "live-line" }, this.details, readOnly ? null : this.cancel),
     );
-    this.failed = el("div", { class: "live-failed", hidden: true }, this.reason, readOnly ? null : this.retry);
+    this.failed = el("div", { class: "live-failed", hidden: true }, this.reason, readOnly ? null : this.link, readOnly ? null : this.retry);
     this.element = el("div", { class: "live" }, this.working, this.failed, this.trouble);
   }
 
@@ -79,7 +81,7 @@ export class LiveStatus {
     this.failed.hidden = !failed;
     if (failed) this.#showFailure(status.error ?? {});
     else if (status.status !== "ready") this.#showProgress(status);
-    if (focused) (failed ? this.retry : this.cancel).focus();
+    if (focused && document.activeElement !== this.url) (failed ? this.retry : this.cancel).focus();
     this.#handlers.onStatus(status);
   }
 
@@ -108,6 +110,7 @@ export class LiveStatus {
   #showFailure({ code, message }) {
     this.failed.classList.toggle("cancelled", code === "cancelled");
     this.reason.textContent = message || "It failed, and no reason was given.";
+    this.link.hidden = !code?.startsWith("source_");
     this.retry.disabled = false;
   }
 
@@ -121,7 +124,8 @@ export class LiveStatus {
   }
 
   #retry() {
-    return this.#ask(retryDataset, this.retry);
+    const url = this.link.hidden ? "" : this.url.value.trim();
+    return this.#ask((id) => retryDataset(id, url), this.retry);
   }
 
   /** Send a cancel or retry, then follow the status. After a 409 the status shows why it was refused. */
@@ -136,10 +140,11 @@ export class LiveStatus {
       if (error.status !== 409) {
         button.disabled = false;
         if (this.#refocus) button.focus();
-        this.#showTrouble(error.message);
+        this.#showTrouble(error.fields?.get("url") ?? error.message);
         if (button === this.retry) return;
       }
     }
+    if (button === this.retry) this.url.value = "";
     await this.follow();
   }
 }

@@ -11,11 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, select, union_all, update
 
 from pipeline.errors import NotFound
-from statussvc.db.repository import searchable
+from statussvc.db.repository import addresses, searchable
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import url_hash
-from statussvc.db.repository.transitions import first_attempt, has
-from statussvc.db.repository.turns import host_hash
+from statussvc.db.repository.transitions import first_attempt, has, lock_present
 from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
 from statussvc.enums import Kind, TileFormat
@@ -59,16 +58,17 @@ class NewDataset:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """New descriptive texts of a dataset; None leaves one as it is."""
+    """New descriptive texts of a dataset, and its source's new URL; None leaves one as it is."""
 
     name: str | None = None
     description: str | None = None
     category: str | None = None
     subject: str | None = None
+    url: str | None = None
 
     def given(self) -> dict[str, str]:
-        """Those that change, by their columns."""
-        return {column: text for column, text in asdict(self).items() if text is not None}
+        """The descriptive texts that change, by their columns."""
+        return {column: text for column, text in asdict(self).items() if text is not None and column != "url"}
 
 
 def _entries() -> Select[*tuple[Any, ...]]:
@@ -127,9 +127,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             description=new.description,
             category=new.category,
             subject=new.subject,
-            url=new.url,
-            url_hash=url_hash(new.url),
-            host_hash=host_hash(new.url),
+            **addresses.address(new.url),
             expected_sha256=new.sha256,
             tile_size=new.tile_size,
             tile_format=new.tile_format,
@@ -233,8 +231,10 @@ def _seqs(wanted: Page, state: State | None) -> Select[int]:
 
 
 def describe(connection: Connection, dataset_id: str, texts: Texts) -> CatalogueEntry:
-    """Change descriptive texts. Raises NotFound."""
-    get(connection, dataset_id)
+    """Change descriptive texts, and the source's URL. Raises NotFound, Conflict."""
+    row = lock_present(connection, dataset_id)
+    if texts.url is not None:
+        addresses.change(connection, row, texts.url)
     connection.execute(
         update(datasets)
         .where(datasets.c.dataset_id == dataset_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, exists, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, or_, select, update
 
 from pipeline.storage import pyramid_key, source_key
 from statussvc.db.repository.insert import insert_those_missing
@@ -24,6 +24,9 @@ MOST = 500
 
 LOOK = 200
 """Builds in one call of `unreferenced_builds`; the next call continues after them."""
+
+KEEP_PARTS = 7 * 86400.0
+"""Seconds for which a part of a source is kept whose link expired: long enough to find it out and get a new link."""
 
 MOST_DIGITS = 9
 """Digits of an attempt in a source's key."""
@@ -71,7 +74,7 @@ def lease(connection: Connection, prefixes: Iterable[str], keep_sources: float |
     unused: set[_Item] = {
         *_unused_sources(connection, sources, keep_sources, now),
         *_unused_builds(connection, {item for item in builds if item.build not in at_work}),
-        *_unused_scratch(connection, {item for item in scratch if item.run_id not in at_work}),
+        *_unused_scratch(connection, {item for item in scratch if item.run_id not in at_work}, keep_sources, now),
     }
     return _take(connection, [prefix for prefix, item in items.items() if item in unused], now)
 
@@ -187,21 +190,32 @@ def _at_work(connection: Connection, run_ids: Collection[str]) -> set[str]:
     return set(connection.scalars(select(runs.c.run_id).where(runs.c.run_id.in_(run_ids), runs.c.ended_at.is_(None))))
 
 
-def _unused_scratch(connection: Connection, scratch: Collection[_Scratch]) -> set[_Scratch]:
+def _unused_scratch(
+    connection: Connection, scratch: Collection[_Scratch], keep_sources: float | None, now: float
+) -> set[_Scratch]:
     """Scratch folders that may be deleted: all but those from which a download resumes."""
     if not scratch:
         return set()
+    keep = KEEP_PARTS if keep_sources is None else min(KEEP_PARTS, keep_sources)
     downloads = connection.execute(
         select(runs.c.run_id, datasets.c.dataset_id)
         .join(runs, runs.c.dataset_id == datasets.c.dataset_id)
         .where(
             runs.c.run_id.in_([item.run_id for item in scratch]),
             datasets.c.deleted_at.is_(None),
-            datasets.c.state.in_([State.QUEUED, State.DOWNLOADING]),
+            or_(
+                datasets.c.state.in_([State.QUEUED, State.DOWNLOADING]),
+                # Whoever submitted it may give a new link.
+                and_(
+                    datasets.c.state == State.FAILED,
+                    datasets.c.error_code == "source_expired",
+                    datasets.c.finished_at > now - keep,
+                ),
+            ),
         )
         .with_for_update(of=datasets)
     ).all()
-    # These are few: downloads that wait or are at work, and were begun before.
+    # These are few: downloads that wait, are at work or lost their link, and were begun before.
     taken_over = {run_id for run_id, dataset_id in downloads if previous_download(connection, dataset_id) == run_id}
     return {item for item in scratch if item.run_id not in taken_over}
 

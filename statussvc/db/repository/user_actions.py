@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
-from statussvc.db.repository import searchable
+from statussvc.db.repository import addresses, searchable
 from statussvc.db.repository.transitions import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
 from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
@@ -22,12 +22,19 @@ def cancel(connection: Connection, dataset_id: str, now: float) -> str | None:
     return _stop(connection, row, now)
 
 
-def retry(connection: Connection, dataset_id: str, now: float) -> None:
+def retry(connection: Connection, dataset_id: str, now: float, url: str = "") -> None:
     """Retry a failed or cancelled dataset, with fresh counts. Raises NotFound, Conflict.
 
     A source that was itself at fault is downloaded again: its owner may have repaired it.
+
+    Parameters
+    ----------
+    url: the source's new URL; "": the present one.
     """
     row = lock_present(connection, dataset_id)
+    if url:
+        addresses.change(connection, row, url)
+        row = lock_present(connection, dataset_id)
     source = None if row.error_code in BAD_SOURCE else row.source_key
     event = Event.RETRY_WITH_SOURCE if source else Event.RETRY_FROM_START
     wait_again(connection, row, event, now, crashes=0, retries=0, source_key=source, finished_at=None, **NO_FAILURE)

@@ -161,6 +161,19 @@ def test_a_failed_job_ends_with_1_and_says_why_and_what_to_do(gateway: ScriptedG
     ]
 
 
+def test_an_expired_link_can_be_replaced(gateway: ScriptedGateway, run: Run) -> None:
+    # Given a dataset whose link expired
+    expired = {"status": "failed", "error": {"code": "source_expired", "message": "It expired.", "retryable": False}}
+    gateway.on(f"GET /api/datasets/{ID}/status", Answer(200, expired))
+    # When its status is shown, then the command that helps is too
+    assert f"tilewright retry {ID} --url URL" in run("status", ID, "--server", gateway.url).err
+    # And it sends the new link
+    gateway.on(f"POST /api/datasets/{ID}/retry", Answer(202, DATASET))
+    ended = run("retry", ID, "--url", "https://example.org/new.tif", "--server", gateway.url)
+    assert (ended.code, ended.out) == (0, f"{ID} is waiting for a worker again\n")
+    assert gateway.asked[-1].body == {"url": "https://example.org/new.tif"}
+
+
 def test_watch_as_json_prints_one_status_a_line(gateway: ScriptedGateway, run: Run) -> None:
     script_status(gateway, DOWNLOADING, TILING, READY)
     ended = run("watch", ID, "--json", "--server", gateway.url)

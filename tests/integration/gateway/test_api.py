@@ -170,6 +170,57 @@ def test_a_failed_dataset_says_why_and_can_be_retried(gateway: Gateway, status: 
     assert body["state"] == "QUEUED"
 
 
+NEW_URL = "https://example.net/earth.jpg?token=new"
+
+
+def test_a_retry_and_a_change_take_a_new_url(gateway: Gateway, status: Status, relay: SilentRelay) -> None:
+    # Given two datasets whose links expired
+    retried, changed = gateway.submit(), gateway.submit()
+    for number, dataset_id in enumerate((retried, changed)):
+        status.begin(dataset_id, run := f"{number + 1:032x}")
+        status.fail(run, "source_expired", retryable=False)
+    # When one is retried with a new link, then that is its URL
+    answer = gateway.post(f"/api/datasets/{retried}/retry", json={"url": NEW_URL})
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+    assert gateway.get(f"/api/datasets/{retried}").json()["url"] == "https://example.net/earth.jpg?***"
+    # And when the other is changed, then the next retry uses it
+    answer = gateway.call("PATCH", f"/api/datasets/{changed}", json={"url": NEW_URL})
+    assert (answer.status_code, answer.json()["url"]) == (200, "https://example.net/earth.jpg?***")
+    assert answer.json()["state"] == "FAILED"
+    assert gateway.post(f"/api/datasets/{changed}/retry").status_code == 202
+    assert status.begin(changed, "9" * 32, attempt=2).url == NEW_URL
+    # And a change of one that waits wakes the relay
+    before = relay.pokes
+    assert gateway.call("PATCH", f"/api/datasets/{retried}", json={"url": NEW_URL + "er"}).status_code == 200
+    assert relay.pokes == before + 1
+    # And of one at work it conflicts
+    refused = gateway.call("PATCH", f"/api/datasets/{changed}", json={"url": "https://example.net/other.jpg"})
+    assert problem(refused, 409, "conflict")["state"] == "DOWNLOADING"
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("ftp://example.org/a", "source_invalid_url"),
+        ("", "source_invalid_url"),
+        ("http://10.0.0.1/a", "source_forbidden_address"),
+        (7, "invalid_request"),
+    ],
+)
+def test_a_new_url_is_checked_like_the_first(gateway: Gateway, url: object, code: str) -> None:
+    path = f"/api/datasets/{gateway.submit()}"
+    for answer in (gateway.call("PATCH", path, json={"url": url}), gateway.post(f"{path}/retry", json={"url": url})):
+        assert problem(answer, 422, code)["errors"][0]["pointer"] == "/url"
+    assert problem(gateway.call("PATCH", path, json={"url": None}), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("options", [{}, {"json": {}}, {"json": None}, {"json": {"url": None, "other": 1}}])
+def test_a_retry_needs_no_body(gateway: Gateway, status: Status, options: dict[str, Any]) -> None:
+    dataset_id = gateway.submit()
+    gateway.post(f"/api/datasets/{dataset_id}/cancel")
+    assert gateway.post(f"/api/datasets/{dataset_id}/retry", **options).status_code == 202
+
+
 def test_a_cancelled_dataset_ends_as_failed(gateway: Gateway) -> None:
     dataset_id = gateway.submit()
     cancelled = gateway.post(f"/api/datasets/{dataset_id}/cancel")

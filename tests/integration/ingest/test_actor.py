@@ -292,7 +292,8 @@ def test_a_cancelled_download_leaves_nothing_although_it_could_be_gone_on_with(h
 
 
 def test_a_download_that_fails_for_good_leaves_nothing(house: House) -> None:
-    behaviour = answers.sequence(answers.breaking(BIG, 1_000_000), answers.status(404))
+    challenge = answers.status(403, {"cf-mitigated": "challenge"})
+    behaviour = answers.sequence(answers.breaking(BIG, 1_000_000), challenge)
     dataset_id = house.submit(house.server.on("/big.png", behaviour))
     wait(house)
     assert house.status.state(dataset_id) == "FAILED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import itertools
 import logging
@@ -148,8 +149,10 @@ WRONG_ANSWERS: list[tuple[str, Behaviour, str, bool]] = [
     ("hexadecimal length", answers.lying_length(JPEG, "0xff"), "source_protocol_error", True),
     ("two lengths", answers.lying_length(JPEG, "3, 4"), "source_protocol_error", True),
     ("huge length", answers.lying_length(JPEG, "9" * 5000), "source_protocol_error", True),
-    ("gzip", answers.gzipped(JPEG), "source_protocol_error", True),
-    ("a coding of one's own", answers.gzipped(JPEG, "br, x-own"), "source_protocol_error", True),
+    ("damaged gzip", answers.whole(b"\x1f\x8b" + JPEG, {"Content-Encoding": "gzip"}), "source_protocol_error", True),
+    ("cut gzip", answers.whole(gzip.compress(JPEG)[:-9], {"Content-Encoding": "gzip"}), "source_incomplete", True),
+    ("a coding of old", answers.status(200, {"Content-Encoding": "compress"}, JPEG), "source_protocol_error", True),
+    ("thrice packed", answers.gzipped(JPEG, "br, gzip, gzip"), "source_protocol_error", True),
     ("a part unasked", answers.partial_unasked(JPEG[:10], f"bytes 0-9/{len(JPEG)}"), "source_protocol_error", True),
     (
         "length and chunks",

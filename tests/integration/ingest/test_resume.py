@@ -18,7 +18,7 @@ from ingest.download import transfer
 from ingest.download.byte_ranges import Range
 from ingest.download.fetch import Fetch, Fetched
 from ingest.download.partial_file import Room
-from ingest.download.resume import ASKED_ANEW, EarlierDownload, ResumeRecord
+from ingest.download.resume import ASKED_ANEW, SAMPLE, SAMPLES, EarlierDownload, ResumeRecord
 from ingest.http.guard import Guard
 from ingest.http.validators import Version
 from ingest.settings import IngestSettings
@@ -218,7 +218,8 @@ def test_a_file_that_an_earlier_run_has_as_a_whole_is_asked_for_its_end(server: 
 def test_a_run_that_gets_no_answer_hands_on_what_it_took_over(server: SourceServer, runs: Runs) -> None:
     # Given what an earlier run has fetched, and two runs that find the server busy
     runs.leave(SOURCE, [(0, 2_000_000)])
-    server.on("/x.jpg", answers.sequence(answers.status(503), answers.status(503), answers.ranges(SOURCE)))
+    busy = answers.status(503, {"Retry-After": "1"})
+    server.on("/x.jpg", answers.sequence(busy, busy, answers.ranges(SOURCE)))
     runs.fail("source_unavailable")
     runs.fail("source_unavailable")
     # When a third one gets through, then it goes on from the first
@@ -285,13 +286,71 @@ def test_damaged_notes_are_not_relied_on(server: SourceServer, runs: Runs, damag
     assert firsts(server) == [0]
 
 
-def test_another_urls_bytes_are_not_taken_over(server: SourceServer, runs: Runs) -> None:
-    folder = runs.leave(OTHER, [(0, 1_000_000)])
+def test_a_server_that_now_refuses_ranges_sends_the_whole_file_past_what_is_there(
+    server: SourceServer, runs: Runs
+) -> None:
+    # Given gaps between what an earlier run has fetched, and a server that refuses ranges now
+    runs.leave(SOURCE, [(0, 500_000), (1_000_000, 1_500_000), (2_900_000, len(SOURCE))])
+    whole = answers.whole(SOURCE, {"ETag": '"v1"'})
+    server.on("/x.jpg", lambda exchange: (answers.status(403) if "Range" in exchange.headers else whole)(exchange))
+    # When it is fetched, then one plain response fills them
+    assert runs.run(connections=4).sha256 == sha256(SOURCE)
+    assert runs.got == SOURCE
+    assert runs.kept == 500_000 + 500_000 + len(SOURCE) - 2_900_000
+    assert firsts(server) == [500_000, 0]
+
+
+def elsewhere(server: SourceServer, folder: Path) -> None:
+    """As if what is in the folder had been fetched from another URL."""
     notes = json.loads((folder / "source.json").read_text())
     (folder / "source.json").write_text(json.dumps(notes | {"url": server.url("/y.jpg")}))
+
+
+def test_another_urls_bytes_are_gone_on_from_if_it_is_the_same_file(server: SourceServer, runs: Runs) -> None:
+    # Given what came from one link, when another link leads to the same file
+    elsewhere(server, runs.leave(SOURCE, [(0, 1_000_000), (2_000_000, 2_500_000)]))
+    server.on("/x.jpg", answers.ranges(SOURCE))
+    # Then only samples of it are received once more
+    assert runs.run().sha256 == sha256(SOURCE)
+    assert runs.kept == 1_500_000
+    first, *samples, _, _ = server.headers["/x.jpg"]
+    assert first["Range"] == "bytes=1000000-"
+    lengths = [last - at + 1 for headers in samples for at, last in [asked(headers) or (0, 0)] if last is not None]
+    assert lengths == [SAMPLE] * SAMPLES
+    assert not list(runs.folder.glob("earlier*"))
+
+
+@pytest.mark.parametrize(
+    ("data", "etag"), [(OTHER, '"v1"'), (OTHER, '"v2"'), (SOURCE + b"x", '"v1"')], ids=["bytes", "version", "length"]
+)
+def test_another_file_behind_a_new_url_is_never_mixed_in(
+    server: SourceServer, runs: Runs, data: bytes, etag: str
+) -> None:
+    # Given a new link to a file of another content, even with the same length and ETag
+    elsewhere(server, runs.leave(SOURCE, [(0, 1_000_000)]))
+    server.on("/x.jpg", answers.ranges(data, etag))
+    # When it is fetched, then all of it is the new one's
+    assert runs.run().sha256 == sha256(data)
+    assert runs.kept == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_link_that_expires_before_the_rest_leaves_what_has_arrived(
+    server: SourceServer, runs: Runs, status: int
+) -> None:
+    # Given a link that has expired when a later run, or a later part, is to go on
+    runs.leave(SOURCE, [(0, 1_000_000)])
+    server.on("/x.jpg", answers.sequence(answers.breaking(SOURCE, 500_000), answers.status(status)))
+    for _ in range(2):
+        with pytest.raises(StageError) as failure:
+            runs.run()
+        assert (failure.value.code, failure.value.retryable) == ("source_expired", False)
+        assert "`url`" in failure.value.message
+    # When a link works again, then only what is missing is asked for
+    del server.headers["/x.jpg"]
     server.on("/x.jpg", answers.ranges(SOURCE))
     assert runs.run().sha256 == sha256(SOURCE)
-    assert firsts(server) == [0]
+    assert firsts(server) == [1_500_000]
 
 
 def test_where_both_do_not_fit_the_file_is_fetched_anew(server: SourceServer, runs: Runs) -> None:

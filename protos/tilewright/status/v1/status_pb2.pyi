@@ -785,7 +785,7 @@ Global___ListDatasetsResponse: _TypeAlias = ListDatasetsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateDatasetRequest(_message.Message):
-    """Changes the texts that are set; the others stay."""
+    """Changes what is set; the rest stays."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -794,6 +794,7 @@ class UpdateDatasetRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     name: _builtins.str
@@ -804,6 +805,10 @@ class UpdateDatasetRequest(_message.Message):
     """New category."""
     subject: _builtins.str
     """New subject."""
+    url: _builtins.str
+    """New URL of the source. FAILED_PRECONDITION unless the dataset waits for an ingest worker, has failed or was
+    cancelled.
+    """
     def __init__(
         self,
         *,
@@ -812,10 +817,11 @@ class UpdateDatasetRequest(_message.Message):
         description: _builtins.str | None = ...,
         category: _builtins.str | None = ...,
         subject: _builtins.str | None = ...,
+        url: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_subject", b"_subject", "category", b"category", "description", b"description", "name", b"name", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_subject", b"_subject", "_url", b"_url", "category", b"category", "description", b"description", "name", b"name", "subject", b"subject", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_subject", b"_subject", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "name", b"name", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_subject", b"_subject", "_url", b"_url", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "name", b"name", "subject", b"subject", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
     _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
@@ -825,6 +831,8 @@ class UpdateDatasetRequest(_message.Message):
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__subject: _TypeAlias = _typing.Literal["subject"]  # noqa: Y015
     _WhichOneofArgType__subject: _TypeAlias = _typing.Literal["_subject", b"_subject"]  # noqa: Y015
+    _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
+    _WhichOneofArgType__url: _TypeAlias = _typing.Literal["_url", b"_url"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__category) -> _WhichOneofReturnType__category | None: ...
     @_typing.overload
@@ -833,6 +841,8 @@ class UpdateDatasetRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__subject) -> _WhichOneofReturnType__subject | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 
 Global___UpdateDatasetRequest: _TypeAlias = UpdateDatasetRequest  # noqa: Y015
 
@@ -1044,16 +1054,20 @@ class RetryDatasetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
+    url: _builtins.str
+    """New URL of the source; empty: the present one. A download goes on where both lead to the same file."""
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
+        url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

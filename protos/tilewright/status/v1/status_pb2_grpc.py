@@ -128,7 +128,7 @@ class StatusServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDataset(self, request, context):
-        """Changes the texts that describe a dataset.
+        """Changes the texts that describe a dataset, or its source's URL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

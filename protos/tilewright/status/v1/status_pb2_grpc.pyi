@@ -48,7 +48,7 @@ class StatusServiceStub:
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_status_pb2.ListDatasetsRequest, _status_pb2.ListDatasetsResponse]
     """A page of the catalogue, newest first."""
     UpdateDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.UpdateDatasetRequest, _status_pb2.UpdateDatasetResponse]
-    """Changes the texts that describe a dataset."""
+    """Changes the texts that describe a dataset, or its source's URL."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.DeleteDatasetRequest, _status_pb2.DeleteDatasetResponse]
     """Deletes a dataset, in any state. A run at work on it is told to stop."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetStatusRequest, _status_pb2.GetStatusResponse]
@@ -80,7 +80,7 @@ class StatusServiceAsyncStub(StatusServiceStub):
     ListDatasets: _aio.UnaryUnaryMultiCallable[_status_pb2.ListDatasetsRequest, _status_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """A page of the catalogue, newest first."""
     UpdateDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.UpdateDatasetRequest, _status_pb2.UpdateDatasetResponse]  # type: ignore[assignment]
-    """Changes the texts that describe a dataset."""
+    """Changes the texts that describe a dataset, or its source's URL."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.DeleteDatasetRequest, _status_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a dataset, in any state. A run at work on it is told to stop."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.GetStatusRequest, _status_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -133,7 +133,7 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _status_pb2.UpdateDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.UpdateDatasetResponse, _abc.Awaitable[_status_pb2.UpdateDatasetResponse]]:
-        """Changes the texts that describe a dataset."""
+        """Changes the texts that describe a dataset, or its source's URL."""
 
     @_abc_1.abstractmethod
     def DeleteDataset(

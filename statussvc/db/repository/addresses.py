@@ -1,0 +1,41 @@
+"""The URL of a dataset's source: its columns, and how it may change."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, update
+
+from pipeline.errors import Conflict
+from statussvc.db.repository.reusable import url_hash
+from statussvc.db.repository.transitions import NO_FAILURE
+from statussvc.db.repository.turns import host_hash
+from statussvc.db.rows import DatasetRow
+from statussvc.db.tables import datasets
+from statussvc.lifecycle import State
+
+MOVABLE = frozenset({State.QUEUED, State.FAILED, State.CANCELLED})
+"""States in which a URL may change: no run is at work on it, and no pyramid was made of it."""
+
+
+def address(url: str) -> dict[str, str]:
+    """The columns of a URL."""
+    return {"url": url, "url_hash": url_hash(url), "host_hash": host_hash(url)}
+
+
+def change(connection: Connection, row: DatasetRow, url: str) -> None:
+    """Change the URL of a locked dataset. A source that is stored already is not used any more.
+
+    A dataset that waits for another try is due at once. Raises Conflict.
+    """
+    if url == row.url:
+        return
+    if row.state not in MOVABLE:
+        raise Conflict(
+            f"The dataset is {row.state.lower()}: its source's URL can be changed while it is queued, or after it has "
+            "failed or was cancelled."
+        )
+    due = {"published_at": None, "leased_until": None, "not_before": None, **NO_FAILURE}
+    connection.execute(
+        update(datasets)
+        .where(datasets.c.seq == row.seq)
+        .values(**{"source_key": None, **address(url), **(due if row.state is State.QUEUED else {})})
+    )

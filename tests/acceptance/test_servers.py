@@ -1,0 +1,123 @@
+"""Servers as they are: what a browser gets from them becomes tiles as well, and what nobody gets is said plainly."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+import brotli
+import pytest
+from backports import zstd
+
+from tests.acceptance.conftest import Command
+from tests.acceptance.jobs import finish, submit
+from tests.support.images import pictures
+from tests.support.network import answers
+from tests.support.network.answers import asked
+from tests.support.network.sources import Behaviour, SourceServer
+from tilewright.client import Client
+
+
+@pytest.fixture(scope="module")
+def picture(picture_folder: Path) -> bytes:
+    """map.jpg, of some hundred kilobytes."""
+    return (picture_folder / "map.jpg").read_bytes()
+
+
+def by_range(refusal: Behaviour, plain: Behaviour) -> Behaviour:
+    return lambda exchange: (refusal if "Range" in exchange.headers else plain)(exchange)
+
+
+def all_ready(client: Client, sources: SourceServer, behaviours: dict[str, Behaviour]) -> None:
+    """Submits all of them at once. Fails with those that do not become ready with the same tiles."""
+    ids = {name: submit(client, sources.on(f"/{name}", behaviour), name) for name, behaviour in behaviours.items()}
+    ends = {name: finish(client, dataset_id) for name, dataset_id in ids.items()}
+    assert {name: end.get("error") for name, end in ends.items() if end["status"] != "ready"} == {}
+    assert len({end["tile_info"]["tile_id"] for end in ends.values()}) == 1
+
+
+def test_servers_that_refuse_ranges_are_asked_plainly(
+    client: Client, sources: SourceServer, command: Command, picture: bytes
+) -> None:
+    # Given servers that refuse each request with a range, in their own ways, at once or after a while
+    whole = answers.whole(picture, {"ETag": '"v1"'})
+    refusals = {str(code): answers.status(code) for code in (400, 403, 404, 405, 500, 501, 503)}
+    refusals["206"] = answers.status(206, {"ETag": '"v1"'}, picture)
+    first = answers.breaking(picture, len(picture) // 3)
+    behaviours = {f"at-once-{name}.jpg": by_range(refusal, whole) for name, refusal in refusals.items()} | {
+        f"later-{name}.jpg": by_range(answers.sequence(first, refusal), whole) for name, refusal in refusals.items()
+    }
+    # When their files are submitted, then all become ready
+    all_ready(client, sources, behaviours)
+    # And can be inspected
+    ended = command("inspect", sources.url("/at-once-403.jpg"), "--json")
+    assert json.loads(ended.out)["report"]["source"] == {"format": "jpeg", "width": 1500, "height": 1100, "pages": 1}
+
+
+def test_a_content_coding_is_undone_if_it_is_one(
+    client: Client, sources: SourceServer, command: Command, picture: bytes
+) -> None:
+    # Given servers that name a content coding which was not requested
+    bodies = {
+        "gzip": gzip.compress(picture),
+        "deflate": zlib.compress(picture),
+        "br": brotli.compress(picture),
+        "zstd": zstd.compress(picture),
+        **dict.fromkeys(("aws-chunked", "UTF-8", "none", "binary"), picture),
+    }
+    all_ready(
+        client,
+        sources,
+        {f"{name}.jpg": answers.ranges(body, headers={"Content-Encoding": name}) for name, body in bodies.items()},
+    )
+    ended = command("inspect", sources.url("/br.jpg"), "--json")
+    assert json.loads(ended.out)["report"]["source"]["width"] == 1500
+    # And a bomb is refused with a reason
+    bomb = answers.whole(brotli.compress(picture[:2000] + bytes(200 << 20)), {"Content-Encoding": "br"})
+    error = finish(client, submit(client, sources.on("/bomb.jpg", bomb)))["error"]
+    assert (error["code"], error["retryable"]) == ("source_too_large", False)
+    assert "unpacks to more than" in error["message"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_link_that_expires_is_replaced_and_the_download_goes_on(
+    client: Client, sources: SourceServer, command: Command, picture: bytes, status: int
+) -> None:
+    # Given a signed link that expires after the first part
+    third = len(picture) // 3
+    old = sources.on(f"/old-{status}.jpg", answers.sequence(answers.breaking(picture, third), answers.status(status)))
+    dataset_id = submit(client, old)
+    error = finish(client, dataset_id)["error"]
+    assert (error["code"], error["retryable"]) == ("source_expired", False)
+    # When it is retried with a new link to the same file
+    path = f"/new-{status}.jpg"
+    new = sources.on(path, answers.ranges(picture))
+    told = command("status", dataset_id)
+    assert f"tilewright retry {dataset_id} --url URL" in told.err
+    assert command("retry", dataset_id, "--url", new).code == 0
+    # Then it becomes ready, the dataset's URL is the new one, and only samples of what had arrived came once more
+    assert finish(client, dataset_id)["status"] == "ready"
+    assert client.get(dataset_id)["url"] == new
+    assert sources.headers[path][0]["Range"] == f"bytes={third}-"
+    again = [span for headers in sources.headers[path] if (span := asked(headers)) and span[0] < third]
+    assert sum((last or len(picture)) - first for first, last in again) < third + 200_000
+    assert all(last is not None and last < third for _, last in again)
+
+
+def test_a_new_link_to_another_file_begins_from_the_start(
+    client: Client, sources: SourceServer, picture: bytes, tmp_path: Path
+) -> None:
+    # Given a part of a file, and a new link to another picture of the same length and ETag
+    pictures.jpeg(tmp_path / "other.jpg", 900, 700)
+    other = (tmp_path / "other.jpg").read_bytes().ljust(len(picture), b"\0")
+    assert len(other) == len(picture)
+    old = sources.on("/one.jpg", answers.sequence(answers.breaking(picture, len(picture) // 3), answers.status(403)))
+    dataset_id = submit(client, old)
+    assert finish(client, dataset_id)["error"]["code"] == "source_expired"
+    # When it is retried with that link, then its tiles are those of the other picture alone
+    client.retry(dataset_id, sources.on("/two.jpg", answers.ranges(other)))
+    tile_id = finish(client, dataset_id)["tile_info"]["tile_id"]
+    alone = submit(client, sources.on("/three.jpg", answers.whole(other)))
+    assert finish(client, alone)["tile_info"]["tile_id"] == tile_id
