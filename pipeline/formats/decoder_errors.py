@@ -19,6 +19,7 @@ FILE_FULL = "The tiles grew larger than the limit for such an image."
 
 MANY_SCANS = "The JPEG inside the TIFF is progressive, in too many scans for its decoder. Save it as a baseline JPEG."
 OTHER_LIMIT = "The image has more pixels, or more parts, than its decoder accepts. Save it as a tiled TIFF."
+OTHER_FEATURE = "The file uses a feature that its decoder does not support. Save it as a plain TIFF, JPEG or PNG."
 NO_HEIGHT = "The JPEG states its height behind its pixels (DNL), which is not supported. Save it again."
 
 SAYINGS = (
@@ -67,15 +68,14 @@ SAYINGS = (
             "Fractional sampling not implemented",
             "sampling not implemented",
             "tiled separate planes not supported",
-            "Unsupported feature",
-            "Unsupported codec",
-            "Unsupported image type",
-            "Unsupported data version",
-            "Unsupported bit depth",
-            "unimplemented decoder feature",
         ),
         "unsupported_format",
         UNREADABLE,
+    ),
+    (
+        ("Unsupported codec", "Unsupported bit depth", "unimplemented decoder feature"),
+        "unsupported_format",
+        OTHER_FEATURE,
     ),
     (("DNL not supported",), "unsupported_format", NO_HEIGHT),
     (("exceeds maximum scans",), "decoder_too_slow", MANY_SCANS),

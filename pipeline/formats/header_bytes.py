@@ -61,6 +61,8 @@ def _gif(file: tiff.File) -> Header:
 
 
 def _tiff(file: tiff.File, page: int) -> Header:
-    directory = next(tiff.directories(file, page))
+    directory = tiff.find(file, page)
+    if directory is None:
+        raise StopIteration
     width, height = (directory.value(tag, 0) for tag in (tiff.Tag.WIDTH, tiff.Tag.HEIGHT))
     return Header("tiff", width, height, UNKNOWN_PAGES)

@@ -100,22 +100,6 @@ def test_a_developed_picture_with_a_cameras_tags_is_read(tmp_path: Path) -> None
     assert (reader_of(path).open().numpy() == pixels).all()
 
 
-@each_layout
-def test_a_sparse_tiff_is_named(tiled: bool, tmp_path: Path) -> None:
-    # Given a TIFF of which one strip or tile lies nowhere and has no bytes
-    path, pixels = tmp_path / "source.tif", pictures.scene(64, 64)
-    tiffs.write(path, pixels, tile=32 if tiled else 0, rows=16)
-    with tifffile.TiffFile(path) as file:
-        places = [file.pages.first.tags[tag].valueoffset for tag in ((324, 325) if tiled else (273, 279))]
-    data = bytearray(path.read_bytes())
-    for place in places:
-        data[place + 4 : place + 8] = bytes(4)
-    path.write_bytes(data)
-    with pytest.raises(StageError, match="leaves out 1 of its strips or tiles") as caught:
-        reader_of(path).open()
-    assert caught.value.code == "unsupported_format"
-
-
 def test_a_tile_whose_jpeg_is_smaller_is_damaged(tmp_path: Path) -> None:
     # Given JPEG tiles of 64 x 64 pixels, and a directory that says 128 x 128
     path = tmp_path / "source.tif"

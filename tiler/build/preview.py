@@ -24,7 +24,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.header import Header
 from pipeline.pyramids import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
-from tiler.decode import ERRORS, Reader, drop_metadata, orientation_of, reader_of, to_srgb, turned
+from tiler.decode import ERRORS, Reader, drop_metadata, orientation_of, reader_of, to_srgb, turned, with_hidden
 from tiler.image_progress import follow
 from tiler.progress import Meter
 
@@ -68,13 +68,18 @@ def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter) -> t
     meter.begin(SHARE)
     follow(found, meter)
     scale = min(1.0, PREVIEW_EDGE / max(found.width, found.height))
-    # Float samples may be missing (not-a-number), and averaging would spread them.
-    kernel = "nearest" if found.format in {"float", "double"} else "lanczos3"
+    hidden, bands = reader.hidden, found.bands
+    # Samples may be missing (not-a-number, or no data), and averaging would spread them.
+    kernel = "nearest" if found.format in {"float", "double"} or hidden is not None else "lanczos3"
     # Keep it in memory: it is turned, and read twice if the range of its samples has to be found.
-    scaled = found.resize(scale, kernel=kernel)
+    scaled = (found if hidden is None else found.bandjoin(hidden)).resize(scale, kernel=kernel)
     with reader.heeded():
         small = scaled.copy_memory()
-    image = drop_metadata(to_srgb(small, reader, [], Meter(lambda *_: None), again=lambda: small))
+    if hidden is not None:
+        hidden = small.extract_band(bands) != 0
+        small = small.extract_band(0, n=bands).copy(interpretation=found.interpretation)
+    image = to_srgb(small, reader, [], Meter(lambda *_: None), again=lambda: small)
+    image = drop_metadata(with_hidden(image, hidden))
     image = turned(image, orientation)
     if image.hasalpha():
         image = image.flatten(background=255)

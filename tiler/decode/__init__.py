@@ -7,7 +7,7 @@ To add a format, see tiler.decode.reader.
 
 from tiler.decode.colours import to_srgb
 from tiler.decode.libvips_texts import ERRORS
-from tiler.decode.pixels import Picture, drop_metadata, open_picture, orientation_of, turned
+from tiler.decode.pixels import Picture, drop_metadata, open_picture, orientation_of, turned, with_hidden
 from tiler.decode.reader import Reader
 from tiler.decode.registry import reader_of
 
@@ -21,4 +21,5 @@ __all__ = [
     "reader_of",
     "to_srgb",
     "turned",
+    "with_hidden",
 ]

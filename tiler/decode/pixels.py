@@ -78,8 +78,8 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
     header = reader.header()
     reader.require_sound_data()
     stored = reader.open()
-    decisions = list(reader.notes)
-    image = drop_metadata(to_srgb(stored, reader, decisions, meter))
+    decisions, hidden = list(reader.notes), reader.hidden
+    image = drop_metadata(with_hidden(to_srgb(stored, reader, decisions, meter), hidden))
     decisions.extend(_left_out(stored, reader))
     if (orientation := orientation_of(stored)) != UPRIGHT:
         image = _turn(image, reader, orientation, meter)
@@ -104,6 +104,14 @@ def turned(image: pyvips.Image, orientation: int) -> pyvips.Image:
     image = image.copy()
     image.set_type(pyvips.GValue.gint_type, ORIENTATION, orientation)
     return image.autorot()
+
+
+def with_hidden(image: pyvips.Image, hidden: pyvips.Image | None) -> pyvips.Image:
+    """Return an sRGB image with transparency where it shows nothing: see tiler.decode.reader.Reader."""
+    if hidden is None:
+        return image
+    shown = image.extract_band(3) if image.hasalpha() else 255
+    return image.extract_band(0, n=3).bandjoin(hidden.ifthenelse(0, shown)).copy(interpretation="srgb")
 
 
 def drop_metadata(image: pyvips.Image) -> pyvips.Image:

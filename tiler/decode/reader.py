@@ -31,6 +31,8 @@ class Reader:
     KINDS: the kinds of file (pipeline.formats.kinds) that this class reads.
     FAIL_ON: libvips' `fail_on` when strict, and when lenient.
     notes: how `open` changed the decoder's pixels, in words for pyramid.json.
+    hidden: a mask of the image that was opened last, 255 where it shows nothing; None if it shows all. It is read from
+        the same file at the same time. Samples that are stretched are not-a-number there.
 
     Parameters
     ----------
@@ -49,6 +51,7 @@ class Reader:
         self.kind = kind
         self.lenient = lenient
         self.notes: list[str] = []
+        self.hidden: pyvips.Image | None = None
 
     def prepare(self) -> None:
         """Load the libraries needed to read the file. Must be called before the process is confined."""

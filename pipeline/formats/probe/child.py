@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 from pipeline.errors import StageError
@@ -139,17 +140,37 @@ def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
 
 
 def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
-    image = _open(pyvips, blocks, kind)
+    masks, first = (tiff.masks_in(blocks), _first(blocks)) if kind == "tiff" else (0, 0)
+    image = _open(pyvips, blocks, kind, **({"page": first} if first else {}))
     header = header_of(image)
+    header = header._replace(pages=max(1, header.pages - masks))
     if blocks.exhausted:
         # libvips may have counted only the pages within the bytes it could read.
         header = header._replace(pages=UNKNOWN_PAGES)
     require_page(header, page)
     if page:
-        image = _open(pyvips, blocks, kind, page=page_of_decoder(image, page))
+        image = _open(pyvips, blocks, kind, page=_number(blocks, kind, image, page))
         header = header_of(image)._replace(pages=header.pages)
     memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
     return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)))
+
+
+def _first(blocks: Blocks) -> int:
+    """Return libvips' number of a TIFF's first page: masks may precede it."""
+    with suppress(struct.error):
+        if place := tiff.page_at(blocks, 0):
+            return place.number
+    return 0
+
+
+def _number(blocks: Blocks, kind: str, image: Any, page: int) -> int:
+    """Return libvips' number of a page."""
+    if kind != "tiff":
+        return page_of_decoder(image, page)
+    with suppress(struct.error):
+        if place := tiff.page_at(blocks, page):
+            return place.number
+    return page
 
 
 def _held(blocks: Blocks, page: int) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sized
 
-from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.codecs import require_read
 from pipeline.formats.tiff.colours import require_shown
@@ -83,15 +82,13 @@ def require_listed(offsets: Sized, lengths: Sized, layout: Layout) -> None:
 
 
 def require_complete(directory: Directory) -> None:
-    """Check that all strips or tiles of a page are stored.
+    """Check that all strips or tiles of a page are listed, and are stored unless they are left out on purpose.
 
-    Some programs leave out strips or tiles on purpose (GDAL's SPARSE_OK). Only the program knows what they should show,
-    and a reader that shows black cannot tell them from lost ones.
+    Some programs leave out strips or tiles (GDAL's SPARSE_OK): both their offset and their length are 0.
 
     Raises
     ------
-    StageError: unsupported_format, if some are left out; image_corrupt, if some are not listed, have no bytes, or lie
-        in the file's head.
+    StageError: image_corrupt, if some are not listed, have an offset but no bytes, or lie in the file's head.
     struct.error: if the file ends within the directory's values.
     """
     places = [pair for pair in PLACES if pair[1] in directory.entries]
@@ -99,16 +96,10 @@ def require_complete(directory: Directory) -> None:
         offsets, lengths = directory.numbers(offsets_tag), directory.numbers(lengths_tag)
         if layout := layout_of(directory):
             require_listed(offsets, lengths, layout)
-        if left_out := sum(1 for place in zip(offsets, lengths, strict=False) if place == (0, 0)):
-            raise StageError(
-                "unsupported_format",
-                f"The TIFF leaves out {left_out:,} of its strips or tiles (it is sparse), which is not supported. Save "
-                "it with all of them.",
-            )
         # The length of a single strip may be 0: it then extends to the end of the file.
         several = len(lengths) > 1 or lengths_tag == Tag.TILE_LENGTHS
         for number, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
-            if several and length == 0:
+            if several and length == 0 and offset:
                 raise damaged(f"strip or tile {number:,} has no bytes")
             if length and offset < HEAD_SIZE:
                 raise damaged(f"strip or tile {number:,} lies in the file's head")

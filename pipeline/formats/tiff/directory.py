@@ -8,12 +8,10 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Mapping
+from copy import copy
 from enum import IntEnum
 from typing import NamedTuple, Protocol
-
-MAX_DIRECTORIES = 1 << 20
-"""Most directories to follow: libtiff's own limit."""
 
 MAX_ENTRIES = 4096
 """Most entries of a directory: libtiff's own limit. A common directory has about twenty."""
@@ -27,6 +25,9 @@ NATIVE = "<" if sys.byteorder == "little" else ">"
 _WORDS = {1: "B", 3: "H", 4: "I", 16: "Q", 18: "Q", 13: "I"}
 """Letters of `array` for the types of unsigned integers."""
 
+_LONG, _LONG8 = 4, 16
+"""Types of integers of 4 and 8 bytes."""
+
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value for each type."""
 
@@ -35,12 +36,14 @@ class Tag(IntEnum):
     """The tags that Tilewright reads."""
 
     KIND = 254
+    OLD_KIND = 255
     WIDTH = 256
     HEIGHT = 257
     BITS = 258
     COMPRESSION = 259
     PHOTOMETRIC = 262
     FILL_ORDER = 266
+    DESCRIPTION = 270
     MAKER = 271
     STRIP_OFFSETS = 273
     ORIENTATION = 274
@@ -48,6 +51,7 @@ class Tag(IntEnum):
     ROWS_PER_STRIP = 278
     STRIP_LENGTHS = 279
     PLANAR = 284
+    PAGE_NAME = 285
     PREDICTOR = 317
     TILE_WIDTH = 322
     TILE_HEIGHT = 323
@@ -67,11 +71,9 @@ class Tag(IntEnum):
     PROFILE = 34675
     GPS = 34853
     INTEROPERABILITY = 40965
+    NODATA = 42113
     DNG_VERSION = 50706
 
-
-REDUCED = 1
-"""Bit of Tag.KIND: the page is a smaller version of another."""
 
 PLACES = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))
 """Pairs of tags with the offsets and lengths of the pixels."""
@@ -113,7 +115,7 @@ class Directory:
         self.order = order
         self.big = big
         self.offset = offset
-        _seek(file, offset)
+        seek_to(file, offset)
         (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
         if count > MAX_ENTRIES:
             raise struct.error("a directory has too many entries")
@@ -151,7 +153,7 @@ class Directory:
         """Return the bytes of an entry's values."""
         if entry.length <= len(entry.value):
             return entry.value
-        _seek(self._file, self.place(entry))
+        seek_to(self._file, self.place(entry))
         return self._file.read(entry.length)
 
     def place(self, entry: Entry) -> int:
@@ -184,62 +186,25 @@ class Directory:
             ends.extend(offset + length for offset, length in self.chunks())
         return max(ends)
 
+    def replaced(self, values: Mapping[Tag, array[int]]) -> Directory:
+        """Return a copy that has other integers in these entries."""
+        found = copy(self)
+        found.entries = dict(self.entries)
+        for tag, numbers in values.items():
+            kind = _LONG8 if max(numbers, default=0) >= 1 << 32 else _LONG
+            stored = array(_WORDS[kind], numbers)
+            if self.order != NATIVE:
+                stored.byteswap()
+            found.entries[tag] = Entry(tag, kind, len(numbers), stored.tobytes())
+        return found
+
     @property
     def _word(self) -> str:
         return "Q" if self.big else "I"
 
 
-def directories(file: File, first: int = 0) -> Iterator[Directory]:
-    """Yield the pages of an open TIFF in order, from page `first`. Earlier directories are skipped cheaply.
-
-    Raises
-    ------
-    struct.error: if the file ends within a directory.
-    """
-    file.seek(0)
-    order = "<" if file.read(2) == b"II" else ">"
-    (version,) = struct.unpack(f"{order}H", file.read(2))
-    big = version == 43
-    if big:
-        file.seek(8)
-    (offset,) = struct.unpack(f"{order}{'Q' if big else 'I'}", file.read(8 if big else 4))
-    seen: set[int] = set()
-    while offset and offset not in seen and len(seen) < MAX_DIRECTORIES:
-        seen.add(offset)
-        if len(seen) > first:
-            yield Directory(file, order, big, offset)
-        offset = _next(file, order, big, offset)
-
-
-def _next(file: File, order: str, big: bool, offset: int) -> int:
-    _seek(file, offset)
-    (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
-    _seek(file, offset + (8 + 20 * count if big else 2 + 12 * count))
-    stored = file.read(8 if big else 4)
-    # libtiff accepts a file that ends here: there is no further page.
-    return int.from_bytes(stored, "little" if order == "<" else "big") if len(stored) == (8 if big else 4) else 0
-
-
-def find(file: File, page: int, sub: int | None = None) -> Directory | None:
-    """Return the directory of a page, or one of its sub-directories; None if there is none.
-
-    Parameters
-    ----------
-    page: from 0.
-    sub: index of the page's sub-directory, from 0.
-
-    Raises
-    ------
-    struct.error: if the file ends within a directory.
-    """
-    directory = next(directories(file, page), None)
-    if directory is None or sub is None:
-        return directory
-    offsets = directory.values(Tag.SUB_DIRECTORIES)
-    return Directory(file, directory.order, directory.big, offsets[sub]) if sub < len(offsets) else None
-
-
-def _seek(file: File, offset: int) -> None:
+def seek_to(file: File, offset: int) -> None:
+    """Move to an offset; raises struct.error if it is beyond any file."""
     try:
         file.seek(offset)
     except (OSError, OverflowError, ValueError) as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from pipeline.formats.tiff.directory import PLACES, Directory, File, Tag, find
+from pipeline.formats.tiff.directory import PLACES, Directory, File, Tag
+from pipeline.formats.tiff.pages import find
 
 ALL_ROWS = (1 << 32) - 1
 """RowsPerStrip if the tag is missing: one strip."""

@@ -13,7 +13,8 @@ from contextlib import suppress
 from itertools import islice
 
 from pipeline.errors import StageError
-from pipeline.formats.tiff.directory import Directory, File, Tag, directories
+from pipeline.formats.tiff.directory import Directory, File, Tag
+from pipeline.formats.tiff.pages import directories
 
 KINDS = {
     "cr2": "a Canon raw photograph (CR2)",

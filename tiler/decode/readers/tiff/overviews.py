@@ -51,15 +51,17 @@ def overview(path: Path, page: int, header: Header, edge: int) -> Overview | Non
 def overviews(path: Path, page: int) -> Iterator[Overview]:
     """Yield the overviews of a page in the file's order; raises as `overview`."""
     with path.open("rb") as file:
-        directories = islice(tiff.directories(file, page), 1 + MOST)
-        if (directory := next(directories, None)) is None:
+        pages = islice(tiff.pages(file), page, page + 1 + MOST)
+        if (place := next(pages, None)) is None:
             return
+        directory = place.read(file)
         for index, offset in enumerate(directory.values(tiff.Tag.SUB_DIRECTORIES)[:MOST]):
             below = tiff.Directory(file, directory.order, directory.big, offset)
-            yield Overview(*_size(below), {"subifd": index})
-        for number, later in enumerate(directories, page + 1):
-            if later.value(tiff.Tag.KIND, 0) & tiff.REDUCED:
-                yield Overview(*_size(later), {"page": number})
+            if not tiff.kind_of(below) & tiff.MASK:
+                yield Overview(*_size(below), {"subifd": index})
+        for number, later in enumerate(pages, page + 1):
+            if later.is_reduced:
+                yield Overview(*_size(later.read(file)), {"page": number})
 
 
 def _size(directory: tiff.Directory) -> tuple[int, int]:

@@ -7,9 +7,7 @@ followed by the unchanged bytes of the real file.
 
 from __future__ import annotations
 
-import os
 import struct
-import weakref
 from array import array
 from pathlib import Path
 
@@ -17,11 +15,12 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from pipeline.formats.tiff import PLACES, Directory, Tag
+from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff.layout import RGB, SEPARATED, Layout, layout_of
-from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff, head, kept, long8, short, size_of
+from tiler.decode.readers.tiff.rewritten import Rewritten, placed
+from tiler.decode.readers.tiff.virtual_tiff import Entry, kept, short
 
 OF_ALL = {
     Tag.BITS,
@@ -49,45 +48,7 @@ GREATEST = {
 """Alpha of an opaque pixel, by libvips' names of integer samples."""
 
 
-class Plane(VirtualTiff):
-    """One plane as a separate TIFF.
-
-    Parameters
-    ----------
-    path: of the real file.
-    directory: of the page; its file may be closed afterwards.
-    layout: of the page.
-    number: of the plane, from 0.
-
-    Raises
-    ------
-    StageError: image_corrupt, image_truncated.
-    """
-
-    def __init__(self, path: Path, directory: Directory, layout: Layout, number: int) -> None:
-        super().__init__()
-        try:
-            self._head = _head(directory, layout, number)
-        except struct.error as error:
-            raise StageError("image_truncated", CUT_SHORT) from error
-        file = path.open("rb")
-        # libvips does not say when it has read enough, so the file stays open as long as this object lives.
-        weakref.finalize(self, file.close)
-        self._file = file
-        self._size = path.stat().st_size
-
-    def length(self) -> int:
-        """As VirtualTiff.length."""
-        return len(self._head) + self._size
-
-    def piece(self, position: int, size: int) -> bytes:
-        """As VirtualTiff.piece; raises OSError."""
-        if position < len(self._head):
-            return self._head[position : position + size]
-        return os.pread(self._file.fileno(), size, position - len(self._head))
-
-
-def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> tuple[pyvips.Image, list[Plane]]:
+def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> tuple[pyvips.Image, list[Rewritten]]:
     """Open a page plane by plane, to be read once from top to bottom.
 
     Parameters
@@ -112,10 +73,12 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
     photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
     colours = 4 if photometric == SEPARATED else 1 if layout.planes < 3 else 3
     shown = colours if layout.planes > colours + 1 else layout.planes
-    planes = [Plane(path, directory, layout, number) for number in range(shown)]
     alpha = _premultiplied_by(directory, layout.planes)
-    if alpha is not None and alpha >= shown:
-        planes.append(Plane(path, directory, layout, alpha))
+    numbers = [*range(shown), *([alpha] if alpha is not None and alpha >= shown else [])]
+    try:
+        planes = [Rewritten(path, directory, _entries(directory, layout, number)) for number in numbers]
+    except struct.error as error:
+        raise StageError("image_truncated", CUT_SHORT) from error
     images = [pyvips.Image.new_from_source(plane.source(), "", **options) for plane in planes]
     first = images[0]
     if len(images) > shown:
@@ -155,7 +118,7 @@ def _interpretation(first: pyvips.Image, photometric: int) -> str:
     return str(first.interpretation)
 
 
-def _head(directory: Directory, layout: Layout, number: int) -> bytes:
+def _entries(directory: Directory, layout: Layout, number: int) -> dict[int, Entry]:
     order = directory.order
     entries = kept(directory, OF_ALL)
     entries[Tag.PLANAR] = entries[Tag.SAMPLES] = short(1, order)
@@ -170,8 +133,4 @@ def _head(directory: Directory, layout: Layout, number: int) -> bytes:
     place = slice(number * of_plane, (number + 1) * of_plane)
     offsets, lengths = directory.listed()
     require_listed(offsets, lengths, layout)
-    offsets_tag, lengths_tag = PLACES[layout.tiled]
-    entries[lengths_tag] = entries[offsets_tag] = long8(array("Q", lengths[place]), order)
-    shift = size_of(entries)
-    entries[offsets_tag] = long8(array("Q", (offset + shift for offset in offsets[place])), order)
-    return head(entries, order)
+    return placed(entries, array("Q", offsets[place]), array("Q", lengths[place]), directory, layout)

@@ -6,27 +6,30 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
+from typing import BinaryIO, ClassVar
 
 import pyvips
 
 from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.checks import require_complete, require_readable
-from pipeline.formats.tiff.colours import Ycbcr, is_reversed, ycbcr_of
-from pipeline.formats.tiff.layout import Compression, held_bytes, is_coarse, is_recoded, is_split, stored_bytes
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE
+from pipeline.formats.tiff.layout import held_bytes, stored_bytes
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
 from tiler.decode.metadata import PROFILE
 from tiler.decode.reader import Reader
+from tiler.decode.readers.tiff.hidden import blanked, is_empty, is_nodata, painted, shown_value
 from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
 from tiler.decode.readers.tiff.overviews import overview
+from tiler.decode.readers.tiff.places import Key, Places
+from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
+from tiler.decode.readers.tiff.virtual_pages import VirtualPages, as_grey
 from tiler.decode.readers.tiff.ycbcr import to_rgb
-
-if TYPE_CHECKING:
-    from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff
 
 HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured')
 """Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page
@@ -50,31 +53,6 @@ it ignores, it shows something else than the file says."""
 _JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
 """Messages about another JPEG that was opened earlier and is freed during the decoding."""
 
-_TILED = "warning"
-"""`fail_on` of a tiled TIFF. With a weaker setting libvips would accept tiles that libtiff could not decode. Warnings
-of libtiff alone do not make a tiled TIFF fail."""
-
-_Place = tuple[int, int | None]
-"""A page, and the index of a sub-directory of it or None."""
-
-
-class _Reading(NamedTuple):
-    """How libvips reads a page.
-
-    Parameters
-    ----------
-    is_quiet: whether libvips does not fail on damage, and reports it in its error buffer only.
-    coded: how to convert the YCbCr that libvips returns to RGB; None if it returns no YCbCr.
-    is_reversed: whether the greatest samples are black.
-    """
-
-    is_tiled: bool = False
-    is_recoded: bool = False
-    is_split: bool = False
-    is_quiet: bool = False
-    coded: Ycbcr | None = None
-    is_reversed: bool = False
-
 
 class TiffReader(Reader):
     """Reads a page of a TIFF, and its smaller versions in sub-directories or later pages."""
@@ -84,11 +62,11 @@ class TiffReader(Reader):
 
     def __init__(self, path: Path, page: int = 0, *, kind: str = "tiff", lenient: bool = False) -> None:
         super().__init__(path, page, kind=kind, lenient=lenient)
-        self._made: list[VirtualTiff] = []
+        self._virtual = VirtualPages(path, super()._settings)
         self._of_header: set[str] = set()
-        self._readings: dict[_Place, _Reading] = {}
-        self._places: dict[_Place, tuple[str, bool, int]] = {}
-        self._judged: dict[_Place, bool] = {}
+        self._readings: dict[Key, Reading] = {}
+        self._at = Places(path)
+        self._judged: dict[Key, bool] = {}
 
     def prepare(self) -> None:
         """As Reader.prepare."""
@@ -98,16 +76,16 @@ class TiffReader(Reader):
         import_module("tiler.decode.readers.tiff.checksums")
 
     def open(self, **options: int) -> pyvips.Image:
-        """As Reader.open; also raises as Recoded and Plane."""
+        """As Reader.open; also raises as Recoded and planes.opened."""
         image = super().open(**options)
+        page, subifd = options.get("page", self.page), options.get("subifd")
         with self._heard_of_header():
-            if made := self._make(**options):
-                pages = image.get("n-pages")
-                image = made.copy()
-                image.set_type(pyvips.GValue.gint_type, "n-pages", pages)
-        coded = self._reading(options.get("page", self.page), options.get("subifd")).coded
-        self.notes = ["YCbCr converted to RGB"] if coded else []
-        return to_rgb(image, coded) if coded else image
+            image = self._opened_otherwise(image, page, subifd)
+        reading = self._reading(page, subifd)
+        self.notes = ["YCbCr converted to RGB"] if reading.coded else []
+        image = to_rgb(image, reading.coded) if reading.coded else image
+        with self.path.open("rb") as file:
+            return self._hide(image, file, page, subifd)
 
     def smaller(self, edge: int) -> pyvips.Image | None:
         """As Reader.smaller: opens an overview."""
@@ -117,9 +95,14 @@ class TiffReader(Reader):
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work."""
         with self.path.open("rb") as file, suppress(struct.error):
-            if directory := self._directory(file, self.page):
+            if directory := self._at.directory(file, self.page):
                 size = self.path.stat().st_size
-                budget.require_stored_once(stored_bytes(directory, size), size)
+                stored = stored_bytes(directory, size)
+                if left_out := self._reading(self.page).left_out:
+                    stored += left_out.repeated_bytes(directory)
+                if mask := self._at.mask(file, self.page):
+                    stored += stored_bytes(mask, size)
+                budget.require_stored_once(stored, size)
         return super().work(tile_size)
 
     def require_sound_data(self) -> None:
@@ -127,7 +110,7 @@ class TiffReader(Reader):
         with self.path.open("rb") as file:
             directory = None
             with suppress(struct.error):
-                directory = self._directory(file, self.page)
+                directory = self._at.directory(file, self.page)
             if directory:
                 from tiler.decode.readers.tiff.checksums import require_checksums  # noqa: PLC0415  only some pages need it
 
@@ -136,7 +119,7 @@ class TiffReader(Reader):
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by. libtiff leaves out a profile that cannot be read."""
         with self.path.open("rb") as file, suppress(struct.error):
-            directory = self._directory(file, self.page)
+            directory = self._at.directory(file, self.page)
             return frozenset({PROFILE}) if directory and tiff.Tag.PROFILE in directory.entries else frozenset()
         return frozenset()
 
@@ -158,23 +141,23 @@ class TiffReader(Reader):
         does not say so, but programs do. A band that the file does not have was added by the decoder, and is opaque.
         """
         with self.path.open("rb") as file, suppress(struct.error):
-            if directory := self._directory(file, self.page):
+            if directory := self._at.directory(file, self.page):
                 unmarked = directory.values(tiff.Tag.EXTRA_SAMPLES)[:1] == (0,)
                 return not unmarked and directory.value(tiff.Tag.SAMPLES, bands) >= bands
         return True
 
     def cause(self, error: Exception) -> Exception:
         """As Reader.cause: returns the error of our own code that libvips called, if there was one."""
-        if not self._made or not isinstance(error, pyvips.Error):
+        if not self._virtual.made or not isinstance(error, pyvips.Error):
             return error
         said = pyvips.Error(error.message, without(error.detail, HARMLESS) or "no message was given")
-        return next((made.fault for made in self._made if made.fault), said)
+        return next((made.fault for made in self._virtual.made if made.fault), said)
 
     def _missing(self, words: Words) -> str | None:
         # For some layouts, libvips accepts what libtiff returned of a damaged strip or tile, or paints the tile black.
         remarks = [line for line in words.remarks if not self._is_passing(line)]
         said = without("\n".join((*words.errors, *remarks)), HARMLESS).strip()
-        return said if said or any(made.fault for made in self._made) else None
+        return said if said or any(made.fault for made in self._virtual.made) else None
 
     def _is_passing(self, line: str) -> bool:
         """Return whether a warning given while pixels are decoded does not concern them."""
@@ -197,6 +180,17 @@ class TiffReader(Reader):
             return held_bytes(file, self.path.stat().st_size, self.page)
         return 0
 
+    def _by_libvips(self, **options: int) -> pyvips.Image:
+        """As Reader._by_libvips. libvips counts masks as pages, and Tilewright does not."""
+        settings, index = self._settings(**options), self._at.index(options.get("page", 0))
+        given = options | ({"page": index} if index or "page" in options else {})
+        image = pyvips.Image.new_from_file(str(self.path), **settings, **given)
+        if not self._at.masks:
+            return image
+        image = image.copy()
+        image.set_type(pyvips.GValue.gint_type, "n-pages", max(1, image.get("n-pages") - self._at.masks))
+        return image
+
     def _refuse(self, page: int, subifd: int | None) -> None:
         """As Reader._refuse: refuses a page that libvips would paint black, or replace by its small preview.
 
@@ -208,10 +202,11 @@ class TiffReader(Reader):
         super()._refuse(page, subifd)
         self._judged[page, subifd] = False
         with self.path.open("rb") as file, suppress(struct.error):
-            if directory := self._directory(file, page, subifd):
+            if directory := self._at.directory(file, page, subifd):
                 require_readable(directory)
                 require_complete(directory)
                 require_full_tiles(directory, file)
+                self._require_mask(file, page, subifd)
                 self._judged[page, subifd] = True
 
     def _load(self, **options: int) -> pyvips.Image:
@@ -221,64 +216,65 @@ class TiffReader(Reader):
             raise damaged("its directory cannot be read as a whole")
         return image
 
-    def _directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
-        """As `tiff.find`, but searches once: there may be a million directories before the page."""
-        if place := self._places.get((page, subifd)):
-            return tiff.Directory(file, *place)
-        if directory := tiff.find(file, page, subifd):
-            self._places[page, subifd] = directory.order, directory.big, directory.offset
-        return directory
-
     def _settings(self, page: int = 0, subifd: int | None = None, **options: int) -> dict[str, str | bool]:
-        settings = super()._settings(page, subifd, **options)
-        if self._reading(page, subifd).is_tiled:
-            settings["fail_on"] = _TILED
-        # tiff_layout checks the needed memory before. libtiff would refuse 50 MB, however much memory there is.
-        return settings | {"unlimited": True}
+        return settings_for(self._reading(page, subifd), super()._settings())
 
-    def _make(self, **options: int) -> pyvips.Image | None:
-        """Open the page by way of a TIFF that libvips can read; None if libvips can read it as it is."""
-        page, subifd = options.get("page", self.page), options.get("subifd")
+    def _opened_otherwise(self, image: pyvips.Image, page: int, subifd: int | None) -> pyvips.Image:
+        """Return a page by way of a TIFF that libvips can read, or the opened image if libvips can read it as it is."""
         reading = self._reading(page, subifd)
-        if not reading.is_recoded and not reading.is_split:
-            return None
         with self.path.open("rb") as file:
-            directory = self._directory(file, page, subifd)
-            if directory is None:
-                return None
-            if reading.is_split:
-                from tiler.decode.readers.tiff import planes  # noqa: PLC0415  only some pages need it
+            directory = self._at.directory(file, page, subifd) if reading.is_opened_otherwise else None
+            made = self._virtual.open(directory, reading, image) if directory else None
+        if made is None:
+            return image
+        made = made.copy()
+        made.set_type(pyvips.GValue.gint_type, "n-pages", image.get("n-pages"))
+        return made
 
-                image, opened = planes.opened(self.path, directory, self._settings(**options))
-                self._made += opened
-                return image
-            from tiler.decode.readers.tiff.recoded import Recoded  # noqa: PLC0415  only some pages need it
+    def _hide(self, image: pyvips.Image, file: BinaryIO, page: int, subifd: int | None) -> pyvips.Image:
+        """Paint what a page leaves out, and find its pixels that show nothing; sets `hidden`."""
+        reading, directory = self._reading(page, subifd), self._at.directory(file, page, subifd)
+        if directory is None:
+            return image
+        found = []
+        if left_out := reading.left_out:
+            image = painted(image, left_out, shown_value(directory, reading.nodata or 0))
+            self.notes.append(f"{left_out.missing:,} of {len(left_out.marks):,} strips or tiles are not in the file")
+        if reading.nodata is not None:
+            found.append(self._is_nodata(image, directory, reading, reading.nodata))
+            self.notes.append(f"samples of {reading.nodata:g} (no data) made transparent")
+        if mask := self._at.mask(file, page, subifd):
+            found.append(self._virtual.open_mask(mask) == 0)
+            self.notes.append("the file's mask made transparency")
+            if left_out:
+                found.append(is_empty(image, left_out))
+        self.hidden = reduce(or_, found) if found else None
+        return blanked(image, self.hidden) if self.hidden is not None else image
 
-            recoded = Recoded(self.path, directory)
-        self._made.append(recoded)
-        return pyvips.Image.new_from_source(recoded.source(), "", **self._settings(**options))
+    def _is_nodata(
+        self, image: pyvips.Image, directory: tiff.Directory, reading: Reading, nodata: float
+    ) -> pyvips.Image:
+        if directory.value(tiff.Tag.PHOTOMETRIC, BLACK_IS_ZERO) == PALETTE:
+            # Several entries of a palette may have one colour, so the indices are read as well.
+            directory = as_grey(directory)
+            image = self._virtual.open(directory, reading_of(directory), image).extract_band(0)
+            if reading.left_out:
+                image = painted(image, reading.left_out, shown_value(directory, nodata))
+        return is_nodata(image, shown_value(directory, nodata))
 
-    def _reading(self, page: int, subifd: int | None = None) -> _Reading:
+    def _require_mask(self, file: BinaryIO, page: int, subifd: int | None) -> None:
+        """Check the mask of a page as the page itself; raises as `_refuse`."""
+        if mask := self._at.mask(file, page, subifd):
+            require_readable(as_grey(mask))
+            require_complete(mask)
+
+    def _reading(self, page: int, subifd: int | None = None) -> Reading:
         """Return how libvips reads a page or one of its sub-directories; cached."""
         key = page, subifd
         if key not in self._readings:
-            found = _Reading()
+            found = Reading()
             with self.path.open("rb") as file, suppress(struct.error):
-                if directory := self._directory(file, page, subifd):
-                    found = _reading_of(directory)
+                if directory := self._at.directory(file, page, subifd):
+                    found = reading_of(directory)
             self._readings[key] = found
         return self._readings[key]
-
-
-def _reading_of(directory: tiff.Directory) -> _Reading:
-    tiled, recoded = tiff.Tag.TILE_WIDTH in directory.entries, is_recoded(directory)
-    jpeg = directory.value(tiff.Tag.COMPRESSION, Compression.NONE) == Compression.JPEG
-    coarse = is_coarse(directory) and not jpeg
-    return _Reading(
-        is_tiled=tiled,
-        is_recoded=recoded,
-        is_split=is_split(directory),
-        is_quiet=not recoded and (coarse or (jpeg and tiled)),
-        coded=ycbcr_of(directory),
-        is_reversed=is_reversed(directory),
-    )

@@ -1,0 +1,58 @@
+"""Find the directories of a TIFF's pages and masks, each once: there may be a million of them before a page."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.formats import tiff
+
+Key = tuple[int, int | None]
+"""A page, and the index of a sub-directory of it or None."""
+
+_Found = tuple[str, bool, int]
+
+
+class Places:
+    """The directories of one file, by page and sub-directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._directories: dict[Key, _Found] = {}
+        self._masks: dict[Key, _Found | None] = {}
+        self._indices: dict[int, int] = {}
+
+    def directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
+        """As `tiff.find`."""
+        if place := self._directories.get((page, subifd)):
+            return tiff.Directory(file, *place)
+        if directory := tiff.find(file, page, subifd):
+            self._directories[page, subifd] = directory.order, directory.big, directory.offset
+        return directory
+
+    def mask(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
+        """As `tiff.mask_of`."""
+        key = page, subifd
+        if key not in self._masks:
+            found = tiff.mask_of(file, page, subifd)
+            self._masks[key] = (found.order, found.big, found.offset) if found else None
+        place = self._masks[key]
+        return tiff.Directory(file, *place) if place else None
+
+    def index(self, page: int) -> int:
+        """Return libvips' number of a page: it counts masks, too. A page that cannot be found keeps its number."""
+        if page not in self._indices:
+            self._indices[page] = page
+            with self._path.open("rb") as file, suppress(struct.error):
+                if place := tiff.page_at(file, page):
+                    self._indices[page] = place.number
+        return self._indices[page]
+
+    @cached_property
+    def masks(self) -> int:
+        """The number of masks that libvips counts as pages."""
+        with self._path.open("rb") as file:
+            return tiff.masks_in(file)
