@@ -16,6 +16,7 @@ from pipeline.formats.tiff import codecs
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import as_png, finish, ready, submit
 from tests.support.images import (
+    changed_tiffs,
     damaged_tiffs,
     heifs,
     hostile,
@@ -89,8 +90,10 @@ def test_a_compression_that_is_not_read_is_named(client: Client, files: SourceSe
 
 
 def test_a_directory_that_lies_about_its_pixels_is_damaged(client: Client, files: SourceServer, tmp_path: Path) -> None:
-    # Given JPEG tiles that are smaller than they should be, planes without bytes, strips where the head is, odd types
-    ids = {path: submit(client, files.url(f"/{path.name}")) for path in damaged_tiffs.unsound(tmp_path)}
+    # Given JPEG tiles that are smaller than they should be, planes without bytes, strips where the head is, odd types,
+    # and one changed bit in a tag's number or in a size
+    paths = [*damaged_tiffs.unsound(tmp_path), *changed_tiffs.changed(tmp_path)]
+    ids = {path: submit(client, files.url(f"/{path.name}")) for path in paths}
     for path, dataset_id in ids.items():
         last = finish(client, dataset_id)
         assert last["status"] == "failed", path.name
@@ -123,6 +126,7 @@ def test_planes_that_lie_apart_and_remarked_directories_are_shown_as_others_read
     four = tmp_path / "four.tif"
     expected[four] = planar_tiffs.four_in_jpeg_tiles(four, photometric=2), True
     expected |= {path: (pixels, False) for path, pixels in remarked_tiffs.files(tmp_path)}
+    expected |= {path: (pixels, False) for path, pixels in changed_tiffs.sound(tmp_path)}
     expected |= {path: (pixels, False) for path, pixels in islice(planar_tiffs.premultiplied(tmp_path), 0, None, 5)}
     # When they are posted, then their tiles are what other readers see
     ids = {path: as_png(client, files.url(f"/{path.name}")) for path in expected}

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from pipeline.formats.decoder_errors import damaged
+from pipeline.formats.tiff.changed_tags import TEXT_KINDS, TEXTS, require_unchanged
 from pipeline.formats.tiff.codecs import require_read
 from pipeline.formats.tiff.colours import require_shown
 from pipeline.formats.tiff.directory import PLACES, Directory, Tag
 from pipeline.formats.tiff.layout import Layout, layout_of
+from pipeline.formats.tiff.lengths import require_fitting
 
 HEAD_SIZE = 8
 """Bytes at the beginning of a file that contain no pixels."""
@@ -52,9 +54,10 @@ def require_readable(directory: Directory) -> None:
 
     Raises
     ------
-    StageError: as require_read, require_plain and require_shown.
+    StageError: as require_unchanged, require_read, require_plain and require_shown.
     struct.error: if the file ends within the directory's values.
     """
+    require_unchanged(directory)
     require_read(directory)
     require_plain(directory)
     require_shown(directory)
@@ -72,6 +75,10 @@ def require_plain(directory: Directory) -> None:
             continue
         if entry.kind not in kinds or entry.values == 0 or (tag in SINGLE and entry.values != 1):
             raise damaged(f"its directory's entry {int(tag)} has a wrong type or number of values")
+    for number in TEXTS:
+        entry = directory.entries.get(number)
+        if entry is not None and entry.kind not in TEXT_KINDS:
+            raise damaged(f"its directory's entry {number} is a text, but holds numbers")
 
 
 def require_listed(offsets: Sized, lengths: Sized, layout: Layout) -> None:
@@ -96,6 +103,7 @@ def require_complete(directory: Directory) -> None:
         offsets, lengths = directory.numbers(offsets_tag), directory.numbers(lengths_tag)
         if layout := layout_of(directory):
             require_listed(offsets, lengths, layout)
+            require_fitting(directory, offsets, lengths, layout)
         # The length of a single strip may be 0: it then extends to the end of the file.
         several = len(lengths) > 1 or lengths_tag == Tag.TILE_LENGTHS
         for number, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):

@@ -19,6 +19,12 @@ MAX_ENTRIES = 4096
 MAX_VALUES = 1 << 24
 """Most values read from one entry: the strips of an image of 16 million rows."""
 
+MAX_BYTES = 8 * MAX_VALUES
+"""Most bytes of values read from one entry."""
+
+PIECE = 1 << 20
+"""Most bytes read at once: a read takes memory for the bytes that it asks for, even if the file has fewer."""
+
 NATIVE = "<" if sys.byteorder == "little" else ">"
 """This machine's byte order, in struct's notation."""
 
@@ -104,6 +110,11 @@ class File(Protocol):
 class Directory:
     """One directory of a file. The caller closes the file.
 
+    Attributes
+    ----------
+    stored: all entries in the order of the file.
+    entries: the entries by their tags. If a tag occurs twice, the first one counts, as in libtiff.
+
     Raises
     ------
     struct.error: if the file ends within the directory, or it has more than MAX_ENTRIES. Methods raise it if the file
@@ -121,11 +132,10 @@ class Directory:
             raise struct.error("a directory has too many entries")
         stored = file.read(count * (20 if big else 12))
         found = struct.iter_unpack(f"{order}HH{self._word}{8 if big else 4}s", stored)
-        entries = [Entry(*fields) for fields in found]
-        if len(entries) < count:
+        self.stored = [Entry(*fields) for fields in found]
+        if len(self.stored) < count:
             raise struct.error("the file ends within a directory")
-        # If a tag occurs twice, the first one counts, as in libtiff.
-        self.entries = {entry.tag: entry for entry in reversed(entries)}
+        self.entries = {entry.tag: entry for entry in reversed(self.stored)}
         self._end = file.tell() + (8 if big else 4)
 
     def values(self, tag: Tag) -> tuple[int, ...]:
@@ -135,7 +145,11 @@ class Directory:
     def numbers(self, tag: Tag) -> array[int]:
         """As `values`, but in an array of as few bytes as in the file: there may be millions of values."""
         entry = self.entries.get(tag)
-        if entry is None or entry.kind not in _WORDS or entry.values > MAX_VALUES:
+        return array("Q") if entry is None else self.integers(entry)
+
+    def integers(self, entry: Entry) -> array[int]:
+        """Return the integers of one of the stored entries; none if it has another type or more than MAX_VALUES."""
+        if entry.kind not in _WORDS or entry.values > MAX_VALUES:
             return array("Q")
         raw = self.raw(entry)[: entry.length]
         if len(raw) < entry.length:
@@ -150,11 +164,15 @@ class Directory:
         return next(iter(self.values(tag)), default)
 
     def raw(self, entry: Entry) -> bytes:
-        """Return the bytes of an entry's values."""
+        """Return the bytes of an entry's values: fewer if the file ends within them, and at most MAX_BYTES."""
         if entry.length <= len(entry.value):
             return entry.value
         seek_to(self._file, self.place(entry))
-        return self._file.read(entry.length)
+        left, data = min(entry.length, MAX_BYTES), bytearray()
+        while left and (piece := self._file.read(min(left, PIECE))):
+            data += piece
+            left -= len(piece)
+        return bytes(data)
 
     def place(self, entry: Entry) -> int:
         """Return the offset of the values of an entry that are stored outside of it."""

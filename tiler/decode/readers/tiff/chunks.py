@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from typing import BinaryIO, Protocol
 
@@ -142,6 +143,8 @@ class _Stored:
         self.is_jpeg = self._compression == Compression.JPEG
         tables = directory.entries.get(Tag.JPEG_TABLES) if self.is_jpeg else None
         self._tables = directory.raw(tables)[: tables.length] if tables else b""
+        if tables and len(self._tables) < tables.length:
+            raise struct.error("the file ends within an entry's values")
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         require_listed(self._offsets, self.lengths, layout)
         del self.lengths[layout.chunks :]
