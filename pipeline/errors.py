@@ -147,6 +147,16 @@ DATASET_CODES: dict[str, Code] = {
 }
 """Codes of failed datasets."""
 
+WARNING_CODES: dict[str, str] = {
+    "image_incomplete": "Parts of a damaged image could not be decoded. They are transparent or grey.",
+    "metadata_ignored": "Metadata that would change what is shown, such as a colour profile, is unusable.",
+    "decoder_remark": "The decoder remarked on the file, but not on the pixels that are shown.",
+}
+"""Codes of warnings: what is to know about a dataset that is ready."""
+
+MOST_WARNINGS, MOST_WARNING = 20, 500
+"""Most warnings of one pyramid, and the most characters of the message of one."""
+
 REQUEST_CODES: dict[str, Code] = {
     "invalid_request": Code(False, "The request is invalid.", "See `errors` for each field."),
     "not_found": Code(False, "There is nothing at this address.", "Check the id; the dataset may have been deleted."),

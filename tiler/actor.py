@@ -88,6 +88,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             tile_format=FORMATS[grant.options.format].value if grant.options.format else "",
             quality=grant.options.quality,
             page=grant.options.page,
+            accept_damage=grant.options.damage == pb.DAMAGE_ACCEPT,
             preview=settings.preview,
             untrusted=settings.untrusted_formats,
             pixels_per_byte=settings.max_pixels_per_byte,
@@ -116,6 +117,10 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         format=NUMBERS[Format(built.extension)],
         tile_count=built.tile_count,
         bytes=built.size,
+        warnings=[
+            pb.Warning(code=code, message=message)
+            for code, message in zip(built.warning_codes, built.warnings, strict=True)
+        ],
     )
 
 

@@ -13,7 +13,7 @@ from pipeline.pyramids import Format, Geometry
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.estimate import largest_file, require_room
-from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
+from tiler.job import DAMAGED_PASSES, JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress. A heartbeat sends the latest one to statussvc every 0.5 s."""
@@ -51,9 +51,10 @@ def _outcome(job: Job) -> Built | Failed:
         header = reader.header()
         child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(reader, header, job.tile_size, job.tile_format, limits)
+        passes = DAMAGED_PASSES if job.accept_damage else 1
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits, passes)
         sandbox.limit_file(largest_file(header, job.tile_size))
-        if job.preview and (size := make_preview(reader, header, Path(job.scratch), meter)):
+        if job.preview and reader.missing is None and (size := make_preview(reader, header, Path(job.scratch), meter)):
             child.say(REPORTS.encode(Previewed(*size)))
 
     def tile() -> Built:
@@ -64,7 +65,7 @@ def _outcome(job: Job) -> Built | Failed:
         require_room(job, geometry, picture.format)
         return build(picture, job, meter)
 
-    return confined.decode(reader, begin, tile)
+    return confined.decode(reader, begin, tile, accept_damage=job.accept_damage)
 
 
 class _Reporter:

@@ -10,7 +10,7 @@ import stat
 from itertools import islice
 from pathlib import Path
 
-from pipeline.errors import DATASET_CODES
+from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES
 from pipeline.formats.header import Header
 from pipeline.formats.probe import MOST_NUMBER, MOST_WORDS, is_plausible
 from pipeline.pyramids import (
@@ -118,4 +118,7 @@ def _is_of_this_job(built: Built, job: Job) -> bool:
         built.extension in wanted
         and all(0 < edge <= MOST_NUMBER for edge in (built.width, built.height))
         and built.tile_count == Geometry(built.width, built.height, job.tile_size).tile_count
+        and len(built.warnings) == len(built.warning_codes) <= MOST_WARNINGS
+        and WARNING_CODES.keys() >= set(built.warning_codes)
+        and all(len(message) <= MOST_WARNING and is_unicode(message) for message in built.warnings)
     )

@@ -5,6 +5,7 @@ This module loads libvips. Import it when there is a job, and before the process
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats import admission, budget, libvips
-from pipeline.formats.decoder_errors import said_by
+from pipeline.formats.decoder_errors import DAMAGED, not_salvaged, reason_of, said_by
 from pipeline.formats.header import Header
 from pipeline.pyramids import Format
 from pipeline.sandbox import child
@@ -76,14 +77,39 @@ def admit(
     reader.require_sound_layout()
 
 
-def decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> T | Failed:
+def decode(
+    reader: Reader, begin: Callable[[], None], work: Callable[[], T], *, accept_damage: bool = False
+) -> T | Failed:
     """Decode the source. If the decoder fails on harmless warnings only, decode it again leniently.
 
     Parameters
     ----------
     begin: called before the source is decoded. Raises if the source is refused.
     work: decodes the source.
+    accept_damage: whether to decode what can be decoded if the source is damaged. Both functions are then called again.
     """
+    outcome = _decode(reader, begin, work)
+    if not accept_damage or not isinstance(outcome, Failed) or outcome.code not in DAMAGED:
+        return outcome
+    salvaged: T | Failed = Failed(outcome.code, not_salvaged(outcome.message))
+    if _salvage(reader, outcome):
+        salvaged = _decode(reader, begin, work)
+        if isinstance(salvaged, Failed) and salvaged.code in DAMAGED:
+            return Failed(salvaged.code, not_salvaged(salvaged.message))
+    return salvaged
+
+
+def _salvage(reader: Reader, failure: Failed) -> bool:
+    """Return whether anything of a damaged source can be decoded; the reader then opens that."""
+    try:
+        return reader.salvage(reason_of(failure.message))
+    except (*ERRORS, StageError, OSError, struct.error) as error:
+        with suppress(OSError):
+            sys.stderr.write(f"nothing is salvaged: {said_by(error)}\n")
+        return False
+
+
+def _decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) -> T | Failed:
     try:
         begin()
         try:

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from pipeline.sandbox.lines import Codec
 
+DAMAGED_PASSES = 3
+"""Most work of a damaged source, in tilings: it is decoded strictly, searched for what is sound, and tiled."""
+
 
 class Job(NamedTuple):
     """One pyramid to build.
@@ -28,6 +31,7 @@ class Job(NamedTuple):
     tile_format: of the tiles, a value of pipeline.pyramids.Format; empty for PNG with transparency, else JPEG.
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0.
+    accept_damage: whether to show what can be decoded of a damaged source.
     preview: whether to make a preview first.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     pixels_per_byte, memory_bytes: see pipeline.formats.admission.Limits.
@@ -45,6 +49,7 @@ class Job(NamedTuple):
     tile_format: str = ""
     quality: int = 0
     page: int = 0
+    accept_damage: bool = False
     preview: bool = False
     pixels_per_byte: int = 5000
     memory_bytes: int | None = None
@@ -85,6 +90,8 @@ class Built(NamedTuple):
     extension: of every tile, a value of pipeline.pyramids.geometry.Format.
     tile_count: Deep Zoom tiles over all levels.
     size: bytes of all files together.
+    warnings, warning_codes: what is to know about the image: messages, and for each a key of WARNING_CODES
+        (pipeline.errors).
     """
 
     width: int
@@ -92,6 +99,8 @@ class Built(NamedTuple):
     extension: str
     tile_count: int
     size: int
+    warnings: tuple[str, ...] = ()
+    warning_codes: tuple[str, ...] = ()
 
 
 class Failed(NamedTuple):

@@ -56,6 +56,12 @@ TILE_FORMAT: dict[str | None, pb.TileFormat.ValueType] = {
 }
 """Tile formats that a request may name."""
 
+DAMAGE: dict[str | None, pb.Damage.ValueType] = {
+    None: pb.DAMAGE_UNSPECIFIED,
+    "refuse": pb.DAMAGE_UNSPECIFIED,
+    "accept": pb.DAMAGE_ACCEPT,
+}
+
 WAITING = frozenset({pb.STATE_QUEUED, pb.STATE_DOWNLOADED})
 """States in which a dataset waits for a worker."""
 
@@ -143,6 +149,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         ),
         tile_info=tile_info(pyramid, links) if pyramid else None,
         error=error(row.status) if shown.status == "failed" else None,
+        warnings=warnings(row.status),
     )
 
 
@@ -155,7 +162,12 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     """
     shown = _shown(row)
     if shown.progress == "completed":
-        return schemas.Ready(dataset_id=row.dataset_id, status="ready", tile_info=tile_info(row.pyramid, links))
+        return schemas.Ready(
+            dataset_id=row.dataset_id,
+            status="ready",
+            tile_info=tile_info(row.pyramid, links),
+            warnings=warnings(row),
+        )
     if shown.progress is None:
         return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
     progress = row.progress
@@ -245,6 +257,11 @@ def error(row: pb.DatasetStatus) -> schemas.Error:
     if not failure.code and row.state == pb.STATE_CANCELLED:
         failure = _CANCELLED
     return schemas.Error(code=failure.code, message=failure.message, retryable=failure.retryable)
+
+
+def warnings(row: pb.DatasetStatus) -> list[schemas.Warning]:
+    """Return what there is to know about the image of a dataset that is ready."""
+    return [schemas.Warning(code=warning.code, message=warning.message) for warning in row.warnings]
 
 
 def without_query(url: str) -> str:

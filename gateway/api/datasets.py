@@ -79,6 +79,7 @@ async def create(
                 format=contract.TILE_FORMAT[new.format],
                 quality=new.quality or 0,
                 page=new.page or 0,
+                damage=contract.DAMAGE[new.damage],
             ),
             sha256=(new.sha256 or "").lower(),
             idempotency_key=idempotency_key or "",

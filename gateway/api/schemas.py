@@ -56,6 +56,7 @@ _DATASET: dict[str, Any] = {
     },
     "tile_info": _TILE_INFO,
     "error": None,
+    "warnings": [],
 }
 
 
@@ -69,6 +70,7 @@ class NewDataset(BaseModel):
     model_config = _example(
         {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256},
         {"name": "A slide", "url": "https://example.org/slide.tif", "format": "webp", "quality": 90, "page": 1},
+        {"name": "The only copy", "url": "https://example.org/cut-short.jpg", "damage": "accept"},
     )
 
     name: Name = Field(description="Name to show to people; surrounding spaces are removed.")
@@ -91,6 +93,11 @@ class NewDataset(BaseModel):
         description="Quality of JPEG and WebP tiles. Default: 85. Ignored for PNG, which is lossless.",
     )
     page: int | None = Field(default=0, ge=0, le=2**31 - 1, description="Page of a multi-page source, from 0.")
+    damage: Literal["refuse", "accept"] | None = Field(
+        default="refuse",
+        description="What becomes of a damaged source. `refuse`: the dataset fails. `accept`: what can be decoded is "
+        "shown; the rest is transparent or grey, and a warning says what is missing.",
+    )
     sha256: Sha256 | None = Field(
         default=None,
         description="Expected SHA-256 of the source, in hex. Other bytes fail with `source_corrupted`.",
@@ -186,6 +193,21 @@ class Error(BaseModel):
     retryable: bool = Field(description="Whether a retry may help.")
 
 
+class Warning(BaseModel):  # noqa: A001  the word of the API
+    """Something about the image that did not keep it from being shown."""
+
+    model_config = _example(
+        {
+            "code": "image_incomplete",
+            "message": "The image file ends before the picture does. Rows 376 to 799 of 800 could not be decoded. "
+            "What is missing is grey.",
+        }
+    )
+
+    code: str = Field(description="Stable code; all codes are listed at /docs/errors.")
+    message: str = Field(description="What is missing or was ignored, as a sentence for people.")
+
+
 class SourceInfo(BaseModel):
     """What the source's header says, before its orientation is applied."""
 
@@ -254,11 +276,14 @@ class Working(BaseModel):
 class Ready(BaseModel):
     """The dataset has its tiles."""
 
-    model_config = _example({"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": _TILE_INFO})
+    model_config = _example(
+        {"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": _TILE_INFO, "warnings": []}
+    )
 
     dataset_id: str
     status: Literal["ready"]
     tile_info: TileInfo
+    warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
 
 
 class Failed(BaseModel):
@@ -309,6 +334,7 @@ class Dataset(BaseModel):
     tile_urls: TileUrls
     tile_info: TileInfo | None = Field(description="Set when `status` is `ready`.")
     error: Error | None = Field(description="Set when `status` is `failed`.")
+    warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
 
 
 class Page(BaseModel):

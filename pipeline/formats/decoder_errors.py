@@ -12,7 +12,13 @@ UNKNOWN_FORMAT = ("is not a known file format", "is not in a known format")
 """libvips' messages if none of the allowed loaders accepts a file, or another source."""
 
 MEMORY_FULL = "The image needs more memory to decode than there is."
-CUT_SHORT = "The image file ends before the picture does. Upload it again at its source."
+OFFER = "To see what can be decoded of it, submit it with `damage` set to `accept`."
+"""The last sentence of every message about damage, unless it is known that nothing can be decoded."""
+
+DAMAGED = frozenset({"image_corrupt", "image_truncated"})
+"""Codes of damage, which may be accepted."""
+
+CUT_SHORT = f"The image file ends before the picture does. Upload it again at its source. {OFFER}"
 UNREADABLE = "The image's samples or compression are not supported. Save it as a plain TIFF, JPEG or PNG."
 DISK_FULL = "The disk filled up while the tiles were made."
 FILE_FULL = "The tiles grew larger than the limit for such an image."
@@ -98,6 +104,8 @@ SAYINGS = (
 tests/unit/test_decoder_errors.py checks that the libraries of this build still have them.
 """
 
+_SAVE_AGAIN = DATASET_CODES["image_corrupt"].advice
+
 _DAMAGE = re.compile(r"could not parse item property", re.IGNORECASE)
 """What libheif calls unsupported although a changed byte makes it: a property without a known name."""
 
@@ -151,7 +159,19 @@ def decoder_error(text: str, kind: str, ends_early: Callable[[], bool], private:
 
 def damaged(how: str) -> StageError:
     """Return an error that says how an image file is damaged, and what to do."""
-    return StageError("image_corrupt", f"The image file is damaged ({how}). {DATASET_CODES['image_corrupt'].advice}")
+    return StageError("image_corrupt", f"The image file is damaged ({how}). {_SAVE_AGAIN} {OFFER}")
+
+
+def reason_of(message: str) -> str:
+    """Return the sentence that says what is wrong, of a message of `damaged` or CUT_SHORT."""
+    for advice in (f" {OFFER}", f" {_SAVE_AGAIN}", " Upload it again at its source."):
+        message = message.removesuffix(advice)
+    return message
+
+
+def not_salvaged(message: str) -> str:
+    """Return a message about damage for a person who would have accepted it."""
+    return f"{message.removesuffix(OFFER).rstrip()} Nothing of it can be decoded."
 
 
 def _unsupported(kind: str) -> StageError:

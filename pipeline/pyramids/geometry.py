@@ -81,6 +81,9 @@ class Format(StrEnum):
 _PNG = 2
 """The proto's TILE_FORMAT_PNG. PNG tiles have no quality."""
 
+_ACCEPT = 2
+"""The proto's DAMAGE_ACCEPT."""
+
 
 class Options(Protocol):
     """The requested properties of a pyramid: status_pb2.TileOptions, or an object with the same attributes."""
@@ -100,6 +103,10 @@ class Options(Protocol):
     @property
     def page(self) -> int:
         """The page of the source, from 0."""
+
+    @property
+    def damage(self) -> int:
+        """What becomes of a damaged source, a number of the proto's Damage."""
 
 
 def tile_id(source_sha256: str, options: Options) -> str:
@@ -124,6 +131,8 @@ def tile_id(source_sha256: str, options: Options) -> str:
         identity["quality"] = options.quality
     if options.page:
         identity["page"] = options.page
+    if options.damage == _ACCEPT:
+        identity["damage"] = options.damage
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from google.protobuf import json_format
 from sqlalchemy import Connection, Select
 
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -115,6 +116,7 @@ class DatasetRow:
     tile_format: TileFormat
     tile_quality: int
     page: int
+    more_options: str
     state: State
     attempt: int
     crashes: int
@@ -150,12 +152,13 @@ class DatasetRow:
     @property
     def options(self) -> pb.TileOptions:
         """What is asked of the pyramid."""
-        return pb.TileOptions(
+        options = pb.TileOptions(
             tile_size=self.tile_size,
             format=TILE_FORMAT_VALUES[self.tile_format],
             quality=self.tile_quality,
             page=self.page,
         )
+        return json_format.Parse(self.more_options, options) if self.more_options else options
 
     @property
     def failure(self) -> Failure | None:
@@ -223,6 +226,7 @@ class PyramidRow:
     tile_count: int
     bytes: int
     created_at: float
+    warnings: list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy import (
     ARRAY,
     DDL,
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -72,6 +73,8 @@ class DatasetColumns(TypedColumns):
     tile_format: Named[TileFormat] = Column(_text_of(TileFormat, 8))
     tile_quality: Named[int] = Column(Integer)
     page: Named[int] = Column(Integer)
+    # The other options: a TileOptions as JSON. Empty if none is set.
+    more_options: Named[str] = Column(Text, server_default="")
     state: Named[State] = Column(_text_of(State, 16))
     attempt: Named[int] = Column(Integer)
     crashes: Named[int] = Column(Integer)
@@ -236,6 +239,8 @@ class PyramidColumns(TypedColumns):
     tile_count: Named[int] = Column(BigInteger)
     bytes: Named[int] = Column(BigInteger)
     created_at: Named[float] = Column(Float(53))
+    # Code and message of each.
+    warnings: Named[list[list[str]]] = Column(JSON, server_default="[]")
 
 
 pyramids = Table("pyramids", metadata, PyramidColumns)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pipeline.errors import DATASET_CODES, StageError
+from google.protobuf import json_format
+
+from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES, StageError
 from pipeline.sources import check_url
 from pipeline.storage import pyramid_key
 from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
@@ -56,9 +58,20 @@ def new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         tile_format=TILE_FORMATS[options.format],
         tile_quality=options.quality,
         page=options.page,
+        more_options=_more(options),
         sha256=request.sha256,
         idempotency_key=request.idempotency_key,
     )
+
+
+def _more(options: pb.TileOptions) -> str:
+    """The options without a column of their own, as JSON; "" if all have their defaults. Checks them."""
+    if options.damage not in pb.Damage.values():
+        raise Malformed("options.damage: is not a known value")
+    more = pb.TileOptions()
+    if options.damage == pb.DAMAGE_ACCEPT:
+        more.damage = options.damage
+    return json_format.MessageToJson(more, indent=None, sort_keys=True) if more.ListFields() else ""
 
 
 def new_texts(request: pb.UpdateDatasetRequest) -> catalogue.Texts:
@@ -176,7 +189,14 @@ def built(result: pb.TilerResult) -> stages.Built:
     tile_format = TILE_FORMATS.get(result.format)
     if min(result.width, result.height, result.tile_count, result.bytes) < 1 or not tile_format:
         raise Malformed("tiler: width, height, format, tile_count and bytes are required")
-    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes)
+    if len(result.warnings) > MOST_WARNINGS or any(not _is_known(warning) for warning in result.warnings):
+        raise Malformed(f"tiler.warnings: must be at most {MOST_WARNINGS}, of known codes, and short")
+    warnings = [[warning.code, warning.message] for warning in result.warnings]
+    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings)
+
+
+def _is_known(warning: pb.Warning) -> bool:
+    return warning.code in WARNING_CODES and len(warning.message) <= MOST_WARNING
 
 
 def failure(request: pb.FailStageRequest) -> Failure:

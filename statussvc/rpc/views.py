@@ -109,6 +109,7 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
             raise LookupError(f"{row.dataset_id} is ready without a pyramid")
         message.progress.tiles_done = message.progress.tiles_total = entry.pyramid.tile_count
         message.pyramid.CopyFrom(pyramid(entry.pyramid))
+        message.warnings.extend(pb.Warning(code=code, message=text) for code, text in entry.pyramid.warnings)
     return message
 
 

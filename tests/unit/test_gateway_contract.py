@@ -146,8 +146,20 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
         },
     ),
     "ready": (
-        row(pb.STATE_READY, start_time=at(0.5), finish_time=at(90), percent=100.0, pyramid=PYRAMID),
-        {"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": TILE_INFO},
+        row(
+            pb.STATE_READY,
+            start_time=at(0.5),
+            finish_time=at(90),
+            percent=100.0,
+            pyramid=PYRAMID,
+            warnings=[pb.Warning(code="image_incomplete", message="Rows 3 to 9 of 10 could not be decoded.")],
+        ),
+        {
+            "dataset_id": "custom_a1b2c3d4",
+            "status": "ready",
+            "tile_info": TILE_INFO,
+            "warnings": [{"code": "image_incomplete", "message": "Rows 3 to 9 of 10 could not be decoded."}],
+        },
     ),
     "failed": (
         row(pb.STATE_FAILED, finish_time=at(9), failure=NOT_FOUND),
@@ -267,6 +279,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_urls": NO_URLS,
                 "tile_info": None,
                 "error": None,
+                "warnings": [],
             },
         ),
         (
@@ -279,6 +292,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_urls": NO_URLS,
                 "tile_info": None,
                 "error": None,
+                "warnings": [],
             },
         ),
         (
@@ -295,6 +309,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 },
                 "tile_info": TILE_INFO,
                 "error": None,
+                "warnings": [],
             },
         ),
         (
@@ -307,6 +322,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_urls": NO_URLS,
                 "tile_info": None,
                 "error": {"code": "source_not_found", "message": "The server answered 404.", "retryable": False},
+                "warnings": [],
             },
         ),
     ],

@@ -19,9 +19,10 @@ numbers = st.integers(-MOST_NUMBER, MOST_NUMBER)
 texts = st.text()  # with halves of characters: a path may hold bytes that are no UTF-8
 counts = st.none() | numbers
 percents = st.floats(0, 100)
+lists = st.lists(texts).map(tuple)
 
 said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
-    (probe_job.JOBS, st.builds(probe_job.Job, counts, numbers, texts, st.lists(texts).map(tuple))),
+    (probe_job.JOBS, st.builds(probe_job.Job, counts, numbers, texts, lists)),
     (probe_job.REPORTS, st.builds(probe_job.Read, numbers, numbers)),
     (
         probe_job.REPORTS,
@@ -33,14 +34,14 @@ said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
         job.JOBS,
         st.builds(
             job.Job,
-            *(texts, texts, texts, texts, numbers, numbers, texts, counts, texts, numbers, numbers, st.booleans()),
-            *(numbers, counts, counts, st.lists(texts).map(tuple)),
+            *(texts, texts, texts, texts, numbers, numbers, texts, counts, texts, numbers, numbers),
+            *(st.booleans(), st.booleans(), numbers, counts, counts, lists),
         ),
     ),
     (job.REPORTS, st.builds(job.Opened, texts, numbers, numbers, numbers)),
     (job.REPORTS, st.builds(job.Previewed, numbers, numbers)),
     (job.REPORTS, st.builds(job.Progress, numbers, numbers, percents)),
-    (job.REPORTS, st.builds(job.Built, numbers, numbers, texts, numbers, numbers)),
+    (job.REPORTS, st.builds(job.Built, numbers, numbers, texts, numbers, numbers, lists, lists)),
     (job.REPORTS, st.builds(job.Failed, texts, texts)),
 ]
 

@@ -25,6 +25,7 @@ class Asked:
     format: int = 0
     quality: int = 0
     page: int = 0
+    damage: int = 0
 
 
 POWERS_AND_NEIGHBOURS = st.integers(0, 16).flatmap(lambda power: st.integers(-1, 1).map(lambda step: 2**power + step))
@@ -35,15 +36,16 @@ FEW_TILES = st.builds(Geometry, st.integers(1, 4100), st.integers(1, 4100), st.s
 
 def test_a_tile_id_is_the_hash_of_its_canonical_identity() -> None:
     # Given the identity written out by hand
-    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":8}}'
+    identity = f'{{"source":"{EMPTY}","tile_size":256,"version":9}}'
     # Then the id is its SHA-256
     assert tile_id(EMPTY, Asked(256)) == hashlib.sha256(identity.encode()).hexdigest()
-    assert tile_id(EMPTY, Asked(256)) == "9d51e1a1ffc0e81dc5d1df79c248baa19004a0926370578e51819e1e30040d90"
+    assert tile_id(EMPTY, Asked(256)) == "9d90b2b4190f844f64f8cf0ca1b86b4e948f62e8832258c4db13bb026ba55042"
 
 
 def test_a_default_and_its_explicit_value_give_the_same_tile_id() -> None:
     assert tile_id(EMPTY.upper(), Asked(0)) == tile_id(EMPTY, Asked(256))
     assert tile_id(EMPTY, Asked(quality=85)) == tile_id(EMPTY, Asked())
+    assert tile_id(EMPTY, Asked(damage=pb.DAMAGE_REFUSE)) == tile_id(EMPTY, Asked())
     assert tile_id(EMPTY, Asked(format=pb.TILE_FORMAT_PNG, quality=40)) == tile_id(
         EMPTY, Asked(format=pb.TILE_FORMAT_PNG)
     )
@@ -60,6 +62,7 @@ def test_whatever_changes_pixels_changes_the_tile_id() -> None:
         Asked(quality=40),
         Asked(page=1),
         Asked(page=40),
+        Asked(damage=pb.DAMAGE_ACCEPT),
     ]
     assert len({tile_id(EMPTY, options) for options in asked}) == len(asked)
     assert tile_id(hashlib.sha256(b"x").hexdigest(), Asked()) != tile_id(EMPTY, Asked())

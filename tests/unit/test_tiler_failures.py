@@ -153,7 +153,7 @@ def test_a_damaged_files_message_gives_the_decoders_reason(tmp_path: Path) -> No
     error = RuntimeError(f"unable to call dzsave\n  {source}: bad seek to 9\nwebp2vips: unable to read pixels\n")
     assert decoding_error(error, source).message == (
         "The image file is damaged (webp2vips: unable to read pixels). Open it in another program, save it again, "
-        "then retry."
+        "then retry. To see what can be decoded of it, submit it with `damage` set to `accept`."
     )
 
 

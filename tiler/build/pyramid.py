@@ -70,7 +70,9 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
     (out / INDEX).write_bytes(index.data)
     write_small(out, geometry, picture.format, Index(index.data))
     sums = {SZI: f"{frame:08x}"} | {name: crc32_of(out / name) for name in CHECKED}
-    description = sealed(_description(picture, geometry, job) | {"crc32": sums})
+    warnings = picture.warnings()
+    described = _description(picture, geometry, job) | {"warnings": [warned._asdict() for warned in warnings]}
+    description = sealed(described | {"crc32": sums})
     (out / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return Built(
         width=geometry.width,
@@ -78,6 +80,8 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
         extension=picture.format.value,
         tile_count=geometry.tile_count,
         size=sum((out / name).stat().st_size for name in FILES),
+        warnings=tuple(warned.message for warned in warnings),
+        warning_codes=tuple(warned.code for warned in warnings),
     )
 
 
@@ -171,6 +175,10 @@ def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, ob
         "overlap": 0,
         "format": picture.format.value,
     }
+    if job.accept_damage:
+        described["damage"] = "accept"
+    if picture.missing is not None:
+        described["missing_pixels"] = picture.missing.pixels()
     if picture.format is not Format.PNG:
         described["quality"] = job.quality or DEFAULT_QUALITY
     return described | {

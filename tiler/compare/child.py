@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from pipeline.errors import StageError
 from pipeline.formats import admission
 from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.compare.protocol import JOBS, REPORTS, Compared, Differs, Job, Progress
-from tiler.job import Failed
+from tiler.job import DAMAGED_PASSES, Failed
 
 ENCODED_AGAIN = 2
 """Most work of a comparison, in tilings: each tile is encoded, and then both tiles are decoded."""
@@ -54,13 +55,17 @@ def _outcome(job: Job) -> Compared | Failed:
     def begin() -> None:
         header = reader.header()
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        confined.admit(reader, header, job.tile_size, job.tile_format, limits, times=ENCODED_AGAIN)
+        passes = ENCODED_AGAIN + (DAMAGED_PASSES if job.is_damaged else 0)
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits, times=passes)
 
     def look() -> Compared:
+        if job.is_damaged and reader.missing is None:
+            # Not first strictly: differences would be reported before the decoder fails.
+            raise StageError("image_corrupt", "The original is damaged.")
         picture = open_picture(reader, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))
         return compare(picture, job, told)
 
-    return confined.decode(reader, begin, look)
+    return confined.decode(reader, begin, look, accept_damage=job.is_damaged)
 
 
 class _Told:

@@ -67,7 +67,9 @@ def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], Non
                 if differing <= MOST_DIFFERING:
                     tell(Differs(x, y, round(levels, 1)))
         tell(Progress(y + 1, level.rows))
-    return Compared(compared, differing)
+    if picture.missing is None:
+        return Compared(compared, differing)
+    return Compared(compared, differing, picture.missing.what, picture.missing.pixels())
 
 
 class _Stored:

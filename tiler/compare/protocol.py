@@ -27,6 +27,7 @@ class Job(NamedTuple):
     tile_format: of its tiles, a value of pipeline.pyramids.geometry.Format.
     quality: of its JPEG or WebP tiles.
     page: of the source, from 0.
+    is_damaged: whether the pyramid shows only what could be decoded of a damaged source.
     most: most tiles to compare, spread over the finest level; 0 for all.
     min_libvips, max_pixels, pixels_per_byte, memory_bytes, untrusted: as in tiler.job.Job.
     """
@@ -44,6 +45,7 @@ class Job(NamedTuple):
     min_libvips: str
     max_pixels: int
     pixels_per_byte: int
+    is_damaged: bool = False
     memory_bytes: int | None = None
     untrusted: tuple[str, ...] = ()
 
@@ -69,10 +71,19 @@ class Differs(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The result, once the whole source was decoded: tiles compared, and how many of them differ."""
+    """The result, once the whole source was decoded.
+
+    Parameters
+    ----------
+    tiles, differing: tiles compared, and how many of them differ.
+    missing: what could not be decoded of a damaged source; empty if nothing.
+    missing_pixels: how many pixels that are.
+    """
 
     tiles: int
     differing: int
+    missing: str = ""
+    missing_pixels: int = 0
 
 
 Report = Progress | Differs | Compared | Failed

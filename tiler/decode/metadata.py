@@ -26,6 +26,9 @@ UNUSABLE = {
 IGNORED = re.compile("^(corrupt|unsupported) profile|^profile (incompatible|does not support)")
 """libvips' warnings when it converts colours as if the image had no profile."""
 
+_LEFT_OUT = re.compile("is unusable and was ignored$|is not supported and was taken as sRGB$")
+"""Ends of the texts for pyramid.json that say that metadata was ignored."""
+
 _PROFILE_HEADER, _TAG = 128, struct.Struct(">4xII")
 _CICP = 12
 """Bytes of a profile's tag that has code points: its type, four zeros, and the code points (ICC.1:2022, 10.3)."""
@@ -44,6 +47,11 @@ def is_whole_profile(profile: bytes) -> bool:
         return False
     places = _TAG.iter_unpack(profile[tags : tags + count * _TAG.size])
     return all(offset + size <= len(profile) for offset, size in places)
+
+
+def is_ignored(text: str) -> bool:
+    """Return whether a text for pyramid.json says that metadata that would change the shown image was ignored."""
+    return bool(_LEFT_OUT.search(text))
 
 
 def cicp_in(profile: bytes) -> tuple[int, int] | None:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 import pyvips
 
+from pipeline.errors import MOST_WARNINGS
 from pipeline.formats import budget
 from pipeline.formats.header import Header, pixel_bytes
 from pipeline.pyramids import Format
 from tiler.decode.colours import to_srgb
 from tiler.decode.libvips_texts import field_names
-from tiler.decode.metadata import EXIF, UNUSABLE, is_readable_exif
+from tiler.decode.metadata import EXIF, UNUSABLE, is_ignored, is_readable_exif
+from tiler.decode.missing import ON_WHITE, Missing, Warned, marked
 from tiler.decode.reader import Reader
 from tiler.image_progress import PASS_SHARE, follow
 from tiler.progress import Meter
@@ -51,6 +53,8 @@ class Picture:
     source: properties of the file: format, size in pixels, pages and page, bands, sample type, colour space.
     heeded: context manager that has to surround the call that decodes the image: see tiler.decode.reader.Reader.heeded.
     decisions: changes made to the pixels, in words; empty if there are none.
+    missing: what could not be decoded of a damaged source; None if it was decoded as a whole.
+    remarks: returns what else is to know, once the image was decoded: see tiler.decode.reader.Reader.remarks.
     """
 
     image: pyvips.Image
@@ -58,6 +62,15 @@ class Picture:
     source: dict[str, str | int]
     heeded: Callable[[], AbstractContextManager[None]]
     decisions: list[str] = field(default_factory=list)
+    missing: Missing | None = None
+    remarks: Callable[[], list[Warned]] = list
+
+    def warnings(self) -> list[Warned]:
+        """Return what is to know about the image. Must be called after it was decoded."""
+        lost = [self.missing.warning(self.format)] if self.missing else []
+        ignored = [f"{text[0].upper()}{text[1:]}." for text in self.decisions if is_ignored(text)]
+        found = (*lost, *(Warned("metadata_ignored", text) for text in ignored), *self.remarks())
+        return list(dict.fromkeys(warned.short() for warned in found))[:MOST_WARNINGS]
 
 
 def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = None) -> Picture:
@@ -76,21 +89,25 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
     pyvips.Error: if the file cannot be opened, or an extra pass cannot decode it.
     """
     header = reader.header()
-    reader.require_sound_data()
+    if reader.missing is None:
+        reader.require_sound_data()
     stored = reader.open()
     decisions, hidden = list(reader.notes), reader.hidden
     image = drop_metadata(with_hidden(to_srgb(stored, reader, decisions, meter), hidden))
     decisions.extend(_left_out(stored, reader))
+    if reader.missing is not None:
+        image = marked(image, reader.missing, tile_format, decisions)
     if (orientation := orientation_of(stored)) != UPRIGHT:
         image = _turn(image, reader, orientation, meter)
         decisions.append(f"EXIF orientation {orientation} applied")
     if tile_format is Format.JPEG and image.hasalpha():
         image = image.flatten(background=255)
-        decisions.append("transparency laid on white: JPEG tiles have none")
+        decisions.append(ON_WHITE)
     chosen = tile_format or (Format.PNG if image.hasalpha() else Format.JPEG)
     if reader.is_quiet and chosen is not Format.JPEG:
         _hear_out(reader, meter)
-    return Picture(image, chosen, _describe(stored, header, reader.page), reader.heeded, decisions)
+    described = _describe(stored, header, reader.page)
+    return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks)
 
 
 def orientation_of(image: pyvips.Image) -> int:

@@ -21,6 +21,7 @@ from pipeline.formats.tiff.raw_photographs import require_developed
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.decoder_messages import Words, heard, listen
 from tiler.decode.decoder_warnings import painted
+from tiler.decode.missing import Missing, Warned
 
 
 class Reader:
@@ -33,6 +34,7 @@ class Reader:
     notes: how `open` changed the decoder's pixels, in words for pyramid.json.
     hidden: a mask of the image that was opened last, 255 where it shows nothing; None if it shows all. It is read from
         the same file at the same time. Samples that are stretched are not-a-number there.
+    missing: what `open` leaves out of a damaged page since `salvage`; None before.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ class Reader:
         self.lenient = lenient
         self.notes: list[str] = []
         self.hidden: pyvips.Image | None = None
+        self.missing: Missing | None = None
+        self._overlooked: list[str] = []
 
     def prepare(self) -> None:
         """Load the libraries needed to read the file. Must be called before the process is confined."""
@@ -121,6 +125,27 @@ class Reader:
         pyvips.Error: if the file ends before the page does.
         """
 
+    def salvage(self, reason: str) -> bool:
+        """Find out which parts of a damaged page can be decoded. From then on, `open` returns these and sets `missing`.
+
+        Parameters
+        ----------
+        reason: why the page cannot be decoded as a whole, as a sentence.
+
+        Returns
+        -------
+        False if nothing can be decoded.
+
+        Raises
+        ------
+        As `open`, and OSError, struct.error.
+        """
+        return False
+
+    def remarks(self) -> list[Warned]:
+        """Return what is to know about the file although its pixels are shown. Must be called after the decoding."""
+        return [Warned("decoder_remark", f"The decoder remarked: {text}.") for text in self._overlooked]
+
     def shown_by(self) -> frozenset[str]:
         """Return the names (tiler.decode.metadata) of the file's metadata that changes the shown image.
 
@@ -172,6 +197,8 @@ class Reader:
             return False
         with self.path.open("rb") as file:
             self.lenient = self._is_harmless(said_by(error), file)
+        if self.lenient:
+            self._overlooked.append(said_by(error).strip().rpartition("\n")[2].strip())
         return self.lenient
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:

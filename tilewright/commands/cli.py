@@ -59,6 +59,13 @@ class TileFormat(StrEnum):
     WEBP = "webp"
 
 
+class Damage(StrEnum):
+    """Values of `submit --damage`."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
 def main() -> None:
     """Run the command. Print an error as one sentence, and exit with its code."""
     try:
@@ -163,6 +170,10 @@ def submit(
         int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP tiles; default: 85.")
     ] = None,
     page: Annotated[int | None, typer.Option(min=0, help="Page of a multi-page source, counted from 0.")] = None,
+    damage: Annotated[
+        Damage | None,
+        typer.Option(help="Of a damaged image, refuse all (the default), or accept and show what can be decoded."),
+    ] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
@@ -197,6 +208,7 @@ def submit(
             format=tile_format,
             quality=quality,
             page=page,
+            damage=damage,
             sha256=sha256,
         )
         if wait:

@@ -85,6 +85,11 @@ def compare_build(build: Path, originals: Originals, report: Report, gauge: Gaug
             report.add(f"the original cannot be tiled: {error.message} ({error.code})")
             return
     report.compared = compared.tiles
+    report.missing = compared.missing
+    if (told := description.get("missing_pixels", 0)) != compared.missing_pixels:
+        report.add(
+            f"{compared.missing_pixels:,} pixels of the original cannot be decoded, but {DESCRIPTION} says {told:,}"
+        )
     for tile in differing:
         how = "cannot be read" if tile.levels < 0 else f"differs from the original by up to {tile.levels:g} levels"
         report.add(f"tile {tile.x}, {tile.y} of level {geometry.max_level} {how}")
@@ -103,6 +108,7 @@ def _job(build: Path, original: Path, description: dict[str, Any], most: int) ->
         tile_format=Format(description["format"]).value,
         quality=description.get("quality", DEFAULT_QUALITY),
         page=description["source"].get("page", 0),
+        is_damaged="missing_pixels" in description,
         most=most,
         min_libvips=settings.min_libvips,
         max_pixels=settings.max_pixels,

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
-from pipeline.errors import DATASET_CODES, REQUEST_CODES, Code
+from pipeline.errors import DATASET_CODES, REQUEST_CODES, WARNING_CODES, Code
 from pipeline.settings import Settings
 from statussvc.settings import StatusSettings
 from tiler.settings import TilerSettings
@@ -44,6 +44,14 @@ def errors_page() -> str:
             "## Why a request was refused",
             "",
             *_codes(REQUEST_CODES),
+            "",
+            "## Warnings about a dataset that is ready",
+            "",
+            "A dataset that is `ready` has a list `warnings`, mostly empty. Each has such a `code` and a `message`.",
+            "",
+            "| code | what it means |",
+            "|---|---|",
+            *(f'| <a id="{name}"></a>`{name}` | {meaning} |' for name, meaning in WARNING_CODES.items()),
             "",
         ]
     )

@@ -38,6 +38,7 @@ class Report:
     ----------
     tiles: number of tiles that were read, including edge tiles.
     compared: number of tiles that were compared with the original; None if none were.
+    missing: what cannot be decoded of a damaged original that was compared; empty if nothing.
     original_is_gone: whether a comparison was requested, but no original with the pyramid's SHA-256 is stored.
     findings: what is wrong and where; at most MOST entries.
     total: number of all findings.
@@ -47,6 +48,7 @@ class Report:
     build: str
     tiles: int = 0
     compared: int | None = None
+    missing: str = ""
     original_is_gone: bool = False
     findings: list[str] = field(default_factory=list)
     total: int = 0
@@ -64,6 +66,7 @@ class Report:
             "ok": not self.total,
             "tiles": self.tiles,
             "compared": self.compared,
+            "missing": self.missing,
             "original_is_gone": self.original_is_gone,
             "findings": self.findings,
             "findings_total": self.total,
@@ -113,6 +116,7 @@ def print_report(report: Report) -> None:
     if not report.total:
         compared = "" if report.compared is None else f"; {report.compared:,} match the original"
         compared += "; not compared: the original is no longer stored" * report.original_is_gone
+        compared += f"; the original is damaged, {report.missing} cannot be decoded" if report.missing else ""
         print_line(f"{name}: {report.tiles:,} tiles, no damage{compared}")
         return
     print_line(f"{name}: {report.total:,} finding{'s' if report.total > 1 else ''}")

@@ -81,6 +81,7 @@ function facts(dataset) {
   }
   if (dataset.category) pairs.push(["Category", dataset.category]);
   if (dataset.subject) pairs.push(["Subject", dataset.subject]);
+  for (const warning of dataset.warnings ?? []) pairs.push(["Warning", warning.message]);
   pairs.push(["Source", sourceLink(dataset.url)]);
   if (dataset.created_at) pairs.push(["Submitted", when(dataset.created_at)]);
   pairs.push(["Id", el("code", {}, dataset.dataset_id)]);

@@ -44,6 +44,7 @@ class NewDataset:
     tile_format: TileFormat = TileFormat.UNSPECIFIED
     tile_quality: int = 0
     page: int = 0
+    more_options: str = ""
     sha256: str = ""
     idempotency_key: str = ""
 
@@ -53,6 +54,8 @@ class NewDataset:
         rest = [self.tile_format, str(self.tile_quality), str(self.page), self.sha256]
         if rest != ["", "0", "0", ""]:  # keys stored before these options existed still match
             parts += rest
+        if self.more_options:
+            parts.append(self.more_options)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -133,6 +136,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             tile_format=new.tile_format,
             tile_quality=new.tile_quality,
             page=new.page,
+            more_options=new.more_options,
             **first_attempt(State.QUEUED, now),
         )
         .returning(datasets.c.seq)

@@ -35,6 +35,7 @@ def create(connection: Connection, url: str, now: float) -> DatasetRow:
             tile_format=TileFormat.UNSPECIFIED,
             tile_quality=0,
             page=0,
+            more_options="",
             **first_attempt(State.REQUESTED, now),
         )
     )

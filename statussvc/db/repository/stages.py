@@ -6,7 +6,7 @@ Every function locks the dataset's row first, so that another service cannot mov
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -41,13 +41,19 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A stored build: the picture's size in pixels, and its tiles' format, number and bytes."""
+    """A stored build: the picture's size in pixels, its tiles' format, number and bytes, and warnings.
+
+    Parameters
+    ----------
+    warnings: code and message of each.
+    """
 
     width: int
     height: int
     format: TileFormat
     tile_count: int
     bytes: int
+    warnings: list[list[str]] = field(default_factory=list)
 
 
 def begin_next(

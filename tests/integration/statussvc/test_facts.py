@@ -183,6 +183,7 @@ def test_a_download_says_how_fast_it_is(status: Status, run_ids: Iterator[str]) 
         ({"quality": 101}, "options.quality"),
         ({"quality": -1}, "options.quality"),
         ({"page": -1}, "options.page"),
+        ({"damage": 7}, "options.damage"),
     ],
 )
 def test_options_that_no_pyramid_can_have_are_refused(status: Status, options: dict[str, Any], field: str) -> None:
@@ -191,7 +192,7 @@ def test_options_that_no_pyramid_can_have_are_refused(status: Status, options: d
 
 
 def test_what_was_asked_of_the_tiles_reaches_both_workers(status: Status, run_ids: Iterator[str]) -> None:
-    options = pb.TileOptions(tile_size=512, format=pb.TILE_FORMAT_WEBP, quality=70, page=2)
+    options = pb.TileOptions(tile_size=512, format=pb.TILE_FORMAT_WEBP, quality=70, page=2, damage=pb.DAMAGE_ACCEPT)
     dataset_id = status.create(options=options, sha256=SHA)
     run_id = next(run_ids)
     grant = status.begin(dataset_id, run_id)
@@ -208,6 +209,34 @@ def test_a_hash_that_is_none_is_refused(status: Status) -> None:
 def test_an_idempotency_key_goes_with_the_options(status: Status) -> None:
     first = status.create(idempotency_key="k", options=pb.TileOptions(quality=70))
     assert status.create(idempotency_key="k", options=pb.TileOptions(quality=70)) == first
-    with pytest.raises(grpc.RpcError) as caught:
-        status.create(idempotency_key="k")
-    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    for other in (pb.TileOptions(), pb.TileOptions(quality=70, damage=pb.DAMAGE_ACCEPT)):
+        with pytest.raises(grpc.RpcError) as caught:
+            status.create(idempotency_key="k", options=other)
+        assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    # And a default is the same as nothing
+    plain = status.create(idempotency_key="l")
+    assert status.create(idempotency_key="l", options=pb.TileOptions(damage=pb.DAMAGE_REFUSE)) == plain
+
+
+def test_warnings_belong_to_the_pyramid_and_all_that_show_it(status: Status, run_ids: Iterator[str]) -> None:
+    # Given a build with a warning
+    first = status.create()
+    status.begin(first, run := next(run_ids))
+    status.complete_ingest(run)
+    status.begin(first, run := next(run_ids), stage=pb.STAGE_TILER)
+    warning = pb.Warning(code="image_incomplete", message="Rows 3 to 9 of 10 could not be decoded.")
+    made = pb.TilerResult(width=9, height=9, format=pb.TILE_FORMAT_JPEG, tile_count=5, bytes=9, warnings=[warning])
+    # When a worker reports a code that nobody knows, a text of any length, or any number of them, it is refused
+    strange = pb.Warning(code="all_is_well", message="")
+    long = pb.Warning(code=warning.code, message="x" * 501)
+    for wrong in ([strange], [long], [warning] * 21):
+        bad = pb.TilerResult(width=9, height=9, format=pb.TILE_FORMAT_JPEG, tile_count=5, bytes=9, warnings=wrong)
+        with pytest.raises(grpc.RpcError, match="warnings"):
+            status.pipeline.CompleteStage(pb.CompleteStageRequest(run_id=run, tiler=bad))
+    status.pipeline.CompleteStage(pb.CompleteStageRequest(run_id=run, tiler=made))
+    # Then the dataset has it, and so has another one that finds the same pyramid built
+    second = status.create()
+    status.begin(second, run := next(run_ids))
+    status.complete_ingest(run)
+    assert status.state(second) == "READY"
+    assert list(status.get(first).warnings) == list(status.get(second).warnings) == [warning]

@@ -141,6 +141,30 @@ TILE_FORMAT_WEBP: TileFormat.ValueType  # 3
 """image/webp"""
 Global___TileFormat: _TypeAlias = TileFormat  # noqa: Y015
 
+class _Damage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DamageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Damage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DAMAGE_UNSPECIFIED: _Damage.ValueType  # 0
+    """As DAMAGE_REFUSE."""
+    DAMAGE_REFUSE: _Damage.ValueType  # 1
+    """The dataset fails."""
+    DAMAGE_ACCEPT: _Damage.ValueType  # 2
+    """What can be decoded is shown; the rest is transparent or grey, and a warning says how much it is."""
+
+class Damage(_Damage, metaclass=_DamageEnumTypeWrapper):
+    """What becomes of a source that is damaged."""
+
+DAMAGE_UNSPECIFIED: Damage.ValueType  # 0
+"""As DAMAGE_REFUSE."""
+DAMAGE_REFUSE: Damage.ValueType  # 1
+"""The dataset fails."""
+DAMAGE_ACCEPT: Damage.ValueType  # 2
+"""What can be decoded is shown; the rest is transparent or grey, and a warning says how much it is."""
+Global___Damage: _TypeAlias = Damage  # noqa: Y015
+
 class _Answer:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -179,6 +203,7 @@ class TileOptions(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
     tile_size: _builtins.int
     """Edge of a tile in pixels: 256 or 512; 0 stands for 256."""
     format: Global___TileFormat.ValueType
@@ -187,6 +212,8 @@ class TileOptions(_message.Message):
     """Quality of JPEG and WebP tiles, 1 to 100; 0 stands for 85. PNG tiles ignore it."""
     page: _builtins.int
     """Which page of a source of several, from 0."""
+    damage: Global___Damage.ValueType
+    """What becomes of a source that is damaged."""
     def __init__(
         self,
         *,
@@ -194,10 +221,11 @@ class TileOptions(_message.Message):
         format: Global___TileFormat.ValueType = ...,
         quality: _builtins.int = ...,
         page: _builtins.int = ...,
+        damage: Global___Damage.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "page", b"page", "quality", b"quality", "tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damage", b"damage", "format", b"format", "page", b"page", "quality", b"quality", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,6 +324,32 @@ class Failure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class Warning(_message.Message):
+    """Something about a picture that did not keep it from being shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """A stable code of docs/errors.md, such as "image_incomplete"."""
+    message: _builtins.str
+    """A sentence for a person."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Warning: _TypeAlias = Warning  # noqa: Y015
 
 @_typing.final
 class Pyramid(_message.Message):
@@ -426,6 +480,7 @@ class DatasetStatus(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -476,6 +531,10 @@ class DatasetStatus(_message.Message):
     def preview(self) -> Global___Preview:
         """A small picture, once there is one."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
+        """What there is to know about the picture, in STATE_READY."""
+
     def __init__(
         self,
         *,
@@ -495,10 +554,11 @@ class DatasetStatus(_message.Message):
         source: Global___SourceInfo | None = ...,
         preview: Global___Preview | None = ...,
         bytes_per_second: _builtins.float | None = ...,
+        warnings: _abc.Iterable[Global___Warning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "source", b"source", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
@@ -1627,6 +1687,7 @@ class TilerResult(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     TILE_COUNT_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the full picture in pixels."""
     height: _builtins.int
@@ -1637,6 +1698,10 @@ class TilerResult(_message.Message):
     """Number of Deep Zoom tiles over all levels."""
     bytes: _builtins.int
     """Bytes stored."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
+        """What there is to know about the picture: at most 20, of at most 500 characters each."""
+
     def __init__(
         self,
         *,
@@ -1645,10 +1710,11 @@ class TilerResult(_message.Message):
         format: Global___TileFormat.ValueType = ...,
         tile_count: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        warnings: _abc.Iterable[Global___Warning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "format", b"format", "height", b"height", "tile_count", b"tile_count", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "format", b"format", "height", b"height", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,9 @@ from pipeline.formats.header import is_interlaced
 from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
+from tiler.decode.missing import only_rows, rows_missing
 from tiler.decode.reader import Reader
+from tiler.decode.readers.jpeg.damage import sound_rows_of
 from tiler.decode.readers.jpeg.scans import require_sound_scans
 from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
 from tiler.decode.smaller_versions import is_cheap, shows_all
@@ -38,6 +40,12 @@ class JpegReader(Reader):
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"jpeg"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("warning", "error")
+    _rows: range | None = None
+
+    def open(self, **options: int) -> pyvips.Image:
+        """As Reader.open."""
+        image = super().open(**options)
+        return image if self._rows is None else only_rows(image, self._rows)
 
     def require_sound_layout(self) -> None:
         """As Reader.require_sound_layout: checks the scans of a JPEG that has several."""
@@ -60,6 +68,17 @@ class JpegReader(Reader):
         small.set_type(pyvips.GValue.gint_type, "orientation", turned)
         return small
 
+    def salvage(self, reason: str) -> bool:
+        """As Reader.salvage: keeps the rows before the first fault."""
+        with self.path.open("rb") as file:
+            good = sound_rows_of(self._by_libvips, file)
+        if not good:
+            return False
+        header = self.header()
+        self._rows = range(good)
+        self.missing = rows_missing(self._rows, header.width, header.height, reason)
+        return True
+
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by. libvips leaves out a profile whose first part is missing."""
         with self.path.open("rb") as file:
@@ -80,6 +99,10 @@ class JpegReader(Reader):
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:
         return bool(HARMLESS.search(text)) or (STRAY in text and has_stray_bytes(file))
+
+    def _settings(self, page: int = 0, subifd: int | None = None, **options: int) -> dict[str, str | bool]:
+        settings = super()._settings(page, subifd, **options)
+        return settings if self._rows is None else settings | {"fail_on": "none"}
 
     def _remarks(self, *, decode: bool) -> int:
         """Count libjpeg's warnings about the header, or about the whole file.

@@ -66,6 +66,17 @@ def require_sound_scans(file: BinaryIO) -> None:
         raise damaged(f"{len(without)} of the JPEG's components have no scan")
 
 
+def ends_after_scan(file: BinaryIO) -> bool:
+    """Return whether the first marker behind the first scan's header, apart from restart markers, is the end marker."""
+    file.seek(2)
+    marker: int | None = 0
+    while marker not in (None, _START_OF_SCAN):
+        marker = _next_marker(file)
+        # Skip the segment's body: its bytes may look like markers.
+        file.seek(max(2, int.from_bytes(file.read(2), "big")) - 2, 1)
+    return _next_marker(file) == _END_OF_IMAGE
+
+
 def _next_marker(file: BinaryIO) -> int | None:
     """Move behind the next marker and return its code, or None at the end of the file."""
     start, size = file.tell(), _FIRST_PIECE

@@ -11,7 +11,7 @@ from typing import BinaryIO
 _SEGMENTS = 1000
 """Most segments read before the pixels: a profile of 4 MB needs 64."""
 
-_START_OF_SCAN, _APP2 = 0xDA, 0xE2
+_START_OF_SCAN, _APP2, _RESTART_INTERVAL = 0xDA, 0xE2, 0xDD
 _PROFILE = b"ICC_PROFILE\0"
 _SEQUENTIAL_FRAMES = {0xC0, 0xC1}
 _WHOLE_SPECTRUM = bytes((0, 63, 0))
@@ -40,6 +40,27 @@ def has_stray_bytes(file: BinaryIO) -> bool:
 def has_profile(file: BinaryIO) -> bool:
     """Return whether a JPEG has a part of a colour profile before its first scan (ICC.1:2022, B.4)."""
     return any(marker == _APP2 and body.startswith(_PROFILE) for marker, body in _segments(file))
+
+
+def restarts(file: BinaryIO, width: int) -> int | None:
+    """Return the rows between two restart markers of a baseline JPEG, rounded up to whole blocks; None if it has none.
+
+    Parameters
+    ----------
+    width: of the image in pixels.
+    """
+    interval, across, down = 0, 0, 0
+    for marker, body in _segments(file):
+        if marker == _RESTART_INTERVAL and len(body) >= 2:
+            interval = int.from_bytes(body[:2], "big")
+        if marker in _SEQUENTIAL_FRAMES and len(body) > 5:
+            sampling = body[7::3][: body[5]]
+            # A frame of one component has blocks of 8 x 8 pixels, whatever its sampling (T.81, A.2.2).
+            across = 8 * max((each >> 4 for each in sampling), default=1) if len(sampling) > 1 else 8
+            down = 8 * max((each & 15 for each in sampling), default=1) if len(sampling) > 1 else 8
+    if not interval or not across:
+        return None
+    return down * -(-interval // -(-width // across))
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int | None, bytes]]:

@@ -1,0 +1,108 @@
+"""`damage: accept`: what can be decoded is shown, and nothing else, from the POST to the tile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import requests
+
+from tests.acceptance.conftest import Command
+from tests.acceptance.jobs import finish
+from tests.support.images import pictures, salvage
+from tests.support.images.pictures import Pixels
+from tests.support.network.sources import SourceServer
+from tilewright.client import Client, Json
+from tilewright.embedded import LaunchedStack
+
+LEVEL = 9
+"""The finest level of a picture of up to 512 x 512 pixels, which is one tile."""
+
+LOSS = 12
+"""Most that the second encoding as JPEG changes a sample in the mean; grey differs by more than 60."""
+
+
+def accepted(client: Client, url: str, **options: str) -> Json:
+    """Submit a damaged file, and return its last status."""
+    made = client.submit(url, "Damaged", damage="accept", tile_size=512, **options)
+    return finish(client, str(made["dataset_id"]))
+
+
+def test_what_is_left_of_a_damaged_file_is_shown_and_the_rest_is_marked(
+    client: Client,
+    files: SourceServer,
+    shown: Callable[..., Pixels],
+    command: Command,
+    stack: LaunchedStack,
+    tmp_path: Path,
+) -> None:
+    # Given damaged files of every format, each with the share that is missing at least and at most
+    cases = {case.name: case for case in salvage.cases()}
+    for case in cases.values():
+        (tmp_path / case.name).write_bytes(case.data)
+    # When they are submitted as they always were, then each fails, and the message offers to accept the damage
+    refused = [client.submit(files.url(f"/{name}"), "Damaged")["dataset_id"] for name in cases]
+    for dataset_id in refused:
+        error = finish(client, str(dataset_id))["error"]
+        assert error["code"] in {"image_corrupt", "image_truncated"}, error
+        assert "`damage` set to `accept`" in error["message"]
+    # When the damage is accepted
+    ids = {
+        name: client.submit(files.url(f"/{name}"), "Damaged", damage="accept", tile_size=512, format="png")[
+            "dataset_id"
+        ]
+        for name in cases
+    }
+    for name, dataset_id in ids.items():
+        case, last = cases[name], finish(client, str(dataset_id))
+        assert last["status"] == "ready", (name, last)
+        # Then the dataset and its status say what is missing
+        assert client.get(str(dataset_id))["warnings"] == last["warnings"], name
+        assert [warning["code"] for warning in last["warnings"]][:1] == ["image_incomplete"], (name, last)
+        # And all that is shown is right
+        found = shown(last["tile_info"]["tile_id"], LEVEL)
+        share, difference = salvage.held_against(found, case.pixels)
+        assert case.least <= share <= case.most, (name, share, last["warnings"])
+        assert difference <= case.loss, (name, difference)
+        # And so does the pyramid's description, which a comparison with the original confirms
+        [description] = stack.data.glob(f"storage/pyramids/{last['tile_info']['tile_id']}/*/pyramid.json")
+        told = json.loads(description.read_text())
+        assert (told["damage"], told["warnings"]) == ("accept", last["warnings"])
+        assert told["missing_pixels"] == round(share * found.shape[0] * found.shape[1]), name
+    ended = command("verify", str(ids["cut.jpg"]), "--source", "--data", str(stack.data))
+    assert (ended.code, "1 match the original; the original is damaged, Rows" in ended.out) == (0, True), ended
+
+
+def test_missing_parts_are_grey_in_tiles_without_transparency(
+    client: Client, files: SourceServer, stack: LaunchedStack, command: Command, tmp_path: Path
+) -> None:
+    whole = salvage.by_pillow("JPEG", quality=85)
+    (tmp_path / "cut.jpg").write_bytes(whole.data[: len(whole.data) // 2])
+    (tmp_path / "sound.jpg").write_bytes(whole.data)
+    last = accepted(client, files.url("/cut.jpg"))
+    assert (last["status"], last["tile_info"]["format"]) == ("ready", "jpg")
+    tile_id = last["tile_info"]["tile_id"]
+    tile = pictures.decode(requests.get(f"{stack.url}/tiles/{tile_id}_files/{LEVEL}/0_0.jpg", timeout=60).content)
+    assert np.abs(tile[-200:].astype(int) - salvage.GREY).max() <= 1
+    assert np.abs(tile[:200].astype(int) - whole.pixels[:200]).mean() <= LOSS
+    # The command shows the warning, by the dataset's id
+    dataset_id = last["dataset_id"]
+    assert last["warnings"][0]["message"] in command("status", dataset_id).out
+    # And a sound file is what it always is, under an id of its own
+    sound = accepted(client, files.url("/sound.jpg"))
+    plain = finish(client, str(client.submit(files.url("/sound.jpg"), "Sound", tile_size=512)["dataset_id"]))
+    assert sound["warnings"] == plain["warnings"] == []
+    assert sound["tile_info"]["tile_id"] != plain["tile_info"]["tile_id"]
+
+
+def test_where_nothing_can_be_decoded_the_dataset_fails_and_offers_nothing(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    whole = salvage.by_pillow("JPEG", quality=85)
+    (tmp_path / "head.jpg").write_bytes(whole.data[:700])
+    error = accepted(client, files.url("/head.jpg"))["error"]
+    assert error["code"] == "image_truncated"
+    assert error["message"].endswith("Nothing of it can be decoded.")
+    assert "accept" not in error["message"]

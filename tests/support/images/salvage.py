@@ -1,0 +1,81 @@
+"""Damaged files of which a part can be decoded, and the pixels of that part."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tests.support.images import pictures
+from tests.support.images.pictures import Pixels
+
+GREY = 128
+
+JPEG_LOSS = 3
+"""Most that two decoders of JPEG may differ."""
+
+
+class Whole(NamedTuple):
+    """A file that is whole, and its pixels by another decoder than the product's, or at least another use of it."""
+
+    data: bytes
+    pixels: Pixels
+
+
+def by_pillow(name: str, width: int = 500, height: int = 500, **options: Any) -> Whole:
+    """Encode a scene."""
+    saved = io.BytesIO()
+    Image.fromarray(pictures.scene(width, height)).save(saved, name, **options)
+    return Whole(saved.getvalue(), np.asarray(Image.open(io.BytesIO(saved.getvalue())).convert("RGB")))
+
+
+def noisy(data: bytes, at: int, length: int = 400, seed: int = 1) -> bytes:
+    """Overwrite bytes with noise."""
+    return data[:at] + np.random.default_rng(seed).bytes(length) + data[at + length :]
+
+
+def held_against(found: Pixels, whole: Pixels) -> tuple[float, float]:
+    """Compare what is shown, with transparency, with the undamaged pixels.
+
+    Returns
+    -------
+    The share of pixels that are marked as missing, and the greatest difference of any other pixel.
+    """
+    is_missing = found[..., 3] == 0
+    rest = np.abs(found[..., :3].astype(int) - whole).max(axis=2)[~is_missing]
+    return float(is_missing.mean()), float(rest.max(initial=0))
+
+
+class Case(NamedTuple):
+    """A damaged file.
+
+    Parameters
+    ----------
+    pixels: of the file before it was damaged.
+    least, most: share of the pixels that are missing.
+    loss: most that a sample of the others may differ.
+    """
+
+    name: str
+    data: bytes
+    pixels: Pixels
+    least: float
+    most: float
+    loss: int = 0
+
+
+def cases() -> Iterator[Case]:
+    """Yield damaged files of every format."""
+    yield from _jpegs()
+
+
+def _jpegs() -> Iterator[Case]:
+    plain, restarting = by_pillow("JPEG", quality=85), by_pillow("JPEG", quality=85, restart_marker_rows=1)
+    half = len(plain.data) // 2
+    yield Case("cut.jpg", plain.data[:half], plain.pixels, 0.4, 0.6, JPEG_LOSS)
+    yield Case("cut-restarts.jpg", restarting.data[:half], restarting.pixels, 0.4, 0.6, JPEG_LOSS)
+    yield Case("noise.jpg", noisy(plain.data, half), plain.pixels, 0.4, 0.8, JPEG_LOSS)
+    yield Case("noise-restarts.jpg", noisy(restarting.data, half), restarting.pixels, 0.05, 0.6, JPEG_LOSS)
