@@ -127,3 +127,7 @@ def _decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) ->
         with suppress(OSError):
             sys.stderr.write(f"{failure.code}: {said_by(error)}\n")
         return Failed(failure.code, failure.message)
+    except Exception as error:  # noqa: BLE001  a file that our own code does not expect fails in the same way next time
+        with suppress(OSError):
+            sys.stderr.write(f"decoder_crashed: {child.origin(error)}\n")
+        return Failed("decoder_crashed", f"The decoder crashed on this file ({type(error).__name__}).")

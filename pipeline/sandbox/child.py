@@ -75,6 +75,15 @@ def say(line: bytes) -> None:
         line = line[os.write(STDOUT, line) :]
 
 
+def origin(error: Exception) -> str:
+    """Return one line for the log: what was raised, and where. A traceback for each bad file would fill the log."""
+    last = error.__traceback__
+    while last and last.tb_next:
+        last = last.tb_next
+    place = f" ({last.tb_frame.f_code.co_filename.rpartition('/')[2]}:{last.tb_lineno})" if last else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
 def end() -> NoReturn:
     """End the process with exit code 0 at once: a decoder's threads make an orderly exit slow and sometimes unsafe."""
     # The log lies on a volume that may be full.

@@ -100,6 +100,18 @@ def test_a_directory_that_lies_about_its_pixels_is_damaged(client: Client, files
         assert last["error"]["code"] == "image_corrupt", (path.name, last["error"])
 
 
+def test_entries_of_more_bytes_than_any_file_has_end_at_the_first_try(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    ids = {path: submit(client, files.url(f"/{path.name}")) for path in damaged_tiffs.overlong(tmp_path)}
+    for path, dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        if last["status"] == "failed":
+            codes = {"image_corrupt", "image_truncated", "unsupported_format"}
+            assert last["error"]["code"] in codes, (path.name, last["error"])
+            assert last["error"]["retryable"] is False, path.name
+
+
 def test_colours_that_are_not_shown_are_named(client: Client, files: SourceServer, tmp_path: Path) -> None:
     # Given TIFFs of masks, mosaics, odd inks, wide palettes and other codings of CIELAB
     ids = {}

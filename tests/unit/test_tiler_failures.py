@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.endings import ends_early
 from pipeline.formats.kinds import kind_of
-from tests.support.images import pictures
-from tiler.decode import open_picture, reader_of
+from tests.support.images import damaged_tiffs, pictures
+from tiler.confined_decoding import decode
+from tiler.decode import Reader, open_picture, reader_of
 from tiler.failures import decoding_error
+from tiler.job import Failed
 from tiler.progress import Meter
 
 FORMATS: dict[str, dict[str, object]] = {
@@ -40,6 +43,11 @@ def decode_fully(path: Path) -> None:
         open_picture(reader_of(path), meter=meter).image.avg()
     except pyvips.Error as error:
         raise decoding_error(error, path) from error
+
+
+def decode_heeded(reader: Reader) -> None:
+    with reader.heeded():
+        reader.open().write_to_memory()
 
 
 def is_cut(path: Path) -> bool:
@@ -186,3 +194,23 @@ def test_svg_is_said_to_be_the_operators_to_allow(tmp_path: Path) -> None:
     error = decoding_error(RuntimeError("is not a known file format"), tmp_path / "source")
     assert error.code == "unsupported_format"
     assert "TILEWRIGHT_UNTRUSTED_FORMATS=svg" in error.message
+
+
+def test_an_error_that_our_own_code_does_not_expect_is_final_and_one_line_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def begin() -> None:
+        raise OverflowError("a number of the file")
+
+    found = decode(reader_of(pictures.jpeg(tmp_path / "a.jpg", 64, 64)), begin, lambda: None)
+    assert found == Failed("decoder_crashed", "The decoder crashed on this file (OverflowError).")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("decoder_crashed: OverflowError: a number of the file (test_tiler_failures.py:")
+
+
+def test_entries_of_more_bytes_than_any_file_has_end_at_once(tmp_path: Path) -> None:
+    for path in damaged_tiffs.overlong(tmp_path):
+        reader = reader_of(path)
+        found = decode(reader, lambda: None, partial(decode_heeded, reader))
+        codes = {"image_corrupt", "image_truncated", "unsupported_format"}
+        assert found is None or found.code in codes, (path.name, found)

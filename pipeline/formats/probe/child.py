@@ -66,7 +66,11 @@ def _outcome(job: Job) -> Found | Failed | Unknown:
     libvips.block_loaders(pyvips, job.untrusted)
     sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
     child.watch_life_line()
-    return find_header(pyvips, Blocks(_ask, job.length), job.page)
+    try:
+        return find_header(pyvips, Blocks(_ask, job.length), job.page)
+    except Exception as error:
+        sys.stderr.write(f"{child.origin(error)}\n")
+        raise SystemExit(1) from error
 
 
 def _ask(offset: int, length: int) -> bytes | None:

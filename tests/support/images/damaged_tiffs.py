@@ -6,7 +6,7 @@ import io
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,48 @@ def overcounted(path: Path) -> Path:
     at = data.index(struct.pack("<HH", 325, 4))
     path.write_bytes(data[: at + 4] + struct.pack("<I", 1 << 20) + data[at + 8 :])
     return path
+
+
+def overlong(folder: Path) -> Iterator[Path]:
+    """Write BigTIFFs of 4 kB with an entry that is said to have up to 2**64 - 1 values."""
+    tiles: dict[int, tuple[int, Sequence[int]]] = {
+        **{tag: (3, [16]) for tag in (256, 257, 322, 323)},
+        258: (3, [8] * 4),
+        259: (3, [7]),
+        262: (3, [5]),
+        277: (3, [4]),
+        324: (16, [1000]),
+        325: (16, [1000]),
+    }
+    strips: dict[int, tuple[int, Sequence[int]]] = {
+        **{tag: (3, [16]) for tag in (256, 257, 278)},
+        258: (3, [8]),
+        259: (3, [1]),
+        262: (3, [1]),
+        273: (16, [1000]),
+        277: (3, [1]),
+        279: (16, [256]),
+    }
+    mosaic = strips | {262: (3, [32803])}
+    for name, tags, tag, kind in (
+        *(("maker", mosaic, 271, 2), ("tables", tiles, 347, 7), ("profile", strips, 34675, 7)),
+        *(("palette", strips | {262: (3, [3])}, 320, 3), ("offsets", strips, 273, 16), ("below", strips, 330, 16)),
+        *(("text", strips, 270, 2), ("nodata", strips, 42113, 2)),
+    ):
+        for power in (40, 63, 64):
+            entries = b""
+            for each, (its_kind, values) in sorted((tags | {tag: (kind, [300])}).items()):
+                count = (1 << power) - 1 if each == tag else len(values)
+                raw = (
+                    struct.pack("<Q", 300)
+                    if each == tag
+                    else struct.pack(f"<{len(values)}{'HQ'[its_kind == 16]}", *values)
+                )
+                entries += struct.pack("<HHQ", each, its_kind, count) + raw.ljust(8, b"\0")
+            head = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(entries) // 20)
+            path = folder / f"overlong-{name}-{power}.tif"
+            path.write_bytes((head + entries).ljust(4096, b"\0"))
+            yield path
 
 
 COMMENT = b"\xff\xfe\xff\xf0" + bytes(0xFFEE)
