@@ -130,6 +130,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
         if self._unparsed or self._waits():
             self.flow.pause_reading()
+        self._note_idle()
 
     def _parse_without_upgrade(self) -> None:
         """Parse the request's headers again, without those that ask for another protocol.
@@ -206,6 +207,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Start the app, or queue the request: it may be in the same piece as one whose response is not read yet."""
+        if self._waits_for_reader:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+            return
+        self._unset_keepalive_if_required()  # An earlier response may have set it after this request began.
         self._responding = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -218,6 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading = None
         self._fields_left_out = False
         self._no_body = 0
+        self._unset_keepalive_if_required()
         self._enter(Phase.HEAD)
 
     def on_url(self, url: bytes) -> None:
@@ -280,7 +288,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._reading = None
         self._no_body = 0
-        self._enter(Phase.IDLE if self.cycle.response_complete else Phase.RESPONSE)
+        self._enter(Phase.RESPONSE)  # until `_note_idle`, even if it is written: another may wait behind it.
 
     def on_response_complete(self) -> None:
         """Note that the response is written, and go on with the bytes after its request once most of it is sent."""
@@ -304,14 +312,17 @@ class LimitedProtocol(HttpToolsProtocol):
             if not self._is_responding():
                 self._refusal()
             return
-        if self.phase is Phase.RESPONSE:
-            self._enter(Phase.IDLE)
+        self._note_idle()
         if self.pipeline:
             self.flow.pause_reading()
         elif self._unparsed:
             self.flow.pause_reading()
             self.loop.call_soon(self._go_on)
         self._end_half_closed()
+
+    def _note_idle(self) -> None:
+        if self.phase is Phase.RESPONSE and not self._is_response_due():
+            self._enter(Phase.IDLE)
 
     def _go_on(self) -> None:
         if self.transport.is_closing():
@@ -339,18 +350,18 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._refused = True
         self._unparsed.clear()
-        reading, responding = self._reading, self._responding
+        reading = self._reading
         if reading is not None and reading.response_started:
             self._linger()
             return
         self._refusal = partial(self._write_refusal, status, code, detail, more)
         self.cycle = RESPONDED
-        if responding is not None and not responding.response_complete and responding is not reading:
-            self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not reading)
+        self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not reading)
+        if self._waits() or (self._is_responding() and self._responding is not reading):
             self._enter(Phase.RESPONSE)
             self.flow.pause_reading()
             return
-        if reading is not None and reading is responding:
+        if reading is not None and reading is self._responding:
             # The app waits for the rest of its body.
             reading.disconnected = True
             reading.message_event.set()

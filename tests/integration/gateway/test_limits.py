@@ -247,6 +247,26 @@ def test_beyond_the_cap_idle_connections_make_room_and_then_clients_are_refused(
         ask(other, HEAD.removeprefix(b"GET ") + b"\r\n")
 
 
+@pytest.mark.parametrize("padding", [0, 1200], ids=["one piece", "several pieces"])
+def test_a_pipelined_request_that_is_at_work_is_not_idle(tmp_path: Path, padding: int) -> None:
+    with (
+        status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
+        gateway_rig.serving(status.address, tmp_path, max_connections=10, idle_timeout=1) as gateway,
+        ExitStack() as stack,
+    ):
+        # Given a request that takes longer than a connection may be idle, behind one that is answered at once
+        line = stack.enter_context(connect(gateway))
+        first = HEAD + b"X: %b\r\n\r\n" % (b"x" * padding)
+        line.sendall(first + WAIT.replace(b"wait=300", b"wait=3") + HEAD + b"Connection: close\r\n\r\n")
+        served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+        until(lambda: any(_has_begun(one, line.getsockname()) for one in list(served)), "the request")
+        # When all connections are in use, Then it is not closed to make room for another
+        for _ in range(12):
+            ask(stack.enter_context(connect(gateway)), HEAD + b"\r\n")
+        # And not for being idle
+        assert answers(rest(line)) == [200, 202, 200]
+
+
 def test_a_client_that_takes_nothing_of_its_answers_is_given_up_on(gateway: Gateway) -> None:
     served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
     with connect(gateway) as line:
