@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, FilePath, field_validator
 
 from pipeline.formats.settings import PictureSettings
 from pipeline.settings import SourceSettings, WorkerSettings
@@ -72,9 +73,12 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
         ge=1024,
         description="Maximum bytes of a response's headers in all: several times what servers accept in a request.",
     )
-    source_ca_bundle: Path | None = Field(
+    source_ca_bundle: FilePath | None = Field(
         None,
-        description="PEM file of certificate authorities to trust for https sources, instead of the public ones.",
+        description=(
+            "PEM file of certificates to trust for https sources, besides the public authorities: an organisation's "
+            "own authority, or an intermediate certificate that a server leaves out."
+        ),
     )
     source_contact: str = Field(
         "",
@@ -110,3 +114,13 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     inspect_time_limit: float = Field(
         60.0, gt=0, description="Maximum seconds of an inspection. Short, because a person waits and it fetches little."
     )
+
+    @field_validator("source_ca_bundle")
+    @classmethod
+    def _require_certificates(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ValueError(f"{path} is not a readable PEM file of certificates") from error
+        return path

@@ -9,12 +9,14 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from pathlib import Path
 from typing import Any, NoReturn
 
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import create_urllib3_context
 
 from ingest.http.cancellation import Cancellation
 from ingest.http.guard import Guard
@@ -53,15 +55,27 @@ class _TLSConnection(_Connection, HTTPSConnection):
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Makes a requests.Session connect through a guard. A cancellation holds its sockets."""
+    """Makes a requests.Session connect through a guard. A cancellation holds its sockets.
 
-    def __init__(self, guard: Guard, cancellation: Cancellation, max_header_bytes: int) -> None:
+    Parameters
+    ----------
+    authorities: PEM file of certificates to trust besides the public authorities; None: no others.
+    """
+
+    def __init__(
+        self, guard: Guard, cancellation: Cancellation, max_header_bytes: int, authorities: Path | None = None
+    ) -> None:
         self._guard = guard
+        self._authorities = authorities
         self._cancellation = cancellation
         self._max_header_bytes = max_header_bytes
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        if self._authorities is not None:
+            # requests adds the public ones to this context, because the session verifies by its default.
+            kwargs["ssl_context"] = context = create_urllib3_context()
+            context.load_verify_locations(self._authorities)
         super().init_poolmanager(*args, **kwargs)
         guard, cancellation = self._guard, self._cancellation
 

@@ -65,7 +65,8 @@ class Connection:
         self._settings = settings
         self._hosts = hosts
         self._waiting = waiting
-        self._session = session(settings, GuardedAdapter(guard, self.cancellation, settings.source_max_header_bytes))
+        adapter = GuardedAdapter(guard, self.cancellation, settings.source_max_header_bytes, settings.source_ca_bundle)
+        self._session = session(settings, adapter)
         self._place = ""
         self._response: requests.Response | None = None
 

@@ -11,6 +11,7 @@ from urllib3.exceptions import LocationParseError
 
 from ingest.http.response import broken, incomplete
 from ingest.http.strict_response import HeadersTooLong, HeadersUnreadable
+from ingest.http.tls_failures import certificate_failure, handshake_failure
 from pipeline.causes import causes
 from pipeline.errors import DATASET_CODES, StageError
 
@@ -31,12 +32,9 @@ def download_error(error: Exception, host: str, *, in_body: bool = False) -> Sta
 
     if caused_by(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationParseError, UnicodeError):
         return StageError("source_invalid_url", f"The URL is malformed. {DATASET_CODES['source_invalid_url'].advice}")
-    if caused_by(ssl.SSLCertVerificationError):
-        return StageError(
-            "source_unreachable",
-            f"The TLS certificate of {host} is not valid for {host}, or not trusted. Fix the certificate, then retry.",
-            retryable=False,
-        )
+    certificate = next((cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if certificate is not None:
+        return certificate_failure(certificate, host)
     if caused_by(TimeoutError, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout):
         return StageError("source_timeout", f"{host} sent nothing for too long. Retry later.")
     if caused_by(http.client.RemoteDisconnected, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead):
@@ -47,8 +45,7 @@ def download_error(error: Exception, host: str, *, in_body: bool = False) -> Sta
         return broken(host, "a header line is malformed, so the headers after it are not reliable")
     if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
         return broken(host, "the response cannot be parsed")
-    if caused_by(ssl.SSLError) and not in_body:
-        return StageError(
-            "source_unreachable", f"The TLS handshake with {host} failed. Check its TLS configuration, then retry."
-        )
+    handshake = next((cause for cause in chain if isinstance(cause, ssl.SSLError)), None)
+    if handshake is not None and not in_body:
+        return handshake_failure(handshake, host)
     return incomplete(host)

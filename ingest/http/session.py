@@ -30,7 +30,6 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
     made = Session()
     # Otherwise requests would use proxies, .netrc passwords and CA bundles from the worker's environment.
     made.trust_env = False
-    made.verify = str(settings.source_ca_bundle) if settings.source_ca_bundle else True
     # Accept no cookies: they would be sent back with each request, and grow with each response.
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     made.headers = CaseInsensitiveDict(

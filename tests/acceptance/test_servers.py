@@ -5,18 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import brotli
 import pytest
 from backports import zstd
 
-from tests.acceptance.conftest import Command
+from tests.acceptance.conftest import Command, StartStack
 from tests.acceptance.jobs import finish, submit
 from tests.support.images import pictures
 from tests.support.network import answers
 from tests.support.network.answers import asked
-from tests.support.network.sources import Behaviour, SourceServer
+from tests.support.network.certificates import Authority
+from tests.support.network.sources import Behaviour, SourceServer, serve
 from tilewright.client import Client
 
 
@@ -121,3 +123,31 @@ def test_a_new_link_to_another_file_begins_from_the_start(
     tile_id = finish(client, dataset_id)["tile_info"]["tile_id"]
     alone = submit(client, sources.on("/three.jpg", answers.whole(other)))
     assert finish(client, alone)["tile_info"]["tile_id"] == tile_id
+
+
+def test_what_is_wrong_with_tls_is_told_apart(start_stack: StartStack, picture: bytes, tmp_path: Path) -> None:
+    # Given servers with certificates of an authority that the operator has added, all but one wrong in a way of its own
+    authority, stranger = Authority.of("127.0.0.1"), Authority.of("127.0.0.1")
+    said = {
+        "expired": (authority.expired(), "has expired. Have the server's owner renew it"),
+        "other name": (authority.other_name(), "is for another name"),
+        "incomplete": (authority.intermediate(complete=False), "sends an incomplete chain"),
+        "old": (authority.old(), "offers only versions of TLS before 1.2"),
+        "unknown": (stranger.good(), "TILEWRIGHT_SOURCE_CA_BUNDLE"),
+    }
+    stack = start_stack(TILEWRIGHT_SOURCE_CA_BUNDLE=str(authority.bundle(tmp_path)))
+    client = Client(stack.url)
+    with ExitStack() as running:
+        good = running.enter_context(serve(tls=authority.good()))
+        servers = {name: running.enter_context(serve(tls=context)) for name, (context, _) in said.items()}
+        # When a file of each is submitted
+        ids = {name: submit(client, server.on("/a.jpg", answers.whole(picture))) for name, server in servers.items()}
+        ready = submit(client, good.on("/a.jpg", answers.ranges(picture)))
+        # Then each failure says what it is, at once
+        for name, dataset_id in ids.items():
+            error = finish(client, dataset_id)["error"]
+            assert (error["code"], error["retryable"]) == ("source_unreachable", False), error
+            assert said[name][1] in error["message"]
+        # And the added authority is trusted
+        assert finish(client, ready)["status"] == "ready"
+    client.close()

@@ -161,10 +161,13 @@ class SourceServer:
 
 
 @contextmanager
-def serve(directory: Path | None = None, host: str = "127.0.0.1", *, tls: bool = False) -> Iterator[SourceServer]:
+def serve(
+    directory: Path | None = None, host: str = "127.0.0.1", *, tls: bool | ssl.SSLContext = False
+) -> Iterator[SourceServer]:
     """Runs a server in a thread on a free port; fails the test where a handler failed for another reason than a
-    client that left. With TLS it proves to be `source.test`, under the authority TLS_AUTHORITY."""
-    server = SourceServer(directory, host, _tls_context() if tls else None)
+    client that left. With TLS it proves to be `source.test`, under the authority TLS_AUTHORITY; a context proves what
+    it has."""
+    server = SourceServer(directory, host, _tls_context() if tls is True else tls or None)
     server.start()
     try:
         yield server
