@@ -25,6 +25,7 @@ from tests.support.images import (
     planar_tiffs,
     raws,
     remarked_tiffs,
+    webps,
     ycbcr_tiffs,
 )
 from tests.support.images.pictures import Pixels, scene
@@ -239,6 +240,32 @@ def test_a_heif_or_avif_in_tiles_is_ready_with_all_of_them_or_not_at_all(
         assert last["error"]["code"] == name.rpartition("-")[2], (name, last["error"])
     found = shown(ready(client, ids["whole"])["tile_id"], 7)
     assert np.array_equal(found, heifs.grid_pixels())
+
+
+def test_transparency_is_never_lost_by_a_changed_bit(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    # Given WebPs, AVIFs and HEICs in which one bit of what announces the transparency is changed, and sound ones
+    bad = webps.unsound() | {
+        f"{brand}-{name}": data for brand in ("avif", "heic") for name, data in heifs.without_alpha(brand).items()
+    }
+    good = {
+        f"{brand}-{name}": data
+        for brand, made in (("webp", webps.sound()), *((brand, heifs.sound(brand)) for brand in ("avif", "heic")))
+        for name, data in made.items()
+    }
+    ids = {}
+    for name, data in (bad | good).items():
+        (tmp_path / name).write_bytes(data)
+        ids[name] = as_png(client, files.url(f"/{name}"))
+    for name in bad:
+        last = finish(client, ids[name])
+        assert last["status"] == "failed", name
+        assert last["error"]["code"] == "image_corrupt", (name, last["error"])
+    for name in good:
+        found = shown(ready(client, ids[name])["tile_id"], 7)
+        is_transparent = name.endswith("-alpha") or "lossless" in name
+        assert found.shape[2] == (4 if is_transparent else 3), name
 
 
 @pytest.mark.parametrize("brand", ["heic", "avif"])

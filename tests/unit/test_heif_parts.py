@@ -304,3 +304,17 @@ def test_a_tile_with_a_property_that_is_not_there_is_damage(brand: str, outcome:
     found = outcome(bytes(data))
     assert isinstance(found, tuple)
     assert found[0] == "image_corrupt"
+
+
+@pytest.mark.parametrize("brand", BRANDS)
+def test_transparency_that_a_changed_bit_takes_away_is_damage(brand: str, outcome: Outcome) -> None:
+    for name, data in heifs.without_alpha(brand).items():
+        found = outcome(data)
+        assert isinstance(found, tuple), name
+        assert found[0] == "image_corrupt", (name, found)
+
+
+@pytest.mark.parametrize("brand", BRANDS)
+def test_hidden_pictures_that_belong_to_another_do_no_harm(brand: str, outcome: Outcome) -> None:
+    for name, data in heifs.sound(brand).items():
+        assert np.array_equal(outcome(data), heifs.grid_pixels()), (name, outcome(data))

@@ -21,6 +21,8 @@ EDGE = 64
 SIDE = 2 * EDGE
 
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
+DEPTH = b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"
+GAIN = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,38 @@ def resized(item: Item, width: int, height: int) -> Item:
     return replace(item, properties=[*kept, size(width, height)])
 
 
-def transparency(item: Item, of: int) -> Item:
-    """As that of another one."""
-    return replace(item, properties=[*item.properties, _box(b"auxC", bytes(4) + ALPHA)], references={b"auxl": [of]})
+def transparency(item: Item, of: int, kind: bytes = ALPHA) -> Item:
+    """As that of another one, or another auxiliary picture of it."""
+    return replace(item, properties=[*item.properties, _box(b"auxC", bytes(4) + kind)], references={b"auxl": [of]})
+
+
+def with_alpha(brand: str, kind: bytes = ALPHA) -> bytes:
+    """A picture with a hidden one that is its transparency, or of another kind."""
+    alpha = coded(2, grid_pixels(), brand)
+    return file_of([coded(1, grid_pixels(), brand, hidden=False), transparency(alpha, 1, kind)], brand)
+
+
+def without_alpha(brand: str) -> dict[str, bytes]:
+    """As `with_alpha`, with one changed bit in what connects the two."""
+    whole, found = with_alpha(brand), {}
+    for name in (b"iref", b"auxl", b"auxC", b"urn:", b"alpha"):
+        for byte in range(len(name)):
+            at = whole.index(name) + byte
+            changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+            found[f"{name.decode().strip(':')}-{byte}"] = changed
+    return found
+
+
+def sound(brand: str) -> dict[str, bytes]:
+    """Pictures with hidden ones that are not shown with them: of depth, of gain, small, or in a group."""
+    first, second = coded(1, grid_pixels(), brand, hidden=False), coded(2, grid_pixels(), brand)
+    return {
+        "alpha": with_alpha(brand),
+        "depth": with_alpha(brand, DEPTH),
+        "gain": with_alpha(brand, GAIN),
+        "thumbnail": file_of([first, thumbnail(second, 1)], brand),
+        "both": file_of([first, replace(second, hidden=False)], brand),
+    }
 
 
 def file_of(items: Sequence[Item], brand: str, *, primary: int = 1) -> bytes:

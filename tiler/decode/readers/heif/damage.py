@@ -16,6 +16,7 @@ from tiler.decode.readers.heif import av1, hevc
 from tiler.decode.readers.heif import pages as heif_pages
 from tiler.decode.readers.heif.coding import Coding, coding_of
 from tiler.decode.readers.heif.items import HEVC, Coded, Items, Picture
+from tiler.decode.readers.heif.lost import require_nothing_lost
 
 MOST_SURPLUS, SURPLUS_FREE = 4, 1 << 24
 """Most pixels of the coded pictures: MOST_SURPLUS for each pixel of the page, and SURPLUS_FREE more. The tiles of a
@@ -49,6 +50,7 @@ def require_sound(path: Path, page: int, pages: int, shown: int) -> Coding:
         with path.open("rb") as file:
             if ends_early("heif", file, path.stat().st_size):
                 raise StageError("image_truncated", CUT_SHORT)
+            require_nothing_lost(file)
             items = Items(file, items_of(path, page, pages))
             codec = items.codec(page)
             found, decoded = {}, 0

@@ -32,7 +32,7 @@ MOST_TURNS = 8
 
 _ONCE = {b"pitm", b"iinf", b"iloc", b"iref", b"idat", b"iprp"}
 
-_ALPHA = {
+ALPHA = {
     b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
     b"urn:mpeg:hevc:2015:auxid:1",
     b"urn:mpeg:avc:2015:auxid:1",
@@ -397,7 +397,7 @@ class Items:
         elif kind == b"colr" and data[:4] == b"nclx":
             item.signal = Signal(number_at(data, 4, 2), number_at(data, 6, 2), number_at(data, 10, 1) >> 7 == 1)
         elif kind == b"auxC":
-            item.is_alpha |= data[4:].partition(b"\0")[0] in _ALPHA
+            item.is_alpha |= data[4:].partition(b"\0")[0] in ALPHA
 
     def _read_places(self, body: bytes) -> None:
         version, stream = body[0], io.BytesIO(body[4:])
