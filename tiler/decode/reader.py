@@ -198,7 +198,7 @@ class Reader:
         with self.path.open("rb") as file:
             self.lenient = self._is_harmless(said_by(error), file)
         if self.lenient:
-            self._overlooked.append(said_by(error).strip().rpartition("\n")[2].strip())
+            self._overlooked.append(said_by(error).strip().rpartition("\n")[2].strip(" ."))
         return self.lenient
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:

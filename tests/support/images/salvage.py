@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from tests.support.images import pictures
+from tests.support.images import damaged_tiffs, pictures
 from tests.support.images.pictures import Pixels
 
 GREY = 128
+JPEG = 7
 
 JPEG_LOSS = 3
 """Most that two decoders of JPEG may differ."""
@@ -70,6 +74,25 @@ class Case(NamedTuple):
 def cases() -> Iterator[Case]:
     """Yield damaged files of every format."""
     yield from _jpegs()
+    # Half of the TIFFs: tests without a stack have them all.
+    yield from islice(tiffs(), 0, None, 3)
+
+
+def tiffs() -> Iterator[Case]:
+    """Yield TIFFs of every compression, in strips and in tiles: one strip or tile is damaged, or the file is cut."""
+    with TemporaryDirectory() as folder:
+        for (compression, make), tiled in product(damaged_tiffs.READ.items(), (False, True)):
+            whole, path = Path(folder) / "whole.tif", Path(folder) / "damaged.tif"
+            pixels = make(whole, tiled)
+            loss = 8 if compression == JPEG else 0
+            # Of uncompressed pixels, only a length tells.
+            for damage, place in (("gone", "first"), ("gone" if compression == 1 else "noise", "middle")):
+                path.write_bytes(whole.read_bytes())
+                damaged_tiffs.damaged(path, damage, place)
+                name = f"{compression}-{tiled}-{damage}-{place}.tif"
+                yield Case(name, path.read_bytes(), pixels, 0.14, 0.25, loss)
+            cut = whole.read_bytes()[: whole.stat().st_size * 6 // 10]
+            yield Case(f"{compression}-{tiled}-cut.tif", cut, pixels, 0.02, 0.6, loss)
 
 
 def _jpegs() -> Iterator[Case]:

@@ -22,11 +22,22 @@ class Places:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._directories: dict[Key, _Found] = {}
+        self._replaced: dict[int, dict[int, tiff.Entry]] = {}
         self._masks: dict[Key, _Found | None] = {}
         self._indices: dict[int, int] = {}
 
     def directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
-        """As `tiff.find`."""
+        """As `tiff.find`, with the entries of `replace`."""
+        directory = self._found(file, page, subifd)
+        if directory and subifd is None and page in self._replaced:
+            directory.entries = self._replaced[page]
+        return directory
+
+    def replace(self, page: int, directory: tiff.Directory) -> None:
+        """Give a page the entries of another directory from now on."""
+        self._replaced[page] = directory.entries
+
+    def _found(self, file: BinaryIO, page: int, subifd: int | None) -> tiff.Directory | None:
         if place := self._directories.get((page, subifd)):
             return tiff.Directory(file, *place)
         if directory := tiff.find(file, page, subifd):

@@ -14,6 +14,7 @@ from typing import BinaryIO, ClassVar
 
 import pyvips
 
+from pipeline.errors import StageError
 from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.checks import require_complete, require_readable
@@ -21,13 +22,16 @@ from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE
 from pipeline.formats.tiff.layout import held_bytes, stored_bytes
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
+from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
+from tiler.decode.missing import Missing, Warned
 from tiler.decode.reader import Reader
 from tiler.decode.readers.tiff.hidden import blanked, is_empty, is_nodata, painted, shown_value
 from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
 from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.places import Key, Places
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
+from tiler.decode.readers.tiff.salvage import Lost, lost_of
 from tiler.decode.readers.tiff.virtual_pages import VirtualPages, as_grey
 from tiler.decode.readers.tiff.ycbcr import to_rgb
 
@@ -50,6 +54,9 @@ FORGIVEN = re.compile(
 """Warnings of libtiff about a directory that do not concern the pixels. After any other one, such as for a palette that
 it ignores, it shows something else than the file says."""
 
+REMARKED = re.compile(f"Bad value|{FORGIVEN.pattern}")
+"""Warnings about a directory that are passed on to the person."""
+
 _JPEGS_END = re.compile(r"read gave \d+ warnings|^VipsJpeg: .*")
 """Messages about another JPEG that was opened earlier and is freed during the decoding."""
 
@@ -67,6 +74,7 @@ class TiffReader(Reader):
         self._readings: dict[Key, Reading] = {}
         self._at = Places(path)
         self._judged: dict[Key, bool] = {}
+        self._lost: Lost | None = None
 
     def prepare(self) -> None:
         """As Reader.prepare."""
@@ -85,7 +93,24 @@ class TiffReader(Reader):
         self.notes = ["YCbCr converted to RGB"] if reading.coded else []
         image = to_rgb(image, reading.coded) if reading.coded else image
         with self.path.open("rb") as file:
-            return self._hide(image, file, page, subifd)
+            image = self._hide(image, file, page, subifd)
+        return image if self._lost is None else blanked(image, self._lost.mask())
+
+    def _decodes(self, part: tiff.Directory, file: BinaryIO, header: pyvips.Image) -> bool:
+        """Return whether a part of a page can be decoded without a fault."""
+        from tiler.decode.readers.tiff.checksums import require_checksums  # noqa: PLC0415  only some pages need it
+
+        reading, self._virtual = reading_of(part), VirtualPages(self.path, super()._settings)
+        try:
+            require_full_tiles(part, file)
+            require_checksums(part, file)
+            with self._heard_of_header():
+                image = self._virtual.open(part, reading, header)
+            with self.heeded():
+                image.avg()
+        except (*ERRORS, StageError, struct.error):
+            return False
+        return True
 
     def smaller(self, edge: int) -> pyvips.Image | None:
         """As Reader.smaller: opens an overview."""
@@ -115,6 +140,29 @@ class TiffReader(Reader):
                 from tiler.decode.readers.tiff.checksums import require_checksums  # noqa: PLC0415  only some pages need it
 
                 require_checksums(directory, file)
+
+    def salvage(self, reason: str) -> bool:
+        """As Reader.salvage: keeps the strips or tiles that can be decoded on their own."""
+        with self.path.open("rb") as file:
+            directory = self._at.directory(file, self.page)
+            if directory is None:
+                return False
+            require_readable(directory)
+            header = self._by_libvips(page=self.page)
+            lost = lost_of(directory, self.path.stat().st_size, lambda part: self._decodes(part, file, header))
+        if lost is None or lost.is_all:
+            return False
+        self._lost = lost
+        self._at.replace(self.page, lost.directory)
+        self._readings, self._judged = {}, {}
+        self._virtual = VirtualPages(self.path, super()._settings)
+        self.missing = Missing(lost.what(), reason, lost.mask)
+        return True
+
+    def remarks(self) -> list[Warned]:
+        """As Reader.remarks, with libtiff's about directories."""
+        said = sorted(line.rstrip(".") for line in self._of_header if REMARKED.search(line))
+        return [*super().remarks(), *(Warned("decoder_remark", f"The decoder remarked: {line}.") for line in said)]
 
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by. libtiff leaves out a profile that cannot be read."""
@@ -239,7 +287,9 @@ class TiffReader(Reader):
         found = []
         if left_out := reading.left_out:
             image = painted(image, left_out, shown_value(directory, reading.nodata or 0))
-            self.notes.append(f"{left_out.missing:,} of {len(left_out.marks):,} strips or tiles are not in the file")
+            missing = left_out.missing - (sum(map(bool, self._lost.marks)) if self._lost else 0)
+            if missing:
+                self.notes.append(f"{missing:,} of {len(left_out.marks):,} strips or tiles are not in the file")
         if reading.nodata is not None:
             found.append(self._is_nodata(image, directory, reading, reading.nodata))
             self.notes.append(f"samples of {reading.nodata:g} (no data) made transparent")

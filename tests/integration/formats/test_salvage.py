@@ -1,0 +1,78 @@
+"""What can be decoded of damaged files, in-process: each kind of damage in each format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.pyramids import SZI, Format
+from tests.support.images import pictures, remarked_tiffs, salvage
+from tests.support.images.pictures import Pixels
+from tiler import confined_decoding
+from tiler.build.pyramid import build
+from tiler.decode import open_picture, reader_of
+from tiler.job import Built, Failed, Job
+from tiler.progress import Meter
+
+NO_METER = Meter(lambda *_: None)
+
+
+def tiled(data: bytes, folder: Path, *, page: int = 0, tile_format: Format = Format.PNG) -> Built | Failed:
+    """Tile a file as the child does, but in this process."""
+    source = folder / "source"
+    source.write_bytes(data)
+    job = Job(str(source), str(folder), "t" * 64, "s" * 64, 512, 10**9, "8.18.3", page=page, accept_damage=True)
+    reader = reader_of(source, page)
+
+    def begin() -> None:
+        reader.header()
+        reader.require_sound_layout()
+
+    def tile() -> Built:
+        return build(open_picture(reader, meter=NO_METER, tile_format=tile_format), job, NO_METER)
+
+    return confined_decoding.decode(reader, begin, tile, accept_damage=True)
+
+
+def finest(folder: Path, like: Pixels) -> Pixels:
+    """Return the finest level, with transparency."""
+    tiles = pictures.deep_zoom(folder / SZI)
+    found = pictures.put_together(tiles, (max(like.shape[:2]) - 1).bit_length(), 512)
+    if found.shape[2] == 4:
+        return found
+    return np.dstack([found, np.full(found.shape[:2], 255, np.uint8)])
+
+
+@pytest.mark.parametrize("family", ["tiffs"])
+def test_each_damage_is_marked_and_all_else_is_right(family: str, tmp_path: Path) -> None:
+    for number, case in enumerate(getattr(salvage, family)()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        built = tiled(case.data, folder)
+        assert isinstance(built, Built), (case.name, built)
+        assert built.warning_codes[:1] == ("image_incomplete",), (case.name, built)
+        share, difference = salvage.held_against(finest(folder, case.pixels), case.pixels)
+        assert case.least <= share <= case.most, (case.name, share, built.warnings)
+        assert difference <= case.loss, (case.name, difference)
+        told = json.loads((folder / "pyramid.json").read_text())
+        assert told["missing_pixels"] == round(share * case.pixels.shape[0] * case.pixels.shape[1]), case.name
+
+
+def test_what_is_overlooked_is_told(tmp_path: Path) -> None:
+    # Given sound files on whose directories libtiff remarks, and a profile that is none
+    for number, (path, _) in enumerate(remarked_tiffs.files(tmp_path)):
+        (folder := tmp_path / str(number)).mkdir()
+        built = tiled(path.read_bytes(), folder)
+        assert isinstance(built, Built)
+        assert built.warning_codes == ("decoder_remark",), (path.name, built)
+        assert str(tmp_path) not in built.warnings[0]
+    (folder := tmp_path / "profile").mkdir()
+    whole = salvage.by_pillow("JPEG", icc_profile=b"no profile" * 30)
+    built = tiled(whole.data, folder)
+    assert isinstance(built, Built)
+    assert list(zip(built.warning_codes, built.warnings, strict=True)) == [
+        ("metadata_ignored", "The picture's colour profile is unusable and was ignored.")
+    ]
