@@ -12,6 +12,7 @@ from pipeline.formats import admission
 from pipeline.pyramids import Format, Geometry
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
+from pipeline.stretch import parse as parse_stretch
 from tiler.estimate import largest_file, require_room
 from tiler.job import DAMAGED_PASSES, JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
@@ -34,6 +35,7 @@ def _outcome(job: Job) -> Built | Failed:
     from tiler.progress import Meter  # noqa: PLC0415
 
     reader = reader_of(Path(job.source), job.page)
+    stretch = parse_stretch(job.stretch)
     reporter = _Reporter()
     meter = Meter(reporter.report)
     # Once the header is read, `begin` sets tighter limits for CPU time and the size of files.
@@ -54,12 +56,16 @@ def _outcome(job: Job) -> Built | Failed:
         passes = DAMAGED_PASSES if job.accept_damage else 1
         confined.admit(reader, header, job.tile_size, job.tile_format, limits, passes)
         sandbox.limit_file(largest_file(header, job.tile_size))
-        if job.preview and reader.missing is None and (size := make_preview(reader, header, Path(job.scratch), meter)):
+        if (
+            job.preview
+            and reader.missing is None
+            and (size := make_preview(reader, header, Path(job.scratch), meter, stretch))
+        ):
             child.say(REPORTS.encode(Previewed(*size)))
 
     def tile() -> Built:
         wanted = Format(job.tile_format) if job.tile_format else None
-        picture = open_picture(reader, meter=meter, tile_format=wanted)
+        picture = open_picture(reader, meter=meter, tile_format=wanted, stretch=stretch)
         geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
         reporter.tiles_total = geometry.tile_count
         require_room(job, geometry, picture.format)

@@ -35,6 +35,7 @@ class Job(NamedTuple):
     preview: whether to make a preview first.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     pixels_per_byte, memory_bytes: see pipeline.formats.admission.Limits.
+    stretch: how samples become 8 bits: a value that pipeline.stretch.parse takes.
     work_seconds: CPU seconds of all threads together; None for no limit.
     """
 
@@ -55,6 +56,7 @@ class Job(NamedTuple):
     memory_bytes: int | None = None
     work_seconds: int | None = None
     untrusted: tuple[str, ...] = ()
+    stretch: str = ""
 
 
 class Opened(NamedTuple):

@@ -10,15 +10,18 @@ import pyvips
 from PIL import Image, ImageCms
 
 from pipeline.pyramids.geometry import Format
-from tests.support.images import pictures
+from pipeline.stretch import Kind, Stretch, parse
+from tests.support.images import pictures, png_chunks, tiffs
+from tests.support.images.stretched import nearest_rank, stretched
 from tiler.decode import Picture, open_picture, reader_of
+from tiler.decode.samples import Shown
 from tiler.progress import Meter
 
 SCENE = pictures.scene(37, 21)
 
 
-def open_here(path: Path) -> Picture:
-    return open_picture(reader_of(path), meter=Meter(lambda *_: None))
+def open_here(path: Path, stretch: str = "") -> Picture:
+    return open_picture(reader_of(path), meter=Meter(lambda *_: None), stretch=parse(stretch))
 
 
 def pixels_of(picture: Picture) -> pictures.Pixels:
@@ -105,16 +108,97 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_16_bits_are_reduced_to_the_upper_8(ending: str, tmp_path: Path) -> None:
+def test_16_bits_are_reduced_to_the_upper_8_on_request(ending: str, tmp_path: Path) -> None:
     source = constant([0x1234, 0xABCD, 0xFFFF, 0x8000], np.uint16, "rgb16", tmp_path / f"source.{ending}")
-    picture = open_here(source)
+    picture = open_here(source, "none")
     assert pixels_of(picture)[0, 0].tolist() == [0x12, 0xAB, 0xFF, 0x80]
     assert picture.decisions == ["16-bit samples reduced to their upper 8 bits"]
+    assert picture.shown is None
 
 
-def test_16_bit_grey_is_reduced_and_repeated(tmp_path: Path) -> None:
+def test_16_bits_of_one_value_are_reduced_and_repeated(tmp_path: Path) -> None:
     picture = open_here(constant([0x8111], np.uint16, "grey16", tmp_path / "source.tif"))
     assert pixels_of(picture)[0, 0].tolist() == [0x81] * 3
+
+
+def twelve_bits(more: int = 0) -> pictures.Pixels:
+    """Samples up to 4,000 in 16 bits, and some at the greatest."""
+    ramp = np.arange(0, 4000, dtype=np.uint16).reshape(50, 80, 1)
+    ramp[0, :more] = 65535
+    return ramp
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bits_that_use_12_are_seen_and_one_bright_pixel_changes_nothing(ending: str, tmp_path: Path) -> None:
+    ramp = twelve_bits(more=1)
+    picture = open_here(pictures.save(ramp, tmp_path / f"source.{ending}", "grey16"))
+    found = pixels_of(picture)
+    assert np.array_equal(found, stretched(ramp))
+    assert np.unique(found).size == 256
+    assert picture.shown == Shown(Stretch(Kind.PERCENTILE, 2, 98), "ushort", 80, 3920)
+    assert picture.decisions == ["ushort samples from 80 to 3920 mapped to 0 to 255 (percentiles 2 to 98)"]
+
+
+def test_16_bits_with_a_profile_are_colours(tmp_path: Path) -> None:
+    image = pyvips.Image.new_from_array(twelve_bits().repeat(3, axis=2)).copy(interpretation="rgb16")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", srgb_profile())
+    for ending in ("png", "tif"):
+        image.write_to_file(str(tmp_path / f"source.{ending}"))
+        picture = open_here(tmp_path / f"source.{ending}")
+        assert np.array_equal(pixels_of(picture)[..., 0], twelve_bits()[..., 0] >> 8)
+        # When a stretch is asked for, then the samples count, and not the profile
+        asked = open_here(tmp_path / f"source.{ending}", "percentile:0,100")
+        assert np.array_equal(pixels_of(asked), stretched(twelve_bits(), 0, 100))
+
+
+@pytest.mark.parametrize("stated", [(b"sRGB", b"\0"), png_chunks.gama(0.45455)])
+def test_16_bits_of_a_png_that_states_its_colours_are_colours(stated: png_chunks.Chunk, tmp_path: Path) -> None:
+    (tmp_path / "source.png").write_bytes(png_chunks.png(twelve_bits()[..., 0], [stated]))
+    assert np.array_equal(pixels_of(open_here(tmp_path / "source.png"))[..., 0], twelve_bits()[..., 0] >> 8)
+
+
+@pytest.mark.parametrize(
+    ("tags", "dtype", "expected"),
+    [
+        ({340: ("H", [0]), 341: ("H", [8191])}, np.uint16, (0, 8191)),
+        ({280: ("H", [0]), 281: ("H", [4095])}, np.uint16, (0, 4095)),
+        ({340: ("f", [-1000.0]), 341: ("f", [9000.0])}, np.float32, (-1000, 9000)),
+        # Where the samples lie outside, the tags are wrong
+        ({280: ("H", [0]), 281: ("H", [255])}, np.uint16, (79, 3919)),
+        ({340: ("H", [7]), 341: ("H", [7])}, np.uint16, (79, 3919)),
+    ],
+)
+def test_a_range_that_the_file_states_counts_if_the_samples_lie_in_it(
+    tags: dict[int, tuple[str, list[float]]], dtype: type, expected: tuple[float, float], tmp_path: Path
+) -> None:
+    ramp: pictures.Pixels = twelve_bits().astype(dtype)
+    tiffs.write(tmp_path / "source.tif", ramp, more=tags)
+    picture = open_here(tmp_path / "source.tif")
+    assert picture.shown is not None
+    assert (picture.shown.low, picture.shown.high) == expected
+
+
+@pytest.mark.parametrize("asked", ["range:100,1100", "range", "percentile:10,90", "asinh", "asinh:0,100", "none"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_a_stretch_that_is_asked_for_is_done(asked: str, dtype: type, tmp_path: Path) -> None:
+    ramp: pictures.Pixels = (twelve_bits() // (16 if dtype is np.uint8 else 1)).astype(dtype)
+    tiffs.write(tmp_path / "source.tif", ramp)
+    picture = open_here(tmp_path / "source.tif", asked)
+    found = pixels_of(picture)[..., 0]
+    if asked == "none":
+        scale = {"u1": 1, "u2": 1 / 256, "i2": 255 / 65535, "f4": 255}[np.dtype(dtype).str[1:]]
+        expected = np.clip((ramp[..., 0].astype(float) + (32768 if dtype is np.int16 else 0)) * scale, 0, 255)
+        assert np.abs(found - expected).max() <= 1
+        return
+    low, high = {"range:100,1100": (100.0, 1100.0), "range": (float(ramp.min()), float(ramp.max()))}.get(
+        asked
+    ) or tuple(nearest_rank(ramp, each) for each in parse(asked).percentiles)
+    share = np.clip((ramp[..., 0].astype(float) - low) / (high - low), 0, 1)
+    if asked.startswith("asinh"):
+        share = np.arcsinh(share / 0.1) / np.arcsinh(10)
+    assert np.abs(found - np.rint(share * 255)).max() <= 1
+    assert picture.shown is not None
+    assert (picture.shown.low, picture.shown.high) == (low, high)
 
 
 def test_cmyk_is_converted(tmp_path: Path) -> None:
@@ -142,7 +226,7 @@ def test_floats_of_all_colours_share_one_range(tmp_path: Path) -> None:
     # Then the least is black and the greatest 255, whichever band they are in, and steps between are even
     expected = np.rint((ramp - ramp.min()) * (255 / (ramp.max() - ramp.min())))
     assert np.abs(pixels_of(picture) - expected).max() <= 1
-    assert picture.decisions == ["float samples from 0.2 to 0.6 mapped to 0 to 255"]
+    assert picture.decisions == ["float samples from 0.2 to 0.6 mapped to 0 to 255 (percentiles 2 to 98)"]
 
 
 @pytest.mark.parametrize(("alpha", "kept"), [([0, 0.2, 0.6, 1], True), ([0, 1, 2, 300], False)])
@@ -167,7 +251,7 @@ def test_a_picture_of_one_value_is_black(value: float, tmp_path: Path) -> None:
 def test_a_picture_without_a_finite_value_is_black_or_white(value: float, tmp_path: Path) -> None:
     picture = open_here(constant([value], np.float32, "b-w", tmp_path / "source.tif"))
     assert np.unique(pixels_of(picture)).tolist() == [255 if value == np.inf else 0]
-    assert picture.decisions[0] == "float samples without a finite value among them mapped as if from 0 to 0"
+    assert picture.decisions[0].startswith("float samples without a finite value among them mapped as if from 0 to 0")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int16])
@@ -175,7 +259,7 @@ def test_other_numbers_are_stretched_from_least_to_greatest(dtype: type, tmp_pat
     heights: pictures.Pixels = np.array([[-100, 0], [200, 400]], dtype=dtype)[..., None]
     picture = open_here(pictures.save(heights, tmp_path / "source.tif", "b-w"))
     assert pixels_of(picture)[..., 1].tolist() == [[0, 51], [153, 255]]
-    assert picture.decisions[0].endswith("samples from -100 to 400 mapped to 0 to 255")
+    assert "samples from -100 to 400 mapped to 0 to 255 (percentiles" in picture.decisions[0]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +279,7 @@ def test_no_level_is_lost_far_from_zero_nor_at_the_ends_of_a_types_range(
     # Given 256 levels that 24 bits cannot tell apart, or whose span or its inverse is no 32-bit float
     levels = np.arange(256).reshape(16, 16)
     heights: pictures.Pixels = (least + levels * step).astype(dtype)[..., None]
-    found = pixels_of(open_here(pictures.save(heights, tmp_path / "source.tif", "b-w")))
+    found = pixels_of(open_here(pictures.save(heights, tmp_path / "source.tif", "b-w"), "range"))
     # Then each has its own place between black and white
     assert found[..., 0].tolist() == levels.tolist()
 

@@ -24,7 +24,19 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.header import Header
 from pipeline.pyramids import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_THUMBNAIL, THUMBNAIL_EDGE
-from tiler.decode import ERRORS, Reader, drop_metadata, orientation_of, reader_of, to_srgb, turned, with_hidden
+from pipeline.stretch import DEFAULT, Stretch
+from tiler.decode import (
+    ERRORS,
+    Reader,
+    Sample,
+    drop_metadata,
+    orientation_of,
+    part_of,
+    reader_of,
+    to_srgb,
+    turned,
+    with_hidden,
+)
 from tiler.image_progress import follow
 from tiler.progress import Meter
 
@@ -36,7 +48,9 @@ SHARE = 0.2
 """Share of the whole progress: the time to decode a baseline JPEG at an eighth of its size."""
 
 
-def make_preview(reader: Reader, header: Header, folder: Path, meter: Meter) -> tuple[int, int] | None:
+def make_preview(
+    reader: Reader, header: Header, folder: Path, meter: Meter, stretch: Stretch = DEFAULT
+) -> tuple[int, int] | None:
     """Write PREVIEW and PREVIEW_THUMBNAIL into the folder, if the source offers a cheap preview.
 
     A faulty source raises nothing here: the tiling will report it.
@@ -51,19 +65,19 @@ def make_preview(reader: Reader, header: Header, folder: Path, meter: Meter) -> 
     reader = reader_of(reader.path, reader.page)
     with suppress(*ERRORS, StageError, struct.error):
         try:
-            return _make(reader, folder, meter)
+            return _make(reader, folder, meter, stretch)
         except ERRORS as error:
             if reader.overlook(error):
-                return _make(reader, folder, meter)
+                return _make(reader, folder, meter, stretch)
     return None
 
 
-def _make(reader: Reader, folder: Path, meter: Meter) -> tuple[int, int] | None:
+def _make(reader: Reader, folder: Path, meter: Meter, stretch: Stretch) -> tuple[int, int] | None:
     found = reader.smaller(PREVIEW_EDGE)
-    return None if found is None else _write(found, reader, folder, meter)
+    return None if found is None else _write(found, reader, folder, meter, stretch)
 
 
-def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter) -> tuple[int, int]:
+def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter, stretch: Stretch) -> tuple[int, int]:
     orientation = orientation_of(found)
     meter.begin(SHARE)
     follow(found, meter)
@@ -78,7 +92,7 @@ def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter) -> t
     if hidden is not None:
         hidden = small.extract_band(bands) != 0
         small = small.extract_band(0, n=bands).copy(interpretation=found.interpretation)
-    image = to_srgb(small, reader, [], Meter(lambda *_: None), again=lambda: small)
+    image, _ = to_srgb(small, reader, stretch, [], lambda: part_of(reader) or Sample(small, hidden).thinned())
     image = drop_metadata(with_hidden(image, hidden))
     image = turned(image, orientation)
     if image.hasalpha():

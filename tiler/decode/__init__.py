@@ -10,14 +10,17 @@ from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.pixels import Picture, drop_metadata, open_picture, orientation_of, turned, with_hidden
 from tiler.decode.reader import Reader
 from tiler.decode.registry import reader_of
+from tiler.decode.sampling import Sample, part_of
 
 __all__ = [
     "ERRORS",
     "Picture",
     "Reader",
+    "Sample",
     "drop_metadata",
     "open_picture",
     "orientation_of",
+    "part_of",
     "reader_of",
     "to_srgb",
     "turned",

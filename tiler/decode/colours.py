@@ -1,26 +1,29 @@
 """Convert a source's colours to 8-bit sRGB while streaming, and describe each conversion for pyramid.json.
 
 8-bit samples that already are sRGB stay untouched. Otherwise the embedded colour profile is applied, or the colour
-space that the file names by code points (tiler.decode.tone_mapping). 16-bit samples of sRGB keep their upper 8 bits.
-Samples without a defined range (float, signed, 32-bit) are stretched: see tiler.decode.samples.
+space that the file names by code points (tiler.decode.tone_mapping). 16-bit samples of stated colours keep their upper
+8 bits. Samples that are no stated colours (most 16-bit, all float, signed and 32-bit) are mapped by the option
+`stretch`: see pipeline.stretch and tiler.decode.samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import chain, product
 
 import pyvips
 
 from pipeline.errors import StageError
+from pipeline.stretch import PERCENTILES, Kind, Stretch
 from tiler.decode import tone_mapping
 from tiler.decode.colour_spaces import ColourSpace, Range, by_cicp
 from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
 from tiler.decode.reader import Reader
-from tiler.decode.samples import stretch
-from tiler.progress import Meter
+from tiler.decode.samples import Shown, sample_range, show
+from tiler.decode.sampling import Sample
 
 PROFILE_TOLERANCE = 2
 """Largest change of any channel of the test colours for which a profile still counts as sRGB. The conversion through
@@ -30,6 +33,9 @@ _STEPS = {1: range(256), 3: range(0, 256, 17), 4: range(0, 256, 85)}
 _NAMES = {1: "b-w", 3: "srgb", 4: "cmyk"}
 """Samples of the test colours, and their colour space, by the number of bands."""
 
+AUTO = Stretch(Kind.PERCENTILE, *PERCENTILES[Kind.AUTO])
+"""How samples are mapped whose range nothing states."""
+
 _SCALED = {"uchar", "ushort"}
 _SPACES = {"lab", "labs", "labq", "xyz"}
 """Colour spaces that define the range of their samples, whatever the sample type."""
@@ -38,34 +44,86 @@ _SPACES = {"lab", "labs", "labq", "xyz"}
 def to_srgb(
     image: pyvips.Image,
     reader: Reader,
+    stretch: Stretch,
     decisions: list[str],
-    meter: Meter,
-    again: Callable[[], pyvips.Image] | None = None,
-) -> pyvips.Image:
-    """Return the image as 8-bit sRGB with 3 bands, or 4 with alpha.
+    sample: Callable[[], Sample],
+) -> tuple[pyvips.Image, Shown | None]:
+    """Return the image as 8-bit sRGB with 3 bands, or 4 with alpha, and how its samples were mapped, if they were.
 
     Parameters
     ----------
     image: the page that `reader` opened, or a smaller version of the page.
+    stretch: how samples become 8 bits.
     decisions: receives a line of text for each conversion.
-    meter: receives the progress of an extra pass.
-    again: opens the image once more, for the pass that finds the range of the samples. Default: `reader.open`.
+    sample: returns pixels of the page, in memory, to find the range of its samples. See tiler.decode.sampling.
 
     Raises
     ------
     StageError: unsupported_format.
-    pyvips.Error: if an extra pass cannot decode the source.
+    pyvips.Error: if the sample cannot be decoded.
     """
     image = _drop_extra_bands(image, reader, decisions)
-    if image.interpretation in _SPACES:
+    if image.interpretation in _SPACES or image.interpretation == "cmyk":
+        if stretch.kind not in {Kind.AUTO, Kind.NONE}:
+            decisions.append(f"stretch {stretch} does not apply to {image.interpretation}")
+        if image.interpretation == "cmyk":
+            return _from_cmyk(image, decisions), None
         decisions.append(f"{image.interpretation} converted to sRGB")
-        return image.colourspace("srgb")
-    if image.interpretation == "cmyk":
-        return _from_cmyk(image, decisions)
-    if image.format not in _SCALED:
-        stretched = stretch(image, again or reader.open, reader.heeded, decisions, meter, reverse=reader.is_reversed)
-        return stretched.colourspace("srgb")
-    return _from_rgb(image, reader, decisions)
+        return image.colourspace("srgb"), None
+
+    def pixels() -> Sample:
+        found, hidden = sample()
+        return Sample(_drop_extra_bands(found, reader, []), hidden)
+
+    rule, pixels = _rule(image, reader, stretch, pixels)
+    if rule is None:
+        return _from_rgb(image, reader, decisions), None
+    image, shown = show(image, rule, pixels, decisions, reverse=reader.is_reversed)
+    decisions.append(f"{shown} ({_reason(stretch, rule)})")
+    return image.colourspace("srgb"), shown
+
+
+def _rule(
+    image: pyvips.Image, reader: Reader, asked: Stretch, sample: Callable[[], Sample]
+) -> tuple[Stretch | None, Callable[[], Sample]]:
+    """Return how to map the samples, None if their upper 8 bits are colours, and the function that samples them."""
+    pixels = cache(sample)
+    if asked.kind is Kind.NONE:
+        return (None if image.format in _SCALED else asked), pixels
+    if asked.kind is not Kind.AUTO:
+        return asked, pixels
+    if image.format == "uchar":
+        return None, pixels
+    if stated := reader.stated_range():
+        found = sample_range(pixels(), AUTO)
+        if found and stated[0] <= found[0] and found[1] <= stated[1]:
+            return Stretch(Kind.RANGE, *stated), pixels
+    if image.format == "ushort" and (_has_profile(image) or reader.states_colours or _is_flat(pixels())):
+        return None, pixels
+    return AUTO, pixels
+
+
+def _is_flat(sample: Sample) -> bool:
+    """Return whether 16-bit samples have no range of their own, so that only that of their type is left."""
+    found = sample_range(sample, AUTO)
+    return found is None or found[0] == found[1]
+
+
+def _reason(asked: Stretch, rule: Stretch) -> str:
+    match rule.kind:
+        case Kind.NONE:
+            return "the range of their type"
+        case Kind.RANGE if asked.kind is Kind.AUTO:
+            return "the range that the file states"
+        case Kind.RANGE:
+            return "the least and the greatest" if rule.low is None else "the range that was asked for"
+    low, high = rule.percentiles
+    name = "asinh, percentiles" if rule.kind is Kind.ASINH else "percentiles"
+    return f"{name} {low:g} to {high:g}"
+
+
+def _has_profile(image: pyvips.Image) -> bool:
+    return bool(image.get_typeof(PROFILE)) and _profile_effect(image) != "unusable"
 
 
 def _drop_extra_bands(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:

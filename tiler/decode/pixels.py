@@ -16,11 +16,14 @@ from pipeline.errors import MOST_WARNINGS
 from pipeline.formats import budget
 from pipeline.formats.header import Header, pixel_bytes
 from pipeline.pyramids import Format
+from pipeline.stretch import DEFAULT, Stretch
 from tiler.decode.colours import to_srgb
 from tiler.decode.libvips_texts import field_names
 from tiler.decode.metadata import EXIF, UNUSABLE, is_ignored, is_readable_exif
 from tiler.decode.missing import ON_WHITE, Missing, Warned, marked
 from tiler.decode.reader import Reader
+from tiler.decode.samples import Shown
+from tiler.decode.sampling import sample_of
 from tiler.image_progress import PASS_SHARE, follow
 from tiler.progress import Meter
 
@@ -55,6 +58,7 @@ class Picture:
     decisions: changes made to the pixels, in words; empty if there are none.
     missing: what could not be decoded of a damaged source; None if it was decoded as a whole.
     remarks: returns what else is to know, once the image was decoded: see tiler.decode.reader.Reader.remarks.
+    shown: how its samples were mapped to 8 bits; None if they are colours as they are stored.
     """
 
     image: pyvips.Image
@@ -64,6 +68,7 @@ class Picture:
     decisions: list[str] = field(default_factory=list)
     missing: Missing | None = None
     remarks: Callable[[], list[Warned]] = list
+    shown: Shown | None = None
 
     def warnings(self) -> list[Warned]:
         """Return what is to know about the image. Must be called after it was decoded."""
@@ -73,7 +78,9 @@ class Picture:
         return list(dict.fromkeys(warned.short() for warned in found))[:MOST_WARNINGS]
 
 
-def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = None) -> Picture:
+def open_picture(
+    reader: Reader, *, meter: Meter, tile_format: Format | None = None, stretch: Stretch = DEFAULT
+) -> Picture:
     """Open a page of a stored source.
 
     Nothing is decoded unless an extra pass is needed: to rotate, to find the range of the samples, or to find damage.
@@ -82,6 +89,7 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
     ----------
     meter: receives the progress of extra passes.
     tile_format: of the tiles. Default: PNG for an image with transparency, else JPEG.
+    stretch: how samples become 8 bits.
 
     Raises
     ------
@@ -93,7 +101,8 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
         reader.require_sound_data()
     stored = reader.open()
     decisions, hidden = list(reader.notes), reader.hidden
-    image = drop_metadata(with_hidden(to_srgb(stored, reader, decisions, meter), hidden))
+    image, shown = to_srgb(stored, reader, stretch, decisions, lambda: sample_of(reader, stretch, meter))
+    image = drop_metadata(with_hidden(image, hidden))
     decisions.extend(_left_out(stored, reader))
     if reader.missing is not None:
         image = marked(image, reader.missing, tile_format, decisions)
@@ -107,7 +116,7 @@ def open_picture(reader: Reader, *, meter: Meter, tile_format: Format | None = N
     if reader.is_quiet and chosen is not Format.JPEG:
         _hear_out(reader, meter)
     described = _describe(stored, header, reader.page)
-    return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks)
+    return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown)
 
 
 def orientation_of(image: pyvips.Image) -> int:

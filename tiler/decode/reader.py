@@ -92,6 +92,19 @@ class Reader:
         """
         return None
 
+    def part(self, pixels: int) -> Reader | None:
+        """Return a reader of some parts of the page, evenly spread; None if they are not cheap to read.
+
+        Parameters
+        ----------
+        pixels: desired number of pixels.
+
+        Raises
+        ------
+        As `open`, and struct.error, OSError.
+        """
+        return None
+
     def memory(self, tile_size: int) -> int:
         """Estimate from the header the most memory that tiling needs, in bytes; raises as `open`."""
         image = self._load()
@@ -163,6 +176,15 @@ class Reader:
 
         A file may have it beside an ICC profile, or instead of one.
         """
+        return None
+
+    @property
+    def states_colours(self) -> bool:
+        """Whether the file states, otherwise than by a profile, which colours its samples are. Call it after `open`."""
+        return self.colour_space() is not None
+
+    def stated_range(self) -> tuple[float, float] | None:
+        """Return the samples that the file states as its least and greatest, or None."""
         return None
 
     @property

@@ -1,109 +1,158 @@
-"""Stretch samples without a defined range (float, signed, 32-bit): the least becomes 0, the greatest 255.
+"""Map samples to 8 bits by a range: see docs/formats.md and pipeline.stretch for the rules.
 
-All colours share one range, so that hues are kept. Not-a-number becomes black, infinity the end of the range. An image
-of a single value becomes black. In a TIFF whose zero is white, the least becomes 255 and the greatest 0.
+All colours share one range, so that hues are kept. Not-a-number becomes black, and a sample beyond the range the end of
+the range. An image of a single value becomes black. In a TIFF whose zero is white, the least becomes 255 and the
+greatest 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import pyvips
 
-from tiler.image_progress import PASS_SHARE, follow
-from tiler.progress import Meter
-
-FLOAT_MAX = 3.4e38
-"""Greatest finite 32-bit float, rounded down. A sample beyond it counts as infinite."""
+from pipeline.stretch import Kind, Stretch
+from tiler.decode.percentiles import INTEGERS, percentiles
+from tiler.decode.sampling import Sample
 
 FLOAT_SPANS = (1e-30, 1e38)
 """Least and greatest width of a range for which 32-bit float arithmetic neither overflows nor loses a level."""
 
-Heeded = Callable[[], AbstractContextManager[None]]
-"""The type of tiler.decode.reader.Reader.heeded."""
+SOFTENING = 0.1
+"""`a` of the asinh stretch, as astropy's AsinhStretch has it: below this share of the range it is nearly linear."""
 
 _WITH_FRACTIONS = {"float", "double"}
 
 
-class Range(NamedTuple):
-    """The least and greatest finite sample. If no sample is finite, `low` is greater than `high`."""
-
-    low: float
-    high: float
-
-
-def stretch(
-    image: pyvips.Image,
-    again: Callable[[], pyvips.Image],
-    heeded: Heeded,
-    decisions: list[str],
-    meter: Meter,
-    *,
-    reverse: bool = False,
-) -> pyvips.Image:
-    """Return the image with 8-bit samples.
+class Shown(NamedTuple):
+    """How samples were mapped.
 
     Parameters
     ----------
-    again: opens the image once more, for the pass that finds the range.
-    heeded: context manager that surrounds that pass.
+    rule: the way that was used; its figures are percentiles, or the range that was asked for.
+    samples: their type, in libvips' words.
+    low, high: the samples that became 0 and 255; None if no sample is finite.
+    is_reversed: whether `high` became 0, and `low` 255.
+    """
+
+    rule: Stretch
+    samples: str
+    low: float | None
+    high: float | None
+    is_reversed: bool = False
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.samples} samples without a finite value among them mapped as if from 0 to 0"
+        first, last = (self.high, self.low) if self.is_reversed else (self.low, self.high)
+        return f"{self.samples} samples from {first:g} to {last:g} mapped to 0 to 255"
+
+
+def show(
+    image: pyvips.Image,
+    rule: Stretch,
+    sample: Callable[[], Sample],
+    decisions: list[str],
+    *,
+    reverse: bool = False,
+) -> tuple[pyvips.Image, Shown]:
+    """Return the image with 8-bit samples, and how they were mapped.
+
+    Parameters
+    ----------
+    image: 1 or 3 colours, and possibly one more band.
+    rule: of any kind but AUTO.
+    sample: returns the pixels from which the range is found, in memory. It is called where the rule needs it.
+    decisions: receives a line of text if the band after the colours is left out.
     reverse: whether the greatest sample is black.
-    decisions, meter: as in tiler.decode.colours.to_srgb.
 
     Raises
     ------
-    pyvips.Error: if that pass cannot decode the image.
+    pyvips.Error: if the sample cannot be decoded.
     """
     colours = 1 if image.bands < 3 else 3
-    meter.begin(PASS_SHARE)
-    ranges = _ranges(again(), heeded, meter)
-    low = min(found.low for found in ranges[:colours])
-    high = max(found.high for found in ranges[:colours])
-    if low > high:
-        low = high = 0.0
-        decisions.append(f"{image.format} samples without a finite value among them mapped as if from 0 to 0")
-    else:
-        first, last = (high, low) if reverse else (low, high)
-        decisions.append(f"{image.format} samples from {first:g} to {last:g} mapped to 0 to 255")
-    stretched = _mapped(image.extract_band(0, n=colours), low, high, reverse=reverse)
-    if image.bands > colours:
-        if image.format in _WITH_FRACTIONS and _is_share(ranges[colours]):
-            stretched = stretched.bandjoin(_mapped(image.extract_band(colours), 0.0, 1.0))
-        else:
-            decisions.append("the band after the colours, of unknown meaning, left out")
-    return stretched.copy(interpretation="b-w" if colours == 1 else "srgb")
+    pixels = sample
+    if is_left_out := image.bands > colours and not _is_transparency(image, sample):
+        decisions.append("the band after the colours, of unknown meaning, left out")
+
+        def pixels() -> Sample:
+            image, hidden = sample()
+            return Sample(image.extract_band(0, n=colours), hidden)
+
+    low, high = _range(rule, image.format, pixels) or (None, None)
+    shown = _mapped(
+        image.extract_band(0, n=colours), low or 0.0, high or 0.0, is_asinh=rule.kind is Kind.ASINH, reverse=reverse
+    )
+    if image.bands > colours and not is_left_out:
+        shown = shown.bandjoin(_transparency(image.extract_band(colours)))
+    shown = shown.copy(interpretation="b-w" if colours == 1 else "srgb")
+    return shown, Shown(rule, str(image.format), low, high, reverse)
 
 
-def _mapped(samples: pyvips.Image, low: float, high: float, *, reverse: bool = False) -> pyvips.Image:
+def _is_transparency(image: pyvips.Image, sample: Callable[[], Sample]) -> bool:
+    """Return whether the band after the colours is transparency: of 8 or 16 bits, or a float from 0 to 1."""
+    if image.format not in _WITH_FRACTIONS:
+        return image.format in {"uchar", "ushort"}
+    band = sample().image.extract_band(image.bands - 1)
+    # Comparisons with not-a-number are false: what is hidden says nothing.
+    return bool(((band < 0) | (band > 1)).max() == 0)
+
+
+def _transparency(band: pyvips.Image) -> pyvips.Image:
+    """Return a band of transparency with 8 bits: the upper ones of 16, as libvips does it."""
+    if band.format in _WITH_FRACTIONS:
+        return _mapped(band, 0.0, 1.0)
+    return band if band.format == "uchar" else (band >> 8).cast("uchar")
+
+
+def sample_range(sample: Sample, rule: Stretch) -> tuple[float, float] | None:
+    """Return the samples that become 0 and 255; None if there is no finite sample that is shown.
+
+    Parameters
+    ----------
+    sample: in memory. If there is a band of transparency, pixels that are wholly transparent do not count.
+    """
+    shares = (0.0, 100.0) if rule.kind is Kind.RANGE else rule.percentiles
+    found = percentiles(sample.image, shares, sample.hidden)
+    return None if found is None else (found[0], found[1])
+
+
+def _range(rule: Stretch, samples: str, sample: Callable[[], Sample]) -> tuple[float, float] | None:
+    if rule.kind is Kind.NONE:
+        return _full(samples)
+    if rule.kind is Kind.RANGE and rule.low is not None and rule.high is not None:
+        return rule.low, rule.high
+    return sample_range(sample(), rule)
+
+
+def _full(samples: str) -> tuple[float, float]:
+    """Return the range that a type of samples stands for."""
+    return (0.0, 1.0) if samples in _WITH_FRACTIONS else INTEGERS[samples]
+
+
+def _mapped(
+    samples: pyvips.Image, low: float, high: float, *, is_asinh: bool = False, reverse: bool = False
+) -> pyvips.Image:
     if samples.format not in _WITH_FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
         # libvips would compute in 32-bit floats. Their 24 bits are too few for 32-bit samples far from zero.
         samples = samples.cast("double")
-    level = (samples - low) * (255.0 / (high - low) if high > low else 1.0)
+    # A range wider than the greatest double is halved first.
+    level = (samples - low) * (255.0 / (high - low)) if 0 < high - low < math.inf else _of_edge(samples, low, high)
+    if is_asinh:
+        level = _softened(level)
     # All comparisons with not-a-number are false: missing samples become black.
     if reverse:
         return ((level >= 0) | (level < 0)).ifthenelse(255 - level, 0).rint().cast("uchar")
     return (level >= 0).ifthenelse(level, 0).rint().cast("uchar")
 
 
-def _is_share(found: Range) -> bool:
-    return 0.0 <= found.low <= found.high <= 1.0
+def _of_edge(samples: pyvips.Image, low: float, high: float) -> pyvips.Image:
+    """Return the levels of a range that has no width, or whose width is no double."""
+    return samples - low if low == high else (samples / 2 - low / 2) * (255.0 / (high / 2 - low / 2))
 
 
-def _ranges(samples: pyvips.Image, heeded: Heeded, meter: Meter) -> list[Range]:
-    """Return the range of each band."""
-    bands = range(1, samples.bands + 1)
-    # In the table, row 0 covers all bands; columns 0 and 1 are minimum and maximum.
-    if samples.format not in _WITH_FRACTIONS:
-        whole = samples.copy()
-        follow(whole, meter)
-        with heeded():
-            table = whole.stats()
-        return [Range(table(0, row)[0], table(1, row)[0]) for row in bands]
-    finite = samples.abs() <= FLOAT_MAX
-    joined = finite.ifthenelse(samples, FLOAT_MAX).bandjoin(finite.ifthenelse(samples, -FLOAT_MAX))
-    follow(joined, meter)
-    with heeded():
-        table = joined.stats()
-    return [Range(table(0, row)[0], table(1, row + samples.bands)[0]) for row in bands]
+def _softened(level: pyvips.Image) -> pyvips.Image:
+    share = (level > 255).ifthenelse(255, (level >= 0).ifthenelse(level, 0)) / 255
+    return (share / SOFTENING).asinh() * (255.0 / math.asinh(1 / SOFTENING))

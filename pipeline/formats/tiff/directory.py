@@ -56,6 +56,8 @@ class Tag(IntEnum):
     SAMPLES = 277
     ROWS_PER_STRIP = 278
     STRIP_LENGTHS = 279
+    MIN_SAMPLE = 280
+    MAX_SAMPLE = 281
     PLANAR = 284
     PAGE_NAME = 285
     PREDICTOR = 317
@@ -68,6 +70,8 @@ class Tag(IntEnum):
     INK_SET = 332
     INKS = 334
     EXTRA_SAMPLES = 338
+    S_MIN_SAMPLE = 340
+    S_MAX_SAMPLE = 341
     SAMPLE_FORMAT = 339
     JPEG_TABLES = 347
     COEFFICIENTS = 529

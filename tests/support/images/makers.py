@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from tests.support.images import pictures, profiles, tiffs
 from tests.support.images.pictures import Pixels
+from tests.support.images.stretched import stretched
 
 
 def _scene(width: int, height: int, bands: int = 3) -> Pixels:
@@ -59,11 +60,12 @@ def bits(path: Path, width: int, height: int, *, bits: int, **options: object) -
 
 
 def wide(path: Path, width: int, height: int, *, bands: int, **options: object) -> Pixels:
-    """16 bits: the upper 8 count."""
+    """16 bits whose range nothing states."""
     pixels = _scene(width, height, bands)
     low = np.random.default_rng(7).integers(0, 256, pixels.shape, dtype=np.uint16)
-    pictures.save((pixels.astype(np.uint16) << 8) | low, path, "rgb16" if bands > 2 else "grey16", **options)
-    return pixels if bands > 2 else np.concatenate([_grey(pixels), pixels[..., 1:]], axis=-1)
+    samples: Pixels = (pixels.astype(np.uint16) << 8) | low
+    pictures.save(samples, path, "rgb16" if bands > 2 else "grey16", **options)
+    return stretched(samples)
 
 
 def transparent_colour(path: Path, width: int, height: int, *, mode: str) -> Pixels:
@@ -148,6 +150,8 @@ def layout(path: Path, width: int, height: int, *, bands: int = 3, dtype: type =
     pixels = _scene(width, height, bands)
     wide = pixels.astype(dtype) * dtype(257 if dtype is np.uint16 else 1)
     tiffs.write(path, wide, **options)  # type: ignore[arg-type]
+    if dtype is np.uint16:
+        return stretched(wide)
     return pixels if bands > 2 else np.concatenate([_grey(pixels), pixels[..., 1:]], axis=-1)
 
 
@@ -201,37 +205,30 @@ def numbers(
     planar: bool = False,
     reverse: bool = False,
 ) -> Pixels:
-    """Samples without a scale of their own: stretched from the least to the greatest of all colours, or `reverse`."""
+    """Samples without a scale of their own."""
     least = 7 if np.dtype(dtype).kind == "u" else -60
     values: Pixels = (_scene(width, height, bands).astype(float) * scale + least).astype(dtype)
     tiffs.write(path, values, planar=planar, photometric=tiffs.WHITE_IS_ZERO if reverse else None)
-    low, high = float(values.min()), float(values.max())
-    stretched = np.rint((values.astype(float) - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
-    if reverse:
-        stretched = 255 - stretched
-    return _grey(stretched) if bands == 1 else stretched
+    return stretched(values, reverse=reverse)
 
 
 def holes(path: Path, width: int, height: int) -> Pixels:
     """Heights with missing and infinite values: these are black and white, and the others keep their scale."""
     values = _scene(width, height, 1).astype(np.float32) - 100
-    expected = (values - values.min()) * (255 / max(1.0, float(np.ptp(values))))
-    flat, shown = values.reshape(-1), expected.reshape(-1)
-    # Neither the first nor the last of a value: the range stays what it is
-    for place, (value, becomes) in enumerate([(np.nan, 0), (np.inf, 255), (-np.inf, 0)]):
-        middle = np.argsort(flat)[len(flat) // 2 :][:3]
-        if len(flat) > 9:
-            flat[middle[place]], shown[middle[place]] = value, becomes
+    flat = values.reshape(-1)
+    middle = np.argsort(flat)[len(flat) // 2 :][:3]
+    if len(flat) > 9:
+        flat[middle] = [np.nan, np.inf, -np.inf]
     tiffs.write(path, values)
-    return _grey(np.rint(expected).astype(np.uint8))
+    return stretched(values)
 
 
 def float_alpha(path: Path, width: int, height: int) -> Pixels:
     pixels = _scene(width, height, 4)
-    low, high = int(pixels[..., :3].min()), int(pixels[..., :3].max())
-    tiffs.write(path, (pixels / 255).astype(np.float32), extra=[2])
-    colours = np.rint((pixels[..., :3].astype(float) - low) * (255 / (high - low) if high > low else 0))
-    return np.concatenate([colours.astype(np.uint8), pixels[..., 3:]], axis=-1)
+    samples = (pixels / 255).astype(np.float32)
+    tiffs.write(path, samples, extra=[2])
+    colours = stretched(samples[..., :3], seen=pixels[..., 3] > 0)
+    return np.concatenate([colours, pixels[..., 3:]], axis=-1)
 
 
 def frames(path: Path, width: int, height: int, **options: object) -> Pixels:

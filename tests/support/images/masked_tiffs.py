@@ -12,6 +12,7 @@ import tifffile
 from tests.support.images import pictures, tiffs
 from tests.support.images.pictures import Pixels
 from tests.support.images.sparse_tiffs import HEIGHT, NODATA, TILE, WIDTH, entries, leave_out
+from tests.support.images.stretched import stretched
 
 MASK, REDUCED = 4, 1
 
@@ -128,11 +129,12 @@ def _nodata(folder: Path) -> Iterator[Masked]:
         pixels = np.where(shown, grey.astype(np.float64) * 3 - 60, 0).astype(dtype)
         pixels[~shown] = value
         path = _written(folder / f"{name}.tif", pixels, text)
-        measured = pixels[shown].astype(float)
-        scaled = np.rint((pixels.astype(float) - measured.min()) * (255 / (measured.max() - measured.min())))
+        scaled = stretched(pixels[..., None].astype(float), seen=shown)[..., 0]
         yield Masked(path, with_alpha(np.where(shown, scaled, 0), shown), tolerance=1)
     wide = np.where(shown, grey.astype(np.uint16) * 256 + 1, 0).astype(np.uint16)
-    yield Masked(_written(folder / "uint16.tif", wide, "0"), with_alpha(wide >> 8, shown))
+    yield Masked(
+        _written(folder / "uint16.tif", wide, "0"), with_alpha(stretched(wide[..., None], seen=shown)[..., 0], shown)
+    )
     low = (grey >> 4).astype(np.uint8)
     path = tiffs.write(folder / "bits.tif", low[..., None], bits=4, more={NODATA: ("B", b"3\0")})
     yield Masked(path, with_alpha(low * 17, low != 3))

@@ -14,6 +14,7 @@ import tifffile
 
 from tests.support.images import pictures, tiffs, zstd_tiffs
 from tests.support.images.pictures import Pixels
+from tests.support.images.stretched import stretched
 
 WIDTH, HEIGHT = 200, 136
 EDGE, ROWS = 64, 24
@@ -84,11 +85,9 @@ def write(path: Path, case: Case) -> Pixels:
     if case.compression == "jpeg":
         decoded: Pixels = np.asarray(tifffile.imread(path)).reshape(case.bands, HEIGHT, WIDTH).transpose(1, 2, 0)
         return decoded[..., :3] if case.bands > 2 else np.repeat(decoded[..., :1], 3, axis=2)
-    if case.dtype.startswith("float"):
-        colours = shown.astype(float)
-        stretched: Pixels = np.rint((colours - colours.min()) * 255 / (colours.max() - colours.min())).astype(np.uint8)
-        return stretched
-    return shown
+    if case.dtype == "uint8":
+        return shown
+    return stretched(shown.astype(case.dtype) * np.dtype(case.dtype).type(scale))
 
 
 def premultiplied(folder: Path) -> Iterator[tuple[Path, Pixels]]:
@@ -115,10 +114,11 @@ def premultiplied(folder: Path) -> Iterator[tuple[Path, Pixels]]:
             **cut,
         )
         straight = (stored[..., :bands] / stored[..., bands:].astype(float)).clip(0, 1)
-        if dtype == "float32":  # such samples are stretched
-            straight = (straight - straight.min()) / (straight.max() - straight.min())
-        shown = np.repeat(straight, 3, axis=2) if bands == 1 else straight
-        yield path, np.rint(np.concatenate([shown, stored[..., bands:] / most], axis=2) * 255).astype(np.uint8)
+        if dtype == "uint8":
+            shown = np.rint((np.repeat(straight, 3, axis=2) if bands == 1 else straight) * 255).astype(np.uint8)
+        else:
+            shown = stretched(straight)
+        yield path, np.concatenate([shown, np.rint(stored[..., bands:] / most * 255).astype(np.uint8)], axis=2)
 
 
 def single(path: Path, *, compression: str, tiled: bool) -> Pixels:

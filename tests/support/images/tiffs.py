@@ -34,7 +34,7 @@ def write(
     compression: int = 1,
     encode: Callable[[bytes], bytes] = bytes,
     stored_once: bool = False,
-    more: Mapping[int, tuple[str, Sequence[int]]] | None = None,
+    more: Mapping[int, tuple[str, Sequence[float]]] | None = None,
 ) -> Path:
     """Write pixels (rows, columns, bands) of any numpy type.
 
@@ -64,7 +64,7 @@ def write(
         tops = range(0, height, rows)
         strips = [encode(_rows(plane[top : top + rows], bits, order)) for plane in planes for top in tops]
     offsets, lengths = (324, 325) if tile else (273, 279)
-    tags: dict[int, tuple[str, Sequence[int]]] = {
+    tags: dict[int, tuple[str, Sequence[float]]] = {
         256: ("I", [width]),
         257: ("I", [height]),
         258: ("H", [bits or pixels.dtype.itemsize * 8] * bands),
@@ -104,8 +104,8 @@ def _tiles(plane: pictures.Pixels, edge: int) -> list[pictures.Pixels]:
     ]
 
 
-def _directory(order: str, tags: dict[int, tuple[str, Sequence[int]]], places: list[int]) -> bytes:
-    kinds = {"B": 1, "H": 3, "I": 4}
+def _directory(order: str, tags: dict[int, tuple[str, Sequence[float]]], places: list[int]) -> bytes:
+    kinds = {"B": 1, "H": 3, "I": 4, "f": 11, "d": 12}
     written = {tag: (kind, places if places and tag in {273, 324} else values) for tag, (kind, values) in tags.items()}
     written = {tag: (letter, values) for tag, (letter, values) in written.items() if len(values)}
     behind = 8 + 2 + 12 * len(written) + 4

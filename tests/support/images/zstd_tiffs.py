@@ -11,6 +11,7 @@ import tifffile
 
 from tests.support.images import makers, pictures
 from tests.support.images.pictures import Pixels
+from tests.support.images.stretched import stretched
 
 ZSTD = 50000
 """TIFF's number of the compression."""
@@ -45,19 +46,20 @@ def save(path: Path | BinaryIO, pixels: Pixels, *, photometric: str = "", planar
 
 
 def scene(path: Path, width: int, height: int, *, bands: int = 3, dtype: type = np.uint8, **options: Any) -> Pixels:
-    """Of 8 or 16 bits a sample: what is written must come back."""
+    """Of 8 bits a sample, which must come back, or of 16."""
     pixels = pictures.scene(width, height, bands=bands)
-    save(path, pixels.astype(dtype) * dtype(257 if dtype is np.uint16 else 1), **options)
+    samples = pixels.astype(dtype) * dtype(257 if dtype is np.uint16 else 1)
+    save(path, samples, **options)
+    if dtype is np.uint16:
+        return stretched(samples)
     return pixels if bands > 2 else np.repeat(pixels, 3, axis=2)
 
 
 def heights(path: Path, width: int, height: int, **options: Any) -> Pixels:
-    """Floats of one band, stretched from the least to the greatest."""
+    """Floats of one band."""
     values = pictures.scene(width, height, bands=1).astype(np.float32) * 3 - 60
     save(path, values, **options)
-    low, high = float(values.min()), float(values.max())
-    stretched = np.rint((values.astype(float) - low) * (255 / (high - low) if high > low else 0))
-    return np.repeat(stretched.astype(np.uint8), 3, axis=2)
+    return stretched(values)
 
 
 def inks(path: Path, width: int, height: int, **options: Any) -> Pixels:

@@ -95,6 +95,11 @@ class PngReader(Reader):
         """As Reader.colour_space."""
         return self._chunks.stated.space
 
+    @property
+    def states_colours(self) -> bool:
+        """As Reader.states_colours. A chunk sRGB states them without naming another space."""
+        return self._chunks.stated.is_stated
+
     def require_sound_data(self) -> None:
         """As Reader.require_sound_data: verifies the checksums that libpng ignores."""
         _ = self._chunks

@@ -36,11 +36,13 @@ class Stated(NamedTuple):
     space: None if they state none.
     is_limited: whether the samples have a limited range.
     overrides_profile: whether an embedded profile does not count.
+    is_stated: whether they state the colours, be it sRGB.
     """
 
     space: ColourSpace | None = None
     is_limited: bool = False
     overrides_profile: bool = False
+    is_stated: bool = True
 
 
 def stated_by(chunks: Mapping[bytes, bytes]) -> Stated:
@@ -48,7 +50,7 @@ def stated_by(chunks: Mapping[bytes, bytes]) -> Stated:
     if b"cICP" in chunks:
         return _by_cicp(chunks[b"cICP"])
     if b"sRGB" in chunks or not chunks:
-        return Stated()
+        return Stated(is_stated=bool(chunks))
     name = f"colours stated by {' and '.join(sorted(each.decode() for each in chunks))}"
     try:
         primaries = _primaries(chunks[b"cHRM"]) if b"cHRM" in chunks else SRGB

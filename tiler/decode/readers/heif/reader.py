@@ -57,6 +57,11 @@ class HeifReader(Reader):
                 return None
         return small if small.width < header.width and shows_all(small.width, small.height, header) else None
 
+    @property
+    def states_colours(self) -> bool:
+        """As Reader.states_colours: samples of a HEIF are colours."""
+        return True
+
     def colour_space(self) -> ColourSpace | None:
         """As Reader.colour_space: taken from the `nclx` property, or the coded pictures."""
         if self._coding is not None:

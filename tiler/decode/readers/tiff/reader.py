@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import reduce
 from importlib import import_module
 from operator import or_
 from pathlib import Path
+from tempfile import mkstemp
 from typing import BinaryIO, ClassVar
 
 import pyvips
@@ -20,6 +23,7 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE
 from pipeline.formats.tiff.layout import held_bytes, stored_bytes
+from pipeline.formats.tiff.stated_range import stated_range
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
 from tiler.decode.libvips_texts import ERRORS
@@ -70,6 +74,7 @@ class TiffReader(Reader):
     def __init__(self, path: Path, page: int = 0, *, kind: str = "tiff", lenient: bool = False) -> None:
         super().__init__(path, page, kind=kind, lenient=lenient)
         self._virtual = VirtualPages(path, super()._settings)
+        self._part: TiffReader | None = None
         self._of_header: set[str] = set()
         self._readings: dict[Key, Reading] = {}
         self._at = Places(path)
@@ -116,6 +121,29 @@ class TiffReader(Reader):
         """As Reader.smaller: opens an overview."""
         found = overview(self.path, self.page, self.header(), edge)
         return self.open(**found.option) if found else None
+
+    def part(self, pixels: int) -> Reader | None:
+        """As Reader.part: a small TIFF of some strips or tiles, in TMPDIR."""
+        from tiler.decode.readers.tiff.sampled import write_sample  # noqa: PLC0415  only some pages need it
+
+        with self.path.open("rb") as file, suppress(struct.error):
+            directory = self._at.directory(file, self.page)
+            if directory is None or self._at.mask(file, self.page) is not None:
+                return None
+            handle, name = mkstemp(suffix=".tif")
+            os.close(handle)
+            weakref.finalize(self, Path(name).unlink, missing_ok=True)
+            if write_sample(file, directory, pixels, Path(name)):
+                self._part = TiffReader(Path(name), lenient=self.lenient)
+                return self._part
+        return None
+
+    def stated_range(self) -> tuple[float, float] | None:
+        """As Reader.stated_range: by SMinSampleValue and SMaxSampleValue, or MinSampleValue and MaxSampleValue."""
+        with self.path.open("rb") as file, suppress(struct.error):
+            if directory := self._at.directory(file, self.page):
+                return stated_range(directory)
+        return None
 
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work."""
