@@ -15,6 +15,7 @@ from http import HTTPStatus
 from ingest.download.stream import DecodedStream, Stream
 from ingest.http import (
     NOT_THESE_BYTES,
+    ChainCookies,
     Connection,
     Crowded,
     HeaderValues,
@@ -207,9 +208,11 @@ class RemoteFile:
     def _follow(self, connection: Connection, headers: Mapping[str, str], url: str = "") -> Response:
         url = url or self._url
         came_from = ""
+        cookies = ChainCookies()
         for _ in range(self._settings.source_max_redirects + 1):
+            own = cookies.header(url)
             try:
-                reply = connection.get(url, headers)
+                reply = connection.get(url, {**headers, **own})
                 following = reply.location
             except StageError as error:
                 if not came_from or isinstance(error, Crowded):
@@ -222,9 +225,11 @@ class RemoteFile:
                     retry_after=error.retry_after,
                 ) from error
             if following is None:
-                self._found_at = url
+                # Without its cookies the last URL may lead nowhere, and they are forgotten with this chain.
+                self._found_at = self._url if own else url
                 return reply
             reply.close()
+            cookies.take(url, reply.headers("Set-Cookie"))
             url, came_from = following, reply.host
         raise StageError(
             "source_too_many_redirects",

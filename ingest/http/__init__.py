@@ -6,6 +6,7 @@ Imports `pipeline` and the worker's settings. The rest of ingest imports what is
 from ingest.http.cancellation import Cancellation
 from ingest.http.connection import Connection, Crowded, Response
 from ingest.http.content_coding import decoded
+from ingest.http.cookies import ChainCookies
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
 from ingest.http.response import (
@@ -29,6 +30,7 @@ from ingest.http.validators import HeaderValues, Version, version
 __all__ = [
     "NOT_THESE_BYTES",
     "Cancellation",
+    "ChainCookies",
     "Connection",
     "Crowded",
     "Guard",

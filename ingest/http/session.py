@@ -30,7 +30,7 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
     made = Session()
     # Otherwise requests would use proxies, .netrc passwords and CA bundles from the worker's environment.
     made.trust_env = False
-    # Accept no cookies: they would be sent back with each request, and grow with each response.
+    # Accept no cookies: they would be sent back with each request, and grow with each response. See ChainCookies.
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     made.headers = CaseInsensitiveDict(
         {

@@ -18,7 +18,7 @@ from tests.support.images import pictures
 from tests.support.network import answers
 from tests.support.network.answers import asked
 from tests.support.network.certificates import Authority
-from tests.support.network.sources import Behaviour, SourceServer, serve
+from tests.support.network.sources import Behaviour, Exchange, SourceServer, serve
 from tilewright.client import Client
 
 
@@ -123,6 +123,20 @@ def test_a_new_link_to_another_file_begins_from_the_start(
     tile_id = finish(client, dataset_id)["tile_info"]["tile_id"]
     alone = submit(client, sources.on("/three.jpg", answers.whole(other)))
     assert finish(client, alone)["tile_info"]["tile_id"] == tile_id
+
+
+def test_a_server_that_sets_a_cookie_and_redirects_gets_it_back(
+    client: Client, sources: SourceServer, picture: bytes
+) -> None:
+    # Given a shared link as SharePoint has them: a cookie, and a redirect to a file that is not given without it
+    def guest(exchange: Exchange) -> None:
+        (answers.breaking(picture, 100_000) if exchange.headers["Cookie"] else answers.status(403))(exchange)
+
+    sources.on("/guest.jpg", guest)
+    shared = {"Set-Cookie": "FedAuth=77u/PD9; path=/; SameSite=None; HttpOnly", "Location": "/guest.jpg"}
+    # When it is submitted, then it becomes ready
+    dataset_id = submit(client, sources.on("/shared.jpg", answers.status(302, shared)))
+    assert finish(client, dataset_id)["status"] == "ready"
 
 
 def test_what_is_wrong_with_tls_is_told_apart(start_stack: StartStack, picture: bytes, tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_retry_after_is_passed_on(server: SourceServer, tmp_path: Path, value: s
     assert failure.value.retry_after == seconds
 
 
-def test_a_cookie_is_not_brought_back(server: SourceServer, tmp_path: Path) -> None:
+def test_a_cookie_of_a_file_is_not_brought_back(server: SourceServer, tmp_path: Path) -> None:
     # Given a server that breaks every answer off, and sets one more cookie each time
     number = itertools.count()
 

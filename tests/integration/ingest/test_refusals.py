@@ -236,3 +236,54 @@ def test_a_decoded_file_has_the_limits_of_any_other(server: SourceServer, tmp_pa
         fetch(url, tmp_path / "got", max_source_bytes=MEGABYTE)
     assert failure.value.code == "source_too_large"
     assert (tmp_path / "got").stat().st_size <= MEGABYTE
+
+
+def cookie(exchange: Exchange) -> str:
+    return exchange.headers.get("Cookie", "")
+
+
+def test_a_chain_of_redirects_has_cookies_of_its_own(server: SourceServer, tmp_path: Path) -> None:
+    # Given a server that sets cookies and redirects, also to the same URL, and wants them back for each part
+    parts = answers.breaking(JPEG, 2 * MEGABYTE)
+
+    def stored(exchange: Exchange) -> None:
+        (parts if cookie(exchange) == "FedAuth=1; rtFa=2" else answers.status(403))(exchange)
+
+    def wall(exchange: Exchange) -> None:
+        if cookie(exchange):
+            parts(exchange)
+        else:
+            exchange.head(302, {"Set-Cookie": "seen=1", "Location": exchange.path, "Content-Length": "0"})
+
+    server.on("/x.jpg", answers.status(302, {"Set-Cookie": "FedAuth=1; path=/; HttpOnly", "Location": "/second"}))
+    server.on("/second", answers.status(302, {"Set-Cookie": "rtFa=2; path=/", "Location": "/stored"}))
+    server.on("/stored", stored)
+    # When a file is fetched by parts, then each part has a chain, which begins without cookies
+    assert fetch(server.url("/x.jpg"), tmp_path / "got").sha256 == SHA256
+    assert [headers["Cookie"] for headers in server.headers["/x.jpg"]] == [None] * 3
+    assert [headers["Cookie"] for headers in server.headers["/stored"]] == ["FedAuth=1; rtFa=2"] * 3
+    # And a URL that redirects to itself is followed once
+    assert fetch(server.on("/wall.jpg", wall), tmp_path / "got").sha256 == SHA256
+    assert [headers["Cookie"] for headers in server.headers["/wall.jpg"]] == [None, "seen=1"] * 3
+
+
+def test_cookies_go_to_no_other_host_and_do_not_grow(server: SourceServer, tmp_path: Path) -> None:
+    # Given a chain over two hosts, both of which set cookies, and back
+    with serve() as other:
+        other.on("/there", answers.status(302, {"Set-Cookie": "b=2; path=/", "Location": server.url("/back.jpg")}))
+        server.on("/x.jpg", answers.status(302, {"Set-Cookie": "a=1; path=/", "Location": other.url("/there")}))
+        server.on("/back.jpg", answers.ranges(JPEG))
+        # When it is followed, then each host gets its own
+        assert fetch(server.url("/x.jpg"), tmp_path / "got").sha256 == SHA256
+        assert [headers["Cookie"] for headers in other.headers["/there"]] == [None]
+        assert [headers["Cookie"] for headers in server.headers["/back.jpg"]] == ["a=1"]
+
+    # And a server that sets more with each redirect gets a bounded header back
+    def more(exchange: Exchange) -> None:
+        count = cookie(exchange).count("=")
+        given = {"Set-Cookie": f"c{count}={'x' * 3000}", "Location": exchange.path, "Content-Length": "0"}
+        exchange.head(302, given)
+
+    with pytest.raises(StageError, match="redirects more than"):
+        fetch(server.on("/more.jpg", more), tmp_path / "got", source_max_redirects=30)
+    assert max(len(headers.get("Cookie", "")) for headers in server.headers["/more.jpg"]) <= 8192
