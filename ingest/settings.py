@@ -82,7 +82,10 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     )
     source_contact: str = Field(
         "",
-        description="URL or e-mail address in the User-Agent, so that a server's owner can contact you.",
+        description=(
+            "URL or e-mail address in the User-Agent, so that a server's owner can contact you. Some servers require "
+            "one. Without it, the User-Agent has the project's address."
+        ),
     )
     preflight_min_bytes: int = Field(
         1024**2,

@@ -14,20 +14,18 @@ import re
 import socket
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit
 
 from pipeline.errors import DATASET_CODES, StageError
+from pipeline.urls import DEFAULT_PORTS, Url, ascii_host, parse
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_URL_LENGTH = 8000
 """In characters. RFC 9112 §3 asks servers to accept request lines of at least 8,000 octets; longer ones may fail."""
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 FIRST_UNPRIVILEGED_PORT = 1024
 """Lower ports, except 80 and 443, belong to mail, directory and shell services, to which no request may be sent."""
@@ -56,51 +54,43 @@ LAST_32_BITS: tuple[IPv6Network, ...] = (
 ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 """RFC 5214 §6.1: bits 64 to 95 of an address whose last 32 bits are an IPv4 address."""
 
-_HOST = re.compile(r"(?!-)[\w.-]{1,253}\.?", re.ASCII)
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_HOST = re.compile(r"(?=.{1,253}\.?\Z)(?!-)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+"""A name that every parser and resolver ends at the same place."""
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Controls, which would be stored and shown. Tabs and line ends come from wrapped text, and the parser drops them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The scheme, host and port of a URL. The host is as it will be resolved: an IPv6 address has no brackets."""
-
-    scheme: str
-    host: str
-    port: int
-
-
-def check_url(url: str) -> Target:
-    """Check a source's URL, and return its parts.
+def check_url(url: str) -> Url:
+    """Check a source's URL, and return it as it is requested. It is parsed as browsers do.
 
     Raises
     ------
     StageError("source_invalid_url"): if it is not http or https, has no host or a malformed one, contains a user name
-        or password, has a port below 1024 other than 80 and 443, or is longer than MAX_URL_LENGTH.
+        or password, has a port below 1024 other than 80 and 443, or is longer than MAX_URL_LENGTH, as it is given or
+        as it is requested.
     """
     if len(url) > MAX_URL_LENGTH:
         raise _invalid(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if _UNSAFE.search(url):
-        raise _invalid("The URL contains a space, a backslash or a control character: write it percent-encoded.")
+        raise _invalid("The URL contains a control character.")
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        parsed = parse(url)
     except ValueError as error:
-        raise _invalid("The URL's host or port is malformed.") from error
-    if parts.scheme not in DEFAULT_PORTS:
-        raise _invalid("The URL has to begin with http:// or https://.")
-    if "@" in parts.netloc:
+        begins = url.lstrip()[:6].lower().startswith(tuple(f"{scheme}:" for scheme in DEFAULT_PORTS))
+        reason = "The URL's host or port is malformed." if begins else "The URL has to begin with http:// or https://."
+        raise _invalid(reason) from error
+    if parsed.has_credentials:
         raise _invalid("The URL contains a user name or password, which would be stored and shown: leave it out.")
-    if not host:
-        raise _invalid("The URL has no host.")
-    if not _is_host(host, bracketed="[" in parts.netloc):
+    if len(parsed.href) > MAX_URL_LENGTH:
+        raise _invalid(f"The URL is longer than {MAX_URL_LENGTH} characters once it is percent-encoded.")
+    if ":" not in parsed.host and not _HOST.fullmatch(parsed.host):
         raise _invalid("The URL's host is malformed.")
-    if port is None:
-        port = DEFAULT_PORTS[parts.scheme]
-    elif port not in DEFAULT_PORTS.values() and port < FIRST_UNPRIVILEGED_PORT:
+    if parsed.port not in DEFAULT_PORTS.values() and parsed.port < FIRST_UNPRIVILEGED_PORT:
         raise _invalid(
-            f"The URL has port {port}: only 80, 443 and ports from {FIRST_UNPRIVILEGED_PORT} on are allowed."
+            f"The URL has port {parsed.port}: only 80, 443 and ports from {FIRST_UNPRIVILEGED_PORT} on are allowed."
         )
-    return Target(parts.scheme, host, port)
+    return parsed
 
 
 def literal_address(host: str) -> Address | None:
@@ -180,7 +170,7 @@ class Allowed:
         address = literal_address(host)
         if address is not None:
             self._networks.append((ip_network(address), port))
-        elif _is_host(host, bracketed=False):
+        elif _is_name(host):
             self._hosts.add((_plain(host), port))
         else:
             raise ValueError(f"{entry!r} is not a host, an address or a CIDR without host bits, such as 10.0.0.0/8.")
@@ -224,22 +214,14 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
 
 def _plain(host: str) -> str:
     """Return a host for comparison: full-width characters narrowed (as IDNA does), lower case, no final dot."""
-    return unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower().rstrip(".")
+    narrow = unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower()
+    with suppress(ValueError):
+        narrow = ascii_host(narrow)
+    return narrow.rstrip(".")
 
 
-def _is_host(host: str, *, bracketed: bool) -> bool:
-    if bracketed:
-        try:
-            return "%" not in host and isinstance(ip_address(host), IPv6Address)
-        except ValueError:
-            return False
-    try:
-        # The resolver applies the rules of IDNA. Here a name must have only letters, digits, "_", "-" and ".", so that
-        # all parsers agree where it ends.
-        ascii_name = _plain(host).encode("idna").decode("ascii")
-    except UnicodeError:
-        return False
-    return _HOST.fullmatch(ascii_name) is not None
+def _is_name(host: str) -> bool:
+    return _HOST.fullmatch(_plain(host)) is not None
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:

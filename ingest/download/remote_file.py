@@ -37,6 +37,9 @@ from pipeline.errors import DATASET_CODES, StageError, TilewrightError
 
 NOTHING = Version()
 
+MAY_WANT_CONTACT = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+"""Statuses for clients whose User-Agent names nobody, by Wikimedia's policy among others."""
+
 
 class Unchanged(TilewrightError):
     """Raised when a server does not send the file, because the known version is still current."""
@@ -131,7 +134,7 @@ class RemoteFile:
             reply.close()
             raise Unchanged
         self._note(reply)
-        with_file(reply)
+        self._require_file(reply)
         stream = self._whole(reply)
         self.length, self.is_whole, self.is_decoded = stream.end, True, isinstance(stream, DecodedStream)
         # An earlier run received parts of this version, so other ranges may be answered.
@@ -171,7 +174,7 @@ class RemoteFile:
             check_part(reply.host, reply.headers, first, end, max_bytes)
         if reply.status in NOT_THESE_BYTES:
             raise OtherVersion(reply.host)
-        with_file(reply)
+        self._require_file(reply)
         if not or_whole or version(reply.headers) != self.version:
             raise OtherVersion(reply.host)
         stream = self._whole(reply)
@@ -210,8 +213,8 @@ class RemoteFile:
         came_from = ""
         cookies = ChainCookies()
         for _ in range(self._settings.source_max_redirects + 1):
-            own = cookies.header(url)
             try:
+                own = cookies.header(url)
                 reply = connection.get(url, {**headers, **own})
                 following = reply.location
             except StageError as error:
@@ -237,7 +240,17 @@ class RemoteFile:
             "Use the URL of the file itself.",
         )
 
-
-def with_file(reply: Response) -> None:
-    """Check that a response contains the whole file; raise StageError if it does not."""
-    check_status(reply.host, reply.status, reply.headers)
+    def _require_file(self, reply: Response) -> None:
+        """Check that a response contains the whole file; raise StageError if it does not."""
+        try:
+            check_status(reply.host, reply.status, reply.headers)
+        except StageError as error:
+            if reply.status not in MAY_WANT_CONTACT or self._settings.source_contact or is_challenge(reply.headers):
+                raise
+            raise StageError(
+                error.code,
+                f"{error.message} Some servers answer only who names a contact: the operator can set "
+                "TILEWRIGHT_SOURCE_CONTACT.",
+                retryable=error.retryable,
+                retry_after=error.retry_after,
+            ) from error

@@ -2,6 +2,9 @@
 
 This file alone overrides what urllib3 keeps private: `HTTPConnection._new_conn`, and reads `_dns_host`. It was written
 against urllib3 2.x; tests/unit/test_insides.py fails if these change.
+
+It also writes the request line. requests and urllib3 both normalise a URL's percent-encoding, so that a server would
+refuse a signature over the original bytes. See docs/decisions/0024-links-as-people-paste-them.md.
 """
 
 from __future__ import annotations
@@ -57,6 +60,10 @@ class _TLSConnection(_Connection, HTTPSConnection):
 class GuardedAdapter(HTTPAdapter):
     """Makes a requests.Session connect through a guard. A cancellation holds its sockets.
 
+    Attributes
+    ----------
+    target: what the next request line contains, byte for byte.
+
     Parameters
     ----------
     authorities: PEM file of certificates to trust besides the public authorities; None: no others.
@@ -69,6 +76,7 @@ class GuardedAdapter(HTTPAdapter):
         self._authorities = authorities
         self._cancellation = cancellation
         self._max_header_bytes = max_header_bytes
+        self.target = "/"
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -77,7 +85,7 @@ class GuardedAdapter(HTTPAdapter):
             kwargs["ssl_context"] = context = create_urllib3_context()
             context.load_verify_locations(self._authorities)
         super().init_poolmanager(*args, **kwargs)
-        guard, cancellation = self._guard, self._cancellation
+        guard, cancellation, adapter = self._guard, self._cancellation, self
 
         def connect(connection: HTTPConnection) -> socket.socket:
             timeout = connection.timeout
@@ -98,11 +106,17 @@ class GuardedAdapter(HTTPAdapter):
             def _new_conn(self) -> socket.socket:
                 return connect(self)
 
+            def putrequest(self, method: str, _url: str, **options: bool) -> None:  # type: ignore[override]  # called so
+                super().putrequest(method, adapter.target, **options)
+
         class Encrypted(_TLSConnection):
             max_header_bytes = most
 
             def _new_conn(self) -> socket.socket:
                 return connect(self)
+
+            def putrequest(self, method: str, _url: str, **options: bool) -> None:  # type: ignore[override]  # called so
+                super().putrequest(method, adapter.target, **options)
 
         class Pool(HTTPConnectionPool):
             ConnectionCls = Plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from urllib.parse import urljoin
+from http import HTTPStatus
 
 import requests
 import urllib3
@@ -16,12 +16,14 @@ from ingest.http.coalescing import Coalesced
 from ingest.http.failures import download_error
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
+from ingest.http.response import broken
 from ingest.http.session import session
 from ingest.http.validators import HeaderValues
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
 from pipeline.sources import check_url
 from pipeline.texts import field_value
+from pipeline.urls import escape_bytes, parse
 
 BLOCK = 256 * 1024
 """Bytes per read from the socket: 64 KiB and 1 MiB were both slower on loopback."""
@@ -29,6 +31,15 @@ BLOCK = 256 * 1024
 FAILURES = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
 """What an exchange can raise, whichever library detects the failure."""
 
+
+REDIRECTS = (
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.SEE_OTHER,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+)
+"""Statuses that redirect if there is a Location, as in the Fetch Standard."""
 
 FRAMING = frozenset({"content-encoding", "content-length", "content-range", "transfer-encoding"})
 """Headers that are checked exactly as they were sent, because http.client interprets them that way."""
@@ -65,8 +76,10 @@ class Connection:
         self._settings = settings
         self._hosts = hosts
         self._waiting = waiting
-        adapter = GuardedAdapter(guard, self.cancellation, settings.source_max_header_bytes, settings.source_ca_bundle)
-        self._session = session(settings, adapter)
+        self._adapter = GuardedAdapter(
+            guard, self.cancellation, settings.source_max_header_bytes, settings.source_ca_bundle
+        )
+        self._session = session(settings, self._adapter)
         self._place = ""
         self._response: requests.Response | None = None
 
@@ -78,15 +91,17 @@ class Connection:
         StageError: with one of the `source_…` codes; Crowded is one.
         Exception: the reason of a cancellation, such as Stopped.
         """
-        host = check_url(url).host
+        wanted = check_url(url)
+        host = wanted.host
         self._enter(host)
         self.host = host
         seconds = self._settings.source_answer_timeout
         slow = StageError("source_timeout", f"{host} did not answer within {seconds:g} seconds. Retry later.")
         try:
             with self.cancellation.limit(seconds, slow):
+                self._adapter.target = wanted.target
                 response = self._session.get(
-                    url,
+                    wanted.href,
                     headers=dict(headers),
                     stream=True,
                     allow_redirects=False,
@@ -103,11 +118,17 @@ class Connection:
         return Response(self, url, response)
 
     def location(self, url: str, response: requests.Response) -> str | None:
-        """Return the URL that a response redirects to; None if it does not redirect."""
+        """Return the URL that a response redirects to, as a browser reads it; None if it does not redirect.
+
+        Raises StageError("source_invalid_url") if it is malformed, and "source_protocol_error" if there are several.
+        """
+        locations = dict.fromkeys(response.raw.headers.getlist("Location"))
+        if response.raw.status not in REDIRECTS or not locations:
+            return None
+        if len(locations) > 1:
+            raise broken(self.host, "it redirects to several URLs at once")
         try:
-            location = self._session.location(response)
-            # Browsers accept an unquoted space, and some servers rely on that.
-            return None if location is None else urljoin(url, location.replace(" ", "%20"))
+            return parse(escape_bytes(next(iter(locations))), url).href
         except ValueError as error:
             raise StageError(
                 "source_invalid_url",

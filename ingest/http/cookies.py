@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
-from pipeline.sources import DEFAULT_PORTS, check_url
+from pipeline.sources import check_url
+from pipeline.urls import DEFAULT_PORTS
 
 MOST = 20
 """Maximum cookies of a chain. A sign-in sets about five."""
@@ -83,7 +83,7 @@ def _parts(url: str) -> tuple[str, int | None, bool, str]:
     target = check_url(url)
     # A server that redirects from http to https is the same one if both have their usual ports.
     port = None if target.port == DEFAULT_PORTS[target.scheme] else target.port
-    return target.host.lower(), port, target.scheme == "https", urlsplit(url).path or "/"
+    return target.host, port, target.scheme == "https", target.path
 
 
 def _matches(path: str, at: str) -> bool:

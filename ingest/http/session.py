@@ -12,6 +12,9 @@ from requests.structures import CaseInsensitiveDict
 from ingest.http.adapter import GuardedAdapter
 from ingest.settings import IngestSettings
 
+PROJECT = "https://tilewright.example/"
+"""The project's address, for servers that want to know who asks. There is none yet that leads anywhere."""
+
 
 class Session(requests.Session):
     """A requests.Session that never follows redirects itself."""
@@ -19,10 +22,6 @@ class Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  the signature is requests'
         # If this returned a target, requests would read the whole body into memory, even with allow_redirects=False.
         return None
-
-    def location(self, response: requests.Response) -> str | None:
-        """Return the Location that a response redirects to; None if it does not redirect."""
-        return super().get_redirect_target(response)
 
 
 def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
@@ -46,8 +45,8 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
 
 
 def user_agent(contact: str) -> str:
-    """Return the User-Agent, with the operator's contact if there is one."""
-    return f"Tilewright/{_version()}" + (f" (+{contact})" if contact else "")
+    """Return the User-Agent, with the operator's contact, or else the project's address."""
+    return f"Tilewright/{_version()} (+{contact or PROJECT})"
 
 
 @cache

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from pipeline.errors import StageError
-from pipeline.sources import Allowed, Target, check_literal_host, check_url, is_public, literal_address
+from pipeline.sources import Allowed, check_literal_host, check_url, is_public, literal_address
+from pipeline.urls import DEFAULT_PORTS
 
 PUBLIC = [
     "1.1.1.1",
@@ -120,21 +127,48 @@ def test_a_name_is_no_address(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "target"),
+    ("url", "parts"),
     [
-        ("https://example.org/a.jpg", Target("https", "example.org", 443)),
-        ("http://example.org", Target("http", "example.org", 80)),
-        ("HTTP://EXAMPLE.ORG:8080/a?b=c#d", Target("http", "example.org", 8080)),
-        ("https://example.org:80/", Target("https", "example.org", 80)),
-        ("http://example.org:/", Target("http", "example.org", 80)),
-        ("http://[2606:4700::1111]:65535/", Target("http", "2606:4700::1111", 65535)),
-        ("https://my_bucket.example.org/", Target("https", "my_bucket.example.org", 443)),
-        ("https://münchen.example/", Target("https", "münchen.example", 443)),
-        ("https://example.org/100%25/@user", Target("https", "example.org", 443)),
+        ("https://example.org/a.jpg", ("https", "example.org", 443, "/a.jpg")),
+        ("http://example.org", ("http", "example.org", 80, "/")),
+        ("HTTP://EXAMPLE.ORG:8080/a?b=c#d", ("http", "example.org", 8080, "/a?b=c")),
+        ("https://example.org:80/", ("https", "example.org", 80, "/")),
+        ("http://example.org:/", ("http", "example.org", 80, "/")),
+        ("http://[2606:4700::1111]:65535/", ("http", "2606:4700::1111", 65535, "/")),
+        ("https://my_bucket.example.org/", ("https", "my_bucket.example.org", 443, "/")),
+        ("https://example.org/100%25/@user", ("https", "example.org", 443, "/100%25/@user")),
+        # Hosts: IDNA by UTS 46, percent-encoded names, numbers, a final dot
+        ("https://münchen.example/", ("https", "xn--mnchen-3ya.example", 443, "/")),
+        ("https://faß.example/", ("https", "xn--fa-hia.example", 443, "/")),
+        ("https://EXAMPLE。org/", ("https", "example.org", 443, "/")),
+        ("http://exa%6dple.org/", ("http", "example.org", 80, "/")),
+        ("http://1.1/", ("http", "1.0.0.1", 80, "/")),
+        ("http://example.org./a", ("http", "example.org.", 80, "/a")),
+        # Targets: encoded where the standard says so, and left alone where they are encoded already
+        ("http://h.example/a b.tif", ("http", "h.example", 80, "/a%20b.tif")),
+        ("http://h.example/a[1]|{2}^`.tif", ("http", "h.example", 80, "/a[1]|%7B2%7D%5E%60.tif")),
+        ("http://h.example/é/ü?q=é|{}[] '", ("http", "h.example", 80, "/%C3%A9/%C3%BC?q=%C3%A9|{}[]%20%27")),
+        ("http://h.example/%7Ejoe%2dx.tif?sig=%2babc%2f", ("http", "h.example", 80, "/%7Ejoe%2dx.tif?sig=%2babc%2f")),
+        ("http://h.example/%E9%zz%?%", ("http", "h.example", 80, "/%E9%zz%?%")),
+        ("http://h.example//a//b", ("http", "h.example", 80, "//a//b")),
+        ("http://h.example/a/./b/../c/%2e%2E/d", ("http", "h.example", 80, "/a/d")),
+        ("http://h.example\\a\\b", ("http", "h.example", 80, "/a/b")),
+        ("  http://h.example/a\r\n b\t ", ("http", "h.example", 80, "/a%20b")),
+        ("http://h.example?a b", ("http", "h.example", 80, "/?a%20b")),
+        # Surprises that no parser may read differently
+        ("http://example.org\\@127.0.0.1/", ("http", "example.org", 80, "/@127.0.0.1/")),
+        ("http://example.org/\r\nHost: localhost", ("http", "example.org", 80, "/Host:%20localhost")),
+        ("http:///example.org/a", ("http", "example.org", 80, "/a")),
+        ("http://:@example.org/", ("http", "example.org", 80, "/")),
     ],
 )
-def test_a_right_url_is_taken_apart(url: str, target: Target) -> None:
-    assert check_url(url) == target
+def test_a_url_is_read_as_browsers_read_it(url: str, parts: tuple[str, str, int, str]) -> None:
+    found = check_url(url)
+    assert (found.scheme, found.host, found.port, found.target) == parts
+    # And what is requested is read the same way again, here and by the HTTP library below
+    assert check_url(found.href) == replace(found, fragment="")
+    below = parse_url(found.href)
+    assert (below.scheme, (below.host or "").strip("[]"), below.port or DEFAULT_PORTS[found.scheme]) == parts[:3]
 
 
 @pytest.mark.parametrize(
@@ -148,10 +182,10 @@ def test_a_right_url_is_taken_apart(url: str, target: Target) -> None:
         "gopher://example.org/",
         "javascript:alert(1)",
         "http://",
-        "http:///a.jpg",
         "http://user@example.org/",
         "http://user:password@example.org/",
-        "http://:@example.org/",
+        "http://:password@example.org/",
+        "http://user:@example.org/",
         "http://example.org:22/",
         "http://example.org:0/",
         "https://example.org:1023/",
@@ -159,24 +193,29 @@ def test_a_right_url_is_taken_apart(url: str, target: Target) -> None:
         "http://example.org:http/",
         "http://example.org:-80/",
         "http://exa mple.org/",
-        "http://example.org/a b.jpg",
-        "http://example.org\\@127.0.0.1/",
+        "http://exa%20mple.org/",
         "http://1.1.1.1 &@2.2.2.2# @3.3.3.3/",
-        "http://example.org\n/",
-        "http://example.org/\r\nHost: localhost",
         "http://example.org/\x00",
+        "http://example.org/\x1b[2J",
+        "http://example.org/\x9b2J",
         "http://127.0.0.1%2f@example.org/",
         "http://127.0.0.1%00.example.org/",
-        "http://exa%6dple.org/",
         "http://[::1/",
         "http://[fe80::1%25eth0]/",
         "http://[127.0.0.1]/",
         "http://[example.org]/",
         "http://-example.org/",
         "http://a..b/",
+        "http://1.2.3.4.5/",
+        "http://256.1.1.1/",
+        "http://0x100000000/",
+        "http://a*b.example/",
         "http://<script>/",
         "http://" + "a" * 64 + ".org/",
+        "http://" + "a." * 127 + "org/",
         "http://example.org/" + "a" * 8000,
+        "http://example.org/" + "é" * 2000,
+        "http://example.org/\udc80",
     ],
 )
 def test_a_wrong_url_is_refused_with_a_sentence(url: str) -> None:
@@ -186,6 +225,31 @@ def test_a_wrong_url_is_refused_with_a_sentence(url: str) -> None:
     assert not refusal.value.retryable
     assert refusal.value.message.endswith(".")
     assert "password@" not in refusal.value.message
+
+
+_PIECES = st.sampled_from(
+    [
+        *"/\\?#@:.%[]{}|^`<>'\"&=;, \t\n\r0179ax-_~é。①٠",
+        *("127.0.0.1", "example.org", "[::1]", "%2f", "%40", "%00", "http:", "xn--"),
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map("".join))
+@example("//a@b\\c")
+@settings(max_examples=600, deadline=None)
+def test_no_url_is_read_in_two_ways(text: str) -> None:
+    """Whatever somebody submits is refused, or all parsers agree about the host, the port and the target."""
+    try:
+        found = check_url(f"http://{text}")
+    except StageError:
+        return
+    assert check_url(found.href).href == found.href
+    below, standard = parse_url(found.href), urlsplit(found.href)
+    assert (below.host or "").strip("[]") == standard.hostname == found.host
+    assert (below.port or 80) == (standard.port or 80) == found.port
+    assert below.auth is None
+    assert re.fullmatch(r"/[\x21-\x7e]*", found.target)
 
 
 def test_only_what_the_operator_named_is_permitted() -> None:
@@ -212,8 +276,16 @@ def test_only_what_the_operator_named_is_permitted() -> None:
     assert permits("example.org", "1.1.1.1", 443)
 
 
+def test_the_operators_names_are_compared_as_they_are_requested() -> None:
+    allowed = Allowed(["münchen.example", "STRASSE.example:8080"])
+    assert allowed.names(check_url("http://xn--mnchen-3ya.example/").host, 80)
+    assert allowed.names(check_url("http://MÜNCHEN.example./").host, 80)
+    assert allowed.names(check_url("http://strasse.example:8080/").host, 8080)
+    assert not allowed.names(check_url("http://straße.example:8080/").host, 8080)  # another name since IDNA 2008
+
+
 @pytest.mark.parametrize(
-    "entry", ["", "10.0.0.1/8", "http://nas.example", "nas.example/24", "nas:0", "*", "a b", "x:99999"]
+    "entry", ["", "10.0.0.1/8", "http://nas.example", "nas.example/24", "nas:0", "*", "x:99999", "a?b", "u@n", "n%2e"]
 )
 def test_an_entry_that_names_no_source_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="is not a host"):
@@ -234,6 +306,24 @@ def test_an_entry_that_names_no_source_is_refused(entry: str) -> None:
         "http://LOCALHOST./",
         "http://a.localhost/",
         "http://ｌocalhost/",  # noqa: RUF001  the full-width letter is the case
+        "http://%6cocalhost/",
+        "http://loc\u00adalhost/",
+        "http://local\nhost/",
+        "http://127%2e0.0.1/",
+        "http://①②⑦.0.0.1/",
+        "http://127。0。0。1/",
+        "http://0x7f000001./",
+        "http://017700000001/",
+        "http:127.0.0.1/",
+        "http:\\\\127.0.0.1\\a",
+        "http:////127.0.0.1/",
+        "http://10.1/",
+        "http://[0:0::ffff:7f00:1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[2002:7f00:1::]/",
+        "http://[::7f00:1]:8080/",
+        "http://127.0.0.1:80#@example.org/",
+        "http://127.0.0.1:80?@example.org/",
     ],
 )
 def test_a_literal_private_host_is_refused_before_anything_is_looked_up(url: str) -> None:

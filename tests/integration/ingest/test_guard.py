@@ -36,16 +36,25 @@ class Names:
         return [ip_address(address) for address in self._addresses[host.partition(".")[0]]]
 
 
+LOOPBACK = Names(source=["127.0.0.1"], localhost=["127.0.0.1"])
+
+
 def fetch(url: str, path: Path, guard: Guard, **settings: object) -> Fetched:
     made = IngestSettings.model_validate(settings)
     return Fetch(url, path, settings=made, guard=guard, progress=lambda done, total: None).run()
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "[::1]", "[::ffff:127.0.0.1]", "localhost"],
-)
-def test_a_loopback_host_is_refused_in_every_spelling(host: str, tmp_path: Path) -> None:
+SPELLINGS = {
+    "127.0.0.1": ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127%2e0.0.1", "①②⑦。0.1", "0x7f.1."],
+    "0.0.0.0": ["0"],  # noqa: S104  an address to refuse, not one to listen on
+    "::1": ["[::1]", "[0:0::1]"],
+    "::ffff:7f00:1": ["[::ffff:127.0.0.1]"],
+    "localhost": ["localhost", "LOCAL\thost", "loc\u00adalhost", "%6cocalhost", "ｌocalhost"],  # noqa: RUF001  the case
+}
+
+
+@pytest.mark.parametrize(("name", "host"), [(name, host) for name, hosts in SPELLINGS.items() for host in hosts])
+def test_a_loopback_host_is_refused_in_every_spelling(name: str, host: str, tmp_path: Path) -> None:
     # Given a server on this machine
     with serve() as server:
         # When it is named in any spelling, with nothing allowed
@@ -54,8 +63,14 @@ def test_a_loopback_host_is_refused_in_every_spelling(host: str, tmp_path: Path)
         # Then it is refused, and was not asked
         assert refusal.value.code == "source_forbidden_address"
         assert not refusal.value.retryable
-        assert refusal.value.message.startswith(host.strip("[]"))
-        assert server.requests.total() == 0
+        assert refusal.value.message.startswith(f"{name} ")
+        # Also if a public server redirects there, in all the ways that a browser follows
+        for location in (f"http://{host}:{server.port}/a", f"//{host}:{server.port}/a", f"\\\\{host}:{server.port}\\a"):
+            server.on("/away", answers.redirect(location.encode().decode("latin-1")))
+            with pytest.raises(StageError) as refusal:
+                fetch(server.url("/away", "source.test"), tmp_path / "got", Guard(Allowed(["source.test"]), LOOPBACK))
+            assert refusal.value.code == "source_forbidden_address"
+        assert "/a" not in server.requests
 
 
 def test_a_name_that_leads_inside_is_refused_and_its_address_not_told(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request and the means to answer it, rightly or wrongly."""
 
     protocol_version = "HTTP/1.1"
+    raw_requestline: bytes  # set by http.server
     timeout = None
 
     @property
@@ -87,13 +88,17 @@ class SourceServer:
 
     requests: how often each path was asked for.
     headers: the headers of each request for a path, in order.
+    targets: what the request lines had between the method and the version, byte for byte, in order.
     server_names: the name each TLS client asked for (SNI).
+    answer_all: the behaviour for every path that has no script and no file.
     """
 
     def __init__(self, directory: Path | None, host: str, tls: ssl.SSLContext | None) -> None:
         self.directory = directory
         self.requests: Counter[str] = Counter()
         self.headers: defaultdict[str, list[Message]] = defaultdict(list)
+        self.targets: list[str] = []
+        self.answer_all: Behaviour = _missing
         self.errors: list[BaseException] = []
         self.closing = threading.Event()
         self._script: dict[str, Behaviour] = {}
@@ -128,6 +133,7 @@ class SourceServer:
         with self._news:
             self.requests[path] += 1
             self.headers[path].append(exchange.headers)
+            self.targets.append(exchange.raw_requestline.decode("latin-1").split(" ")[1])
             self._news.notify_all()
         behaviour = self._script.get(path) or self._file(path)
         behaviour(exchange)
@@ -157,7 +163,7 @@ class SourceServer:
             file = (self.directory / path.lstrip("/")).resolve()
             if file.is_file() and file.is_relative_to(self.directory.resolve()):
                 return stored(file)
-        return _missing
+        return self.answer_all
 
 
 @contextmanager
