@@ -187,7 +187,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
     seen = read_header(
         fetch,
         settings=settings,
-        page=run.grant.options.page,
+        page=run.grant.options.page if run.grant.options.HasField("page") else None,
         folder=folder,
         on_start=lambda child: run.on_stop(child.kill),
     )

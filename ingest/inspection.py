@@ -114,7 +114,7 @@ class _Inspection:
         try:
             self._fetch.open()
             seen = read_header(
-                self._fetch, settings=self._settings, page=0, folder=self._folder, on_start=self._started
+                self._fetch, settings=self._settings, page=None, folder=self._folder, on_start=self._started
             )
             self._run.check()
             self._check_time()
@@ -141,6 +141,7 @@ class _Inspection:
         if seen.header is not None:
             geometry = Geometry(seen.header.width, seen.header.height)
             report.source.CopyFrom(source_info(seen.header))
+            report.page = seen.page
             report.levels, report.tiles, report.max_zoom = (
                 geometry.max_level + 1,
                 geometry.tile_count,

@@ -53,6 +53,7 @@ class Look:
     refused: why the source cannot be tiled; None if no reason is known.
     fetched: bytes that were fetched for this.
     failed: the error that ended the first response early; None if there was none. Ranges may overcome it.
+    page: the page that the header describes, from 0.
     """
 
     header: Header | None = None
@@ -60,6 +61,7 @@ class Look:
     refused: StageError | None = None
     fetched: int = 0
     failed: StageError | None = None
+    page: int = 0
 
 
 class Remote:
@@ -105,7 +107,7 @@ def read_header(
     fetch: Fetch,
     *,
     settings: IngestSettings,
-    page: int,
+    page: int | None,
     folder: Path,
     on_start: Callable[[Child], None] = lambda _: None,
 ) -> Look:
@@ -113,7 +115,7 @@ def read_header(
 
     Parameters
     ----------
-    page: the page to tile, from 0.
+    page: the page to tile, from 0; None for the main picture.
     folder: an existing folder, in which the child process gets a folder of its own.
     on_start: called with the child, so that another thread can kill it.
 
@@ -153,7 +155,8 @@ def read_header(
         # Not this worker's memory, because the tiler may run on another machine or in another container.
         settings.decode_memory_bytes or None,
     )
-    return Look(found.header, found.memory, _verdict(found, remote, limits), fetch.received, remote.failed)
+    verdict = _verdict(found, remote, limits)
+    return Look(found.header, found.memory, verdict, fetch.received, remote.failed, found.page)
 
 
 def is_small(fetch: Fetch, least: int) -> bool:

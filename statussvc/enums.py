@@ -110,3 +110,12 @@ DROP_VALUES: Final[dict[Drop, pb.BeginStageResponse.Drop.ValueType]] = {
 STATES: Final = {value: state for state, value in STATE_VALUES.items()}
 STAGES: Final = {value: stage for stage, value in STAGE_VALUES.items()}
 TILE_FORMATS: Final = {value: tile_format for tile_format, value in TILE_FORMAT_VALUES.items()}
+
+MAIN_PICTURE, FIRST_PAGE = 0, -1
+"""Values of a row's `page`. Older rows have 0 whether page 0 or no page was asked for, but page 0 may be a label. So 0
+stands for the main picture, and -1 for page 0."""
+
+
+def asked_page(options: pb.TileOptions) -> int:
+    """The `page` of a row with these options."""
+    return (options.page or FIRST_PAGE) if options.HasField("page") else MAIN_PICTURE

@@ -87,7 +87,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             room=None if free is None else free - settings.disk_reserve_bytes,
             tile_format=FORMATS[grant.options.format].value if grant.options.format else "",
             quality=grant.options.quality,
-            page=grant.options.page,
+            page=grant.options.page if grant.options.HasField("page") else None,
             accept_damage=grant.options.damage == pb.DAMAGE_ACCEPT,
             preview=settings.preview,
             untrusted=settings.untrusted_formats,

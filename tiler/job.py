@@ -30,7 +30,7 @@ class Job(NamedTuple):
     room: bytes that may be written to the scratch folder; None if unknown.
     tile_format: of the tiles, a value of pipeline.pyramids.Format; empty for PNG with transparency, else JPEG.
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
-    page: of the source, from 0.
+    page: of the source, from 0; None for the main picture.
     accept_damage: whether to show what can be decoded of a damaged source.
     preview: whether to make a preview first.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
@@ -49,7 +49,7 @@ class Job(NamedTuple):
     room: int | None = None
     tile_format: str = ""
     quality: int = 0
-    page: int = 0
+    page: int | None = None
     accept_damage: bool = False
     preview: bool = False
     pixels_per_byte: int = 5000

@@ -78,7 +78,7 @@ async def create(
                 tile_size=new.tile_size or 0,
                 format=contract.TILE_FORMAT[new.format],
                 quality=new.quality or 0,
-                page=new.page or 0,
+                page=new.page,
                 damage=contract.DAMAGE[new.damage],
             ),
             sha256=(new.sha256 or "").lower(),

@@ -12,6 +12,7 @@ InspectionStatus = Literal["queued", "processing", "ready", "failed"]
 
 _REPORT: dict[str, Any] = {
     "source": {"format": "tiff", "width": 43200, "height": 21600, "pages": 1},
+    "page": 0,
     "bytes": 2799360478,
     "content_type": "image/tiff",
     "ranges": True,
@@ -68,6 +69,10 @@ class Report(BaseModel):
 
     source: SourceInfo | None = Field(
         description="null if the source is not an image, or if only the whole file can show what it is."
+    )
+    page: int | None = Field(
+        description="The page that `source` describes, from 0: the main picture, which a dataset without `page` shows. "
+        "null if the size is unknown."
     )
     bytes: int | None = Field(description="Length of the file; null if the server does not say.")
     content_type: str = Field(description="The server's Content-Type. Shown only; the file's bytes decide.")

@@ -105,6 +105,7 @@ def _report(report: pb.InspectionReport) -> Report:
         tiles=report.tiles if knows_size else None,
         max_zoom=report.max_zoom if knows_size else None,
         memory_bytes=report.memory_bytes if knows_size else None,
+        page=report.page if knows_size else None,
         fetched_bytes=report.fetched_bytes,
         refused=_error(report.refused) if report.HasField("refused") else None,
     )

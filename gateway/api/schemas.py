@@ -92,7 +92,12 @@ class NewDataset(BaseModel):
         le=100,
         description="Quality of JPEG and WebP tiles. Default: 85. Ignored for PNG, which is lossless.",
     )
-    page: int | None = Field(default=0, ge=0, le=2**31 - 1, description="Page of a multi-page source, from 0.")
+    page: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Page of a multi-page source, from 0. Default: the main picture, never a label or macro view.",
+    )
     damage: Literal["refuse", "accept"] | None = Field(
         default="refuse",
         description="What becomes of a damaged source. `refuse`: the dataset fails. `accept`: what can be decoded is "

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 PYRAMID_VERSION = 9
 """Part of every tile_id. Increase it with any change that alters a stored pixel or an address."""
@@ -104,6 +104,9 @@ class Options(Protocol):
     def page(self) -> int:
         """The page of the source, from 0."""
 
+    def HasField(self, name: Literal["page"], /) -> bool:  # noqa: N802  the proto's name
+        """Return whether a page was asked for; otherwise it is the main picture."""
+
     @property
     def damage(self) -> int:
         """What becomes of a damaged source, a number of the proto's Damage."""
@@ -115,7 +118,8 @@ def tile_id(source_sha256: str, options: Options) -> str:
     Parameters
     ----------
     source_sha256: the SHA-256 of the source's bytes, in hex.
-    options: of the pyramid. A default and its explicit value result in the same id.
+    options: of the pyramid. A default and its explicit value result in the same id, except for `page`: which page the
+        main picture is, only the file shows.
     """
     import hashlib  # noqa: PLC0415  # loads OpenSSL, which takes a tenth of the start of the tiler's child
 
@@ -129,7 +133,7 @@ def tile_id(source_sha256: str, options: Options) -> str:
         identity["format"] = options.format
     if options.quality not in {0, DEFAULT_QUALITY} and options.format != _PNG:
         identity["quality"] = options.quality
-    if options.page:
+    if options.HasField("page"):
         identity["page"] = options.page
     if options.damage == _ACCEPT:
         identity["damage"] = options.damage

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select
 
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.tables import datasets
-from statussvc.enums import TILE_FORMAT_VALUES, Answer, Kind, Outcome, TileFormat
+from statussvc.enums import MAIN_PICTURE, TILE_FORMAT_VALUES, Answer, Kind, Outcome, TileFormat
 from statussvc.lifecycle import Stage, State
 
 R = TypeVar("R")
@@ -156,7 +156,7 @@ class DatasetRow:
             tile_size=self.tile_size,
             format=TILE_FORMAT_VALUES[self.tile_format],
             quality=self.tile_quality,
-            page=self.page,
+            page=None if self.page == MAIN_PICTURE else max(0, self.page),
         )
         return json_format.Parse(self.more_options, options) if self.more_options else options
 

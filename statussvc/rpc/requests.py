@@ -12,7 +12,7 @@ from pipeline.storage import pyramid_key
 from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import Facts, Failure, Preview, SourceInfo, WakeUp, catalogue, stages
-from statussvc.enums import STAGES, STATES, TILE_FORMATS
+from statussvc.enums import STAGES, STATES, TILE_FORMATS, asked_page
 from statussvc.rpc.malformed import Malformed
 
 TILE_SIZES = (256, 512)
@@ -57,7 +57,7 @@ def new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         tile_size=tile_size,
         tile_format=TILE_FORMATS[options.format],
         tile_quality=options.quality,
-        page=options.page,
+        page=asked_page(options),
         more_options=_more(options),
         sha256=request.sha256,
         idempotency_key=request.idempotency_key,

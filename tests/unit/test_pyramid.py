@@ -26,6 +26,10 @@ class Asked:
     quality: int = 0
     page: int = 0
     damage: int = 0
+    has_page: bool = False
+
+    def HasField(self, name: str, /) -> bool:  # noqa: N802  the proto's name
+        return self.has_page
 
 
 POWERS_AND_NEIGHBOURS = st.integers(0, 16).flatmap(lambda power: st.integers(-1, 1).map(lambda step: 2**power + step))
@@ -60,8 +64,9 @@ def test_whatever_changes_pixels_changes_the_tile_id() -> None:
         Asked(format=pb.TILE_FORMAT_WEBP),
         Asked(format=pb.TILE_FORMAT_WEBP, quality=40),
         Asked(quality=40),
-        Asked(page=1),
-        Asked(page=40),
+        Asked(page=0, has_page=True),
+        Asked(page=1, has_page=True),
+        Asked(page=40, has_page=True),
         Asked(damage=pb.DAMAGE_ACCEPT),
     ]
     assert len({tile_id(EMPTY, options) for options in asked}) == len(asked)

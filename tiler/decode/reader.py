@@ -39,7 +39,7 @@ class Reader:
     Parameters
     ----------
     path: of the file.
-    page: from 0.
+    page: from 0; None for the main picture.
     kind: of the file.
     lenient: whether to ignore harmless warnings of the decoder.
     """
@@ -47,15 +47,25 @@ class Reader:
     KINDS: ClassVar[frozenset[str]] = frozenset()
     FAIL_ON: ClassVar[tuple[str, str]] = ("error", "error")
 
-    def __init__(self, path: Path, page: int = 0, *, kind: str = "", lenient: bool = False) -> None:
+    def __init__(self, path: Path, page: int | None = 0, *, kind: str = "", lenient: bool = False) -> None:
         self.path = path
-        self.page = page
+        self._asked_page = page
         self.kind = kind
         self.lenient = lenient
         self.notes: list[str] = []
         self.hidden: pyvips.Image | None = None
         self.missing: Missing | None = None
         self._overlooked: list[str] = []
+
+    @cached_property
+    def page(self) -> int:
+        """The page that is read, from 0. The main picture is found at first use, when the process is confined.
+
+        Raises
+        ------
+        StageError: page_not_found, if the file has no main picture.
+        """
+        return self._main_page() if self._asked_page is None else self._asked_page
 
     def prepare(self) -> None:
         """Load the libraries needed to read the file. Must be called before the process is confined."""
@@ -240,6 +250,10 @@ class Reader:
         """The header, and the bytes of a decoded pixel. Cached, since opening a TIFF visits all of its pages."""
         image = self._load()
         return header_of(image), pixel_bytes(image)
+
+    def _main_page(self) -> int:
+        """Return the number of the main picture; raises as `page`."""
+        return 0
 
     def _refuse(self, page: int, subifd: int | None) -> None:
         """Raise StageError for a page that libvips opens but shows wrongly."""

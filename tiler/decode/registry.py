@@ -19,12 +19,12 @@ READERS: tuple[type[Reader], ...] = (JpegReader, TiffReader, HeifReader, GifRead
 """The first reader whose KINDS contain the file's kind is used. Other files are read by libvips alone (`Reader`)."""
 
 
-def reader_of(path: Path, page: int = 0, *, lenient: bool = False) -> Reader:
+def reader_of(path: Path, page: int | None = 0, *, lenient: bool = False) -> Reader:
     """Return the reader for a stored source. A missing file or an unknown format fails later, in `Reader.open`.
 
     Parameters
     ----------
-    page: from 0.
+    page: from 0; None for the main picture.
     lenient: whether to ignore harmless warnings of the decoder.
     """
     head = b""

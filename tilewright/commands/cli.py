@@ -169,7 +169,9 @@ def submit(
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP tiles; default: 85.")
     ] = None,
-    page: Annotated[int | None, typer.Option(min=0, help="Page of a multi-page source, counted from 0.")] = None,
+    page: Annotated[
+        int | None, typer.Option(min=0, help="Page of a multi-page source, counted from 0. Default: the main picture.")
+    ] = None,
     damage: Annotated[
         Damage | None,
         typer.Option(help="Of a damaged image, refuse all (the default), or accept and show what can be decoded."),

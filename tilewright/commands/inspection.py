@@ -48,6 +48,8 @@ def print_report(inspection: Json) -> None:
         rows.append(("format", source["format"]))
         rows.append(("size", f"{source['width']:,} x {source['height']:,} pixels"))
         rows.append(("pages", f"{source['pages']:,}" if source["pages"] else "known after the download"))
+        if source["pages"] != 1 and report.get("page") is not None:
+            rows.append(("main picture", f"page {report['page']:,}, counted from 0"))
     else:
         rows.append(("format", "known after the download" if not report["refused"] else "unknown"))
     rows.append(("file", amount(report["bytes"]) if report["bytes"] is not None else "unknown size"))

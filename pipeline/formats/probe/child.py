@@ -79,21 +79,41 @@ def _ask(offset: int, length: int) -> bytes | None:
     return None if answer == REFUSED else child.receive(int(answer))
 
 
-def find_header(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unknown:
+def find_header(pyvips: Any, blocks: Blocks, page: int | None) -> Found | Failed | Unknown:
     """Read the header of a file.
 
     Parameters
     ----------
     pyvips: the module.
     blocks: the file's bytes.
-    page: the page to report, from 0.
+    page: the page to report, from 0; None for the main picture.
     """
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
     try:
-        is_judged = _require_readable(kind, blocks, page)
+        if page is not None or kind != "tiff":
+            return _of_page(pyvips, blocks, kind, page or 0)
+        main = _main_page(blocks)
+        if blocks.exhausted:
+            return _by_largest(main) if main else Unknown()
+        return _of_page(pyvips, blocks, kind, main.page if main else 0)
     except StageError as error:
         return Failed(error.code, error.message)
+
+
+def _main_page(blocks: Blocks) -> tiff.Main | None:
+    """As tiff.main_page, as far as the file can be read; raises StageError if it is damaged."""
+    try:
+        return tiff.main_page(blocks)
+    except struct.error as error:
+        if blocks.exhausted:
+            return None
+        raise decoder_errors.damaged("its directories cannot be read as a whole") from error
+
+
+def _of_page(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found | Failed | Unknown:
+    """As find_header, for a page; raises StageError."""
+    is_judged = _require_readable(kind, blocks, page)
     if kind in MAPPED and (blocks.length is None or blocks.length > MAPPED_MOST):
         return _by_bytes(kind, blocks, page)
     try:
@@ -103,8 +123,6 @@ def find_header(pyvips: Any, blocks: Blocks, page: int) -> Found | Failed | Unkn
         if not is_judged and not blocks.exhausted:
             raise decoder_errors.damaged("its directory cannot be read as a whole")
         return found
-    except StageError as error:
-        return Failed(error.code, error.message)
     except (pyvips.Error, UnicodeDecodeError) as error:
         said = decoder_errors.said_by(error)
         sys.stderr.write(f"{said}\n")
@@ -156,7 +174,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
         image = _open(pyvips, blocks, kind, page=_number(blocks, kind, image, page))
         header = header_of(image)._replace(pages=header.pages)
     memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
-    return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)))
+    return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)), page)
 
 
 def _first(blocks: Blocks) -> int:
@@ -219,13 +237,26 @@ def _by_frames(header: Header, blocks: Blocks, page: int) -> Found:
     """Count the frames of a file that is read as a whole."""
     header = header._replace(pages=max(1, sum(1 for _ in frames.of_webp(blocks))))
     require_page(header, page)
-    return Found(*header, decoding_memory(header), *budget.work_of(header, blocks, page))
+    return Found(*header, decoding_memory(header), *budget.work_of(header, blocks, page), page)
 
 
 def _by_bytes(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
     header: Header | None = header_bytes.read(kind, blocks, page)
     # The frames lie too far apart in the file to be counted.
-    return Unknown() if header is None else Found(*header, decoding_memory(header), *budget.work_of(header, None, page))
+    if header is None:
+        return Unknown()
+    return Found(*header, decoding_memory(header), *budget.work_of(header, None, page), page)
+
+
+def _by_largest(main: tiff.Main) -> Found | Unknown:
+    """Report the largest of the pages that could be read. The main picture is this one, or has more pixels.
+
+    Nothing else is judged, since it may be another page.
+    """
+    if min(main.width, main.height) <= 0:
+        return Unknown()
+    header = Header("tiff", main.width, main.height, UNKNOWN_PAGES)
+    return Found(*header, decoding_memory(header), *budget.work_of(header, None, main.page), main.page)
 
 
 if __name__ == "__main__":

@@ -95,18 +95,20 @@ class Probe:
     memory: most bytes of memory to tile the file, estimated from the header.
     work: the work to tile the file, estimated from the header.
     verdict: why the file cannot be tiled; a retry would not help.
+    page: the page that the header describes, from 0.
     """
 
     header: Header | None = None
     memory: int = 0
     work: Work = field(default=Work(0), compare=False)
     verdict: StageError | None = None
+    page: int = 0
 
 
 def probe(
     source: Readable,
     *,
-    page: int,
+    page: int | None,
     min_libvips: str,
     budget: Budget,
     folder: Path,
@@ -119,7 +121,7 @@ def probe(
     Parameters
     ----------
     source: the file.
-    page: the page to report, from 0.
+    page: the page to report, from 0; None for the main picture.
     min_libvips: least version of libvips, such as "8.18.3".
     folder: an existing folder for the child's log.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
@@ -186,7 +188,8 @@ def _reports(child: parent.Child) -> Iterator[Report]:
 def _judge(outcome: Report) -> Probe:
     match outcome:
         case Found() if is_plausible(header := Header(*outcome[:4])) and 0 <= outcome.memory < 1 << 63:
-            return Probe(header, outcome.memory, Work(*map(abs, outcome[5:])))
+            work = Work(*map(abs, outcome[5:8]))
+            return Probe(header, outcome.memory, work, page=min(abs(outcome.page), MOST_NUMBER))
         case Failed() if outcome.code in VERDICTS and is_unicode(outcome.message):
             return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
         case Unknown():

@@ -22,13 +22,13 @@ class Job(NamedTuple):
     Parameters
     ----------
     length: of the file in bytes; None if unknown.
-    page: the page to report, from 0.
+    page: the page to report, from 0; None for the main picture.
     min_libvips: least version of libvips, such as "8.18.3".
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     """
 
     length: int | None
-    page: int
+    page: int | None
     min_libvips: str
     untrusted: tuple[str, ...] = ()
 
@@ -47,6 +47,7 @@ class Found(NamedTuple):
     ----------
     memory: most bytes of memory to tile the file.
     work, work_before, frames: see pipeline.formats.budget.Work.
+    page: the page that is reported, from 0.
     """
 
     format: str
@@ -57,6 +58,7 @@ class Found(NamedTuple):
     work: int = 0
     work_before: int = 0
     frames: int = 0
+    page: int = 0
 
 
 class Failed(NamedTuple):

@@ -4,6 +4,7 @@ Imports `pipeline.errors` and the limits of `pipeline.formats`. Pure functions o
 """
 
 from pipeline.formats.tiff.directory import NATIVE, PLACES, Directory, Entry, File, Tag
+from pipeline.formats.tiff.main_page import Main, is_named, labels_in_ome, main_page
 from pipeline.formats.tiff.pages import (
     MASK,
     REDUCED,
@@ -25,10 +26,14 @@ __all__ = [
     "Directory",
     "Entry",
     "File",
+    "Main",
     "Tag",
     "directories",
     "find",
+    "is_named",
     "kind_of",
+    "labels_in_ome",
+    "main_page",
     "mask_of",
     "masks_in",
     "page_at",

@@ -83,6 +83,7 @@ class Tag(IntEnum):
     INTEROPERABILITY = 40965
     NODATA = 42113
     DNG_VERSION = 50706
+    NDPI_LENS = 65421
 
 
 PLACES = ((Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS), (Tag.TILE_OFFSETS, Tag.TILE_LENGTHS))
@@ -169,10 +170,14 @@ class Directory:
 
     def raw(self, entry: Entry) -> bytes:
         """Return the bytes of an entry's values: fewer if the file ends within them, and at most MAX_BYTES."""
+        return entry.value if entry.length <= len(entry.value) else self.beginning(entry, MAX_BYTES)
+
+    def beginning(self, entry: Entry, most: int) -> bytes:
+        """Return the first bytes of an entry's values, at most `most`: there may be hundreds of megabytes."""
         if entry.length <= len(entry.value):
-            return entry.value
+            return entry.value[: min(entry.length, most)]
         seek_to(self._file, self.place(entry))
-        left, data = min(entry.length, MAX_BYTES), bytearray()
+        left, data = min(entry.length, most), bytearray()
         while left and (piece := self._file.read(min(left, PIECE))):
             data += piece
             left -= len(piece)

@@ -211,7 +211,7 @@ class TileOptions(_message.Message):
     quality: _builtins.int
     """Quality of JPEG and WebP tiles, 1 to 100; 0 stands for 85. PNG tiles ignore it."""
     page: _builtins.int
-    """Which page of a source of several, from 0."""
+    """Which page of a source of several, from 0. Left out: the main picture."""
     damage: Global___Damage.ValueType
     """What becomes of a source that is damaged."""
     def __init__(
@@ -220,14 +220,16 @@ class TileOptions(_message.Message):
         tile_size: _builtins.int = ...,
         format: Global___TileFormat.ValueType = ...,
         quality: _builtins.int = ...,
-        page: _builtins.int = ...,
+        page: _builtins.int | None = ...,
         damage: Global___Damage.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damage", b"damage", "format", b"format", "page", b"page", "quality", b"quality", "tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "damage", b"damage", "format", b"format", "page", b"page", "quality", b"quality", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
+    _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page) -> _WhichOneofReturnType__page | None: ...
 
 Global___TileOptions: _TypeAlias = TileOptions  # noqa: Y015
 
@@ -1778,6 +1780,7 @@ class InspectionReport(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     RANGES_FIELD_NUMBER: _builtins.int
     FETCHED_BYTES_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
     """Length of the source, where the server says so."""
     levels: _builtins.int
@@ -1794,6 +1797,8 @@ class InspectionReport(_message.Message):
     """Whether the server gives parts of the source."""
     fetched_bytes: _builtins.int
     """Bytes that the inspection itself fetched."""
+    page: _builtins.int
+    """The page that `source` describes, from 0: the main picture. Absent together with it."""
     @_builtins.property
     def source(self) -> Global___SourceInfo:
         """What the header says; absent where it is no image, or could not be read."""
@@ -1815,14 +1820,20 @@ class InspectionReport(_message.Message):
         content_type: _builtins.str = ...,
         ranges: _builtins.bool = ...,
         fetched_bytes: _builtins.int = ...,
+        page: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "refused", b"refused", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "page", b"page", "refused", b"refused", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "ranges", b"ranges", "refused", b"refused", "source", b"source", "tiles", b"tiles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "page", b"page", "ranges", b"ranges", "refused", b"refused", "source", b"source", "tiles", b"tiles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
     _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
+    _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page) -> _WhichOneofReturnType__page | None: ...
 
 Global___InspectionReport: _TypeAlias = InspectionReport  # noqa: Y015
 

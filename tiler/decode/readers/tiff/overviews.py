@@ -1,4 +1,7 @@
-"""Find the smaller versions of a page in a TIFF: pages marked as reduced, and sub-directories of the page."""
+"""Find the smaller versions of a page in a TIFF: pages marked as reduced, and sub-directories of the page.
+
+Masks, labels and macro views are none.
+"""
 
 from __future__ import annotations
 
@@ -51,17 +54,19 @@ def overview(path: Path, page: int, header: Header, edge: int) -> Overview | Non
 def overviews(path: Path, page: int) -> Iterator[Overview]:
     """Yield the overviews of a page in the file's order; raises as `overview`."""
     with path.open("rb") as file:
-        pages = islice(tiff.pages(file), page, page + 1 + MOST)
-        if (place := next(pages, None)) is None:
+        found = islice(tiff.pages(file), page, page + 1 + MOST)
+        if (place := next(found, None)) is None:
             return
-        directory = place.read(file)
+        directory, first = place.read(file), tiff.find(file, 0)
+        labels = tiff.labels_in_ome(first) if first else frozenset()
         for index, offset in enumerate(directory.values(tiff.Tag.SUB_DIRECTORIES)[:MOST]):
             below = tiff.Directory(file, directory.order, directory.big, offset)
-            if not tiff.kind_of(below) & tiff.MASK:
+            if not tiff.kind_of(below) & tiff.MASK and not tiff.is_named(below):
                 yield Overview(*_size(below), {"subifd": index})
-        for number, later in enumerate(pages, page + 1):
-            if later.is_reduced:
-                yield Overview(*_size(later.read(file)), {"page": number})
+        for number, later in enumerate(found, page + 1):
+            # Labels may be marked as smaller versions, and have the proportions of the page.
+            if later.is_reduced and later.number not in labels and not tiff.is_named(below := later.read(file)):
+                yield Overview(*_size(below), {"page": number})
 
 
 def _size(directory: tiff.Directory) -> tuple[int, int]:

@@ -71,7 +71,7 @@ class TiffReader(Reader):
     KINDS: ClassVar[frozenset[str]] = frozenset({"tiff"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("error", "truncated")
 
-    def __init__(self, path: Path, page: int = 0, *, kind: str = "tiff", lenient: bool = False) -> None:
+    def __init__(self, path: Path, page: int | None = 0, *, kind: str = "tiff", lenient: bool = False) -> None:
         super().__init__(path, page, kind=kind, lenient=lenient)
         self._virtual = VirtualPages(path, super()._settings)
         self._part: TiffReader | None = None
@@ -80,6 +80,7 @@ class TiffReader(Reader):
         self._at = Places(path)
         self._judged: dict[Key, bool] = {}
         self._lost: Lost | None = None
+        self._main: tiff.Main | None = None
 
     def prepare(self) -> None:
         """As Reader.prepare."""
@@ -188,9 +189,22 @@ class TiffReader(Reader):
         return True
 
     def remarks(self) -> list[Warned]:
-        """As Reader.remarks, with libtiff's about directories."""
+        """As Reader.remarks, with libtiff's about directories, and the page that was chosen if there was a choice."""
         said = sorted(line.rstrip(".") for line in self._of_header if REMARKED.search(line))
-        return [*super().remarks(), *(Warned("decoder_remark", f"The decoder remarked: {line}.") for line in said)]
+        heard_of = [Warned("decoder_remark", f"The decoder remarked: {line}.") for line in said]
+        return [*self._choice(), *super().remarks(), *heard_of]
+
+    def _choice(self) -> list[Warned]:
+        main = self._main
+        if main is None or (main.page == 0 and not main.others):
+            return []
+        named = f", {main.named:,} of them labels or macro views" if main.named else ""
+        message = (
+            f"Page {main.page:,} of the TIFF ({main.width:,} x {main.height:,} pixels) is shown: the largest that is "
+            "no smaller version, mask, label or macro view. "
+            f"The file has {self.header().pages:,} pages{named}. Ask for another one by its number, counted from 0."
+        )
+        return [Warned("page_chosen", message)]
 
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by. libtiff leaves out a profile that cannot be read."""
@@ -255,6 +269,14 @@ class TiffReader(Reader):
         with self.path.open("rb") as file, suppress(struct.error):
             return held_bytes(file, self.path.stat().st_size, self.page)
         return 0
+
+    def _main_page(self) -> int:
+        try:
+            with self.path.open("rb") as file:
+                self._main = tiff.main_page(file)
+        except struct.error as error:
+            raise damaged("its directories cannot be read as a whole") from error
+        return self._main.page if self._main else 0
 
     def _by_libvips(self, **options: int) -> pyvips.Image:
         """As Reader._by_libvips. libvips counts masks as pages, and Tilewright does not."""
