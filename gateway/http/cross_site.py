@@ -8,6 +8,7 @@ to 127.0.0.1, the gateway becomes part of the page's origin (DNS rebinding).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
@@ -23,6 +24,10 @@ ALL = frozenset({ANY, "0.0.0.0", "::"})  # noqa: S104  nothing listens here
 
 FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})
 """Sec-Fetch-Site of requests from pages that are not the gateway's: https://www.w3.org/TR/fetch-metadata/."""
+
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@\\:\[\]]+)(:[0-9]*)?", re.IGNORECASE)
+"""RFC 9110 7.2: a name or an address, and a port. urlsplit alone would also take a user, a path or a query."""
 
 
 class ForeignOrigin(Exception):
@@ -90,8 +95,15 @@ def is_loopback(name: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
+def is_host(value: str) -> bool:
+    """Return whether a Host header holds a name or an address, and perhaps a port, or is empty."""
+    return not value or _HOST.fullmatch(value) is not None
+
+
 def name_of(host: str) -> str:
-    """Return the name in a Host header, without the port; "" if there is none."""
+    """Return the name in a Host header, without the port; "" if the header holds none, or more than that."""
+    if not _HOST.fullmatch(host):
+        return ""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -18,6 +18,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.http import problems
+from gateway.http.cross_site import is_host
 from gateway.http.limits import Limits, Phase
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ MOST_LINGERING = 64
 """Refused connections that may linger with a response. Any more are closed at once, because each holds a descriptor."""
 
 UNREADABLE = "Malformed HTTP request. Check the client, or a proxy in between."
-NO_HOST = "A request needs exactly one Host header. Check the client, or a proxy in between."
+NO_HOST = (
+    "A request needs exactly one Host header, with a name and perhaps a port. Check the client, or a proxy in between."
+)
 LONG_URL = f"The URL is longer than {MAX_HEAD // 1024} KiB."
 LONG_HEAD = (
     f"The headers are larger than {MAX_HEAD // 1024} KiB, or there are more than {MAX_FIELDS}. Check for too many "
@@ -252,14 +255,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle = RESPONDED
             return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [value.strip(b" \t").decode("latin-1") for name, value in self.headers if name == b"host"]
         codings = [value.strip(b" \t").lower() for name, value in self.headers if name == b"transfer-encoding"]
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             self.refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "invalid_request", WRONG_VERSION)
         elif self._fields_left_out or size > MAX_HEAD:
             self._refuse_head(long_url=len(self.url) > MAX_HEAD)
-        elif hosts > 1 or (not hosts and version != "1.0"):
+        elif len(hosts) > 1 or (not hosts and version != "1.0") or not all(map(is_host, hosts)):
             self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", NO_HOST)
         elif codings not in ([], [b"chunked"]):
             # The parser removes the chunks, and would leave the other coding in the body (RFC 9112, 6.1).

@@ -10,7 +10,7 @@ import urllib3
 from urllib3.exceptions import LocationParseError
 
 from ingest.http.response import broken, incomplete
-from ingest.http.strict_response import HeadersTooLong, HeadersUnreadable
+from ingest.http.strict_response import ChunksUnreadable, HeadersTooLong, HeadersUnreadable
 from ingest.http.tls_failures import certificate_failure, handshake_failure
 from pipeline.causes import causes
 from pipeline.errors import DATASET_CODES, StageError
@@ -43,6 +43,8 @@ def download_error(error: Exception, host: str, *, in_body: bool = False) -> Sta
         return broken(host, "its headers are larger than TILEWRIGHT_SOURCE_MAX_HEADER_BYTES")
     if caused_by(HeadersUnreadable):
         return broken(host, "a header line is malformed, so the headers after it are not reliable")
+    if caused_by(ChunksUnreadable):
+        return broken(host, "a chunk is malformed, so the bytes after it are not reliable")
     if caused_by(http.client.HTTPException, urllib3.exceptions.InvalidHeader):
         return broken(host, "the response cannot be parsed")
     handshake = next((cause for cause in chain if isinstance(cause, ssl.SSLError)), None)

@@ -1,6 +1,6 @@
 """A response whose headers are read strictly, and within limits that http.client lacks.
 
-This file alone overrides private methods of the standard library's http.client (`_read_status`,
+This file alone overrides private methods of the standard library's http.client (`_read_status`, `_get_chunk_left`,
 `_read_next_chunk_size`, `_read_and_discard_trailer`), as Python 3.11 has them. tests/unit/test_insides.py checks that
 they still exist, and tests/integration/ingest/test_limits.py what they do.
 """
@@ -30,6 +30,10 @@ class HeadersTooLong(http.client.HTTPException):
 
 class HeadersUnreadable(http.client.HTTPException):
     """Raised when a response's headers contain a malformed line."""
+
+
+class ChunksUnreadable(http.client.HTTPException):
+    """Raised when a chunk's size, or what follows its data, is malformed."""
 
 
 class _Headers:
@@ -91,14 +95,26 @@ class StrictResponse(http.client.HTTPResponse):
             while self.fp.readline(self.max_header_bytes + 1) not in (b"\r\n", b"\n", b""):
                 pass
 
+    def _get_chunk_left(self) -> int | None:
+        # http.client skips two bytes after a chunk's data, whatever they are.
+        if self.chunk_left == 0:
+            if self._safe_read(2) != b"\r\n":  # type: ignore[attr-defined]  # typeshed does not know it
+                raise ChunksUnreadable("a chunk is longer than its size")
+            self.chunk_left = None
+        left: int | None = super()._get_chunk_left()  # type: ignore[misc]  # typeshed does not know it
+        return left
+
     def _read_next_chunk_size(self) -> int:
         # http.client takes the digits that came before the connection ended for the size, and so a 0 for the end.
         line = self.fp.readline(MAX_CHUNK_LINE + 1) if self.fp is not None else b""
+        if len(line) > MAX_CHUNK_LINE:
+            raise ChunksUnreadable("a chunk's first line is too long")
         if not line.endswith(b"\n"):
             raise http.client.IncompleteRead(b"")
         size = line.partition(b";")[0].strip(b" \t\r\n")
         if not _CHUNK_SIZE.fullmatch(size):
-            raise ValueError(f"not a chunk's size: {size[:20]!r}")
+            # A ValueError would become an IncompleteRead, as if the connection had ended.
+            raise ChunksUnreadable(f"not a chunk's size: {size[:20]!r}")
         return int(size, 16)
 
     def _read_and_discard_trailer(self) -> None:

@@ -51,6 +51,9 @@ def test_a_library_is_as_it_was_when_its_insides_were_read(
     )
 
 
-@pytest.mark.parametrize("name", ["_read_status", "_read_next_chunk_size", "_read_and_discard_trailer", "begin"])
+@pytest.mark.parametrize(
+    "name",
+    ["_read_status", "_get_chunk_left", "_safe_read", "_read_next_chunk_size", "_read_and_discard_trailer", "begin"],
+)
 def test_the_standard_library_has_what_strict_response_overrides(name: str) -> None:
     assert inspect.isfunction(getattr(http.client.HTTPResponse, name))

@@ -113,8 +113,16 @@ def test_a_browser_is_told_that_a_trusted_origin_may_submit_and_others_may_not(s
         ("localhost.evil.example", {}, 421),
         ("10.0.0.1", {}, 421),
         ("[::ffff:10.0.0.1]", {}, 421),
-        ("[", {}, 421),
-        ("a@localhost", {}, 200),
+        ("[", {}, 400),
+        ("a@localhost", {}, 400),
+        ("evil.example@127.0.0.1", {}, 400),
+        ("127.0.0.1/evil", {}, 400),
+        ("127.0.0.1#evil.example", {}, 400),
+        ("127.0.0.1?evil.example", {}, 400),
+        ("127.0.0.1\\evil.example", {}, 400),
+        ("127.0.0.1:80:80", {}, 400),
+        ("127.0.0.1:evil", {}, 400),
+        ("[::1]evil", {}, 400),
         ("tiles.example", {"allowed_hosts": ("tiles.example",)}, 200),
         ("tiles.example:8443", {"allowed_hosts": ("tiles.example",)}, 200),
         ("other.example", {"allowed_hosts": ("tiles.example",)}, 421),
@@ -135,6 +143,8 @@ def test_a_gateway_answers_to_its_own_names(serve: Any, host: str, settings: dic
     assert answer.status_code == status_code
     if status_code == 421:
         assert answer.json()["code"] == "wrong_host"
+    if status_code == 400:
+        assert answer.json()["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize(

@@ -169,13 +169,35 @@ WRONG_ANSWERS: list[tuple[str, Behaviour, str, bool]] = [
     (
         "a chunk's length that is none",
         answers.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"),
-        "source_incomplete",
+        "source_protocol_error",
+        True,
+    ),
+    (
+        "a chunk that is longer than its size",
+        answers.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\xff\xd8\xffXX0\r\n\r\n"),
+        "source_protocol_error",
+        True,
+    ),
+    (
+        "chunks with bytes between them",
+        answers.raw(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\xff\xd8\xffXX3\r\n\xff\xd8\xff\r\n0\r\n\r\n"
+        ),
+        "source_protocol_error",
+        True,
+    ),
+    (
+        "a chunk's first line that is too long",
+        answers.raw(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;" + b"a" * 5000 + b"\r\n\xff\xd8\xff\r\n0\r\n\r\n"
+        ),
+        "source_protocol_error",
         True,
     ),
     (
         "a negative chunk",
         answers.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n\xff\xd8\xff\r\n0\r\n\r\n"),
-        "source_incomplete",
+        "source_protocol_error",
         True,
     ),
     (

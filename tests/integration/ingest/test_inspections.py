@@ -152,7 +152,7 @@ def test_an_empty_file_would_be_refused(house: House) -> None:
         ("/away.tif", answers.redirect("http://169.254.169.254/latest"), "source_forbidden_address", False),
         ("/loop.tif", answers.endless_redirects(), "source_too_many_redirects", False),
         ("/packed.tif", answers.gzipped(b"\xff\xd8\xff" * 500, "compress"), "source_protocol_error", True),
-        ("/unreadable.jpg", answers.raw(CHUNKED + b"zz\r\n\xff\xd8\xff"), "source_incomplete", True),
+        ("/unreadable.jpg", answers.raw(CHUNKED + b"zz\r\n\xff\xd8\xff"), "source_protocol_error", True),
         ("/lost.jpg", answers.raw(CHUNKED + b"5000\r\n\xff\xd8\xff"), "source_incomplete", True),
     ],
 )

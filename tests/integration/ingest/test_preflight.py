@@ -311,8 +311,8 @@ JPEG = _jpeg()
     ("behaviour", "code"),
     [
         (answers.raw(CHUNKED), "source_incomplete"),
-        (answers.raw(CHUNKED + b"zz\r\n" + JPEG[:1000]), "source_incomplete"),
-        (answers.raw(CHUNKED + b"0x5\r\n" + JPEG[:5] + b"\r\n"), "source_incomplete"),
+        (answers.raw(CHUNKED + b"zz\r\n" + JPEG[:1000]), "source_protocol_error"),
+        (answers.raw(CHUNKED + b"0x5\r\n" + JPEG[:5] + b"\r\n"), "source_protocol_error"),
         (answers.raw(CHUNKED + b"00000400\r\n" + JPEG[:1024] + b"\r\n000"), "source_incomplete"),
         (answers.raw(CHUNKED + b"400\r\n" + JPEG[:1024] + b"\r\n0\r\n"), "source_incomplete"),
         (answers.raw(CHUNKED + b"280000\r\n" + JPEG[:1000]), "source_incomplete"),
