@@ -11,7 +11,7 @@ from typing import cast
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.http import SWEEP, LimitedProtocol, Limits, Unsent
+from gateway.http import SWEEP, LimitedProtocol, Limits, RequestBodies, Unsent
 from gateway.http_server_protocol import protocol_for
 from gateway.settings import GatewaySettings
 from pipeline.errors import TilewrightError
@@ -42,6 +42,7 @@ class Server:
             settings.head_timeout,
             settings.body_timeout,
             Unsent(settings.max_unsent_bytes),
+            RequestBodies(settings.max_bodies_bytes),
         )
         self._socket: socket.socket | None = None
         self._server = _Uvicorn(

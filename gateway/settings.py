@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from gateway.http import MAX_UNSENT
+from gateway.http import MAX_BODIES, MAX_UNSENT
 from pipeline.settings import BrokerSettings, CommaSeparated, SourceSettings, StatusClientSettings, StorageSettings
 from pipeline.sources import Allowed
 
@@ -80,6 +80,14 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
             "Maximum bytes of responses that are kept in memory for clients that have not read them yet, over all "
             "connections. Beyond it, the connections with the most of them are closed. 25 KiB for each of 10,000 "
             "connections; a client that reads leaves nothing there for long."
+        ),
+    )
+    max_bodies_bytes: int = Field(
+        MAX_BODIES,
+        ge=1,
+        description=(
+            "Maximum bytes of request bodies in memory, over all connections. Beyond it, the requests with the largest "
+            "bodies get 503, or are cut off if their body has arrived. An ordinary body has a few hundred bytes."
         ),
     )
     idle_timeout: float = Field(

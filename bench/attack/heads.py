@@ -57,6 +57,12 @@ that fit into the kernel's buffers, and `/healthz` is answered between them."""
 BEHIND = 250 * 1024
 """Bytes of pipelined requests behind one that waits: ten thousand of the shortest requests on each connection."""
 
+BODIES, BODY = 1200, 2**20
+"""Clients that hold back the end of a body, and the bytes that they announce."""
+
+MOST_BODIES = 192 * 2**20
+"""Bytes that the stack may grow by meanwhile: twice its limit for bodies, and what waits between the two."""
+
 SHORT = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
 
 START = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -98,6 +104,7 @@ def main() -> int:
                     _endless(stack, table, kind, start, piece)
                 _not_taken(stack, table)
                 _in_a_row(stack, table, f"{source}/never.jpg")
+                _unfinished(stack, table)
         pictures = folder / "pictures"
         pictures.mkdir()
         (pictures / "honest.jpg").symlink_to(cached_picture(1000))
@@ -106,7 +113,8 @@ def main() -> int:
                 with _stack(folder / kind.rpartition(" ")[2], url, files=FILES) as stack:
                     _held(stack, table, kind, begun, f"{url}/honest.jpg")
     print(
-        f"goals: at most {MOST_TAKEN // 2**20} MiB sent per client, {MOST_MEMORY // 2**20} MiB of memory, and "
+        f"goals: at most {MOST_TAKEN // 2**20} MiB sent per client, {MOST_MEMORY // 2**20} MiB of memory "
+        f"({MOST_BODIES // 2**20} MiB for bodies), and "
         f"{MOST_WAIT:g} s for /healthz during endless requests; honest images ready, and accepted within {SLACK:g} s "
         "after the timeout"
     )
@@ -195,6 +203,28 @@ def _in_a_row(stack: LaunchedStack, table: Table, url: str) -> None:
         f"{READERS} x {BEHIND // 1024} KiB behind a wait",
         f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s, {left} connections still open",
         is_good=grown <= MOST_MEMORY and not left,
+    )
+
+
+def _unfinished(stack: LaunchedStack, table: Table) -> None:
+    data = POST + b"Content-Length: %d\r\n\r\n" % BODY + b" " * (BODY - 10)
+    with ExitStack() as lines:
+
+        def attack() -> None:
+            for _ in range(BODIES):
+                line = lines.enter_context(_connect(stack))
+                with suppress(OSError):  # it was refused already
+                    line.sendall(data)
+
+        grown, wait = _meanwhile(stack, attack)
+        small = b'{"name": "small", "url": "http://192.0.2.1/a.jpg"}'
+        with _connect(stack) as line:
+            line.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(small) + small)
+            status = line.recv(4096).split(b" ")[1].decode()
+    table.row(
+        f"{BODIES} x a body without its end",
+        f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s, a small POST gets {status}",
+        is_good=grown <= MOST_BODIES and status != "503",
     )
 
 

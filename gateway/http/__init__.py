@@ -16,12 +16,14 @@ from gateway.http.limits import SWEEP, Limits
 from gateway.http.preferences import preferred_wait
 from gateway.http.problem_schemas import Problem, State
 from gateway.http.problems import InvalidField, StateConflict, error_response, examples, handle_error, problem_response
+from gateway.http.request_bodies import MAX_BODIES, RequestBodies
 from gateway.http.request_id import RequestId
 from gateway.http.schema_fields import absent, url_without_default, without_default
 from gateway.http.unfinished_bodies import UnfinishedBody
 from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
 
 __all__ = [
+    "MAX_BODIES",
     "MAX_UNSENT",
     "RESPONDED",
     "SWEEP",
@@ -34,6 +36,7 @@ __all__ = [
     "LimitedProtocol",
     "Limits",
     "Problem",
+    "RequestBodies",
     "RequestId",
     "State",
     "StateConflict",

@@ -55,6 +55,7 @@ WRONG_CODING = "The request has a Transfer-Encoding that is not supported. Use `
 NO_TUNNEL = "CONNECT is not supported: this is not a proxy."
 LATE = "The request did not arrive in time. Send it again, or check the network."
 FULL = "Too many connections. Try again later."
+FULL_BODIES = "The gateway holds too many large request bodies. Try again later, with a smaller body if possible."
 
 
 class _Responded:
@@ -91,6 +92,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.is_half_closed = False
         self._unsent = 0
         self.held = 0
+        self.body_bytes = 0
         self._waits_for_reader = False
         self._unparsed = bytearray()
         self._responding: RequestResponseCycle | None = None
@@ -200,6 +202,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the current request as disconnected, and drop the requests after it."""
         self.limits.unsent.forget(self)
+        self.limits.bodies.forget(self)
         self._unparsed.clear()
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
@@ -282,7 +285,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Do not count the body's bytes toward MAX_HEAD."""
         self._no_body = 0
+        is_kept = not self.cycle.response_complete
         super().on_body(body)
+        if is_kept:
+            self.limits.bodies.note(self, len(body), cast("set[LimitedProtocol]", self.connections))
 
     def on_message_complete(self) -> None:
         """Note that the whole request has arrived."""
@@ -295,6 +301,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Note that the response is written, and go on with the bytes after its request once most of it is sent."""
+        self.limits.bodies.forget(self)
         self.limits.unsent.note(self, cast("set[LimitedProtocol]", self.connections))
         if self.flow.write_paused and not self.transport.is_closing():
             # The next response would be made and kept in memory, although this one is not read.
@@ -369,6 +376,14 @@ class LimitedProtocol(HttpToolsProtocol):
             reading.disconnected = True
             reading.message_event.set()
         self._refusal()
+
+    def end_body(self) -> None:
+        """Refuse the request whose body takes too much memory, or close the connection if it has fully arrived."""
+        reading = self._reading
+        if reading is None or reading is not self._responding:
+            self.transport.abort()
+            return
+        self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "service_unavailable", FULL_BODIES, {"Retry-After": "5"})
 
     def _write_refusal(self, status: HTTPStatus, code: str, detail: str, more: Mapping[str, str] | None = None) -> None:
         if self.transport.is_closing():

@@ -5,18 +5,20 @@ uvicorn has none of these limits; gateway.http.limited_protocol applies them to 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import select
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from gateway.http.request_bodies import MAX_BODIES, RequestBodies
 from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
 from pipeline.logs import Repeats
 
 if TYPE_CHECKING:
-    from gateway.http.limited_protocol import LimitedProtocol
+    from uvicorn.protocols.http.flow_control import FlowControl
 
 SWEEP = 1.0
 """Seconds between two checks for late clients."""
@@ -36,6 +38,33 @@ class Phase(Enum):
     RESPONSE = "its response"
 
 
+class Connection(Protocol):
+    """What this module uses of a connection.
+
+    Attributes
+    ----------
+    transport: the connection's transport.
+    flow: uvicorn's record of what is paused.
+    phase: what the connection waits for.
+    since: when it last made progress, in the event loop's time.
+    held: bytes that `Unsent` last counted.
+    is_half_closed: whether the client sends nothing more.
+    """
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    phase: Phase
+    since: float
+    held: int
+    is_half_closed: bool
+
+    def note_half_closed(self) -> None:
+        """Note that the client sends nothing more."""
+
+    def hold_to_time(self, now: float, limits: Limits) -> None:
+        """Refuse a request that arrives too slowly, and disconnect a client that reads nothing."""
+
+
 @dataclass
 class Limits:
     """The limits that all connections of a gateway share.
@@ -46,15 +75,17 @@ class Limits:
     head_timeout: seconds for a request's headers, from its first byte or from the connection's beginning.
     body_timeout: seconds for a request's body; also for a client to read some of its response.
     unsent: counts the bytes of responses that clients have not read.
+    bodies: counts the bytes of request bodies.
     """
 
     connections: int
     head_timeout: float
     body_timeout: float
     unsent: Unsent = field(default_factory=lambda: Unsent(MAX_UNSENT))
+    bodies: RequestBodies = field(default_factory=lambda: RequestBodies(MAX_BODIES))
     _repeats: Repeats = field(default_factory=Repeats, repr=False)
 
-    def make_room(self, present: Iterable[LimitedProtocol]) -> bool:
+    def make_room(self, present: Iterable[Connection]) -> bool:
         """Close the connections that have been idle for the longest. Return whether there were any."""
         idle = sorted((one for one in present if one.phase is Phase.IDLE), key=lambda one: one.since)
         for one in idle[: -(-len(idle) // IDLE_SHARE)]:
@@ -71,7 +102,7 @@ class Limits:
                 left_out,
             )
 
-    def sweep(self, present: Iterable[LimitedProtocol], now: float) -> None:
+    def sweep(self, present: Iterable[Connection], now: float) -> None:
         """Refuse late requests, and close connections whose client has disconnected or reads too little."""
         connections = list(present)
         self._end_left(connections)
@@ -80,7 +111,7 @@ class Limits:
             one.hold_to_time(now, self)
 
     @staticmethod
-    def _end_left(connections: Iterable[LimitedProtocol]) -> None:
+    def _end_left(connections: Iterable[Connection]) -> None:
         # While a request waits for its turn its connection is not read, so asyncio does not notice a disconnect.
         left, unread = select.poll(), {}
         for one in connections:

@@ -333,6 +333,47 @@ def test_unread_answers_of_all_clients_together_are_limited(tmp_path: Path, capl
         assert page.json()["datasets"]
 
 
+@pytest.mark.parametrize("is_whole", [False, True], ids=["the last bytes are missing", "whole, and waiting"])
+def test_bodies_of_all_clients_together_are_limited(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_whole: bool
+) -> None:
+    limit = 8 * 2**20
+    with (
+        status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
+        gateway_rig.serving(status.address, tmp_path, max_bodies_bytes=limit) as gateway,
+        ExitStack() as stack,
+    ):
+        served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+        body = WAITING + b" " * (2**20 - len(WAITING))
+        head = WAIT.partition(b"Content-Length")[0] + b"Content-Length: %d\r\n\r\n" % len(body)
+        # Given an honest client in the middle of a small request
+        honest = stack.enter_context(connect(gateway))
+        small = WAIT.replace(b"Prefer: wait=300\r\n", b"Connection: close\r\n")
+        honest.sendall(small[:-5])
+        # When many clients send nearly as much as a body may have, and hold back the rest
+        lines = [stack.enter_context(connect(gateway)) for _ in range(40)]
+        highest = 0
+        for line in lines:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                line.sendall(head + (body if is_whole else body[:-10]))
+            highest = max(highest, sum(one.body_bytes for one in list(served)))
+        # Then most of them are ended: told so if their request is not whole
+        name = "TILEWRIGHT_MAX_BODIES_BYTES"
+        until(lambda: any(name in record.message for record in list(caplog.records)), "a line of the log")
+        until(lambda: sum(one.body_bytes > 0 for one in list(served)) <= 10, "the end of some requests")
+        assert highest <= limit + LIMIT
+        if not is_whole:
+            told = problem(rest(lines[0]))
+            assert (told["status"], told["code"]) == (503, "service_unavailable")
+        assert sum(name in record.message for record in list(caplog.records)) == 1
+        # And honest requests get in, before and after
+        honest.sendall(small[-5:])
+        assert answers(rest(honest)) == [202]
+        gateway.submit("Mars")
+    # And nothing is left in the count
+    assert gateway.server._limits.bodies._total == 0
+
+
 def test_the_next_answer_is_not_made_before_the_client_reads_the_one_before_it(gateway: Gateway) -> None:
     served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
     before = {id(one) for one in list(served)}
