@@ -191,6 +191,29 @@ REQUEST_CODES: dict[str, Code] = {
 BAD_SOURCE = frozenset({"image_corrupt", "image_truncated", "not_an_image", "unsupported_format"})
 """Codes that blame the stored file: a retry downloads the source again, because it may have been repaired."""
 
+URL_FAULTS = frozenset(
+    {
+        "source_not_found",
+        "source_forbidden",
+        "source_refused",
+        "source_forbidden_address",
+        "source_invalid_url",
+        "source_unresolvable",
+        "source_unreachable",
+        "source_unavailable",
+        "source_timeout",
+        "source_incomplete",
+        "source_protocol_error",
+        "source_too_many_redirects",
+        "source_too_large",
+        "source_too_slow",
+        "not_an_image",
+    }
+)
+"""Codes of failed downloads that depend on the URL only, and so concern all datasets that wait for the same download.
+
+Others depend on what was asked for, such as a page or a SHA-256, or on this installation."""
+
 CODES: dict[str, Code] = DATASET_CODES | REQUEST_CODES
 
 

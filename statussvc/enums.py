@@ -58,6 +58,7 @@ class Drop(StrEnum):
     CANCELLED = "CANCELLED"
     FINISHED = "FINISHED"
     DELETED = "DELETED"
+    HELD = "HELD"
 
 
 class StopReason(StrEnum):
@@ -105,6 +106,7 @@ DROP_VALUES: Final[dict[Drop, pb.BeginStageResponse.Drop.ValueType]] = {
     Drop.CANCELLED: pb.BeginStageResponse.DROP_CANCELLED,
     Drop.FINISHED: pb.BeginStageResponse.DROP_FINISHED,
     Drop.DELETED: pb.BeginStageResponse.DROP_DELETED,
+    Drop.HELD: pb.BeginStageResponse.DROP_HELD,
 }
 
 STATES: Final = {value: state for state, value in STATE_VALUES.items()}

@@ -43,6 +43,8 @@ class Event(StrEnum):
     """The run at work completed its stage."""
     FOUND = "FOUND"
     """A pyramid of the same bytes and options is already built."""
+    SHARED = "SHARED"
+    """Another dataset has downloaded the same URL, and this one uses that file."""
     GIVEN_BACK = "GIVEN_BACK"
     """The run at work died, gave its stage back, or failed in a way that a retry may solve."""
     SOURCE_LOST = "SOURCE_LOST"
@@ -67,6 +69,8 @@ FINAL = frozenset({State.READY, State.FAILED, State.CANCELLED})
 
 MOVES: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.BEGIN): State.DOWNLOADING,
+    (State.QUEUED, Event.SHARED): State.DOWNLOADED,
+    (State.QUEUED, Event.FOUND): State.READY,
     (State.DOWNLOADING, Event.DONE): State.DOWNLOADED,
     (State.DOWNLOADING, Event.FOUND): State.READY,
     (State.DOWNLOADING, Event.GIVEN_BACK): State.QUEUED,

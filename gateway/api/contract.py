@@ -193,6 +193,8 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working |
     )
     if row.HasField("start_time"):
         working.started_at = timestamp(row.start_time)
+    if row.HasField("hold"):
+        working.waiting_for = schemas.WaitingFor(dataset_id=row.hold.dataset_id or None)
     return working
 
 
@@ -212,6 +214,8 @@ def message(row: pb.DatasetStatus, now: float) -> str:
         seconds = retry_in(row, now)
         if seconds:
             return f"Retrying in {seconds} s: {row.failure.message}"
+        if row.hold.dataset_id:
+            return f"Waiting for {row.hold.dataset_id}, which downloads the same URL…"
         return "Waiting for a worker…"
     progress = row.progress
     doing = "Downloading…" if row.state == pb.STATE_DOWNLOADING else "Generating tiles…"

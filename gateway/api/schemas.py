@@ -224,6 +224,14 @@ class SourceInfo(BaseModel):
     )
 
 
+class WaitingFor(BaseModel):
+    """What the dataset waits for besides a worker."""
+
+    dataset_id: str | None = Field(
+        description="The dataset that downloads the same URL. Its file is used for this dataset too."
+    )
+
+
 class Working(BaseModel):
     """The dataset is waiting or being processed."""
 
@@ -276,6 +284,9 @@ class Working(BaseModel):
     source: SourceInfo | None = Field(description="null until the source's header has been read.")
     preview: str | None = Field(description="URL of a preview; null until there is one.")
     preview_thumbnail: str | None = Field(description="URL of a smaller preview; null until there is one.")
+    waiting_for: WaitingFor | SkipJsonSchema[None] = absent(
+        "What a queued dataset waits for besides a worker; left out if nothing."
+    )
 
 
 class Ready(BaseModel):

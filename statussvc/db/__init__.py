@@ -9,6 +9,7 @@ from statussvc.db.database import Database
 from statussvc.db.repository import (
     catalogue,
     garbage,
+    holds,
     identity,
     inspections,
     lost_builds,
@@ -53,6 +54,7 @@ __all__ = [
     "WakeUp",
     "catalogue",
     "garbage",
+    "holds",
     "identity",
     "inspections",
     "lost_builds",

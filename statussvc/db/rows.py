@@ -127,6 +127,7 @@ class DatasetRow:
     started_at: float | None
     finished_at: float | None
     deleted_at: float | None
+    held_by: str | None
     not_before: float | None
     published_at: float | None
     leased_until: float | None

@@ -85,6 +85,8 @@ class DatasetColumns(TypedColumns):
     started_at: Named[float | None] = Column(Float(53))
     finished_at: Named[float | None] = Column(Float(53))
     deleted_at: Named[float | None] = Column(Float(53))
+    # What a waiting row waits for besides a worker: the dataset that downloads its URL. See repository/holds.py.
+    held_by: Named[str | None] = Column(String(40))
     # The outbox: when a waiting row is due, when it was published, and until when it is one relay's to publish.
     not_before: Named[float | None] = Column(Float(53))
     published_at: Named[float | None] = Column(Float(53))
@@ -110,6 +112,11 @@ class DatasetColumns(TypedColumns):
 
 
 _NOT_DELETED = text("deleted_at IS NULL")
+_WAITS = text("deleted_at IS NULL AND held_by IS NULL")
+_HELD = text("deleted_at IS NULL AND held_by IS NOT NULL")
+IN_INGEST = text("state IN ('QUEUED', 'DOWNLOADING')")
+"""Rows that wait for a download or are at it. Spelled out, or SQLite would not use the index on them."""
+_DOWNLOADS = text(f"deleted_at IS NULL AND {IN_INGEST.text}")
 
 datasets = Table(
     "datasets",
@@ -121,8 +128,20 @@ datasets = Table(
         "state",
         "published_at",
         "seq",
-        sqlite_where=_NOT_DELETED,
-        postgresql_where=_NOT_DELETED,
+        sqlite_where=_WAITS,
+        postgresql_where=_WAITS,
+    ),
+    # Whom rows wait for, and the rows that do.
+    Index("ix_datasets_held", "held_by", "seq", sqlite_where=_HELD, postgresql_where=_HELD),
+    # Which rows of a URL wait or download.
+    Index(
+        "ix_datasets_same_url",
+        "url_hash",
+        "held_by",
+        "state",
+        "seq",
+        sqlite_where=_DOWNLOADS,
+        postgresql_where=_DOWNLOADS,
     ),
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
@@ -136,8 +155,8 @@ datasets = Table(
         "host_hash",
         "published_at",
         "seq",
-        sqlite_where=_NOT_DELETED,
-        postgresql_where=_NOT_DELETED,
+        sqlite_where=_WAITS,
+        postgresql_where=_WAITS,
     ),
     # Inspections are few, and removed by age.
     Index("ix_datasets_kind", "kind", "created_at"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
@@ -11,7 +12,20 @@ from pipeline.storage import source_key
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import DatasetRow, Failure, Reply, garbage, identity, lost_builds, outbox, reusable, stages, turns
+from statussvc.db import (
+    DatasetRow,
+    Failure,
+    Reply,
+    WakeUp,
+    garbage,
+    holds,
+    identity,
+    lost_builds,
+    outbox,
+    reusable,
+    stages,
+    turns,
+)
 from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, Drop
 from statussvc.lifecycle import Stage
 from statussvc.rpc import requests
@@ -51,9 +65,13 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         empty = {STAGES[stage] for stage in request.empty_queues if stage in STAGES}
         limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
-        due = await self._core.database.keep_house(
-            lambda connection: outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
-        )
+
+        def lease(connection: Connection) -> tuple[list[str], list[WakeUp]]:
+            changed = holds.settle(connection, now)
+            return changed, outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
+
+        changed, due = await self._core.database.keep_house(lease)
+        self._notify(changed)
         return pb.LeasePendingResponse(
             wake_ups=[
                 pb.WakeUp(dataset_id=item.dataset_id, attempt=item.attempt, stage=STAGE_VALUES[item.stage])
@@ -75,20 +93,21 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         requests.check_run_id(request.run_id)
         asked = (wake_up, request.run_id, request.worker, now)
 
-        def begin(connection: Connection) -> tuple[str, pb.Grant | Drop]:
+        def begin(connection: Connection) -> tuple[stages.Begun, pb.Grant | Drop]:
             if request.any_of_stage:
-                dataset_id, row = stages.begin_next(connection, self._turns, *asked)
+                begun = stages.begin_next(connection, self._turns, *asked)
             else:
-                dataset_id, row = wake_up.dataset_id, stages.begin(connection, *asked)
-            return dataset_id, row if isinstance(row, Drop) else _grant(connection, row, wake_up.stage)
+                begun = stages.begin(connection, *asked)
+            row = begun.result
+            return begun, row if isinstance(row, Drop) else _grant(connection, row, wake_up.stage)
 
-        dataset_id, begun = await self._core.database.write(begin)
-        if isinstance(begun, Drop):
-            self._core.hub.notify(dataset_id)
-            return pb.BeginStageResponse(drop=DROP_VALUES[begun])
-        self._core.leases.grant(request.run_id, dataset_id, wake_up.stage, begun.wake_up.attempt)
-        self._core.hub.notify(dataset_id)
-        return pb.BeginStageResponse(grant=begun)
+        begun, result = await self._core.database.write(begin)
+        if not isinstance(result, Drop):
+            self._core.leases.grant(request.run_id, begun.dataset_id, wake_up.stage, result.wake_up.attempt)
+        self._notify([begun.dataset_id, *begun.held])
+        if isinstance(result, Drop):
+            return pb.BeginStageResponse(drop=DROP_VALUES[result])
+        return pb.BeginStageResponse(grant=result)
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         leases = self._core.leases
@@ -213,6 +232,10 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         except identity.Refused as refused:
             return pb.IdentifyStorageResponse(refusal=str(refused))
         return pb.IdentifyStorageResponse(token=token)
+
+    def _notify(self, dataset_ids: Iterable[str]) -> None:
+        for dataset_id in dataset_ids:
+            self._core.hub.notify(dataset_id)
 
     def _ended(self, run_id: str, reply: Reply) -> None:
         self._core.leases.end(run_id)

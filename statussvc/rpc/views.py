@@ -96,6 +96,8 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
         )
     if preview is not None:
         message.preview.CopyFrom(pb.Preview(key=preview.key, width=preview.width, height=preview.height))
+    if row.held_by is not None:
+        message.hold.dataset_id = row.held_by
     if state in WORKING:
         message.progress.SetInParent()  # present also before the run has a lease
     if lease:

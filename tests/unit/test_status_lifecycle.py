@@ -11,6 +11,8 @@ from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, State, move, sta
 
 ALLOWED = """
 QUEUED       BEGIN              DOWNLOADING
+QUEUED       SHARED             DOWNLOADED
+QUEUED       FOUND              READY
 QUEUED       FAIL               FAILED
 QUEUED       CANCEL             CANCELLED
 DOWNLOADING  DONE               DOWNLOADED

@@ -33,7 +33,15 @@ def change(connection: Connection, row: DatasetRow, url: str) -> None:
             f"The dataset is {row.state.lower()}: its source's URL can be changed while it is queued, or after it has "
             "failed or was cancelled."
         )
-    due = {"published_at": None, "leased_until": None, "not_before": None, **NO_FAILURE}
+    due = {
+        "held_by": None,
+        # A late confirm of the message that came before a hold must not count for the next one.
+        "attempt": row.attempt + (row.held_by is not None),
+        "published_at": None,
+        "leased_until": None,
+        "not_before": None,
+        **NO_FAILURE,
+    }
     connection.execute(
         update(datasets)
         .where(datasets.c.seq == row.seq)

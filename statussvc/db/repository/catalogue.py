@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, 
 
 from pipeline.errors import NotFound
 from statussvc.db.repository import addresses, searchable
+from statussvc.db.repository.holds import holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import url_hash
 from statussvc.db.repository.transitions import first_attempt, has, lock_present
@@ -89,8 +90,9 @@ def _entries() -> Select[*tuple[Any, ...]]:
 
 
 def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bool]:
-    """Insert a dataset in QUEUED. Returns its id, and whether the idempotency key named an earlier one.
+    """Insert a dataset in QUEUED, held where its URL is being downloaded.
 
+    Returns its id, and whether the idempotency key named an earlier one.
     Raises KeyReused where the key was used with another request.
     """
     dataset_id = free_id(connection, "custom_")
@@ -138,6 +140,7 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             page=new.page,
             more_options=new.more_options,
             **first_attempt(State.QUEUED, now),
+            held_by=holder(connection, new.url),
         )
         .returning(datasets.c.seq)
     ).one()

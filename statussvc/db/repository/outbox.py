@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, update
 
-from statussvc.db.repository.turns import IN_LINE, WAITING_STATE, Turns, of_host
+from statussvc.db.repository.turns import IN_LINE, UNHELD, WAITING_STATE, Turns, of_host
 from statussvc.db.tables import datasets, runs
 from statussvc.lifecycle import WAITING, Stage, State
 from statussvc.policy import Policy
@@ -53,7 +53,7 @@ def lease_pending(
     empty: stages whose queue the broker shows as empty: what was published there long ago is lost.
     """
     ready = (
-        datasets.c.deleted_at.is_(None),
+        *UNHELD,
         _past(datasets.c.leased_until, now, policy.publish_lease),
         _past(datasets.c.not_before, now, policy.retry_cap),
     )
@@ -109,6 +109,7 @@ def confirm_published(connection: Connection, wake_up: WakeUp, now: float, turns
         datasets.c.dataset_id == wake_up.dataset_id,
         datasets.c.attempt == wake_up.attempt,
         datasets.c.state == WAITING_STATE[wake_up.stage],
+        datasets.c.held_by.is_(None),
     )
     found = connection.execute(select(datasets.c.host_hash).where(*its).with_for_update()).one_or_none()
     if found is not None:

@@ -6,21 +6,25 @@ Every function locks the dataset's row first, so that another service cannot mov
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from sqlalchemy import Connection, insert, select, update
 
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
+from statussvc.db.repository.holds import hold_same_url, holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import WakeUp, confirm_published
-from statussvc.db.repository.transitions import Reply, end, has, lock, move_row, run_of, wait_again
+from statussvc.db.repository.transitions import Reply, end, has, is_built, lock, move_row, run_of, wait_again
 from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_all
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Drop, Outcome, TileFormat
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State
 from statussvc.policy import Policy
+
+MOST_HOLDS = 100
+"""Times that one call holds rows and looks for another. Each holds all rows of a URL, or up to a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,30 @@ class Built:
     warnings: list[list[str]] = field(default_factory=list)
 
 
-def begin_next(
-    connection: Connection, turns: Turns, wake_up: WakeUp, run_id: str, worker: str, now: float
-) -> tuple[str, DatasetRow | Drop]:
-    """Grant to a run the row of the wake-up's stage whose turn it is. Returns its id, and what `begin` returns for it.
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run is told that asked for a row.
+
+    Parameters
+    ----------
+    result: the row as granted, or the reason why not.
+    held: datasets that are held from now on.
+    """
+
+    dataset_id: str
+    result: DatasetRow | Drop
+    held: tuple[str, ...] = ()
+
+
+def begin_next(connection: Connection, turns: Turns, wake_up: WakeUp, run_id: str, worker: str, now: float) -> Begun:
+    """Grant to a run the row of the wake-up's stage whose turn it is, and hold those whose turn it cannot be.
 
     Where no row waits, the wake-up's own row gives the reason. Repeating the call returns the same grant.
     """
     earlier = run_of(connection, run_id)
     if earlier is not None:
         again = WakeUp(earlier.dataset_id, earlier.attempt, earlier.stage)
-        return again.dataset_id, begin(connection, again, run_id, worker, now)
+        return begin(connection, again, run_id, worker, now)
     row = lock(connection, wake_up.dataset_id)
     published_at = None
     if row is not None and _waits(row, wake_up):
@@ -75,38 +92,37 @@ def begin_next(
             confirm_published(connection, wake_up, now, turns)
         published_at = row.published_at or now
         turns.join(connection, wake_up.stage, row.host_hash)
-    waiting = turns.next(connection, wake_up.stage)
-    if waiting is None or waiting.dataset_id == wake_up.dataset_id:
-        return wake_up.dataset_id, begin(connection, wake_up, run_id, worker, now)
-    chosen = WakeUp(waiting.dataset_id, waiting.attempt, wake_up.stage)
-    begun = begin(connection, chosen, run_id, worker, now)
-    # The outbox finds lost wake-ups by those that arrive, not by whose turn it is.
-    connection.execute(update(runs).where(runs.c.run_id == run_id).values(published_at=published_at))
-    return chosen.dataset_id, begun
+    held: list[str] = []
+    for _ in range(MOST_HOLDS):
+        waiting = turns.next(connection, wake_up.stage)
+        # Its own row may wait for another attempt than the wake-up names: then that one is begun.
+        chosen = wake_up if waiting is None else WakeUp(waiting.dataset_id, waiting.attempt, wake_up.stage)
+        begun = begin(connection, chosen, run_id, worker, now)
+        held += begun.held
+        if begun.result is not Drop.HELD or waiting is None:
+            break
+    if not isinstance(begun.result, Drop):
+        # The outbox finds lost wake-ups by those that arrive, not by whose turn it is.
+        connection.execute(update(runs).where(runs.c.run_id == run_id).values(published_at=published_at))
+    return replace(begun, held=tuple(held))
 
 
-def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now: float) -> DatasetRow | Drop:
-    """Grant a waiting stage to a run. Returns the row as granted, or the reason why not.
+def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now: float) -> Begun:
+    """Grant a waiting stage to a run, unless the row has to wait for more than a worker: then it is held.
 
     Repeating the call with the same run_id returns the same grant.
     """
     row = lock(connection, wake_up.dataset_id)
-    if row is None or row.deleted_at is not None:
-        return Drop.DELETED
-    if row.state is State.CANCELLED:
-        return Drop.CANCELLED
-    if row.state in FINAL:
-        return Drop.FINISHED
-    asked = (wake_up.attempt, wake_up.stage)
-    if row.state in WORKING:
-        if row.run_id == run_id:
-            return row
-        return Drop.BUSY if (row.attempt, WORKING[row.state]) == asked else Drop.SUPERSEDED
-    if (row.attempt, WAITING[row.state]) != asked or run_of(connection, run_id) is not None:
-        return Drop.SUPERSEDED
-    if wake_up.stage is Stage.TILER and _built(connection, row.tile_id):
-        move_row(connection, row, Event.FOUND, now)
-        return Drop.FINISHED
+    reason = _why_not(connection, row, wake_up, run_id, now)
+    if row is None or reason is not None:
+        return Begun(wake_up.dataset_id, reason or Drop.DELETED)
+    if row.run_id == run_id:
+        return Begun(row.dataset_id, row)
+    if wake_up.stage is Stage.INGEST:
+        if row.held_by is not None:
+            return Begun(row.dataset_id, Drop.HELD)
+        if by := holder(connection, row.url, row):
+            return Begun(row.dataset_id, Drop.HELD, tuple(hold_same_url(connection, row.url, by)))
     connection.execute(
         insert(runs).values(
             run_id=run_id,
@@ -121,7 +137,30 @@ def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now
         )
     )
     move_row(connection, row, Event.BEGIN, now, run_id=run_id, started_at=row.started_at or now)
-    return fetch_all(connection, DatasetRow, select(datasets).where(datasets.c.seq == row.seq))[0]
+    held = hold_same_url(connection, row.url, row.dataset_id) if wake_up.stage is Stage.INGEST else ()
+    granted = fetch_all(connection, DatasetRow, select(datasets).where(datasets.c.seq == row.seq))[0]
+    return Begun(row.dataset_id, granted, tuple(held))
+
+
+def _why_not(connection: Connection, row: DatasetRow | None, wake_up: WakeUp, run_id: str, now: float) -> Drop | None:
+    """Why a row does not wait for a wake-up's stage; None where it does, or the run has it already."""
+    if row is None or row.deleted_at is not None:
+        return Drop.DELETED
+    if row.state is State.CANCELLED:
+        return Drop.CANCELLED
+    if row.state in FINAL:
+        return Drop.FINISHED
+    asked = (wake_up.attempt, wake_up.stage)
+    if row.state in WORKING:
+        if row.run_id == run_id:
+            return None
+        return Drop.BUSY if (row.attempt, WORKING[row.state]) == asked else Drop.SUPERSEDED
+    if (row.attempt, WAITING[row.state]) != asked or run_of(connection, run_id) is not None:
+        return Drop.SUPERSEDED
+    if wake_up.stage is Stage.TILER and is_built(connection, row.tile_id):
+        move_row(connection, row, Event.FOUND, now)
+        return Drop.FINISHED
+    return None
 
 
 def describe(connection: Connection, run_id: str, facts: Facts) -> None:
@@ -157,7 +196,7 @@ def complete_ingest(
         # The next build replaces it. Where one has done so already, its name differs, and it stays.
         lost = (pyramids.c.tile_id == tile_id) & (pyramids.c.build == fetched.lost_build)
         connection.execute(update(pyramids).where(lost).values(lost=True))
-    if _built(connection, tile_id):
+    if is_built(connection, tile_id):
         move_row(connection, row, Event.FOUND, now, **values)
         return end(connection, run, Outcome.COMPLETED, Answer.WON, now)
     # The ingest worker publishes the tiler's wake-up itself, so it gets the lease that the relay would get.
@@ -304,14 +343,7 @@ def _current(
     return run, row
 
 
-def _built(connection: Connection, tile_id: str | None) -> bool:
-    """Whether a pyramid is built."""
-    # Locked, so that nobody can mark it for deletion before this dataset refers to it.
-    query = select(pyramids.c.deleting | pyramids.c.lost).where(pyramids.c.tile_id == tile_id).with_for_update()
-    return connection.scalars(query).one_or_none() in (False, 0)
-
-
 def _waits(row: DatasetRow, wake_up: WakeUp) -> bool:
-    """Whether a row waits for what a wake-up asks."""
-    stage = None if row.deleted_at is not None else WAITING.get(row.state)
+    """Whether a row waits for what a wake-up asks, and for nothing else."""
+    stage = None if row.deleted_at is not None or row.held_by is not None else WAITING.get(row.state)
     return (row.attempt, stage) == (wake_up.attempt, wake_up.stage)

@@ -9,7 +9,7 @@ from sqlalchemy import Column, ColumnElement, Connection, select, update
 
 from pipeline.errors import NotFound
 from statussvc.db.rows import DatasetRow, RunRow, fetch_one
-from statussvc.db.tables import datasets, runs
+from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Kind, Outcome
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 
@@ -91,6 +91,13 @@ def end(
     return Reply(answer, run.dataset_id, next_attempt)
 
 
+def is_built(connection: Connection, tile_id: str | None) -> bool:
+    """Whether a pyramid is built."""
+    # Locked, so that nobody can mark it for deletion before this dataset refers to it.
+    query = select(pyramids.c.deleting | pyramids.c.lost).where(pyramids.c.tile_id == tile_id).with_for_update()
+    return connection.scalars(query).one_or_none() in (False, 0)
+
+
 def wait_again(connection: Connection, row: DatasetRow, event: Event, now: float, **values: object) -> None:
     """Move a row to a waiting state, as another attempt. Parameters and errors as of `move_row`."""
     move_row(connection, row, event, now, **{"attempt": row.attempt + 1, **values})
@@ -104,7 +111,7 @@ def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, 
     values: columns to set besides. They win over what the state implies.
     """
     state = move(row.state, event)
-    implied: dict[str, object] = {"state": state, "revision": row.revision + 1}
+    implied: dict[str, object] = {"state": state, "revision": row.revision + 1, "held_by": None}
     if state in WORKING:
         implied |= {"not_before": None, **NO_FAILURE}
     if state in WAITING:

@@ -26,6 +26,9 @@ millisecond."""
 IN_LINE = (datasets.c.host_hash, datasets.c.published_at, datasets.c.seq)
 """The order of a host's rows: by when their wake-ups were published, then by when they were submitted."""
 
+UNHELD = (datasets.c.deleted_at.is_(None), datasets.c.held_by.is_(None))
+"""Rows that may be published and granted, and rows at work. The indexes have only these."""
+
 WAITING_STATE = {stage: state for state, stage in WAITING.items()}
 WORKING_STATE = {stage: state for state, stage in WORKING.items()}
 
@@ -124,7 +127,7 @@ def _published(stage: Stage) -> tuple[ColumnElement[bool], ...]:
     return (
         datasets.c.state == WAITING_STATE[stage],
         datasets.c.published_at.is_not(None),
-        datasets.c.deleted_at.is_(None),
+        *UNHELD,
     )
 
 
@@ -152,7 +155,7 @@ def _oldest(connection: Connection, stage: Stage, of: ColumnElement[bool] | None
 def _host_after(connection: Connection, stage: Stage, host: str) -> str | None:
     query = (
         select(datasets.c.host_hash)
-        .where(datasets.c.state == WAITING_STATE[stage], datasets.c.host_hash > host, datasets.c.deleted_at.is_(None))
+        .where(datasets.c.state == WAITING_STATE[stage], datasets.c.host_hash > host, *UNHELD)
         .order_by(datasets.c.host_hash)
         .limit(1)
     )
@@ -163,7 +166,7 @@ def _at_work(connection: Connection, stage: Stage) -> dict[Host, int]:
     """How many runs each host has at work."""
     query = (
         select(datasets.c.host_hash, func.count())
-        .where(datasets.c.state == WORKING_STATE[stage], datasets.c.deleted_at.is_(None))
+        .where(datasets.c.state == WORKING_STATE[stage], *UNHELD)
         .group_by(datasets.c.host_hash)
     )
     return dict(connection.execute(query).all())

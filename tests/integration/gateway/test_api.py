@@ -433,7 +433,7 @@ def test_a_post_that_prefers_to_wait_gets_the_finished_dataset(gateway: Gateway,
         target=lambda: answers.append(
             requests.post(
                 f"{gateway.url}/api/datasets",
-                json={"name": name, "url": URL},
+                json={"name": name, "url": f"{URL}?{outcome}"},
                 headers={"Prefer": "wait=60"},
                 timeout=90,
             )

@@ -36,14 +36,16 @@ class Stack:
         self.status = InlineStatus(engine, POLICY)
         self.queues: dict[Stage, deque[pb.WakeUp]] = {stage: deque() for stage in Stage}
         self.unconfirmed: list[pb.WakeUp] = []
-        self.runs = 0
+        self.runs = self.held = 0
 
     def call(self, rpc: Callable[[Any, Any], Any], request: Any) -> Any:
         return self.status.do(rpc(request, ANY))
 
     def submit(self) -> None:
         host = self.choose.choice(HOSTS)
-        self.call(self.status.users.CreateDataset, pb.CreateDatasetRequest(name="Earth", url=f"https://{host}/a"))
+        url = f"https://{host}/{self.choose.choice('aaabcdefgh')}"
+        sha256 = self.choose.choice(["", "", "", f"{0:064x}"])
+        self.call(self.status.users.CreateDataset, pb.CreateDatasetRequest(name="Earth", url=url, sha256=sha256))
 
     def relay(self) -> None:
         """Publishes some wake-ups. Their confirms come later, in any order, or never: then they are leased again."""
@@ -128,7 +130,8 @@ class Stack:
                 if told.HasField("next"):
                     self.publish(told.next)
             case "fail":
-                failure = pb.Failure(code="stalled", message="It stood still.", retryable=True)
+                code = self.choose.choice(["stalled", "stalled", "source_not_found", "page_not_found"])
+                failure = pb.Failure(code=code, message="It failed.", retryable=code == "stalled")
                 self.call(self.status.pipeline.FailStage, pb.FailStageRequest(run_id=run_id, failure=failure))
             case "release":
                 self.call(self.status.pipeline.ReleaseStage, pb.ReleaseStageRequest(run_id=run_id))
@@ -165,6 +168,9 @@ class Stack:
                     .group_by(datasets.c.state)
                 ).all()
             )
+            held = select(func.count()).where(datasets.c.held_by.is_not(None), datasets.c.deleted_at.is_(None))
+            assert connection.scalar(held.where(datasets.c.published_at.is_not(None))) == 0
+            self.held += connection.scalar(held) or 0
         for state, stage in WAITING.items():
             assert len(self.queues[stage]) >= waiting.get(state, 0)
 
@@ -193,6 +199,7 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
             stack.status.wall += 0.5
             stack.check()
         assert stack.unfinished() == 0
+        assert stack.held
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise

@@ -27,7 +27,7 @@ RUNS = ("1" * 32, "2" * 32)
 
 def begun(status: InlineStatus, run_id: str) -> str:
     """A dataset whose download has been granted to the run."""
-    request = pb.CreateDatasetRequest(name=run_id, url="https://example.org/a.jpg")
+    request = pb.CreateDatasetRequest(name=run_id, url=f"https://example.org/{run_id}.jpg")
     dataset_id = status.do(status.users.CreateDataset(request, None)).dataset.dataset_id  # type: ignore[arg-type]
     wake_up = pb.WakeUp(dataset_id=dataset_id, attempt=1, stage=pb.STAGE_INGEST)
     begin = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker="test")

@@ -20,7 +20,6 @@ from hypothesis.stateful import (
 from sqlalchemy import Engine, select
 
 from pipeline.errors import Conflict, NotFound, StatusUnavailable
-from pipeline.pyramids.geometry import tile_id
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import outbox, purge
 from statussvc.db.repository.turns import Turns
@@ -35,6 +34,8 @@ T = TypeVar("T")
 
 CONTENTS = ("aa" * 32, "aa" * 32, "bb" * 32)
 """The datasets' bytes, as their SHA-256: two have the same."""
+URLS = ("https://example.org/earth.jpg", "https://example.org/map.jpg", "https://example.org/earth.jpg")
+"""Two have the same, whose bytes have changed."""
 
 STAGES = {"INGEST": pb.STAGE_INGEST, "TILER": pb.STAGE_TILER}
 NAMES = {value: name for name, value in STAGES.items()}
@@ -62,25 +63,24 @@ class Statussvc(RuleBasedStateMachine):
         self.policy = Policy(LIMITS.crashes, LIMITS.retries, LIMITS.base, LIMITS.cap, LIMITS.keep_sources)
         self.status = InlineStatus(self.engine, self.policy)
         self.model = Model(LIMITS, self.status.wall)
-        self.contents: dict[str, str] = {}
         self.messages: list[pb.WakeUp] = []
         self.leased: list[str] = []
         self.shown: dict[str, tuple[pb.DatasetStatus, int]] = {}
         self.percents: dict[tuple[str, int], float] = {}
         self.out_of_line = False
-        for content in CONTENTS:
-            self.create(content)
+        for content, url in zip(CONTENTS, URLS, strict=True):
+            self.create(content, url)
         for one, steps in zip(self.model.datasets.values(), along, strict=True):
             for _ in range(steps):
                 self.advance(one)
 
-    def create(self, content: str) -> None:
-        request = pb.CreateDatasetRequest(name="Earth", url="https://example.org/earth.jpg")
+    def create(self, content: str, url: str) -> None:
+        request = pb.CreateDatasetRequest(name="Earth", url=url)
         made = self.call(self.status.users.CreateDataset(request, ANY))
-        self.model.datasets[made.dataset.dataset_id] = Dataset(
-            made.dataset.dataset_id, tile_id(content, pb.TileOptions(tile_size=256))
-        )
-        self.contents[made.dataset.dataset_id] = content
+        one = Dataset(made.dataset.dataset_id, content, url)
+        holder = self.model.holder(one)
+        one.held_by = holder.dataset_id if holder else None
+        self.model.datasets[one.dataset_id] = one
 
     # What callers do
 
@@ -110,6 +110,7 @@ class Statussvc(RuleBasedStateMachine):
 
     @rule(empty=st.sets(st.sampled_from(["INGEST", "TILER"])), limit=st.sampled_from([0, 0, 0, 1]))
     def lease_pending(self, empty: set[str], limit: int) -> None:
+        self.model.settle()
         due = self.model.due(empty)
         request = pb.LeasePendingRequest(limit=limit, empty_queues=[STAGES[stage] for stage in sorted(empty)])
         wake_ups = self.call(self.status.pipeline.LeasePending(request, ANY)).wake_ups
@@ -126,7 +127,7 @@ class Statussvc(RuleBasedStateMachine):
         wake_up = self.messages[-1 - number % len(self.messages)]
         self.call(self.status.pipeline.ConfirmPublished(pb.ConfirmPublishedRequest(wake_up=wake_up), ANY))
         one = self.model.datasets.get(wake_up.dataset_id)
-        if one and (one.attempt, WAITS.get(one.state)) == (wake_up.attempt, NAMES[wake_up.stage]):
+        if one in self.model.waiting(NAMES[wake_up.stage]) and one.attempt == wake_up.attempt:
             one.published, one.leased_until = self.model.now, None
 
     # Workers
@@ -143,11 +144,10 @@ class Statussvc(RuleBasedStateMachine):
         assert got.removeprefix("DROP_") == expected
         if expected == "GRANT":
             one = self.model.datasets[dataset_id]
-            key = attempt if stage == "INGEST" else one.source
-            assert answer.grant.source_key == f"sources/{dataset_id}/{key}"
+            assert answer.grant.source_key == (f"sources/{dataset_id}/{attempt}" if stage == "INGEST" else one.source)
             if stage == "TILER":
                 assert answer.grant.tile_id == one.tile_id
-                assert f"sources/{dataset_id}/{key}" in self.model.storage
+                assert one.source in self.model.storage
 
     def new_run_id(self) -> str:
         self.number = getattr(self, "number", 0) + 1
@@ -163,7 +163,9 @@ class Statussvc(RuleBasedStateMachine):
     def begin_and_die(self, number: int) -> None:
         """The commit's answer is lost, and the worker dies before it can ask again."""
         one = self.a_dataset(number)
-        if not one.deleted and one.state in WAITS and not (one.state == "DOWNLOADED" and self.model.built(one.tile_id)):
+        is_held = one.state == "QUEUED" and (one.held_by is not None or self.model.holder(one) is not None)
+        is_built = one.state == "DOWNLOADED" and self.model.built(one.tile_id)
+        if not one.deleted and one.state in WAITS and not is_held and not is_built:
             wake_up = pb.WakeUp(dataset_id=one.dataset_id, attempt=one.attempt, stage=STAGES[WAITS[one.state]])
             request = pb.BeginStageRequest(wake_up=wake_up, run_id=self.new_run_id(), worker="w")
             self.model.begin(one.dataset_id, one.attempt, WAITS[one.state], request.run_id)
@@ -185,26 +187,27 @@ class Statussvc(RuleBasedStateMachine):
         stage, run_id = WAITS.get(own.state, "INGEST"), self.new_run_id()
         if own in self.model.waiting(stage) and own.published is None:
             own.published, own.leased_until = self.model.now, None
-        waiting = [one for one in self.model.waiting(stage) if one.published is not None]
-        published = own.published if own in waiting else None
-        lost = lost and not (stage == "TILER" and any(self.model.built(one.tile_id) for one in waiting))
+        published = own.published if own in self.published(stage) else None
+        lost = lost and not (stage == "TILER" and any(self.model.built(one.tile_id) for one in self.published(stage)))
         wake_up = pb.WakeUp(dataset_id=own.dataset_id, attempt=own.attempt, stage=STAGES[stage])
         request = pb.BeginStageRequest(wake_up=wake_up, run_id=run_id, worker="w", any_of_stage=True)
         answer = self.tell(lambda: self.status.pipeline.BeginStage(request, ANY), lost)
         got = "GRANT" if answer.HasField("grant") else pb.BeginStageResponse.Drop.Name(answer.drop)
-        chosen = own
-        if waiting:
-            oldest = [one for one in waiting if one.published == min(each.published or 0.0 for each in waiting)]
-            (chosen,) = [
-                one
-                for one in oldest
-                if self.call(self.status.users.GetStatus(status_of(one), ANY)).status.state
-                not in (pb.STATE_QUEUED, pb.STATE_DOWNLOADED)
-            ]
-        assert got.removeprefix("DROP_") == self.model.begin(chosen.dataset_id, chosen.attempt, stage, run_id)
+        expected = "HELD"
+        while expected == "HELD":
+            waiting = self.published(stage)
+            chosen = min(waiting, key=lambda one: one.published or 0.0, default=own)
+            expected = self.model.begin(chosen.dataset_id, chosen.attempt, stage, run_id)
+            if not waiting:
+                break
+        assert got.removeprefix("DROP_") == expected
         if run_id in self.model.runs:
             assert answer.grant.wake_up.dataset_id == chosen.dataset_id
             self.model.runs[run_id].published = published
+
+    def published(self, stage: str) -> list[Dataset]:
+        """Those that wait, and whose messages are in the queue, the oldest first."""
+        return [one for one in self.model.waiting(stage) if one.published is not None]
 
     def advance(self, one: Dataset) -> None:
         """Begins the stage that waits, or completes the one at work."""
@@ -227,7 +230,7 @@ class Statussvc(RuleBasedStateMachine):
     def complete_run(self, run: Run, lost: bool) -> None:
         request = pb.CompleteStageRequest(run_id=run.run_id)
         if run.stage == "INGEST":
-            request.ingest.sha256, request.ingest.bytes = self.contents[run.dataset.dataset_id], 1234
+            request.ingest.sha256, request.ingest.bytes = run.dataset.content, 1234
         else:
             request.tiler.CopyFrom(
                 pb.TilerResult(width=1000, height=700, format=pb.TILE_FORMAT_JPEG, tile_count=30, bytes=99)
@@ -244,13 +247,13 @@ class Statussvc(RuleBasedStateMachine):
         number=pick,
         alive=likely,
         lost=st.booleans(),
-        kind=st.sampled_from(["retryable", "retryable", "permanent", "source_missing"]),
+        kind=st.sampled_from(["retryable", "retryable", "permanent", "source_not_found", "source_missing"]),
         retry_after=st.sampled_from([0.0, 100.0, 10_000.0]),
     )
     def fail(self, number: int, alive: bool, lost: bool, kind: str, retry_after: float) -> None:
         run = self.a_run(number, alive)
-        code = "source_missing" if kind == "source_missing" else "stalled"
-        retryable = kind != "permanent"
+        code = kind if kind.startswith("source_") else "stalled"
+        retryable = kind in ("retryable", "source_missing")
         request = pb.FailStageRequest(
             run_id=run.run_id,
             failure=pb.Failure(code=code, message="It did not work.", retryable=retryable),
@@ -440,12 +443,12 @@ class Statussvc(RuleBasedStateMachine):
             assert (row.deleted_at is not None) == one.deleted
             if one.deleted:
                 continue
-            got = (row.state, row.attempt, row.crashes, row.retries, row.run_id, row.source_key)
-            source = None if one.source is None else f"sources/{one.dataset_id}/{one.source}"
+            got = (row.state, row.attempt, row.crashes, row.retries, row.run_id, row.source_key, row.held_by)
             run_id = one.run.run_id if one.run else None
-            assert got == (one.state, one.attempt, one.crashes, one.retries, run_id, source)
+            assert got == (one.state, one.attempt, one.crashes, one.retries, run_id, one.source, one.held_by)
+            assert row.held_by is None or row.published_at is None
             assert row.tile_id == (one.tile_id if one.refers else None)
-            assert source is None or source in self.model.storage
+            assert one.source is None or one.source in self.model.storage
             if one.not_before is not None and one.state in WAITS:
                 low, high = one.not_before
                 assert low <= row.not_before <= high
@@ -487,7 +490,7 @@ class Statussvc(RuleBasedStateMachine):
         waiting = {
             (one.dataset_id, one.attempt)
             for one in self.model.datasets.values()
-            if one.state in WAITS and not one.deleted
+            if one.state in WAITS and not one.deleted and one.held_by is None
         }
         # A time of publishing that lies ahead, since the clock was set back, may be just about now when it has passed.
         for later in (LIMITS.cap + 100.0, LIMITS.cap + 200.0):
@@ -505,16 +508,14 @@ class Statussvc(RuleBasedStateMachine):
             return
         self.silence()
         self.tick(400.0)
-        self.lease_pending({"INGEST", "TILER"}, 0)
-        for one in self.model.datasets.values():
-            while not one.deleted and one.state not in ENDS:
-                self.advance(one)
+        for _ in CONTENTS:  # each may wait for another
+            self.lease_pending({"INGEST", "TILER"}, 0)
+            for one in self.model.datasets.values():
+                while not one.deleted and one.state not in ENDS and one.held_by is None:
+                    self.advance(one)
+        assert all(one.deleted or one.state in ENDS for one in self.model.datasets.values())
         self.rows_are_as_the_model()
         assert not list(self.model.alive())
-
-
-def status_of(one: Dataset) -> pb.GetStatusRequest:
-    return pb.GetStatusRequest(dataset_id=one.dataset_id)
 
 
 def drive(engine: Engine, examples: int, steps: int) -> None:
@@ -544,11 +545,11 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
 
     numbers, alive, rarely = list(range(12)), [True] * 5 + [False], [False] * 3 + [True]
     orders = ["cancel", "retry", "retry", "retry"]
-    kinds = ["retryable", "retryable", "permanent", "source_missing"]
+    kinds = ["retryable", "retryable", "permanent", "source_not_found", "source_missing"]
     machine.start(tuple(choose.randrange(5) for _ in CONTENTS))
     for step in range(steps):
         if sum(not one.deleted for one in machine.model.datasets.values()) < len(CONTENTS):
-            machine.create(choose.choice(CONTENTS))
+            machine.create(choose.choice(CONTENTS), choose.choice(URLS))
         ways: list[Callable[[], None]] = [
             lambda: call("lease_pending", empty=[set(), {"INGEST"}, {"INGEST", "TILER"}], limit=[0, 0, 1]),
             *[lambda: call("begin_what_waits", number=numbers, lost=rarely)] * 2,

@@ -38,12 +38,13 @@ def code_of(call: Any) -> grpc.StatusCode:
 
 def test_a_dataset_goes_from_queued_to_ready(status: Status) -> None:
     # Given an accepted dataset
-    dataset_id = status.create(description="blue", category="maps", subject="earth")
+    url = "https://example.org/earth.jpg"
+    dataset_id = status.create(description="blue", category="maps", subject="earth", url=url)
     assert re.fullmatch(r"custom_[0-9a-f]{8,}", dataset_id)
     assert status.pending() == [(dataset_id, 1, pb.STAGE_INGEST)]
     # When an ingest run does its stage
     grant = status.begin(dataset_id, "a" * 32)
-    assert (grant.url, grant.source_key) == ("https://example.org/earth.jpg", f"sources/{dataset_id}/1")
+    assert (grant.url, grant.source_key) == (url, f"sources/{dataset_id}/1")
     status.beat("a" * 32, 1, bytes_downloaded=50, bytes_total=100, stage_percent=50.0)
     seen = status.get(dataset_id)
     assert (seen.state, seen.percent, seen.progress.bytes_downloaded) == (pb.STATE_DOWNLOADING, 25.0, 50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ from statussvc.policy import Policy
 
 NOW = 1_800_000_000.0
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)
+NUMBERS = itertools.count()
 ANY: Any = None
 """The handlers' context, of which they make no use."""
 
 
 def submitted(connection: Connection, host: str, *, published: float | None = NOW, **columns: Any) -> str:
     """A dataset whose source lies at a host; its wake-up is in the queue, unless `published` is None."""
-    url = f"https://{host}/{host}.jpg"
+    url = f"https://{host}/{next(NUMBERS)}.jpg"
     dataset_id, _ = create(connection, NewDataset("Earth", "", "", "", url, 256), NOW)
     columns["published_at"] = published
     connection.execute(update(datasets).where(datasets.c.dataset_id == dataset_id).values(**columns))
@@ -44,8 +46,8 @@ class Queue:
         self.runs += 1
         wake_up = outbox.WakeUp(named, attempt, self.stage)
         run_id = f"{self.runs:032x}"
-        dataset_id, row = stages.begin_next(self.connection, self.turns, wake_up, run_id, "test", NOW)
-        return str(row) if isinstance(row, Drop) else dataset_id
+        begun = stages.begin_next(self.connection, self.turns, wake_up, run_id, "test", NOW)
+        return str(begun.result) if isinstance(begun.result, Drop) else begun.dataset_id
 
     def end(self, dataset_id: str) -> None:
         """The run at work ends."""
@@ -55,8 +57,8 @@ class Queue:
 
 def begin(connection: Connection, dataset_id: str, run: str, *, attempt: int = 1) -> str:
     """Begins a dataset by its own message; "" where that is granted."""
-    row = stages.begin(connection, outbox.WakeUp(dataset_id, attempt, Stage.INGEST), run * 32, "test", NOW)
-    return row if isinstance(row, Drop) else ""
+    result = stages.begin(connection, outbox.WakeUp(dataset_id, attempt, Stage.INGEST), run * 32, "test", NOW).result
+    return result if isinstance(result, Drop) else ""
 
 
 def row_of(connection: Connection, dataset_id: str) -> Any:

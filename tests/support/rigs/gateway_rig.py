@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from gateway.settings import GatewaySettings
 from pipeline.status import AsyncStatusClient
 from pipeline.storage.directory import DirectoryStorage
 from tests.support.rigs.status_rig import shared_loop
+
+_numbers = itertools.count(1)
 
 
 @dataclass
@@ -57,8 +60,9 @@ class Gateway:
         return self.call("POST", path, **options)
 
     def submit(self, name: str = "Earth", **fields: Any) -> str:
-        """Create a dataset and give its id."""
-        answer = self.post("/api/datasets", json={"name": name, "url": "https://example.org/earth.jpg", **fields})
+        """Create a dataset, by default of a URL that no other has, and give its id."""
+        url = f"https://example.org/{next(_numbers)}.jpg"
+        answer = self.post("/api/datasets", json={"name": name, "url": url, **fields})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["dataset_id"])
 

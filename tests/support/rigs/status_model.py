@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pipeline.pyramids import tile_id
+from protos.tilewright.status.v1 import status_pb2 as pb
+
 DAY = 86400.0
 LEASE, GARBAGE_LEASE, LOST_AFTER, CLOCK_SLACK = 15.0, 600.0, 60.0, 5.0
 SILENCE = 10.0
@@ -45,14 +48,18 @@ class Run:
 @dataclass(eq=False)
 class Dataset:
     dataset_id: str
-    tile_id: str
+    content: str
+    """The SHA-256 of what its download brings."""
+    url: str
     state: str = "QUEUED"
     attempt: int = 1
     crashes: int = 0
     retries: int = 0
     run: Run | None = None
-    source: int | None = None
-    """The attempt under which its source is stored."""
+    source: str | None = None
+    """The key under which its source is stored: its own, or another's of the same URL."""
+    held_by: str | None = None
+    """Whose download of its URL it waits for."""
     refers: bool = False
     """Whether its bytes, and with them its tile_id, are known."""
     deleted: bool = False
@@ -63,8 +70,27 @@ class Dataset:
     failing: bool = False
     """Whether it waits for another try after a failure."""
 
+    failed_by_url: bool = False
+    """Whether it failed for a reason that the URL decides."""
+
+    @property
+    def tile_id(self) -> str:
+        return tile_id(self.content, pb.TileOptions(tile_size=256))
+
+    @property
+    def downloads(self) -> bool:
+        """Whether it waits for a download or is at it."""
+        return self.state in ("QUEUED", "DOWNLOADING") and not self.deleted
+
+    def hold(self, by: str) -> None:
+        self.held_by, self.published, self.leased_until = by, None, None
+
+    def free(self) -> None:
+        self.held_by, self.published, self.leased_until = None, None, None
+        self.attempt += 1
+
     def wait(self, state: str) -> None:
-        self.state, self.run, self.failing = state, None, False
+        self.state, self.run, self.failing, self.held_by = state, None, False, None
         self.published = self.leased_until = self.not_before = self.finished = None
 
     def again(self, state: str) -> None:
@@ -96,8 +122,66 @@ class Model:
         return tile_id in self.pyramids and not self.pyramids[tile_id][1] and tile_id not in self.lost
 
     def waiting(self, stage: str) -> list[Dataset]:
-        """Those that wait for a stage."""
-        return [one for one in self.datasets.values() if not one.deleted and WAITS.get(one.state) == stage]
+        """Those that wait for a worker."""
+        return [
+            one
+            for one in self.datasets.values()
+            if not one.deleted and WAITS.get(one.state) == stage and one.held_by is None
+        ]
+
+    def holder(self, one: Dataset) -> Dataset | None:
+        """Who downloads its URL or will go on with it."""
+        others = [other for other in self._same_url(one) if other is not one]
+        at_work = [other for other in others if other.state == "DOWNLOADING"]
+        order = list(self.datasets.values())
+        begun = [
+            other
+            for other in others
+            if other.attempt > 1 and (one.attempt == 1 or order.index(other) < order.index(one))
+        ]
+        return next(iter(at_work + begun), None)
+
+    def _same_url(self, one: Dataset) -> list[Dataset]:
+        return [
+            other
+            for other in self.datasets.values()
+            if other.url == one.url and other.downloads and other.held_by is None
+        ]
+
+    def _hold_same_url(self, one: Dataset, by: Dataset) -> None:
+        for other in self._same_url(one):
+            if other is not by and other.state == "QUEUED":
+                other.hold(by.dataset_id)
+
+    def settle(self) -> None:
+        """Those that wait for a download that has ended go on."""
+        holders = sorted({one.held_by for one in self.datasets.values() if one.held_by and not one.deleted})
+        ended = [key for key in holders if key not in self.datasets or not self.datasets[key].downloads]
+        for key in ended:
+            holder = self.datasets.get(key)
+            held = [one for one in self.datasets.values() if one.held_by == key and not one.deleted]
+            if holder is not None and holder.source is not None and not holder.deleted:
+                for one in held:
+                    self._share(one, holder)
+            elif holder is not None and holder.state == "FAILED" and holder.failed_by_url and not holder.deleted:
+                for one in held:
+                    one.finish("FAILED", self.now)
+                    one.failed_by_url = True
+            elif held:
+                # Of the same states the oldest; who downloads comes before who waits.
+                free = sorted(self._same_url(held[0]), key=lambda one: one.state)
+                if not free:
+                    held[0].free()
+                first = free[0] if free else held.pop(0)
+                for one in held:
+                    one.hold(first.dataset_id)
+
+    def _share(self, one: Dataset, holder: Dataset) -> None:
+        one.source, one.content, one.refers = holder.source, holder.content, True
+        if self.built(one.tile_id):
+            one.finish("READY", self.now)
+        else:
+            one.wait("DOWNLOADED")
 
     def due(self, empty: set[str]) -> set[tuple[str, int, str]]:
         return {
@@ -107,6 +191,8 @@ class Model:
         }
 
     def _is_due(self, one: Dataset, empty: set[str]) -> bool:
+        if one.held_by is not None:
+            return False
         leased, stage = one.leased_until, WAITS[one.state]
         if leased is not None and self.now < leased <= self.now + LEASE:
             return False
@@ -137,6 +223,13 @@ class Model:
         if stage == "TILER" and self.built(one.tile_id):
             one.finish("READY", self.now)
             return "FINISHED"
+        if stage == "INGEST":
+            if one.held_by is not None:
+                return "HELD"
+            holder = self.holder(one)
+            self._hold_same_url(one, holder or one)
+            if holder is not None:
+                return "HELD"
         one.run = self.runs[run_id] = Run(run_id, one, attempt, stage, one.published)
         one.state = "DOWNLOADING" if stage == "INGEST" else "TILING"
         one.not_before, one.failing = None, False
@@ -156,7 +249,7 @@ class Model:
         if run.ended:
             return run.ended[1:] if run.ended[0] == "completed" else ("REFUSED", False)
         if run.stage == "INGEST":
-            one.source, one.refers = run.attempt, True
+            one.source, one.refers = self.made_by(run), True
             if self.built(one.tile_id):
                 one.finish("READY", self.now)
                 return run.end("completed", "WON")
@@ -179,6 +272,7 @@ class Model:
             one.source = None
         if not retryable or one.retries == self.limits.retries:
             one.finish("FAILED", self.now)
+            one.failed_by_url = code == "source_not_found"
         else:
             one.retries += 1
             one.again("QUEUED" if source_lost else BACK[one.state])
@@ -207,6 +301,7 @@ class Model:
         one.crashes += 1
         if one.crashes >= self.limits.crashes:
             one.finish("FAILED", self.now)
+            one.failed_by_url = False
         else:
             one.again(BACK[one.state])
         run.end("expired", "REFUSED")
@@ -243,8 +338,10 @@ class Model:
             if self.in_use(prefix):
                 continue
             kind, owner, *rest = prefix.strip("/").split("/")
-            if kind == "sources" and owner in self.datasets and self.datasets[owner].source == int(rest[0]):
-                self.datasets[owner].source = None
+            if kind == "sources":
+                for one in self.datasets.values():
+                    if one.source == prefix and not one.deleted:
+                        one.source = None
             if kind == "pyramids" and self.pyramids.get(owner, ("",))[0] == rest[0]:
                 self.pyramids[owner] = (rest[0], True)
             until = self.garbage.get(prefix)
@@ -256,13 +353,15 @@ class Model:
     def in_use(self, prefix: str) -> bool:
         kind, owner, *rest = prefix.strip("/").split("/")
         if kind == "sources":
-            one = self.datasets.get(owner)
-            if one is None or one.deleted:
-                return False
-            if one.state == "DOWNLOADING" and one.attempt == int(rest[0]):
+            own = self.datasets.get(owner)
+            if own and not own.deleted and own.state == "DOWNLOADING" and own.attempt == int(rest[0]):
                 return True
-            kept = one.finished is None or one.finished + self.limits.keep_sources > self.now
-            return one.source == int(rest[0]) and kept
+            return any(
+                one.source == prefix
+                and not one.deleted
+                and (one.finished is None or one.finished + self.limits.keep_sources > self.now)
+                for one in self.datasets.values()
+            )
         build = owner if kind == "scratch" else rest[0]
         if build in self.runs and self.runs[build].ended is None:
             return True

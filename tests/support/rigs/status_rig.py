@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 SHA = "ab" * 32
 
+_numbers = itertools.count(1)
+
 BEAT_PAUSE = 0.2
 """Seconds between two beats of a worker that is played."""
 
@@ -65,8 +67,10 @@ class Status:
     pipeline: pb_grpc.PipelineServiceStub
 
     def create(self, name: str = "Earth", **fields: Any) -> str:
-        """Creates a dataset and returns its id."""
-        request = pb.CreateDatasetRequest(**{"name": name, "url": "https://example.org/earth.jpg", **fields})
+        """Creates a dataset, by default of a URL that no other has, and returns its id."""
+        number = 0 if "idempotency_key" in fields else next(_numbers)
+        url = f"https://example.org/{number}.jpg"
+        request = pb.CreateDatasetRequest(**{"name": name, "url": url, **fields})
         return self.users.CreateDataset(request).dataset.dataset_id
 
     def begin(self, dataset_id: str, run_id: str, *, attempt: int = 1, stage: int = pb.STAGE_INGEST) -> Any:

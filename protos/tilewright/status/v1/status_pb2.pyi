@@ -483,6 +483,7 @@ class DatasetStatus(_message.Message):
     PREVIEW_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -537,6 +538,10 @@ class DatasetStatus(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What there is to know about the picture, in STATE_READY."""
 
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """Set in STATE_QUEUED while the dataset waits for more than a worker."""
+
     def __init__(
         self,
         *,
@@ -557,10 +562,11 @@ class DatasetStatus(_message.Message):
         preview: Global___Preview | None = ...,
         bytes_per_second: _builtins.float | None = ...,
         warnings: _abc.Iterable[Global___Warning] | None = ...,
+        hold: Global___Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
@@ -576,6 +582,28 @@ class DatasetStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
 
 Global___DatasetStatus: _TypeAlias = DatasetStatus  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """What a dataset waits for besides a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset that downloads the same URL. Its file is used for this one too."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
 class Dataset(_message.Message):
@@ -1392,6 +1420,8 @@ class BeginStageResponse(_message.Message):
         @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
         def DROP_DEFERRED(self) -> BeginStageResponse._Drop.ValueType:   # 6
             """No longer sent. Another host's source was to go first."""
+        DROP_HELD: BeginStageResponse._Drop.ValueType  # 7
+        """It waits for more than a worker. It is published again when that is over."""
 
     class Drop(_Drop, metaclass=_DropEnumTypeWrapper):
         """Why a message is to be acknowledged and left."""
@@ -1410,6 +1440,8 @@ class BeginStageResponse(_message.Message):
     """Deleted, or never there."""
     DROP_DEFERRED: BeginStageResponse.Drop.ValueType  # 6
     """No longer sent. Another host's source was to go first."""
+    DROP_HELD: BeginStageResponse.Drop.ValueType  # 7
+    """It waits for more than a worker. It is published again when that is over."""
 
     GRANT_FIELD_NUMBER: _builtins.int
     DROP_FIELD_NUMBER: _builtins.int

@@ -1,0 +1,198 @@
+"""Rows that wait for more than a worker: docs/decisions/0026-what-waits-for-more-than-a-worker-is-held.md.
+
+A held row is QUEUED, and is neither published nor granted. BeginStage holds rows, and LeasePending frees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Column, Connection, Select, and_, func, not_, or_, select, update
+
+from pipeline.errors import URL_FAULTS
+from pipeline.pyramids import tile_id as tile_id_of
+from statussvc.db.repository.reusable import url_hash
+from statussvc.db.repository.transitions import is_built, move_row
+from statussvc.db.rows import DatasetRow, Failure, StoredSource, fetch_all
+from statussvc.db.tables import IN_INGEST, datasets
+from statussvc.lifecycle import Event, State
+
+MOST_HELD = 1000
+"""Rows held at once. Further rows of a URL are held when they are begun."""
+
+MOST_LOOKED_AT = 100
+"""Rows to look at for one that has begun before: it is older than most."""
+
+MOST_FREED = 100
+"""Rows that one call frees: each takes a few statements."""
+
+MOST_HOLDERS = 20
+"""Holders that one call deals with. The next call comes within a second."""
+
+_PRESENT = datasets.c.deleted_at.is_(None)
+_HELD = (_PRESENT, datasets.c.held_by.is_not(None))
+
+
+def holder(connection: Connection, url: str, row: DatasetRow | None = None) -> str | None:
+    """The dataset that downloads a URL or is about to go on with it, other than the row's own; None for none.
+
+    Parameters
+    ----------
+    row: the row that is to be begun; None for a new one.
+    """
+    columns = datasets.c.dataset_id, datasets.c.seq, datasets.c.attempt
+    others = _unheld(url, *columns)
+    if row is not None:
+        others = others.where(datasets.c.seq != row.seq)
+    at_work: str | None = connection.scalars(others.where(datasets.c.state == State.DOWNLOADING).limit(1)).first()
+    if at_work is not None:
+        return at_work
+    oldest = others.where(datasets.c.state == State.QUEUED).order_by(datasets.c.seq).limit(MOST_LOOKED_AT).subquery()
+    begun_before = select(oldest.c.dataset_id).where(oldest.c.attempt > 1).order_by(oldest.c.seq).limit(1)
+    if row is not None and row.attempt > 1:
+        # Of several that have begun before, the oldest goes first.
+        begun_before = begun_before.where(oldest.c.seq < row.seq)
+    return connection.scalars(begun_before).first()
+
+
+def hold_same_url(connection: Connection, url: str, by: str) -> list[str]:
+    """Hold the rows that wait to download a URL, the oldest first. Returns their ids."""
+    seqs = _unheld(url, datasets.c.seq).where(datasets.c.state == State.QUEUED, datasets.c.dataset_id != by)
+    return _hold(connection, seqs.order_by(datasets.c.seq).limit(MOST_HELD), by)
+
+
+def settle(connection: Connection, now: float) -> list[str]:
+    """Free rows whose holder has ended its download, whichever way. Returns the ids of rows that changed."""
+    changed: list[str] = []
+    for dataset_id, ended in _ended_holders(connection):
+        held = _held_by(connection, dataset_id, MOST_FREED)
+        if not held:
+            continue
+        # The holder's URL may have been changed meanwhile.
+        same = [row for row in held if ended is not None and ended.url == row.url]
+        source = ended.stored_source if ended is not None and ended.deleted_at is None else None
+        if same and source is not None:
+            changed += _use(connection, same, source, now)
+        elif same and ended is not None and _is_fault_of_url(ended):
+            changed += _fail(connection, same, ended.failure, now)
+        else:
+            changed += _take_over(connection, held[0])
+    return changed
+
+
+def _unheld(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:
+    """Rows of a URL that wait for a download or are at it, and are not held."""
+    return select(*columns).where(
+        datasets.c.url_hash == url_hash(url),
+        datasets.c.held_by.is_(None),
+        IN_INGEST,
+        _PRESENT,
+        datasets.c.url == url,
+    )
+
+
+def _hold(connection: Connection, seqs: Select[*tuple[Any, ...]], by: str) -> list[str]:
+    return list(
+        connection.scalars(
+            update(datasets)
+            .where(datasets.c.seq.in_(seqs.scalar_subquery()))
+            .values(held_by=by, published_at=None, leased_until=None, revision=datasets.c.revision + 1)
+            .returning(datasets.c.dataset_id)
+        )
+    )
+
+
+def _ended_holders(connection: Connection) -> list[tuple[str, DatasetRow | None]]:
+    """Datasets that hold rows and no longer download, with their rows where they still exist."""
+    # Jumps from holder to holder in the index, however many rows each holds.
+    first = select(func.min(datasets.c.held_by).label("held_by")).where(*_HELD).cte(recursive=True)
+    later = select(func.min(datasets.c.held_by)).where(*_HELD, datasets.c.held_by > first.c.held_by).scalar_subquery()
+    holders = first.union_all(select(later).where(first.c.held_by.is_not(None)))
+    goes_on = and_(IN_INGEST, _PRESENT)
+    query = (
+        select(holders.c.held_by, datasets)
+        .join_from(holders, datasets, datasets.c.dataset_id == holders.c.held_by, isouter=True)
+        .where(holders.c.held_by.is_not(None), or_(datasets.c.seq.is_(None), not_(goes_on)))
+        .limit(MOST_HOLDERS)
+    )
+    return [
+        (dataset_id, None if values[0] is None else DatasetRow(*values))
+        for dataset_id, *values in connection.execute(query)
+    ]
+
+
+def _held_by(connection: Connection, dataset_id: str, most: int) -> list[DatasetRow]:
+    query = select(datasets).where(datasets.c.held_by == dataset_id, _PRESENT).order_by(datasets.c.seq).limit(most)
+    return fetch_all(connection, DatasetRow, query.with_for_update())
+
+
+def _use(connection: Connection, held: Collection[DatasetRow], source: StoredSource, now: float) -> list[str]:
+    """Have rows use a source that another has downloaded. Those that ask for other bytes download their own."""
+    others = [row for row in held if row.expected_sha256 not in ("", source.sha256)]
+    _free(connection, others)
+    for row in held:
+        if row in others:
+            continue
+        tile_id = tile_id_of(source.sha256, row.options)
+        event = Event.FOUND if is_built(connection, tile_id) else Event.SHARED
+        values = {
+            "source_key": source.key,
+            "source_sha256": source.sha256,
+            "source_bytes": source.size,
+            "source_etag": source.etag,
+            "source_modified": source.modified,
+            "tile_id": tile_id,
+        }
+        move_row(connection, row, event, now, **values)
+    return [row.dataset_id for row in held]
+
+
+def _is_fault_of_url(holder: DatasetRow) -> bool:
+    is_failed = holder.state is State.FAILED and holder.deleted_at is None
+    return is_failed and holder.failure is not None and holder.failure.code in URL_FAULTS
+
+
+def _fail(connection: Connection, held: Collection[DatasetRow], failure: Failure | None, now: float) -> list[str]:
+    for row in held:
+        move_row(connection, row, Event.FAIL, now, **(failure.columns() if failure is not None else {}))
+    return [row.dataset_id for row in held]
+
+
+def _take_over(connection: Connection, oldest: DatasetRow) -> list[str]:
+    """Have the oldest row download the URL, unless another one does already, and hold the rest by that one."""
+    already = _unheld(oldest.url, datasets.c.dataset_id).order_by(datasets.c.state, datasets.c.seq).limit(1)
+    by = connection.scalars(already).first()
+    changed = []
+    if by is None:
+        by = oldest.dataset_id
+        changed += _free(connection, [oldest])
+    rest = (
+        select(datasets.c.seq)
+        .where(
+            datasets.c.held_by == oldest.held_by,
+            _PRESENT,
+            datasets.c.dataset_id != by,
+            datasets.c.url == oldest.url,
+        )
+        .order_by(datasets.c.seq)
+        .limit(MOST_HELD)
+    )
+    return changed + _hold(connection, rest, str(by))
+
+
+def _free(connection: Connection, rows: Collection[DatasetRow]) -> list[str]:
+    """Have rows wait for a worker again, as another attempt."""
+    connection.execute(
+        update(datasets)
+        .where(datasets.c.seq.in_([row.seq for row in rows]))
+        .values(
+            held_by=None,
+            published_at=None,
+            leased_until=None,
+            # Otherwise a late confirm of the message that came before the hold would count for the next one.
+            attempt=datasets.c.attempt + 1,
+            revision=datasets.c.revision + 1,
+        )
+    )
+    return [row.dataset_id for row in rows]

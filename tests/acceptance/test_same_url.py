@@ -1,0 +1,79 @@
+"""One URL, posted many times: it is downloaded once, and nobody waits in vain for another's download."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.jobs import finish, ready, submit, until
+from tests.support.network.answers import gated, sequence, status, whole
+from tests.support.network.sources import Behaviour, Exchange, SourceServer
+from tilewright.client import Client
+
+POSTS = 5
+
+
+@pytest.fixture
+def data(picture_folder: Path) -> bytes:
+    return (picture_folder / "map.jpg").read_bytes()
+
+
+def posted(client: Client, sources: SourceServer, path: str, behaviour: Behaviour) -> list[str]:
+    """Datasets of one URL: the first downloads it, and the others wait for that."""
+    url = sources.on(path, behaviour)
+    first = submit(client, url)
+    sources.wait_for(path)
+    until(client, first, "DOWNLOADING")
+    others = [submit(client, url) for _ in range(POSTS - 1)]
+    for one in others:
+        told = client.status(one)
+        assert (told["status"], told["waiting_for"]) == ("queued", {"dataset_id": first})
+        assert first in told["message"]
+    return [first, *others]
+
+
+def test_a_url_that_is_posted_five_times_is_downloaded_once(client: Client, sources: SourceServer, data: bytes) -> None:
+    # Given five datasets of a URL whose server sends no validators
+    gate = threading.Event()
+    ids = posted(client, sources, "/same.jpg", gated(data, 1000, gate))
+    # When its download goes on, then all are ready with the same pyramid, after one request
+    gate.set()
+    assert len({ready(client, one)["tile_id"] for one in ids}) == 1
+    assert sources.requests["/same.jpg"] == 1
+    assert [client.get(one)["state"] for one in ids] == ["READY"] * POSTS
+    # And one that asks for other bytes of that URL downloads it itself, and fails by itself
+    other = client.submit(sources.url("/same.jpg"), "Other", sha256="ab" * 32)["dataset_id"]
+    assert finish(client, other)["error"]["code"] == "source_corrupted"
+    # And when the dataset that downloaded it is deleted, the others keep their file
+    client.delete(ids[0])
+    assert client.get(ids[1])["state"] == "READY"
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+def test_one_of_those_that_wait_takes_over(client: Client, sources: SourceServer, data: bytes, how: str) -> None:
+    # Given five datasets of a URL, and a server that stops in the middle of the first download
+    gate, path = threading.Event(), f"/taken-over-{how}.jpg"
+    ids = posted(client, sources, path, sequence(gated(data, 1000, gate), whole(data)))
+    # When the one that downloads ends, then another downloads it, and the rest wait for that one
+    getattr(client, how)(ids[0])
+    assert len({ready(client, one)["tile_id"] for one in ids[1:]}) == 1
+    assert sources.requests[path] == 2
+    gate.set()
+
+
+def test_what_is_wrong_with_the_url_is_told_to_all_that_wait(client: Client, sources: SourceServer) -> None:
+    # Given five datasets of a URL with nothing behind it, whose server takes its time to say so
+    gate = threading.Event()
+
+    def missing(exchange: Exchange) -> None:
+        exchange.wait(gate)
+        status(404)(exchange)
+
+    ids = posted(client, sources, "/missing.jpg", missing)
+    # When it says so, then it has said so to all
+    gate.set()
+    assert [finish(client, one)["error"]["code"] for one in ids] == ["source_not_found"] * POSTS
+    # Twice: a range that is refused is asked for again as a whole file
+    assert sources.requests["/missing.jpg"] == 2
