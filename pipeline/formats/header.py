@@ -13,7 +13,9 @@ _PRIMARY = "heif-primary"
 UNKNOWN_PAGES = 0
 """Stands for an unknown number of pages: only the whole file would show it."""
 
-NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"}
+NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"} | {
+    "bmp": "BMP",
+}
 """Formats as people write them."""
 
 BASE_MEMORY = 64 << 20
@@ -47,7 +49,7 @@ class Header(NamedTuple):
 
     Parameters
     ----------
-    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif" or "svg".
+    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg" or "bmp".
     width, height: of the page that is tiled, in pixels, as stored: before an orientation is applied.
     pages: number of pages, 1 for most files; UNKNOWN_PAGES if only the whole file would show it.
     """

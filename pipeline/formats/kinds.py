@@ -14,7 +14,6 @@ FOREIGN = {
     "psd": "A Photoshop file",
     "exr": "OpenEXR",
     "fits": "FITS",
-    "bmp": "BMP",
     "pnm": "PNM",
     "hdr": "Radiance",
     "xpm": "XPM",
@@ -28,7 +27,7 @@ def kind_of(head: bytes) -> str:
 
     Returns
     -------
-    "jpeg", "png", "webp", "gif", "tiff" or "heif" (the supported formats), "svg", one of FOREIGN or of
+    "jpeg", "png", "webp", "gif", "tiff", "heif" or "bmp" (the supported formats), "svg", one of FOREIGN or of
     pipeline.formats.tiff.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
     """
     if not head:

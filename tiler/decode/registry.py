@@ -11,11 +11,15 @@ from tiler.decode.readers.gif import GifReader
 from tiler.decode.readers.heif import HeifReader
 from tiler.decode.readers.jpeg import JpegReader
 from tiler.decode.readers.png import PngReader
+from tiler.decode.readers.raster import RasterReader
 from tiler.decode.readers.svg import SvgReader
 from tiler.decode.readers.tiff import TiffReader
 from tiler.decode.readers.webp import WebpReader
 
-READERS: tuple[type[Reader], ...] = (JpegReader, TiffReader, HeifReader, GifReader, PngReader, WebpReader, SvgReader)
+READERS: tuple[type[Reader], ...] = (
+    *(JpegReader, TiffReader, HeifReader, GifReader, PngReader, WebpReader, SvgReader),
+    RasterReader,
+)
 """The first reader whose KINDS contain the file's kind is used. Other files are read by libvips alone (`Reader`)."""
 
 

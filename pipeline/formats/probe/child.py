@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, tiff
+from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, rasters, tiff
 from pipeline.formats.endings import ends_early
 from pipeline.formats.header import (
     UNKNOWN_PAGES,
@@ -29,6 +29,7 @@ from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Foun
 from pipeline.formats.tiff.checks import require_readable
 from pipeline.formats.tiff.layout import held_bytes
 from pipeline.formats.tiff.raw_photographs import require_developed
+from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 
@@ -91,6 +92,8 @@ def find_header(pyvips: Any, blocks: Blocks, page: int | None) -> Found | Failed
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
     try:
+        if kind in rasters.KINDS:
+            return _by_layout(kind, blocks, page or 0)
         if page is not None or kind != "tiff":
             return _of_page(pyvips, blocks, kind, page or 0)
         main = _main_page(blocks)
@@ -130,6 +133,21 @@ def _of_page(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found | Faile
             return _by_bytes(kind, blocks, page)
         failure = decoder_errors.decoder_error(said, kind, lambda: _ends_early(kind, blocks, page), "source_custom")
         return Failed(failure.code, failure.message)
+
+
+def _by_layout(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
+    """Read the header of a file of plain rows; raises StageError."""
+    try:
+        raster = rasters.parse(kind, blocks)
+    except StageError:
+        if blocks.exhausted:
+            return Unknown()
+        raise
+    require_page(raster.header, page)
+    if blocks.length is not None:
+        rasters.require_whole(raster, blocks.length)
+    work = budget.work_of(raster.header, None, page, pixel_bytes=raster.shown_bytes)
+    return Found(*raster.header, raster.memory(DEFAULT_TILE_SIZE), *work)
 
 
 def _require_readable(kind: str, blocks: Blocks, page: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import StageError
-from pipeline.formats import libvips
+from pipeline.formats import libvips, rasters
 from pipeline.formats.budget import Work
 from pipeline.formats.header import Header
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Report, Unknown
@@ -38,7 +38,7 @@ VERDICTS = frozenset(
 )
 """Error codes about the file. Any other code is a failure of the probe itself, and ignored."""
 
-FORMATS = frozenset({"jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg"})
+FORMATS = frozenset({"jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg", *rasters.KINDS})
 
 MOST_NUMBER = (1 << 31) - 1
 """Most pixels of an edge, and most pages: the largest number that the status can hold."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.images import avifs, heics, makers, png_chunks, profiles, signals, zstd_tiffs
+from tests.support.images import avifs, bmps, heics, makers, png_chunks, profiles, signals, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -271,4 +271,24 @@ CASES = (
     Case("GIF", "with a transparent colour", "gif", partial(makers.few_colours, bits=6, transparency=1)),
     Case("GIF", "animated: the first frame", "gif", makers.frames),
     Case("GIF", "a frame smaller than its canvas", "gif", makers.frame_on_canvas),
+    Case("BMP", "24 bits", "bmp", bmps.plain),
+    Case("BMP", "32 bits, the last 8 without meaning", "bmp", partial(bmps.plain, bits=32)),
+    Case("BMP", "rows from the top", "bmp", partial(bmps.plain, top_down=True)),
+    Case("BMP", "palette, 1 bit", "bmp", partial(bmps.colours, bits=1)),
+    Case("BMP", "palette, 2 bits", "bmp", partial(bmps.colours, bits=2)),
+    Case("BMP", "palette, 4 bits", "bmp", partial(bmps.colours, bits=4)),
+    Case("BMP", "palette", "bmp", partial(bmps.colours, bits=8)),
+    Case("BMP", "palette, of OS/2", "bmp", partial(bmps.colours, bits=8, core=True)),
+    Case("BMP", "runs (RLE8)", "bmp", partial(bmps.colours, bits=8, runs=True)),
+    Case("BMP", "runs, 4 bits (RLE4)", "bmp", partial(bmps.colours, bits=4, runs=True)),
+    Case("BMP", "16 bits", "bmp", partial(bmps.masked, masks=(0x7C00, 0x3E0, 0x1F), bits=16, plain=True)),
+    Case("BMP", "16 bits, 5-6-5", "bmp", partial(bmps.masked, masks=(0xF800, 0x7E0, 0x1F), bits=16)),
+    Case("BMP", "32 bits, 10 each", "bmp", partial(bmps.masked, masks=(0x3FF00000, 0xFFC00, 0x3FF), bits=32)),
+    Case(
+        "BMP",
+        "32 bits with alpha",
+        "bmp",
+        partial(bmps.masked, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000), bits=32),
+    ),
+    Case("BMP", "a colour profile", "bmp", bmps.with_profile, 2, 0.5),
 )

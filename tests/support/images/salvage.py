@@ -74,6 +74,7 @@ class Case(NamedTuple):
 def cases() -> Iterator[Case]:
     """Yield damaged files of every format."""
     yield from _jpegs()
+    yield from _rows()
     # Half of the TIFFs: tests without a stack have them all.
     yield from islice(tiffs(), 0, None, 3)
 
@@ -102,3 +103,8 @@ def _jpegs() -> Iterator[Case]:
     yield Case("cut-restarts.jpg", restarting.data[:half], restarting.pixels, 0.4, 0.6, JPEG_LOSS)
     yield Case("noise.jpg", noisy(plain.data, half), plain.pixels, 0.4, 0.8, JPEG_LOSS)
     yield Case("noise-restarts.jpg", noisy(restarting.data, half), restarting.pixels, 0.05, 0.6, JPEG_LOSS)
+
+
+def _rows() -> Iterator[Case]:
+    bmp = by_pillow("BMP")
+    yield Case("cut.bmp", bmp.data[: len(bmp.data) * 2 // 3], bmp.pixels, 0.33, 0.34)

@@ -1,0 +1,128 @@
+"""Files of plain rows: what is wrong with them, what a probe sees of them, and what is held in memory."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.formats import rasters
+from pipeline.formats.kinds import kind_of
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.child import find_header
+from pipeline.formats.probe.protocol import Failed, Found, Unknown
+from tests.support.images import bmps
+from tests.support.images.matrix import CASES, Case
+from tests.support.images.pictures import Pixels
+from tiler.decode import open_picture, reader_of
+from tiler.progress import Meter
+
+NO_METER = Meter(lambda *_: None)
+
+MINE = [case for case in CASES if case.kind in {"BMP", "PNM", "PAM", "TGA"}]
+
+
+def outcome(data: bytes, folder: Path) -> Pixels | str:
+    """The pixels of a file, or the code of the error."""
+    path = folder / "source"
+    path.write_bytes(data)
+    try:
+        pixels: Pixels = open_picture(reader_of(path), meter=NO_METER).image.numpy()
+    except StageError as error:
+        return error.code
+    return pixels
+
+
+def probed(data: bytes, *, until: int | None = None) -> Found | Failed | Unknown:
+    """What a probe finds that is served the bytes up to `until`."""
+
+    def ask(at: int, size: int) -> bytes | None:
+        return data[at : at + size] if until is None else data[at : min(at + size, until)] or None
+
+    return find_header(pyvips, Blocks(ask, len(data)), 0)
+
+
+@pytest.mark.parametrize("case", MINE, ids=lambda case: case.name)
+def test_a_cut_file_is_never_shown_and_a_probe_knows_what_the_tiler_does(case: Case, tmp_path: Path) -> None:
+    # Given a file
+    path = tmp_path / f"source.{case.ending}"
+    case.make(path, 61, 37)
+    data = path.read_bytes()
+    # Then a probe finds the header that the tiler finds, and the memory
+    reader = reader_of(path)
+    found = probed(data)
+    assert isinstance(found, Found)
+    assert (found[:4], found.memory) == (tuple(reader.header()), reader.memory(256))
+    # And wherever the file is cut within its pixels, nothing is shown; a probe that sees the cut says the same
+    with path.open("rb") as file:
+        raster = rasters.parse(kind_of(data), file)
+    end = raster.least_length if raster.coding is rasters.Coding.PLAIN else len(data) - 4
+    for cut in sorted({*range(20, min(raster.offset, 400), 7), raster.offset, (raster.offset + end) // 2, end - 1}):
+        code = outcome(data[:cut], tmp_path)
+        assert code in {"image_truncated", "image_corrupt", "unsupported_format"}, cut
+        if cut >= raster.offset and raster.coding is rasters.Coding.PLAIN:
+            assert code == "image_truncated"
+            seen = probed(data[:cut])
+            assert isinstance(seen, Failed)
+            assert seen.code == code
+    # And a probe that is served no more than the first bytes refuses nothing
+    assert not isinstance(probed(data, until=24), Failed)
+
+
+def of_runs(*codes: int) -> bytes:
+    """An RLE8 of 4 x 2 pixels."""
+    table = b"".join(bytes([level] * 3 + [0]) for level in range(256))
+    return bmps.bmp((4, 2), 8, bytes(codes), compression=1, tables=table)
+
+
+def with_masks(*masks: int) -> bytes:
+    return bmps.bmp((1, 1), 32, bytes(4), compression=3, tables=struct.pack("<3I", *masks))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (of_runs(5, 1, 0, 1), "image_corrupt"),  # a run beyond its row
+        (of_runs(0, 5, 1, 1, 1, 1, 1, 0, 0, 1), "image_corrupt"),  # pixels beyond their row
+        (of_runs(0, 0, 0, 0, 0, 0), "image_corrupt"),  # rows beyond the last
+        (of_runs(0, 2, 0, 9, 0, 1), "image_corrupt"),  # a step beyond the last
+        (of_runs(4, 1, 0, 0, 2, 1), "image_truncated"),
+        (of_runs(4, 1, 0, 0, 0, 4, 1), "image_truncated"),
+        (bmps.bmp((0, 2), 24, bytes(8)), "image_corrupt"),
+        (bmps.bmp((-4, 2), 24, bytes(24)), "image_corrupt"),
+        (bmps.bmp((4, 2), 8, bytes(8)), "image_corrupt"),  # no palette
+        (bmps.bmp((4, -2), 8, bytes(8), compression=1, tables=bytes(1024)), "image_corrupt"),
+        (bmps.bmp((4, 2), 7, bytes(8)), "unsupported_format"),
+        (bmps.bmp((4, 2), 0, bytes(8), compression=4), "unsupported_format"),  # a JPEG inside
+        (bmps.bmp((4, 2), 1, bytes(8), compression=3, length=64), "unsupported_format"),
+        (with_masks(0xFF, 0xFF00, 0x180), "image_corrupt"),
+        (with_masks(0xFF, 0xFF00, 0x50000), "image_corrupt"),
+        (with_masks(0xFF, 0xFF00, 0), "image_corrupt"),
+        (bmps.bmp((1 << 30, 1 << 30), 24, b""), "image_truncated"),
+    ],
+)
+def test_a_damaged_or_odd_bmp_ends_with_its_reason(data: bytes, code: str, tmp_path: Path) -> None:
+    assert outcome(data, tmp_path) == code
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        (2, 1, 0, 2, 1, 0, 1, 2, 0, 0, 0, 2, 1, 0, 2, 3, 1, 0),  # steps, and no mark of the end
+        (2, 1, 1, 0, 1, 2, 0, 0, 1, 0, 2, 3, 0, 1),  # the end before the last row's
+    ],
+)
+def test_pixels_that_runs_skip_have_the_first_colour(codes: tuple[int, ...], tmp_path: Path) -> None:
+    found = outcome(of_runs(*codes), tmp_path)
+    assert not isinstance(found, str)
+    assert found[..., 0].tolist() == [[0, 3, 3, 0], [1, 1, 0, 2]]
+
+
+def test_plain_rows_are_mapped_and_coded_ones_counted_as_memory() -> None:
+    plain = rasters.Raster("bmp", 100_000, 100_000, 54, 300_000, 24)
+    coded = plain._replace(coding=rasters.Coding.BMP_RUNS_8, row_bytes=100_000)
+    assert plain.memory(256) < 1 << 30
+    assert coded.memory(256) >= 10**10

@@ -1,0 +1,111 @@
+"""Read files of plain rows of pixels by mapping the file, or undo their coding in memory first.
+
+libvips' own readers of these formats are not trusted with files from strangers, and hold the whole image. Here libvips
+only computes with bytes that this module checked to be there.
+"""
+
+from __future__ import annotations
+
+import mmap
+from functools import cached_property
+from typing import ClassVar
+
+import pyvips
+
+from pipeline.errors import StageError
+from pipeline.formats.header import Header, require_page
+from pipeline.formats.rasters import KINDS, Coding, Raster, parse, require_whole
+from tiler.decode.metadata import PROFILE
+from tiler.decode.missing import only_rows, rows_missing
+from tiler.decode.reader import Reader
+from tiler.decode.readers.raster.pixels import image_of
+from tiler.decode.readers.raster.runs import decoded
+
+MOST_PROFILE = 32 << 20
+"""Most bytes of a colour profile; a large one has a few megabytes."""
+
+
+class RasterReader(Reader):
+    """Reads a BMP, PNM, PAM or TGA. Only damage to its header or its coding can be detected: it has no checksums."""
+
+    KINDS: ClassVar[frozenset[str]] = KINDS
+    _rows: range | None = None
+
+    def open(self, **options: int) -> pyvips.Image:
+        """As Reader.open."""
+        require_page(self.header(), options.get("page", self.page))
+        raster, rows, self.notes = self._raster, self._stored_rows, []
+        image = image_of(raster, rows)
+        if profile := self._profile():
+            image = image.copy()
+            image.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+        return image if self._rows is None else only_rows(image, self._rows)
+
+    def memory(self, tile_size: int) -> int:
+        """As Reader.memory."""
+        return self._raster.memory(tile_size)
+
+    def require_sound_data(self) -> None:
+        """As Reader.require_sound_data: finds out whether all rows are there."""
+        _ = self._stored_rows
+
+    def salvage(self, reason: str) -> bool:
+        """As Reader.salvage: keeps the rows that a cut file still has."""
+        raster = self._raster
+        if raster.coding is not Coding.PLAIN:
+            return False
+        left = max(0, self.path.stat().st_size - raster.offset) // raster.row_bytes
+        if not 0 < left < raster.height:
+            return False
+        self._rows = range(raster.height - left, raster.height) if raster.is_bottom_up else range(left)
+        self.missing = rows_missing(self._rows, raster.width, raster.height, reason)
+        return True
+
+    def shown_by(self) -> frozenset[str]:
+        """As Reader.shown_by."""
+        return frozenset({PROFILE}) if self._raster.profile else frozenset()
+
+    def is_transparency(self, bands: int) -> bool:
+        """As Reader.is_transparency."""
+        return self._raster.has_alpha
+
+    @cached_property
+    def _opened(self) -> tuple[Header, int]:
+        header = self._raster.header
+        require_page(header, self.page)
+        return header, self._raster.shown_bytes
+
+    @cached_property
+    def _raster(self) -> Raster:
+        with self.path.open("rb") as file:
+            return parse(self.kind, file)
+
+    @cached_property
+    def _mapped(self) -> mmap.mmap:
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+    @property
+    def _stored_rows(self) -> memoryview:
+        """The bytes of all rows once their coding is undone; in a cut file, of those that it has."""
+        if self._raster.coding is not Coding.PLAIN:
+            return memoryview(self._decoded)
+        if self._rows is None:
+            require_whole(self._raster, len(self._mapped))
+            return memoryview(self._mapped)[self._raster.offset :][: self._raster.size]
+        return memoryview(self._mapped)[self._raster.offset :][: len(self._rows) * self._raster.row_bytes]
+
+    @cached_property
+    def _decoded(self) -> bytearray:
+        """The rows whose coding is undone. Cached, since a page may be opened several times."""
+        require_whole(self._raster, len(self._mapped))
+        return decoded(self._raster, self._mapped)
+
+    def _profile(self) -> bytes:
+        """Return the colour profile; as much of it as there is."""
+        if not self._raster.profile:
+            return b""
+        at, length = self._raster.profile
+        if length > MOST_PROFILE:
+            raise StageError("image_too_large", f"The colour profile has {length:,} bytes, more than any is read of.")
+        return bytes(self._mapped[at : at + length])
