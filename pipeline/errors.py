@@ -71,6 +71,11 @@ DATASET_CODES: dict[str, Code] = {
         True, "The source's server could not be reached.", "Check that the server is up, then retry."
     ),
     "source_unavailable": Code(True, "The source's server is overloaded or temporarily unavailable.", "Retry later."),
+    "source_pending": Code(
+        True,
+        "The source's server has to fetch the file first, as from a tape archive.",
+        "Wait: the server is asked again, for two days.",
+    ),
     "source_timeout": Code(True, "The source's server took too long to answer or to send.", "Retry later."),
     "source_incomplete": Code(
         True, "The connection ended before the whole file had arrived.", "Retry; if it happens again, check the server."

@@ -9,6 +9,16 @@ SLOW_RETRIES = 1
 """Retries after source_too_slow. Each holds a slot for a minute, and keeps what the one before it downloaded."""
 
 
+PENDING = "source_pending"
+"""Code of a source whose server has accepted to fetch it, as from tape. Such tries do not count as retries."""
+
+PENDING_SECONDS = 2 * 86400.0
+"""Seconds since the first begin for which such a source is waited for: the slowest cloud archives take that long."""
+
+MOST_PENDING_DELAY = 86400.0
+"""Longest Retry-After of such a source that is heeded, in seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Limits as counts, times in seconds.
@@ -43,5 +53,12 @@ class Policy:
         retries: how many there were, this one included.
         retry_after: seconds that the source asked for; at least these, up to the cap.
         """
-        delay: float = min(self.retry_cap, self.retry_base * 2 ** min(retries - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
-        return max(delay, min(retry_after, self.retry_cap))
+        return max(self._delay(retries), min(retry_after, self.retry_cap))
+
+    def pending_delay(self, attempt: int, retry_after: float) -> float:
+        """Seconds before another attempt at a source that its server still fetches; at least those it asked for."""
+        return max(self._delay(attempt), min(retry_after, MOST_PENDING_DELAY))
+
+    def _delay(self, tries: int) -> float:
+        delay: float = min(self.retry_cap, self.retry_base * 2 ** min(tries - 1, 30))
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing

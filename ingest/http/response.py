@@ -92,14 +92,20 @@ def is_challenge(headers: HeaderValues) -> bool:
 def check_status(host: str, code: int, headers: HeaderValues) -> None:
     """Check that a response contains the whole file.
 
-    Raises StageError if not: "source_not_found", "source_forbidden", "source_refused", "source_unavailable" (with the
-    server's Retry-After) or "source_protocol_error".
+    Raises StageError if not: "source_not_found", "source_forbidden", "source_refused", "source_pending" or
+    "source_unavailable" (both with the server's Retry-After), or "source_protocol_error".
     """
     if code in (HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION):
         return
     said = f"{host} answered {_name(code)}"
     if code != HTTPStatus.NOT_MODIFIED and is_challenge(headers):
         raise OnlyBrowsers(host, said)
+    if code == HTTPStatus.ACCEPTED:
+        raise StageError(
+            "source_pending",
+            f"{said}: the server has to fetch the file first, as from a tape archive. It is asked again.",
+            retry_after=retry_after(headers("Retry-After")),
+        )
     if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise StageError(
             "source_not_found", f"{said}: there is nothing at this address. Open the URL in a browser and check it."

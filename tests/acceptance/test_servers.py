@@ -139,6 +139,36 @@ def test_a_server_that_sets_a_cookie_and_redirects_gets_it_back(
     assert finish(client, dataset_id)["status"] == "ready"
 
 
+def test_an_archive_that_fetches_from_tape_is_waited_for(
+    start_stack: StartStack, sources: SourceServer, picture: bytes
+) -> None:
+    # Given a stack that retries nothing, and an archive that is ready at the fourth request
+    client = Client(start_stack(TILEWRIGHT_RETRY_BASE_SECONDS="0.05", TILEWRIGHT_RETRY_LIMIT="0").url)
+    staging = answers.status(202, {"Retry-After": "1"}, b"Staging")
+    url = sources.on("/tape.jpg", answers.sequence(staging, staging, staging, answers.ranges(picture)))
+    # When its file is submitted, then it becomes ready, and the status said what is waited for
+    seen = list(client.watch(submit(client, url), pause=0.05))
+    assert seen[-1]["status"] == "ready", seen[-1]
+    assert any("as from a tape archive" in status.get("message", "") for status in seen)
+    client.close()
+
+
+def test_a_challenge_for_browsers_fails_at_once(client: Client, sources: SourceServer) -> None:
+    # Given servers that want a browser to solve something
+    challenges = {
+        "aws": answers.status(202, {"x-amzn-waf-action": "challenge"}),
+        "captcha": answers.status(405, {"x-amzn-waf-action": "captcha"}),
+        "cloudflare": answers.status(403, {"cf-mitigated": "challenge"}, b"<html>Just a moment...</html>"),
+        "busy": answers.status(503, {"cf-mitigated": "challenge", "Retry-After": "5"}),
+    }
+    # When their files are submitted, then each fails at the first request, and the reason helps
+    for name, behaviour in challenges.items():
+        error = finish(client, submit(client, sources.on(f"/challenge-{name}.jpg", behaviour)))["error"]
+        assert (error["code"], error["retryable"]) == ("source_forbidden", False)
+        assert "127.0.0.1 lets only browsers in" in error["message"]
+        assert sources.requests[f"/challenge-{name}.jpg"] == 1
+
+
 def test_what_is_wrong_with_tls_is_told_apart(start_stack: StartStack, picture: bytes, tmp_path: Path) -> None:
     # Given servers with certificates of an authority that the operator has added, all but one wrong in a way of its own
     authority, stranger = Authority.of("127.0.0.1"), Authority.of("127.0.0.1")

@@ -21,7 +21,7 @@ from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Drop, Outcome, TileFormat
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State
-from statussvc.policy import Policy
+from statussvc.policy import PENDING, PENDING_SECONDS, Policy
 
 MOST_HOLDS = 100
 """Times that one call holds rows and looks for another. Each holds all rows of a URL, or up to a limit."""
@@ -252,13 +252,15 @@ def complete_inspect(connection: Connection, run_id: str, report: str, now: floa
 def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Reply:
     """Record that the stage failed: retry it after a delay, or fail the dataset.
 
-    An inspection is not retried, since somebody waits for its answer; whether a retry can help is kept.
+    An inspection is not retried, since somebody waits for its answer; whether a retry can help is kept. A source that
+    its server still has to fetch is waited for, and costs no retry.
     """
     current = _current(connection, run_id, Outcome.FAILED)
     if isinstance(current, Reply):
         return current
     run, row = current
-    retries = row.retries + 1
+    is_pending = failure.code == PENDING and now - (row.started_at or now) < PENDING_SECONDS
+    retries = row.retries + (not is_pending)
     reason = failure.columns()
     is_source_lost = failure.code == "source_missing" and row.state is State.TILING
     if is_source_lost:
@@ -268,7 +270,11 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     elif is_source_lost:
         wait_again(connection, row, Event.SOURCE_LOST, now, **reason, retries=retries)
     else:
-        not_before = now + policy.back_off(retries, failure.retry_after)
+        if is_pending:
+            delay = policy.pending_delay(row.attempt, failure.retry_after)
+        else:
+            delay = policy.back_off(retries, failure.retry_after)
+        not_before = now + delay
         wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
     return end(connection, run, Outcome.FAILED, Answer.WON, now)
 

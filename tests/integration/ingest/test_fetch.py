@@ -110,6 +110,9 @@ def test_a_right_answer_is_taken(server: SourceServer, tmp_path: Path, behaviour
 
 
 WRONG_ANSWERS: list[tuple[str, Behaviour, str, bool]] = [
+    ("202", answers.status(202, {"Retry-After": "60"}), "source_pending", True),
+    ("202 with a challenge", answers.status(202, {"x-amzn-waf-action": "challenge"}), "source_forbidden", False),
+    ("403 with a challenge", answers.status(403, {"cf-mitigated": "challenge"}), "source_forbidden", False),
     ("204", answers.status(204), "source_protocol_error", True),
     ("300", answers.status(300), "source_protocol_error", True),
     ("302 without Location", answers.status(302), "source_protocol_error", True),
