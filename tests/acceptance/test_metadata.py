@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import as_png, finish, ready
-from tests.support.images import pictures, png_chunks
+from tests.support.images import heavy_tiffs, pictures, png_chunks
 from tests.support.images.pictures import Pixels
 from tests.support.images.png_chunks import PROFILE
 from tests.support.network.sources import SourceServer
@@ -131,6 +132,20 @@ def test_a_profile_or_exif_that_cannot_be_used_is_named(
     for name in good:
         found = said(ready(client, ids[name])["tile_id"])
         assert found[0] == "converted to sRGB through the picture's own profile", name
+
+
+def test_layers_and_xmp_that_are_far_larger_than_the_picture_do_not_matter(
+    client: Client, command: Command, files: SourceServer, shown: Callable[[str], Pixels], tmp_path: Path
+) -> None:
+    # Given 100 kB of pixels, and 60 MB each of XMP and of Photoshop's layers
+    tags = (heavy_tiffs.XMP, heavy_tiffs.LAYERS)
+    heavy_tiffs.write(tmp_path / "heavy.tif", SCENE[..., :3], tags, 60 << 20)
+    # Then they are not fetched for an inspection, and the picture is shown
+    report = json.loads(command("inspect", files.url("/heavy.tif"), "--json").out)["report"]
+    assert report["source"] == {"format": "tiff", "width": 200, "height": 140, "pages": 1}
+    assert report["fetched_bytes"] < 1 << 20
+    found = shown(ready(client, as_png(client, files.url("/heavy.tif")))["tile_id"])
+    assert np.array_equal(found, SCENE[..., :3])
 
 
 def saved(name: str, **options: object) -> bytes:

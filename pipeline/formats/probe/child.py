@@ -27,6 +27,7 @@ from pipeline.formats.header import (
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
 from pipeline.formats.tiff.checks import require_readable
+from pipeline.formats.tiff.heavy import patched, patches
 from pipeline.formats.tiff.layout import held_bytes
 from pipeline.formats.tiff.raw_photographs import require_developed
 from pipeline.pyramids import DEFAULT_TILE_SIZE
@@ -181,7 +182,7 @@ def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
 
 def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
     masks, first = (tiff.masks_in(blocks), _first(blocks)) if kind == "tiff" else (0, 0)
-    image = _open(pyvips, blocks, kind, **({"page": first} if first else {}))
+    image = _open(pyvips, blocks, kind, 0, **({"page": first} if first else {}))
     header = header_of(image)
     header = header._replace(pages=max(1, header.pages - masks))
     if blocks.exhausted:
@@ -189,7 +190,7 @@ def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
         header = header._replace(pages=UNKNOWN_PAGES)
     require_page(header, page)
     if page:
-        image = _open(pyvips, blocks, kind, page=_number(blocks, kind, image, page))
+        image = _open(pyvips, blocks, kind, page, page=_number(blocks, kind, image, page))
         header = header_of(image)._replace(pages=header.pages)
     memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
     return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)), page)
@@ -221,13 +222,22 @@ def _held(blocks: Blocks, page: int) -> int:
         return 0
 
 
-def _open(pyvips: Any, blocks: Blocks, kind: str, **options: int) -> Any:
+def _open(pyvips: Any, blocks: Blocks, kind: str, shown: int, **options: int) -> Any:
+    """Open a file with libvips.
+
+    Parameters
+    ----------
+    shown: the page, from 0.
+    options: of libvips' loader, whose pages are numbered otherwise.
+    """
+    changes = patches(blocks, shown) if kind == "tiff" else []
     blocks.seek(0)
     source = pyvips.SourceCustom()
 
     def read(size: int) -> bytes:
         try:
-            return blocks.read(size)
+            position = blocks.tell()
+            return patched(blocks.read(size), position, changes)
         except MemoryError:
             # pyvips prints an error of a callback and drops it, and the file would seem to end here.
             blocks.exhausted = True

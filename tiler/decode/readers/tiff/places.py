@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.formats import tiff
+from pipeline.formats.tiff.heavy import Patch, patches
 
 Key = tuple[int, int | None]
 """A page, and the index of a sub-directory of it or None."""
@@ -25,6 +26,7 @@ class Places:
         self._replaced: dict[int, dict[int, tiff.Entry]] = {}
         self._masks: dict[Key, _Found | None] = {}
         self._indices: dict[int, int] = {}
+        self._patches: dict[Key, list[Patch]] = {}
 
     def directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
         """As `tiff.find`, with the entries of `replace`."""
@@ -52,6 +54,14 @@ class Places:
             self._masks[key] = (found.order, found.big, found.offset) if found else None
         place = self._masks[key]
         return tiff.Directory(file, *place) if place else None
+
+    def patches(self, page: int, subifd: int | None) -> list[Patch]:
+        """As pipeline.formats.tiff.heavy.patches."""
+        key = page, subifd
+        if key not in self._patches:
+            with self._path.open("rb") as file:
+                self._patches[key] = patches(file, page, subifd)
+        return self._patches[key]
 
     def index(self, page: int) -> int:
         """Return libvips' number of a page: it counts masks, too. A page that cannot be found keeps its number."""

@@ -36,6 +36,7 @@ from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.places import Key, Places
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
 from tiler.decode.readers.tiff.salvage import Lost, lost_of
+from tiler.decode.readers.tiff.slimmed import Slimmed
 from tiler.decode.readers.tiff.virtual_pages import VirtualPages, as_grey
 from tiler.decode.readers.tiff.ycbcr import to_rgb
 
@@ -282,7 +283,12 @@ class TiffReader(Reader):
         """As Reader._by_libvips. libvips counts masks as pages, and Tilewright does not."""
         settings, index = self._settings(**options), self._at.index(options.get("page", 0))
         given = options | ({"page": index} if index or "page" in options else {})
-        image = pyvips.Image.new_from_file(str(self.path), **settings, **given)
+        changes = self._at.patches(options.get("page", 0), options.get("subifd"))
+        if changes:
+            self._virtual.made.append(Slimmed(self.path, changes))
+            image = pyvips.Image.new_from_source(self._virtual.made[-1].source(), "", **settings, **given)
+        else:
+            image = pyvips.Image.new_from_file(str(self.path), **settings, **given)
         if not self._at.masks:
             return image
         image = image.copy()
