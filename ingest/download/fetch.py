@@ -217,7 +217,7 @@ class Fetch:
             raise Expired(self.remote_file.host) from error
         if isinstance(answer, Fetched):
             return answer
-        is_same = (self.remote_file.length, self.remote_file.version) == (record.length, record.version)
+        is_same = self.remote_file.length == record.length and record.version.is_same(self.remote_file.version)
         is_at = answer.next == first or answer.unranged
         if is_same and self.remote_file.is_divisible and is_at and self._has_room(record.length):
             if not self._earlier.is_elsewhere:
@@ -237,11 +237,16 @@ class Fetch:
 
         Two servers may give two files one validator: some make it of the file's time and length.
         """
+        seconds = self._settings.source_answer_timeout
+        slow = StageError(
+            "source_timeout", f"{self.remote_file.host} did not send samples within {seconds:g} seconds. Retry later."
+        )
         try:
-            return all(
-                self.remote_file.read(self._connection, first, first + len(sample)) == sample
-                for first, sample in self._earlier.samples()
-            )
+            with self._cancellation.limit(seconds, slow):
+                return all(
+                    self.remote_file.read(self._connection, first, first + len(sample)) == sample
+                    for first, sample in self._earlier.samples()
+                )
         except OtherVersion:
             return False
 

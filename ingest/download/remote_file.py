@@ -138,7 +138,7 @@ class RemoteFile:
         stream = self._whole(reply)
         self.length, self.is_whole, self.is_decoded = stream.end, True, isinstance(stream, DecodedStream)
         # An earlier run received parts of this version, so other ranges may be answered.
-        self.gives_parts = is_refused and bool(expected) and self.version == expected and not self.is_decoded
+        self.gives_parts = is_refused and expected.is_same(self.version) and not self.is_decoded
         return stream
 
     def part(self, connection: Connection, first: int, end: int, *, or_whole: bool = False) -> Stream:
@@ -175,7 +175,7 @@ class RemoteFile:
         if reply.status in NOT_THESE_BYTES:
             raise OtherVersion(reply.host)
         self._require_file(reply)
-        if not or_whole or version(reply.headers) != self.version:
+        if not or_whole or not self.version.is_same(version(reply.headers)):
             raise OtherVersion(reply.host)
         stream = self._whole(reply)
         if stream.end != self.length:

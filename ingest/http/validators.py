@@ -52,6 +52,13 @@ class Version:
         conditions = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in conditions.items() if value}
 
+    def is_same(self, other: Version) -> bool:
+        """Return whether another response has this version. One of the two may lack Last-Modified if both have an ETag.
+
+        A server may leave it out of a 206, and it counts only once it is settled.
+        """
+        return self.etag == other.etag if self.etag else bool(self) and self.last_modified == other.last_modified
+
     def shows_in(self, headers: HeaderValues) -> bool:
         """Return whether a 206 belongs to this version.
 

@@ -156,6 +156,16 @@ def test_a_part_has_to_show_the_version_that_it_is_of() -> None:
     assert not Version("", LONG_AGO).shows_in(headers(Last_Modified=A_SECOND_LATER))
 
 
+def test_a_whole_file_is_of_a_version_by_its_etag_else_by_its_date() -> None:
+    assert Version('"a"').is_same(Version('"a"', LONG_AGO))
+    assert Version('"a"', LONG_AGO).is_same(Version('"a"'))
+    assert Version("", LONG_AGO).is_same(Version('"b"', LONG_AGO))
+    assert not Version('"a"', LONG_AGO).is_same(Version("", LONG_AGO))
+    assert not Version('"a"').is_same(Version('"b"'))
+    assert not Version("", LONG_AGO).is_same(Version())
+    assert not Version().is_same(Version())
+
+
 def test_a_pace_is_too_slow_after_a_whole_window_below_the_rate() -> None:
     # Given a least rate of ten bytes a second over four seconds
     pace = MinimumRate(100.0, 10, 4.0)

@@ -148,6 +148,8 @@ def test_an_empty_file_would_be_refused(house: House) -> None:
     ("path", "behaviour", "code", "retryable"),
     [
         ("/missing.tif", answers.status(404), "source_not_found", False),
+        ("/tape.tif", answers.status(202, {"Retry-After": "600"}), "source_pending", True),
+        ("/guarded.tif", answers.status(403, {"cf-mitigated": "challenge"}), "source_forbidden", False),
         ("/busy.tif", answers.status(503, {"Retry-After": "60"}), "source_unavailable", True),
         ("/away.tif", answers.redirect("http://169.254.169.254/latest"), "source_forbidden_address", False),
         ("/loop.tif", answers.endless_redirects(), "source_too_many_redirects", False),

@@ -15,6 +15,7 @@ from backports import zstd
 
 from ingest.download import transfer
 from ingest.download.fetch import Fetch, Fetched
+from ingest.download.resume import ResumeRecord
 from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
@@ -131,6 +132,33 @@ def test_parts_that_are_refused_later_come_by_a_plain_response(
     assert (tmp_path / "got").read_bytes() == JPEG
     # And the progress never went back
     assert steps == sorted(steps)
+
+
+def test_a_plain_response_may_say_more_of_its_version(server: SourceServer, tmp_path: Path) -> None:
+    # Given a server whose parts have an ETag, and whose whole file has a date too
+    dated = {"ETag": '"v1"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    refusing = by_range(
+        answers.sequence(answers.breaking(JPEG, MEGABYTE), answers.status(403)), answers.whole(JPEG, dated)
+    )
+    assert fetch(server.on("/x.jpg", refusing), tmp_path / "got").sha256 == SHA256
+
+
+def test_a_link_that_expires_for_all_connections_leaves_what_has_arrived(
+    server: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given four connections, each of which breaks off, and a link that is good for four answers
+    monkeypatch.setattr(transfer, "WORTH_JOINING", 0.0)
+    first = answers.breaking(JPEG, MEGABYTE)
+    server.on("/x.jpg", answers.sequence(first, first, first, first, answers.status(403)))
+    with pytest.raises(StageError) as failure:
+        fetch(server.url("/x.jpg"), tmp_path / "got", source_connections=4)
+    # Then that is told, and what has arrived can be gone on from
+    assert failure.value.code == "source_expired"
+    record = ResumeRecord.read(tmp_path / "got.json")
+    assert record is not None
+    for at, end in record.there:
+        assert (tmp_path / "got").read_bytes()[at:end] == JPEG[at:end]
+    assert sum(end - at for at, end in record.there) >= MEGABYTE
 
 
 OTHER = hashlib.shake_128(b"other").digest(len(JPEG))

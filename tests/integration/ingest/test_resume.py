@@ -54,6 +54,7 @@ class Runs:
         self._url = url
         self._numbers = count()
         self.folder = root / "none"
+        self.settings: dict[str, object] = {}
         self.kept = 0
 
     def run(self, room: Room = lambda _: None, connections: int = 1) -> Fetched:
@@ -69,7 +70,7 @@ class Runs:
             return Fetch(
                 self._url,
                 self.folder / "source",
-                settings=IngestSettings(source_connections=connections),
+                settings=IngestSettings.model_validate({"source_connections": connections} | self.settings),
                 guard=LOCAL,
                 room=room,
                 progress=lambda done, _: steps.append(done),
@@ -332,6 +333,28 @@ def test_another_file_behind_a_new_url_is_never_mixed_in(
     # When it is fetched, then all of it is the new one's
     assert runs.run().sha256 == sha256(data)
     assert runs.kept == 0
+
+
+def test_a_new_url_that_only_drips_is_left_in_time(server: SourceServer, runs: Runs) -> None:
+    # Given a new link whose server sends the samples byte by byte
+    elsewhere(server, runs.leave(SOURCE, [(0, 1_000_000)]))
+    drips = answers.sending(SOURCE, drip)
+    server.on("/x.jpg", answers.sequence(answers.ranges(SOURCE), drips))
+    # When it is fetched, then that ends, and what has arrived is kept
+    runs.settings = {"source_answer_timeout": 0.3}
+    runs.fail("source_timeout")
+    runs.settings = {}
+    server.on("/x.jpg", answers.ranges(SOURCE))
+    assert runs.run().sha256 == sha256(SOURCE)
+    assert runs.kept == 1_000_000
+
+
+def drip(exchange: Exchange, body: bytes) -> None:
+    for first in range(len(body)):
+        exchange.body(body[first : first + 1])
+        if exchange.source_server.closing.wait(0.05):
+            break
+    exchange.hang_up()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
