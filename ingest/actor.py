@@ -15,7 +15,7 @@ import grpc
 from ingest.dependencies import Dependencies
 from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, Fetched, can_go_on, left_behind
 from ingest.http import Version
-from ingest.preflight import is_small, read_header, source_info
+from ingest.preflight import is_small, read_header, rewritten, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError, UnknownStage
 from pipeline.identity import Identified
@@ -180,7 +180,11 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
 
     Raises StageError if the source cannot be fetched, or if the header shows that it cannot be tiled.
     """
-    opened = fetch.open()
+    try:
+        opened = fetch.open()
+    finally:
+        # Also if it failed: the message is easier to understand with the address that was requested.
+        run.report(rewritten=rewritten(fetch))
     run.report(resumable=fetch.remote_file.is_divisible)
     if isinstance(opened, Fetched) or is_small(fetch, settings.preflight_min_bytes):
         return

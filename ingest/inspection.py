@@ -11,7 +11,7 @@ import dramatiq
 from ingest.dependencies import Dependencies
 from ingest.download import Fetch
 from ingest.http import too_large
-from ingest.preflight import Look, read_header, source_info
+from ingest.preflight import Look, read_header, rewritten, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, StorageError
 from pipeline.identity import Identified
@@ -136,6 +136,8 @@ class _Inspection:
             fetched_bytes=seen.fetched,
             memory_bytes=seen.memory,
         )
+        if (link := rewritten(self._fetch)) is not None:
+            report.rewritten.CopyFrom(link)
         if remote_file.length is not None:
             report.bytes = remote_file.length
         if seen.header is not None:

@@ -130,7 +130,7 @@ def read_header(
     if remote.failed is not None:
         return Look(failed=remote.failed, fetched=fetch.received)
     try:
-        _sniff(fetch.remote_file.host, head)
+        _sniff(fetch.remote_file.host, fetch.remote_file.page_advice, head)
     except StageError as error:
         return Look(refused=error, fetched=fetch.received)
     budget = Budget(min(max(least, (length or 0) // SHARE), MOST_BYTES), MOST_READS, settings.header_time_limit)
@@ -178,13 +178,19 @@ def source_info(header: Header) -> pb.SourceInfo:
     return pb.SourceInfo(**header._asdict())
 
 
-def _sniff(host: str, head: bytes | None) -> None:
+def rewritten(fetch: Fetch) -> pb.Rewritten | None:
+    """Return what the source's link was rewritten to, as a message of the status service; None if it was not."""
+    link = fetch.remote_file.link
+    return None if link is None else pb.Rewritten(rule=link.rule, url=link.url, note=link.note)
+
+
+def _sniff(host: str, page_advice: str, head: bytes | None) -> None:
     if head is None:
         return
     if not head:
         advice = DATASET_CODES["not_an_image"].advice
         raise StageError("not_an_image", f"{host} sent an empty file. {advice}")
-    sniffer = Sniffer(host)
+    sniffer = Sniffer(host, page_advice)
     sniffer.take(0, head)
     if len(head) < SNIFF_LENGTH:
         sniffer.finish()

@@ -52,10 +52,12 @@ class Sniffer:
     Parameters
     ----------
     host: the server's name, for error messages.
+    advice: what to do about a page or text; "" for the usual advice.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, advice: str = "") -> None:
         self._host = host
+        self._advice = advice or DATASET_CODES["not_an_image"].advice
         self._head = b""
         self.is_done = False
 
@@ -74,16 +76,15 @@ class Sniffer:
             self._judge(is_all=True)
 
     def _judge(self, *, is_all: bool) -> None:
-        advice = DATASET_CODES["not_an_image"].advice
         if is_web_page(self._head):
-            raise StageError("not_an_image", f"{self._host} sent a web page, not an image. {advice}")
+            raise StageError("not_an_image", f"{self._host} sent a web page, not an image. {self._advice}")
         if not is_all:
             return
         self.is_done = True
         if kind := other_kind(self._head):
             raise StageError("unsupported_format", f"{self._host} sent {kind}, not an image. {_FORMATS}")
         if is_text(self._head):
-            raise StageError("not_an_image", f"{self._host} sent text, not an image. {advice}")
+            raise StageError("not_an_image", f"{self._host} sent text, not an image. {self._advice}")
 
 
 _FORMATS = DATASET_CODES["unsupported_format"].advice

@@ -64,7 +64,7 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
         rows.append(("zooms", f"0 to {tile_info['max_zoom']}"))
         rows.append(("view", view_url(dataset_id, server)))
         rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
-    print_rows(rows + _warnings(status))
+    print_rows(rows + rewritten_rows(status) + _warnings(status))
 
 
 def print_result(dataset: Json, server: str) -> None:
@@ -73,7 +73,7 @@ def print_result(dataset: Json, server: str) -> None:
     rows: list[tuple[str, str]] = [("dataset", dataset["dataset_id"]), ("status", dataset["status"])]
     rows.append(("view", view_url(dataset["dataset_id"], server)))
     rows.extend((name, urljoin(f"{server}/", urls[name])) for name in ("dzi", "xyz", "thumbnail") if urls.get(name))
-    print_rows(rows + _warnings(dataset))
+    print_rows(rows + rewritten_rows(dataset) + _warnings(dataset))
 
 
 def print_datasets(datasets: Iterable[Json]) -> int:
@@ -114,6 +114,15 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print_line(f"{name:<{width}}  {value}")
+
+
+def rewritten_rows(shown: Json) -> list[tuple[str, str]]:
+    """Return what the link was rewritten to, as rows; none if it was not."""
+    link = shown.get("rewritten")
+    if not link:
+        return []
+    rows = [("from", f"{link['url']} ({link['rule']})")]
+    return [*rows, ("note", link["note"])] if link["note"] else rows
 
 
 def _warnings(status: Json) -> list[tuple[str, str]]:

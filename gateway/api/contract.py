@@ -130,7 +130,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
     """Return a dataset as the catalogue shows it."""
     shown = _shown(row.status)
     pyramid = row.status.pyramid if shown.status == "ready" else None
-    return schemas.Dataset(
+    found = schemas.Dataset(
         dataset_id=row.dataset_id,
         name=row.name,
         description=row.description,
@@ -151,15 +151,28 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         error=error(row.status) if shown.status == "failed" else None,
         warnings=warnings(row.status),
     )
+    if row.status.HasField("rewritten"):
+        found.rewritten = rewritten(row.status.rewritten)
+    return found
 
 
-def status(row: pb.DatasetStatus, links: Links, now: float) -> schemas.Working | schemas.Ready | schemas.Failed:
+Status = schemas.Working | schemas.Ready | schemas.Failed
+
+
+def status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
     """Return a dataset's status.
 
     Parameters
     ----------
     now: wall clock, in seconds since the epoch; used to count down to the next retry.
     """
+    found = _status(row, links, now)
+    if row.HasField("rewritten"):
+        found.rewritten = rewritten(row.rewritten)
+    return found
+
+
+def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
     shown = _shown(row)
     if shown.progress == "completed":
         return schemas.Ready(
@@ -206,6 +219,11 @@ def _shown(row: pb.DatasetStatus) -> Shown:
 def source(info: pb.SourceInfo) -> schemas.SourceInfo:
     """Return what the source's header says."""
     return schemas.SourceInfo(format=info.format, width=info.width, height=info.height, pages=info.pages or None)
+
+
+def rewritten(link: pb.Rewritten) -> schemas.Rewritten:
+    """Return what a link was rewritten to."""
+    return schemas.Rewritten(rule=link.rule, url=without_query(link.url), note=link.note)
 
 
 def message(row: pb.DatasetStatus, now: float) -> str:

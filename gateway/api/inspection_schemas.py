@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from gateway.api.schemas import Error, SourceInfo
+from gateway.api.schemas import REWRITTEN_FIELD, Error, Rewritten, SourceInfo
+from gateway.http import absent
 
 InspectionStatus = Literal["queued", "processing", "ready", "failed"]
 
@@ -86,6 +88,7 @@ class Report(BaseModel):
     )
     fetched_bytes: int = Field(description="Bytes of the file that the inspection fetched.")
     refused: Error | None = Field(description="Why a dataset with this source would fail; null if no reason is known.")
+    rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
 
 
 class Inspection(BaseModel):

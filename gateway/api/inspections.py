@@ -95,7 +95,7 @@ def _inspection(row: pb.Inspection) -> Inspection:
 
 def _report(report: pb.InspectionReport) -> Report:
     knows_size = report.HasField("source")
-    return Report(
+    found = Report(
         source=contract.source(report.source) if knows_size else None,
         bytes=report.bytes if report.HasField("bytes") else None,
         content_type=report.content_type,
@@ -109,6 +109,9 @@ def _report(report: pb.InspectionReport) -> Report:
         fetched_bytes=report.fetched_bytes,
         refused=_error(report.refused) if report.HasField("refused") else None,
     )
+    if report.HasField("rewritten"):
+        found.rewritten = contract.rewritten(report.rewritten)
+    return found
 
 
 def _error(failure: pb.Failure) -> Error:

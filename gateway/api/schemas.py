@@ -37,6 +37,7 @@ _TILE_INFO: dict[str, Any] = {
     "dzi": f"/tiles/{_TILE_ID}.dzi",
     "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
 }
+_REWRITTEN = {"rule": "Dropbox", "url": "https://www.dropbox.com/scl/fi/k/earth.tif?***", "note": ""}
 _DATASET: dict[str, Any] = {
     "dataset_id": "custom_a1b2c3d4",
     "name": "Blue Marble",
@@ -232,6 +233,19 @@ class WaitingFor(BaseModel):
     )
 
 
+class Rewritten(BaseModel):
+    """What a link was rewritten to, because it leads to a page about a file, or to a description of an image."""
+
+    model_config = _example(_REWRITTEN)
+
+    rule: str = Field(description="What recognised the link, such as `Dropbox` or `IIIF`.")
+    url: str = Field(description="The address that is requested instead, with its query masked.")
+    note: str = Field(description="What that address leaves out, as a sentence for people; mostly empty.")
+
+
+REWRITTEN_FIELD = "What the link was rewritten to before it was requested; left out if it was not, or not yet."
+
+
 class Working(BaseModel):
     """The dataset is waiting or being processed."""
 
@@ -287,6 +301,7 @@ class Working(BaseModel):
     waiting_for: WaitingFor | SkipJsonSchema[None] = absent(
         "What a queued dataset waits for besides a worker; left out if nothing."
     )
+    rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
 
 
 class Ready(BaseModel):
@@ -300,6 +315,7 @@ class Ready(BaseModel):
     status: Literal["ready"]
     tile_info: TileInfo
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
+    rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
 
 
 class Failed(BaseModel):
@@ -321,6 +337,7 @@ class Failed(BaseModel):
     dataset_id: str
     status: Literal["failed"]
     error: Error
+    rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
 
 
 class TileUrls(BaseModel):
@@ -351,6 +368,7 @@ class Dataset(BaseModel):
     tile_info: TileInfo | None = Field(description="Set when `status` is `ready`.")
     error: Error | None = Field(description="Set when `status` is `failed`.")
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
+    rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
 
 
 class Page(BaseModel):

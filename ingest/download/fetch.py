@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ingest.download import checksums as checks
 from ingest.download.byte_ranges import Ranges
+from ingest.download.link_answers import MOST_LINKS, next_link
 from ingest.download.partial_file import PartialFile, Progress, Room, storage_errors
 from ingest.download.remote_file import NOTHING, Expired, OtherVersion, RemoteFile, Unchanged
 from ingest.download.resume import EarlierDownload, ResumeNotes, ResumeRecord, left_behind, notes_of
@@ -101,6 +102,7 @@ class Fetch:
         self._side: Connection | None = None
         self._opened: Stream | Fetched | None = None
         self._parts = 0
+        self._is_named = False
 
     @property
     def is_resumable(self) -> bool:
@@ -251,16 +253,34 @@ class Fetch:
             return False
 
     def _ask(self, first: int, expected: Version) -> Stream | Fetched:
+        """Request the file, and follow responses that say where it is."""
         known = self._known
-        try:
-            return self.remote_file.begin(
-                self._connection, first, expected, known.version if known is not None else NOTHING
-            )
-        except Unchanged:
-            if known is None:
-                raise
-            self._earlier.discard()
-            return replace(known, is_known=True)
+        for _ in range(MOST_LINKS):
+            try:
+                stream = self.remote_file.begin(
+                    self._connection, first, expected, known.version if known is not None else NOTHING
+                )
+            except Unchanged:
+                if known is None:
+                    raise
+                self._earlier.discard()
+                return replace(known, is_known=True)
+            try:
+                link = next_link(stream, self.remote_file)
+            except StageError as error:
+                # The inspection and the header's reader report it as a refusal of these bytes.
+                self.remote_file.page_advice = error.message
+                return stream
+            if link is None:
+                return stream
+            stream.close()
+            self.remote_file.move(link)
+            self._is_named = True
+        raise StageError(
+            "source_too_many_redirects",
+            f"{self.remote_file.host} names a file that names another one, again and again. "
+            "Use the URL of the image itself.",
+        )
 
     def _has_room(self, length: int) -> bool:
         try:
@@ -279,6 +299,7 @@ class Fetch:
             self._path,
             remote_file.host,
             remote_file.length,
+            page_advice=remote_file.page_advice,
             held=record.there if record is not None else (),
             piece=piece(remote_file, self._settings.source_connections),
             least=LEAST_PIECE,
@@ -296,7 +317,9 @@ class Fetch:
         finally:
             partial_file.close()
         checks.verify(checksums, digests, remote_file.host)
-        return Fetched(digests["sha256"], partial_file.count, remote_file.version)
+        # A server that names the file elsewhere cannot say whether that file has changed.
+        version = NOTHING if self._is_named else remote_file.version
+        return Fetched(digests["sha256"], partial_file.count, version)
 
     def _transfer(self, partial_file: PartialFile, stream: Stream) -> None:
         transfer = Transfer(

@@ -44,6 +44,7 @@ class PartialFile:
     path: the file to write; an existing file is overwritten.
     host: the server's name, for error messages.
     length: length of the file in bytes; None if the server did not declare it.
+    page_advice: what to do if the file is a web page or text; "" for the usual advice.
     held: ranges that no connection has to fetch, because `copied` will report them.
     piece, least: as in ByteRanges.
     max_bytes: maximum size of the file.
@@ -61,6 +62,7 @@ class PartialFile:
         host: str,
         length: int | None,
         *,
+        page_advice: str = "",
         held: Iterable[Range],
         piece: int,
         least: int,
@@ -79,7 +81,7 @@ class PartialFile:
         self._holds_beginning = any(first == 0 and end >= SNIFF_LENGTH for first, end in held)
         self._ranges = ByteRanges(length, held, piece=piece, least=least)
         self._max_bytes = max_bytes
-        self._sniffer = Sniffer(host)
+        self._sniffer = Sniffer(host, page_advice)
         self._room = room
         self._room_due = ROOM_INTERVAL
         self._progress = progress

@@ -10,6 +10,7 @@ The first response determines the length, the version, and whether ranges work.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from ingest.download.stream import DecodedStream, Stream
@@ -32,6 +33,7 @@ from ingest.http import (
     refuses_range,
     version,
 )
+from ingest.links import Link, rewritten
 from ingest.settings import IngestSettings
 from pipeline.errors import DATASET_CODES, StageError, TilewrightError
 
@@ -77,6 +79,8 @@ class RemoteFile:
     gives_parts: whether the server answered a range request with that range.
     headers: headers of the first response.
     is_whole: whether the first response contains the whole file, so that its headers describe the whole file.
+    link: the last link that was rewritten on the way to the file; None if there was none.
+    page_advice: what to tell the person if the file is a web page; "" for the usual advice.
     is_decoded: whether the first response has content codings, so that its headers describe the coded bytes.
     """
 
@@ -88,9 +92,22 @@ class RemoteFile:
         self.headers: HeaderValues = lambda _: ()
         self.is_whole = False
         self.is_decoded = False
+        self.link: Link | None = None
+        self.page_advice = ""
         self._url = url
         self._settings = settings
         self._found_at = url
+
+    @property
+    def found_at(self) -> str:
+        """The URL that the last redirect led to."""
+        return self._found_at
+
+    def move(self, link: Link) -> None:
+        """Request the file from where a response says that it is."""
+        before = self.link.note if self.link is not None else ""
+        self.link = replace(link, note=" ".join(filter(None, (before, link.note))))
+        self._url = self._found_at = link.url
 
     @property
     def is_divisible(self) -> bool:
@@ -213,6 +230,8 @@ class RemoteFile:
         came_from = ""
         cookies = ChainCookies()
         for _ in range(self._settings.source_max_redirects + 1):
+            if (link := rewritten(url)) is not None:
+                self.link, url = link, link.url
             try:
                 own = cookies.header(url)
                 reply = connection.get(url, {**headers, **own})

@@ -67,6 +67,7 @@ class Run:
         source: pb.SourceInfo | None = None,
         preview: pb.Preview | None = None,
         resumable: bool | None = None,
+        rewritten: pb.Rewritten | None = None,
     ) -> None:
         """Record progress and results so far. The next heartbeat sends them; a preview is sent at once.
 
@@ -90,6 +91,8 @@ class Run:
                 self._beat.resumable = resumable
             if source is not None:
                 self._beat.source.CopyFrom(source)
+            if rewritten is not None:
+                self._beat.rewritten.CopyFrom(rewritten)
             if preview is not None:
                 self._beat.preview.CopyFrom(preview)
                 self.urgent.set()
@@ -153,6 +156,12 @@ class Run:
                 callback()
             except Exception:
                 logger.exception("%s: the work could not be unblocked", self.wake_up.dataset_id)
+
+    @property
+    def rewritten(self) -> pb.Rewritten | None:
+        """What the source's link was rewritten to; None if it was not, or not yet."""
+        with self._lock:
+            return self._beat.rewritten if self._beat.HasField("rewritten") else None
 
     def snapshot(self) -> tuple[pb.ReportProgressRequest, float]:
         """Return the next heartbeat's request, and the monotonic time of the last progress."""

@@ -120,7 +120,7 @@ def _report(
         _end_without_result(status, run, beat, error, stopping)
         return None
     beat.settle()
-    complete = pb.CompleteStageRequest(run_id=run.run_id)
+    complete = pb.CompleteStageRequest(run_id=run.run_id, rewritten=run.rewritten)
     match result:
         case pb.IngestResult():
             complete.ingest.CopyFrom(result)
@@ -170,7 +170,7 @@ def _end_without_result(
     else:
         failure = failure_told(dataset_id, error)
         beat.settle()
-        request = pb.FailStageRequest(run_id=run.run_id, failure=failure)
+        request = pb.FailStageRequest(run_id=run.run_id, failure=failure, rewritten=run.rewritten)
         if isinstance(error, StageError) and error.retry_after:
             request.retry_after_seconds = error.retry_after
         say(lambda: status.fail_stage(request), dataset_id, stopping)

@@ -32,6 +32,7 @@ from statussvc.db.rows import (
     Failure,
     Preview,
     PyramidRow,
+    Rewritten,
     RunRow,
     SourceInfo,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Preview",
     "PyramidRow",
     "Reply",
+    "Rewritten",
     "RunRow",
     "SourceInfo",
     "WakeUp",

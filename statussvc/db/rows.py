@@ -69,15 +69,25 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What a link was rewritten to: what recognised it, the new address, and a note for people."""
+
+    rule: str
+    url: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a run at work has found out about its source, or made of it."""
 
     source: SourceInfo | None = None
     preview: Preview | None = None
+    rewritten: Rewritten | None = None
 
     def columns(self) -> dict[str, object]:
         """As columns of `datasets`; none for what is not known yet."""
-        groups = {"source": self.source, "preview": self.preview}
+        groups = {"source": self.source, "preview": self.preview, "rewritten": self.rewritten}
         return {
             f"{prefix}_{name}": value
             for prefix, group in groups.items()
@@ -144,6 +154,9 @@ class DatasetRow:
     preview_key: str | None
     preview_width: int | None
     preview_height: int | None
+    rewritten_rule: str | None
+    rewritten_url: str | None
+    rewritten_note: str | None
     report: str | None
     tile_id: str | None
     error_code: str | None
@@ -179,13 +192,16 @@ class DatasetRow:
 
     @property
     def facts(self) -> Facts:
-        """What the source's header says, and its preview, where they are known."""
+        """What the source's header says, its preview, and its rewritten link, where they are known."""
         return Facts(
             SourceInfo(self.source_format, self.source_width or 0, self.source_height or 0, self.source_pages or 0)
             if self.source_format is not None
             else None,
             Preview(self.preview_key, self.preview_width or 0, self.preview_height or 0)
             if self.preview_key is not None
+            else None,
+            Rewritten(self.rewritten_rule or "", self.rewritten_url, self.rewritten_note or "")
+            if self.rewritten_url is not None
             else None,
         )
 

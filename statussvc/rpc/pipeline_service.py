@@ -14,6 +14,7 @@ from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
 from statussvc.db import (
     DatasetRow,
+    Facts,
     Failure,
     Reply,
     WakeUp,
@@ -136,9 +137,13 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         match request.WhichOneof("result"):
             case "ingest":
                 fetched, lease = requests.fetched(request.ingest), self._core.policy.publish_lease
-                reply = await self._core.database.write(
-                    lambda connection: stages.complete_ingest(connection, request.run_id, fetched, now, lease)
-                )
+                facts = Facts(rewritten=requests.rewritten(request))
+
+                def complete(connection: Connection) -> Reply:
+                    stages.describe(connection, request.run_id, facts)
+                    return stages.complete_ingest(connection, request.run_id, fetched, now, lease)
+
+                reply = await self._core.database.write(complete)
             case "tiler":
                 built = requests.built(request.tiler)
                 reply = await self._core.database.write(
@@ -161,9 +166,13 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         failure, now = requests.failure(request), self._core.now()
-        reply = await self._core.database.write(
-            lambda connection: stages.fail(connection, request.run_id, failure, self._core.policy, now)
-        )
+        facts = Facts(rewritten=requests.rewritten(request))
+
+        def fail(connection: Connection) -> Reply:
+            stages.describe(connection, request.run_id, facts)
+            return stages.fail(connection, request.run_id, failure, self._core.policy, now)
+
+        reply = await self._core.database.write(fail)
         self._ended(request.run_id, reply)
         return pb.FailStageResponse(answer=ANSWER_VALUES[reply.answer])
 

@@ -7,11 +7,11 @@ import re
 from google.protobuf import json_format
 
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES, StageError
-from pipeline.sources import check_url
+from pipeline.sources import MAX_URL_LENGTH, check_url
 from pipeline.storage import pyramid_key
-from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY
+from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY, sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db import Facts, Failure, Preview, SourceInfo, WakeUp, catalogue, stages
+from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, catalogue, stages
 from statussvc.enums import STAGES, STATES, TILE_FORMATS, asked_page
 from statussvc.rpc.malformed import Malformed
 
@@ -158,7 +158,18 @@ def facts(request: pb.ReportProgressRequest) -> Facts:
     return Facts(
         _source(request.source) if request.HasField("source") else None,
         _preview(request.preview, request.run_id) if request.HasField("preview") else None,
+        rewritten(request),
     )
+
+
+def rewritten(request: pb.ReportProgressRequest | pb.CompleteStageRequest | pb.FailStageRequest) -> Rewritten | None:
+    """What a run says about a rewritten link; None where it says nothing."""
+    if not request.HasField("rewritten"):
+        return None
+    found = request.rewritten
+    if not found.url or any(len(text) > MAX_URL_LENGTH for text in (found.rule, found.url, found.note)):
+        raise Malformed(f"rewritten: a URL is required, and no text may be longer than {MAX_URL_LENGTH} characters")
+    return Rewritten(sentence(found.rule), found.url, sentence(found.note))
 
 
 def _source(source: pb.SourceInfo) -> SourceInfo:

@@ -87,7 +87,7 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
         finish_time=timestamp(row.finished_at),
         retry_time=timestamp(row.not_before) if row.error_code and state not in FINAL else None,
     )
-    failure, source, preview = row.failure, row.facts.source, row.facts.preview
+    failure, source, preview, rewritten = row.failure, row.facts.source, row.facts.preview, row.facts.rewritten
     if failure is not None:
         message.failure.CopyFrom(_failure(failure))
     if source is not None:
@@ -98,6 +98,8 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
         message.preview.CopyFrom(pb.Preview(key=preview.key, width=preview.width, height=preview.height))
     if row.held_by is not None:
         message.hold.dataset_id = row.held_by
+    if rewritten is not None:
+        message.rewritten.CopyFrom(pb.Rewritten(rule=rewritten.rule, url=rewritten.url, note=rewritten.note))
     if state in WORKING:
         message.progress.SetInParent()  # present also before the run has a lease
     if lease:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import requests
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish, submit
 from tests.support.network import answers
+from tests.support.network.descriptions import V3, presentation_3
 from tests.support.network.sources import SourceServer, serve
 from tilewright.client import Client
 from tilewright.embedded import LaunchedStack
@@ -78,3 +80,62 @@ def test_a_forbidden_address_is_refused_in_every_spelling(
             dataset_id = submit(client, sources.on(f"{path}-{number}", answers.redirect(spelled)))
             assert finish(client, dataset_id)["error"]["code"] == "source_forbidden_address"
         assert inside.targets == []
+
+
+def test_links_to_descriptions_become_the_image_and_the_status_says_so(
+    client: Client, sources: SourceServer, command: Command, stack: LaunchedStack, picture: bytes
+) -> None:
+    # Given an image behind a manifest and an info.json, whose server caps its size
+    at = sources.url("/iiif/1")
+    info = V3 | {"id": at, "maxWidth": 1500}
+    sources.on("/iiif/1/full/max/0/default.jpg", answers.ranges(picture))
+    manifest = presentation_3({"service": [{"id": at}]}, {})
+    urls = {
+        sources.on("/iiif/1/info.json", answers.whole(json.dumps(info).encode())): "1,500 x 1,125 of this image",
+        sources.on("/iiif/manifest", answers.whole(json.dumps(manifest).encode())): "image 1 of 2 of the manifest",
+    }
+    for url, note in urls.items():
+        # When the link is submitted, then it becomes ready, and says what was fetched
+        dataset_id = submit(client, url)
+        status = finish(client, dataset_id)
+        assert status["tile_info"]["width"] == 1500
+        assert status["rewritten"]["rule"] == "IIIF"
+        assert status["rewritten"]["url"] == f"{at}/full/max/0/default.jpg"
+        assert note in status["rewritten"]["note"]
+        assert "1,500 x 1,125 of this image" in status["rewritten"]["note"]
+        # By the dataset and the command too; what was submitted stays as it was, and is found by that
+        dataset = client.get(dataset_id)
+        assert (dataset["url"], dataset["rewritten"]) == (url, status["rewritten"])
+        assert f"{at}/full/max/0/default.jpg (IIIF)" in command("status", dataset_id).out
+        found = requests.get(f"{stack.url}/api/datasets", params={"url": url}, timeout=60).json()["datasets"]
+        assert dataset_id in [one["dataset_id"] for one in found]
+        # And by an inspection
+        assert f"{at}/full/max/0/default.jpg (IIIF)" in command("inspect", url).out
+    # And others say nothing of it
+    assert "rewritten" not in finish(client, submit(client, sources.on("/plain.jpg", answers.ranges(picture))))
+
+
+def test_a_description_may_not_lead_inside(client: Client, sources: SourceServer) -> None:
+    # Given descriptions that name a forbidden address
+    with serve(host="127.0.0.2") as inside:
+        inside.answer_all = answers.ranges(b"\x89PNG\r\n\x1a\n")
+        for number, address in enumerate((inside.url("/i", "127.0.0.2"), inside.url("/i", "0x7f.2"))):
+            for name, description in {
+                "info": V3 | {"id": address},
+                "manifest": presentation_3({"service": {"id": address}}),
+                "image": presentation_3({"id": f"{address}/x.jpg"}),
+            }.items():
+                url = sources.on(f"/inside-{number}-{name}", answers.whole(json.dumps(description).encode()))
+                error = finish(client, submit(client, url))["error"]
+                assert error["code"] == "source_forbidden_address"
+        assert inside.targets == []
+
+
+def test_a_page_offers_the_image_that_it_names(client: Client, sources: SourceServer, command: Command) -> None:
+    html = '<!DOCTYPE html><html><head><meta property="og:image" content="/the%20image.jpg?a=1&amp;b=2"></head></html>'
+    url = sources.on("/gallery/7", answers.page(html))
+    error = finish(client, submit(client, url))["error"]
+    assert (error["code"], error["retryable"]) == ("not_an_image", False)
+    assert error["message"].endswith(f": {sources.url('/the%20image.jpg?a=1&b=2')}")
+    assert "/the image.jpg" not in sources.requests
+    assert sources.url("/the%20image.jpg?a=1&b=2") in command("inspect", url).out

@@ -153,12 +153,14 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             percent=100.0,
             pyramid=PYRAMID,
             warnings=[pb.Warning(code="image_incomplete", message="Rows 3 to 9 of 10 could not be decoded.")],
+            rewritten=pb.Rewritten(rule="Dropbox", url="https://www.dropbox.com/s/k/x.tif?rlkey=a&dl=1"),
         ),
         {
             "dataset_id": "custom_a1b2c3d4",
             "status": "ready",
             "tile_info": TILE_INFO,
             "warnings": [{"code": "image_incomplete", "message": "Rows 3 to 9 of 10 could not be decoded."}],
+            "rewritten": {"rule": "Dropbox", "url": "https://www.dropbox.com/s/k/x.tif?***", "note": ""},
         },
     ),
     "failed": (

@@ -8,7 +8,7 @@ import typer
 
 from pipeline.texts import amount
 from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, Server, connect
-from tilewright.output import Json, cell, note, print_json, print_rows
+from tilewright.output import Json, cell, note, print_json, print_rows, rewritten_rows
 
 
 def inspect(
@@ -43,7 +43,7 @@ def print_report(inspection: Json) -> None:
     """Print an inspection's report as `name  value` lines."""
     report = inspection["report"]
     source = report["source"]
-    rows: list[tuple[str, str]] = [("url", inspection["url"])]
+    rows: list[tuple[str, str]] = [("url", inspection["url"]), *rewritten_rows(report)]
     if source:
         rows.append(("format", source["format"]))
         rows.append(("size", f"{source['width']:,} x {source['height']:,} pixels"))

@@ -83,6 +83,10 @@ function facts(dataset) {
   if (dataset.subject) pairs.push(["Subject", dataset.subject]);
   for (const warning of dataset.warnings ?? []) pairs.push(["Warning", warning.message]);
   pairs.push(["Source", sourceLink(dataset.url)]);
+  if (dataset.rewritten) {
+    const { rule, url, note } = dataset.rewritten;
+    pairs.push(["Fetched from", `${url} (${rule})${note ? `. ${note}` : ""}`]);
+  }
   if (dataset.created_at) pairs.push(["Submitted", when(dataset.created_at)]);
   pairs.push(["Id", el("code", {}, dataset.dataset_id)]);
   return pairs;

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, update
 
 from pipeline.errors import Conflict
 from statussvc.db.repository.reusable import url_hash
-from statussvc.db.repository.transitions import NO_FAILURE
+from statussvc.db.repository.transitions import NO_FAILURE, NO_REWRITTEN
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.rows import DatasetRow
 from statussvc.db.tables import datasets
@@ -16,9 +16,9 @@ MOVABLE = frozenset({State.QUEUED, State.FAILED, State.CANCELLED})
 """States in which a URL may change: no run is at work on it, and no pyramid was made of it."""
 
 
-def address(url: str) -> dict[str, str]:
+def address(url: str) -> dict[str, str | None]:
     """The columns of a URL."""
-    return {"url": url, "url_hash": url_hash(url), "host_hash": host_hash(url)}
+    return {"url": url, "url_hash": url_hash(url), "host_hash": host_hash(url), **NO_REWRITTEN}
 
 
 def change(connection: Connection, row: DatasetRow, url: str) -> None:

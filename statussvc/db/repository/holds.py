@@ -14,7 +14,7 @@ from pipeline.errors import URL_FAULTS
 from pipeline.pyramids import tile_id as tile_id_of
 from statussvc.db.repository.reusable import url_hash
 from statussvc.db.repository.transitions import is_built, move_row
-from statussvc.db.rows import DatasetRow, Failure, StoredSource, fetch_all
+from statussvc.db.rows import DatasetRow, Facts, Failure, StoredSource, fetch_all
 from statussvc.db.tables import IN_INGEST, datasets
 from statussvc.lifecycle import Event, State
 
@@ -72,8 +72,8 @@ def settle(connection: Connection, now: float) -> list[str]:
         # The holder's URL may have been changed meanwhile.
         same = [row for row in held if ended is not None and ended.url == row.url]
         source = ended.stored_source if ended is not None and ended.deleted_at is None else None
-        if same and source is not None:
-            changed += _use(connection, same, source, now)
+        if same and source is not None and ended is not None:
+            changed += _use(connection, same, source, Facts(rewritten=ended.facts.rewritten), now)
         elif same and ended is not None and _is_fault_of_url(ended):
             changed += _fail(connection, same, ended.failure, now)
         else:
@@ -127,8 +127,15 @@ def _held_by(connection: Connection, dataset_id: str, most: int) -> list[Dataset
     return fetch_all(connection, DatasetRow, query.with_for_update())
 
 
-def _use(connection: Connection, held: Collection[DatasetRow], source: StoredSource, now: float) -> list[str]:
-    """Have rows use a source that another has downloaded. Those that ask for other bytes download their own."""
+def _use(
+    connection: Connection, held: Collection[DatasetRow], source: StoredSource, link: Facts, now: float
+) -> list[str]:
+    """Have rows use a source that another has downloaded. Those that ask for other bytes download their own.
+
+    Parameters
+    ----------
+    link: what the other's link was rewritten to.
+    """
     others = [row for row in held if row.expected_sha256 not in ("", source.sha256)]
     _free(connection, others)
     for row in held:
@@ -143,6 +150,7 @@ def _use(connection: Connection, held: Collection[DatasetRow], source: StoredSou
             "source_etag": source.etag,
             "source_modified": source.modified,
             "tile_id": tile_id,
+            **link.columns(),
         }
         move_row(connection, row, event, now, **values)
     return [row.dataset_id for row in held]

@@ -165,6 +165,8 @@ def _why_not(connection: Connection, row: DatasetRow | None, wake_up: WakeUp, ru
 
 def describe(connection: Connection, run_id: str, facts: Facts) -> None:
     """Write what a run at work has found out into its dataset's row."""
+    if facts == Facts():
+        return
     connection.execute(
         update(datasets).where(datasets.c.run_id == run_id).values(**facts.columns(), revision=datasets.c.revision + 1)
     )

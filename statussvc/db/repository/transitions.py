@@ -17,6 +17,8 @@ Member = TypeVar("Member", State, Stage)
 
 NO_FAILURE: Final[dict[str, object]] = {"error_code": None, "error_message": None, "error_retryable": None}
 
+NO_REWRITTEN: Final[dict[str, None]] = {"rewritten_rule": None, "rewritten_url": None, "rewritten_note": None}
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -114,6 +116,8 @@ def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, 
     implied: dict[str, object] = {"state": state, "revision": row.revision + 1, "held_by": None}
     if state in WORKING:
         implied |= {"not_before": None, **NO_FAILURE}
+    if state is State.DOWNLOADING:
+        implied |= NO_REWRITTEN
     if state in WAITING:
         implied |= {"run_id": None, "queued_at": now, "published_at": None, "leased_until": None, "not_before": None}
     if state in FINAL:

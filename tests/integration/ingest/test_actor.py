@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -151,6 +152,26 @@ def test_a_source_that_cannot_be_had_fails_with_its_code(house: House) -> None:
     assert failure.message.startswith("127.0.0.1 answered 404 Not Found")
     assert house.stored() == []
     assert house.published == []
+
+
+def test_a_link_that_was_rewritten_is_told_even_if_all_is_over_at_once(house: House) -> None:
+    # Given two info.json, of which one leads to a picture
+    for name in ("there", "away"):
+        info = {"@context": "http://iiif.io/api/image/3/context.json", "id": house.server.url(f"/{name}")}
+        house.server.on(f"/{name}/info.json", answers.whole(json.dumps(info).encode()))
+    house.server.on("/there/full/max/0/default.jpg", answers.ranges(PNG))
+    # When both are fetched
+    ids = {name: house.submit(house.server.url(f"/{name}/info.json")) for name in ("there", "away")}
+    wait(house)
+    # Then both outcomes say what was requested
+    for name, state in (("there", "DOWNLOADED"), ("away", "FAILED")):
+        assert house.status.state(ids[name]) == state
+        rewritten = house.status.get(ids[name]).rewritten
+        assert (rewritten.rule, rewritten.url) == ("IIIF", house.server.url(f"/{name}/full/max/0/default.jpg"))
+    # And the picture's validators do not stand for the info.json's
+    house.finish(ids["there"], "a" * 32)
+    again = house.submit(house.server.url("/there/info.json"))
+    assert not house.status.begin(again, "b" * 32).HasField("known")
 
 
 def test_bytes_that_the_disk_loses_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

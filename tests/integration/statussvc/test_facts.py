@@ -74,6 +74,40 @@ def test_pages_that_only_the_whole_file_would_tell_are_not_asked_for(status: Sta
     assert status.get(dataset_id).source == header
 
 
+REWRITTEN = pb.Rewritten(rule="IIIF", url="https://example.org/full/max/0/default.jpg", note="It is reduced.")
+
+
+def test_a_rewritten_link_is_shown_until_another_download_begins(status: Status, run_ids: Iterator[str]) -> None:
+    # Given a download whose beat says what its link was rewritten to
+    dataset_id, run_id = status.create(), next(run_ids)
+    status.begin(dataset_id, run_id)
+    report(status, run_id, 1, rewritten=REWRITTEN)
+    assert status.get(dataset_id).rewritten == REWRITTEN
+    # When it is given back, then that is still shown; the next download finds out for itself
+    status.pipeline.ReleaseStage(pb.ReleaseStageRequest(run_id=run_id))
+    assert status.get(dataset_id).rewritten == REWRITTEN
+    run_id = next(run_ids)
+    status.begin(dataset_id, run_id, attempt=2)
+    assert not status.get(dataset_id).HasField("rewritten")
+    # And an outcome says it too, since a run may end before its next beat
+    failure = pb.Failure(code="source_not_found", message="Nothing there.", retryable=False)
+    status.pipeline.FailStage(pb.FailStageRequest(run_id=run_id, failure=failure, rewritten=REWRITTEN))
+    assert status.get(dataset_id).rewritten == REWRITTEN
+    # When the dataset gets another URL, then it is not shown any more
+    status.users.RetryDataset(pb.RetryDatasetRequest(dataset_id=dataset_id, url="https://example.org/other.jpg"))
+    assert not status.get(dataset_id).HasField("rewritten")
+    status.begin(dataset_id, run_id := next(run_ids), attempt=3)
+    result = pb.IngestResult(sha256=SHA, bytes=1234)
+    status.pipeline.CompleteStage(pb.CompleteStageRequest(run_id=run_id, ingest=result, rewritten=REWRITTEN))
+    assert status.get(dataset_id).rewritten == REWRITTEN
+    # And an outcome that is repeated, or comes too late, changes nothing
+    late = pb.CompleteStageRequest(
+        run_id=run_id, ingest=result, rewritten=pb.Rewritten(rule="X", url="https://x.example/")
+    )
+    status.pipeline.CompleteStage(late)
+    assert status.get(dataset_id).rewritten == REWRITTEN
+
+
 def test_a_preview_is_shown_while_its_run_is_at_work_and_goes_with_it(status: Status, run_ids: Iterator[str]) -> None:
     # Given a tiling that has stored a preview below its build
     dataset_id = status.create()
@@ -97,6 +131,8 @@ def test_a_preview_is_shown_while_its_run_is_at_work_and_goes_with_it(status: St
         {"preview": pb.Preview(width=1, height=1, key="sources/custom_a1b2c3d4/1")},
         {"preview": pb.Preview(width=1, height=1, key=f"pyramids/{'a' * 64}/{'b' * 32}/preview.jpg")},
         {"preview": pb.Preview(width=1, height=1, key=f"pyramids/{'a' * 64}/{1:032x}/../preview.jpg")},
+        {"rewritten": pb.Rewritten(rule="IIIF")},
+        {"rewritten": pb.Rewritten(rule="IIIF", url="https://example.org/" + "a" * 8000)},
         {"progress": pb.Progress(bytes_downloaded=-1)},
         {"progress": pb.Progress(tiles_total=-1)},
     ],

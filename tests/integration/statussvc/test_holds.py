@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select, update
 from statussvc.db.repository import addresses, holds, outbox, stages, user_actions
 from statussvc.db.repository.catalogue import NewDataset, create
 from statussvc.db.repository.turns import Turns
-from statussvc.db.rows import DatasetRow, Failure, fetch_one
+from statussvc.db.rows import DatasetRow, Facts, Failure, Rewritten, fetch_one
 from statussvc.db.tables import datasets
 from statussvc.enums import Drop
 from statussvc.lifecycle import Stage, State
@@ -73,12 +73,16 @@ def test_those_that_wait_are_not_published_and_use_the_file_of_the_one_that_down
     # Then neither is published or granted
     assert outbox.lease_pending(rows.connection, 9, (), POLICY, NOW, Turns()) == []
     assert rows.begin(before) == Drop.HELD
-    # When the download is complete, then both wait for the tiler, with its file and each with its own pyramid
+    # When the download is complete, by a rewritten link, then both wait for the tiler, with its file and that link, and
+    # each with its own pyramid
+    link = Rewritten("IIIF", "https://example.org/full/max/0/default.jpg", "")
+    stages.describe(rows.connection, run, Facts(rewritten=link))
     rows.complete(run)
     rows.settle()
     key = f"sources/{first}/1"
     told = [rows.row(one) for one in (before, after)]
     assert [(one.state, one.source_key, one.source_etag) for one in told] == [(State.DOWNLOADED, key, '"v1"')] * 2
+    assert [one.facts.rewritten for one in told] == [link] * 2
     assert told[0].tile_id == rows.row(first).tile_id != told[1].tile_id
 
 

@@ -268,6 +268,36 @@ class SourceInfo(_message.Message):
 Global___SourceInfo: _TypeAlias = SourceInfo  # noqa: Y015
 
 @_typing.final
+class Rewritten(_message.Message):
+    """What a link was rewritten to before the file was fetched: links to pages about a file, IIIF."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """What recognised the link, such as "Dropbox" or "IIIF"."""
+    url: _builtins.str
+    """The address that was requested instead."""
+    note: _builtins.str
+    """A sentence for a person about what that address leaves out; may be empty."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        url: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "rule", b"rule", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewritten: _TypeAlias = Rewritten  # noqa: Y015
+
+@_typing.final
 class Preview(_message.Message):
     """A small picture of the source, there while its pyramid is being made."""
 
@@ -484,6 +514,7 @@ class DatasetStatus(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -542,6 +573,10 @@ class DatasetStatus(_message.Message):
     def hold(self) -> Global___Hold:
         """Set in STATE_QUEUED while the dataset waits for more than a worker."""
 
+    @_builtins.property
+    def rewritten(self) -> Global___Rewritten:
+        """What the source's link was rewritten to, where it was."""
+
     def __init__(
         self,
         *,
@@ -563,10 +598,11 @@ class DatasetStatus(_message.Message):
         bytes_per_second: _builtins.float | None = ...,
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         hold: Global___Hold | None = ...,
+        rewritten: Global___Rewritten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
@@ -1581,6 +1617,7 @@ class ReportProgressRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
     RESUMABLE_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     beat_seq: _builtins.int
@@ -1599,6 +1636,10 @@ class ReportProgressRequest(_message.Message):
     def preview(self) -> Global___Preview:
         """A small picture that the run has stored."""
 
+    @_builtins.property
+    def rewritten(self) -> Global___Rewritten:
+        """What the source's link was rewritten to, where it was (ingest)."""
+
     def __init__(
         self,
         *,
@@ -1608,10 +1649,11 @@ class ReportProgressRequest(_message.Message):
         source: Global___SourceInfo | None = ...,
         preview: Global___Preview | None = ...,
         resumable: _builtins.bool = ...,
+        rewritten: Global___Rewritten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "progress", b"progress", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "progress", b"progress", "rewritten", b"rewritten", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "resumable", b"resumable", "run_id", b"run_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "resumable", b"resumable", "rewritten", b"rewritten", "run_id", b"run_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1764,6 +1806,7 @@ class CompleteStageRequest(_message.Message):
     INGEST_FIELD_NUMBER: _builtins.int
     TILER_FIELD_NUMBER: _builtins.int
     INSPECT_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     @_builtins.property
@@ -1778,6 +1821,10 @@ class CompleteStageRequest(_message.Message):
     def inspect(self) -> Global___InspectionReport:
         """Of STAGE_INSPECT."""
 
+    @_builtins.property
+    def rewritten(self) -> Global___Rewritten:
+        """As the run's last beat had it, or would have had it."""
+
     def __init__(
         self,
         *,
@@ -1785,10 +1832,11 @@ class CompleteStageRequest(_message.Message):
         ingest: Global___IngestResult | None = ...,
         tiler: Global___TilerResult | None = ...,
         inspect: Global___InspectionReport | None = ...,
+        rewritten: Global___Rewritten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "tiler", b"tiler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "rewritten", b"rewritten", "tiler", b"tiler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "run_id", b"run_id", "tiler", b"tiler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "rewritten", b"rewritten", "run_id", b"run_id", "tiler", b"tiler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["ingest", "tiler", "inspect"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
@@ -1813,6 +1861,7 @@ class InspectionReport(_message.Message):
     RANGES_FIELD_NUMBER: _builtins.int
     FETCHED_BYTES_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
     """Length of the source, where the server says so."""
     levels: _builtins.int
@@ -1839,6 +1888,10 @@ class InspectionReport(_message.Message):
     def refused(self) -> Global___Failure:
         """Why a dataset of this source would fail; absent where nothing speaks against it."""
 
+    @_builtins.property
+    def rewritten(self) -> Global___Rewritten:
+        """What the link was rewritten to, where it was."""
+
     def __init__(
         self,
         *,
@@ -1853,10 +1906,11 @@ class InspectionReport(_message.Message):
         ranges: _builtins.bool = ...,
         fetched_bytes: _builtins.int = ...,
         page: _builtins.int | None = ...,
+        rewritten: Global___Rewritten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "page", b"page", "refused", b"refused", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "page", b"page", "refused", b"refused", "rewritten", b"rewritten", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "page", b"page", "ranges", b"ranges", "refused", b"refused", "source", b"source", "tiles", b"tiles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "page", b"page", "ranges", b"ranges", "refused", b"refused", "rewritten", b"rewritten", "source", b"source", "tiles", b"tiles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
     _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
@@ -2062,6 +2116,7 @@ class FailStageRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     retry_after_seconds: _builtins.float
@@ -2070,16 +2125,21 @@ class FailStageRequest(_message.Message):
     def failure(self) -> Global___Failure:
         """Why."""
 
+    @_builtins.property
+    def rewritten(self) -> Global___Rewritten:
+        """As the run's last beat had it, or would have had it."""
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         failure: Global___Failure | None = ...,
         retry_after_seconds: _builtins.float = ...,
+        rewritten: Global___Rewritten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "rewritten", b"rewritten"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "retry_after_seconds", b"retry_after_seconds", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "retry_after_seconds", b"retry_after_seconds", "rewritten", b"rewritten", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

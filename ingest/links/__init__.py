@@ -1,0 +1,30 @@
+"""Links to pages about a file, and what they lead to: known hosts, IIIF, `og:image`. Pure functions, without I/O.
+
+Imports `pipeline`. The rest of ingest imports what is listed here.
+"""
+
+from ingest.links.documents import (
+    MOST_HTML,
+    MOST_JSON,
+    Document,
+    from_json,
+    from_page,
+    is_iiif,
+    looks_like,
+    page_advice,
+)
+from ingest.links.table import Answer, Link, rewritten
+
+__all__ = [
+    "MOST_HTML",
+    "MOST_JSON",
+    "Answer",
+    "Document",
+    "Link",
+    "from_json",
+    "from_page",
+    "is_iiif",
+    "looks_like",
+    "page_advice",
+    "rewritten",
+]
