@@ -39,6 +39,9 @@ def test_the_main_picture_is_the_largest_full_page_that_is_no_label(tmp_path: Pa
         seen = look(one.path.read_bytes())
         assert isinstance(seen, Found), one.path.name
         assert (seen.page, seen.width, seen.height) == (one.page, *one.pixels.shape[1::-1]), one.path.name
+        assert seen.pages == reader.header().pages > one.page, one.path.name
+        with pytest.raises(StageError, match=f"has {seen.pages} pages"):
+            reader_of(one.path, seen.pages).open()
         # And page 0 is page 0 where it is asked for
         assert reader_of(one.path, 0).page == 0
         with tifffile.TiffFile(one.path) as file:

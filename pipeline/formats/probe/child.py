@@ -181,37 +181,28 @@ def _ends_early(kind: str, blocks: Blocks, page: int) -> bool:
 
 
 def _by_decoder(pyvips: Any, blocks: Blocks, kind: str, page: int) -> Found:
-    masks, first = (tiff.masks_in(blocks), _first(blocks)) if kind == "tiff" else (0, 0)
-    image = _open(pyvips, blocks, kind, 0, **({"page": first} if first else {}))
+    surplus = tiff.surplus_of(blocks) if kind == "tiff" else 0
+    image = _open(pyvips, blocks, kind, 0, **(_options(blocks, 0) if kind == "tiff" else {}))
     header = header_of(image)
-    header = header._replace(pages=max(1, header.pages - masks))
+    header = header._replace(pages=max(1, header.pages - surplus))
     if blocks.exhausted:
         # libvips may have counted only the pages within the bytes it could read.
         header = header._replace(pages=UNKNOWN_PAGES)
     require_page(header, page)
     if page:
-        image = _open(pyvips, blocks, kind, page, page=_number(blocks, kind, image, page))
+        options = _options(blocks, page) if kind == "tiff" else {"page": page_of_decoder(image, page)}
+        image = _open(pyvips, blocks, kind, page, **options)
         header = header_of(image)._replace(pages=header.pages)
     memory = memory_of(image, header, held=_held(blocks, page) if header.format == "tiff" else 0)
     return Found(*header, memory, *budget.work_of(header, blocks, page, pixel_bytes=pixel_bytes(image)), page)
 
 
-def _first(blocks: Blocks) -> int:
-    """Return libvips' number of a TIFF's first page: masks may precede it."""
-    with suppress(struct.error):
-        if place := tiff.page_at(blocks, 0):
-            return place.number
-    return 0
-
-
-def _number(blocks: Blocks, kind: str, image: Any, page: int) -> int:
-    """Return libvips' number of a page."""
-    if kind != "tiff":
-        return page_of_decoder(image, page)
+def _options(blocks: Blocks, page: int) -> dict[str, int]:
+    """Return the options with which libvips opens a page of a TIFF: it counts them otherwise."""
     with suppress(struct.error):
         if place := tiff.page_at(blocks, page):
-            return place.number
-    return page
+            return {"page": place.number} | ({} if place.sub is None else {"subifd": place.sub})
+    return {"page": page}
 
 
 def _held(blocks: Blocks, page: int) -> int:

@@ -12,10 +12,10 @@ from pipeline.formats.tiff.pages import (
     find,
     kind_of,
     mask_of,
-    masks_in,
     page_at,
     pages,
     places,
+    surplus_of,
 )
 
 __all__ = [
@@ -35,8 +35,8 @@ __all__ = [
     "labels_in_ome",
     "main_page",
     "mask_of",
-    "masks_in",
     "page_at",
     "pages",
     "places",
+    "surplus_of",
 ]

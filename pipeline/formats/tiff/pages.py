@@ -21,6 +21,9 @@ MOST_BEHIND = 64
 """Most directories behind a page, and most sub-directories of it, that are checked for its mask. A page with an edge of
 2^31 pixels has 24 smaller versions, each with a mask."""
 
+MOST_REDUCED = 16
+"""Most smaller versions whose sub-directories are searched for pictures."""
+
 REDUCED, MASK = 1, 4
 """Bits of Tag.KIND: a smaller version of a page, and a mask that says which pixels of a page are shown."""
 
@@ -42,6 +45,7 @@ class Place(NamedTuple):
     number: in the file, from 0; libtiff and libvips count masks, too.
     order, big, offset: see Directory.
     kind: bits of Tag.KIND.
+    sub: its index among the sub-directories of directory `number`; None if it is that directory itself.
     """
 
     number: int
@@ -49,6 +53,7 @@ class Place(NamedTuple):
     big: bool
     offset: int
     kind: int
+    sub: int | None = None
 
     @property
     def is_mask(self) -> bool:
@@ -101,20 +106,27 @@ def directories(file: File, first: int = 0) -> Iterator[Directory]:
 def pages(file: File) -> Iterator[Place]:
     """Yield the pages of an open TIFF in order: all directories except masks. If all are masks, they are the pages.
 
+    Some writers begin with a small version, and put the picture among its sub-directories. Such pictures come last.
+
     Raises
     ------
     struct.error: if the file ends within a directory.
     """
     masks: list[Place] = []
+    reduced: list[Place] = []
     has_page = False
     for place in places(file):
         if not place.is_mask:
             has_page = True
+            if place.is_reduced and len(reduced) < MOST_REDUCED:
+                reduced.append(place)
             yield place
         elif not has_page:
             masks.append(place)
     if not has_page:
         yield from masks
+    for place in reduced:
+        yield from _larger_below(file, place)
 
 
 def page_at(file: File, page: int) -> Place | None:
@@ -122,12 +134,19 @@ def page_at(file: File, page: int) -> Place | None:
     return next(islice(pages(file), page, None), None)
 
 
-def masks_in(file: File) -> int:
-    """Return the number of masks that are not counted as pages, as far as the file can be read."""
-    found: list[bool] = []
+def surplus_of(file: File) -> int:
+    """Return how many directories libvips counts that are no pages, less the pages that it does not count.
+
+    These are masks, and pictures below a smaller version; as far as the file can be read.
+    """
+    directories_found = pages_found = 0
     with suppress(struct.error):
-        found.extend(place.is_mask for place in places(file))
-    return sum(found) if not all(found) else 0
+        for _ in places(file):
+            directories_found += 1
+    with suppress(struct.error):
+        for _ in pages(file):
+            pages_found += 1
+    return directories_found - pages_found
 
 
 def find(file: File, page: int, sub: int | None = None) -> Directory | None:
@@ -182,6 +201,22 @@ def _below(file: File, directory: Directory) -> Iterator[Directory]:
             below = Directory(file, directory.order, directory.big, offset)
             if kind_of(below) & MASK:
                 yield below
+
+
+def _larger_below(file: File, reduced: Place) -> Iterator[Place]:
+    """Yield the pictures among the sub-directories of a smaller version that are larger and full."""
+    with suppress(struct.error):
+        parent = reduced.read(file)
+        for sub, offset in enumerate(parent.values(Tag.SUB_DIRECTORIES)[:MOST_BEHIND]):
+            with suppress(struct.error):
+                below = Directory(file, parent.order, parent.big, offset)
+                kind = kind_of(below)
+                if not kind & (REDUCED | MASK) and _pixels(below) > _pixels(parent):
+                    yield Place(reduced.number, reduced.order, reduced.big, offset, kind, sub)
+
+
+def _pixels(directory: Directory) -> int:
+    return directory.value(Tag.WIDTH, 0) * directory.value(Tag.HEIGHT, 0)
 
 
 def _behind(file: File, page: Place) -> Iterator[Directory]:

@@ -104,6 +104,14 @@ def files(folder: Path) -> Iterator[Paged]:
         file.write(main, photometric="rgb", subifds=1, metadata=None)
         file.write(main[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
     yield Paged(path, 1, main)
+    # The picture among the sub-directories of its thumbnail, as cameras' programs write it; and a label behind it
+    path = folder / "picture-below.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(small, photometric="rgb", subifds=2, subfiletype=1, metadata=None)
+        file.write(_page((80, 60), 7), photometric="rgb", subfiletype=1, compression="deflate", metadata=None)
+        file.write(main, photometric="rgb", subfiletype=0, compression="deflate", metadata=None)
+        file.write(label, photometric="rgb", description="label", metadata=None)
+    yield Paged(path, 2, main)
 
 
 def labels_only(folder: Path) -> Path:

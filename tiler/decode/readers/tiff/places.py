@@ -25,7 +25,7 @@ class Places:
         self._directories: dict[Key, _Found] = {}
         self._replaced: dict[int, dict[int, tiff.Entry]] = {}
         self._masks: dict[Key, _Found | None] = {}
-        self._indices: dict[int, int] = {}
+        self._options: dict[int, dict[str, int]] = {}
         self._patches: dict[Key, list[Patch]] = {}
 
     def directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
@@ -63,17 +63,18 @@ class Places:
                 self._patches[key] = patches(file, page, subifd)
         return self._patches[key]
 
-    def index(self, page: int) -> int:
-        """Return libvips' number of a page: it counts masks, too. A page that cannot be found keeps its number."""
-        if page not in self._indices:
-            self._indices[page] = page
+    def options(self, page: int) -> dict[str, int]:
+        """Return the options with which libvips opens a page: it counts masks, too. A lost page keeps its number."""
+        if page not in self._options:
+            self._options[page] = {"page": page}
             with self._path.open("rb") as file, suppress(struct.error):
                 if place := tiff.page_at(file, page):
-                    self._indices[page] = place.number
-        return self._indices[page]
+                    below = {} if place.sub is None else {"subifd": place.sub}
+                    self._options[page] = {"page": place.number} | below
+        return self._options[page]
 
     @cached_property
-    def masks(self) -> int:
-        """The number of masks that libvips counts as pages."""
+    def surplus(self) -> int:
+        """As tiff.surplus_of."""
         with self._path.open("rb") as file:
-            return tiff.masks_in(file)
+            return tiff.surplus_of(file)

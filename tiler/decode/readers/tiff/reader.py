@@ -280,19 +280,18 @@ class TiffReader(Reader):
         return self._main.page if self._main else 0
 
     def _by_libvips(self, **options: int) -> pyvips.Image:
-        """As Reader._by_libvips. libvips counts masks as pages, and Tilewright does not."""
-        settings, index = self._settings(**options), self._at.index(options.get("page", 0))
-        given = options | ({"page": index} if index or "page" in options else {})
+        """As Reader._by_libvips. libvips counts the pages otherwise: see pipeline.formats.tiff.pages."""
+        settings, given = self._settings(**options), options | self._at.options(options.get("page", 0))
         changes = self._at.patches(options.get("page", 0), options.get("subifd"))
         if changes:
             self._virtual.made.append(Slimmed(self.path, changes))
             image = pyvips.Image.new_from_source(self._virtual.made[-1].source(), "", **settings, **given)
         else:
             image = pyvips.Image.new_from_file(str(self.path), **settings, **given)
-        if not self._at.masks:
+        if not self._at.surplus:
             return image
         image = image.copy()
-        image.set_type(pyvips.GValue.gint_type, "n-pages", max(1, image.get("n-pages") - self._at.masks))
+        image.set_type(pyvips.GValue.gint_type, "n-pages", max(1, image.get("n-pages") - self._at.surplus))
         return image
 
     def _refuse(self, page: int, subifd: int | None) -> None:
