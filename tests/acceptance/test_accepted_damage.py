@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import requests
@@ -106,3 +107,35 @@ def test_where_nothing_can_be_decoded_the_dataset_fails_and_offers_nothing(
     assert error["code"] == "image_truncated"
     assert error["message"].endswith("Nothing of it can be decoded.")
     assert "accept" not in error["message"]
+
+
+def test_bytes_behind_the_last_block_of_a_jpeg_are_harmless_and_among_the_blocks_are_damage(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    # Given JPEGs with stray bytes before their end marker, and the same bytes in the middle of a scan
+    asked: dict[str, Any] = {"tile_size": 512, "format": "png"}
+    ids = {}
+    for name, options in {
+        "plain": {},
+        "restarts": {"restart_marker_rows": 1},
+        "progressive": {"progressive": True},
+    }.items():
+        whole = salvage.by_pillow("JPEG", quality=85, **options)
+        (tmp_path / f"{name}.jpg").write_bytes(whole.data[:-2] + b"stray bytes" + whole.data[-2:])
+        third = len(whole.data) // 3
+        (tmp_path / f"{name}-middle.jpg").write_bytes(whole.data[:third] + bytes(300) + whole.data[third:])
+        # A plain scan without restart markers has nothing by which a decoder could tell.
+        for post, pixels in ((name, whole.pixels), *([(f"{name}-middle", None)] if options else [])):
+            made = client.submit(files.url(f"/{post}.jpg"), "Stray", **asked)
+            ids[post] = str(made["dataset_id"]), pixels
+    for name, (dataset_id, pixels) in ids.items():
+        last = finish(client, dataset_id)
+        if pixels is None:
+            assert (last["status"], last["error"]["code"]) == ("failed", "image_corrupt"), name
+            continue
+        assert last["status"] == "ready", (name, last)
+        found = shown(last["tile_info"]["tile_id"], LEVEL)
+        assert np.abs(found[..., :3].astype(int) - pixels).max() <= salvage.JPEG_LOSS, name
+    assert finish(client, ids["progressive"][0])["warnings"] == [
+        {"code": "bytes_ignored", "message": "11 bytes behind the last block of the JPEG were ignored."}
+    ]

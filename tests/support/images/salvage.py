@@ -29,11 +29,17 @@ class Whole(NamedTuple):
     pixels: Pixels
 
 
-def by_pillow(name: str, width: int = 500, height: int = 500, **options: Any) -> Whole:
-    """Encode a scene."""
+def encoded(pixels: Pixels, name: str, **options: Any) -> bytes:
+    """Encode pixels by Pillow."""
     saved = io.BytesIO()
-    Image.fromarray(pictures.scene(width, height)).save(saved, name, **options)
-    return Whole(saved.getvalue(), np.asarray(Image.open(io.BytesIO(saved.getvalue())).convert("RGB")))
+    Image.fromarray(pixels).save(saved, name, **options)
+    return saved.getvalue()
+
+
+def by_pillow(name: str, width: int = 500, height: int = 500, **options: Any) -> Whole:
+    """Encode a scene by Pillow."""
+    data = encoded(pictures.scene(width, height), name, **options)
+    return Whole(data, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
 def noisy(data: bytes, at: int, length: int = 400, seed: int = 1) -> bytes:

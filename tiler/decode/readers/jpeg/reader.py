@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, ClassVar
 
@@ -12,9 +13,10 @@ from pipeline.formats.header import is_interlaced
 from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
-from tiler.decode.missing import only_rows, rows_missing
+from tiler.decode.missing import Warned, only_rows, rows_missing
 from tiler.decode.reader import Reader
 from tiler.decode.readers.jpeg.damage import sound_rows_of
+from tiler.decode.readers.jpeg.entropy import MOST_BYTES, Broken, stray_bytes
 from tiler.decode.readers.jpeg.scans import require_sound_scans
 from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
 from tiler.decode.smaller_versions import is_cheap, shows_all
@@ -26,7 +28,8 @@ HARMLESS = re.compile(
 """Warnings of libjpeg (jerror.h) about files of several cameras and programs. They do not concern the pixels."""
 
 STRAY = "extraneous bytes before marker"
-"""libjpeg's warning about bytes outside of any segment: harmless before the pixels, a sign of damage among them."""
+"""libjpeg's warning about bytes outside of any segment: harmless before the pixels and behind the last block of a scan,
+a sign of damage among the blocks. See tiler.decode.readers.jpeg.entropy."""
 
 COUNTED = re.compile(r"read gave (\d+) warnings")
 """libvips' message when it closes a JPEG about which libjpeg gave warnings."""
@@ -41,6 +44,7 @@ class JpegReader(Reader):
     KINDS: ClassVar[frozenset[str]] = frozenset({"jpeg"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("warning", "error")
     _rows: range | None = None
+    _stray: Sequence[int] = ()
 
     def open(self, **options: int) -> pyvips.Image:
         """As Reader.open."""
@@ -94,11 +98,25 @@ class JpegReader(Reader):
         with self.path.open("rb") as file:
             before_pixels = has_odd_scan(file)
         in_all, in_header = self._remarks(decode=True), self._remarks(decode=False)
-        self.lenient = 0 < in_all <= in_header + before_pixels
+        behind = sum(1 for count in self._stray if count)
+        self.lenient = 0 < in_all <= in_header + before_pixels + behind
         return self.lenient
 
+    def remarks(self) -> list[Warned]:
+        """As Reader.remarks."""
+        if not any(self._stray):
+            return super().remarks()
+        text = f"{sum(self._stray):,} bytes behind the last block of the JPEG were ignored."
+        return [Warned("bytes_ignored", text)]
+
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:
-        return bool(HARMLESS.search(text)) or (STRAY in text and has_stray_bytes(file))
+        if HARMLESS.search(text) or (STRAY in text and has_stray_bytes(file)):
+            return True
+        if STRAY in text and self.path.stat().st_size <= MOST_BYTES:
+            file.seek(0)
+            with suppress(Broken):
+                self._stray = stray_bytes(file.read())
+        return any(self._stray)
 
     def _settings(self, page: int = 0, subifd: int | None = None, **options: int) -> dict[str, str | bool]:
         settings = super()._settings(page, subifd, **options)
