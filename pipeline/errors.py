@@ -154,6 +154,7 @@ DATASET_CODES: dict[str, Code] = {
 
 WARNING_CODES: dict[str, str] = {
     "image_incomplete": "Parts of a damaged image could not be decoded. They are transparent or grey.",
+    "image_coarse": "The last scans of a progressive JPEG are missing or damaged, so the image is less sharp.",
     "bytes_ignored": "Bytes of the file that belong to no part of the image were ignored.",
     "metadata_ignored": "Metadata that would change what is shown, such as a colour profile, is unusable.",
     "page_chosen": "The file has several pages, and none was asked for: one of them was chosen.",

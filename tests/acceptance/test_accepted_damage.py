@@ -114,12 +114,13 @@ def test_bytes_behind_the_last_block_of_a_jpeg_are_harmless_and_among_the_blocks
 ) -> None:
     # Given JPEGs with stray bytes before their end marker, and the same bytes in the middle of a scan
     asked: dict[str, Any] = {"tile_size": 512, "format": "png"}
-    ids = {}
-    for name, options in {
-        "plain": {},
-        "restarts": {"restart_marker_rows": 1},
-        "progressive": {"progressive": True},
-    }.items():
+    ids: dict[str, tuple[str, Pixels | None]] = {}
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("plain", {}),
+        ("restarts", {"restart_marker_rows": 1}),
+        ("progressive", {"progressive": True}),
+    ]
+    for name, options in kinds:
         whole = salvage.by_pillow("JPEG", quality=85, **options)
         (tmp_path / f"{name}.jpg").write_bytes(whole.data[:-2] + b"stray bytes" + whole.data[-2:])
         third = len(whole.data) // 3

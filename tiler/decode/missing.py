@@ -34,7 +34,7 @@ class Missing(NamedTuple):
 
     Parameters
     ----------
-    what: names them, such as "rows 376 to 799 of 800".
+    what: names them, such as "Rows 376 to 799 of 800"; empty if no pixels are missing, but other parts of the file.
     why: why the page cannot be decoded as a whole, as a sentence.
     mask: returns an image of one band and of the page's size before it is turned upright, 255 where pixels are missing.
     """
@@ -45,6 +45,8 @@ class Missing(NamedTuple):
 
     def pixels(self) -> int:
         """Count the missing pixels."""
+        if not self.what:
+            return 0
         mask = self.mask()
         return int(float(mask.avg()) * mask.width * mask.height / 255 + 0.5)
 
@@ -54,8 +56,15 @@ class Missing(NamedTuple):
         return Warned("image_incomplete", f"{self.why} {self.what} could not be decoded. What is missing is {how}.")
 
 
+def no_pixels_missing(why: str) -> Missing:
+    """Return that no pixels are missing."""
+    return Missing("", why, lambda: pyvips.Image.black(1, 1))
+
+
 def rows_missing(good: range, width: int, height: int, why: str) -> Missing:
     """Return that all but some rows are missing."""
+    if len(good) == height:
+        return no_pixels_missing(why)
 
     def mask() -> pyvips.Image:
         black = pyvips.Image.black(width, len(good))

@@ -72,7 +72,7 @@ class Picture:
 
     def warnings(self) -> list[Warned]:
         """Return what is to know about the image. Must be called after it was decoded."""
-        lost = [self.missing.warning(self.format)] if self.missing else []
+        lost = [self.missing.warning(self.format)] if self.missing and self.missing.what else []
         ignored = [f"{text[0].upper()}{text[1:]}." for text in self.decisions if is_ignored(text)]
         found = (*lost, *(Warned("metadata_ignored", text) for text in ignored), *self.remarks())
         return list(dict.fromkeys(warned.short() for warned in found))[:MOST_WARNINGS]
@@ -104,7 +104,7 @@ def open_picture(
     image, shown = to_srgb(stored, reader, stretch, decisions, lambda: sample_of(reader, stretch, meter))
     image = drop_metadata(with_hidden(image, hidden))
     decisions.extend(_left_out(stored, reader))
-    if reader.missing is not None:
+    if reader.missing is not None and reader.missing.what:
         image = marked(image, reader.missing, tile_format, decisions)
     if (orientation := orientation_of(stored)) != UPRIGHT:
         image = _turn(image, reader, orientation, meter)

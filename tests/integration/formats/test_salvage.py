@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.pyramids import SZI, Format
 from tests.support.images import pictures, remarked_tiffs, salvage
@@ -46,7 +47,7 @@ def finest(folder: Path, like: Pixels) -> Pixels:
     return np.dstack([found, np.full(found.shape[:2], 255, np.uint8)])
 
 
-@pytest.mark.parametrize("family", ["tiffs"])
+@pytest.mark.parametrize("family", ["tiffs", "pngs"])
 def test_each_damage_is_marked_and_all_else_is_right(family: str, tmp_path: Path) -> None:
     for number, case in enumerate(getattr(salvage, family)()):
         folder = tmp_path / str(number)
@@ -76,3 +77,31 @@ def test_what_is_overlooked_is_told(tmp_path: Path) -> None:
     assert list(zip(built.warning_codes, built.warnings, strict=True)) == [
         ("metadata_ignored", "The picture's colour profile is unusable and was ignored.")
     ]
+
+
+def test_a_damaged_profile_of_a_png_is_left_out(tmp_path: Path) -> None:
+    whole = salvage.spoiled_png()
+    built = tiled(whole.data, tmp_path)
+    assert isinstance(built, Built), built
+    assert built.warnings == ("The PNG's iCCP is damaged and was ignored.",)
+    assert np.array_equal(finest(tmp_path, whole.pixels)[..., :3], whole.pixels)
+    assert json.loads((tmp_path / "pyramid.json").read_text())["missing_pixels"] == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+def test_a_progressive_jpeg_is_shown_from_the_scans_before_its_damage(damage: str, tmp_path: Path) -> None:
+    whole = salvage.by_pillow("JPEG", quality=85, progressive=True)
+    last = whole.data.rindex(b"\xff\xda")
+    data = whole.data[: last + 500] if damage == "cut" else salvage.noisy(whole.data, last + 500)
+    built = tiled(data, tmp_path)
+    assert isinstance(built, Built), built
+    assert built.warning_codes == ("image_coarse",)
+    # Then it is what a decoder makes of a file that has these scans only
+    (tmp_path / "sound").write_bytes(whole.data[:last] + b"\xff\xd9")
+    found, expected = finest(tmp_path, whole.pixels)[..., :3], np.asarray(Image.open(tmp_path / "sound"))
+    assert np.abs(found.astype(int) - expected).max() <= salvage.JPEG_LOSS
+    # And a file without a scan of each colour shows nothing
+    (folder := tmp_path / "early").mkdir()
+    early = tiled(whole.data[: whole.data.index(b"\xff\xda") + 50], folder)
+    assert isinstance(early, Failed)
+    assert early.message.endswith("Nothing of it can be decoded.")

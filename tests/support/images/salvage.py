@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.support.images import damaged_tiffs, pictures
 from tests.support.images.pictures import Pixels
@@ -83,6 +83,7 @@ def cases() -> Iterator[Case]:
     yield from _rows()
     # Half of the TIFFs: tests without a stack have them all.
     yield from islice(tiffs(), 0, None, 3)
+    yield from pngs()
 
 
 def tiffs() -> Iterator[Case]:
@@ -114,3 +115,25 @@ def _jpegs() -> Iterator[Case]:
 def _rows() -> Iterator[Case]:
     bmp = by_pillow("BMP")
     yield Case("cut.bmp", bmp.data[: len(bmp.data) * 2 // 3], bmp.pixels, 0.33, 0.34)
+
+
+def pngs() -> Iterator[Case]:
+    """Yield PNGs that are cut, or whose pixels are damaged in the middle. Pillow writes chunks of 64 kB."""
+    for bits, pixels in (("8", pictures.noise(300, 500)), ("alpha", pictures.noise(300, 500, bands=4))):
+        pixels[..., -1] |= 1  # never wholly transparent
+        data = encoded(pixels, "PNG")
+        half = len(data) // 2
+        shown = pixels[..., :3]
+        yield Case(f"cut-{bits}.png", data[:half], shown, 0.4, 0.6)
+        yield Case(f"noise-{bits}.png", noisy(data, half), shown, 0.4, 0.7)
+        yield Case(f"bit-{bits}.png", noisy(data, half, 1), shown, 0.4, 0.7)
+
+
+def spoiled_png() -> Whole:
+    """Return a PNG whose colour profile has a wrong checksum."""
+    pixels = pictures.scene(200, 100)
+    data = bytearray(
+        encoded(pixels, "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    )
+    data[data.index(b"iCCP") + 30] ^= 1
+    return Whole(bytes(data), pixels)

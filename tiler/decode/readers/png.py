@@ -22,6 +22,8 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.limited import spread
 from tiler.decode.metadata import EXIF, PROFILE, orientation_in
+from tiler.decode.missing import Warned, only_rows, rows_missing, sound_rows
+from tiler.decode.prefix import Prefix
 from tiler.decode.reader import Reader
 from tiler.decode.readers import png_colours
 
@@ -51,6 +53,9 @@ _SHOWING = {b"tRNS", b"iCCP", b"eXIf"}
 """Chunks that libpng leaves out if their content is broken."""
 
 _HEADER = struct.Struct(">I4s")
+_ANCILLARY = 0x20
+"""The bit of a chunk's name that says that the image can be shown without it."""
+
 _PIECE = 1 << 16
 _SIGNATURE = 8
 _WITHOUT_ALPHA = {0, 2, 3}
@@ -72,14 +77,32 @@ class _Chunks(NamedTuple):
     stated: png_colours.Stated
 
 
+class _Spoiled:
+    """What `_checked` found damaged.
+
+    Attributes
+    ----------
+    names: of chunks other than pixels.
+    end: of the sound bytes in the file; None if all pixels are sound.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[bytes] = []
+        self.end: int | None = None
+
+
 class PngReader(Reader):
     """Reads a PNG whose checksums are right, except those of harmless chunks."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"png"})
+    _rows: range | None = None
+    _spoiled: tuple[bytes, ...] = ()
 
     def open(self, **options: int) -> pyvips.Image:
         """As Reader.open. Applies to EXIF behind the pixels, too, and to a limited range."""
         image = super().open(**options)
+        if self._rows is not None:
+            image = only_rows(image, self._rows)
         chunks = self._chunks
         self.notes = [TRANSPARENCY] if b"tRNS" in chunks.names and self._lacks_alpha(image) else []
         if chunks.late_exif and not image.get_typeof(EXIF):
@@ -104,6 +127,27 @@ class PngReader(Reader):
         """As Reader.require_sound_data: verifies the checksums that libpng ignores."""
         _ = self._chunks
 
+    def salvage(self, reason: str) -> bool:
+        """As Reader.salvage: keeps the rows before the first damaged piece of pixels, and leaves out other chunks."""
+        with self.path.open("rb") as file:
+            chunks = _checked(file, spoiled := _Spoiled())
+        prefix = Prefix(self.path, spoiled.end)
+        image = prefix.open(access="sequential", fail_on="error")
+        good, _ = sound_rows(image)
+        if not good:
+            return False
+        self.__dict__["_chunks"] = chunks
+        self._spoiled = tuple(spoiled.names)
+        self._rows = range(good)
+        self.missing = rows_missing(self._rows, image.width, image.height, reason)
+        return True
+
+    def remarks(self) -> list[Warned]:
+        """As Reader.remarks."""
+        names = " and ".join(sorted({name.decode() for name in self._spoiled}))
+        ignored = [Warned("metadata_ignored", f"The PNG's {names} is damaged and was ignored.")] if names else []
+        return [*ignored, *super().remarks()]
+
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by."""
         found = {b"eXIf": EXIF} if self._chunks.stated.overrides_profile else {b"iCCP": PROFILE, b"eXIf": EXIF}
@@ -120,8 +164,12 @@ class PngReader(Reader):
             return not image.hasalpha() and ord(file.read(1)) in _WITHOUT_ALPHA
 
 
-def _checked(file: BinaryIO) -> _Chunks:
+def _checked(file: BinaryIO, spoiled: _Spoiled | None = None) -> _Chunks:
     """Verify the checksums of an open PNG, a piece at a time.
+
+    Parameters
+    ----------
+    spoiled: receives what is damaged, of pixels too, up to the first damaged pixels. Without it, damage raises.
 
     Raises
     ------
@@ -136,10 +184,15 @@ def _checked(file: BinaryIO) -> _Chunks:
         length, name = _HEADER.unpack(head)
         if name == _END:
             break
+        if spoiled and not (name.isalpha() and _is_sound(file, name, length, spoiled)):
+            break
         if not name.isalpha():
             raise damaged("a chunk does not begin where the one before it ends")
         if name in SKIPPED:
             has_pixels = has_pixels or name == b"IDAT"
+            file.seek(length + 4, 1)
+            continue
+        if spoiled and spoiled.names[-1:] == [name]:
             file.seek(length + 4, 1)
             continue
         body = _verified(file, name, length)
@@ -150,6 +203,27 @@ def _checked(file: BinaryIO) -> _Chunks:
         if name in png_colours.CHUNKS and not has_pixels:
             colours.setdefault(name, body)
     return _Chunks(names, late_exif, png_colours.stated_by(colours))
+
+
+def _is_sound(file: BinaryIO, name: bytes, length: int, spoiled: _Spoiled) -> bool:
+    """Verify a chunk, and go back to its content. Return False if the pixels end before it, or with it.
+
+    Raises StageError if the chunk is damaged, and there is no image without it.
+    """
+    start = file.tell()
+    try:
+        _verified(file, name, length)
+    except StageError as error:
+        if error.code == "image_truncated":
+            return False
+        if name in SKIPPED:
+            spoiled.end = start - _HEADER.size
+            return False
+        if not name[0] & _ANCILLARY:
+            raise
+        spoiled.names.append(name)
+    file.seek(start)
+    return True
 
 
 def _verified(file: BinaryIO, name: bytes, length: int) -> bytes:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import pyvips
 
 from pipeline.formats.decoder_errors import said_by
+from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.missing import sound_rows
-from tiler.decode.readers.jpeg.scans import ends_after_scan
+from tiler.decode.prefix import Prefix
+from tiler.decode.readers.jpeg.scans import ends_after_scan, ends_of_scans
 from tiler.decode.readers.jpeg.segments import restarts
 
 CUT = "premature end of JPEG image"
@@ -23,15 +25,17 @@ RAN_OUT = "premature end of data segment"
 """libjpeg's message if a marker comes before the data of the last block. The damage may lie anywhere before it."""
 
 
-def sound_rows_of(opened: Callable[..., pyvips.Image], file: BinaryIO) -> int:
+END = b"\xff\xd9"
+
+
+def sound_rows_of(image: pyvips.Image, file: BinaryIO) -> int:
     """Return the number of rows, from the top, that were surely decoded before a baseline JPEG's first fault.
 
     Parameters
     ----------
-    opened: opens the JPEG so that any warning of libjpeg is an error.
+    image: opened so that any warning of libjpeg is an error.
     file: the same JPEG.
     """
-    image = opened()
     rows, error = sound_rows(image)
     if error is None:
         return rows
@@ -45,3 +49,27 @@ def sound_rows_of(opened: Callable[..., pyvips.Image], file: BinaryIO) -> int:
     # Data that ends at the end of the image may lack a piece anywhere. At another marker, damage has made that marker.
     is_anywhere = RAN_OUT in said and ends_after_scan(file)
     return 0 if is_anywhere else max(0, rows - MARGIN)
+
+
+def sound_scans(path: Path) -> Prefix | None:
+    """Return a progressive JPEG up to the last scan before its first fault; None if there is no image then."""
+    with path.open("rb") as file:
+        ends = ends_of_scans(file)
+    sound: Prefix | None = None
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high) // 2
+        prefix = Prefix(path, ends[middle], END)
+        if _is_sound(prefix):
+            sound, low = prefix, middle + 1
+        else:
+            high = middle
+    return sound
+
+
+def _is_sound(prefix: Prefix) -> bool:
+    try:
+        prefix.open(access="sequential", fail_on="warning").avg()
+    except ERRORS:
+        return False
+    return True

@@ -13,9 +13,10 @@ from pipeline.formats.header import is_interlaced
 from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
-from tiler.decode.missing import Warned, only_rows, rows_missing
+from tiler.decode.missing import Warned, no_pixels_missing, only_rows, rows_missing
+from tiler.decode.prefix import Prefix
 from tiler.decode.reader import Reader
-from tiler.decode.readers.jpeg.damage import sound_rows_of
+from tiler.decode.readers.jpeg.damage import sound_rows_of, sound_scans
 from tiler.decode.readers.jpeg.entropy import MOST_BYTES, Broken, stray_bytes
 from tiler.decode.readers.jpeg.scans import require_sound_scans
 from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
@@ -44,16 +45,19 @@ class JpegReader(Reader):
     KINDS: ClassVar[frozenset[str]] = frozenset({"jpeg"})
     FAIL_ON: ClassVar[tuple[str, str]] = ("warning", "error")
     _rows: range | None = None
+    _scans: Prefix | None = None
     _stray: Sequence[int] = ()
 
     def open(self, **options: int) -> pyvips.Image:
         """As Reader.open."""
         image = super().open(**options)
+        if self._scans is not None:
+            return self._scans.open(access="sequential", fail_on="error")
         return image if self._rows is None else only_rows(image, self._rows)
 
     def require_sound_layout(self) -> None:
         """As Reader.require_sound_layout: checks the scans of a JPEG that has several."""
-        if is_interlaced(self.open()):
+        if self._scans is None and is_interlaced(self.open()):
             with self.path.open("rb") as file:
                 require_sound_scans(file)
 
@@ -73,12 +77,18 @@ class JpegReader(Reader):
         return small
 
     def salvage(self, reason: str) -> bool:
-        """As Reader.salvage: keeps the rows before the first fault."""
+        """As Reader.salvage: keeps the rows before the first fault, or the scans of a progressive JPEG before it."""
+        header = self._by_libvips()
+        if is_interlaced(header):
+            self._scans = sound_scans(self.path)
+            if self._scans is None:
+                return False
+            self.missing = no_pixels_missing(reason)
+            return True
         with self.path.open("rb") as file:
-            good = sound_rows_of(self._by_libvips, file)
+            good = sound_rows_of(header, file)
         if not good:
             return False
-        header = self.header()
         self._rows = range(good)
         self.missing = rows_missing(self._rows, header.width, header.height, reason)
         return True
@@ -104,6 +114,9 @@ class JpegReader(Reader):
 
     def remarks(self) -> list[Warned]:
         """As Reader.remarks."""
+        if self._scans is not None and self.missing is not None:
+            text = f"{self.missing.why} The image is shown from the scans before the damage, so it is less sharp."
+            return [Warned("image_coarse", text)]
         if not any(self._stray):
             return super().remarks()
         text = f"{sum(self._stray):,} bytes behind the last block of the JPEG were ignored."

@@ -17,6 +17,9 @@ from pipeline.formats.decoder_errors import damaged
 MOST_SCANS = 100
 """libtiff's limit for JPEG in TIFF (LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER). Encoders write 10 to 20 scans."""
 
+_MOST_SEGMENTS = 1000
+"""Most segments of a damaged JPEG that are read: a scan and its tables are up to five."""
+
 _FIRST_PIECE, _PIECE = 32, 1 << 16
 """Bytes read at once: few while segments follow each other, many within coded data."""
 
@@ -50,10 +53,7 @@ def require_sound_scans(file: BinaryIO) -> None:
             without |= set(body[6::3][: body[5]] if len(body) > 5 else b"")
         elif marker == _START_OF_SCAN:
             scans += 1
-            body = file.read(length - 2)
-            count = body[0] if body else 0
-            if body[1 + 2 * count : 2 + 2 * count] == b"\0":
-                without -= set(body[1 : 1 + 2 * count : 2])
+            without -= _begun(file.read(length - 2))
         if scans > MOST_SCANS:
             raise StageError(
                 "decoder_too_slow",
@@ -64,6 +64,37 @@ def require_sound_scans(file: BinaryIO) -> None:
         file.seek(behind)
     if marker == _END_OF_IMAGE and without:
         raise damaged(f"{len(without)} of the JPEG's components have no scan")
+
+
+def ends_of_scans(file: BinaryIO) -> list[int]:
+    """Return where the coded data of each scan ends from which on no component lacks a scan.
+
+    A scan that the file cuts off is left out.
+    """
+    file.seek(2)
+    ends: list[int] = []
+    without: set[int] = set()
+    for _ in range(_MOST_SEGMENTS):
+        if (marker := _next_marker(file)) in (None, _END_OF_IMAGE):
+            break
+        body = file.read(max(2, int.from_bytes(file.read(2), "big")) - 2)
+        behind = file.tell()
+        if marker in _FRAMES:
+            without |= set(body[6::3][: body[5]] if len(body) > 5 else b"")
+        elif marker == _START_OF_SCAN:
+            without -= _begun(body)
+            if _next_marker(file) is None:
+                break
+            if not without:
+                ends.append(file.tell() - 2)
+        file.seek(behind)
+    return ends
+
+
+def _begun(body: bytes) -> set[int]:
+    """Return the components whose means are in a scan with this header."""
+    count = body[0] if body else 0
+    return set(body[1 : 1 + 2 * count : 2]) if body[1 + 2 * count : 2 + 2 * count] == b"\0" else set()
 
 
 def ends_after_scan(file: BinaryIO) -> bool:
