@@ -15,6 +15,7 @@ UNKNOWN_PAGES = 0
 
 NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"} | {
     "bmp": "BMP",
+    "pnm": "PNM",
 }
 """Formats as people write them."""
 
@@ -49,7 +50,7 @@ class Header(NamedTuple):
 
     Parameters
     ----------
-    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg" or "bmp".
+    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg", "bmp" or "pnm".
     width, height: of the page that is tiled, in pixels, as stored: before an orientation is applied.
     pages: number of pages, 1 for most files; UNKNOWN_PAGES if only the whole file would show it.
     """

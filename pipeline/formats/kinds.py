@@ -14,7 +14,6 @@ FOREIGN = {
     "psd": "A Photoshop file",
     "exr": "OpenEXR",
     "fits": "FITS",
-    "pnm": "PNM",
     "hdr": "Radiance",
     "xpm": "XPM",
     "pdf": "PDF",
@@ -27,7 +26,7 @@ def kind_of(head: bytes) -> str:
 
     Returns
     -------
-    "jpeg", "png", "webp", "gif", "tiff", "heif" or "bmp" (the supported formats), "svg", one of FOREIGN or of
+    "jpeg", "png", "webp", "gif", "tiff", "heif", "bmp" or "pnm" (the supported formats), "svg", one of FOREIGN or of
     pipeline.formats.tiff.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
     """
     if not head:

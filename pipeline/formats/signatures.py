@@ -72,7 +72,7 @@ _OTHERS = (
 
 _CR2 = re.compile(rb"II\*\0.{4}CR\x02\0", re.DOTALL)
 _IIQ = re.compile(rb"II\*\0.{4}IIII.waR|MM\0\*.{4}MMMMRaw.", re.DOTALL)
-_PNM = re.compile(rb"P[1-7Ff]\s+\d")
+_PNM = re.compile(rb"P[1-6Ff]\s+[\d#]|P7\n(?:#|WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE)")
 _BMP = re.compile(rb"BM.{12}[\x0c\x10\x18\x20\x28\x30\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
 """With the length of the second header, since two letters begin many a text."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pyvips
 
@@ -14,10 +15,11 @@ from pipeline.formats.kinds import kind_of
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.child import find_header
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
-from tests.support.images import bmps
+from tests.support.images import bmps, pnms
 from tests.support.images.matrix import CASES, Case
 from tests.support.images.pictures import Pixels
 from tiler.decode import open_picture, reader_of
+from tiler.decode.readers.raster import text
 from tiler.progress import Meter
 
 NO_METER = Meter(lambda *_: None)
@@ -119,6 +121,47 @@ def test_pixels_that_runs_skip_have_the_first_colour(codes: tuple[int, ...], tmp
     found = outcome(of_runs(*codes), tmp_path)
     assert not isinstance(found, str)
     assert found[..., 0].tolist() == [[0, 3, 3, 0], [1, 1, 0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"P3 1 1 255\n1 2", "image_truncated"),
+        (b"P3 1 1 255\n1 2 # 3", "image_truncated"),
+        (b"P3 1 1 9\n1 2 10", "image_corrupt"),
+        (b"P3 1 1 9\n1 2 -3", "image_corrupt"),
+        (b"P3 1 1 9\n1 2 x ", "image_corrupt"),
+        (b"P2 1 2 255\n" + b"9" * 5000, "image_corrupt"),
+        (b"P1 2 1\n01x", "image_corrupt"),
+        (b"P1 2 1\n0 ", "image_truncated"),
+        (b"P2 1 1 255 " + b"#" * (3 << 20), "image_truncated"),
+        (b"P6 1 1 0\n" + bytes(9), "image_corrupt"),
+        (b"P6 1 1 65536\n" + bytes(9), "image_corrupt"),
+        (b"P6 0 1 255\n" + bytes(9), "image_corrupt"),
+        (b"P6 1 1x 255\n" + bytes(9), "image_corrupt"),
+        (b"P6 99999999999 1 255\n" + bytes(9), "image_corrupt"),
+        (b"P6 100000 100000 255\n" + bytes(9), "image_truncated"),
+        (b"P6 1 #" + b"x" * 70_000, "image_corrupt"),
+        (b"P6 1 # x", "image_truncated"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nENDHDR\n" + bytes(9), "image_corrupt"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\n", "image_truncated"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 99999\nMAXVAL 255\nENDHDR\n" + bytes(9), "image_corrupt"),
+        (b"PF 1 1 0\n" + bytes(12), "image_corrupt"),
+        (b"Pf 1 1 x\n" + bytes(12), "image_corrupt"),
+    ],
+)
+def test_a_damaged_or_odd_file_of_netpbm_ends_with_its_reason(data: bytes, code: str, tmp_path: Path) -> None:
+    assert outcome(data, tmp_path) == code
+
+
+@pytest.mark.parametrize("piece", [7, 16, 64])
+def test_text_is_read_in_pieces_that_end_anywhere(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "source"
+    expected = pnms.plain(path, 20, 5, text=True)
+    monkeypatch.setattr(text, "PIECE", piece)
+    found = outcome(path.read_bytes().replace(b"# between two rows", b"#"), tmp_path)
+    assert not isinstance(found, str)
+    assert np.array_equal(found, expected)
 
 
 def test_plain_rows_are_mapped_and_coded_ones_counted_as_memory() -> None:

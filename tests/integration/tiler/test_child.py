@@ -89,7 +89,7 @@ def test_the_child_names_what_is_wrong_with_the_source(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("a.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
-        ("a.ppm", b"P6 16 16 255 " + bytes(768)),
+        ("a.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 4 +X 4\n" + bytes(64)),
         ("a.csv", b"\x001,2,3\n"),
     ],
 )

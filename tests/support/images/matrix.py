@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.images import avifs, bmps, heics, makers, png_chunks, profiles, signals, zstd_tiffs
+from tests.support.images import avifs, bmps, heics, makers, png_chunks, pnms, profiles, signals, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -291,4 +291,26 @@ CASES = (
         partial(bmps.masked, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000), bits=32),
     ),
     Case("BMP", "a colour profile", "bmp", bmps.with_profile, 2, 0.5),
+    Case("PNM", "PPM", "ppm", partial(pnms.plain, note=b"# by a program\n")),
+    Case("PNM", "PPM, up to 100", "ppm", partial(pnms.plain, most=100)),
+    Case("PNM", "PPM, 16 bits", "ppm", partial(pnms.plain, most=65535), 1, 0.1),
+    Case("PNM", "PPM as text", "ppm", partial(pnms.plain, text=True)),
+    Case("PNM", "PGM", "pgm", partial(pnms.plain, bands=1)),
+    Case("PNM", "PGM, up to 4,095", "pgm", partial(pnms.plain, bands=1, most=4095), 1, 0.1),
+    Case("PNM", "PGM as text, up to 1,023", "pgm", partial(pnms.plain, bands=1, most=1023, text=True), 1, 0.1),
+    Case("PNM", "PBM", "pbm", pnms.bits),
+    Case("PNM", "PBM as text", "pbm", partial(pnms.bits, text=True)),
+    Case("PNM", "PAM, RGB with alpha", "pam", partial(pnms.pam, bands=4, kind="RGB_ALPHA")),
+    Case(
+        "PNM",
+        "PAM, grey with alpha, up to 1,023",
+        "pam",
+        partial(pnms.pam, bands=2, kind="GRAYSCALE_ALPHA", most=1023),
+        1,
+        0.1,
+    ),
+    Case("PNM", "PAM, four bands of no known meaning", "pam", partial(pnms.pam, bands=4, kind="SCAN")),
+    Case("PNM", "PAM, black and white", "pam", partial(pnms.pam, bands=1, kind="BLACKANDWHITE", most=1)),
+    Case("PNM", "PFM, RGB", "pfm", partial(pnms.floats, bands=3), 1, 0.1),
+    Case("PNM", "PFM, grey, big-endian", "pfm", partial(pnms.floats, order=">"), 1, 0.1),
 )

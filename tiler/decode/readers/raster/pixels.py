@@ -128,11 +128,14 @@ def _extracted(image: pyvips.Image, mask: int) -> pyvips.Image:
 
 
 def _full_range(raster: Raster, image: pyvips.Image) -> pyvips.Image:
-    """Return samples that reach up to `raster.most` spread over the range of their type. Greater ones are the most."""
+    """Return samples that reach up to `raster.most` spread over the range of their type. Greater ones are the most.
+
+    16-bit samples without transparency stay as they are: see RasterReader.stated_range.
+    """
     if raster.sample == "uchar" and raster.most not in {0, 255}:
         table = bytes((min(value, raster.most) * 255 + raster.most // 2) // raster.most for value in range(256))
         return image.maplut(pyvips.Image.new_from_memory(table, 256, 1, 1, "uchar"))
-    if raster.sample == "ushort" and raster.most not in {0, _WIDE}:
+    if raster.sample == "ushort" and raster.has_alpha and raster.most not in {0, _WIDE}:
         levels = ((min(value, raster.most) * _WIDE + raster.most // 2) // raster.most for value in range(1 << 16))
         table = struct.pack(f"={1 << 16}H", *levels)
         return image.maplut(pyvips.Image.new_from_memory(table, 1 << 16, 1, 1, "ushort"))

@@ -7,6 +7,7 @@ only computes with bytes that this module checked to be there.
 from __future__ import annotations
 
 import mmap
+from array import array
 from functools import cached_property
 from typing import ClassVar
 
@@ -20,6 +21,9 @@ from tiler.decode.missing import only_rows, rows_missing
 from tiler.decode.reader import Reader
 from tiler.decode.readers.raster.pixels import image_of
 from tiler.decode.readers.raster.runs import decoded
+
+MOST_WIDE = 0xFFFF
+"""Greatest 16-bit sample."""
 
 MOST_PROFILE = 32 << 20
 """Most bytes of a colour profile; a large one has a few megabytes."""
@@ -69,6 +73,21 @@ class RasterReader(Reader):
         """As Reader.is_transparency."""
         return self._raster.has_alpha
 
+    @property
+    def states_colours(self) -> bool:
+        """As Reader.states_colours: whether the header says which of its 16-bit samples is white."""
+        return super().states_colours or (self._states_white and self._raster.has_alpha)
+
+    def stated_range(self) -> tuple[float, float] | None:
+        """As Reader.stated_range."""
+        raster = self._raster
+        return (0.0, float(raster.most)) if self._states_white and not raster.has_alpha else None
+
+    @property
+    def _states_white(self) -> bool:
+        """Whether the greatest sample in the header is another than that of the type, which any program writes."""
+        return self._raster.sample == "ushort" and self._raster.most not in {0, MOST_WIDE}
+
     @cached_property
     def _opened(self) -> tuple[Header, int]:
         header = self._raster.header
@@ -89,14 +108,14 @@ class RasterReader(Reader):
     def _stored_rows(self) -> memoryview:
         """The bytes of all rows once their coding is undone; in a cut file, of those that it has."""
         if self._raster.coding is not Coding.PLAIN:
-            return memoryview(self._decoded)
+            return memoryview(self._decoded).cast("B")
         if self._rows is None:
             require_whole(self._raster, len(self._mapped))
             return memoryview(self._mapped)[self._raster.offset :][: self._raster.size]
         return memoryview(self._mapped)[self._raster.offset :][: len(self._rows) * self._raster.row_bytes]
 
     @cached_property
-    def _decoded(self) -> bytearray:
+    def _decoded(self) -> bytearray | array[int]:
         """The rows whose coding is undone. Cached, since a page may be opened several times."""
         require_whole(self._raster, len(self._mapped))
         return decoded(self._raster, self._mapped)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from mmap import mmap
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.rasters import Coding, Raster
+from tiler.decode.readers.raster.text import samples
 
 _LINE_END, _END, _MOVE = 0, 1, 2
 """Second bytes of a BMP's escapes; greater ones count pixels that follow as they are."""
 
 
-def decoded(raster: Raster, data: mmap | bytes) -> bytearray:
+def decoded(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
     """Return the rows of a page, `raster.size` bytes.
 
     Parameters
@@ -23,6 +25,8 @@ def decoded(raster: Raster, data: mmap | bytes) -> bytearray:
     ------
     StageError: image_corrupt, image_truncated.
     """
+    if raster.coding in {Coding.TEXT, Coding.BITS_AS_TEXT}:
+        return samples(raster, data)
     try:
         return bmp_runs(raster, data)
     except IndexError as error:

@@ -1,0 +1,88 @@
+"""Read samples that are written as decimal numbers, a piece of the file at a time."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from mmap import mmap
+
+from pipeline.errors import StageError
+from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from pipeline.formats.rasters import Coding, Raster
+
+PIECE = 1 << 20
+"""Bytes read at once. Most bytes of a word, too."""
+
+_LINE_END = re.compile(rb"[\r\n]")
+_SPACE = b" \t\r\n\f\v"
+_BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
+
+
+def samples(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
+    """Return the samples of a page, in one or two bytes each.
+
+    Parameters
+    ----------
+    data: of the whole file.
+
+    Raises
+    ------
+    StageError: image_corrupt, image_truncated.
+    """
+    wanted = raster.width * raster.height * raster.bands
+    found: bytearray | array[int] = array("H") if raster.sample == "ushort" else bytearray()
+    for piece in _pieces(data, raster.offset):
+        found.extend(_bits(piece) if raster.coding is Coding.BITS_AS_TEXT else _numbers(piece, raster.most))
+        if len(found) >= wanted:
+            del found[wanted:]
+            return found
+    raise StageError("image_truncated", CUT_SHORT)
+
+
+def _pieces(data: mmap | bytes, at: int) -> Iterator[bytes]:
+    """Yield pieces without comments that end between two words."""
+    rest = b""
+    while piece := data[at : at + PIECE]:
+        at += len(piece)
+        piece, is_in_comment = _without_comments(rest + piece)
+        if is_in_comment:
+            rest = b"#"
+        else:
+            end = max(piece.rfind(space) for space in (b" ", b"\n", b"\r", b"\t")) + 1
+            piece, rest = piece[:end], piece[end:]
+            if len(rest) > PIECE:
+                raise damaged("a word among its samples does not end")
+        yield piece
+    if rest != b"#":
+        yield rest
+
+
+def _without_comments(piece: bytes) -> tuple[bytes, bool]:
+    """Return a piece without its comments, and whether it ends in one. By `split`: the time is linear in the length."""
+    first, *others = piece.split(b"#")
+    kept = [first]
+    is_in_comment = False
+    for other in others:
+        end = _LINE_END.search(other)
+        is_in_comment = end is None
+        if end is not None:
+            kept.append(other[end.start() :])
+    return b"".join(kept), is_in_comment
+
+
+def _bits(piece: bytes) -> bytes:
+    digits = piece.translate(_BIT_VALUES, _SPACE)
+    if digits and max(digits) > 1:
+        raise damaged("there are other characters than 0 and 1 among its bits")
+    return digits
+
+
+def _numbers(piece: bytes, most: int) -> list[int]:
+    try:
+        numbers = list(map(int, piece.split()))
+    except ValueError as error:
+        raise damaged("there is a word among its samples") from error
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= most:
+        raise damaged(f"there are samples above {most:,}, the greatest by its header")
+    return numbers
