@@ -89,6 +89,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             quality=grant.options.quality,
             page=grant.options.page if grant.options.HasField("page") else None,
             accept_damage=grant.options.damage == pb.DAMAGE_ACCEPT,
+            stretch=grant.options.stretch,
             preview=settings.preview,
             untrusted=settings.untrusted_formats,
             pixels_per_byte=settings.max_pixels_per_byte,
@@ -117,6 +118,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         format=NUMBERS[Format(built.extension)],
         tile_count=built.tile_count,
         bytes=built.size,
+        stretch=pb.Stretch(rule=built.stretch, low=built.low, high=built.high) if built.stretch else None,
         warnings=[
             pb.Warning(code=code, message=message)
             for code, message in zip(built.warning_codes, built.warnings, strict=True)

@@ -6,6 +6,7 @@ only if all entries of its index lie within its files.
 
 from __future__ import annotations
 
+import math
 import stat
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.pyramids import (
     Index,
     index_bytes,
 )
+from pipeline.stretch import MAX_LENGTH
 from pipeline.texts import is_unicode
 from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
 
@@ -120,5 +122,7 @@ def _is_of_this_job(built: Built, job: Job) -> bool:
         and built.tile_count == Geometry(built.width, built.height, job.tile_size).tile_count
         and len(built.warnings) == len(built.warning_codes) <= MOST_WARNINGS
         and WARNING_CODES.keys() >= set(built.warning_codes)
+        and len(built.stretch) <= MAX_LENGTH
+        and all(map(math.isfinite, (built.low, built.high)))
         and all(len(message) <= MOST_WARNING and is_unicode(message) for message in built.warnings)
     )

@@ -92,6 +92,7 @@ class Built(NamedTuple):
     extension: of every tile, a value of pipeline.pyramids.geometry.Format.
     tile_count: Deep Zoom tiles over all levels.
     size: bytes of all files together.
+    stretch, low, high: how samples became 8 bits, and the samples that became 0 and 255; empty if they already were.
     warnings, warning_codes: what is to know about the image: messages, and for each a key of WARNING_CODES
         (pipeline.errors).
     """
@@ -103,6 +104,9 @@ class Built(NamedTuple):
     size: int
     warnings: tuple[str, ...] = ()
     warning_codes: tuple[str, ...] = ()
+    stretch: str = ""
+    low: float = 0.0
+    high: float = 0.0
 
 
 class Failed(NamedTuple):

@@ -150,6 +150,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         tile_info=tile_info(pyramid, links) if pyramid else None,
         error=error(row.status) if shown.status == "failed" else None,
         warnings=warnings(row.status),
+        stretch=stretch(row.status),
     )
     if row.status.HasField("rewritten"):
         found.rewritten = rewritten(row.status.rewritten)
@@ -180,6 +181,7 @@ def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
             status="ready",
             tile_info=tile_info(row.pyramid, links),
             warnings=warnings(row),
+            stretch=stretch(row),
         )
     if shown.progress is None:
         return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
@@ -284,6 +286,14 @@ def error(row: pb.DatasetStatus) -> schemas.Error:
 def warnings(row: pb.DatasetStatus) -> list[schemas.Warning]:
     """Return what there is to know about the image of a dataset that is ready."""
     return [schemas.Warning(code=warning.code, message=warning.message) for warning in row.warnings]
+
+
+def stretch(row: pb.DatasetStatus) -> schemas.Stretch | None:
+    """Return how samples became 8 bits; None if the dataset is not ready, or they already were."""
+    if not row.pyramid.HasField("stretch"):
+        return None
+    used = row.pyramid.stretch
+    return schemas.Stretch(rule=used.rule, low=used.low, high=used.high)
 
 
 def without_query(url: str) -> str:

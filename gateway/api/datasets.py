@@ -80,6 +80,7 @@ async def create(
                 quality=new.quality or 0,
                 page=new.page,
                 damage=contract.DAMAGE[new.damage],
+                stretch=new.stretch or "",
             ),
             sha256=(new.sha256 or "").lower(),
             idempotency_key=idempotency_key or "",

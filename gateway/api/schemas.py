@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.http import State, absent, url_without_default, without_default
+from pipeline.stretch import MAX_LENGTH
+from pipeline.stretch import parse as parse_stretch
 from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_NAME
 
 Status = Literal["queued", "processing", "ready", "failed"]
@@ -23,6 +25,9 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 SourceUrl = Annotated[str, StringConstraints(pattern=_NO_NUL)]
+StretchOption = Annotated[
+    str, StringConstraints(max_length=MAX_LENGTH), AfterValidator(lambda text: str(parse_stretch(text)))
+]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
 
 _TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
@@ -58,6 +63,7 @@ _DATASET: dict[str, Any] = {
     "tile_info": _TILE_INFO,
     "error": None,
     "warnings": [],
+    "stretch": None,
 }
 
 
@@ -103,6 +109,12 @@ class NewDataset(BaseModel):
         default="refuse",
         description="What becomes of a damaged source. `refuse`: the dataset fails. `accept`: what can be decoded is "
         "shown; the rest is transparent or grey, and a warning says what is missing.",
+    )
+    stretch: StretchOption | None = Field(
+        default="auto",
+        description="How samples of more than 8 bits are shown: `auto` (as the file states, else percentiles), `none`, "
+        "`range`, `range:LOW,HIGH`, `percentile`, `percentile:LOW,HIGH`, `asinh` or `asinh:LOW,HIGH`.",
+        examples=["auto", "percentile:1,99.5", "range:0,4095"],
     )
     sha256: Sha256 | None = Field(
         default=None,
@@ -214,6 +226,16 @@ class Warning(BaseModel):  # noqa: A001  the word of the API
     message: str = Field(description="What is missing or was ignored, as a sentence for people.")
 
 
+class Stretch(BaseModel):
+    """How the source's samples became 8 bits."""
+
+    model_config = _example({"rule": "percentile:2,98", "low": 80.0, "high": 3920.0})
+
+    rule: str = Field(description="The rule that was used, in the form that `stretch` takes.")
+    low: float = Field(description="The sample that became 0.")
+    high: float = Field(description="The sample that became 255.")
+
+
 class SourceInfo(BaseModel):
     """What the source's header says, before its orientation is applied."""
 
@@ -308,7 +330,7 @@ class Ready(BaseModel):
     """The dataset has its tiles."""
 
     model_config = _example(
-        {"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": _TILE_INFO, "warnings": []}
+        {"dataset_id": "custom_a1b2c3d4", "status": "ready", "tile_info": _TILE_INFO, "warnings": [], "stretch": None}
     )
 
     dataset_id: str
@@ -316,6 +338,9 @@ class Ready(BaseModel):
     tile_info: TileInfo
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
     rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
+    stretch: Stretch | None = Field(
+        description="How samples became 8 bits; `null` if the dataset is not ready, or they already were."
+    )
 
 
 class Failed(BaseModel):
@@ -369,6 +394,9 @@ class Dataset(BaseModel):
     error: Error | None = Field(description="Set when `status` is `failed`.")
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
     rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
+    stretch: Stretch | None = Field(
+        description="How samples became 8 bits; `null` if the dataset is not ready, or they already were."
+    )
 
 
 class Page(BaseModel):

@@ -317,7 +317,8 @@ def _fields(error: Exception) -> list[dict[str, str]]:
 def _field(error: Mapping[str, Any]) -> dict[str, str]:
     """Turn an error of pydantic into a FieldProblem's fields."""
     place, *path = error["loc"]
-    detail = _sentence(error["msg"])
+    # Pydantic's words for a ValueError of our own, which is a sentence already.
+    detail = _sentence(error["msg"].removeprefix("Value error, "))
     if place == "body":
         if error["type"] == "json_invalid":
             return {"pointer": "", "detail": f"This is not JSON: {error['ctx']['error']} at character {path[0]}."}

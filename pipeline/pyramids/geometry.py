@@ -111,6 +111,10 @@ class Options(Protocol):
     def damage(self) -> int:
         """What becomes of a damaged source, a number of the proto's Damage."""
 
+    @property
+    def stretch(self) -> str:
+        """How samples become 8 bits, as pipeline.stretch writes it; empty for "auto"."""
+
 
 def tile_id(source_sha256: str, options: Options) -> str:
     """Return the id of the pyramid of a source with these options: 64 lower-case hex digits.
@@ -137,6 +141,8 @@ def tile_id(source_sha256: str, options: Options) -> str:
         identity["page"] = options.page
     if options.damage == _ACCEPT:
         identity["damage"] = options.damage
+    if options.stretch:
+        identity["stretch"] = options.stretch
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -244,6 +244,7 @@ class PyramidRow:
     bytes: int
     created_at: float
     warnings: list[list[str]]
+    stretch: list[str | float] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,6 +263,8 @@ class PyramidColumns(TypedColumns):
     created_at: Named[float] = Column(Float(53))
     # Code and message of each.
     warnings: Named[list[list[str]]] = Column(JSON, server_default="[]")
+    # How samples became 8 bits: the rule, and the samples that became 0 and 255.
+    stretch: Named[list[str | float] | None] = Column(JSON(none_as_null=True))
 
 
 pyramids = Table("pyramids", metadata, PyramidColumns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from google.protobuf import json_format
@@ -9,6 +10,8 @@ from google.protobuf import json_format
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES, StageError
 from pipeline.sources import MAX_URL_LENGTH, check_url
 from pipeline.storage import pyramid_key
+from pipeline.stretch import DEFAULT, MAX_LENGTH
+from pipeline.stretch import parse as parse_stretch
 from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY, sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, catalogue, stages
@@ -68,7 +71,11 @@ def _more(options: pb.TileOptions) -> str:
     """The options without a column of their own, as JSON; "" if all have their defaults. Checks them."""
     if options.damage not in pb.Damage.values():
         raise Malformed("options.damage: is not a known value")
-    more = pb.TileOptions()
+    try:
+        stretch = parse_stretch(options.stretch)
+    except ValueError as error:
+        raise Malformed(f"options.stretch: {error}") from error
+    more = pb.TileOptions(stretch="" if stretch == DEFAULT else str(stretch))
     if options.damage == pb.DAMAGE_ACCEPT:
         more.damage = options.damage
     return json_format.MessageToJson(more, indent=None, sort_keys=True) if more.ListFields() else ""
@@ -203,7 +210,14 @@ def built(result: pb.TilerResult) -> stages.Built:
     if len(result.warnings) > MOST_WARNINGS or any(not _is_known(warning) for warning in result.warnings):
         raise Malformed(f"tiler.warnings: must be at most {MOST_WARNINGS}, of known codes, and short")
     warnings = [[warning.code, warning.message] for warning in result.warnings]
-    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings)
+    stretch = _stretch(result.stretch) if result.HasField("stretch") else None
+    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings, stretch)
+
+
+def _stretch(used: pb.Stretch) -> list[str | float]:
+    if not 0 < len(used.rule) <= MAX_LENGTH or not (math.isfinite(used.low) and math.isfinite(used.high)):
+        raise Malformed("tiler.stretch: must have a rule, and finite figures")
+    return [used.rule, used.low, used.high]
 
 
 def _is_known(warning: pb.Warning) -> bool:

@@ -25,6 +25,13 @@ MAX_CHANGES = 1 << 32
 """A status's revision is the row's revision times this, plus the number of its run's live changes."""
 
 
+def _stretch(used: list[str | float] | None) -> pb.Stretch | None:
+    if used is None:
+        return None
+    rule, low, high = used
+    return pb.Stretch(rule=str(rule), low=float(low), high=float(high))
+
+
 def timestamp(seconds: float | None) -> Timestamp | None:
     """Seconds since the epoch as a Timestamp, to the microsecond."""
     if seconds is None:
@@ -66,6 +73,7 @@ def pyramid(row: PyramidRow) -> pb.Pyramid:
         max_zoom=Geometry(row.width, row.height, row.tile_size).max_zoom,
         tile_count=row.tile_count,
         bytes=row.bytes,
+        stretch=_stretch(row.stretch),
     )
 
 

@@ -161,6 +161,7 @@ STATUSES: dict[str, tuple[pb.DatasetStatus, dict[str, Any]]] = {
             "tile_info": TILE_INFO,
             "warnings": [{"code": "image_incomplete", "message": "Rows 3 to 9 of 10 could not be decoded."}],
             "rewritten": {"rule": "Dropbox", "url": "https://www.dropbox.com/s/k/x.tif?***", "note": ""},
+            "stretch": None,
         },
     ),
     "failed": (
@@ -282,6 +283,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_info": None,
                 "error": None,
                 "warnings": [],
+                "stretch": None,
             },
         ),
         (
@@ -295,6 +297,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_info": None,
                 "error": None,
                 "warnings": [],
+                "stretch": None,
             },
         ),
         (
@@ -312,6 +315,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_info": TILE_INFO,
                 "error": None,
                 "warnings": [],
+                "stretch": None,
             },
         ),
         (
@@ -325,6 +329,7 @@ NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
                 "tile_info": None,
                 "error": {"code": "source_not_found", "message": "The server answered 404.", "retryable": False},
                 "warnings": [],
+                "stretch": None,
             },
         ),
     ],

@@ -41,7 +41,10 @@ said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
     (job.REPORTS, st.builds(job.Opened, texts, numbers, numbers, numbers)),
     (job.REPORTS, st.builds(job.Previewed, numbers, numbers)),
     (job.REPORTS, st.builds(job.Progress, numbers, numbers, percents)),
-    (job.REPORTS, st.builds(job.Built, numbers, numbers, texts, numbers, numbers, lists, lists)),
+    (
+        job.REPORTS,
+        st.builds(job.Built, numbers, numbers, texts, numbers, numbers, lists, lists, texts, percents, percents),
+    ),
     (job.REPORTS, st.builds(job.Failed, texts, texts)),
 ]
 

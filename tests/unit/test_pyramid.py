@@ -26,6 +26,7 @@ class Asked:
     quality: int = 0
     page: int = 0
     damage: int = 0
+    stretch: str = ""
     has_page: bool = False
 
     def HasField(self, name: str, /) -> bool:  # noqa: N802  the proto's name
@@ -68,6 +69,8 @@ def test_whatever_changes_pixels_changes_the_tile_id() -> None:
         Asked(page=1, has_page=True),
         Asked(page=40, has_page=True),
         Asked(damage=pb.DAMAGE_ACCEPT),
+        Asked(stretch="none"),
+        Asked(stretch="percentile:1,99"),
     ]
     assert len({tile_id(EMPTY, options) for options in asked}) == len(asked)
     assert tile_id(hashlib.sha256(b"x").hexdigest(), Asked()) != tile_id(EMPTY, Asked())

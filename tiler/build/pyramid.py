@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyvips
 
@@ -82,7 +82,16 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
         size=sum((out / name).stat().st_size for name in FILES),
         warnings=tuple(warned.message for warned in warnings),
         warning_codes=tuple(warned.code for warned in warnings),
+        **_shown(picture),
     )
+
+
+def _shown(picture: Picture) -> dict[str, Any]:
+    """Return how samples became 8 bits, as fields of Built; none if they already were."""
+    if picture.shown is None:
+        return {}
+    rule, low, high = picture.shown.rule, picture.shown.low, picture.shown.high
+    return {"stretch": str(rule), "low": low or 0.0, "high": high or 0.0}
 
 
 def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Require) -> None:
@@ -175,6 +184,10 @@ def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, ob
         "overlap": 0,
         "format": picture.format.value,
     }
+    if job.stretch:
+        described["stretch"] = job.stretch
+    if shown := _shown(picture):
+        described["shown"] = shown
     if job.accept_damage:
         described["damage"] = "accept"
     if picture.missing is not None:

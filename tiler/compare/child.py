@@ -14,6 +14,7 @@ from pipeline.formats import admission
 from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
+from pipeline.stretch import parse as parse_stretch
 from tiler.compare.protocol import JOBS, REPORTS, Compared, Differs, Job, Progress
 from tiler.job import DAMAGED_PASSES, Failed
 
@@ -62,7 +63,12 @@ def _outcome(job: Job) -> Compared | Failed:
         if job.is_damaged and reader.missing is None:
             # Not first strictly: differences would be reported before the decoder fails.
             raise StageError("image_corrupt", "The original is damaged.")
-        picture = open_picture(reader, meter=Meter(lambda *_: None), tile_format=Format(job.tile_format))
+        picture = open_picture(
+            reader,
+            meter=Meter(lambda *_: None),
+            tile_format=Format(job.tile_format),
+            stretch=parse_stretch(job.stretch),
+        )
         return compare(picture, job, told)
 
     return confined.decode(reader, begin, look, accept_damage=job.is_damaged)

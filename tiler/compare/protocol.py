@@ -27,6 +27,7 @@ class Job(NamedTuple):
     tile_format: of its tiles, a value of pipeline.pyramids.geometry.Format.
     quality: of its JPEG or WebP tiles.
     page: of the source, from 0.
+    stretch: how samples become 8 bits: see tiler.job.Job.
     is_damaged: whether the pyramid shows only what could be decoded of a damaged source.
     most: most tiles to compare, spread over the finest level; 0 for all.
     min_libvips, max_pixels, pixels_per_byte, memory_bytes, untrusted: as in tiler.job.Job.
@@ -46,6 +47,7 @@ class Job(NamedTuple):
     max_pixels: int
     pixels_per_byte: int
     is_damaged: bool = False
+    stretch: str = ""
     memory_bytes: int | None = None
     untrusted: tuple[str, ...] = ()
 

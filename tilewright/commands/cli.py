@@ -176,6 +176,13 @@ def submit(
         Damage | None,
         typer.Option(help="Of a damaged image, refuse all (the default), or accept and show what can be decoded."),
     ] = None,
+    stretch: Annotated[
+        str | None,
+        typer.Option(
+            help="How samples of more than 8 bits are shown: auto (the default), none, range, percentile, asinh; "
+            'with figures as "percentile:1,99" or "range:0,4095".'
+        ),
+    ] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
@@ -211,6 +218,7 @@ def submit(
             quality=quality,
             page=page,
             damage=damage,
+            stretch=stretch,
             sha256=sha256,
         )
         if wait:

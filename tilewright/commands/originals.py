@@ -109,6 +109,7 @@ def _job(build: Path, original: Path, description: dict[str, Any], most: int) ->
         quality=description.get("quality", DEFAULT_QUALITY),
         page=description["source"].get("page", 0),
         is_damaged="missing_pixels" in description,
+        stretch=description.get("stretch", ""),
         most=most,
         min_libvips=settings.min_libvips,
         max_pixels=settings.max_pixels,

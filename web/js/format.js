@@ -2,12 +2,15 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const significant = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const date = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 export const count = (value) => whole.format(value);
+/** 0.0078125 → "0.00781"; 3920 → "3,920". For samples. */
+export const number = (value) => (Number.isInteger(value) ? whole : significant).format(value);
 export const percent = (value) => `${whole.format(Math.floor(value))}%`;
 export const day = (timestamp) => date.format(new Date(timestamp));
 export const when = (timestamp) => moment.format(new Date(timestamp));

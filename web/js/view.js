@@ -3,7 +3,7 @@
 import { embedUrl, getDataset, ROOT, statusUrl, viewUrl } from "./api.js";
 import { copyField } from "./copy.js";
 import { el, sourceLink } from "./dom.js";
-import { count, decoded, pixels, size, when } from "./format.js";
+import { count, decoded, number, pixels, size, when } from "./format.js";
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
 import { openViewer } from "./viewer.js";
@@ -81,6 +81,8 @@ function facts(dataset) {
   }
   if (dataset.category) pairs.push(["Category", dataset.category]);
   if (dataset.subject) pairs.push(["Subject", dataset.subject]);
+  const used = dataset.stretch;
+  if (used) pairs.push(["Samples shown", `${number(used.low)} to ${number(used.high)} (${used.rule})`]);
   for (const warning of dataset.warnings ?? []) pairs.push(["Warning", warning.message]);
   pairs.push(["Source", sourceLink(dataset.url)]);
   if (dataset.rewritten) {

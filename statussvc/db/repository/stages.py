@@ -50,6 +50,7 @@ class Built:
     Parameters
     ----------
     warnings: code and message of each.
+    stretch: how samples became 8 bits: the rule, and the samples that became 0 and 255; None if they already were.
     """
 
     width: int
@@ -58,6 +59,7 @@ class Built:
     tile_count: int
     bytes: int
     warnings: list[list[str]] = field(default_factory=list)
+    stretch: list[str | float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,7 @@ class TileOptions(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
     tile_size: _builtins.int
     """Edge of a tile in pixels: 256 or 512; 0 stands for 256."""
     format: Global___TileFormat.ValueType
@@ -214,6 +215,8 @@ class TileOptions(_message.Message):
     """Which page of a source of several, from 0. Left out: the main picture."""
     damage: Global___Damage.ValueType
     """What becomes of a source that is damaged."""
+    stretch: _builtins.str
+    """How samples become 8 bits, such as "percentile:2,98" (docs/formats.md); empty: "auto"."""
     def __init__(
         self,
         *,
@@ -222,16 +225,46 @@ class TileOptions(_message.Message):
         quality: _builtins.int = ...,
         page: _builtins.int | None = ...,
         damage: Global___Damage.ValueType = ...,
+        stretch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "damage", b"damage", "format", b"format", "page", b"page", "quality", b"quality", "tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "damage", b"damage", "format", b"format", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
     _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page) -> _WhichOneofReturnType__page | None: ...
 
 Global___TileOptions: _TypeAlias = TileOptions  # noqa: Y015
+
+@_typing.final
+class Stretch(_message.Message):
+    """How samples became 8 bits, where they were no colours of 8 bits already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule that was used, in the form that TileOptions.stretch takes."""
+    low: _builtins.float
+    """The sample that became 0, and the one that became 255."""
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stretch: _TypeAlias = Stretch  # noqa: Y015
 
 @_typing.final
 class SourceInfo(_message.Message):
@@ -398,6 +431,7 @@ class Pyramid(_message.Message):
     MAX_ZOOM_FIELD_NUMBER: _builtins.int
     TILE_COUNT_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
     tile_id: _builtins.str
     """SHA-256, in hex, over the source's hash, the options and the pyramid version."""
     build: _builtins.str
@@ -416,6 +450,10 @@ class Pyramid(_message.Message):
     """Number of Deep Zoom tiles over all levels."""
     bytes: _builtins.int
     """Bytes stored for this build."""
+    @_builtins.property
+    def stretch(self) -> Global___Stretch:
+        """How samples became 8 bits; not set if they already were colours."""
+
     def __init__(
         self,
         *,
@@ -428,10 +466,11 @@ class Pyramid(_message.Message):
         max_zoom: _builtins.int = ...,
         tile_count: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        stretch: Global___Stretch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1764,6 +1803,7 @@ class TilerResult(_message.Message):
     TILE_COUNT_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the full picture in pixels."""
     height: _builtins.int
@@ -1778,6 +1818,10 @@ class TilerResult(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What there is to know about the picture: at most 20, of at most 500 characters each."""
 
+    @_builtins.property
+    def stretch(self) -> Global___Stretch:
+        """How samples became 8 bits; not set if they already were colours."""
+
     def __init__(
         self,
         *,
@@ -1787,10 +1831,11 @@ class TilerResult(_message.Message):
         tile_count: _builtins.int = ...,
         bytes: _builtins.int = ...,
         warnings: _abc.Iterable[Global___Warning] | None = ...,
+        stretch: Global___Stretch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "format", b"format", "height", b"height", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "format", b"format", "height", b"height", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

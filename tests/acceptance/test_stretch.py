@@ -1,0 +1,111 @@
+"""Samples of more than 8 bits, from the POST to the tile and the page: shown by the rule, and by what is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from tests.acceptance.conftest import Command
+from tests.acceptance.jobs import finish
+from tests.support.images import tiffs
+from tests.support.images.pictures import Pixels
+from tests.support.images.stretched import nearest_rank, stretched
+from tests.support.network.sources import SourceServer
+from tilewright.client import Client
+from tilewright.embedded import LaunchedStack
+
+LEVEL = 8
+"""The finest level of a picture of 200 x 150 pixels."""
+
+
+def samples() -> dict[str, Pixels]:
+    """What microscopes, terrain models and telescopes write: 12 of 16 bits, a value of -9999, faint stars."""
+    y, x = np.mgrid[:150, :200]
+    ramp = (x * 15 + y * 5).astype(np.uint16)[..., None]
+    heights = (ramp.astype(np.float32) - 700) / 8
+    heights[3, 4] = -9999
+    stars = np.random.default_rng(1).gamma(0.6, 40, (150, 200, 1)).astype(np.float32)
+    return {"slide": ramp, "terrain": heights, "stars": stars}
+
+
+def test_samples_are_shown_by_the_rule_or_as_asked_and_the_figures_are_told(
+    client: Client,
+    files: SourceServer,
+    shown: Callable[..., Pixels],
+    command: Command,
+    stack: LaunchedStack,
+    tmp_path: Path,
+) -> None:
+    given = samples()
+    for name, values in given.items():
+        tiffs.write(tmp_path / f"{name}.tif", values)
+    asked = dict.fromkeys(given, ("", "percentile:0.5,99.5", "range:0,100", "asinh", "none"))
+    ids = {
+        (name, stretch): str(
+            client.submit(files.url(f"/{name}.tif"), name, format="png", **({"stretch": stretch} if stretch else {}))[
+                "dataset_id"
+            ]
+        )
+        for name, each in asked.items()
+        for stretch in each
+    }
+    for (name, stretch), dataset_id in ids.items():
+        last, values = finish(client, dataset_id), given[name]
+        assert last["status"] == "ready", last
+        found = shown(last["tile_info"]["tile_id"], LEVEL)[..., 0].astype(int)
+        if not stretch or stretch.startswith("percentile"):
+            low, high = (2.0, 98.0) if not stretch else (0.5, 99.5)
+            assert np.abs(found - stretched(values, low, high)[..., 0]).max() <= 1, (name, stretch)
+            assert last["stretch"] == {
+                "rule": f"percentile:{low:g},{high:g}",
+                "low": nearest_rank(values, low),
+                "high": nearest_rank(values, high),
+            }
+            assert np.unique(found).size > 50
+        elif stretch == "range:0,100":
+            assert np.abs(found - np.rint(np.clip(values[..., 0] / 100.0, 0, 1) * 255)).max() <= 1
+            assert last["stretch"] == {"rule": stretch, "low": 0.0, "high": 100.0}
+        elif stretch == "asinh":
+            low, high = nearest_rank(values, 0.5), nearest_rank(values, 99.5)
+            share = np.clip((values[..., 0].astype(float) - low) / (high - low), 0, 1)
+            assert np.abs(found - np.arcsinh(share / 0.1) / np.arcsinh(10) * 255).max() <= 1
+        elif name == "slide":
+            assert np.array_equal(found, values[..., 0] >> 8)
+            assert last["stretch"] is None
+        # And the dataset and the pyramid's description say the same
+        assert client.get(dataset_id)["stretch"] == last["stretch"]
+        [described] = stack.data.glob(f"storage/pyramids/{last['tile_info']['tile_id']}/*/pyramid.json")
+        told = json.loads(described.read_text()).get("shown")
+        assert (told and {"rule": told["stretch"], "low": told["low"], "high": told["high"]}) == last["stretch"]
+    # And a comparison with the original asks for the same
+    for stretch in asked["stars"]:
+        ended = command("verify", ids["stars", stretch], "--source", "--data", str(stack.data))
+        assert (ended.code, "1 match the original" in ended.out) == (0, True), ended
+    ended = command("status", ids["slide", ""], "--server", stack.url)
+    assert "percentile:2,98: 290 to 3440" in " ".join(ended.out.split()), ended
+
+
+@pytest.mark.parametrize(
+    ("stretch", "said"),
+    [
+        ("much", "is one of"),
+        ("range:1", "two numbers"),
+        ("range:5,5", "less than the second"),
+        ("percentile:2,101", "between 0 and 100"),
+        ("none:1,2", "takes no figures"),
+        ("range:nan,1", "two numbers"),
+    ],
+)
+def test_a_stretch_that_is_none_is_refused_with_a_sentence(stack: LaunchedStack, stretch: str, said: str) -> None:
+    asked = {"name": "A", "url": "https://example.org/a.tif", "stretch": stretch}
+    answer = requests.post(f"{stack.url}/api/datasets", json=asked, timeout=30)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == "/stretch"
+    assert said in error["detail"]
+    assert not error["detail"].startswith("Value error")
