@@ -43,19 +43,22 @@ def test_what_is_left_of_a_damaged_file_is_shown_and_the_rest_is_marked(
     cases = {case.name: case for case in salvage.cases()}
     for case in cases.values():
         (tmp_path / case.name).write_bytes(case.data)
+
     # When they are submitted as they always were, then each fails, and the message offers to accept the damage
-    refused = [client.submit(files.url(f"/{name}"), "Damaged")["dataset_id"] for name in cases]
+    def posted(**options: Any) -> dict[str, str]:
+        made = {
+            name: client.submit(files.url(f"/{name}"), "Damaged", page=case.page, **options)
+            for name, case in cases.items()
+        }
+        return {name: str(each["dataset_id"]) for name, each in made.items()}
+
+    refused = posted().values()
     for dataset_id in refused:
         error = finish(client, str(dataset_id))["error"]
         assert error["code"] in {"image_corrupt", "image_truncated"}, error
         assert "`damage` set to `accept`" in error["message"]
     # When the damage is accepted
-    ids = {
-        name: client.submit(files.url(f"/{name}"), "Damaged", damage="accept", tile_size=512, format="png")[
-            "dataset_id"
-        ]
-        for name in cases
-    }
+    ids = posted(damage="accept", tile_size=512, format="png")
     for name, dataset_id in ids.items():
         case, last = cases[name], finish(client, str(dataset_id))
         assert last["status"] == "ready", (name, last)

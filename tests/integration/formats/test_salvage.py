@@ -47,12 +47,12 @@ def finest(folder: Path, like: Pixels) -> Pixels:
     return np.dstack([found, np.full(found.shape[:2], 255, np.uint8)])
 
 
-@pytest.mark.parametrize("family", ["tiffs", "pngs"])
+@pytest.mark.parametrize("family", ["tiffs", "pngs", "gifs"])
 def test_each_damage_is_marked_and_all_else_is_right(family: str, tmp_path: Path) -> None:
     for number, case in enumerate(getattr(salvage, family)()):
         folder = tmp_path / str(number)
         folder.mkdir()
-        built = tiled(case.data, folder)
+        built = tiled(case.data, folder, page=case.page)
         assert isinstance(built, Built), (case.name, built)
         assert built.warning_codes[:1] == ("image_incomplete",), (case.name, built)
         share, difference = salvage.held_against(finest(folder, case.pixels), case.pixels)

@@ -75,6 +75,7 @@ class Case(NamedTuple):
     least: float
     most: float
     loss: int = 0
+    page: int = 0
 
 
 def cases() -> Iterator[Case]:
@@ -84,6 +85,7 @@ def cases() -> Iterator[Case]:
     # Half of the TIFFs: tests without a stack have them all.
     yield from islice(tiffs(), 0, None, 3)
     yield from pngs()
+    yield from gifs()
 
 
 def tiffs() -> Iterator[Case]:
@@ -137,3 +139,18 @@ def spoiled_png() -> Whole:
     )
     data[data.index(b"iCCP") + 30] ^= 1
     return Whole(bytes(data), pixels)
+
+
+def gifs() -> Iterator[Case]:
+    """Yield GIFs that are cut, or damaged in the middle: a frame alone, and the second of an animation."""
+    frames = [Image.fromarray(pictures.scene(300, 500, seed=seed)).quantize(64) for seed in (1, 2)]
+    for page in (0, 1):
+        saved = io.BytesIO()
+        more: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "disposal": 1} if page else {}
+        frames[0].save(saved, "GIF", interlace=False, **more)
+        data, whole = saved.getvalue(), Image.open(saved)
+        whole.seek(page)
+        at = len(data) * (3 if page else 1) // (4 if page else 2)
+        yield Case(f"cut-{page}.gif", data[:at], np.asarray(whole.convert("RGB")), 0.4, 0.65, page=page)
+    # The frame's data says that it ends.
+    yield Case("ends.gif", data[: len(data) // 4] + b"\0;", np.asarray(frames[0].convert("RGB")), 0.4, 0.8)
