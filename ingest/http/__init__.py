@@ -5,7 +5,7 @@ Imports `pipeline` and the worker's settings. The rest of ingest imports what is
 
 from ingest.http.cancellation import Cancellation
 from ingest.http.connection import Connection, Crowded, Response
-from ingest.http.content_coding import decoded
+from ingest.http.content_coding import MAX_RATIO, UNMEASURED, decoded
 from ingest.http.cookies import ChainCookies
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
@@ -28,7 +28,9 @@ from ingest.http.response import (
 from ingest.http.validators import HeaderValues, Version, version
 
 __all__ = [
+    "MAX_RATIO",
     "NOT_THESE_BYTES",
+    "UNMEASURED",
     "Cancellation",
     "ChainCookies",
     "Connection",
