@@ -13,6 +13,9 @@ _PRIMARY = "heif-primary"
 UNKNOWN_PAGES = 0
 """Stands for an unknown number of pages: only the whole file would show it."""
 
+LAST_PAGE = 100_000
+"""Number of the last page that libvips opens, from 0. It would show the first one instead of a later one."""
+
 NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"} | {
     "bmp": "BMP",
     "pnm": "PNM",
@@ -140,7 +143,16 @@ def page_of_decoder(image: Any, page: int) -> int:
 
 
 def require_page(header: Header, page: int) -> None:
-    """Raise StageError("page_not_found") if the file does not have the page; pages count from 0."""
+    """Raise StageError("page_not_found") if the file does not have the page, or libvips cannot open it.
+
+    Pages count from 0.
+    """
+    if page > LAST_PAGE:
+        raise StageError(
+            "page_not_found",
+            f"Page {page:,} was requested, counted from 0, but pages behind {LAST_PAGE:,} cannot be read. Save it as a "
+            "file of its own.",
+        )
     if page < header.pages or header.pages == UNKNOWN_PAGES:
         return
     kind = NAMES.get(header.format, header.format)

@@ -13,6 +13,7 @@ import tifffile
 
 from pipeline.errors import StageError
 from pipeline.formats import tiff
+from pipeline.formats.header import Header, require_page
 from pipeline.formats.probe import child as probe_child
 from pipeline.formats.probe.blocks import BLOCK, Blocks
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
@@ -100,6 +101,16 @@ def test_pages_that_cannot_all_be_fetched_are_not_judged() -> None:
     # While all of it shows the page that is meant
     assert isinstance(whole := look(data), Found)
     assert (whole.page, whole.width) == (1, 700)
+
+
+@pytest.mark.parametrize("name", ["tiff", "gif", "webp", "heif"])
+def test_a_page_that_the_decoder_does_not_count_to_is_refused(name: str) -> None:
+    # Given more pages than libvips counts to: it would open the first one instead
+    header = Header(name, 1, 1, 200_000)
+    require_page(header, 100_000)
+    with pytest.raises(StageError, match="cannot be read") as caught:
+        require_page(header, 100_001)
+    assert caught.value.code == "page_not_found"
 
 
 def test_hundreds_of_pages_are_compared(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.formats import tiff
+from pipeline.formats.header import UNKNOWN_PAGES, Header, require_page
 from pipeline.formats.tiff.heavy import Patch, patches
 
 Key = tuple[int, int | None]
@@ -69,6 +70,8 @@ class Places:
             self._options[page] = {"page": page}
             with self._path.open("rb") as file, suppress(struct.error):
                 if place := tiff.page_at(file, page):
+                    # libvips counts masks, too.
+                    require_page(Header("tiff", 1, 1, UNKNOWN_PAGES), place.number)
                     below = {} if place.sub is None else {"subifd": place.sub}
                     self._options[page] = {"page": place.number} | below
         return self._options[page]
