@@ -19,6 +19,7 @@ LAST_PAGE = 100_000
 NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"} | {
     "bmp": "BMP",
     "pnm": "PNM",
+    "tga": "TGA",
 }
 """Formats as people write them."""
 
@@ -53,7 +54,7 @@ class Header(NamedTuple):
 
     Parameters
     ----------
-    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg", "bmp" or "pnm".
+    format: "jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg", "bmp", "pnm" or "tga".
     width, height: of the page that is tiled, in pixels, as stored: before an orientation is applied.
     pages: number of pages, 1 for most files; UNKNOWN_PAGES if only the whole file would show it.
     """

@@ -26,8 +26,8 @@ def kind_of(head: bytes) -> str:
 
     Returns
     -------
-    "jpeg", "png", "webp", "gif", "tiff", "heif", "bmp" or "pnm" (the supported formats), "svg", one of FOREIGN or of
-    pipeline.formats.tiff.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
+    "jpeg", "png", "webp", "gif", "tiff", "heif", "bmp", "pnm" or "tga" (the supported formats), "svg", one of FOREIGN
+    or of pipeline.formats.tiff.raw_photographs.KINDS, "text" (including HTML and JSON), "empty", or "other".
     """
     if not head:
         return "empty"

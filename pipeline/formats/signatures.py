@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from pipeline.formats import tga_header
+
 _IMAGES = (
     (b"\xff\xd8", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -102,7 +104,9 @@ def image_kind(head: bytes) -> str:
         return "cr3" if head[8:12] == b"crx " else "heif"
     if _PNM.match(head):
         return "pnm"
-    return "bmp" if _BMP.match(head) else ""
+    if _BMP.match(head):
+        return "bmp"
+    return "tga" if tga_header.is_header(head) else ""
 
 
 def other_kind(head: bytes) -> str:

@@ -13,7 +13,7 @@ from tests.support.images.pictures import Pixels
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 
-KINDS = {"BMP", "PNM"}
+KINDS = {"BMP", "PNM", "TGA"}
 
 WIDTH, HEIGHT = 150, 101
 

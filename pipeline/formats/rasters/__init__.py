@@ -5,11 +5,13 @@ Imports `pipeline.formats` and `pipeline.formats.tiff`. Pure functions. Others i
 
 from pipeline.formats.rasters.layout import Coding, Raster, require_whole
 from pipeline.formats.rasters.parse import KINDS, parse
+from pipeline.formats.rasters.tga import alpha_meant
 
 __all__ = [
     "KINDS",
     "Coding",
     "Raster",
+    "alpha_meant",
     "parse",
     "require_whole",
 ]

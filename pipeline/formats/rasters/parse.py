@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from pipeline.formats.rasters import bmp, pnm
+from pipeline.formats.rasters import bmp, pnm, tga
 from pipeline.formats.rasters.layout import Raster
 from pipeline.formats.tiff import File
 
-_PARSERS: dict[str, Callable[[File], Raster]] = {"bmp": bmp.parse, "pnm": pnm.parse}
+_PARSERS: dict[str, Callable[[File], Raster]] = {"bmp": bmp.parse, "pnm": pnm.parse, "tga": tga.parse}
 
 KINDS = frozenset(_PARSERS)
 """The kinds of file (pipeline.formats.kinds) that are read in this way."""

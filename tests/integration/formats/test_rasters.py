@@ -15,7 +15,7 @@ from pipeline.formats.kinds import kind_of
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.child import find_header
 from pipeline.formats.probe.protocol import Failed, Found, Unknown
-from tests.support.images import bmps, pnms
+from tests.support.images import bmps, pnms, tgas
 from tests.support.images.matrix import CASES, Case
 from tests.support.images.pictures import Pixels
 from tiler.decode import open_picture, reader_of
@@ -61,7 +61,7 @@ def test_a_cut_file_is_never_shown_and_a_probe_knows_what_the_tiler_does(case: C
     # And wherever the file is cut within its pixels, nothing is shown; a probe that sees the cut says the same
     with path.open("rb") as file:
         raster = rasters.parse(kind_of(data), file)
-    end = raster.least_length if raster.coding is rasters.Coding.PLAIN else len(data) - 4
+    end = raster.least_length if raster.coding is rasters.Coding.PLAIN else len(data) - 30  # Pillow's footer has 26
     for cut in sorted({*range(20, min(raster.offset, 400), 7), raster.offset, (raster.offset + end) // 2, end - 1}):
         code = outcome(data[:cut], tmp_path)
         assert code in {"image_truncated", "image_corrupt", "unsupported_format"}, cut
@@ -162,6 +162,38 @@ def test_text_is_read_in_pieces_that_end_anywhere(piece: int, tmp_path: Path, mo
     found = outcome(path.read_bytes().replace(b"# between two rows", b"#"), tmp_path)
     assert not isinstance(found, str)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (tgas.tga((4, 2), 10, 24, b"\x87\1\2\3"), ""),
+        (tgas.tga((4, 2), 10, 24, b"\x88\1\2\3"), "image_corrupt"),  # a run beyond the last pixel
+        (tgas.tga((4, 2), 10, 24, b"\x86\1\2\3"), "image_truncated"),
+        (tgas.tga((4, 2), 10, 24, b"\x86\1\2\3\0\1"), "image_truncated"),
+        (tgas.tga((4, 2), 1, 8, b"", table=(0, 4, 24), colours=bytes(11)), "image_truncated"),
+    ],
+)
+def test_runs_of_a_tga_are_whole_or_damage(data: bytes, code: str, tmp_path: Path) -> None:
+    found = outcome(data, tmp_path)
+    assert (found if isinstance(found, str) else "") == code
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\0\0\2\0\1\0\x20\x20\0\0\0\0\1\0\1\0\x20\0",  # a cursor of Windows
+        b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x18\0\1\0\x18\0",  # an icon
+        b"\0\0\1\xba\x44\0\4\0\4\1\1\x89\xc3\xf8\0\0\1\xbb",  # an MPEG
+        tgas.tga((0, 2), 2, 24, b""),
+        tgas.tga((2, 2), 4, 24, b""),
+        tgas.tga((2, 2), 3, 16, b""),  # one sample of 16 bits, or two
+        tgas.tga((2, 2), 2, 24, b"", flags=0x40),
+        tgas.tga((2, 2), 2, 24, b"")[:17],
+    ],
+)
+def test_what_is_not_surely_a_tga_is_none(head: bytes) -> None:
+    assert kind_of(head) == "other"
 
 
 def test_plain_rows_are_mapped_and_coded_ones_counted_as_memory() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.images import avifs, bmps, heics, makers, png_chunks, pnms, profiles, signals, zstd_tiffs
+from tests.support.images import avifs, bmps, heics, makers, png_chunks, pnms, profiles, signals, tgas, zstd_tiffs
 from tests.support.images.pictures import Pixels
 
 Maker = Callable[[Path, int, int], Pixels]
@@ -313,4 +313,24 @@ CASES = (
     Case("PNM", "PAM, black and white", "pam", partial(pnms.pam, bands=1, kind="BLACKANDWHITE", most=1)),
     Case("PNM", "PFM, RGB", "pfm", partial(pnms.floats, bands=3), 1, 0.1),
     Case("PNM", "PFM, grey, big-endian", "pfm", partial(pnms.floats, order=">"), 1, 0.1),
+    Case("TGA", "24 bits", "tga", tgas.plain),
+    Case("TGA", "32 bits with alpha, behind a note", "tga", partial(tgas.plain, bands=4, note=b"a note")),
+    Case("TGA", "grey", "tga", partial(tgas.plain, bands=1)),
+    Case("TGA", "grey with alpha", "tga", partial(tgas.plain, bands=2)),
+    Case("TGA", "rows from the top", "tga", partial(tgas.plain, flags=tgas.FROM_TOP)),
+    Case("TGA", "rows from the right", "tga", partial(tgas.plain, flags=tgas.FROM_RIGHT)),
+    Case("TGA", "runs", "tga", tgas.by_pillow),
+    Case("TGA", "runs, 32 bits with alpha", "tga", partial(tgas.by_pillow, mode="RGBA")),
+    Case("TGA", "runs that go on in the next row", "tga", partial(tgas.plain, runs=True)),
+    Case("TGA", "16 bits", "tga", tgas.fives),
+    Case("TGA", "16 bits with alpha", "tga", partial(tgas.fives, has_alpha=True)),
+    Case("TGA", "palette", "tga", tgas.palette),
+    Case(
+        "TGA",
+        "palette of 16 bits that begins at 20, in runs",
+        "tga",
+        partial(tgas.palette, bits=16, first=20, runs=True),
+    ),
+    Case("TGA", "alpha that it says is none", "tga", partial(tgas.with_footer, attributes=1)),
+    Case("TGA", "alpha that colours are multiplied by", "tga", partial(tgas.with_footer, attributes=4), 2, 0.5),
 )

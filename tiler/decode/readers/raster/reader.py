@@ -15,7 +15,7 @@ import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats.header import Header, require_page
-from pipeline.formats.rasters import KINDS, Coding, Raster, parse, require_whole
+from pipeline.formats.rasters import KINDS, Coding, Raster, alpha_meant, parse, require_whole
 from tiler.decode.metadata import PROFILE
 from tiler.decode.missing import only_rows, rows_missing
 from tiler.decode.reader import Reader
@@ -97,7 +97,8 @@ class RasterReader(Reader):
     @cached_property
     def _raster(self) -> Raster:
         with self.path.open("rb") as file:
-            return parse(self.kind, file)
+            raster = parse(self.kind, file)
+            return alpha_meant(file, raster, self.path.stat().st_size) if self.kind == "tga" else raster
 
     @cached_property
     def _mapped(self) -> mmap.mmap:

@@ -28,7 +28,7 @@ def decoded(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
     if raster.coding in {Coding.TEXT, Coding.BITS_AS_TEXT}:
         return samples(raster, data)
     try:
-        return bmp_runs(raster, data)
+        return tga_runs(raster, data) if raster.coding is Coding.TGA_RUNS else bmp_runs(raster, data)
     except IndexError as error:
         raise StageError("image_truncated", CUT_SHORT) from error
 
@@ -74,6 +74,29 @@ def bmp_runs(raster: Raster, data: mmap | bytes) -> bytearray:
                 piece = bytes(half for byte in piece for half in (byte >> 4, byte & 15))[:value]
             rows[y * width + x : y * width + x + value] = piece
             x, at = x + value, at + length + length % 2
+
+
+def tga_runs(raster: Raster, data: mmap | bytes) -> bytearray:
+    """Undo the runs of a TGA. Old programs let a run go on in the next row.
+
+    Raises
+    ------
+    StageError: image_corrupt.
+    IndexError: if the file ends too early.
+    """
+    each, at, wanted = raster.pixel_bits // 8, raster.offset, raster.size
+    rows = bytearray()
+    while len(rows) < wanted:
+        head = data[at]
+        count = (head & 127) + 1
+        length = each if head > 127 else count * each
+        piece = data[at + 1 : at + 1 + length]
+        if len(piece) < length:
+            raise IndexError
+        rows += piece * count if head > 127 else piece
+        at += 1 + length
+    _require_inside(len(rows) == wanted)
+    return rows
 
 
 def _require_inside(is_inside: bool) -> None:
