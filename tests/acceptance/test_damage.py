@@ -16,6 +16,7 @@ from pipeline.formats.tiff import codecs
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import as_png, finish, ready, submit
 from tests.support.images import (
+    alpha_tiffs,
     changed_tiffs,
     damaged_tiffs,
     heifs,
@@ -150,6 +151,22 @@ def test_planes_that_lie_apart_and_remarked_directories_are_shown_as_others_read
         assert found.shape[2] >= pixels.shape[2], path.name
         difference = np.abs(found[..., : pixels.shape[2]].astype(int) - pixels).max()
         assert difference <= (planar_tiffs.LOSS if is_lossy else 1), (path.name, difference)
+
+
+def test_alpha_of_more_bits_is_kept_and_colours_are_divided_by_it(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    # Given CMYK, grey and RGB with an alpha of every type, straight or multiplied into the colours, in every layout
+    cases = [case for case in alpha_tiffs.written(tmp_path) if "uint8" not in case.path.name]
+    ids = {path: as_png(client, files.url(f"/{path.name}")) for path in (case.path for case in cases)}
+    opaque = as_png(client, files.url(f"/{alpha_tiffs.OPAQUE}"))
+    # Then the colours are those that were drawn, and the alpha has the upper bits of the file's
+    colours = shown(ready(client, opaque)["tile_id"], 7)
+    for case in cases:
+        found = shown(ready(client, ids[case.path])["tile_id"], 7).astype(int)
+        expected = np.concatenate([colours, case.pixels], axis=2) if case.inks else case.pixels
+        assert found.shape == expected.shape, case.path.name
+        assert np.abs(found - expected).max() <= alpha_tiffs.NEAR, case.path.name
 
 
 def test_white_is_zero_in_floats_and_signed_numbers_too(

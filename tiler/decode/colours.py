@@ -22,7 +22,7 @@ from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
 from tiler.decode.reader import Reader
-from tiler.decode.samples import Shown, sample_range, show
+from tiler.decode.samples import Shown, sample_range, show, transparency
 from tiler.decode.sampling import Sample
 
 PROFILE_TOLERANCE = 2
@@ -153,7 +153,11 @@ def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
         else:
             named = "its own profile"
     decisions.append(f"CMYK converted to sRGB through {named}")
-    return image.icc_transform("srgb", input_profile="cmyk", embedded=True, depth=8, black_point_compensation=True)
+    # libvips would keep the lower bits of a 16-bit alpha.
+    shown = image.extract_band(0, n=4).icc_transform(
+        "srgb", input_profile="cmyk", embedded=True, depth=8, black_point_compensation=True
+    )
+    return shown.bandjoin(transparency(image.extract_band(4))) if image.bands > 4 else shown
 
 
 def _from_rgb(image: pyvips.Image, reader: Reader, decisions: list[str]) -> pyvips.Image:

@@ -86,7 +86,7 @@ def show(
         image.extract_band(0, n=colours), low or 0.0, high or 0.0, is_asinh=rule.kind is Kind.ASINH, reverse=reverse
     )
     if image.bands > colours and not is_left_out:
-        shown = shown.bandjoin(_transparency(image.extract_band(colours)))
+        shown = shown.bandjoin(transparency(image.extract_band(colours)))
     shown = shown.copy(interpretation="b-w" if colours == 1 else "srgb")
     return shown, Shown(rule, str(image.format), low, high, reverse)
 
@@ -100,7 +100,7 @@ def _is_transparency(image: pyvips.Image, sample: Callable[[], Sample]) -> bool:
     return bool(((band < 0) | (band > 1)).max() == 0)
 
 
-def _transparency(band: pyvips.Image) -> pyvips.Image:
+def transparency(band: pyvips.Image) -> pyvips.Image:
     """Return a band of transparency with 8 bits: the upper ones of 16, as libvips does it."""
     if band.format in _WITH_FRACTIONS:
         return _mapped(band, 0.0, 1.0)

@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from pipeline.formats.tiff.alpha import is_transparency, premultiplied_by
 from pipeline.formats.tiff.directory import Directory, Tag
 from pipeline.formats.tiff.layout import APART, DECODED, RGB, SEPARATED, YCBCR, Compression, is_coarse
 
@@ -119,6 +120,9 @@ def require_shown(directory: Directory) -> None:
         _refuse("CIELAB in other samples than 16-bit integers or 32-bit floats")
     if photometric == CIELAB and directory.value(Tag.PLANAR, 1) == APART and not _is_decoded(directory):
         _refuse("CIELAB in separate planes, compressed with other than deflate or Zstandard")
+    is_alone = samples == 4 and is_transparency(directory, samples)
+    if photometric == CIELAB and (is_alone or premultiplied_by(directory) is not None):
+        _refuse("CIELAB with transparency")
     _require_read_jpeg(directory, samples)
 
 

@@ -38,3 +38,6 @@ def unshown(folder: Path) -> Iterator[tuple[Path, str]]:
     for dtype in (np.uint8, np.int32, np.float16):
         path = folder / f"lab-{np.dtype(dtype).name}.tif"
         yield tiffs.write(path, cmyk[..., :3].astype(dtype), photometric=8), "CIELAB"
+    for name in ("uint16", "int16", "float32"):
+        path = folder / f"lab-alpha-{name}.tif"
+        yield tiffs.write(path, cmyk.astype(name), photometric=8, extra=[2]), "CIELAB with transparency"

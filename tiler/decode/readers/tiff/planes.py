@@ -16,9 +16,11 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import Directory, Tag
+from pipeline.formats.tiff.alpha import premultiplied_by
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff.layout import RGB, SEPARATED, Layout, layout_of
+from tiler.decode.readers.tiff.premultiplied import straight
 from tiler.decode.readers.tiff.rewritten import Rewritten, placed
 from tiler.decode.readers.tiff.virtual_tiff import Entry, kept, short
 
@@ -33,19 +35,6 @@ OF_ALL = {
     Tag.SAMPLE_FORMAT,
 }
 """Tags that describe all planes together."""
-
-PREMULTIPLIED = 1
-"""Value of Tag.EXTRA_SAMPLES: transparency that the colours are multiplied by (associated alpha)."""
-
-GREATEST = {
-    "uchar": (1 << 8) - 1,
-    "ushort": (1 << 16) - 1,
-    "uint": (1 << 32) - 1,
-    "char": (1 << 7) - 1,
-    "short": (1 << 15) - 1,
-    "int": (1 << 31) - 1,
-}
-"""Alpha of an opaque pixel, by libvips' names of integer samples."""
 
 
 def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> tuple[pyvips.Image, list[Rewritten]]:
@@ -73,7 +62,7 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
     photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
     colours = 4 if photometric == SEPARATED else 1 if layout.planes < 3 else 3
     shown = colours if layout.planes > colours + 1 else layout.planes
-    alpha = _premultiplied_by(directory, layout.planes)
+    alpha = premultiplied_by(directory)
     numbers = [*range(shown), *([alpha] if alpha is not None and alpha >= shown else [])]
     try:
         planes = [Rewritten(path, directory, _entries(directory, layout, number)) for number in numbers]
@@ -84,30 +73,16 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
     if len(images) > shown:
         images[:shown] = _straight(images[:shown], images.pop())
     elif alpha is not None:
-        images[:colours] = _straight(images[:colours], images[alpha])
+        images[:alpha] = _straight(images[:alpha], images[alpha])
     if shown < layout.planes:
         images.append(pyvips.Image.black(first.width, first.height, bands=layout.planes - shown).cast(first.format))
     joined = images[0].bandjoin(images[1:]) if len(images) > 1 else first
     return joined.copy(interpretation=_interpretation(first, photometric)), planes
 
 
-def _premultiplied_by(directory: Directory, planes: int) -> int | None:
-    """Return the plane that the colours are multiplied by; None if there is none.
-
-    As in libvips, it is the last one that ExtraSamples describes so.
-    """
-    extra = directory.values(Tag.EXTRA_SAMPLES)[:planes]
-    found = [number for number, meaning in enumerate(extra, planes - len(extra)) if meaning == PREMULTIPLIED]
-    return found[-1] if found and found[-1] > 0 else None
-
-
-def _straight(colours: list[pyvips.Image], alpha: pyvips.Image) -> list[pyvips.Image]:
-    """Return the colours divided by the alpha that they are multiplied by."""
-    kind = alpha.format
-    # The scale of a float is not known, but it does not matter: floats are stretched later.
-    divided = colours[0].bandjoin([*colours[1:], alpha]).unpremultiply(max_alpha=GREATEST.get(kind, GREATEST["uchar"]))
-    rounded = divided.rint() if kind in GREATEST else divided
-    return [rounded.extract_band(number).cast(kind) for number in range(len(colours))]
+def _straight(bands: list[pyvips.Image], alpha: pyvips.Image) -> list[pyvips.Image]:
+    divided = straight(bands[0].bandjoin([*bands[1:], alpha]), len(bands))
+    return [divided.extract_band(number) for number in range(len(bands))]
 
 
 def _interpretation(first: pyvips.Image, photometric: int) -> str:

@@ -20,6 +20,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
+from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE
 from pipeline.formats.tiff.layout import held_bytes, stored_bytes
@@ -226,15 +227,10 @@ class TiffReader(Reader):
         return self._reading(self.page).is_reversed
 
     def is_transparency(self, bands: int) -> bool:
-        """As Reader.is_transparency: decided by the ExtraSamples tag.
-
-        ExtraSamples 0 is data of any kind, such as infrared. Without the tag, the band counts as transparency: TIFF 6.0
-        does not say so, but programs do. A band that the file does not have was added by the decoder, and is opaque.
-        """
+        """As Reader.is_transparency: decided by the ExtraSamples tag."""
         with self.path.open("rb") as file, suppress(struct.error):
             if directory := self._at.directory(file, self.page):
-                unmarked = directory.values(tiff.Tag.EXTRA_SAMPLES)[:1] == (0,)
-                return not unmarked and directory.value(tiff.Tag.SAMPLES, bands) >= bands
+                return is_transparency(directory, bands)
         return True
 
     def cause(self, error: Exception) -> Exception:

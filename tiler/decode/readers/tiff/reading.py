@@ -9,6 +9,7 @@ from pipeline.formats.tiff.colours import Ycbcr, is_reversed, ycbcr_of
 from pipeline.formats.tiff.layout import Compression, is_coarse, is_recoded, is_split
 from pipeline.formats.tiff.nodata import nodata_of
 from tiler.decode.readers.tiff.left_out import LeftOut, left_out_of
+from tiler.decode.readers.tiff.premultiplied import divided_by
 
 TILED = "warning"
 """`fail_on` of a tiled TIFF. With a weaker setting libvips would accept tiles that libtiff could not decode. Warnings
@@ -24,6 +25,7 @@ class Reading(NamedTuple):
     coded: how to convert the YCbCr that libvips returns to RGB; None if it returns no YCbCr.
     is_reversed: whether the greatest samples are black.
     left_out: strips or tiles that the page leaves out.
+    alpha: the band that colours are divided by, where libvips divides them wrongly.
     nodata: the stored value of samples that are missing.
     """
 
@@ -35,11 +37,12 @@ class Reading(NamedTuple):
     is_reversed: bool = False
     left_out: LeftOut | None = None
     nodata: float | None = None
+    alpha: int | None = None
 
     @property
     def is_opened_otherwise(self) -> bool:
         """Whether libvips cannot read the page as it lies in the file."""
-        return self.is_recoded or self.is_split or self.left_out is not None
+        return self.is_recoded or self.is_split or self.left_out is not None or self.alpha is not None
 
 
 def reading_of(directory: Directory) -> Reading:
@@ -61,6 +64,7 @@ def reading_of(directory: Directory) -> Reading:
         is_reversed=is_reversed(directory),
         left_out=left_out_of(directory),
         nodata=nodata_of(directory),
+        alpha=divided_by(directory),
     )
 
 

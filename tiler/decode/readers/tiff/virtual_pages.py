@@ -13,6 +13,7 @@ from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from tiler.decode.readers.tiff.hidden import blank_like, painted
 from tiler.decode.readers.tiff.left_out import LeftOut
+from tiler.decode.readers.tiff.premultiplied import straight, unmarked
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
 from tiler.decode.readers.tiff.rewritten import rewritten
 
@@ -81,13 +82,15 @@ class VirtualPages:
             image, opened = planes.opened(self._path, directory, settings)
             self.made += opened
             return image
+        directory = directory if reading.alpha is None else unmarked(directory)
         if reading.is_recoded:
             from tiler.decode.readers.tiff.recoded import Recoded  # noqa: PLC0415  only some pages need it
 
             self.made.append(Recoded(self._path, directory))
         else:
             self.made.append(rewritten(self._path, directory))
-        return pyvips.Image.new_from_source(self.made[-1].source(), "", **settings)
+        image = pyvips.Image.new_from_source(self.made[-1].source(), "", **settings)
+        return image if reading.alpha is None else straight(image, reading.alpha)
 
 
 def as_grey(mask: Directory) -> Directory:

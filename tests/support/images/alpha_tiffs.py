@@ -1,0 +1,86 @@
+"""TIFFs with an alpha of other than 8 bits, straight or multiplied into the colours, in every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle, islice, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tifffile
+
+from tests.support.images import pictures
+from tests.support.images.pictures import Pixels
+from tests.support.images.stretched import stretched
+
+WIDTH, HEIGHT = 120, 88
+EDGE, ROWS = 32, 24
+"""Of a tile, and rows of a strip: neither fits the picture."""
+
+OPAQUE = "cmyk.tif"
+NEAR = 2
+"""Most that a sample may be beside what was drawn, after being rounded twice."""
+
+MOST = {"uint8": 255, "uint16": 65535, "int16": 32767, "uint32": 2**32 - 1, "float32": 1}
+MEANINGS = {"unassalpha": "straight", "assocalpha": "multiplied"}
+
+CUTS: list[dict[str, Any]] = [{"rowsperstrip": ROWS}, {"tile": (EDGE, EDGE)}]
+LAYOUTS: list[dict[str, Any]] = [
+    {"planarconfig": planes, "compression": compression, **cut}
+    for compression, planes, cut in product((None, "lzw", "zlib", "zstd"), ("contig", "separate"), CUTS)
+]
+
+
+class Case(NamedTuple):
+    """A file, and the RGBA or RGB pixels that it must become.
+
+    Parameters
+    ----------
+    inks: whether the colours are CMYK: they have to be those of the file OPAQUE, and only alpha is given.
+    """
+
+    path: Path
+    pixels: Pixels
+    inks: bool = False
+
+
+def written(folder: Path) -> Iterator[Case]:
+    """Write OPAQUE, which is not given, and the others."""
+    drawn, alpha = pictures.scene(WIDTH, HEIGHT, bands=4) / 255, np.empty((HEIGHT, WIDTH, 1))
+    alpha[:] = np.linspace(0.3, 1, WIDTH)[None, :, None]
+    tifffile.imwrite(folder / OPAQUE, _samples(drawn, "uint16"), photometric="separated", metadata=None)
+    for dtype, (number, layout), meaning in product(("uint8", "uint16"), enumerate(LAYOUTS), MEANINGS):
+        path = folder / f"cmyk-{dtype}-{number}-{MEANINGS[meaning]}.tif"
+        shared = drawn * alpha if meaning == "assocalpha" else drawn
+        _write(path, _samples(np.concatenate([shared, alpha], axis=2), dtype), "separated", [meaning], layout)
+        yield Case(path, np.floor(alpha * 255.999).astype(np.uint8), inks=True)
+    kinds = product(("int16", "uint32", "float32", "uint16"), (1, 3), ([], ["unspecified"]))
+    for number, ((dtype, bands, more), layout) in enumerate(zip(kinds, islice(cycle(LAYOUTS), 16), strict=True)):
+        # The bands after the alpha are never divided.
+        rest = [alpha * 0.9] * len(more)
+        stored = _samples(np.concatenate([drawn[..., :bands] * alpha, alpha, *rest], axis=2), dtype)
+        path = folder / f"{dtype}-{bands + 1 + len(more)}-{number}.tif"
+        _write(path, stored, "rgb" if bands == 3 else "minisblack", ["assocalpha", *more], layout)
+        straight = stored.astype(float)
+        straight[..., :bands] *= MOST[dtype] / straight[..., bands : bands + 1]
+        yield Case(path, _shown(straight, dtype))
+
+
+def _write(path: Path, stored: Any, photometric: str, extra: list[str], layout: dict[str, Any]) -> None:
+    planes = stored.transpose(2, 0, 1) if layout["planarconfig"] == "separate" else stored
+    tifffile.imwrite(path, planes, photometric=photometric, extrasamples=extra, metadata=None, **layout)
+
+
+def _samples(shares: Any, dtype: str) -> Any:
+    return (shares * MOST[dtype] if dtype == "float32" else np.rint(shares * MOST[dtype])).astype(dtype)
+
+
+def _shown(straight: Any, dtype: str) -> Pixels:
+    """Pixels of divided samples: three bands or more are colours, and one more is alpha if its samples can be that."""
+    bands = 1 if straight.shape[2] < 3 else 3
+    is_transparent = straight.shape[2] == bands + 1 and dtype in {"float32", "uint16"}
+    counted = straight[..., :bands].clip(None, MOST[dtype])
+    colours = stretched(counted)
+    alpha = [np.floor(straight[..., bands:] / MOST[dtype] * 255.999).astype(np.uint8)] if is_transparent else []
+    return np.concatenate([colours, *alpha], axis=2)

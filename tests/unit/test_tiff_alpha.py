@@ -1,0 +1,44 @@
+"""Alpha of other than 8 bits in TIFFs is kept, and colours that are multiplied by it are divided rightly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import StageError
+from tests.support.images import alpha_tiffs, tiffs
+from tests.unit.test_tiff_colours import shown
+from tiler.decode import reader_of
+
+COARSE = 8
+"""Most that a sample may be beside what was drawn, if it was multiplied and rounded to 8 bits before."""
+
+
+def test_alpha_is_kept_and_colours_are_divided_by_it_in_every_layout(tmp_path: Path) -> None:
+    cases = list(alpha_tiffs.written(tmp_path))
+    colours = shown(tmp_path / alpha_tiffs.OPAQUE)
+    for case in cases:
+        found = shown(case.path).astype(int)
+        expected = np.concatenate([colours, case.pixels], axis=2) if case.inks else case.pixels
+        assert found.shape == expected.shape, case.path.name
+        near = COARSE if "uint8" in case.path.name else alpha_tiffs.NEAR
+        assert np.abs(found - expected).max() <= near, case.path.name
+
+
+@pytest.mark.parametrize("meaning", [1, 2])
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_cielab_with_transparency_is_refused_by_name(dtype: str, meaning: int, tmp_path: Path) -> None:
+    lab = np.full((64, 64, 4), 100, np.uint8).astype(dtype)
+    path = tiffs.write(tmp_path / "lab.tif", lab, photometric=8, extra=[meaning])
+    with pytest.raises(StageError) as caught:
+        reader_of(path).open()
+    assert (caught.value.code, "CIELAB with transparency" in caught.value.message) == ("unsupported_format", True)
+
+
+def test_cielab_with_another_band_is_shown_without_it(tmp_path: Path) -> None:
+    lab = np.full((64, 64, 4), 100, np.uint16)
+    tiffs.write(tmp_path / "four.tif", lab, photometric=8, extra=[0])
+    tiffs.write(tmp_path / "three.tif", lab[..., :3], photometric=8)
+    assert np.array_equal(shown(tmp_path / "four.tif"), shown(tmp_path / "three.tif"))
