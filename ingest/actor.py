@@ -136,7 +136,7 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
             path,
             settings=settings,
             guard=dependencies.guard,
-            hosts=dependencies.hosts,
+            hosts=dependencies.hosts.without_additional() if run.grant.connections else dependencies.hosts,
             progress=partial(_report, run),
             kept=lambda count: run.report(bytes_kept=count),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),

@@ -18,6 +18,11 @@ _PAGE = re.compile(
     rb"<(?:!doctype\s+html|html|head|body|script|style|title|meta|link|iframe|h1|div|font|table|a|p|b|br)[\s/>]",
     re.IGNORECASE,
 )
+_LIMIT = re.compile(
+    rb"too many (?:\w+ ){0,2}(?:connections|requests|downloads)|rate limit|bandwidth limit"
+    rb"|(?:limit|quota)(?: \w+){0,4} (?:exceeded|reached)|(?:exceeded|reached)(?: \w+){0,4} (?:limit|quota)",
+    re.IGNORECASE,
+)
 _PROLOGUE = re.compile(rb"(?:\s+|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe")
 
@@ -64,7 +69,7 @@ class Sniffer:
     def take(self, first: int, block: bytes | memoryview) -> None:
         """Check a block that begins at `first`. Blocks that do not continue the file's beginning are ignored.
 
-        Raises StageError: "not_an_image", "unsupported_format".
+        Raises StageError: "not_an_image", "unsupported_format", and "source_unavailable" for a text about a limit.
         """
         if not self.is_done and first == len(self._head):
             self._head += block[: SNIFF_LENGTH - first]
@@ -76,6 +81,12 @@ class Sniffer:
             self._judge(is_all=True)
 
     def _judge(self, *, is_all: bool) -> None:
+        if (is_web_page(self._head) or (is_all and is_text(self._head))) and _LIMIT.search(self._head):
+            raise StageError(
+                "source_unavailable",
+                f"Instead of the file, {self._host} sent a text that says that a limit is reached. Retry later.",
+                refused=True,
+            )
         if is_web_page(self._head):
             raise StageError("not_an_image", f"{self._host} sent a web page, not an image. {self._advice}")
         if not is_all:

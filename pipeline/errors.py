@@ -237,20 +237,34 @@ class StageError(TilewrightError):
     message: a sentence for the person who submitted the dataset.
     retryable: whether statussvc should retry the stage; default: as the code's row says.
     retry_after: seconds that the source's server asked to wait; None if it did not ask.
+    refused: whether the source's server refused another connection.
     """
 
     def __init__(
-        self, code: str, message: str, *, retryable: bool | None = None, retry_after: float | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        refused: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = DATASET_CODES[code].retryable if retryable is None else retryable
         self.retry_after = retry_after
+        self.refused = refused
 
-    def copy(self) -> StageError:
-        """Return a new error that says the same, without this one's traceback and cause."""
-        return StageError(self.code, self.message, retryable=self.retryable, retry_after=self.retry_after)
+    def copy(self, message: str = "") -> StageError:
+        """Return a new error that says the same, or the same by another message, without traceback and cause."""
+        return StageError(
+            self.code,
+            message or self.message,
+            retryable=self.retryable,
+            retry_after=self.retry_after,
+            refused=self.refused,
+        )
 
 
 class Stopped(TilewrightError):

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 SLOW_RETRIES = 1
 """Retries after source_too_slow. Each holds a slot for a minute, and keeps what the one before it downloaded."""
 
+LONGEST_WAIT = 7 * 86400.0
+"""Seconds that a dataset waits in all as its source asks. After that, what the source asks for counts as a retry."""
+
+MOST_REFUSALS = 20
+"""Times that a host may refuse a dataset's connection for others' sake. After that, a refusal counts as a retry."""
+
 
 PENDING = "source_pending"
 """Code of a source whose server has accepted to fetch it, as from tape. Such tries do not count as retries."""
@@ -27,6 +33,7 @@ class Policy:
     ----------
     keep_sources: how long a source is kept after its dataset has ended; None: for ever.
     lost_after: how long a published wake-up may go unanswered before it is looked at.
+    retry_after_cap: the longest Retry-After that is waited for.
     publish_lease: for how long a wake-up is one publisher's. Longer than a publish may block (10 s).
     slot_rate, slot_seconds: see slots.who_gives_way.
     """
@@ -38,8 +45,25 @@ class Policy:
     keep_sources: float | None = None
     lost_after: float = 60.0
     publish_lease: float = 15.0
+    retry_after_cap: float = 86400.0
     slot_rate: float = 0.0
     slot_seconds: float = 5.0
+
+    @property
+    def longest_delay(self) -> float:
+        """The longest delay that a row may have; a longer one comes from a wall clock that was set back."""
+        return max(self.retry_cap, self.retry_after_cap, MOST_PENDING_DELAY)
+
+    def asked_wait(self, retry_after: float, waited: float) -> float:
+        """Seconds to wait as the source asked, without counting a retry; 0 where the usual delay will do.
+
+        Parameters
+        ----------
+        retry_after: seconds that the source asked for.
+        waited: seconds that the dataset has waited like this before.
+        """
+        seconds = min(retry_after, self.retry_after_cap)
+        return seconds if seconds > self.retry_cap and waited + seconds <= LONGEST_WAIT else 0.0
 
     def retries_after(self, code: str) -> int:
         """How often a stage that failed with this code is retried."""

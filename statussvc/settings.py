@@ -62,7 +62,14 @@ class StatusSettings(Settings):
     retry_cap_seconds: float = Field(
         300.0,
         gt=0,
-        description="Longest delay before a retry, in seconds. It also caps a source's Retry-After.",
+        description="Longest delay before a retry, in seconds. A longer Retry-After of a source costs no retry.",
+    )
+    retry_after_cap_seconds: float = Field(
+        86400.0,
+        gt=0,
+        description=(
+            "Longest Retry-After of a source that is waited for, in seconds: a day. Others of its host wait too."
+        ),
     )
     publish_lease_seconds: float = Field(
         15.0,

@@ -74,6 +74,9 @@ FILTERS: dict[schemas.Status, tuple[pb.State.ValueType, ...]] = {
 }
 """States that match each value of the catalogue's `status` filter."""
 
+LONGEST_COUNTDOWN = 600
+"""Seconds. A retry that is further away is announced by its time."""
+
 _CANCELLED = pb.Failure(code="cancelled", message="The dataset was cancelled on request.", retryable=True)
 
 
@@ -209,7 +212,7 @@ def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
     if row.HasField("start_time"):
         working.started_at = timestamp(row.start_time)
     if row.HasField("hold"):
-        working.waiting_for = schemas.WaitingFor(dataset_id=row.hold.dataset_id or None)
+        working.waiting_for = waiting_for(row.hold)
     return working
 
 
@@ -231,11 +234,13 @@ def rewritten(link: pb.Rewritten) -> schemas.Rewritten:
 def message(row: pb.DatasetStatus, now: float) -> str:
     """Return a sentence that tells a person what is being done."""
     if row.state in WAITING:
+        if row.HasField("hold"):
+            return waiting(row.hold)
         seconds = retry_in(row, now)
+        if seconds > LONGEST_COUNTDOWN:
+            return f"Retrying at {moment(row.retry_time)}: {row.failure.message}"
         if seconds:
             return f"Retrying in {seconds} s: {row.failure.message}"
-        if row.hold.dataset_id:
-            return f"Waiting for {row.hold.dataset_id}, which downloads the same URL…"
         return "Waiting for a worker…"
     progress = row.progress
     doing = "Downloading…" if row.state == pb.STATE_DOWNLOADING else "Generating tiles…"
@@ -245,6 +250,30 @@ def message(row: pb.DatasetStatus, now: float) -> str:
     if row.state == pb.STATE_DOWNLOADING and progress.bytes_downloaded:
         return f"{doing} {amount(progress.bytes_downloaded)}"
     return doing
+
+
+def waiting_for(hold: pb.Hold) -> schemas.WaitingFor:
+    """Return what a queued dataset waits for besides a worker."""
+    return schemas.WaitingFor(
+        dataset_id=hold.dataset_id or None,
+        host=hold.host or None,
+        connections=hold.connections or None,
+        until=timestamp(hold.until) if hold.HasField("until") else None,
+    )
+
+
+def waiting(hold: pb.Hold) -> str:
+    """Return the same as a sentence for a person."""
+    if hold.dataset_id:
+        return f"Waiting for {hold.dataset_id}, which downloads the same URL…"
+    if hold.HasField("until"):
+        return f"Waiting until {moment(hold.until)}, as {hold.host} asks…"
+    return f"Waiting for {hold.host}, which allows {hold.connections} connection{'s' * (hold.connections != 1)}…"
+
+
+def moment(time: Timestamp) -> str:
+    """Return a time for people, to the minute."""
+    return datetime.fromtimestamp(time.seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def retry_in(row: pb.DatasetStatus, now: float) -> int:

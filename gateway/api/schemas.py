@@ -253,6 +253,9 @@ class WaitingFor(BaseModel):
     dataset_id: str | None = Field(
         description="The dataset that downloads the same URL. Its file is used for this dataset too."
     )
+    host: str | None = Field(description="The source's host.")
+    connections: int | None = Field(description="How many connections the host allows, if others use them.")
+    until: str | None = Field(description="Until when the host asked to be left alone.")
 
 
 class Rewritten(BaseModel):

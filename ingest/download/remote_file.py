@@ -240,12 +240,7 @@ class RemoteFile:
                 if not came_from or isinstance(error, Crowded):
                     raise
                 connection.cancellation.check()
-                raise StageError(
-                    error.code,
-                    f"{came_from} redirects to another URL, which failed: {error.message}",
-                    retryable=error.retryable,
-                    retry_after=error.retry_after,
-                ) from error
+                raise error.copy(f"{came_from} redirects to another URL, which failed: {error.message}") from error
             if following is None:
                 # Without its cookies the last URL may lead nowhere, and they are forgotten with this chain.
                 self._found_at = self._url if own else url
@@ -266,10 +261,7 @@ class RemoteFile:
         except StageError as error:
             if reply.status not in MAY_WANT_CONTACT or self._settings.source_contact or is_challenge(reply.headers):
                 raise
-            raise StageError(
-                error.code,
+            raise error.copy(
                 f"{error.message} Some servers answer only who names a contact: the operator can set "
-                "TILEWRIGHT_SOURCE_CONTACT.",
-                retryable=error.retryable,
-                retry_after=error.retry_after,
+                "TILEWRIGHT_SOURCE_CONTACT."
             ) from error

@@ -16,7 +16,7 @@ from ingest.http.coalescing import Coalesced
 from ingest.http.failures import download_error
 from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
-from ingest.http.response import broken
+from ingest.http.response import CROWDED, broken
 from ingest.http.session import session
 from ingest.http.validators import HeaderValues
 from ingest.settings import IngestSettings
@@ -91,6 +91,14 @@ class Connection:
         StageError: with one of the `source_…` codes; Crowded is one.
         Exception: the reason of a cancellation, such as Stopped.
         """
+        response = self._request(url, headers)
+        while response.raw.status in CROWDED and self._waiting is not None and self._hosts.refused(self._place):
+            # Other downloads here have additional connections to this host: they make room, as its limit is lower now.
+            self.close()
+            response = self._request(url, headers)
+        return Response(self, url, response)
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         wanted = check_url(url)
         host = wanted.host
         self._enter(host)
@@ -115,7 +123,7 @@ class Connection:
             self.cancellation.check()
             raise download_error(error, host) from error
         self._response = response
-        return Response(self, url, response)
+        return response
 
     def location(self, url: str, response: requests.Response) -> str | None:
         """Return the URL that a response redirects to, as a browser reads it; None if it does not redirect.
@@ -166,7 +174,7 @@ class Connection:
 
     def _leave(self) -> None:
         if self._place:
-            self._hosts.leave(self._place)
+            self._hosts.leave(self._place, additional=self._waiting is None)
             self._place = ""
 
 

@@ -16,6 +16,9 @@ from pipeline.texts import amount
 LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 """Client errors after which a retry may succeed."""
 
+CROWDED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Refusals that may mean that the client has too many connections."""
+
 NOT_OF_A_RANGE = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, *LATER)
 """Refusals of the client, whatever it requests."""
 
@@ -120,6 +123,7 @@ def check_status(host: str, code: int, headers: HeaderValues) -> None:
             "source_unavailable",
             f"{said}: the server cannot send the file at the moment. Retry later.",
             retry_after=retry_after(headers("Retry-After")),
+            refused=code in CROWDED,
         )
     if code >= 400:
         raise StageError("source_refused", f"{said} and did not send the file. Open the URL in a browser and check it.")

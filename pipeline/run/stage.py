@@ -173,4 +173,5 @@ def _end_without_result(
         request = pb.FailStageRequest(run_id=run.run_id, failure=failure, rewritten=run.rewritten)
         if isinstance(error, StageError) and error.retry_after:
             request.retry_after_seconds = error.retry_after
+        request.refused = isinstance(error, StageError) and error.refused
         say(lambda: status.fail_stage(request), dataset_id, stopping)

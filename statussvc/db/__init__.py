@@ -14,6 +14,7 @@ from statussvc.db.repository import (
     inspections,
     lost_builds,
     outbox,
+    places,
     purge,
     reusable,
     search,
@@ -36,8 +37,10 @@ from statussvc.db.rows import (
     RunRow,
     SourceInfo,
 )
+from statussvc.db.tables import HOST
 
 __all__ = [
+    "HOST",
     "LOST",
     "CatalogueEntry",
     "Counts",
@@ -61,6 +64,7 @@ __all__ = [
     "inspections",
     "lost_builds",
     "outbox",
+    "places",
     "purge",
     "reusable",
     "search",

@@ -26,12 +26,14 @@ class Failure:
     message: a sentence for a person.
     retryable: whether a retry can help.
     retry_after: seconds to wait before a retry, as the source asked for; not stored.
+    is_refusal: whether the source's host refused another connection; not stored.
     """
 
     code: str
     message: str
     retryable: bool
     retry_after: float = 0.0
+    is_refusal: bool = False
 
     def columns(self) -> dict[str, object]:
         """As columns of `datasets`."""
@@ -138,6 +140,9 @@ class DatasetRow:
     finished_at: float | None
     deleted_at: float | None
     held_by: str | None
+    held_places: int | None
+    refusals: int
+    waited: float
     not_before: float | None
     published_at: float | None
     leased_until: float | None

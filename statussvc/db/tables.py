@@ -85,8 +85,14 @@ class DatasetColumns(TypedColumns):
     started_at: Named[float | None] = Column(Float(53))
     finished_at: Named[float | None] = Column(Float(53))
     deleted_at: Named[float | None] = Column(Float(53))
-    # What a waiting row waits for besides a worker: the dataset that downloads its URL. See repository/holds.py.
+    # What a waiting row waits for besides a worker: the dataset that downloads its URL, or HOST and its host_hash. See
+    # repository/holds.py and places.py.
     held_by: Named[str | None] = Column(String(40))
+    # How many downloads the host allows that it waits for; none while the host asked to be left alone.
+    held_places: Named[int | None] = Column(Integer)
+    # How often its host refused another connection, and the seconds that it waited as the source asked.
+    refusals: Named[int] = Column(Integer, server_default="0")
+    waited: Named[float] = Column(Float(53), server_default="0")
     # The outbox: when a waiting row is due, when it was published, and until when it is one relay's to publish.
     not_before: Named[float | None] = Column(Float(53))
     published_at: Named[float | None] = Column(Float(53))
@@ -299,6 +305,23 @@ class FormerIdColumns(TypedColumns):
 
 
 former_ids = Table("former_ids", metadata, FormerIdColumns)
+
+
+class HostColumns(TypedColumns):
+    """Hosts that refused a connection or asked to be left alone: see repository/places.py."""
+
+    host_hash: Named[str] = Column(String(16), primary_key=True)
+    # How many downloads it allows, since when, and after how many seconds it is tried with one more.
+    places: Named[int | None] = Column(Integer)
+    since: Named[float] = Column(Float(53))
+    growth: Named[float] = Column(Float(53))
+    blocked_until: Named[float | None] = Column(Float(53))
+
+
+hosts = Table("hosts", metadata, HostColumns)
+
+HOST = "host:"
+"""Before the host_hash in `held_by`. It sorts after all ids of datasets."""
 
 
 class FactColumns(TypedColumns):

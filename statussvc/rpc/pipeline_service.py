@@ -23,6 +23,7 @@ from statussvc.db import (
     identity,
     lost_builds,
     outbox,
+    places,
     reusable,
     stages,
     turns,
@@ -59,7 +60,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     def __init__(self, core: Core) -> None:
         self._core = core
         self._turns = turns.Turns()
-        self._last_build = ""
+        self._last_build = self._last_host = ""
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         # A newer relay may have queues that this version does not know.
@@ -67,11 +68,14 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
 
-        def lease(connection: Connection) -> tuple[list[str], list[WakeUp]]:
-            changed = holds.settle(connection, now)
-            return changed, outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
+        after = self._last_host
 
-        changed, due = await self._core.database.keep_house(lease)
+        def lease(connection: Connection) -> tuple[list[str], str, list[WakeUp]]:
+            changed = holds.settle(connection, now)
+            freed, last = places.settle(connection, policy, now, after)
+            return changed + freed, last, outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
+
+        changed, self._last_host, due = await self._core.database.keep_house(lease)
         self._notify(changed)
         return pb.LeasePendingResponse(
             wake_ups=[
@@ -92,7 +96,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def BeginStage(self, request: pb.BeginStageRequest, context: Context) -> pb.BeginStageResponse:
         wake_up, now = requests.wake_up(request.wake_up), self._core.now()
         requests.check_run_id(request.run_id)
-        asked = (wake_up, request.run_id, request.worker, now)
+        asked = (wake_up, request.run_id, request.worker, self._core.policy, now)
 
         def begin(connection: Connection) -> tuple[stages.Begun, pb.Grant | Drop]:
             if request.any_of_stage:
@@ -100,7 +104,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
             else:
                 begun = stages.begin(connection, *asked)
             row = begun.result
-            return begun, row if isinstance(row, Drop) else _grant(connection, row, wake_up.stage)
+            return begun, row if isinstance(row, Drop) else self._grant(connection, row, wake_up.stage, now)
 
         begun, result = await self._core.database.write(begin)
         if not isinstance(result, Drop):
@@ -241,6 +245,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         except identity.Refused as refused:
             return pb.IdentifyStorageResponse(refusal=str(refused))
         return pb.IdentifyStorageResponse(token=token)
+
+    def _grant(self, connection: Connection, row: DatasetRow, stage: Stage, now: float) -> pb.Grant:
+        grant = _grant(connection, row, stage)
+        if stage is Stage.INGEST and places.limit(connection, row.host_hash, self._core.policy, now) is not None:
+            grant.connections = 1  # each run has one place
+        return grant
 
     def _notify(self, dataset_ids: Iterable[str]) -> None:
         for dataset_id in dataset_ids:

@@ -233,6 +233,7 @@ def failure(request: pb.FailStageRequest) -> Failure:
         message=request.failure.message,
         retryable=request.failure.retryable,
         retry_after=max(0.0, request.retry_after_seconds),
+        is_refusal=request.refused,
     )
 
 

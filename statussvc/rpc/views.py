@@ -6,8 +6,9 @@ from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipeline.pyramids import Geometry
+from pipeline.sources import check_url
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db import CatalogueEntry, DatasetRow, Failure, PyramidRow
+from statussvc.db import HOST, CatalogueEntry, DatasetRow, Failure, PyramidRow
 from statussvc.enums import STATE_VALUES, TILE_FORMAT_VALUES
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State
@@ -105,7 +106,7 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
     if preview is not None:
         message.preview.CopyFrom(pb.Preview(key=preview.key, width=preview.width, height=preview.height))
     if row.held_by is not None:
-        message.hold.dataset_id = row.held_by
+        message.hold.CopyFrom(_hold(row, row.held_by))
     if rewritten is not None:
         message.rewritten.CopyFrom(pb.Rewritten(rule=rewritten.rule, url=rewritten.url, note=rewritten.note))
     if state in WORKING:
@@ -123,6 +124,15 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
         message.pyramid.CopyFrom(pyramid(entry.pyramid))
         message.warnings.extend(pb.Warning(code=code, message=text) for code, text in entry.pyramid.warnings)
     return message
+
+
+def _hold(row: DatasetRow, held_by: str) -> pb.Hold:
+    if not held_by.startswith(HOST):
+        return pb.Hold(dataset_id=held_by)
+    host = check_url(row.url).host
+    if row.held_places is None:
+        return pb.Hold(host=host, until=timestamp(row.not_before))
+    return pb.Hold(host=host, connections=row.held_places)
 
 
 def _show_live(lease: Lease, message: pb.DatasetStatus) -> None:

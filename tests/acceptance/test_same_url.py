@@ -29,7 +29,7 @@ def posted(client: Client, sources: SourceServer, path: str, behaviour: Behaviou
     others = [submit(client, url) for _ in range(POSTS - 1)]
     for one in others:
         told = client.status(one)
-        assert (told["status"], told["waiting_for"]) == ("queued", {"dataset_id": first})
+        assert (told["status"], told["waiting_for"]["dataset_id"]) == ("queued", first)
         assert first in told["message"]
     return [first, *others]
 

@@ -35,6 +35,7 @@ def change(connection: Connection, row: DatasetRow, url: str) -> None:
         )
     due = {
         "held_by": None,
+        "held_places": None,
         # A late confirm of the message that came before a hold must not count for the next one.
         "attempt": row.attempt + (row.held_by is not None),
         "published_at": None,

@@ -15,7 +15,7 @@ from pipeline.pyramids import tile_id as tile_id_of
 from statussvc.db.repository.reusable import url_hash
 from statussvc.db.repository.transitions import is_built, move_row
 from statussvc.db.rows import DatasetRow, Facts, Failure, StoredSource, fetch_all
-from statussvc.db.tables import IN_INGEST, datasets
+from statussvc.db.tables import HOST, IN_INGEST, datasets
 from statussvc.lifecycle import Event, State
 
 MOST_HELD = 1000
@@ -31,7 +31,7 @@ MOST_HOLDERS = 20
 """Holders that one call deals with. The next call comes within a second."""
 
 _PRESENT = datasets.c.deleted_at.is_(None)
-_HELD = (_PRESENT, datasets.c.held_by.is_not(None))
+_HELD_BY_DATASET = (_PRESENT, datasets.c.held_by.is_not(None), datasets.c.held_by < HOST)
 
 
 def holder(connection: Connection, url: str, row: DatasetRow | None = None) -> str | None:
@@ -106,8 +106,12 @@ def _hold(connection: Connection, seqs: Select[*tuple[Any, ...]], by: str) -> li
 def _ended_holders(connection: Connection) -> list[tuple[str, DatasetRow | None]]:
     """Datasets that hold rows and no longer download, with their rows where they still exist."""
     # Jumps from holder to holder in the index, however many rows each holds.
-    first = select(func.min(datasets.c.held_by).label("held_by")).where(*_HELD).cte(recursive=True)
-    later = select(func.min(datasets.c.held_by)).where(*_HELD, datasets.c.held_by > first.c.held_by).scalar_subquery()
+    first = select(func.min(datasets.c.held_by).label("held_by")).where(*_HELD_BY_DATASET).cte(recursive=True)
+    later = (
+        select(func.min(datasets.c.held_by))
+        .where(*_HELD_BY_DATASET, datasets.c.held_by > first.c.held_by)
+        .scalar_subquery()
+    )
     holders = first.union_all(select(later).where(first.c.held_by.is_not(None)))
     goes_on = and_(IN_INGEST, _PRESENT)
     query = (
@@ -196,6 +200,7 @@ def _free(connection: Connection, rows: Collection[DatasetRow]) -> list[str]:
         .where(datasets.c.seq.in_([row.seq for row in rows]))
         .values(
             held_by=None,
+            held_places=None,
             published_at=None,
             leased_until=None,
             # Otherwise a late confirm of the message that came before the hold would count for the next one.

@@ -78,5 +78,7 @@ def report(connection: Connection, tile_id: str, build: str, now: float) -> str:
         return ""
     event = Event.REBUILD_WITH_SOURCE if row.source_key else Event.REBUILD_FROM_START
     todays = tile_id_of(row.source_sha256, row.options)
-    wait_again(connection, row, event, now, crashes=0, retries=0, finished_at=None, tile_id=todays)
+    wait_again(
+        connection, row, event, now, crashes=0, retries=0, refusals=0, waited=0.0, finished_at=None, tile_id=todays
+    )
     return row.dataset_id

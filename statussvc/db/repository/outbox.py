@@ -55,7 +55,7 @@ def lease_pending(
     ready = (
         *UNHELD,
         _past(datasets.c.leased_until, now, policy.publish_lease),
-        _past(datasets.c.not_before, now, policy.retry_cap),
+        _past(datasets.c.not_before, now, policy.longest_delay),
     )
 
     def due(state: State, reason: ColumnElement[bool], most: int, order: Order = OLDEST) -> list[_Due]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
+from statussvc.db.repository import places
 from statussvc.db.repository.holds import hold_same_url, holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import WakeUp, confirm_published
@@ -21,7 +22,7 @@ from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Drop, Outcome, TileFormat
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State
-from statussvc.policy import PENDING, PENDING_SECONDS, Policy
+from statussvc.policy import MOST_REFUSALS, PENDING, PENDING_SECONDS, Policy
 
 MOST_HOLDS = 100
 """Times that one call holds rows and looks for another. Each holds all rows of a URL, or up to a limit."""
@@ -77,7 +78,9 @@ class Begun:
     held: tuple[str, ...] = ()
 
 
-def begin_next(connection: Connection, turns: Turns, wake_up: WakeUp, run_id: str, worker: str, now: float) -> Begun:
+def begin_next(
+    connection: Connection, turns: Turns, wake_up: WakeUp, run_id: str, worker: str, policy: Policy, now: float
+) -> Begun:
     """Grant to a run the row of the wake-up's stage whose turn it is, and hold those whose turn it cannot be.
 
     Where no row waits, the wake-up's own row gives the reason. Repeating the call returns the same grant.
@@ -85,7 +88,7 @@ def begin_next(connection: Connection, turns: Turns, wake_up: WakeUp, run_id: st
     earlier = run_of(connection, run_id)
     if earlier is not None:
         again = WakeUp(earlier.dataset_id, earlier.attempt, earlier.stage)
-        return begin(connection, again, run_id, worker, now)
+        return begin(connection, again, run_id, worker, policy, now)
     row = lock(connection, wake_up.dataset_id)
     published_at = None
     if row is not None and _waits(row, wake_up):
@@ -99,7 +102,7 @@ def begin_next(connection: Connection, turns: Turns, wake_up: WakeUp, run_id: st
         waiting = turns.next(connection, wake_up.stage)
         # Its own row may wait for another attempt than the wake-up names: then that one is begun.
         chosen = wake_up if waiting is None else WakeUp(waiting.dataset_id, waiting.attempt, wake_up.stage)
-        begun = begin(connection, chosen, run_id, worker, now)
+        begun = begin(connection, chosen, run_id, worker, policy, now)
         held += begun.held
         if begun.result is not Drop.HELD or waiting is None:
             break
@@ -109,7 +112,7 @@ def begin_next(connection: Connection, turns: Turns, wake_up: WakeUp, run_id: st
     return replace(begun, held=tuple(held))
 
 
-def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now: float) -> Begun:
+def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, policy: Policy, now: float) -> Begun:
     """Grant a waiting stage to a run, unless the row has to wait for more than a worker: then it is held.
 
     Repeating the call with the same run_id returns the same grant.
@@ -125,6 +128,9 @@ def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, now
             return Begun(row.dataset_id, Drop.HELD)
         if by := holder(connection, row.url, row):
             return Begun(row.dataset_id, Drop.HELD, tuple(hold_same_url(connection, row.url, by)))
+        allows = places.limit(connection, row.host_hash, policy, now)
+        if row.host_hash and allows and places.is_full(connection, row.host_hash, allows):
+            return Begun(row.dataset_id, Drop.HELD, tuple(places.hold(connection, row, allows, policy, now)))
     connection.execute(
         insert(runs).values(
             run_id=run_id,
@@ -266,6 +272,13 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     is_pending = failure.code == PENDING and now - (row.started_at or now) < PENDING_SECONDS
     retries = row.retries + (not is_pending)
     reason = failure.columns()
+    if (
+        row.state is State.DOWNLOADING
+        and failure.retryable
+        and failure.code != PENDING
+        and _waits_for_source(connection, row, failure, policy, now)
+    ):
+        return end(connection, run, Outcome.FAILED, Answer.WON, now)
     is_source_lost = failure.code == "source_missing" and row.state is State.TILING
     if is_source_lost:
         reason["source_key"] = None  # also where the dataset fails: a retry must download it again
@@ -281,6 +294,34 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
         not_before = now + delay
         wait_again(connection, row, Event.GIVEN_BACK, now, **reason, retries=retries, not_before=not_before)
     return end(connection, run, Outcome.FAILED, Answer.WON, now)
+
+
+def _waits_for_source(connection: Connection, row: DatasetRow, failure: Failure, policy: Policy, now: float) -> bool:
+    """Have a row wait for its host, or for as long as its source asks, where that costs no retry."""
+    others = places.at_work(connection, row.host_hash) - 1
+    is_crowded = failure.is_refusal and others > 0 and row.host_hash is not None
+    if row.host_hash is not None and is_crowded and row.refusals < MOST_REFUSALS:
+        known = places.limit(connection, row.host_hash, policy, now)
+        allowed = places.shrink(connection, row.host_hash, others, known, now)
+        # A host that refuses the same one again may mean that one, so it waits for longer each time.
+        delay = max(
+            min(failure.retry_after, policy.retry_after_cap),
+            policy.back_off(row.refusals, 0.0) if row.refusals else 0.0,
+        )
+        waits = places.held_columns(row.host_hash, places.Limit(allowed, None))
+        not_before = now + delay if delay else None
+        refusals = row.refusals + 1
+        wait_again(connection, row, Event.GIVEN_BACK, now, **waits, not_before=not_before, refusals=refusals)
+        return True
+    wait = policy.asked_wait(failure.retry_after, row.waited)
+    if not wait:
+        return False
+    if row.host_hash is not None and failure.is_refusal and not is_crowded:
+        places.block(connection, row.host_hash, now + wait, now)
+    reason = failure.columns()
+    waited = row.waited + wait
+    wait_again(connection, row, Event.GIVEN_BACK, now, **reason, not_before=now + wait, waited=waited)
+    return True
 
 
 def release(connection: Connection, run_id: str, now: float) -> Reply:

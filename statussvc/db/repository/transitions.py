@@ -113,7 +113,7 @@ def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, 
     values: columns to set besides. They win over what the state implies.
     """
     state = move(row.state, event)
-    implied: dict[str, object] = {"state": state, "revision": row.revision + 1, "held_by": None}
+    implied: dict[str, object] = {"state": state, "revision": row.revision + 1, "held_by": None, "held_places": None}
     if state in WORKING:
         implied |= {"not_before": None, **NO_FAILURE}
     if state is State.DOWNLOADING:

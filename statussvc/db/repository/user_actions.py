@@ -37,7 +37,19 @@ def retry(connection: Connection, dataset_id: str, now: float, url: str = "") ->
         row = lock_present(connection, dataset_id)
     source = None if row.error_code in BAD_SOURCE else row.source_key
     event = Event.RETRY_WITH_SOURCE if source else Event.RETRY_FROM_START
-    wait_again(connection, row, event, now, crashes=0, retries=0, source_key=source, finished_at=None, **NO_FAILURE)
+    wait_again(
+        connection,
+        row,
+        event,
+        now,
+        crashes=0,
+        retries=0,
+        refusals=0,
+        waited=0.0,
+        source_key=source,
+        finished_at=None,
+        **NO_FAILURE,
+    )
 
 
 def delete(connection: Connection, dataset_id: str, now: float) -> str | None:

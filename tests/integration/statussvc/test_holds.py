@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select, update
 
-from statussvc.db.repository import addresses, holds, outbox, stages, user_actions
+from statussvc.db.repository import addresses, holds, outbox, places, stages, user_actions
 from statussvc.db.repository.catalogue import NewDataset, create
 from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import DatasetRow, Facts, Failure, Rewritten, fetch_one
 from statussvc.db.tables import datasets
 from statussvc.enums import Drop
 from statussvc.lifecycle import Stage, State
-from statussvc.policy import Policy
+from statussvc.policy import MOST_REFUSALS, Policy
 
 NOW = 1_800_000_000.0
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)
 URL = "https://example.org/earth.tif"
 SHA = "ab" * 32
+NUMBERS = itertools.count()
 
 
 class Rows:
@@ -38,11 +39,11 @@ class Rows:
         assert found is not None
         return found
 
-    def begin(self, dataset_id: str) -> str:
+    def begin(self, dataset_id: str, now: float = NOW) -> str:
         """Begins a download; the run, or why it is not granted."""
         run_id = f"{next(self._numbers):032x}"
         wake_up = outbox.WakeUp(dataset_id, self.row(dataset_id).attempt, Stage.INGEST)
-        result = stages.begin(self.connection, wake_up, run_id, "test", NOW).result
+        result = stages.begin(self.connection, wake_up, run_id, "test", POLICY, now).result
         return str(result) if isinstance(result, Drop) else run_id
 
     def complete(self, run_id: str) -> None:
@@ -176,3 +177,121 @@ def test_a_crowd_is_held_and_freed_in_batches(rows: Rows, monkeypatch: pytest.Mo
     for _ in crowd:
         rows.settle()
     assert {rows.row(one).source_key for one in crowd} == {f"sources/{crowd[0]}/2"}
+
+
+def refuse(rows: Rows, run_id: str, retry_after: float = 0.0, now: float = NOW) -> None:
+    failure = Failure("source_unavailable", "It is busy.", retryable=True, retry_after=retry_after, is_refusal=True)
+    stages.fail(rows.connection, run_id, failure, POLICY, now)
+
+
+def begun(rows: Rows, count: int) -> dict[str, str]:
+    """Downloads of one host at work: their datasets and runs."""
+    ids = [rows.submit(f"{URL}?{next(NUMBERS)}") for _ in range(count)]
+    return {one: rows.begin(one) for one in ids}
+
+
+def free_places(rows: Rows, now: float) -> list[str]:
+    return places.settle(rows.connection, POLICY, now, "")[0]
+
+
+def test_a_host_that_refuses_gets_as_many_downloads_as_it_allows_and_who_waits_spends_no_retry(rows: Rows) -> None:
+    # Given a host that allows two of four downloads, and more that wait
+    four, more = begun(rows, 4), [rows.submit(f"{URL}?more={number}") for number in range(2)]
+    ids = list(four)
+    refuse(rows, four[ids[2]])
+    refuse(rows, four[ids[3]])
+    told = [rows.row(one) for one in ids[2:]]
+    assert [(one.state, one.retries, one.error_code) for one in told] == [(State.QUEUED, 0, None)] * 2
+    assert [one.held_places for one in told] == [3, 2]
+    # Then no other is begun, and all wait for the host
+    assert rows.begin(more[0]) == Drop.HELD
+    assert {(rows.held_by(one)[0] or "").partition(":")[0] for one in (*ids[2:], *more)} == {"host"}
+    assert (free_places(rows, NOW), free_places(rows, NOW + 59.0)) == ([], [])
+    # When one ends, then the oldest that waits is begun, and one only
+    rows.complete(four[ids[0]])
+    assert free_places(rows, NOW) == [ids[2]]
+    assert free_places(rows, NOW) == []
+    again = rows.begin(ids[2])
+    assert again not in list(Drop)
+    # And after a minute one more is tried; when it is refused, then it takes longer until the next
+    assert free_places(rows, NOW + 61.0) == [ids[3]]
+    run = rows.begin(ids[3], now=NOW + 61.0)
+    refuse(rows, run, now=NOW + 61.0)
+    assert (rows.row(ids[3]).retries, rows.row(ids[3]).held_places) == (0, 2)
+    assert free_places(rows, NOW + 125.0) == []
+    assert free_places(rows, NOW + 182.0) == [ids[3]]
+    # And a host that refuses nothing for long has no limit any more
+    assert set(free_places(rows, NOW + 3600.0)) == set(more)
+
+
+def test_a_refusal_of_the_only_download_counts_as_a_retry(rows: Rows) -> None:
+    ((one, run),) = begun(rows, 1).items()
+    refuse(rows, run)
+    assert (rows.row(one).retries, rows.row(one).held_by, rows.row(one).error_code) == (1, None, "source_unavailable")
+
+
+def test_a_dataset_that_is_refused_without_end_fails_in_the_end(rows: Rows) -> None:
+    # Given a download that is refused each time, while another of its host goes on
+    (busy, _), (one, run) = begun(rows, 2).items()
+    now = NOW
+    for _ in range(MOST_REFUSALS + POLICY.retry_limit):
+        refuse(rows, run, now=now)
+        now += 7200.0
+        free_places(rows, now)
+        assert rows.row(one).state is State.QUEUED
+        run = rows.begin(one, now=now)
+    refuse(rows, run, now=now)
+    assert (rows.row(one).state, rows.row(busy).state) == (State.FAILED, State.DOWNLOADING)
+
+
+def test_a_long_retry_after_costs_no_retry_and_all_of_the_host_wait_for_it(rows: Rows) -> None:
+    # Given a host that asks for an hour, of its only download, and one that was posted before and one after
+    ((one, run),), before = begun(rows, 1).items(), rows.submit(URL + "?before")
+    refuse(rows, run, retry_after=3600.0)
+    after = rows.submit(URL + "?after")
+    row = rows.row(one)
+    assert (row.retries, row.not_before, row.error_code) == (0, NOW + 3600.0, "source_unavailable")
+    # Then no other of that host is begun before, and others are
+    assert rows.begin(before) == rows.begin(after) == Drop.HELD
+    assert {rows.row(held).not_before for held in (before, after)} == {NOW + 3600.0}
+    assert rows.begin(rows.submit("https://other.example/a.tif")) not in list(Drop)
+    assert free_places(rows, NOW + 3599.0) == []
+    assert outbox.lease_pending(rows.connection, 9, (), POLICY, NOW + 3599.0, Turns()) == []
+    assert set(free_places(rows, NOW + 3601.0)) == {before, after}
+    assert len(outbox.lease_pending(rows.connection, 9, (), POLICY, NOW + 3601.0, Turns())) == 3
+
+
+def test_a_retry_after_without_end_counts_in_the_end_and_a_day_is_the_most(rows: Rows) -> None:
+    ((one, run),) = begun(rows, 1).items()
+    now = NOW
+    for day in range(7):
+        refuse(rows, run, retry_after=1e6, now=now)
+        assert (rows.row(one).retries, rows.row(one).not_before) == (0, now + 86400.0), day
+        now += 86401.0
+        run = rows.begin(one, now=now)
+    refuse(rows, run, retry_after=1e6, now=now)
+    row = rows.row(one)
+    assert (row.retries, row.not_before) == (1, now + POLICY.retry_cap)
+
+
+def test_a_long_retry_after_beside_others_concerns_only_the_one_that_got_it(rows: Rows) -> None:
+    # Given two downloads at work, one of which is told to wait for an hour
+    (busy, _), (one, run) = begun(rows, 2).items()
+    refuse(rows, run, retry_after=3600.0)
+    assert rows.row(one).not_before == NOW + 3600.0
+    # Then the host is not blocked: when the other ends, a third begins
+    third = rows.submit(URL + "?third")
+    assert rows.begin(third) == Drop.HELD
+    rows.complete(rows.row(busy).run_id or "")
+    assert free_places(rows, NOW) == [third]
+
+
+def test_a_run_that_dies_frees_its_place(rows: Rows) -> None:
+    (busy, lost), (one, run) = begun(rows, 2).items()
+    refuse(rows, run)
+    assert free_places(rows, NOW) == []
+    stages.expire(rows.connection, lost, POLICY, NOW)
+    # The one that died is due itself, and takes the place; the other is next.
+    assert free_places(rows, NOW) == []
+    rows.complete(rows.begin(busy))
+    assert free_places(rows, NOW) == [one]

@@ -27,7 +27,7 @@ from statussvc.db.tables import datasets, metadata, pyramids, runs
 from statussvc.leases import FIRST_BEAT
 from statussvc.lifecycle import Stage
 from statussvc.policy import Policy
-from tests.support.rigs.status_model import DAY, ENDS, WAITS, WORKS, Dataset, Limits, Model, Run
+from tests.support.rigs.status_model import DAY, ENDS, HOST, WAITS, WORKS, Dataset, Limits, Model, Run
 from tests.support.rigs.status_rig import InlineStatus
 
 T = TypeVar("T")
@@ -163,7 +163,9 @@ class Statussvc(RuleBasedStateMachine):
     def begin_and_die(self, number: int) -> None:
         """The commit's answer is lost, and the worker dies before it can ask again."""
         one = self.a_dataset(number)
-        is_held = one.state == "QUEUED" and (one.held_by is not None or self.model.holder(one) is not None)
+        is_held = one.state == "QUEUED" and (
+            one.held_by is not None or self.model.holder(one) is not None or self.model.is_full()
+        )
         is_built = one.state == "DOWNLOADED" and self.model.built(one.tile_id)
         if not one.deleted and one.state in WAITS and not is_held and not is_built:
             wake_up = pb.WakeUp(dataset_id=one.dataset_id, attempt=one.attempt, stage=STAGES[WAITS[one.state]])
@@ -249,8 +251,9 @@ class Statussvc(RuleBasedStateMachine):
         lost=st.booleans(),
         kind=st.sampled_from(["retryable", "retryable", "permanent", "source_not_found", "source_missing"]),
         retry_after=st.sampled_from([0.0, 100.0, 10_000.0]),
+        refused=st.booleans(),
     )
-    def fail(self, number: int, alive: bool, lost: bool, kind: str, retry_after: float) -> None:
+    def fail(self, number: int, alive: bool, lost: bool, kind: str, retry_after: float, refused: bool) -> None:
         run = self.a_run(number, alive)
         code = kind if kind.startswith("source_") else "stalled"
         retryable = kind in ("retryable", "source_missing")
@@ -258,8 +261,9 @@ class Statussvc(RuleBasedStateMachine):
             run_id=run.run_id,
             failure=pb.Failure(code=code, message="It did not work.", retryable=retryable),
             retry_after_seconds=retry_after,
+            refused=refused,
         )
-        expected = self.model.fail(run, code, retryable, retry_after)
+        expected = self.model.fail(run, code, retryable, retry_after, refused)
         answer = self.tell(lambda: self.status.pipeline.FailStage(request, ANY), lost)
         assert pb.Answer.Name(answer.answer).removeprefix("ANSWER_") == expected
 
@@ -443,12 +447,14 @@ class Statussvc(RuleBasedStateMachine):
             assert (row.deleted_at is not None) == one.deleted
             if one.deleted:
                 continue
-            got = (row.state, row.attempt, row.crashes, row.retries, row.run_id, row.source_key, row.held_by)
+            held_by = HOST if row.held_by == f"host:{row.host_hash}" else row.held_by
+            got = (row.state, row.attempt, row.crashes, row.retries, row.run_id, row.source_key, held_by)
             run_id = one.run.run_id if one.run else None
             assert got == (one.state, one.attempt, one.crashes, one.retries, run_id, one.source, one.held_by)
             assert row.held_by is None or row.published_at is None
             assert row.tile_id == (one.tile_id if one.refers else None)
             assert one.source is None or one.source in self.model.storage
+            assert (row.refusals, row.waited) == (one.refusals, one.waited)
             if one.not_before is not None and one.state in WAITS:
                 low, high = one.not_before
                 assert low <= row.not_before <= high
@@ -493,7 +499,7 @@ class Statussvc(RuleBasedStateMachine):
             if one.state in WAITS and not one.deleted and one.held_by is None
         }
         # A time of publishing that lies ahead, since the clock was set back, may be just about now when it has passed.
-        for later in (LIMITS.cap + 100.0, LIMITS.cap + 200.0):
+        for later in (LIMITS.cap + 100.0, DAY + 100.0, DAY + 200.0, 2 * DAY + 100.0, 2 * DAY + 200.0):
             if waiting:
                 with self.engine.connect() as connection:  # rolled back
                     due = outbox.lease_pending(
@@ -508,7 +514,8 @@ class Statussvc(RuleBasedStateMachine):
             return
         self.silence()
         self.tick(400.0)
-        for _ in CONTENTS:  # each may wait for another
+        for _ in range(3 * len(CONTENTS)):  # each may wait for another, and for the host
+            self.tick(2 * DAY)
             self.lease_pending({"INGEST", "TILER"}, 0)
             for one in self.model.datasets.values():
                 while not one.deleted and one.state not in ENDS and one.held_by is None:
@@ -572,7 +579,15 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
         elif machine.model.runs and choose.random() < 0.5:
             ways = [
                 *[lambda: call("complete", number=numbers, alive=alive, lost=rarely)] * 4,
-                lambda: call("fail", number=numbers, alive=alive, lost=rarely, kind=kinds, retry_after=[0.0, 1000.0]),
+                lambda: call(
+                    "fail",
+                    number=numbers,
+                    alive=alive,
+                    lost=rarely,
+                    kind=kinds,
+                    retry_after=[0.0, 1000.0],
+                    refused=alive,
+                ),
                 lambda: call("release", number=numbers, alive=alive, lost=rarely),
                 lambda: call("begin_again", number=numbers, alive=alive),
                 lambda: call("beat", number=numbers, alive=alive, rises=[0, 1, 2, 3], more=list(range(-20, 40))),

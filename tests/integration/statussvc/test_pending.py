@@ -31,7 +31,7 @@ def attempt(engine: Engine, run_ids: Iterator[str], now: float, code: str, retry
     with engine.begin() as connection:
         row = connection.execute(select(datasets)).one()
         wake_up, run_id = WakeUp(row.dataset_id, row.attempt, Stage.INGEST), next(run_ids)
-        stages.begin(connection, wake_up, run_id, "w", now)
+        stages.begin(connection, wake_up, run_id, "w", POLICY, now)
         stages.fail(connection, run_id, Failure(code, "It is not there.", True, retry_after), POLICY, now)
         row = connection.execute(select(datasets)).one()
     return None if row.state is State.FAILED else row.not_before - now

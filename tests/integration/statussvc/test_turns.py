@@ -46,7 +46,7 @@ class Queue:
         self.runs += 1
         wake_up = outbox.WakeUp(named, attempt, self.stage)
         run_id = f"{self.runs:032x}"
-        begun = stages.begin_next(self.connection, self.turns, wake_up, run_id, "test", NOW)
+        begun = stages.begin_next(self.connection, self.turns, wake_up, run_id, "test", POLICY, NOW)
         return str(begun.result) if isinstance(begun.result, Drop) else begun.dataset_id
 
     def end(self, dataset_id: str) -> None:
@@ -57,7 +57,9 @@ class Queue:
 
 def begin(connection: Connection, dataset_id: str, run: str, *, attempt: int = 1) -> str:
     """Begins a dataset by its own message; "" where that is granted."""
-    result = stages.begin(connection, outbox.WakeUp(dataset_id, attempt, Stage.INGEST), run * 32, "test", NOW).result
+    result = stages.begin(
+        connection, outbox.WakeUp(dataset_id, attempt, Stage.INGEST), run * 32, "test", POLICY, NOW
+    ).result
     return result if isinstance(result, Drop) else ""
 
 

@@ -9,6 +9,10 @@ from pipeline.pyramids import tile_id
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 DAY = 86400.0
+GROWTH, LONGEST_GROWTH, UNLIMITED = 60.0, 3600.0, 8
+MOST_REFUSALS, LONGEST_WAIT = 20, 7 * DAY
+HOST = "host"
+"""Held by its host: all sources have one."""
 LEASE, GARBAGE_LEASE, LOST_AFTER, CLOCK_SLACK = 15.0, 600.0, 60.0, 5.0
 SILENCE = 10.0
 
@@ -70,6 +74,8 @@ class Dataset:
     failing: bool = False
     """Whether it waits for another try after a failure."""
 
+    refusals: int = 0
+    waited: float = 0.0
     failed_by_url: bool = False
     """Whether it failed for a reason that the URL decides."""
 
@@ -84,6 +90,10 @@ class Dataset:
 
     def hold(self, by: str) -> None:
         self.held_by, self.published, self.leased_until = by, None, None
+
+    def count_anew(self) -> None:
+        self.crashes = self.retries = self.refusals = 0
+        self.waited = 0.0
 
     def free(self) -> None:
         self.held_by, self.published, self.leased_until = None, None, None
@@ -103,6 +113,16 @@ class Dataset:
 
 
 @dataclass
+class Host:
+    """What the one host of all sources said."""
+
+    places: int | None = None
+    since: float = 0.0
+    growth: float = GROWTH
+    blocked_until: float | None = None
+
+
+@dataclass
 class Model:
     limits: Limits
     now: float
@@ -112,6 +132,7 @@ class Model:
     """tile_id to the build that counts, and whether it is being deleted."""
     lost: set[str] = field(default_factory=set)
     """Pyramids whose build counts and was missed in storage."""
+    host: Host = field(default_factory=Host)
     storage: set[str] = field(default_factory=set)
     garbage: dict[str, float] = field(default_factory=dict)
 
@@ -155,8 +176,11 @@ class Model:
 
     def settle(self) -> None:
         """Those that wait for a download that has ended go on."""
-        holders = sorted({one.held_by for one in self.datasets.values() if one.held_by and not one.deleted})
-        ended = [key for key in holders if key not in self.datasets or not self.datasets[key].downloads]
+        holders = sorted(
+            {one.held_by for one in self.datasets.values() if one.held_by not in (None, HOST) and not one.deleted},
+            key=str,
+        )
+        ended = [key for key in holders if key and (key not in self.datasets or not self.datasets[key].downloads)]
         for key in ended:
             holder = self.datasets.get(key)
             held = [one for one in self.datasets.values() if one.held_by == key and not one.deleted]
@@ -175,6 +199,80 @@ class Model:
                 first = free[0] if free else held.pop(0)
                 for one in held:
                     one.hold(first.dataset_id)
+
+        self._settle_host()
+
+    def _settle_host(self) -> None:
+        held = [one for one in self.datasets.values() if one.held_by == HOST and not one.deleted]
+        allowed, blocked_until = self.allows()
+        if not held or blocked_until is not None:
+            return
+        about = [one for one in self.waiting("INGEST") if not self._is_delayed(one)]
+        free = len(held) if allowed is None else allowed - self.at_host() - len(about)
+        for one in [one for one in held if not self._is_delayed(one)][: max(0, free)]:
+            one.free()
+            one.not_before = None
+
+    def allows(self) -> tuple[int | None, float | None]:
+        """How many downloads the host allows, and until when none; None for no limit."""
+        host = self.host
+        places = host.places
+        if places is not None:
+            grown = int((self.now - host.since) // host.growth) if host.since <= self.now else UNLIMITED
+            places = min(places + grown, UNLIMITED)
+        is_blocked = host.blocked_until is not None and self.now < host.blocked_until <= self.now + DAY
+        return (None if places == UNLIMITED else places), host.blocked_until if is_blocked else None
+
+    def at_host(self) -> int:
+        """How many downloads are at work."""
+        return sum(one.state == "DOWNLOADING" and not one.deleted for one in self.datasets.values())
+
+    def is_full(self) -> bool:
+        allowed, blocked_until = self.allows()
+        return blocked_until is not None or (allowed is not None and self.at_host() >= allowed)
+
+    def hold_for_host(self, own: Dataset) -> None:
+        _, blocked_until = self.allows()
+        others = [one for one in self.waiting("INGEST") if one is not own and not self._is_delayed(one)]
+        for one in (own, *others):
+            one.hold(HOST)
+            if blocked_until is not None:
+                one.not_before = (blocked_until, blocked_until)
+
+    def _is_delayed(self, one: Dataset) -> bool:
+        return one.not_before is not None and self.now < one.not_before[0] <= self.now + max(self.limits.cap, DAY)
+
+    def _waits_for_source(self, one: Dataset, refused: bool, retry_after: float) -> bool:
+        others = self.at_host() - 1
+        if refused and others > 0 and one.refusals < MOST_REFUSALS:
+            self._shrink(others)
+            longest = min(self.limits.cap, self.limits.base * 2 ** (one.refusals - 1)) if one.refusals else 0.0
+            wish = min(DAY, retry_after)
+            one.again("QUEUED")
+            one.held_by = HOST
+            one.refusals += 1
+            if max(longest, wish):
+                one.not_before = (self.now + max(longest / 2, wish), self.now + max(longest, wish))
+            return True
+        wait = min(DAY, retry_after)
+        if wait <= self.limits.cap or one.waited + wait > LONGEST_WAIT:
+            return False
+        if refused and others == 0:
+            self.host.blocked_until = self.now + wait
+        one.again("QUEUED")
+        one.waited += wait
+        one.failing, one.not_before = True, (self.now + wait, self.now + wait)
+        return True
+
+    def _shrink(self, others: int) -> None:
+        host, (allowed, blocked_until) = self.host, self.allows()
+        limited = UNLIMITED if allowed is None else allowed
+        is_known = allowed is not None or blocked_until is not None
+        if not is_known:
+            host.growth = GROWTH
+        elif host.places is not None and host.places < limited:
+            host.growth = min(2 * host.growth, LONGEST_GROWTH)
+        host.places, host.since = max(1, min(others, limited if is_known else others)), self.now
 
     def _share(self, one: Dataset, holder: Dataset) -> None:
         one.source, one.content, one.refers = holder.source, holder.content, True
@@ -196,7 +294,7 @@ class Model:
         leased, stage = one.leased_until, WAITS[one.state]
         if leased is not None and self.now < leased <= self.now + LEASE:
             return False
-        if one.not_before is not None and self.now < one.not_before[0] <= self.now + self.limits.cap:
+        if self._is_delayed(one):
             return False
         if one.published is None or one.published > self.now + CLOCK_SLACK:
             return True
@@ -227,9 +325,13 @@ class Model:
             if one.held_by is not None:
                 return "HELD"
             holder = self.holder(one)
-            self._hold_same_url(one, holder or one)
             if holder is not None:
+                self._hold_same_url(one, holder)
                 return "HELD"
+            if self.is_full():
+                self.hold_for_host(one)
+                return "HELD"
+            self._hold_same_url(one, one)
         one.run = self.runs[run_id] = Run(run_id, one, attempt, stage, one.published)
         one.state = "DOWNLOADING" if stage == "INGEST" else "TILING"
         one.not_before, one.failing = None, False
@@ -263,11 +365,13 @@ class Model:
         one.finish("READY", self.now)
         return run.end("completed", answer)
 
-    def fail(self, run: Run, code: str, retryable: bool, retry_after: float) -> str:
+    def fail(self, run: Run, code: str, retryable: bool, retry_after: float, refused: bool) -> str:
         if run.ended:
             return run.ended[1] if run.ended[0] == "failed" else "REFUSED"
         one = run.dataset
         source_lost = code == "source_missing" and run.stage == "TILER"
+        if one.state == "DOWNLOADING" and retryable and self._waits_for_source(one, refused, retry_after):
+            return run.end("failed", "WON")[0]
         if source_lost:
             one.source = None
         if not retryable or one.retries == self.limits.retries:
@@ -317,7 +421,7 @@ class Model:
         if one.deleted or one.state not in ("FAILED", "CANCELLED"):
             return "NotFound" if one.deleted else "Conflict"
         one.again("QUEUED" if one.source is None else "DOWNLOADED")
-        one.crashes = one.retries = 0
+        one.count_anew()
         return ""
 
     def delete(self, one: Dataset) -> str:
@@ -400,7 +504,7 @@ class Model:
             return ""
         one = next((one for one in reversed(ready) if one.source is not None), ready[-1])
         one.again("QUEUED" if one.source is None else "DOWNLOADED")
-        one.crashes = one.retries = 0
+        one.count_anew()
         return one.dataset_id
 
     def shown_by_nobody(self) -> list[str]:

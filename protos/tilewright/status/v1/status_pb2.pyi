@@ -665,16 +665,30 @@ class Hold(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
-    """The dataset that downloads the same URL. Its file is used for this one too."""
+    """The dataset that downloads the same URL. Its file is used for this one too. Empty where it waits for its host."""
+    host: _builtins.str
+    """The host that it waits for."""
+    connections: _builtins.int
+    """How many connections the host allows; 0 while it asked to be left alone."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the host asked to be left alone."""
+
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
+        host: _builtins.str = ...,
+        connections: _builtins.int = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "dataset_id", b"dataset_id", "host", b"host", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1558,6 +1572,7 @@ class Grant(_message.Message):
     KNOWN_FIELD_NUMBER: _builtins.int
     RESUME_RUN_ID_FIELD_NUMBER: _builtins.int
     WAKE_UP_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Where to fetch the source from."""
     source_key: _builtins.str
@@ -1572,6 +1587,8 @@ class Grant(_message.Message):
     """SHA-256 that the source's bytes must have, in hex; empty: any (ingest)."""
     resume_run_id: _builtins.str
     """The last ended ingest run of this dataset: what it finished lies in its scratch (ingest)."""
+    connections: _builtins.int
+    """Connections that the run may use; 0 leaves that to the worker (ingest)."""
     @_builtins.property
     def options(self) -> Global___TileOptions:
         """What is asked of the pyramid."""
@@ -1597,10 +1614,11 @@ class Grant(_message.Message):
         known: Global___KnownSource | None = ...,
         resume_run_id: _builtins.str = ...,
         wake_up: Global___WakeUp | None = ...,
+        connections: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "options", b"options", "wake_up", b"wake_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_sha256", b"expected_sha256", "known", b"known", "options", b"options", "resume_run_id", b"resume_run_id", "source_bytes", b"source_bytes", "source_key", b"source_key", "source_sha256", b"source_sha256", "tile_id", b"tile_id", "url", b"url", "wake_up", b"wake_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "expected_sha256", b"expected_sha256", "known", b"known", "options", b"options", "resume_run_id", b"resume_run_id", "source_bytes", b"source_bytes", "source_key", b"source_key", "source_sha256", b"source_sha256", "tile_id", b"tile_id", "url", b"url", "wake_up", b"wake_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2162,10 +2180,13 @@ class FailStageRequest(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     retry_after_seconds: _builtins.float
     """Seconds the source asked to be left alone for; 0 where it did not."""
+    refused: _builtins.bool
+    """Whether the source's host refused another connection (ingest)."""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Why."""
@@ -2181,10 +2202,11 @@ class FailStageRequest(_message.Message):
         failure: Global___Failure | None = ...,
         retry_after_seconds: _builtins.float = ...,
         rewritten: Global___Rewritten | None = ...,
+        refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "rewritten", b"rewritten"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "retry_after_seconds", b"retry_after_seconds", "rewritten", b"rewritten", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "refused", b"refused", "retry_after_seconds", b"retry_after_seconds", "rewritten", b"rewritten", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

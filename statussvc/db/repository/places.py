@@ -1,0 +1,198 @@
+"""How many downloads a host allows: docs/decisions/0026-what-waits-for-more-than-a-worker-is-held.md.
+
+Only hosts that refused a connection have a row in `hosts`. Places shrink with a refusal and grow back with time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select, union_all, update
+
+from statussvc.db.repository.insert import insert_once
+from statussvc.db.repository.turns import UNHELD
+from statussvc.db.rows import DatasetRow
+from statussvc.db.tables import HOST, datasets, hosts
+from statussvc.lifecycle import State
+from statussvc.policy import Policy
+
+GROWTH = 60.0
+"""Seconds after which a host is tried with one download more."""
+
+LONGEST_GROWTH = 3600.0
+"""Seconds. Each time that one download more is refused, the time until the next is doubled."""
+
+UNLIMITED = 8
+"""Places with which a host's row counts no more: the default of TILEWRIGHT_SOURCE_HOST_CONNECTIONS."""
+
+MOST_HELD = 1000
+"""Rows of a host that are held at once. Further ones are held when they are begun."""
+
+MOST_FREED = 100
+"""Rows that are freed at once where a host has no limit any more."""
+
+MOST_HOSTS = 50
+"""Hosts that one call looks at. The next call goes on with the next ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a host allows: how many downloads at once, and none before a time."""
+
+    places: int
+    blocked_until: float | None
+
+
+def limit(connection: Connection, host: str | None, policy: Policy, now: float) -> Limit | None:
+    """What a host allows now; None for no limit."""
+    if host is None:
+        return None
+    row = connection.execute(select(hosts).where(hosts.c.host_hash == host)).one_or_none()
+    if row is None:
+        return None
+    places = row.places
+    if places is not None:
+        # A time in the future: the wall clock was set back.
+        grown = int((now - row.since) // row.growth) if row.since <= now else UNLIMITED
+        places = min(places + grown, UNLIMITED)
+    is_blocked = row.blocked_until is not None and now < row.blocked_until <= now + policy.retry_after_cap
+    if not is_blocked and places in (None, UNLIMITED):
+        return None
+    return Limit(UNLIMITED if places is None else places, row.blocked_until if is_blocked else None)
+
+
+def at_work(connection: Connection, host: str | None) -> int:
+    """How many downloads of a host are at work."""
+    query = select(func.count()).where(datasets.c.state == State.DOWNLOADING, datasets.c.host_hash == host, *UNHELD)
+    return connection.scalar(query) or 0
+
+
+def shrink(connection: Connection, host: str, others: int, known: Limit | None, now: float) -> int:
+    """Note that a host refused one download more than `others`. Returns how many it allows from now on."""
+    insert_once(connection, hosts, host_hash=host, places=None, since=now, growth=GROWTH, blocked_until=None)
+    row = connection.execute(select(hosts).where(hosts.c.host_hash == host)).one()
+    is_growth = known is not None and row.places is not None and row.places < known.places
+    growth = min(2 * row.growth, LONGEST_GROWTH) if is_growth else row.growth if known is not None else GROWTH
+    places = max(1, min(others, known.places if known is not None else others))
+    connection.execute(update(hosts).where(hosts.c.host_hash == host).values(places=places, since=now, growth=growth))
+    return places
+
+
+def block(connection: Connection, host: str, until: float, now: float) -> None:
+    """Note that a host asked to be left alone."""
+    insert_once(connection, hosts, host_hash=host, places=None, since=now, growth=GROWTH, blocked_until=None)
+    connection.execute(update(hosts).where(hosts.c.host_hash == host).values(blocked_until=until))
+
+
+def is_full(connection: Connection, host: str, allows: Limit) -> bool:
+    """Whether a host takes no further download now."""
+    return allows.blocked_until is not None or at_work(connection, host) >= allows.places
+
+
+def hold(connection: Connection, row: DatasetRow, by: Limit, policy: Policy, now: float) -> list[str]:
+    """Hold a row and others of its host that wait for a download and are due, the oldest first. Returns their ids."""
+    host = row.host_hash or ""
+    # Without an order: an index gives the rows of a host by when they were published, and so the oldest first.
+    others = (
+        select(datasets.c.seq)
+        .where(datasets.c.state == State.QUEUED, datasets.c.host_hash == host, *UNHELD, due(policy, now))
+        .limit(MOST_HELD)
+    )
+    seqs = union_all(select(datasets.c.seq).where(datasets.c.seq == row.seq), select(others.subquery().c.seq))
+    return list(
+        connection.scalars(
+            update(datasets)
+            .where(datasets.c.seq.in_(seqs))
+            .values(
+                **held_columns(host, by),
+                published_at=None,
+                leased_until=None,
+                revision=datasets.c.revision + 1,
+            )
+            .returning(datasets.c.dataset_id)
+        )
+    )
+
+
+def held_columns(host: str, by: Limit) -> dict[str, object]:
+    """The columns of a row that waits for its host."""
+    if by.blocked_until is not None:
+        return {"held_by": HOST + host, "held_places": None, "not_before": by.blocked_until}
+    return {"held_by": HOST + host, "held_places": by.places}
+
+
+def settle(connection: Connection, policy: Policy, now: float, after: str) -> tuple[list[str], str]:
+    """Free as many rows as their hosts have places. Returns the ids of rows that changed, and the last host looked at.
+
+    Parameters
+    ----------
+    after: the host looked at last by the call before.
+    """
+    changed: list[str] = []
+    held = _held_hosts(connection, after)
+    for name in held:
+        host = name.removeprefix(HOST)
+        allows = limit(connection, host, policy, now)
+        if allows is None:
+            free = MOST_FREED
+        elif allows.blocked_until is not None:
+            continue
+        else:
+            free = allows.places - at_work(connection, host) - _about_to_begin(connection, host, policy, now)
+        if free > 0:
+            changed += _free(connection, name, free, policy, now)
+    return changed, held[-1] if len(held) == MOST_HOSTS else ""
+
+
+def due(policy: Policy, now: float) -> ColumnElement[bool]:
+    """Whether a row's delay is over. Further ahead than anybody sets it, the wall clock was set back."""
+    column = datasets.c.not_before
+    return or_(column.is_(None), column <= now, column > now + policy.longest_delay)
+
+
+def _held_hosts(connection: Connection, after: str) -> list[str]:
+    found: list[str] = []
+    after = after or HOST
+    while len(found) < MOST_HOSTS:
+        following: str | None = connection.scalar(
+            select(func.min(datasets.c.held_by)).where(datasets.c.held_by > after, datasets.c.deleted_at.is_(None))
+        )
+        if following is None:
+            break
+        found.append(following)
+        after = following
+    return found
+
+
+def _about_to_begin(connection: Connection, host: str, policy: Policy, now: float) -> int:
+    some = (
+        select(datasets.c.seq)
+        .where(datasets.c.state == State.QUEUED, datasets.c.host_hash == host, *UNHELD, due(policy, now))
+        .limit(UNLIMITED)
+    )
+    return connection.scalar(select(func.count()).select_from(some.subquery())) or 0
+
+
+def _free(connection: Connection, held_by: str, most: int, policy: Policy, now: float) -> list[str]:
+    seqs = (
+        select(datasets.c.seq)
+        .where(datasets.c.held_by == held_by, datasets.c.deleted_at.is_(None), due(policy, now))
+        .order_by(datasets.c.seq)
+        .limit(most)
+    )
+    return list(
+        connection.scalars(
+            update(datasets)
+            .where(datasets.c.seq.in_(seqs.scalar_subquery()))
+            .values(
+                held_by=None,
+                held_places=None,
+                not_before=None,
+                published_at=None,
+                leased_until=None,
+                attempt=datasets.c.attempt + 1,
+                revision=datasets.c.revision + 1,
+            )
+            .returning(datasets.c.dataset_id)
+        )
+    )
