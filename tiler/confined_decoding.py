@@ -103,7 +103,7 @@ def _salvage(reader: Reader, failure: Failed) -> bool:
     """Return whether anything of a damaged source can be decoded; the reader then opens that."""
     try:
         return reader.salvage(reason_of(failure.message))
-    except (*ERRORS, StageError, OSError, struct.error) as error:
+    except (*ERRORS, StageError, OSError, MemoryError, struct.error) as error:
         with suppress(OSError):
             sys.stderr.write(f"nothing is salvaged: {said_by(error)}\n")
         return False

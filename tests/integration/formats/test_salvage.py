@@ -27,6 +27,7 @@ def tiled(data: bytes, folder: Path, *, page: int = 0, tile_format: Format = For
     source.write_bytes(data)
     job = Job(str(source), str(folder), "t" * 64, "s" * 64, 512, 10**9, "8.18.3", page=page, accept_damage=True)
     reader = reader_of(source, page)
+    reader.prepare()
 
     def begin() -> None:
         reader.header()
@@ -47,7 +48,7 @@ def finest(folder: Path, like: Pixels) -> Pixels:
     return np.dstack([found, np.full(found.shape[:2], 255, np.uint8)])
 
 
-@pytest.mark.parametrize("family", ["tiffs", "pngs", "gifs"])
+@pytest.mark.parametrize("family", ["tiffs", "pngs", "gifs", "webps"])
 def test_each_damage_is_marked_and_all_else_is_right(family: str, tmp_path: Path) -> None:
     for number, case in enumerate(getattr(salvage, family)()):
         folder = tmp_path / str(number)

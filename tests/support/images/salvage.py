@@ -86,6 +86,7 @@ def cases() -> Iterator[Case]:
     yield from islice(tiffs(), 0, None, 3)
     yield from pngs()
     yield from gifs()
+    yield from webps()
 
 
 def tiffs() -> Iterator[Case]:
@@ -154,3 +155,21 @@ def gifs() -> Iterator[Case]:
         yield Case(f"cut-{page}.gif", data[:at], np.asarray(whole.convert("RGB")), 0.4, 0.65, page=page)
     # The frame's data says that it ends.
     yield Case("ends.gif", data[: len(data) // 4] + b"\0;", np.asarray(frames[0].convert("RGB")), 0.4, 0.8)
+
+
+def webps() -> Iterator[Case]:
+    """Yield WebPs that are cut: lossy, with transparency, and lossless with a colour profile."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    ways: dict[str, tuple[int, dict[str, Any]]] = {
+        "lossy": (3, {}),
+        "alpha": (4, {"quality": 90}),
+        "lossless": (3, {"lossless": True, "icc_profile": profile}),
+    }
+    for name, (bands, options) in ways.items():
+        pixels = pictures.scene(300, 500, bands=bands)
+        pixels[..., -1] |= 1
+        data = encoded(pixels, "WEBP", **options)
+        shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+        # The transparency comes first, and without it there is no row.
+        cut = data[: len(data) * (9 if bands == 4 else 6) // 10]
+        yield Case(f"cut-{name}.webp", cut, shown[..., :3], 0.1, 0.9, 3)

@@ -14,7 +14,7 @@ import os
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from tiler.decode.readers.heif import bundled
+from tiler.decode import bundled
 from tiler.decode.readers.heif.items import Coded, Picture, Signal
 
 VERSION = 7

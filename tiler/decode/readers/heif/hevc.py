@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
-from tiler.decode.readers.heif import bundled
+from tiler.decode import bundled
 from tiler.decode.readers.heif.items import Coded, Picture, Signal
 
 _PARAMETERS_AT = 22

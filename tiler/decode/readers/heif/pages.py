@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from tiler.decode.readers.heif import bundled
+from tiler.decode import bundled
 
 _MOST = 100_000
 """Most pages requested: libheif accepts far fewer items."""
