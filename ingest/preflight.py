@@ -21,6 +21,7 @@ from pipeline.formats.budget import require_affordable
 from pipeline.formats.header import Header
 from pipeline.formats.probe import Budget, Probe, probe
 from pipeline.sandbox.parent import Child
+from pipeline.sources import check_url
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 MOST_READS = 64
@@ -179,9 +180,17 @@ def source_info(header: Header) -> pb.SourceInfo:
 
 
 def rewritten(fetch: Fetch) -> pb.Rewritten | None:
-    """Return what the source's link was rewritten to, as a message of the status service; None if it was not."""
+    """Return what the source's link was rewritten to, as a message of the status service; None if it was not.
+
+    Also None if it may not be requested, and so not be stored and shown: it is too long, or has a password.
+    """
     link = fetch.remote_file.link
-    return None if link is None else pb.Rewritten(rule=link.rule, url=link.url, note=link.note)
+    if link is None:
+        return None
+    try:
+        return pb.Rewritten(rule=link.rule, url=check_url(link.url).href, note=link.note)
+    except StageError:
+        return None
 
 
 def _sniff(host: str, page_advice: str, head: bytes | None) -> None:

@@ -47,7 +47,7 @@ def next_link(stream: Stream, remote_file: RemoteFile) -> Link | None:
     answer = remote_file.link.answer if remote_file.link is not None else Answer.FILE
     try:
         kind = looks_like(_head(stream))
-        if kind is Document.PAGE and is_web_page(stream.peek(SNIFF_LENGTH)):
+        if kind is Document.PAGE and is_web_page(_read(stream, SNIFF_LENGTH, PAGE_TIME)):
             body = _read(stream, MOST_HTML, PAGE_TIME)
             if (link := from_page(remote_file.found_at, body)) is not None:
                 return link
@@ -79,7 +79,7 @@ def _head(stream: Stream) -> bytes:
     """Return the first bytes that have arrived; more of them if they are blank."""
     stream.peek(1)
     head = stream.peek(max(1, stream.ahead))
-    return head if head.strip() else stream.peek(SNIFF_LENGTH)
+    return head if head.strip() else _read(stream, SNIFF_LENGTH, PAGE_TIME)
 
 
 def _read(stream: Stream, most: int, seconds: float) -> bytes:

@@ -69,8 +69,16 @@ def from_json(answer: Answer, url: str, body: bytes) -> Link | None:
         return None
     if not isinstance(found, dict):
         return None
+    try:
+        return _read(answer, url, found)
+    except ValueError as error:
+        host = parse(url).host
+        raise _none(f"{host} names an image by a malformed address. Use the URL of the image itself.") from error
+
+
+def _read(answer: Answer, url: str, found: Mapping[str, Any]) -> Link | None:
     if answer is Answer.FLICKR:
-        return _flickr(found)
+        return _flickr(url, found)
     if answer is Answer.ARCHIVE:
         return _archive(url, found)
     context = " ".join(_texts(found.get("@context")))
@@ -145,12 +153,12 @@ def _tags(body: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
             yield name, {key.lower(): unescape(value.strip("\"'")) for key, value in _ATTRIBUTE.findall(text)}
 
 
-def _flickr(found: Mapping[str, Any]) -> Link:
+def _flickr(url: str, found: Mapping[str, Any]) -> Link:
     if _text(found, "type") != "photo" or not _text(found, "url"):
         raise _none("Flickr shows no photo there, or not to everybody. Use the URL of the image itself.")
     return Link(
         "Flickr",
-        _text(found, "url"),
+        parse(_text(found, "url"), url).href,
         "Flickr tells only of a reduced image, of up to 1,024 pixels. For more, submit the URL of a larger size, from "
         "the page's list of sizes.",
     )
@@ -194,7 +202,7 @@ def _iiif_image(url: str, found: Mapping[str, Any]) -> Link:
             f"The server sends at most {cap[0]:,} x {cap[1]:,} of this image's {width:,} x {height:,} pixels in one "
             "request. Tiles are not joined."
         )
-    return Link("IIIF", _resolved(f"{base.rstrip('/')}/full/{size}/0/{quality}.jpg", url), note)
+    return Link("IIIF", parse(f"{base.rstrip('/')}/full/{size}/0/{quality}.jpg", url).href, note)
 
 
 def _cap(width: int, height: int, limits: list[Mapping[str, Any]]) -> tuple[int, int] | None:
@@ -230,14 +238,7 @@ def _manifest(url: str, found: Mapping[str, Any]) -> Link:
     if not address:
         raise _none("That IIIF manifest names no image. Submit the URL of the image itself.")
     note = f"This is image 1 of {count:,} of the manifest. For another one, submit its info.json." if count > 1 else ""
-    return Link("IIIF", _resolved(address, url), note)
-
-
-def _resolved(address: str, url: str) -> str:
-    try:
-        return parse(address, url).href
-    except ValueError as error:
-        raise _none("That IIIF document names a malformed address. Submit the URL of the image itself.") from error
+    return Link("IIIF", parse(address, url).href, note)
 
 
 def _none(message: str) -> StageError:

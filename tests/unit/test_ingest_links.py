@@ -242,14 +242,29 @@ def test_any_other_json_leads_nowhere(body: bytes) -> None:
         presentation_3(IMAGE_3) | {"type": "Collection"},
         {"@context": "http://iiif.io/api/presentation/3/context.json", "items": {"items": "x"}},
         {"@context": "http://iiif.io/api/presentation/2/context.json", "sequences": [[[]]]},
-        V3 | {"id": "http://[::1/"},
-        V3 | {"id": "javascript:alert(1)"},
-        presentation_3({"id": "http://[", "type": "Image"}),
     ],
 )
 def test_a_iiif_document_without_an_image_says_so(manifest: dict[str, Any]) -> None:
     with pytest.raises(StageError, match="IIIF") as refusal:
         from_json(Answer.FILE, "https://here.example/m", json.dumps(manifest).encode())
+    assert refusal.value.code == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    ("answer", "description"),
+    [
+        (Answer.FILE, V3 | {"id": "http://[::1/"}),
+        (Answer.FILE, V3 | {"id": "javascript:alert(1)"}),
+        (Answer.FILE, V3 | {"id": "https://iiif.example/\ud800"}),
+        (Answer.FILE, presentation_3({"id": "http://[", "type": "Image"})),
+        (Answer.FLICKR, {"type": "photo", "url": "http://["}),
+        (Answer.FLICKR, {"type": "photo", "url": "https://live.staticflickr.com/\ud800"}),
+        (Answer.ARCHIVE, {"files": [{"name": "\ud800.tif", "source": "original"}]}),
+    ],
+)
+def test_a_description_with_a_malformed_address_says_so(answer: Answer, description: dict[str, Any]) -> None:
+    with pytest.raises(StageError, match=r"here\.example names an image by a malformed address") as refusal:
+        from_json(answer, "https://here.example/m", json.dumps(description).encode())
     assert refusal.value.code == "not_an_image"
 
 

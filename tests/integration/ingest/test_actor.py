@@ -168,6 +168,13 @@ def test_a_link_that_was_rewritten_is_told_even_if_all_is_over_at_once(house: Ho
         assert house.status.state(ids[name]) == state
         rewritten = house.status.get(ids[name]).rewritten
         assert (rewritten.rule, rewritten.url) == ("IIIF", house.server.url(f"/{name}/full/max/0/default.jpg"))
+    # And one that names what may not be requested fails for that, and shows nothing of it
+    for number, address in enumerate(("http://user:password@127.0.0.1/a", house.server.url("/" + "a" * 9000))):
+        info = {"@context": "http://iiif.io/api/image/3/context.json", "id": address}
+        refused = house.submit(house.server.on(f"/refused-{number}", answers.whole(json.dumps(info).encode())))
+        wait(house)
+        status = house.status.get(refused)
+        assert (status.failure.code, status.HasField("rewritten")) == ("source_invalid_url", False)
     # And the picture's validators do not stand for the info.json's
     house.finish(ids["there"], "a" * 32)
     again = house.submit(house.server.url("/there/info.json"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.download import link_answers
 from ingest.download.fetch import Fetch, Fetched
 from ingest.http.guard import Guard
 from ingest.settings import IngestSettings
@@ -150,6 +151,21 @@ def test_a_redirect_may_lead_nowhere_else(location: bytes, code: str, tmp_path: 
         assert failure.value.code == code
         assert "password" not in failure.value.message.replace("user name or password", "")
         assert server.targets == ["/start"]
+
+
+@pytest.mark.parametrize("start", [b"<", b"{", b"\n", b'{"@context": "http://iiif.io/api/image/3", "a": "'])
+def test_an_answer_that_drips_is_too_slow_whatever_it_may_be(
+    start: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server that never says what its answer is, and less time to find out
+    monkeypatch.setattr(link_answers, "PAGE_TIME", 0.1)
+    monkeypatch.setattr(link_answers, "DOCUMENT_TIME", 0.1)
+    with serve() as server:
+        url = server.on("/a", answers.dripping(b"HTTP/1.1 200 OK\r\n\r\n" + start, b" "))
+        # When it is fetched, then the rate ends it, as with any other
+        with pytest.raises(StageError) as failure:
+            fetch(url, tmp_path / "got", source_rate_window=0.3, source_time_limit=20)
+        assert failure.value.code == "source_too_slow"
 
 
 @pytest.mark.parametrize("status", [403, 429])
