@@ -98,6 +98,33 @@ def test_a_damaged_tile_of_a_sparse_file_is_damage(compression: str, share: floa
         )
 
 
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "jpeg"])
+def test_damage_that_is_accepted_is_told_from_what_is_left_out(compression: str, tmp_path: Path) -> None:
+    # Given a file that leaves out a tile, and of which another one is damaged
+    path = tmp_path / "source.tif"
+    tifffile.imwrite(
+        path, pictures.scene(150, 100), photometric="rgb", compression=compression, tile=(64, 64), metadata=None
+    )
+    sparse_tiffs.leave_out(path, (0,))
+    with tifffile.TiffFile(path) as file:
+        offset, length = file.pages.first.dataoffsets[4], file.pages.first.databytecounts[4]
+    data = bytearray(path.read_bytes())
+    data[offset + length // 2 : offset + length // 2 + 64] = b"\xff\xd9" * 32
+    path.write_bytes(data)
+    # When its damage is accepted
+    reader = reader_of(path)
+    assert reader.salvage("It is damaged.")
+    picture = open_picture(reader, meter=NO_METER, tile_format=Format.PNG)
+    with picture.heeded():
+        found = np.frombuffer(picture.image.write_to_memory(), np.uint8).reshape(100, 150, 4)
+    # Then what is left out is black, what is damaged is transparent, and the rest is there
+    alpha = np.full((100, 150), 255)
+    alpha[64:, 64:128] = 0
+    assert np.array_equal(found[..., 3], alpha)
+    assert not found[:64, :64, :3].any()
+    assert found[:64, 64:, :3].any(axis=2).mean() > 0.9
+
+
 def test_a_place_without_bytes_and_bytes_without_a_place_stay_damage(tmp_path: Path) -> None:
     path = tmp_path / "source.tif"
     tifffile.imwrite(path, pictures.scene(150, 100), photometric="rgb", tile=(64, 64), metadata=None)
