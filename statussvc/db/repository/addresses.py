@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Final
+
 from sqlalchemy import Connection, update
 
 from pipeline.errors import Conflict
 from statussvc.db.repository.reusable import url_hash
 from statussvc.db.repository.transitions import NO_FAILURE, NO_REWRITTEN
 from statussvc.db.repository.turns import host_hash
-from statussvc.db.rows import DatasetRow
+from statussvc.db.rows import DatasetRow, SourceInfo
 from statussvc.db.tables import datasets
 from statussvc.lifecycle import State
+
+NO_SOURCE_INFO: Final[dict[str, None]] = {f"source_{field.name}": None for field in fields(SourceInfo)}
+"""What was found in the header of the old URL's file. The next run may find nothing: small files are not probed."""
 
 MOVABLE = frozenset({State.QUEUED, State.FAILED, State.CANCELLED})
 """States in which a URL may change: no run is at work on it, and no pyramid was made of it."""
@@ -46,5 +52,5 @@ def change(connection: Connection, row: DatasetRow, url: str) -> None:
     connection.execute(
         update(datasets)
         .where(datasets.c.seq == row.seq)
-        .values(**{"source_key": None, **address(url), **(due if row.state is State.QUEUED else {})})
+        .values(**{"source_key": None, **NO_SOURCE_INFO, **address(url), **(due if row.state is State.QUEUED else {})})
     )

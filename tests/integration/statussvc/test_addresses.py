@@ -47,10 +47,15 @@ def test_a_retry_takes_a_new_url_and_is_told_of_what_has_arrived(status: Status,
     # Given a download whose link expired
     dataset_id, first, second = status.create(url=OLD), next(run_ids), next(run_ids)
     status.begin(dataset_id, first)
+    header = pb.SourceInfo(format="tiff", width=4000, height=3000, pages=1)
+    status.pipeline.ReportProgress(pb.ReportProgressRequest(run_id=first, beat_seq=1, source=header))
+    assert status.get(dataset_id).source == header
     status.fail(first, "source_expired", retryable=False)
     # When it is retried with a new one
     retry(status, dataset_id)
-    # Then the next run fetches that, and goes on from the last
+    # Then the old file's header is shown no longer
+    assert not status.get(dataset_id).HasField("source")
+    # And the next run fetches that, and goes on from the last
     grant = status.begin(dataset_id, second, attempt=2)
     assert (grant.url, grant.resume_run_id) == (NEW, first)
     # And a finished download is found by it
