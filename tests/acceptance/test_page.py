@@ -28,7 +28,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.acceptance.jobs import ready, submit
+from tests.acceptance.jobs import finish, ready, submit
 from tests.support.network.answers import gated, status
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
@@ -385,6 +385,7 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
     page.get_by_label("Tile format").select_option("WebP")
     page.get_by_label("Quality, 1 to 100").fill("70")
     page.get_by_label("Page, from 0").fill("2")
+    page.get_by_label("If the file is damaged").select_option("Show what can be decoded")
     page.get_by_label("SHA-256 of the file").fill("abc")
     fill_in(page, "https://example.org/a.tif", "Asked")
     # Then the field says so, and nothing is sent
@@ -394,7 +395,7 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
     page.get_by_label("SHA-256 of the file").fill("ab" * 32)
     page.get_by_role("button", name="Make tiles").click()
     expect(page.get_by_text("Not today.")).to_be_visible()
-    asked = {"format": "webp", "quality": 70, "page": 2, "sha256": "ab" * 32}
+    asked = {"format": "webp", "quality": 70, "page": 2, "damage": "accept", "sha256": "ab" * 32}
     assert sent[0].items() >= asked.items()
 
 
@@ -496,6 +497,15 @@ def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
     expect(page.get_by_role("searchbox", name="Search")).to_have_value("leaflet")
     page.get_by_role("searchbox", name="Search").fill("halves")
     expect(card(page, "Two halves")).to_be_visible()
+
+
+def test_what_is_missing_in_an_image_is_told_beside_it(
+    new_page: NewPage, client: Client, sources: SourceServer
+) -> None:
+    dataset_id = str(client.submit(sources.url("/truncated.jpg"), "Cut", damage="accept")["dataset_id"])
+    assert finish(client, dataset_id)["status"] == "ready"
+    page = new_page(f"/view/{dataset_id}")
+    expect(page.get_by_role("complementary")).to_contain_text("could not be decoded. What is missing is grey.")
 
 
 def test_a_page_opened_early_shows_the_phase_and_then_the_picture(
