@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from bench import fetching, serving, tiling
+from bench import fetching, samples, serving, tiling
 from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
@@ -70,6 +70,7 @@ def main() -> None:
     report(measured, picture.stat().st_size)
     serving.report(served_tiles)
     tiling.compare()
+    samples.compare()
     fetching.compare()
 
 

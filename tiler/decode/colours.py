@@ -22,7 +22,7 @@ from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
 from tiler.decode.reader import Reader
-from tiler.decode.samples import Shown, sample_range, show, transparency
+from tiler.decode.samples import Shown, show, transparency
 from tiler.decode.sampling import Sample
 
 PROFILE_TOLERANCE = 2
@@ -72,8 +72,8 @@ def to_srgb(
         return image.colourspace("srgb"), None
 
     def pixels() -> Sample:
-        found, hidden = sample()
-        return Sample(_drop_extra_bands(found, reader, []), hidden)
+        found = sample()
+        return Sample(_drop_extra_bands(found.image, reader, []), found.hidden)
 
     rule, pixels = _rule(image, reader, stretch, pixels)
     if rule is None:
@@ -95,7 +95,7 @@ def _rule(
     if image.format == "uchar":
         return None, pixels
     if stated := reader.stated_range():
-        found = sample_range(pixels(), AUTO)
+        found = pixels().range(AUTO)
         if found and stated[0] <= found[0] and found[1] <= stated[1]:
             return Stretch(Kind.RANGE, *stated), pixels
     if image.format == "ushort" and (_has_profile(image) or reader.states_colours or _is_flat(pixels())):
@@ -105,7 +105,7 @@ def _rule(
 
 def _is_flat(sample: Sample) -> bool:
     """Return whether 16-bit samples have no range of their own, so that only that of their type is left."""
-    found = sample_range(sample, AUTO)
+    found = sample.range(AUTO)
     return found is None or found[0] == found[1]
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pyvips
 
 from pipeline.stretch import Kind, Stretch
-from tiler.decode.percentiles import INTEGERS, percentiles
+from tiler.decode.percentiles import INTEGERS
 from tiler.decode.sampling import Sample
 
 FLOAT_SPANS = (1e-30, 1e38)
@@ -78,8 +78,8 @@ def show(
         decisions.append("the band after the colours, of unknown meaning, left out")
 
         def pixels() -> Sample:
-            image, hidden = sample()
-            return Sample(image.extract_band(0, n=colours), hidden)
+            both = sample()
+            return Sample(both.image.extract_band(0, n=colours), both.hidden)
 
     low, high = _range(rule, image.format, pixels) or (None, None)
     shown = _mapped(
@@ -107,24 +107,12 @@ def transparency(band: pyvips.Image) -> pyvips.Image:
     return band if band.format == "uchar" else (band >> 8).cast("uchar")
 
 
-def sample_range(sample: Sample, rule: Stretch) -> tuple[float, float] | None:
-    """Return the samples that become 0 and 255; None if there is no finite sample that is shown.
-
-    Parameters
-    ----------
-    sample: in memory. If there is a band of transparency, pixels that are wholly transparent do not count.
-    """
-    shares = (0.0, 100.0) if rule.kind is Kind.RANGE else rule.percentiles
-    found = percentiles(sample.image, shares, sample.hidden)
-    return None if found is None else (found[0], found[1])
-
-
 def _range(rule: Stretch, samples: str, sample: Callable[[], Sample]) -> tuple[float, float] | None:
     if rule.kind is Kind.NONE:
         return _full(samples)
     if rule.kind is Kind.RANGE and rule.low is not None and rule.high is not None:
         return rule.low, rule.high
-    return sample_range(sample(), rule)
+    return sample().range(rule)
 
 
 def _full(samples: str) -> tuple[float, float]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import pyvips
 
+from pipeline.formats.header import pixel_bytes
 from pipeline.stretch import Kind, Stretch
-from tiler.decode.percentiles import countable, limits
+from tiler.decode.percentiles import countable, limits, percentiles
 from tiler.decode.reader import Reader
 from tiler.image_progress import PASS_SHARE, follow
 from tiler.progress import Meter
@@ -21,7 +22,12 @@ SMALL_PIXELS = 1 << 22
 """Pages of at most this many pixels are decoded as a whole, which takes a moment."""
 
 
-class Sample(NamedTuple):
+JOINED_BYTES = 1 << 22
+"""Rows are thinned this many bytes at a time."""
+
+
+@dataclass(frozen=True)
+class Sample:
     """Pixels of a page.
 
     Parameters
@@ -32,6 +38,18 @@ class Sample(NamedTuple):
 
     image: pyvips.Image
     hidden: pyvips.Image | None = None
+    _found: dict[Stretch, tuple[float, float] | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def range(self, rule: Stretch) -> tuple[float, float] | None:
+        """Return the samples that become 0 and 255; None if there is no finite sample that is shown.
+
+        Samples of wholly transparent pixels do not count, if there is a band of transparency.
+        """
+        if rule not in self._found:
+            shares = (0.0, 100.0) if rule.kind is Kind.RANGE else rule.percentiles
+            found = percentiles(self.image, shares, self.hidden)
+            self._found[rule] = None if found is None else (found[0], found[1])
+        return self._found[rule]
 
     def thinned(self, move: Callable[[float], None] = lambda _: None) -> Sample:
         """Return at most SAMPLE_PIXELS of the pixels, evenly spread, in memory. Raises pyvips.Error.
@@ -57,14 +75,23 @@ def _thinned(image: pyvips.Image, move: Callable[[float], None]) -> pyvips.Image
     if across * down == 1:
         return image.copy_memory()
     # Row by row from top to bottom, since libvips' own subsample reads several at a time, in any order.
-    region, rows = pyvips.Region.new(image), []
-    for row in range(0, height // down * down, down):
-        line = pyvips.Image.new_from_memory(
-            region.fetch(0, row, width, 1), width, 1, image.bands, image.format
-        ).subsample(across, 1)
-        rows.append(line.write_to_memory())
-        move((row + down) / height)
-    return pyvips.Image.new_from_memory(b"".join(rows), width // across, len(rows), image.bands, image.format)
+    region, joined, lines = pyvips.Region.new(image), bytearray(), bytearray()
+    kept = range(0, height // down * down, down)
+    for row in kept:
+        lines += region.fetch(0, row, width, 1)
+        if len(lines) >= JOINED_BYTES or row == kept[-1]:
+            joined += _columns(lines, width, across, image)
+            lines.clear()
+            move((row + down) / height)
+    return pyvips.Image.new_from_memory(bytes(joined), width // across, len(kept), image.bands, image.format)
+
+
+def _columns(lines: bytearray, width: int, across: int, like: pyvips.Image) -> bytes:
+    """Return each n-th pixel of some rows."""
+    rows = len(lines) // (width * pixel_bytes(like))
+    image = pyvips.Image.new_from_memory(bytes(lines), width, rows, like.bands, like.format)
+    kept: bytes = image.subsample(across, 1).write_to_memory()
+    return kept
 
 
 def sample_of(reader: Reader, stretch: Stretch, meter: Meter) -> Sample:
