@@ -69,6 +69,8 @@ def settle(connection: Connection, now: float) -> list[str]:
         held = _held_by(connection, dataset_id, MOST_FREED)
         if not held:
             continue
+        if len(changed) >= MOST_FREED:
+            break
         # The holder's URL may have been changed meanwhile.
         same = [row for row in held if ended is not None and ended.url == row.url]
         source = ended.stored_source if ended is not None and ended.deleted_at is None else None

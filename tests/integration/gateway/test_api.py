@@ -184,11 +184,12 @@ def test_a_retry_and_a_change_take_a_new_url(gateway: Gateway, status: Status, r
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
     assert gateway.get(f"/api/datasets/{retried}").json()["url"] == "https://example.net/earth.jpg?***"
     # And when the other is changed, then the next retry uses it
-    answer = gateway.call("PATCH", f"/api/datasets/{changed}", json={"url": NEW_URL})
+    another = f"{NEW_URL}&another"  # of the same URL, it would wait for the first
+    answer = gateway.call("PATCH", f"/api/datasets/{changed}", json={"url": another})
     assert (answer.status_code, answer.json()["url"]) == (200, "https://example.net/earth.jpg?***")
     assert answer.json()["state"] == "FAILED"
     assert gateway.post(f"/api/datasets/{changed}/retry").status_code == 202
-    assert status.begin(changed, "9" * 32, attempt=2).url == NEW_URL
+    assert status.begin(changed, "9" * 32, attempt=2).url == another
     # And a change of one that waits wakes the relay
     before = relay.pokes
     assert gateway.call("PATCH", f"/api/datasets/{retried}", json={"url": NEW_URL + "er"}).status_code == 200
