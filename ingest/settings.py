@@ -14,11 +14,6 @@ from pipeline.settings import SourceSettings, WorkerSettings
 class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     """Limits of downloads, and how they talk to untrusted servers."""
 
-    max_source_bytes: int = Field(
-        100 * 1024**3,
-        gt=0,
-        description="Maximum bytes of a source: above the largest scans we know, below what fills a volume in a day.",
-    )
     source_connect_timeout: float = Field(
         10.0, gt=0, description="Seconds to resolve a host name, and again to connect to each of its addresses."
     )

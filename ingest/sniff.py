@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from pipeline.errors import DATASET_CODES, StageError
-from pipeline.formats.signatures import image_kind, other_kind
+from pipeline.formats.signatures import archive_kind, image_kind, other_kind
 
 SNIFF_LENGTH = 1445
 """Number of bytes to check: the length of the resource header in the MIME Sniffing Standard (§5.2)."""
@@ -92,6 +92,8 @@ class Sniffer:
         if not is_all:
             return
         self.is_done = True
+        if archive_kind(self._head):
+            return  # the tiler finds the image in it
         if kind := other_kind(self._head):
             raise StageError("unsupported_format", f"{self._host} sent {kind}, not an image. {_FORMATS}")
         if is_text(self._head):

@@ -119,6 +119,11 @@ DATASET_CODES: dict[str, Code] = {
     "page_not_found": Code(
         False, "The file does not have the requested page.", "Pages are counted from 0: give a lower number."
     ),
+    "member_not_found": Code(
+        False,
+        "The archive does not have the requested image, or has several and none was requested.",
+        "Give `member`, the name of the image in the ZIP archive.",
+    ),
     "image_too_large": Code(
         False,
         "The image has more pixels, or needs more memory to decode, than this installation accepts.",

@@ -14,6 +14,9 @@ MAX_DESCRIPTION = 10_000
 MAX_LABEL = 200
 """Most characters of a category or a subject."""
 
+MAX_MEMBER = 1000
+"""Most characters of a name in an archive."""
+
 MAX_QUERY = 200
 """Most characters of a search text."""
 

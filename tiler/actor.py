@@ -22,6 +22,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
 from tiler.job import Job, Previewed
 from tiler.settings import TilerSettings
+from tiler.unpack import unpacked
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -76,15 +77,28 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         check_room = partial(require_room, storage, 0, settings.disk_reserve_bytes)
         check_room()
         free = storage.free_bytes()
+        room = None if free is None else free - settings.disk_reserve_bytes
+        source = unpacked(
+            _source(run, storage, scratch),
+            scratch,
+            member=grant.options.member,
+            most=settings.max_source_bytes,
+            room=room,
+            watch=check_room,
+            on_start=lambda child: run.on_stop(child.kill),
+        )
+        run.check()
+        if room is not None and source.archive:
+            room -= source.path.stat().st_size
         job = Job(
-            source=str(_source(run, storage, scratch)),
+            source=str(source.path),
             scratch=str(scratch),
             tile_id=grant.tile_id,
             source_sha256=grant.source_sha256,
             tile_size=grant.options.tile_size or DEFAULT_TILE_SIZE,
             max_pixels=settings.max_pixels,
             min_libvips=settings.min_libvips,
-            room=None if free is None else free - settings.disk_reserve_bytes,
+            room=room,
             tile_format=FORMATS[grant.options.format].value if grant.options.format else "",
             quality=grant.options.quality,
             page=grant.options.page if grant.options.HasField("page") else None,
@@ -92,6 +106,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             stretch=grant.options.stretch,
             preview=settings.preview,
             untrusted=settings.untrusted_formats,
+            archive=source.archive,
+            archive_bytes=source.archive_bytes,
+            member=source.member,
             pixels_per_byte=settings.max_pixels_per_byte,
             memory_bytes=settings.memory_limit,
             work_seconds=int(settings.stage_time_limit) * CORES,

@@ -54,7 +54,7 @@ def _outcome(job: Job) -> Built | Failed:
         child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
         passes = DAMAGED_PASSES if job.accept_damage else 1
-        confined.admit(reader, header, job.tile_size, job.tile_format, limits, passes)
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits, passes, stored=job.archive_bytes)
         sandbox.limit_file(largest_file(header, job.tile_size))
         if (
             job.preview

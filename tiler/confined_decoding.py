@@ -56,7 +56,13 @@ def header_seconds(reader: Reader) -> int:
 
 
 def admit(
-    reader: Reader, header: Header, tile_size: int, tile_format: str, limits: admission.Limits, times: int = 1
+    reader: Reader,
+    header: Header,
+    tile_size: int,
+    tile_format: str,
+    limits: admission.Limits,
+    times: int = 1,
+    stored: int | None = None,
 ) -> None:
     """Admit or refuse the source by its header, and set the limit of CPU time for its work.
 
@@ -64,15 +70,17 @@ def admit(
     ----------
     tile_format: of the tiles, a value of pipeline.pyramids.Format; empty to choose JPEG or PNG by the source.
     times: factor for the CPU time of one tiling.
+    stored: bytes of the archive that the source was unpacked from; None if there is none. They limit its pixels.
 
     Raises
     ------
     StageError: if the source is refused.
     """
     size = reader.path.stat().st_size
-    admission.admit(header, reader.memory(tile_size), size, limits)
+    kept = size if stored is None else min(size, stored)
+    admission.admit(header, reader.memory(tile_size), kept, limits)
     work = reader.work(tile_size)
-    budget.require_affordable(header, work, size, limits.pixels_per_byte)
+    budget.require_affordable(header, work, kept, limits.pixels_per_byte)
     sandbox.allow_cpu(times * budget.seconds(work.pixels, size, Format(tile_format or Format.PNG)))
     reader.require_sound_layout()
 

@@ -36,6 +36,7 @@ class Job(NamedTuple):
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     pixels_per_byte, memory_bytes: see pipeline.formats.admission.Limits.
     stretch: how samples become 8 bits: a value that pipeline.stretch.parse takes.
+    archive, archive_bytes, member: see tiler.unpack.Source.
     work_seconds: CPU seconds of all threads together; None for no limit.
     """
 
@@ -56,6 +57,9 @@ class Job(NamedTuple):
     memory_bytes: int | None = None
     work_seconds: int | None = None
     untrusted: tuple[str, ...] = ()
+    archive: str = ""
+    archive_bytes: int | None = None
+    member: str = ""
     stretch: str = ""
 
 

@@ -80,6 +80,7 @@ async def create(
                 quality=new.quality or 0,
                 page=new.page,
                 damage=contract.DAMAGE[new.damage],
+                member=new.member or "",
                 stretch=new.stretch or "",
             ),
             sha256=(new.sha256 or "").lower(),

@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from gateway.http import State, absent, url_without_default, without_default
 from pipeline.stretch import MAX_LENGTH
 from pipeline.stretch import parse as parse_stretch
-from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_NAME
+from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_MEMBER, MAX_NAME
 
 Status = Literal["queued", "processing", "ready", "failed"]
 CatalogueStatus = Literal["processing", "ready", "failed"]
@@ -28,6 +28,7 @@ SourceUrl = Annotated[str, StringConstraints(pattern=_NO_NUL)]
 StretchOption = Annotated[
     str, StringConstraints(max_length=MAX_LENGTH), AfterValidator(lambda text: str(parse_stretch(text)))
 ]
+Member = Annotated[str, StringConstraints(max_length=MAX_MEMBER, pattern=_NO_NUL)]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
 
 _TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
@@ -78,6 +79,7 @@ class NewDataset(BaseModel):
         {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256},
         {"name": "A slide", "url": "https://example.org/slide.tif", "format": "webp", "quality": 90, "page": 1},
         {"name": "The only copy", "url": "https://example.org/cut-short.jpg", "damage": "accept"},
+        {"name": "Two maps", "url": "https://example.org/maps.zip", "member": "maps/1850.tif"},
     )
 
     name: Name = Field(description="Name to show to people; surrounding spaces are removed.")
@@ -115,6 +117,10 @@ class NewDataset(BaseModel):
         description="How samples of more than 8 bits are shown: `auto` (as the file states, else percentiles), `none`, "
         "`range`, `range:LOW,HIGH`, `percentile`, `percentile:LOW,HIGH`, `asinh` or `asinh:LOW,HIGH`.",
         examples=["auto", "percentile:1,99.5", "range:0,4095"],
+    )
+    member: Member | None = Field(
+        default="",
+        description="Name of the image in a ZIP archive that has several. The failure's message lists them.",
     )
     sha256: Sha256 | None = Field(
         default=None,

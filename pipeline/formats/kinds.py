@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.formats.signatures import PDF, image_kind
+from pipeline.formats.signatures import PDF, archive_kind, image_kind
 
 HEAD = 4096
 """Bytes read to tell text from an image: the <html> of a web page comes well before."""
@@ -17,6 +17,8 @@ FOREIGN = {
     "hdr": "Radiance",
     "xpm": "XPM",
     "pdf": "PDF",
+    "zip": "A ZIP archive",
+    "gzip": "A gzip file",
 }
 """Kinds that are known but not supported, with their names at the beginning of a sentence."""
 
@@ -32,6 +34,8 @@ def kind_of(head: bytes) -> str:
     if not head:
         return "empty"
     if kind := image_kind(head):
+        return kind
+    if kind := archive_kind(head):
         return kind
     if head.startswith(PDF):
         return "pdf"

@@ -12,6 +12,11 @@ from pipeline.settings import CommaSeparated, Settings
 class PictureSettings(Settings):
     """Which images are accepted. Ingest and the tiler need the same values."""
 
+    max_source_bytes: int = Field(
+        100 * 1024**3,
+        gt=0,
+        description="Maximum bytes of a source: above the largest scans we know, below what fills a volume in a day.",
+    )
     max_pixels: int = Field(
         100_000_000_000,
         gt=0,

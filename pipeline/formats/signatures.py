@@ -109,6 +109,13 @@ def image_kind(head: bytes) -> str:
     return "tga" if tga_header.is_header(head) else ""
 
 
+def archive_kind(head: bytes) -> str:
+    """Return "zip" or "gzip" if the bytes begin an archive that is unpacked, or ""."""
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    return "gzip" if head.startswith(b"\x1f\x8b") else ""
+
+
 def other_kind(head: bytes) -> str:
     """Return how a message names the well-known format other than images that the bytes begin, or ""."""
     for signature, name in _OTHERS:

@@ -112,6 +112,10 @@ class Options(Protocol):
         """What becomes of a damaged source, a number of the proto's Damage."""
 
     @property
+    def member(self) -> str:
+        """Name of the image in an archive; empty for the only one."""
+
+    @property
     def stretch(self) -> str:
         """How samples become 8 bits, as pipeline.stretch writes it; empty for "auto"."""
 
@@ -141,6 +145,8 @@ def tile_id(source_sha256: str, options: Options) -> str:
         identity["page"] = options.page
     if options.damage == _ACCEPT:
         identity["damage"] = options.damage
+    if options.member:
+        identity["member"] = options.member
     if options.stretch:
         identity["stretch"] = options.stretch
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))

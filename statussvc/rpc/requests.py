@@ -12,7 +12,7 @@ from pipeline.sources import MAX_URL_LENGTH, check_url
 from pipeline.storage import pyramid_key
 from pipeline.stretch import DEFAULT, MAX_LENGTH
 from pipeline.stretch import parse as parse_stretch
-from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_NAME, MAX_QUERY, sentence
+from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_MEMBER, MAX_NAME, MAX_QUERY, sentence
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, catalogue, stages
 from statussvc.enums import STAGES, STATES, TILE_FORMATS, asked_page
@@ -78,6 +78,9 @@ def _more(options: pb.TileOptions) -> str:
     more = pb.TileOptions(stretch="" if stretch == DEFAULT else str(stretch))
     if options.damage == pb.DAMAGE_ACCEPT:
         more.damage = options.damage
+    if len(options.member) > MAX_MEMBER:
+        raise Malformed(f"options.member: must have at most {MAX_MEMBER:,} characters")
+    more.member = options.member
     return json_format.MessageToJson(more, indent=None, sort_keys=True) if more.ListFields() else ""
 
 

@@ -61,8 +61,7 @@ IMAGES = [
 OTHERS = {
     b"%PDF-1.7\n%\xe2\xe3": "a PDF document",
     b"%!PS-Adobe-3.0": "a PostScript document",
-    b"PK\x03\x04\x14\x00": "a ZIP archive or an Office document",
-    b"\x1f\x8b\x08\x00": "a gzip file",
+    b"PK\x05\x06": "a ZIP archive",
     b"Rar!\x1a\x07\x01\x00": "a RAR archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00isommp42": "a video or recording (MP4 or QuickTime)",
@@ -76,6 +75,9 @@ OTHERS = {
     b"\x7fELF\x02": "a program",
     b"a.txt" + bytes(252) + b"ustar\x0000": "a TAR archive",
 }
+
+
+ARCHIVES = [b"PK\x03\x04\x14\x00", b"\x1f\x8b\x08\x00"]
 
 
 def arrive(body: bytes) -> None:
@@ -110,3 +112,9 @@ def test_what_is_plainly_something_else_is_called_by_its_name(head: bytes, kind:
         arrive(head + bytes(SNIFF_LENGTH))
     assert refusal.value.code == "unsupported_format"
     assert refusal.value.message.startswith(f"example.org sent {kind}, not an image.")
+
+
+@pytest.mark.parametrize("head", ARCHIVES)
+def test_an_archive_passes_since_an_image_may_be_in_it(head: bytes) -> None:
+    assert not is_text(head)
+    arrive(head + bytes(SNIFF_LENGTH))

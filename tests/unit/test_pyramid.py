@@ -27,6 +27,7 @@ class Asked:
     page: int = 0
     damage: int = 0
     stretch: str = ""
+    member: str = ""
     has_page: bool = False
 
     def HasField(self, name: str, /) -> bool:  # noqa: N802  the proto's name
@@ -51,6 +52,7 @@ def test_a_default_and_its_explicit_value_give_the_same_tile_id() -> None:
     assert tile_id(EMPTY.upper(), Asked(0)) == tile_id(EMPTY, Asked(256))
     assert tile_id(EMPTY, Asked(quality=85)) == tile_id(EMPTY, Asked())
     assert tile_id(EMPTY, Asked(damage=pb.DAMAGE_REFUSE)) == tile_id(EMPTY, Asked())
+    assert tile_id(EMPTY, Asked(member="a.tif")) not in {tile_id(EMPTY, Asked()), tile_id(EMPTY, Asked(member="b.tif"))}
     assert tile_id(EMPTY, Asked(format=pb.TILE_FORMAT_PNG, quality=40)) == tile_id(
         EMPTY, Asked(format=pb.TILE_FORMAT_PNG)
     )

@@ -199,7 +199,14 @@ def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, ob
         "max_zoom": geometry.max_zoom,
         "tiles": geometry.tile_count,
         "edge_tiles": geometry.edge_count,
-        "source": {"sha256": job.source_sha256} | picture.source,
+        "source": {"sha256": job.source_sha256} | picture.source | _archive(job),
         "pixels": picture.decisions or ["untouched"],
         "libvips": ".".join(str(pyvips.version(part)) for part in range(3)),
     }
+
+
+def _archive(job: Job) -> dict[str, str]:
+    """Return which file in an archive the source is, if it was unpacked."""
+    if not job.archive:
+        return {}
+    return {"archive": job.archive} | ({"member": job.member} if job.member else {})

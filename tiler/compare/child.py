@@ -57,7 +57,7 @@ def _outcome(job: Job) -> Compared | Failed:
         header = reader.header()
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
         passes = ENCODED_AGAIN + (DAMAGED_PASSES if job.is_damaged else 0)
-        confined.admit(reader, header, job.tile_size, job.tile_format, limits, times=passes)
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits, times=passes, stored=job.archive_bytes)
 
     def look() -> Compared:
         if job.is_damaged and reader.missing is None:

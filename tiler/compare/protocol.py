@@ -30,7 +30,7 @@ class Job(NamedTuple):
     stretch: how samples become 8 bits: see tiler.job.Job.
     is_damaged: whether the pyramid shows only what could be decoded of a damaged source.
     most: most tiles to compare, spread over the finest level; 0 for all.
-    min_libvips, max_pixels, pixels_per_byte, memory_bytes, untrusted: as in tiler.job.Job.
+    min_libvips, max_pixels, pixels_per_byte, memory_bytes, untrusted, archive_bytes: as in tiler.job.Job.
     """
 
     source: str
@@ -50,6 +50,7 @@ class Job(NamedTuple):
     stretch: str = ""
     memory_bytes: int | None = None
     untrusted: tuple[str, ...] = ()
+    archive_bytes: int | None = None
 
 
 class Progress(NamedTuple):

@@ -183,6 +183,7 @@ def submit(
             'with figures as "percentile:1,99" or "range:0,4095".'
         ),
     ] = None,
+    member: Annotated[str | None, typer.Option(help="Name of the image in a ZIP archive that has several.")] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
@@ -218,6 +219,7 @@ def submit(
             quality=quality,
             page=page,
             damage=damage,
+            member=member,
             stretch=stretch,
             sha256=sha256,
         )

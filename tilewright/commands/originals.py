@@ -15,6 +15,7 @@ from pipeline.formats.settings import PictureSettings
 from pipeline.pyramids import DEFAULT_QUALITY, DESCRIPTION, Format, Geometry
 from tiler.compare.parent import compare
 from tiler.compare.protocol import Job
+from tiler.unpack import unpacked
 from tilewright.commands.verify import Report
 from tilewright.gauge import Gauge
 
@@ -78,9 +79,14 @@ def compare_build(build: Path, originals: Originals, report: Report, gauge: Gaug
     gauge.step(f"Comparing {report.tile_id[:12]}")
     with TemporaryDirectory(prefix="tilewright-") as scratch:
         try:
-            compared, differing = compare(
-                job._replace(scratch=scratch), moved=lambda done, _: gauge.move(done * level.columns, level.tile_count)
+            source = unpacked(
+                Path(job.source),
+                Path(scratch),
+                member=description["source"].get("member", ""),
+                most=PictureSettings().max_source_bytes,
             )
+            job = job._replace(source=str(source.path), archive_bytes=source.archive_bytes, scratch=scratch)
+            compared, differing = compare(job, moved=lambda done, _: gauge.move(done * level.columns, level.tile_count))
         except StageError as error:
             report.add(f"the original cannot be tiled: {error.message} ({error.code})")
             return

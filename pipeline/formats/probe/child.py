@@ -26,6 +26,7 @@ from pipeline.formats.header import (
 )
 from pipeline.formats.probe.blocks import Blocks
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
+from pipeline.formats.signatures import archive_kind
 from pipeline.formats.tiff.checks import require_readable
 from pipeline.formats.tiff.heavy import patched, patches
 from pipeline.formats.tiff.layout import held_bytes
@@ -93,6 +94,8 @@ def find_header(pyvips: Any, blocks: Blocks, page: int | None) -> Found | Failed
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
     try:
+        if archive_kind(head):
+            return Unknown()
         if kind in rasters.KINDS:
             return _by_layout(kind, blocks, page or 0)
         if page is not None or kind != "tiff":

@@ -220,6 +220,7 @@ def test_a_download_says_how_fast_it_is(status: Status, run_ids: Iterator[str]) 
         ({"quality": -1}, "options.quality"),
         ({"page": -1}, "options.page"),
         ({"damage": 7}, "options.damage"),
+        ({"member": "x" * 1001}, "options.member"),
         ({"stretch": "much"}, "options.stretch"),
     ],
 )
@@ -231,6 +232,7 @@ def test_options_that_no_pyramid_can_have_are_refused(status: Status, options: d
 def test_what_was_asked_of_the_tiles_reaches_both_workers(status: Status, run_ids: Iterator[str]) -> None:
     options = pb.TileOptions(tile_size=512, format=pb.TILE_FORMAT_WEBP, quality=70, page=2, damage=pb.DAMAGE_ACCEPT)
     options.stretch = "asinh"
+    options.member = "a/b.tif"
     dataset_id = status.create(options=options, sha256=SHA)
     run_id = next(run_ids)
     grant = status.begin(dataset_id, run_id)

@@ -204,6 +204,7 @@ class TileOptions(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
     tile_size: _builtins.int
     """Edge of a tile in pixels: 256 or 512; 0 stands for 256."""
@@ -215,6 +216,8 @@ class TileOptions(_message.Message):
     """Which page of a source of several, from 0. Left out: the main picture."""
     damage: Global___Damage.ValueType
     """What becomes of a source that is damaged."""
+    member: _builtins.str
+    """Name of the image in a ZIP archive; empty for the only one. At most 1,000 characters."""
     stretch: _builtins.str
     """How samples become 8 bits, such as "percentile:2,98" (docs/formats.md); empty: "auto"."""
     def __init__(
@@ -225,11 +228,12 @@ class TileOptions(_message.Message):
         quality: _builtins.int = ...,
         page: _builtins.int | None = ...,
         damage: Global___Damage.ValueType = ...,
+        member: _builtins.str = ...,
         stretch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "damage", b"damage", "format", b"format", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "damage", b"damage", "format", b"format", "member", b"member", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
     _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015

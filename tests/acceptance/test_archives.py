@@ -1,0 +1,157 @@
+"""One image in a ZIP archive or a gzip file, by the whole system; and what is refused of such files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.acceptance import jobs
+from tests.acceptance.conftest import Command
+from tests.support.images import pictures
+from tests.support.images.pictures import Pixels
+from tests.support.network.sources import SourceServer
+from tilewright.client import Client, Problem
+from tilewright.embedded import LaunchedStack
+
+EARTH = pictures.scene(200, 150)
+OTHER = pictures.scene(140, 130, seed=5)
+
+
+def tiff(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb")
+    return file.getvalue()
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+BESIDE = {"earth.tfw": b"0.1\n0\n0\n-0.1\n-180\n90\n", "README.txt": b"Public domain.\n", "more/": b""}
+TWO = {"a/earth.tif": tiff(EARTH), "b/other.tif": tiff(OTHER), "README.txt": b"Two.\n"}
+
+
+def damaged(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(byte ^ 0x55 for byte in data[middle : middle + 20]) + data[middle + 20 :]
+
+
+def encrypted(data: bytes) -> bytes:
+    """The same archive, marked as encrypted in both of its headers."""
+    marked = bytearray(data)
+    marked[6] |= 1
+    marked[data.rindex(b"PK\1\2") + 8] |= 1
+    return bytes(marked)
+
+
+READ = {
+    "earth.zip": zipped({"earth.tif": tiff(EARTH), **BESIDE}),
+    "stored.zip": zipped({**BESIDE, "earth.tif": tiff(EARTH)}, zipfile.ZIP_STORED),
+    "path.zip": zipped({"../../../../tmp/earth.tif": tiff(EARTH)}),
+    "earth.tif.gz": gzip.compress(tiff(EARTH)),
+    "two-parts.gz": gzip.compress(tiff(EARTH)[:50_000]) + gzip.compress(tiff(EARTH)[50_000:]) + b"\0" * 9,
+}
+
+REFUSED = {
+    "two.zip": (zipped(TWO), "member_not_found", "a/earth.tif, b/other.tif"),
+    "none.zip": (zipped(BESIDE), "not_an_image", "no image among its 2 files"),
+    "empty.zip": (zipped({}), "unsupported_format", "a ZIP archive"),
+    "nested.zip": (zipped({"inner.zip": READ["earth.zip"]}), "unsupported_format", "another archive, inner.zip,"),
+    "nested.gz": (gzip.compress(READ["earth.tif.gz"]), "unsupported_format", "a gzip file, not an image"),
+    "letter.docx": (
+        zipped({"[Content_Types].xml": b"<x/>", "word/media/image1.tif": tiff(EARTH)}),
+        "unsupported_format",
+        "an Office document",
+    ),
+    "text.gz": (gzip.compress(b"only words " * 1000), "not_an_image", "contains no image"),
+    "lzma.zip": (zipped({"a.tif": tiff(EARTH)}, zipfile.ZIP_LZMA), "not_an_image", "no image among its 1 file"),
+    "secret.zip": (encrypted(zipped({"a.tif": tiff(EARTH)})), "unsupported_format", "a.tif in the ZIP archive is encr"),
+    "cut.zip": (READ["earth.zip"][:-200], "image_truncated", "ends early"),
+    "cut.gz": (READ["earth.tif.gz"][:-200], "image_truncated", "ends early"),
+    "damaged.zip": (damaged(READ["earth.zip"]), "image_corrupt", "The ZIP archive is damaged"),
+    "damaged-stored.zip": (damaged(READ["stored.zip"]), "image_corrupt", "CRC"),
+    "damaged.gz": (damaged(READ["earth.tif.gz"]), "image_corrupt", "The gzip file is damaged"),
+    "bomb.zip": (
+        zipped({"bomb.bmp": b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + bytes(300 << 20)}),
+        "image_too_large",
+        "the limit is 250 bytes for each",
+    ),
+}
+
+
+@pytest.fixture
+def served(files: SourceServer, tmp_path: Path) -> SourceServer:
+    for name, data in READ.items():
+        (tmp_path / name).write_bytes(data)
+    for name, (data, _, _) in REFUSED.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "plain.tif").write_bytes(tiff(EARTH))
+    return files
+
+
+def test_the_one_image_of_an_archive_is_shown(
+    client: Client, served: SourceServer, shown: Callable[..., Pixels], command: Command, stack: LaunchedStack
+) -> None:
+    # Given archives with an image beside other files, under any name
+    ids = {name: jobs.as_png(client, served.url(f"/{name}")) for name in READ}
+    for name, dataset_id in ids.items():
+        # When they are posted, then the image is shown
+        info = jobs.ready(client, dataset_id)
+        assert np.array_equal(shown(info["tile_id"]), EARTH), name
+        # And the description says which it was; the SHA-256 is the archive's, by which the original is found again
+        [path] = stack.data.glob(f"storage/pyramids/{info['tile_id']}/*/pyramid.json")
+        source = json.loads(path.read_text())["source"]
+        assert source["archive"] == ("gzip" if name.endswith(".gz") else "zip")
+    ended = command("verify", ids["earth.zip"], "--source", "--data", str(stack.data))
+    assert (ended.code, "1 match the original" in ended.out) == (0, True), ended
+
+
+def test_member_chooses_one_of_several_images(
+    client: Client, served: SourceServer, shown: Callable[..., Pixels], command: Command, stack: LaunchedStack
+) -> None:
+    made = {name: client.submit(served.url("/two.zip"), "Two", format="png", member=name) for name in list(TWO)[:2]}
+    infos = {name: jobs.ready(client, str(dataset["dataset_id"])) for name, dataset in made.items()}
+    assert np.array_equal(shown(infos["a/earth.tif"]["tile_id"]), EARTH)
+    assert np.array_equal(shown(infos["b/other.tif"]["tile_id"]), OTHER)
+    dataset_id = str(made["b/other.tif"]["dataset_id"])
+    ended = command("verify", dataset_id, "--source", "--data", str(stack.data))
+    assert (ended.code, "1 match the original" in ended.out) == (0, True), ended
+    # And by the command
+    ended = command("submit", served.url("/two.zip"), "--name", "Two", "--member", "a/earth.tif", "--wait")
+    assert ended.code == 0, ended
+    # When there is no such file, or no archive, then the message says so
+    for name, member, words in [
+        ("two.zip", "earth.tif", "no file earth.tif. Choose one by `member`: a/earth.tif, b/other.tif."),
+        ("two.zip", "README.txt", "contains no image"),
+        ("earth.tif.gz", "earth.tif", "leave out `member`"),
+        ("plain.tif", "earth.tif", "leave out `member`"),
+    ]:
+        made_id = str(client.submit(served.url(f"/{name}"), "Two", member=member)["dataset_id"])
+        error = jobs.finish(client, made_id)["error"]
+        assert words in error["message"], (name, error)
+        assert error["code"] in {"member_not_found", "not_an_image"}
+    with pytest.raises(Problem):
+        client.submit(served.url("/two.zip"), "Two", member="x" * 1001)
+
+
+def test_an_archive_that_is_damaged_or_has_no_one_image_fails_with_its_reason(
+    client: Client, served: SourceServer
+) -> None:
+    ids = {name: jobs.as_png(client, served.url(f"/{name}")) for name in REFUSED}
+    for name, (_, code, words) in REFUSED.items():
+        last = jobs.finish(client, ids[name])
+        assert last["status"] == "failed", name
+        assert last["error"]["code"] == code, (name, last["error"])
+        assert words in last["error"]["message"], (name, last["error"])

@@ -1,0 +1,90 @@
+"""Start the child process that unpacks an archive, and check what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import DATASET_CODES, StageError
+from pipeline.formats.probe import MOST_WORDS
+from pipeline.formats.signatures import archive_kind
+from pipeline.sandbox import confine as sandbox
+from pipeline.sandbox import parent
+from pipeline.texts import is_unicode
+from tiler.job import Failed
+from tiler.unpack.protocol import JOBS, REPORTS, TARGET, Job, Report, Unpacked
+
+COMMAND = parent.command("tiler.unpack.child")
+
+FOLDER = "unpacked"
+"""Folder of the image within the scratch folder."""
+
+MOST_NAME = 1 << 16
+"""Most bytes of a name in a ZIP archive."""
+
+
+class Source(NamedTuple):
+    """A file to decode.
+
+    Parameters
+    ----------
+    path: of the stored source, or of the image that was unpacked.
+    archive: "zip" or "gzip" if it was unpacked; else empty.
+    archive_bytes: of the archive that the image was unpacked from; None if there is none.
+    member: name of the image in that archive; empty in a gzip file.
+    """
+
+    path: Path
+    archive: str = ""
+    archive_bytes: int | None = None
+    member: str = ""
+
+
+def unpacked(
+    source: Path,
+    scratch: Path,
+    *,
+    member: str,
+    most: int,
+    room: int | None = None,
+    watch: Callable[[], None] = lambda: None,
+    on_start: Callable[[parent.Child], None] = lambda _: None,
+) -> Source:
+    """Return a source, or the image in it if it is an archive.
+
+    Parameters
+    ----------
+    scratch: existing folder. The image is written to a folder in it.
+    member, most, room: see tiler.unpack.protocol.Job.
+    watch: called repeatedly. If it raises, the child is ended and the error raised.
+    on_start: called with the child, so that another thread can kill it.
+
+    Raises
+    ------
+    StageError: if the archive has no such image, or cannot be unpacked.
+    ValueError: if the child sends an invalid report.
+    """
+    with source.open("rb") as file:
+        kind = archive_kind(file.read(4))
+    if not kind:
+        if member:
+            raise StageError("member_not_found", "The file is no archive: leave out `member`.")
+        return Source(source)
+    folder = scratch / FOLDER
+    folder.mkdir(exist_ok=True)
+    outcome: Report | None = None
+    job = JOBS.encode(Job(str(source), str(folder), member, most, room))
+    environment = sandbox.environment(folder, {})
+    with parent.Child(COMMAND, job, folder=folder, environment=environment, watch=watch) as child:
+        on_start(child)
+        for line in child.lines():
+            outcome = REPORTS.decode(line)
+    match outcome:
+        case Unpacked() if child.exit_code == 0 and len(outcome.name) <= MOST_NAME and is_unicode(outcome.name):
+            return Source(folder / TARGET, kind, source.stat().st_size, outcome.name)
+        case Failed() if outcome.code in DATASET_CODES and is_unicode(outcome.message):
+            raise StageError(outcome.code, outcome.message[:MOST_WORDS])
+        case None:
+            raise child.death()
+    raise ValueError(f"the unpacking child sent an impossible report: {str(outcome)[:200]}")

@@ -1,0 +1,44 @@
+"""Messages between the unpacking child and its parent, one a line: see pipeline.sandbox.lines."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pipeline.sandbox.lines import Codec
+from tiler.job import Failed
+
+TARGET = "source"
+"""Name of the unpacked image in its folder."""
+
+
+class Job(NamedTuple):
+    """One image to unpack.
+
+    Parameters
+    ----------
+    source: path of the archive.
+    folder: existing folder for the image.
+    member: name of the image in the archive; empty if there is only one.
+    most: bytes that any source may have.
+    room: bytes that may be written; None if unknown.
+    """
+
+    source: str
+    folder: str
+    member: str
+    most: int
+    room: int | None = None
+
+
+class Unpacked(NamedTuple):
+    """The image was unpacked: its name in the archive, empty for a gzip file, and its length in bytes."""
+
+    name: str
+    size: int
+
+
+Report = Unpacked | Failed
+
+JOBS = Codec[Job]("job", {"job": Job})
+
+REPORTS = Codec[Report]("report", {"unpacked": Unpacked, "failed": Failed})
