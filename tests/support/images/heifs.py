@@ -120,20 +120,21 @@ def transparency(item: Item, of: int, kind: bytes = ALPHA) -> Item:
     return replace(item, properties=[*item.properties, _box(b"auxC", bytes(4) + kind)], references={b"auxl": [of]})
 
 
-def with_alpha(brand: str, kind: bytes = ALPHA) -> bytes:
-    """A picture with a hidden one that is its transparency, or of another kind."""
-    alpha = coded(2, grid_pixels(), brand)
+def with_alpha(brand: str, kind: bytes = ALPHA, *, hidden: bool = True) -> bytes:
+    """A picture with another one that is its transparency, or of another kind. Encoders list it without hiding it."""
+    alpha = coded(2, grid_pixels(), brand, hidden=hidden)
     return file_of([coded(1, grid_pixels(), brand, hidden=False), transparency(alpha, 1, kind)], brand)
 
 
 def without_alpha(brand: str) -> dict[str, bytes]:
-    """As `with_alpha`, with one changed bit in what connects the two."""
-    whole, found = with_alpha(brand), {}
-    for name in (b"iref", b"auxl", b"auxC", b"urn:", b"alpha"):
-        for byte in range(len(name)):
-            at = whole.index(name) + byte
-            changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
-            found[f"{name.decode().strip(':')}-{byte}"] = changed
+    """As `with_alpha`, with one changed bit in what connects the two, whether the transparency is hidden or not."""
+    found = {}
+    for hidden, whole in (("", with_alpha(brand)), ("listed-", with_alpha(brand, hidden=False))):
+        for name in (b"iref", b"auxl", b"auxC", b"urn:", b"alpha") if not hidden else (b"iref", b"auxl"):
+            for byte in range(len(name)):
+                at = whole.index(name) + byte
+                changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+                found[f"{hidden}{name.decode().strip(':')}-{byte}"] = changed
     return found
 
 
@@ -142,6 +143,7 @@ def sound(brand: str) -> dict[str, bytes]:
     first, second = coded(1, grid_pixels(), brand, hidden=False), coded(2, grid_pixels(), brand)
     return {
         "alpha": with_alpha(brand),
+        "listed-alpha": with_alpha(brand, hidden=False),
         "depth": with_alpha(brand, DEPTH),
         "gain": with_alpha(brand, GAIN),
         "thumbnail": file_of([first, thumbnail(second, 1)], brand),

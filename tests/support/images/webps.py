@@ -23,7 +23,8 @@ def unsound() -> dict[str, bytes]:
     name, flags, length = whole.index(b"ALPH"), 20, 16
     changes = {"name-0": (name, 1), "name-3": (name + 3, 1), "flag": (flags, 0x10), "length": (length, 32)}
     return {what: whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :] for what, (at, bit) in changes.items()} | {
-        "no-alpha": _extended(encoded(3), 0x10)
+        "no-alpha": _extended(encoded(3), 0x10),
+        "lossless-flag": _extended(encoded(4, lossless=True), 0),
     }
 
 
@@ -36,6 +37,7 @@ def sound() -> dict[str, bytes]:
         "lossless": lossless,
         "extended": _extended(encoded(3), 0),
         "extended-lossless": _extended(lossless, 0x10),
+        "opaque": _extended(encoded(3, lossless=True), 0),
     }
 
 

@@ -2,7 +2,7 @@
 
 libvips opens no WebP that is cut short. Of such a file, the libwebp in Pillow's wheel decodes the rows that are there.
 
-Source: RFC 9649, 2.7.
+Source: RFC 9649, 2.7 and 3.4.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _METADATA = ((b"ICCP", 0x20, PROFILE), (b"EXIF", 0x08, EXIF))
 _EXTENDED_SIZE = 10
 _ALPHA_FLAG = 0x10
 _ALPHA, _LOSSY, _LOSSLESS, _ANIMATED = b"ALPH", b"VP8 ", b"VP8L", b"ANIM"
+
+_USED_AT = 28
+"""Bit of alpha_is_used in lossless data, behind its first byte and two sizes of 14 bits."""
 
 _HEADER = struct.Struct("<4sI")
 _FIRST = 12
@@ -109,21 +112,31 @@ class WebpReader(Reader):
 def _require_consistent(file: BinaryIO) -> None:
     """Raise StageError("image_corrupt") if the header and the chunks of a still image disagree on its transparency.
 
-    libwebp then shows the image without it. A lossless image needs no chunk of its own for it.
+    libwebp then shows the image without it. A lossless image needs no chunk of its own for it, but says whether it has
+    any. Encoders announce it in the extended header; some announce it where there is none.
     """
-    flags, has_alpha = 0, False
+    flags, has_alpha, is_extended = 0, False, False
     for name, length, first in _chunks(file):
         if name == _EXTENDED:
             if length != _EXTENDED_SIZE:
                 raise damaged(f"its VP8X chunk has {length:,} bytes instead of {_EXTENDED_SIZE}")
-            flags = first
-        if name in {_ANIMATED, _LOSSLESS}:
+            flags, is_extended = first, True
+        if name == _ANIMATED:
+            return
+        if name == _LOSSLESS:
+            if is_extended and not flags & _ALPHA_FLAG and _is_transparent(file):
+                raise damaged("its header and its lossless data disagree on transparency")
             return
         has_alpha |= name == _ALPHA
         if name == _LOSSY:
             if has_alpha != bool(flags & _ALPHA_FLAG):
                 raise damaged("its header and its chunks disagree on transparency")
             return
+
+
+def _is_transparent(file: BinaryIO) -> bool:
+    """Return whether lossless data of which the first byte was read uses transparency (RFC 9649, 3.4)."""
+    return bool(int.from_bytes(file.read(4), "little") >> _USED_AT & 1)
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

@@ -41,7 +41,12 @@ def require_nothing_lost(file: BinaryIO) -> None:
     if _GROUPS not in parts and not _hidden(parts.get(b"iinf", b"")) <= connected:
         raise damaged("HEIF: a hidden picture belongs to no other")
     types = _types(parts.get(b"iprp", b""))
-    for number in {source for name, source, _ in references if name == b"auxl"}:
+    auxiliary = {source for name, source, _ in references if name == b"auxl"}
+    parts_of_others = set[int]().union(*(targets for name, _, targets in references if name == b"dimg"))
+    if not {number for number, found in types.items() if found} <= auxiliary | parts_of_others:
+        # Encoders write transparency as an item that is not hidden.
+        raise damaged("HEIF: an auxiliary picture belongs to no other")
+    for number in auxiliary:
         if not types[number] or any(_is_near(found, ALPHA) for found in types[number]):
             raise damaged("HEIF: an auxiliary picture has an unknown type")
 
