@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 
+from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.changed_tags import TEXT_KINDS, TEXTS, require_unchanged
 from pipeline.formats.tiff.codecs import require_read
@@ -54,12 +55,13 @@ def require_readable(directory: Directory) -> None:
 
     Raises
     ------
-    StageError: as require_unchanged, require_read, require_plain and require_shown.
+    StageError: as require_unchanged, require_read, require_plain, require_flat and require_shown.
     struct.error: if the file ends within the directory's values.
     """
     require_unchanged(directory)
     require_read(directory)
     require_plain(directory)
+    require_flat(directory)
     require_shown(directory)
 
 
@@ -79,6 +81,16 @@ def require_plain(directory: Directory) -> None:
         entry = directory.entries.get(number)
         if entry is not None and entry.kind not in TEXT_KINDS:
             raise damaged(f"its directory's entry {number} is a text, but holds numbers")
+
+
+def require_flat(directory: Directory) -> None:
+    """Raise StageError("unsupported_format") for a volume, whose strips or tiles lie behind each other as well."""
+    depth = max(directory.value(Tag.IMAGE_DEPTH, 1), directory.value(Tag.TILE_DEPTH, 1))
+    if depth > 1:
+        raise StageError(
+            "unsupported_format",
+            f"The TIFF is a volume of {depth:,} planes in depth, which is not supported. Save each plane as a page.",
+        )
 
 
 def require_listed(offsets: Sized, lengths: Sized, layout: Layout) -> None:

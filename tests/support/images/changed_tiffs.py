@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tifffile
 from tests.support.images import pictures, remarked_tiffs, tiffs
 from tests.support.images.damaged_tiffs import entry
 from tests.support.images.pictures import Pixels
+from tests.support.images.stretched import stretched
 
 WIDTH, HEIGHT, ROWS = 96, 64, 16
 
@@ -55,8 +57,9 @@ def flipped(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"{tag}-{tag ^ 1 << bit}", bytes(changed)
 
 
-SOUND = {("alpha", "338-339")}
-"""Changes that make another sound entry: SampleFormat may have fewer values than there are samples."""
+SOUND = {("alpha", "338-339"), ("signed", "339-338")}
+"""Changes that make another sound entry: one value of SampleFormat may be for all samples, and ExtraSamples may have a
+value too many."""
 
 MOST_TOLD = (
     *(("predicted", 317, tag) for tag in (316, 285, 309, 61, 33085)),
@@ -64,7 +67,6 @@ MOST_TOLD = (
     *(("float", 339, tag) for tag in (337, 343)),
     *(("wide", 258, tag) for tag in (266, 274, 256)),
     ("white", 258, 274),
-    ("signed", 339, 338),
     ("alpha", 338, 342),
 )
 """Changes to post: the file, the tag, and what its number becomes."""
@@ -107,7 +109,62 @@ def sound(folder: Path) -> Iterator[tuple[Path, Pixels]]:
         yield tiffs.write(folder / f"{name}-tiles.tif", rgb, encode=padded, tile=48), rgb
     rows = 15 * WIDTH * 3
     yield tiffs.write(folder / "filled.tif", rgb, rows=15, encode=lambda data: data.ljust(rows, b"\0")), rgb
+    yield from _of_other_programs(folder, rgb)
     path = folder / "stack.tif"
     stack = np.stack([rgb[..., 0], rgb[..., 1]])
     tifffile.imwrite(path, stack, imagej=True, truncate=True)
     yield path, np.repeat(rgb[..., :1], 3, axis=2)
+
+
+def _of_other_programs(folder: Path, rgb: Pixels) -> Iterator[tuple[Path, Pixels]]:
+    """Write directories that are sound, with an entry whose number is near that of a tag that they lack."""
+    grey, numbers = rgb[..., :1], rgb.astype(np.int16)
+    greys = np.repeat(grey, 3, axis=2)
+    odd: dict[str, dict[int, tuple[str, list[int]]]] = {
+        "one-too-many": {338: ("H", [2])},
+        "indexed": {346: ("H", [1])},
+        "transfer-range": {342: ("H", [0, 255, 128, 255, 128, 255])},
+        "clip-path": {343: ("B", [2])},
+        "opi": {351: ("H", [2])},
+        "position": {286: ("H", [2]), 284: ("H", [])},
+        "long-position": {286: ("I", [2]), 284: ("H", [])},
+    }
+    for name, more in odd.items():
+        yield tiffs.write(folder / f"{name}.tif", rgb, rows=ROWS, more={339: ("H", []), **more}), rgb
+        path = folder / f"{name}-grey.tif"
+        yield tiffs.write(path, grey, rows=ROWS, more={339: ("H", []), **more}), greys
+    # One SampleFormat for three bands, as many programs write it
+    path = tiffs.write(folder / "one-format.tif", numbers, rows=ROWS, more={339: ("H", [2])})
+    yield path, stretched(numbers)
+    # RowsPerStrip before SamplesPerPixel
+    for rows in (2, 8):
+        yield swapped(tiffs.write(folder / f"swapped-{rows}.tif", rgb, rows=rows), 277), rgb
+    # A single strip that extends to the end of the file, or is padded like its sector
+    narrow = rgb[:, : WIDTH - 6]
+    for name, size in (("rest", narrow.size + 100), ("cluster", 24576), ("clusters", 65536)):
+
+        def filled(data: bytes, size: int = size) -> bytes:
+            return data.ljust(size, b"\0")
+
+        yield tiffs.write(folder / f"{name}.tif", narrow, encode=filled), narrow
+
+
+def swapped(path: Path, tag: int) -> Path:
+    """Swap an entry of a little-endian TIFF with the next one."""
+    data = bytearray(path.read_bytes())
+    (at,) = struct.unpack_from("<I", data, 4)
+    while struct.unpack_from("<H", data, at + 2)[0] != tag:
+        at += 12
+    data[at + 2 : at + 26] = data[at + 14 : at + 26] + data[at + 2 : at + 14]
+    path.write_bytes(data)
+    return path
+
+
+def volumes(folder: Path) -> Iterator[Path]:
+    """Write images with a third dimension, as tifffile does."""
+    planes = np.stack([pictures.scene(WIDTH, HEIGHT)] * 3)
+    for compression, depth in product((None, "zlib"), (1, 3)):
+        path = folder / f"volume-{compression or 'none'}-{depth}.tif"
+        options: dict[str, Any] = {"tile": (depth, 32, 32), "compression": compression, "photometric": "rgb"}
+        tifffile.imwrite(path, planes, volumetric=True, **options)
+        yield path

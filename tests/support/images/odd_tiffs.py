@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.formats.tiff.colours import LACKING
-from tests.support.images import pictures, tiffs
+from tests.support.images import changed_tiffs, pictures, tiffs
 
 EDGE = 64
 
@@ -38,6 +38,7 @@ def unshown(folder: Path) -> Iterator[tuple[Path, str]]:
     for dtype in (np.uint8, np.int32, np.float16):
         path = folder / f"lab-{np.dtype(dtype).name}.tif"
         yield tiffs.write(path, cmyk[..., :3].astype(dtype), photometric=8), "CIELAB"
+    yield from ((path, "a volume") for path in changed_tiffs.volumes(folder))
     for name in ("uint16", "int16", "float32"):
         path = folder / f"lab-alpha-{name}.tif"
         yield tiffs.write(path, cmyk.astype(name), photometric=8, extra=[2]), "CIELAB with transparency"
