@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from tests.support.images import alpha_tiffs, tiffs
+from tests.support.images import alpha_tiffs, pictures, tiffs
 from tests.unit.test_tiff_colours import shown
 from tiler.decode import reader_of
 
@@ -42,3 +44,16 @@ def test_cielab_with_another_band_is_shown_without_it(tmp_path: Path) -> None:
     tiffs.write(tmp_path / "four.tif", lab, photometric=8, extra=[0])
     tiffs.write(tmp_path / "three.tif", lab[..., :3], photometric=8)
     assert np.array_equal(shown(tmp_path / "four.tif"), shown(tmp_path / "three.tif"))
+
+
+@pytest.mark.parametrize("extra", [(0, 1), (1, 0), (2, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
+def test_planes_of_grey_and_two_more_are_divided_as_samples_that_lie_together(
+    dtype: str, extra: tuple[int, int], tmp_path: Path
+) -> None:
+    stored = (pictures.scene(64, 64) // 2 + 60).astype(dtype) * (1 if dtype == "uint8" else 128)
+    options: dict[str, Any] = {"photometric": tiffs.BLACK_IS_ZERO, "extra": extra, "rows": 24}
+    lzw: dict[str, Any] = {"compression": 5, "encode": imagecodecs.lzw_encode}
+    together = shown(tiffs.write(tmp_path / "together.tif", stored, **options))
+    apart = shown(tiffs.write(tmp_path / "apart.tif", stored, planar=True, **options, **lzw))
+    assert np.abs(together.astype(int) - apart).max() <= 1
