@@ -69,7 +69,7 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         60.0,
         gt=0,
         description=(
-            "Seconds for a request's body, at most 1 MiB, to arrive. Also the time after which a client that reads "
+            "Seconds for a request's body, at most 256 KiB, to arrive. Also the time after which a client that reads "
             "nothing of its response is disconnected."
         ),
     )
@@ -86,8 +86,9 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         MAX_BODIES,
         ge=1,
         description=(
-            "Maximum bytes of request bodies in memory, over all connections. Beyond it, the requests with the largest "
-            "bodies get 503, or are cut off if their body has arrived. An ordinary body has a few hundred bytes."
+            "Maximum bytes of request bodies, and of pipelined requests that wait, in memory over all connections. "
+            "Beyond it, the requests with the largest get 503, or are cut off if their body has arrived. An ordinary "
+            "body has a few hundred bytes."
         ),
     )
     idle_timeout: float = Field(

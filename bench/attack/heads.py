@@ -57,11 +57,14 @@ that fit into the kernel's buffers, and `/healthz` is answered between them."""
 BEHIND = 250 * 1024
 """Bytes of pipelined requests behind one that waits: ten thousand of the shortest requests on each connection."""
 
-BODIES, BODY = 1200, 2**20
+BODIES, BODY = 1200, 2**18
 """Clients that hold back the end of a body, and the bytes that they announce."""
 
 MOST_BODIES = 192 * 2**20
 """Bytes that the stack may grow by meanwhile: twice its limit for bodies, and what waits between the two."""
+
+WAITERS = 400
+"""Clients whose POST waits, with a body of nearly BODY bytes. Parsed, it takes thirty times as much memory."""
 
 SHORT = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
 
@@ -105,6 +108,7 @@ def main() -> int:
                 _not_taken(stack, table)
                 _in_a_row(stack, table, f"{source}/never.jpg")
                 _unfinished(stack, table)
+                _waiting(stack, table, f"{source}/never.jpg")
         pictures = folder / "pictures"
         pictures.mkdir()
         (pictures / "honest.jpg").symlink_to(cached_picture(1000))
@@ -225,6 +229,26 @@ def _unfinished(stack: LaunchedStack, table: Table) -> None:
         f"{BODIES} x a body without its end",
         f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s, a small POST gets {status}",
         is_good=grown <= MOST_BODIES and status != "503",
+    )
+
+
+def _waiting(stack: LaunchedStack, table: Table, url: str) -> None:
+    start = b'{"name": "a wait", "url": "%b", "x": [' % url.encode()
+    new = start + b'{"":0},' * ((BODY - len(start) - 10) // 7) + b"0]}"
+    data = POST + b"Prefer: wait=300\r\nContent-Length: %d\r\n\r\n" % len(new) + new
+    with ExitStack() as lines:
+
+        def attack() -> None:
+            for _ in range(WAITERS):
+                line = lines.enter_context(_connect(stack))
+                with suppress(OSError):  # it was refused already
+                    line.sendall(data)
+
+        grown, wait = _meanwhile(stack, attack)
+    table.row(
+        f"{WAITERS} x a POST that waits",
+        f"{grown / 2**20:4.0f} MiB of memory, {wait:5.2f} s",
+        is_good=grown <= MOST_BODIES,
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel
+from starlette.types import Receive
 
 from gateway.api.context import Context
-from gateway.api.routing import disconnected, json_response, request_header, response_header
+from gateway.api.routing import LaterResponse, disconnected, json_response, request_header, response_header
 from gateway.http import InvalidField, preferred_wait
 from gateway.rpc import Interrupt
 from pipeline.errors import StageError
@@ -53,7 +54,7 @@ def require_allowed(context: Context, url: str) -> None:
         raise InvalidField(error, "/url") from error
 
 
-async def respond_when_preferred(
+def respond_when_preferred(
     context: Context,
     request: Request,
     created: BaseModel,
@@ -62,7 +63,8 @@ async def respond_when_preferred(
 ) -> Response:
     """Respond 202 with `created`; or wait as the client prefers, and respond 201 with the result.
 
-    The wait ends with a 202 if its time runs out, the client disconnects or the gateway stops.
+    The wait ends with a 202 if its time runs out, the client disconnects or the gateway stops. The request's body is
+    freed before the wait begins, so `wait` must not refer to it.
 
     Parameters
     ----------
@@ -70,9 +72,12 @@ async def respond_when_preferred(
     wait: takes the seconds to wait and coroutines that end the wait when they return. Returns the result, or None.
     """
     seconds = preferred_wait(request.headers.getlist("prefer"), context.settings.max_wait)
-    if seconds is not None:
-        headers = {**headers, "Preference-Applied": f"wait={seconds:.0f}"}
-        result = await wait(seconds, context.stopping.wait(), disconnected(request))
-        if result is not None:
-            return json_response(result, 201, headers)
-    return json_response(created, 202, headers)
+    if seconds is None:
+        return json_response(created, 202, headers)
+    applied = {**headers, "Preference-Applied": f"wait={seconds:.0f}"}
+
+    async def respond(receive: Receive) -> Response:
+        result = await wait(seconds, context.stopping.wait(), disconnected(receive))
+        return json_response(created, 202, applied) if result is None else json_response(result, 201, applied)
+
+    return LaterResponse(respond)

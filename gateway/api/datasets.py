@@ -11,7 +11,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from gateway.api import contract, schemas
 from gateway.api.context import Context
 from gateway.api.creation import PREFER, created_responses, require_acceptable, require_allowed, respond_when_preferred
-from gateway.api.routing import RETRY_AFTER, Parts, disconnected, json_response, request_header, response_header
+from gateway.api.routing import (
+    RETRY_AFTER,
+    KnownFieldsRoute,
+    Parts,
+    disconnected,
+    json_response,
+    request_header,
+    response_header,
+)
 from gateway.http import StateConflict, examples, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
@@ -31,7 +39,7 @@ _REPLAYED = response_header("Idempotent-Replayed", "`true` if the key was used b
 _IF_NONE_MATCH = request_header("If-None-Match", "The ETag of the status that the client already has.")
 
 
-router = APIRouter(tags=["datasets"])
+router = APIRouter(tags=["datasets"], route_class=KnownFieldsRoute)
 
 
 @router.post(
@@ -100,7 +108,7 @@ async def create(
         return contract.dataset(finished.dataset, context.links)
 
     created = contract.created(response.dataset, context.links)
-    return await respond_when_preferred(context, request, created, headers, wait)
+    return respond_when_preferred(context, request, created, headers, wait)
 
 
 @router.get(
@@ -148,7 +156,7 @@ async def catalogue(
         sha256=sha256.lower(),
     )
     if q:
-        found = await context.searches.find(wanted, disconnected(request))
+        found = await context.searches.find(wanted, disconnected(request.receive))
         if found is None:
             return Response(status_code=204)  # The client has disconnected: nobody reads this.
         response = found

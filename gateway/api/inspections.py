@@ -11,7 +11,7 @@ from gateway.api.contract import without_query
 from gateway.api.creation import PREFER, created_responses, require_acceptable, respond_when_preferred
 from gateway.api.inspection_schemas import Inspection, InspectionCreated, InspectionStatus, NewInspection, Report
 from gateway.api.polls import POLL_AFTER
-from gateway.api.routing import RETRY_AFTER, Parts, json_response
+from gateway.api.routing import RETRY_AFTER, KnownFieldsRoute, Parts, json_response
 from gateway.api.schemas import Error
 from gateway.http import examples
 from gateway.rpc import Interrupt, ask, wait_for_inspection
@@ -30,7 +30,7 @@ STATUS: dict[int, InspectionStatus] = {
 
 _INSPECTION_ID = re.compile(r"inspect_[0-9a-f]{8,64}")
 
-router = APIRouter(tags=["inspections"])
+router = APIRouter(tags=["inspections"], route_class=KnownFieldsRoute)
 
 
 @router.post(
@@ -62,7 +62,7 @@ async def create(context: Parts, request: Request, new: NewInspection) -> Respon
         message="Inspecting the source",
         inspection_url=location,
     )
-    return await respond_when_preferred(context, request, created, {"Location": location}, wait)
+    return respond_when_preferred(context, request, created, {"Location": location}, wait)
 
 
 @router.get(

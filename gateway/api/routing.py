@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from gateway.api.context import Context
 
@@ -37,7 +41,54 @@ def json_response(model: BaseModel, status_code: int = 200, headers: dict[str, s
     return Response(model.model_dump_json(exclude_unset=True), status_code, headers, media_type="application/json")
 
 
-async def disconnected(request: Request) -> None:
+async def disconnected(receive: Receive) -> None:
     """Return once the client has disconnected."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class LaterResponse(Response):
+    """A response that is only known after a wait.
+
+    FastAPI keeps a request's body, as bytes and as parsed JSON, until the route has returned. The wait begins then.
+
+    Parameters
+    ----------
+    respond: takes ASGI's `receive`, and returns the response.
+    """
+
+    def __init__(self, respond: Callable[[Receive], Awaitable[Response]]) -> None:
+        super().__init__()
+        self._respond = respond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(receive)
+        await response(scope, receive, send)
+
+
+class KnownFieldsRoute(APIRoute):
+    """A route that frees the unknown fields of a JSON body at once: small in the body, they may take megabytes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        names = frozenset() if self.body_field is None else _field_names(self.body_field.field_info.annotation)
+
+        async def handle_known(request: Request) -> Response:
+            return await handle(_KnownFieldsRequest(request.scope, request.receive, names))
+
+        return handle_known
+
+
+class _KnownFieldsRequest(Request):
+    def __init__(self, scope: Scope, receive: Receive, names: frozenset[str]) -> None:
+        super().__init__(scope, receive)
+        self._names = names
+
+    async def json(self) -> Any:
+        body = json.loads(await self.body())
+        return {name: body[name] for name in self._names & body.keys()} if isinstance(body, dict) else body
+
+
+def _field_names(annotation: Any) -> frozenset[str]:
+    models = (annotation, *get_args(annotation))
+    return frozenset(name for model in models for name in getattr(model, "model_fields", ()))

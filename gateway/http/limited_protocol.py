@@ -93,8 +93,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unsent = 0
         self.held = 0
         self.body_bytes = 0
+        self.unparsed_bytes = 0
         self._waits_for_reader = False
         self._unparsed = bytearray()
+        self._is_parsing = False
         self._responding: RequestResponseCycle | None = None
         super().connection_made(transport)
         connections = cast("set[LimitedProtocol]", self.connections)
@@ -126,16 +128,27 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._no_body > MAX_HEAD + PIECE:
                 self._refuse_head(long_url=self.phase is Phase.HEAD and not self.headers)
                 return
-            try:
-                self.parser.feed_data(piece)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._unparsed[:0] = piece[upgrade.args[0] :]
-                self._parse_without_upgrade()
-            except httptools.HttpParserError:
-                self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
+            self._is_parsing = True
+            self._parse_piece(piece)
+            self._is_parsing = False
         if self._unparsed or self._waits():
             self.flow.pause_reading()
+        self._count_unparsed()
         self._note_idle()
+
+    def _parse_piece(self, piece: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._unparsed[:0] = piece[upgrade.args[0] :]
+            self._parse_without_upgrade()
+        except httptools.HttpParserError:
+            self.refuse(HTTPStatus.BAD_REQUEST, "invalid_request", UNREADABLE)
+
+    def _count_unparsed(self) -> None:
+        unparsed = len(self._unparsed)
+        if unparsed != self.unparsed_bytes and not self.transport.is_closing():
+            self.limits.bodies.note_unparsed(self, unparsed, cast("set[LimitedProtocol]", self.connections))
 
     def _parse_without_upgrade(self) -> None:
         """Parse the request's headers again, without those that ask for another protocol.
@@ -191,9 +204,13 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._responding is not None and not self._responding.response_complete
 
     def _is_response_due(self) -> bool:
-        """Return whether a request that has arrived has no response yet."""
+        """Return whether a request that has arrived has no response yet.
+
+        While a piece is parsed, more requests may be in it.
+        """
         is_whole = self._is_responding() and self._responding is not self._reading
-        return is_whole or bool(self._unparsed) or self._waits() or self._refusal is not None
+        is_unread = self._is_parsing or bool(self._unparsed)
+        return is_whole or is_unread or self._waits() or self._refusal is not None
 
     def _waits(self) -> bool:
         """Return whether the next request has to wait: for earlier responses, or until the client has read them."""
@@ -240,13 +257,16 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, unless there are too many. Ignore the headers after a body, which are not used."""
+        """Keep a header, unless there are too many. Ignore the headers after a body, which are not used.
+
+        Blanks around a value are not part of it (RFC 9110, 5.5), but the parser leaves those behind it.
+        """
         if self.phase is not Phase.HEAD:
             return
         if len(self.headers) >= MAX_FIELDS:
             self._fields_left_out = True
             return
-        super().on_header(name, value)
+        super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or start it."""
@@ -258,8 +278,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle = RESPONDED
             return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        hosts = [value.strip(b" \t").decode("latin-1") for name, value in self.headers if name == b"host"]
-        codings = [value.strip(b" \t").lower() for name, value in self.headers if name == b"transfer-encoding"]
+        hosts = [value.decode("latin-1") for name, value in self.headers if name == b"host"]
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             self.refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "invalid_request", WRONG_VERSION)
@@ -301,7 +321,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Note that the response is written, and go on with the bytes after its request once most of it is sent."""
-        self.limits.bodies.forget(self)
+        self.limits.bodies.forget_body(self)
         self.limits.unsent.note(self, cast("set[LimitedProtocol]", self.connections))
         if self.flow.write_paused and not self.transport.is_closing():
             # The next response would be made and kept in memory, although this one is not read.
@@ -381,6 +401,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuse the request whose body takes too much memory, or close the connection if it has fully arrived."""
         reading = self._reading
         if reading is None or reading is not self._responding:
+            self._unparsed.clear()
             self.transport.abort()
             return
         self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "service_unavailable", FULL_BODIES, {"Retry-After": "5"})

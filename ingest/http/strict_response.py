@@ -20,7 +20,7 @@ from urllib3.util.response import assert_header_parsing
 MAX_CHUNK_LINE = 4096
 """Bytes of the line that precedes a chunk: its size, and extensions that nobody uses."""
 
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
+_CHUNK_SIZE = re.compile(rb"0*[0-9A-Fa-f]{1,16}")
 """RFC 9112, 7.1; Python's int() would also accept signs, underscores and 0x."""
 
 

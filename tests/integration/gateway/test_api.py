@@ -142,7 +142,13 @@ def test_a_status_is_followed_from_the_download_to_the_tiles(gateway: Gateway, s
     status.complete_tiler("2" * 32)
     ready = gateway.get(f"/api/datasets/{dataset_id}/status")
     info = ready.json()["tile_info"]
-    assert ready.json() == {"dataset_id": dataset_id, "status": "ready", "tile_info": info, "warnings": []}
+    assert ready.json() == {
+        "dataset_id": dataset_id,
+        "status": "ready",
+        "tile_info": info,
+        "warnings": [],
+        "stretch": None,
+    }
     assert (info["max_zoom"], info["status"], info["width"], info["height"]) == (2, "completed", 1000, 700)
     assert "Retry-After" not in ready.headers
     dataset = gateway.get(f"/api/datasets/{dataset_id}").json()

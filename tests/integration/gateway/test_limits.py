@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
+from gateway.http.body_limit import MAX_BODY
 from gateway.http.limited_protocol import LimitedProtocol
 from gateway.http.limits import Phase
 from tests.support.rigs import gateway_rig, status_rig
@@ -299,7 +301,7 @@ def reading_nothing(gateway: Gateway) -> socket.socket:
 
 
 def test_unread_answers_of_all_clients_together_are_limited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    limit = 8 * 2**20
+    limit = 2 * 2**20
     with (
         status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
         gateway_rig.serving(status.address, tmp_path, max_unsent_bytes=limit) as gateway,
@@ -337,14 +339,14 @@ def test_unread_answers_of_all_clients_together_are_limited(tmp_path: Path, capl
 def test_bodies_of_all_clients_together_are_limited(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, is_whole: bool
 ) -> None:
-    limit = 8 * 2**20
+    limit = 2 * 2**20
     with (
         status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
         gateway_rig.serving(status.address, tmp_path, max_bodies_bytes=limit) as gateway,
         ExitStack() as stack,
     ):
         served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
-        body = WAITING + b" " * (2**20 - len(WAITING))
+        body = WAITING + b" " * (MAX_BODY - len(WAITING))
         head = WAIT.partition(b"Content-Length")[0] + b"Content-Length: %d\r\n\r\n" % len(body)
         # Given an honest client in the middle of a small request
         honest = stack.enter_context(connect(gateway))
@@ -372,6 +374,94 @@ def test_bodies_of_all_clients_together_are_limited(
         gateway.submit("Mars")
     # And nothing is left in the count
     assert gateway.server._limits.bodies._total == 0
+
+
+def test_bytes_behind_waiting_requests_count_as_bodies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limit = 2**20
+    with (
+        status_rig.running(f"sqlite:///{tmp_path / 'rows.sqlite3'}") as status,
+        gateway_rig.serving(status.address, tmp_path, max_bodies_bytes=limit) as gateway,
+        ExitStack() as stack,
+    ):
+        served = cast("set[LimitedProtocol]", gateway.server._server.server_state.connections)
+
+        def unparsed() -> int:
+            return sum(len(one._unparsed) for one in list(served))
+
+        # Given an honest client that waits, with a request behind it
+        honest = stack.enter_context(connect(gateway))
+        honest.sendall(WAIT.replace(b"wait=300", b"wait=3") + HEAD + b"Connection: close\r\n\r\n")
+        # When many clients send requests behind one that waits
+        own = [stack.enter_context(connect(gateway)) for _ in range(30)]
+        highest = 0
+        for line in own:
+            line.setblocking(False)
+            line.send(WAIT)
+            with suppress(BlockingIOError):
+                line.send(b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 8000)
+            highest = max(highest, unparsed())
+        # Then most of them are ended
+        name = "TILEWRIGHT_MAX_BODIES_BYTES"
+        until(lambda: any(name in record.message for record in list(caplog.records)), "a line of the log")
+        until(lambda: unparsed() <= limit, "the end of some requests")
+        assert highest <= 2 * limit
+        # And the honest client has its responses
+        assert answers(rest(honest)) == [202, 200]
+    assert gateway.server._limits.bodies._total == 0
+
+
+def create(body: bytes, more: bytes = b"") -> bytes:
+    return (
+        b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n%b"
+        b"Content-Length: %d\r\n\r\n%b" % (more, len(body), body)
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [b'"x": [' + b'{"":0},' * 35_000 + b"0]", b",".join(b'"%d": 0' % number for number in range(20_000))],
+    ids=["nested", "many"],
+)
+def test_a_post_that_waits_keeps_nothing_of_its_body(gateway: Gateway, fields: bytes) -> None:
+    count = 24
+    body = b'{"name": "Earth", "subject": "%d", "url": "https://example.org/earth.jpg", %b}' % (len(fields), fields)
+
+    def begun() -> int:
+        return len(gateway.get(f"/api/datasets?subject={len(fields)}&limit=200").json()["datasets"])
+
+    gateway.submit("Mars")
+    with ExitStack() as stack:
+        lines = [stack.enter_context(connect(gateway)) for _ in range(count)]
+        tracemalloc.start()
+        try:
+            # When clients send bodies that take many times their bytes as Python objects, and wait
+            for line in lines:
+                line.sendall(create(body, b"Prefer: wait=300\r\n"))
+            until(lambda: begun() == count, "all datasets")
+            # Then less than their bytes is left, with all else that a waiting request needs
+            until(lambda: tracemalloc.get_traced_memory()[0] < count * len(body), "the end of the bodies")
+        finally:
+            tracemalloc.stop()
+
+
+def test_the_largest_body_that_is_valid_is_accepted_and_no_larger_one(gateway: Gateway) -> None:
+    planet = b"\\ud83c\\udf0d"
+    url = b"".join(b"\\u%04x" % byte for byte in b"https://example.org/".ljust(8000, b"a"))
+    fields = [b'"name": "%b"' % (planet * 200), b'"description": "%b"' % (planet * 10_000), b'"url": "%b"' % url]
+    fields += [b'"%b": "%b"' % (name, planet * 200) for name in (b"category", b"subject")]
+    body = b"{" + b", ".join(fields) + b"}"
+    close = b"Connection: close\r\n"
+    assert answers(send(gateway, create(body, close))) == [202]
+    assert answers(send(gateway, create(body.ljust(MAX_BODY), close))) == [202]
+    assert answers(send(gateway, create(body.ljust(MAX_BODY + 1), close))) == [413]
+
+
+def test_blanks_around_a_header_are_not_part_of_it(gateway: Gateway) -> None:
+    start = b"GET /healthz HTTP/1.1\r\nConnection: close \r\n"
+    for host in (b"localhost ", b"localhost:80 \t ", b"\t localhost\t"):
+        assert answers(send(gateway, start + b"Host: " + host + b"\r\n\r\n")) == [200]
+    assert answers(send(gateway, start + b"Host: local host \r\n\r\n")) == [400]
+    assert answers(send(gateway, start + b"Host: example.org \r\n\r\n")) == [421]
 
 
 def test_the_next_answer_is_not_made_before_the_client_reads_the_one_before_it(gateway: Gateway) -> None:
@@ -489,7 +579,7 @@ def test_requests_behind_one_that_waits_are_not_kept_and_end_with_their_client(g
         own = line.getsockname()
         line.setblocking(False)
         line.send(WAIT + b"GET / HTTP/1.1\r\nHost:a\r\n\r\n" * 10_000)
-        until(lambda: any(one.flow.read_paused for one in protocols(own)), "a connection that is not read from")
+        until(lambda: any(one._unparsed for one in protocols(own)), "requests that wait unparsed")
         (protocol,) = protocols(own)
         # Then few of them are begun, and of the rest little is taken
         assert len(protocol.pipeline) < 50

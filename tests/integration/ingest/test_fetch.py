@@ -78,6 +78,13 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
     [
         (answers.chunked(JPEG), JPEG),
         (answers.chunked(JPEG[:3000], chunk=1), JPEG[:3000]),
+        (
+            answers.raw(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b%x\r\n%b\r\n%b\r\n\r\n"
+                % (b"0" * 30, len(JPEG), JPEG, b"0" * 30)
+            ),
+            JPEG,
+        ),
         (answers.unknown_length(JPEG), JPEG),
         (answers.whole(JPEG, {"Content-Type": "text/html"}), JPEG),
         (answers.whole(JPEG, {"Content-Encoding": "identity"}), JPEG),
@@ -92,6 +99,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
     ids=[
         "chunked",
         "bytewise",
+        "zeros-before-a-size",
         "unknown-length",
         "wrong-type",
         "identity",
