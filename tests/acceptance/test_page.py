@@ -31,6 +31,7 @@ from playwright.sync_api import (
 from tests.acceptance.jobs import finish, ready, submit
 from tests.support.network.answers import gated, status
 from tests.support.network.sources import SourceServer
+from tests.support.rigs import waiting
 from tilewright.client import Client
 from tilewright.embedded import LaunchedStack
 
@@ -286,9 +287,9 @@ def test_a_failed_source_can_be_given_a_new_url(
     new = sources.on("/page-new.jpg", status(200, data=halves))
     field.fill(new)
     field.press("Enter")
-    expect(signed.get_by_label("Progress of Signed").or_(signed.get_by_role("img"))).not_to_have_count(0)
+    waiting.until(lambda: client.get(dataset_id)["url"] == new, "the retry with the new URL")
     assert ready(client, dataset_id)
-    assert client.get(dataset_id)["url"] == new
+    expect(signed.get_by_label("Progress of Signed").or_(signed.get_by_role("img"))).not_to_have_count(0)
 
 
 def test_cancel_stops_the_work_and_says_so(

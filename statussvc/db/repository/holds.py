@@ -45,7 +45,7 @@ def holder(connection: Connection, url: str, row: DatasetRow | None = None) -> s
     others = _unheld(url, *columns)
     if row is not None:
         others = others.where(datasets.c.seq != row.seq)
-    at_work: str | None = connection.scalars(others.where(datasets.c.state == State.DOWNLOADING).limit(1)).first()
+    at_work: str | None = connection.scalars(_at_work(url, row).limit(1)).first()
     if at_work is not None:
         return at_work
     oldest = others.where(datasets.c.state == State.QUEUED).order_by(datasets.c.seq).limit(MOST_LOOKED_AT).subquery()
@@ -81,6 +81,21 @@ def settle(connection: Connection, now: float) -> list[str]:
         else:
             changed += _take_over(connection, held[0])
     return changed
+
+
+def _at_work(url: str, row: DatasetRow | None) -> Select[str]:
+    """Rows of a URL that are downloaded, other than the row's own.
+
+    Without IN_INGEST, so that SQLite finds them by URL and state. With it, it goes through all rows that wait.
+    """
+    found = select(datasets.c.dataset_id).where(
+        datasets.c.url_hash == url_hash(url),
+        datasets.c.state == State.DOWNLOADING,
+        datasets.c.held_by.is_(None),
+        _PRESENT,
+        datasets.c.url == url,
+    )
+    return found if row is None else found.where(datasets.c.seq != row.seq)
 
 
 def _unheld(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.formats import tiff
+from pipeline.formats.decoder_errors import OFFER
 from pipeline.formats.header import Header
 from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
@@ -202,7 +203,7 @@ def test_fewer_strips_than_the_picture_has_are_damage(tmp_path: Path) -> None:
     assert (error.code, error.message) == (
         "image_corrupt",
         "The image file is damaged (its directory lists 1 of 8 strips or tiles). "
-        "Open it in another program, save it again, then retry.",
+        f"Open it in another program, save it again, then retry. {OFFER}",
     )
 
 

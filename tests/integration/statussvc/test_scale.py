@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import alembic.command
+import alembic.config
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
+from statussvc.db.database import MIGRATIONS
 from statussvc.db.repository import (
     catalogue,
     garbage,
@@ -28,7 +31,6 @@ from statussvc.db.repository import (
     turns,
 )
 from statussvc.db.repository.turns import Turns
-from statussvc.db.tables import metadata
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
 
@@ -92,8 +94,17 @@ NUMBERS = {
 }
 
 
+def migrate(engine: Engine) -> None:
+    # By the migrations, as every installation: of indexes that seem equal SQLite takes one by the order in which they
+    # were created, and metadata.create_all has no order.
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")
+
+
 def fill(engine: Engine) -> Engine:
-    metadata.create_all(engine)
     with engine.begin() as connection:
         for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])):
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
@@ -108,7 +119,9 @@ def fill(engine: Engine) -> Engine:
 @pytest.fixture(scope="module")
 def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     path: Path = tmp_path_factory.mktemp("rows") / "rows.sqlite3"
-    engine = fill(create_engine(f"sqlite:///{path}"))
+    engine = create_engine(f"sqlite:///{path}")
+    migrate(engine)
+    fill(engine)
     yield engine
     engine.dispose()
 
@@ -116,7 +129,9 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def postgres(postgres_server: Any) -> Iterator[Engine]:
     with postgres_server.database() as url:
-        engine = fill(create_engine(url))
+        engine = create_engine(url)
+        migrate(engine)
+        fill(engine)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
         yield engine
@@ -128,7 +143,7 @@ def new_postgres(postgres_server: Any) -> Iterator[Engine]:
     """A database without statistics yet, as while a first flood comes."""
     with postgres_server.database() as url:
         engine = create_engine(url)
-        metadata.create_all(engine)
+        migrate(engine)
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE datasets SET (autovacuum_enabled = false)"))
         fill(engine)

@@ -124,7 +124,7 @@ tiler.child.main()
         ),
         ("while True: pass", {"work_seconds": 1}, "decoder_too_slow"),
         (
-            "for _ in range(3): (last := threading.Thread(target=exec, args=('while True: pass',))).start()\nlast.join()",
+            "for _ in range(3): (one := threading.Thread(target=exec, args=('while True: pass',))).start()\none.join()",
             {"work_seconds": 1},
             "decoder_too_slow",
         ),
