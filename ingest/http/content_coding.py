@@ -15,7 +15,7 @@ import brotli
 
 from ingest.http.response import broken, incomplete
 from pipeline.errors import StageError
-from pipeline.formats.signatures import image_kind
+from pipeline.formats.signatures import GZIP, ZSTD, image_kind
 from pipeline.texts import amount
 
 if sys.version_info >= (3, 14):
@@ -42,7 +42,7 @@ ZSTD_WINDOW_LOG = 23
 HEAD = 64
 """Bytes that show whether a body was labelled wrongly."""
 
-MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGIC = {"gzip": GZIP, "zstd": ZSTD}
 """What a coded body begins with. The others have no magic number."""
 
 ERRORS = (zlib.error, brotli.error, ZstdError)

@@ -40,6 +40,9 @@ _IMAGES = (
 """What the bytes begin with, and the kind of image."""
 
 PDF = b"%PDF-"
+ZIP = b"PK\x03\x04"
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
 
 _OTHERS = (
     (PDF, "a PDF document"),
@@ -47,12 +50,12 @@ _OTHERS = (
     (b"\xc5\xd0\xd3\xc6", "a PostScript document"),
     (b"{\\rtf", "a text document (RTF)"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
-    (b"PK\x03\x04", "a ZIP archive or an Office document"),
+    (ZIP, "a ZIP archive or an Office document"),
     (b"PK\x05\x06", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip file"),
+    (GZIP, "a gzip file"),
     (b"BZh", "a bzip2 file"),
     (b"\xfd7zXZ\x00", "an xz file"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (ZSTD, "a Zstandard file"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"ID3", "an MP3 recording"),
@@ -111,9 +114,9 @@ def image_kind(head: bytes) -> str:
 
 def archive_kind(head: bytes) -> str:
     """Return "zip" or "gzip" if the bytes begin an archive that is unpacked, or ""."""
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(ZIP):
         return "zip"
-    return "gzip" if head.startswith(b"\x1f\x8b") else ""
+    return "gzip" if head.startswith(GZIP) else ""
 
 
 def other_kind(head: bytes) -> str:

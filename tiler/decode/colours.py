@@ -21,6 +21,7 @@ from tiler.decode.colour_spaces import ColourSpace, Range, by_cicp
 from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
+from tiler.decode.percentiles import SCALED
 from tiler.decode.reader import Reader
 from tiler.decode.samples import Shown, show, transparency
 from tiler.decode.sampling import Sample
@@ -36,7 +37,6 @@ _NAMES = {1: "b-w", 3: "srgb", 4: "cmyk"}
 AUTO = Stretch(Kind.PERCENTILE, *PERCENTILES[Kind.AUTO])
 """How samples are mapped whose range nothing states."""
 
-_SCALED = {"uchar", "ushort"}
 _SPACES = {"lab", "labs", "labq", "xyz"}
 """Colour spaces that define the range of their samples, whatever the sample type."""
 
@@ -89,7 +89,7 @@ def _rule(
     """Return how to map the samples, None if their upper 8 bits are colours, and the function that samples them."""
     pixels = cache(sample)
     if asked.kind is Kind.NONE:
-        return (None if image.format in _SCALED else asked), pixels
+        return (None if image.format in SCALED else asked), pixels
     if asked.kind is not Kind.AUTO:
         return asked, pixels
     if image.format == "uchar":
@@ -139,7 +139,7 @@ def _drop_extra_bands(image: pyvips.Image, reader: Reader, decisions: list[str])
 
 
 def _from_cmyk(image: pyvips.Image, decisions: list[str]) -> pyvips.Image:
-    if image.format not in _SCALED:
+    if image.format not in SCALED:
         raise StageError(
             "unsupported_format",
             "CMYK is supported with 8 or 16 bits a sample only. Save the image as a plain TIFF, JPEG or PNG.",

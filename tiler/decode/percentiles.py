@@ -9,6 +9,11 @@ from collections.abc import Callable, Sequence
 
 import pyvips
 
+SCALED = {"uchar", "ushort"}
+"""Types of samples with a fixed scale, by libvips' names."""
+
+FRACTIONS = {"float", "double"}
+
 INTEGERS = {
     "uchar": (0, (1 << 8) - 1),
     "char": (-(1 << 7), (1 << 7) - 1),

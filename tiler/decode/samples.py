@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pyvips
 
 from pipeline.stretch import Kind, Stretch
-from tiler.decode.percentiles import INTEGERS
+from tiler.decode.percentiles import FRACTIONS, INTEGERS, SCALED
 from tiler.decode.sampling import Sample
 
 FLOAT_SPANS = (1e-30, 1e38)
@@ -22,8 +22,6 @@ FLOAT_SPANS = (1e-30, 1e38)
 
 SOFTENING = 0.1
 """`a` of the asinh stretch, as astropy's AsinhStretch has it: below this share of the range it is nearly linear."""
-
-_WITH_FRACTIONS = {"float", "double"}
 
 
 class Shown(NamedTuple):
@@ -93,8 +91,8 @@ def show(
 
 def _is_transparency(image: pyvips.Image, sample: Callable[[], Sample]) -> bool:
     """Return whether the band after the colours is transparency: of 8 or 16 bits, or a float from 0 to 1."""
-    if image.format not in _WITH_FRACTIONS:
-        return image.format in {"uchar", "ushort"}
+    if image.format not in FRACTIONS:
+        return image.format in SCALED
     band = sample().image.extract_band(image.bands - 1)
     # Comparisons with not-a-number are false: what is hidden says nothing.
     return bool(((band < 0) | (band > 1)).max() == 0)
@@ -102,7 +100,7 @@ def _is_transparency(image: pyvips.Image, sample: Callable[[], Sample]) -> bool:
 
 def transparency(band: pyvips.Image) -> pyvips.Image:
     """Return a band of transparency with 8 bits: the upper ones of 16, as libvips does it."""
-    if band.format in _WITH_FRACTIONS:
+    if band.format in FRACTIONS:
         return _mapped(band, 0.0, 1.0)
     return band if band.format == "uchar" else (band >> 8).cast("uchar")
 
@@ -117,13 +115,13 @@ def _range(rule: Stretch, samples: str, sample: Callable[[], Sample]) -> tuple[f
 
 def _full(samples: str) -> tuple[float, float]:
     """Return the range that a type of samples stands for."""
-    return (0.0, 1.0) if samples in _WITH_FRACTIONS else INTEGERS[samples]
+    return (0.0, 1.0) if samples in FRACTIONS else INTEGERS[samples]
 
 
 def _mapped(
     samples: pyvips.Image, low: float, high: float, *, is_asinh: bool = False, reverse: bool = False
 ) -> pyvips.Image:
-    if samples.format not in _WITH_FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
+    if samples.format not in FRACTIONS or not FLOAT_SPANS[0] < high - low < FLOAT_SPANS[1]:
         # libvips would compute in 32-bit floats. Their 24 bits are too few for 32-bit samples far from zero.
         samples = samples.cast("double")
     # A range wider than the greatest double is halved first.

@@ -21,7 +21,6 @@ SAMPLE_PIXELS = 1 << 18
 SMALL_PIXELS = 1 << 22
 """Pages of at most this many pixels are decoded as a whole, which takes a moment."""
 
-
 JOINED_BYTES = 1 << 22
 """Rows are thinned this many bytes at a time."""
 
@@ -127,9 +126,9 @@ def part_of(reader: Reader) -> Sample | None:
     As `sample_of`.
     """
     header = reader.header()
-    if reader.missing is not None:
+    if reader.missing is not None or header.width * header.height <= SMALL_PIXELS:
         return None
-    if header.width * header.height <= SMALL_PIXELS or (part := reader.part(SAMPLE_PIXELS)) is None:
+    if (part := reader.part(SAMPLE_PIXELS)) is None:
         return None
     image = part.open()
     with part.heeded():

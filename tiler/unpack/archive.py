@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats.kinds import HEAD, kind_of
-from pipeline.formats.signatures import archive_kind, image_kind, other_kind
+from pipeline.formats.signatures import GZIP, archive_kind, image_kind, other_kind
 from pipeline.texts import amount, sentence
 
 MOST_DIRECTORY = 8 << 20
@@ -200,7 +200,7 @@ def _gunzipped(archive: BinaryIO) -> Iterator[bytes]:
     rest = b""
     while piece := rest or archive.read(PIECE):
         if unpacker.eof:
-            if not piece.startswith(b"\x1f\x8b"):
+            if not piece.startswith(GZIP):
                 return
             unpacker = zlib.decompressobj(31)
         yield unpacker.decompress(piece, PIECE)

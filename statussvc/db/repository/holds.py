@@ -41,14 +41,16 @@ def holder(connection: Connection, url: str, row: DatasetRow | None = None) -> s
     ----------
     row: the row that is to be begun; None for a new one.
     """
-    columns = datasets.c.dataset_id, datasets.c.seq, datasets.c.attempt
-    others = _unheld(url, *columns)
-    if row is not None:
-        others = others.where(datasets.c.seq != row.seq)
-    at_work: str | None = connection.scalars(_at_work(url, row).limit(1)).first()
+    others = () if row is None else (datasets.c.seq != row.seq,)
+    # Without IN_INGEST, so that SQLite finds them by URL and state. With it, it goes through all rows that wait.
+    downloading = _of_url(url, datasets.c.dataset_id).where(datasets.c.state == State.DOWNLOADING, *others)
+    at_work: str | None = connection.scalars(downloading.limit(1)).first()
     if at_work is not None:
         return at_work
-    oldest = others.where(datasets.c.state == State.QUEUED).order_by(datasets.c.seq).limit(MOST_LOOKED_AT).subquery()
+    queued = _unheld(url, datasets.c.dataset_id, datasets.c.seq, datasets.c.attempt).where(
+        datasets.c.state == State.QUEUED, *others
+    )
+    oldest = queued.order_by(datasets.c.seq).limit(MOST_LOOKED_AT).subquery()
     begun_before = select(oldest.c.dataset_id).where(oldest.c.attempt > 1).order_by(oldest.c.seq).limit(1)
     if row is not None and row.attempt > 1:
         # Of several that have begun before, the oldest goes first.
@@ -83,30 +85,16 @@ def settle(connection: Connection, now: float) -> list[str]:
     return changed
 
 
-def _at_work(url: str, row: DatasetRow | None) -> Select[str]:
-    """Rows of a URL that are downloaded, other than the row's own.
-
-    Without IN_INGEST, so that SQLite finds them by URL and state. With it, it goes through all rows that wait.
-    """
-    found = select(datasets.c.dataset_id).where(
-        datasets.c.url_hash == url_hash(url),
-        datasets.c.state == State.DOWNLOADING,
-        datasets.c.held_by.is_(None),
-        _PRESENT,
-        datasets.c.url == url,
+def _of_url(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:
+    """Rows of a URL that are not held."""
+    return select(*columns).where(
+        datasets.c.url_hash == url_hash(url), datasets.c.held_by.is_(None), _PRESENT, datasets.c.url == url
     )
-    return found if row is None else found.where(datasets.c.seq != row.seq)
 
 
 def _unheld(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:
     """Rows of a URL that wait for a download or are at it, and are not held."""
-    return select(*columns).where(
-        datasets.c.url_hash == url_hash(url),
-        datasets.c.held_by.is_(None),
-        IN_INGEST,
-        _PRESENT,
-        datasets.c.url == url,
-    )
+    return _of_url(url, *columns).where(IN_INGEST)
 
 
 def _hold(connection: Connection, seqs: Select[*tuple[Any, ...]], by: str) -> list[str]:

@@ -16,10 +16,8 @@ from pipeline.formats.tiff import NATIVE, Directory, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff.nodata import HUGE
 from tiler.decode.metadata import PROFILE
+from tiler.decode.percentiles import FRACTIONS, SCALED
 from tiler.decode.readers.tiff.left_out import LeftOut
-
-SCALED = {"uchar", "ushort"}
-"""Samples with a fixed scale. All other samples are stretched, and are not-a-number where there is no data."""
 
 ORIENTATION = "orientation"
 
@@ -85,7 +83,7 @@ def is_nodata(image: pyvips.Image, values: tuple[float, ...]) -> pyvips.Image:
 
 
 def _has_value(band: pyvips.Image, value: float) -> pyvips.Image:
-    if band.format not in {"float", "double"}:
+    if band.format not in FRACTIONS:
         return band == value
     missing = band != band  # noqa: PLR0124  only not-a-number differs from itself
     if math.isnan(value):
@@ -101,10 +99,10 @@ def colour_bands(image: pyvips.Image) -> int:
 
 
 def blanked(image: pyvips.Image, hidden: pyvips.Image) -> pyvips.Image:
-    """Return an image whose samples are stretched with not-a-number where nothing is shown; others stay as they are."""
+    """Return an image whose samples have no fixed scale with not-a-number where nothing is shown; others unchanged."""
     if image.format in SCALED:
         return image
-    samples = image if image.format in {"float", "double"} else image.cast("double")
+    samples = image if image.format in FRACTIONS else image.cast("double")
     return hidden.ifthenelse(math.nan, samples)
 
 

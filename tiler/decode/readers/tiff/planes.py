@@ -20,6 +20,7 @@ from pipeline.formats.tiff.alpha import premultiplied_by
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff.layout import RGB, SEPARATED, Layout, layout_of
+from tiler.decode.percentiles import SCALED
 from tiler.decode.readers.tiff.premultiplied import straight
 from tiler.decode.readers.tiff.rewritten import Rewritten, placed
 from tiler.decode.readers.tiff.virtual_tiff import Entry, kept, short
@@ -88,7 +89,7 @@ def _straight(bands: list[pyvips.Image], alpha: pyvips.Image) -> list[pyvips.Ima
 def _interpretation(first: pyvips.Image, photometric: int) -> str:
     if photometric == SEPARATED:
         return "cmyk"
-    if photometric == RGB and first.format in {"uchar", "ushort"}:
+    if photometric == RGB and first.format in SCALED:
         return "srgb" if first.format == "uchar" else "rgb16"
     return str(first.interpretation)
 

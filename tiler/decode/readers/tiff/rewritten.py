@@ -52,11 +52,11 @@ class Rewritten(VirtualTiff):
 def placed(
     entries: Mapping[int, Entry], offsets: array[int], lengths: array[int], directory: Directory, layout: Layout
 ) -> dict[int, Entry]:
-    """Return the entries with the places of strips or tiles, which lie in the real file.
+    """Return the entries with the places of strips or tiles, which lie behind the head.
 
     Parameters
     ----------
-    offsets, lengths: in the real file.
+    offsets, lengths: in what follows the head, such as the real file.
     directory, layout: of the page.
     """
     order = directory.order

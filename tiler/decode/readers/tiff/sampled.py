@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from array import array
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.formats.tiff import PLACES, Directory, Tag
+from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.layout import Compression, Layout, layout_of
-from tiler.decode.readers.tiff.virtual_tiff import head, kept, long, long8, short, size_of
+from tiler.decode.readers.tiff.rewritten import placed
+from tiler.decode.readers.tiff.virtual_tiff import head, kept, long, short
 
 GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it modulo 1 are spread evenly, however many there are."""
@@ -119,11 +121,5 @@ def _head(directory: Directory, layout: Layout, rows: int, chosen: list[_Piece])
         entries[Tag.ROWS_PER_STRIP] = long(rows, order)
     entries[Tag.PLANAR] = short(directory.value(Tag.PLANAR, 1), order)
     lengths = array("Q", (length for piece in zip(*chosen, strict=True) for _, length in piece))
-    offsets_tag, lengths_tag = PLACES[layout.tiled]
-    entries[lengths_tag] = entries[offsets_tag] = long8(lengths, order)
-    at, offsets = size_of(entries), array("Q")
-    for length in lengths:
-        offsets.append(at)
-        at += length
-    entries[offsets_tag] = long8(offsets, order)
-    return head(entries, order)
+    offsets = array("Q", accumulate(lengths[:-1], initial=0))
+    return head(placed(entries, offsets, lengths, directory, layout), order)
