@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped
 from pipeline.sources import Allowed
 from tests.support.network import answers
-from tests.support.network.sources import Behaviour, SourceServer, serve
+from tests.support.network.sources import Behaviour, SourceServer
 
 DATA = b"\xff\xd8\xff\xe0" + bytes(5000)
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))
@@ -36,12 +36,6 @@ def b64(algorithm: str, data: bytes = DATA) -> str:
 def headers(**given: str) -> Callable[[str], Sequence[str]]:
     values = {name.replace("_", "-").lower(): value for name, value in given.items()}
     return lambda name: [values[name.lower()]] if name.lower() in values else []
-
-
-@pytest.fixture
-def server() -> Iterator[SourceServer]:
-    with serve() as running:
-        yield running
 
 
 def fetch(url: str, path: Path, expected: str = "") -> Fetched:

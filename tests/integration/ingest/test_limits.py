@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,6 @@ from tests.support.network.sources import Exchange, SourceServer, serve
 DATA = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"limits").digest(12 * 1024**2)
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))
 SLOW = 4 * 1024**2
-
-
-@pytest.fixture
-def server() -> Iterator[SourceServer]:
-    with serve() as running:
-        yield running
 
 
 def job(url: str, path: Path, hosts: Hosts | None = None, **settings: object) -> Fetch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from pipeline.errors import StageError
 from pipeline.sources import Allowed
 from tests.support.network import answers
 from tests.support.network.answers import asked
-from tests.support.network.sources import Behaviour, Exchange, SourceServer, serve
+from tests.support.network.sources import Behaviour, Exchange, SourceServer
 
 MEGABYTE = 1024**2
 JPEG = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"picture").digest(12 * MEGABYTE)
@@ -26,12 +26,6 @@ SHA256 = hashlib.sha256(JPEG).hexdigest()
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))
 SLOW = 4 * MEGABYTE
 """Bytes a second of one connection: the file takes three seconds by one, and others join."""
-
-
-@pytest.fixture
-def server() -> Iterator[SourceServer]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

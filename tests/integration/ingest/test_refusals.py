@@ -6,7 +6,6 @@ import base64
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import brotli
@@ -28,12 +27,6 @@ JPEG = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"picture").digest(5 * MEGABYTE)
 SHA256 = hashlib.sha256(JPEG).hexdigest()
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))
 WHOLE = answers.whole(JPEG, {"ETag": '"v1"'})
-
-
-@pytest.fixture
-def server() -> Iterator[SourceServer]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

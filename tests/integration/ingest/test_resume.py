@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -26,19 +26,13 @@ from pipeline.errors import StageError, StorageError
 from pipeline.sources import Allowed
 from tests.support.network import answers
 from tests.support.network.answers import asked
-from tests.support.network.sources import WAIT_LIMIT, Behaviour, Exchange, SourceServer, serve
+from tests.support.network.sources import WAIT_LIMIT, Behaviour, Exchange, SourceServer
 from tests.support.rigs.waiting import until
 
 SOURCE = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"old").digest(3_000_000)
 OTHER = b"\xff\xd8\xff\xe0" + hashlib.shake_128(b"new").digest(3_000_000)
 LOCAL = Guard(Allowed(["127.0.0.0/8"]))
 V1 = Version('"v1"')
-
-
-@pytest.fixture
-def server() -> Iterator[SourceServer]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -28,13 +28,6 @@ def status(tmp_path: Path) -> Iterator[Status]:
         yield rig
 
 
-@pytest.fixture
-def client(status: Status) -> Iterator[StatusClient]:
-    client = StatusClient(status.address)
-    yield client
-    client.close()
-
-
 def wake_up(dataset_id: str, attempt: int = 1) -> pb.WakeUp:
     return pb.WakeUp(dataset_id=dataset_id, attempt=attempt, stage=pb.STAGE_INGEST)
 

@@ -28,13 +28,6 @@ def status(tmp_path: Path) -> Iterator[Status]:
         yield rig
 
 
-@pytest.fixture
-def client(status: Status) -> Iterator[StatusClient]:
-    client = StatusClient(status.address)
-    yield client
-    client.close()
-
-
 def storage_at(path: Path) -> DirectoryStorage:
     return DirectoryStorage(path)
 
