@@ -7,20 +7,14 @@ parsed yet; up to 256 KiB of them were read at once, and they count until they a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-from pipeline.logs import Repeats
+from gateway.http.byte_limit import ByteLimit
 
 MAX_BODIES = 64 * 1024**2
 """Default limit in bytes: 256 of the largest bodies, or a hundred thousand ordinary ones, which have a few hundred
 bytes."""
-
-LEFT = 3 / 4
-"""Share of the limit that is left after requests were ended, so that not every piece of a body ends one."""
-
-logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
@@ -41,18 +35,13 @@ class Connection(Protocol):
         """Refuse the request whose body was counted, or close the connection if the body has fully arrived."""
 
 
-class RequestBodies:
-    """The bytes of bodies whose requests have no response yet, and of requests that are not parsed yet.
+class RequestBodies(ByteLimit[Connection]):
+    """The bytes of bodies whose requests have no response yet, and of requests that are not parsed yet."""
 
-    Parameters
-    ----------
-    limit: maximum bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._total = 0
-        self._repeats = Repeats()
+    MESSAGE = (
+        "more than %d bytes of requests in memory: ended the %d requests with the largest (%d more times since "
+        "this was last logged); see TILEWRIGHT_MAX_BODIES_BYTES"
+    )
 
     def note(self, connection: Connection, size: int, present: Iterable[Connection]) -> None:
         """Count `size` more bytes of a body, and end the requests with the largest bodies if there are too many.
@@ -79,27 +68,14 @@ class RequestBodies:
         connection.body_bytes = 0
 
     def forget(self, connection: Connection) -> None:
-        """No longer count a connection that was closed."""
-        self._total -= _held(connection)
+        """As ByteLimit.forget."""
+        self._total -= self.held(connection)
         connection.body_bytes = connection.unparsed_bytes = 0
 
-    def _end_largest(self, present: Iterable[Connection]) -> None:
-        ended = 0
-        for one in sorted(present, key=lambda one: (-_held(one), one.since)):
-            if self._total <= self._limit * LEFT or not _held(one):
-                break
-            self.forget(one)
-            one.end_body()
-            ended += 1
-        if (left_out := self._repeats.left_out("bodies")) is not None:
-            logger.warning(
-                "more than %d bytes of requests in memory: ended the %d requests with the largest (%d more times since "
-                "this was last logged); see TILEWRIGHT_MAX_BODIES_BYTES",
-                self._limit,
-                ended,
-                left_out,
-            )
+    def held(self, connection: Connection) -> int:
+        """As ByteLimit.held."""
+        return connection.body_bytes + connection.unparsed_bytes
 
-
-def _held(connection: Connection) -> int:
-    return connection.body_bytes + connection.unparsed_bytes
+    def end(self, connection: Connection) -> None:
+        """As ByteLimit.end."""
+        connection.end_body()

@@ -7,19 +7,13 @@ limit of `gateway.http.limits` ends a client that reads nothing, but many such c
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-from pipeline.logs import Repeats
+from gateway.http.byte_limit import ByteLimit
 
 MAX_UNSENT = 256 * 1024**2
 """Default limit in bytes: 25 KiB for each of 10,000 connections. A client that reads leaves nothing here for long."""
-
-LEFT = 3 / 4
-"""Share of the limit that is left after connections were closed, so that not every response closes one."""
-
-logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
@@ -37,18 +31,13 @@ class Connection(Protocol):
     since: float
 
 
-class Unsent:
-    """The bytes that wait to be sent.
+class Unsent(ByteLimit[Connection]):
+    """The bytes that wait to be sent."""
 
-    Parameters
-    ----------
-    limit: maximum bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._total = 0
-        self._repeats = Repeats()
+    MESSAGE = (
+        "clients had not read more than %d bytes of their responses: closed the %d connections with the most "
+        "(%d more times since this was last logged); see TILEWRIGHT_MAX_UNSENT_BYTES"
+    )
 
     def note(self, connection: Connection, present: Iterable[Connection]) -> None:
         """Count a connection's bytes after a response was written, and close connections if there are too many bytes.
@@ -62,9 +51,17 @@ class Unsent:
             self.limit(present)
 
     def forget(self, connection: Connection) -> None:
-        """No longer count a connection that was closed."""
+        """As ByteLimit.forget."""
         self._total -= connection.held
         connection.held = 0
+
+    def held(self, connection: Connection) -> int:
+        """As ByteLimit.held."""
+        return connection.held
+
+    def end(self, connection: Connection) -> None:
+        """As ByteLimit.end."""
+        connection.transport.abort()
 
     def limit(self, present: Iterable[Connection]) -> None:
         """Count all connections. If there are too many bytes, close the connections that hold most of them."""
@@ -72,23 +69,8 @@ class Unsent:
         for one in connections:
             _count(one)
         self._total = sum(one.held for one in connections)
-        if self._total <= self._limit:
-            return
-        closed = 0
-        for one in sorted(connections, key=lambda one: (-one.held, one.since)):
-            if self._total <= self._limit * LEFT:
-                break
-            self.forget(one)
-            one.transport.abort()
-            closed += 1
-        if (left_out := self._repeats.left_out("unsent")) is not None:
-            logger.warning(
-                "clients had not read more than %d bytes of their responses: closed the %d connections with the most "
-                "(%d more times since this was last logged); see TILEWRIGHT_MAX_UNSENT_BYTES",
-                self._limit,
-                closed,
-                left_out,
-            )
+        if self._total > self._limit:
+            self._end_largest(connections)
 
 
 def _count(connection: Connection) -> int:
