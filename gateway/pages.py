@@ -28,6 +28,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.http import error_codes_page, is_not_modified
+from pipeline.source_formats import listed
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def page_routes(public_url: str = "", root: Path | None = None) -> list[BaseRout
         return response
 
     return [
-        _page("/", StaticFile(root / "index.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
+        _page("/", StaticFile(root / "index.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}", _with_formats)),
         Route("/view/{dataset_id}", view, name="view"),
         _page("/embed/{dataset_id}", StaticFile(root / "view.html", OUR_CACHING, f"{policy}; {FRAMED_ANYWHERE}")),
         _page("/docs", StaticFile(root / "docs.html", OUR_CACHING, f"{policy}; {FRAMED_NOWHERE}")),
@@ -164,6 +165,11 @@ def content_security_policy(public_url: str) -> str:
             "form-action 'self'",
         )
     )
+
+
+def _with_formats(template: str) -> str:
+    """Return `web/index.html` with the list of the formats that are read."""
+    return template.replace("<!-- formats -->", listed())
 
 
 def _page(url: str, page: StaticFile) -> Route:

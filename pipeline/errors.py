@@ -162,7 +162,7 @@ WARNING_CODES: dict[str, str] = {
     "image_coarse": "The last scans of a progressive JPEG are missing or damaged, so the image is less sharp.",
     "bytes_ignored": "Bytes of the file that belong to no part of the image were ignored.",
     "metadata_ignored": "Metadata that would change what is shown, such as a colour profile, is unusable.",
-    "page_chosen": "The file has several pages, and none was asked for: one of them was chosen.",
+    "page_chosen": "The file has several pages or images, and one of them was chosen.",
     "decoder_remark": "The decoder remarked on the file, but not on the pixels that are shown.",
 }
 """Codes of warnings: what is to know about a dataset that is ready."""

@@ -120,7 +120,10 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
                 storage.put_file(scratch / name, key)
             run.report(preview=pb.Preview(width=made.width, height=made.height, key=key))
 
-        built = parent.build(run, job, threads=settings.tiler_threads, check_room=check_room, keep_preview=keep_preview)
+        with source.named():
+            built = parent.build(
+                run, job, threads=settings.tiler_threads, check_room=check_room, keep_preview=keep_preview
+            )
         for name in FILES:
             run.check()
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
@@ -49,9 +50,17 @@ SAMPLES = {
         "bWEAAAAAAAAAAQABBYECAwWEAAAARG1kYXQAAAA4KAGvEyFwk0DlMPv+P0/JU+/JsKp/AGCMl9S1evnh95VU9/Awu8ASvLid6NStG4lw"
         "z0CP3ByuQyg="
     ),
+    "BMP": "Qk06AAAAAAAAADYAAAAoAAAAAQAAAAEAAAABABgAAAAAAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAD/AA==",
+    "PNM": "UDYgMSAxIDI1NQr/AAA=",
+    "TGA": "AAACAAAAAAAAAAAAAQABABggAAD/",
+    "ZIP": (
+        "UEsDBBQAAAAIAAAAIQCBuzf8DgAAAA4AAAABAAAAYQswUzAEQiNTU67/DAwAUEsBAhQDFAAAAAgAAAAhAIG7N/wOAAAADgAAAAEAAAAAAAAAAAAA"
+        "AIABAAAAAGFQSwUGAAAAAAEAAQAvAAAALQAAAAAA"
+    ),
+    "gzip": "H4sIAAAAAAACAwswUzAEQiNTU67/DAwAgbs3/A4AAAA=",
 }
-"""A file of a few pixels for each format, in base64. Codecs that some installations lack have their own entry: zstd in
-TIFF, HEVC in HEIF."""
+"""A file of a few pixels for each format of pipeline.source_formats, in base64. The archives contain the PNM. Codecs
+that some installations lack have their own entry: zstd in TIFF."""
 
 
 class Unasked(Exception):
@@ -97,11 +106,14 @@ def _main() -> None:
     import pyvips  # noqa: PLC0415  # only in the separate process
 
     from pipeline.errors import StageError  # noqa: PLC0415
+    from pipeline.formats.signatures import archive_kind  # noqa: PLC0415
     from tiler.decode import reader_of  # noqa: PLC0415
+    from tiler.unpack.archive import open_image  # noqa: PLC0415
 
     def reads(sample: str) -> bool:
+        data = b64decode(sample)
         with NamedTemporaryFile() as file:
-            file.write(b64decode(sample))
+            file.writelines(open_image(io.BytesIO(data), "").pieces if archive_kind(data) else [data])
             file.flush()
             try:
                 reader_of(Path(file.name)).open().avg()

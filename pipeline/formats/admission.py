@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.errors import StageError
-from pipeline.formats.header import NAMES, WHOLE_MEMORY, Header, decoding_memory
+from pipeline.formats.header import WHOLE_MEMORY, Header, decoding_memory
+from pipeline.source_formats import IMAGES
 from pipeline.texts import amount
 
 FREE_PIXELS = 1 << 30
@@ -66,7 +67,7 @@ def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits)
 
 
 def _kind(header: Header, memory: int) -> str:
-    name = NAMES.get(header.format, header.format.upper())
+    name = IMAGES.get(header.format, header.format.upper())
     if _is_held(header, memory) and header.format in _PASSES:
         name = f"{_PASSES[header.format]} {name}"
     return f"An {name}" if name[:3] in {"AVI", "int", "SVG"} else f"A {name}"

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from pipeline.errors import StageError
 from pipeline.formats import frames
 from pipeline.formats.admission import FREE_PIXELS
-from pipeline.formats.header import NAMES, Header
+from pipeline.formats.header import Header
 from pipeline.formats.tiff import File
 from pipeline.pyramids import DEFAULT_TILE_SIZE, Format, Geometry
+from pipeline.source_formats import IMAGES
 from pipeline.texts import amount
 
 PLAIN_BYTES = 8
@@ -115,7 +116,7 @@ def require_affordable(header: Header, work: Work, source_bytes: int | None, pix
         why = f"the {work.frames:,} frames before the page, on a canvas of {size}, take"
         if header.format not in frames.OF:
             why = f"the {work.frames:,} pictures that its {size} are assembled from take"
-    kind = NAMES.get(header.format, header.format.upper())
+    kind = IMAGES.get(header.format, header.format.upper())
     raise StageError(
         "decoder_too_slow",
         f"The {kind} has {source_bytes:,} bytes, but {why} the work of {work.pixels:,} pixels; above {FREE_PIXELS:,} "

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.pyramids import DEFAULT_TILE_SIZE
+from pipeline.source_formats import IMAGES
 
 _PRIMARY = "heif-primary"
 """libvips' name for the number of a HEIF's primary page."""
@@ -15,13 +16,6 @@ UNKNOWN_PAGES = 0
 
 LAST_PAGE = 100_000
 """Number of the last page that libvips opens, from 0. It would show the first one instead of a later one."""
-
-NAMES = {"gif": "GIF", "heif": "HEIF", "avif": "AVIF", "jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP"} | {
-    "bmp": "BMP",
-    "pnm": "PNM",
-    "tga": "TGA",
-}
-"""Formats as people write them."""
 
 BASE_MEMORY = 64 << 20
 """Bytes that any tiling needs: the interpreter, libvips, its threads."""
@@ -156,6 +150,6 @@ def require_page(header: Header, page: int) -> None:
         )
     if page < header.pages or header.pages == UNKNOWN_PAGES:
         return
-    kind = NAMES.get(header.format, header.format)
+    kind = IMAGES.get(header.format, header.format)
     has = "one page" if header.pages == 1 else f"{header.pages} pages"
     raise StageError("page_not_found", f"Page {page} was requested, counted from 0, but this {kind} has {has}.")

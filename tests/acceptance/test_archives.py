@@ -39,6 +39,16 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
     return file.getvalue()
 
 
+JP2 = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(300)
+
+
+def named_gzip(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with gzip.GzipFile(name, "wb", fileobj=file) as archive:
+        archive.write(data)
+    return file.getvalue()
+
+
 BESIDE = {"earth.tfw": b"0.1\n0\n0\n-0.1\n-180\n90\n", "README.txt": b"Public domain.\n", "more/": b""}
 TWO = {"a/earth.tif": tiff(EARTH), "b/other.tif": tiff(OTHER), "README.txt": b"Two.\n"}
 
@@ -69,24 +79,40 @@ REFUSED = {
     "none.zip": (zipped(BESIDE), "not_an_image", "no image among its 2 files"),
     "empty.zip": (zipped({}), "unsupported_format", "a ZIP archive"),
     "nested.zip": (zipped({"inner.zip": READ["earth.zip"]}), "unsupported_format", "another archive, inner.zip,"),
-    "nested.gz": (gzip.compress(READ["earth.tif.gz"]), "unsupported_format", "a gzip file, not an image"),
+    "nested.gz": (
+        gzip.compress(READ["earth.tif.gz"]),
+        "unsupported_format",
+        "The content of the gzip file is a gzip file, not an image",
+    ),
     "letter.docx": (
         zipped({"[Content_Types].xml": b"<x/>", "word/media/image1.tif": tiff(EARTH)}),
         "unsupported_format",
         "an Office document",
     ),
-    "text.gz": (gzip.compress(b"only words " * 1000), "not_an_image", "contains no image"),
+    "text.gz": (gzip.compress(b"only words " * 1000), "not_an_image", "The content of the gzip file is no image"),
     "lzma.zip": (zipped({"a.tif": tiff(EARTH)}, zipfile.ZIP_LZMA), "not_an_image", "no image among its 1 file"),
     "secret.zip": (encrypted(zipped({"a.tif": tiff(EARTH)})), "unsupported_format", "a.tif in the ZIP archive is encr"),
     "cut.zip": (READ["earth.zip"][:-200], "image_truncated", "ends early"),
     "cut.gz": (READ["earth.tif.gz"][:-200], "image_truncated", "ends early"),
-    "damaged.zip": (damaged(READ["earth.zip"]), "image_corrupt", "The ZIP archive is damaged"),
-    "damaged-stored.zip": (damaged(READ["stored.zip"]), "image_corrupt", "CRC"),
-    "damaged.gz": (damaged(READ["earth.tif.gz"]), "image_corrupt", "The gzip file is damaged"),
+    "damaged.zip": (damaged(READ["earth.zip"]), "image_corrupt", "earth.tif in the ZIP archive is damaged"),
+    "damaged-stored.zip": (
+        damaged(READ["stored.zip"]),
+        "image_corrupt",
+        "earth.tif in the ZIP archive is damaged (Bad CRC",
+    ),
+    "damaged.gz": (damaged(READ["earth.tif.gz"]), "image_corrupt", "The content of the gzip file is damaged"),
+    # The image itself is damaged, of a kind that is not read, too large or has no such page: the message names the file
+    "cut-image.zip": (
+        zipped({"scans/cut.tif": tiff(EARTH)[:20_000], **BESIDE}),
+        "image_truncated",
+        "scans/cut.tif in the ZIP archive: The image file ends",
+    ),
+    "kind.zip": (zipped({"a.jp2": JP2}), "unsupported_format", "a.jp2 in the ZIP archive: JPEG 2000 is not supp"),
+    "named.gz": (named_gzip("cut.tif", tiff(EARTH)[:20_000]), "image_truncated", "cut.tif in the gzip file: The"),
     "bomb.zip": (
         zipped({"bomb.bmp": b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + bytes(300 << 20)}),
         "image_too_large",
-        "the limit is 250 bytes for each",
+        "bomb.bmp in the ZIP archive (",
     ),
 }
 
@@ -134,7 +160,7 @@ def test_member_chooses_one_of_several_images(
     # When there is no such file, or no archive, then the message says so
     for name, member, words in [
         ("two.zip", "earth.tif", "no file earth.tif. Choose one by `member`: a/earth.tif, b/other.tif."),
-        ("two.zip", "README.txt", "contains no image"),
+        ("two.zip", "README.txt", "README.txt in the ZIP archive is no image"),
         ("earth.tif.gz", "earth.tif", "leave out `member`"),
         ("plain.tif", "earth.tif", "leave out `member`"),
     ]:

@@ -28,6 +28,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from pipeline.source_formats import listed
 from tests.acceptance.jobs import finish, ready, submit
 from tests.support.network.answers import gated, status
 from tests.support.network.sources import SourceServer
@@ -705,6 +706,25 @@ def test_nothing_scrolls_sideways_on_the_narrowest_screen(new_page: NewPage, pic
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).not_to_have_text("Opening…")
         assert page.evaluate("() => document.documentElement.scrollWidth") == 320, path
+
+
+def test_labels_take_one_line_and_the_hint_lists_all_formats(new_page: NewPage) -> None:
+    # Given the form with all of its fields
+    page = new_page()
+    page.get_by_text("More options").click()
+    # Then on any screen each label takes one line, so that fields in a row stay level
+    for width in (360, 414, 600, 736, 820, 1024, 1280, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        lines = page.locator("#submit label").evaluate_all(
+            """labels => labels.map(label => {
+                const range = document.createRange();
+                range.selectNodeContents(label);
+                return [label.textContent, range.getClientRects().length];
+            })"""
+        )
+        assert {text: count for text, count in lines if count != 1} == {}, width
+    # And below the address stands what `tilewright doctor` lists
+    expect(page.locator("#url-hint")).to_contain_text(listed())
 
 
 def test_nothing_moves_for_those_who_asked_for_calm(

@@ -38,12 +38,21 @@ _DOCUMENTS = {"[Content_Types].xml", "mimetype"}
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
+_GZIP_HEAD, _GZIP_EXTRA, _GZIP_NAMED = 10, 0x4, 0x8
 
 
 class Found(NamedTuple):
-    """What an archive contains: the name of the image, empty in a gzip file, and its bytes, piece by piece."""
+    """The image in an archive.
+
+    Parameters
+    ----------
+    name: in the archive; empty in a gzip file.
+    label: names it in messages, such as "earth.tif in the ZIP archive".
+    pieces: its bytes.
+    """
 
     name: str
+    label: str
     pieces: Iterator[bytes]
 
 
@@ -63,16 +72,18 @@ def open_image(archive: BinaryIO, member: str) -> Found:
     if kind == "gzip":
         if member:
             raise StageError("member_not_found", "The file is a gzip file, which has one content: leave out `member`.")
-        return Found("", _image_of(_guarded(_gunzipped(archive), "gzip file"), "gzip file"))
+        label = _gzip_label(archive)
+        return Found("", label, _image_of(_guarded(_gunzipped(archive), label), label))
     try:
         found = zipfile.ZipFile(_Bounded(archive))
         info = _chosen(found, member)
-        return Found(info.filename, _image_of(_guarded(_read(found, info), "ZIP archive"), "ZIP archive"))
+        label = f"{_shown(info.filename)} in the ZIP archive"
+        return Found(info.filename, label, _image_of(_guarded(_read(found, info), label), label))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
-        raise _damaged("ZIP archive", error) from error
+        raise _damaged("The ZIP archive", error) from error
 
 
-def write(pieces: Iterator[bytes], target: BinaryIO, archive_bytes: int, most: int) -> int:
+def write(found: Found, target: BinaryIO, archive_bytes: int, most: int) -> int:
     """Write an image to a file and return its length.
 
     Parameters
@@ -86,19 +97,18 @@ def write(pieces: Iterator[bytes], target: BinaryIO, archive_bytes: int, most: i
     """
     limit = most_unpacked(archive_bytes)
     done = 0
-    for piece in pieces:
+    for piece in found.pieces:
         done += len(piece)
         if done > limit:
             raise StageError(
                 "image_too_large",
-                f"The archive of {amount(archive_bytes)} unpacks to more than {amount(limit)}; above "
+                f"{found.label} ({amount(archive_bytes)}) unpacks to more than {amount(limit)}; above "
                 f"{amount(FREE_BYTES)} the limit is {MOST_RATIO} bytes for each byte. Give the address of the image.",
             )
         if done > most:
             raise StageError(
                 "image_too_large",
-                f"The image in the archive has more than {amount(most)}, the limit for a source "
-                "(TILEWRIGHT_MAX_SOURCE_BYTES).",
+                f"{found.label} has more than {amount(most)}, the limit for a source (TILEWRIGHT_MAX_SOURCE_BYTES).",
             )
         target.write(piece)
     return done
@@ -179,11 +189,11 @@ def _is_image(head: bytes) -> bool:
 def _readable(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
     name = _shown(info.filename)
     if info.flag_bits & _ENCRYPTED:
-        raise StageError("unsupported_format", f"The file {name} in the ZIP archive is encrypted. {_ADVICE}")
+        raise StageError("unsupported_format", f"{name} in the ZIP archive is encrypted. {_ADVICE}")
     if info.compress_type not in _METHODS:
         raise StageError(
             "unsupported_format",
-            f"The file {name} is compressed in a way other than deflate (method {info.compress_type}). {_ADVICE}",
+            f"{name} in the ZIP archive is compressed by a method other than deflate ({info.compress_type}). {_ADVICE}",
         )
     return info
 
@@ -210,6 +220,17 @@ def _gunzipped(archive: BinaryIO) -> Iterator[bytes]:
         raise EOFError
 
 
+def _gzip_label(archive: BinaryIO) -> str:
+    """Return what messages call the content of a gzip file: by the name in its header, if there is one."""
+    head = archive.read(HEAD)
+    archive.seek(0)
+    at = _GZIP_HEAD
+    if len(head) > at and head[3] & _GZIP_EXTRA:
+        at += 2 + int.from_bytes(head[at : at + 2], "little")
+    name = head[at : max(at, head.find(b"\0", at))] if len(head) > at and head[3] & _GZIP_NAMED else b""
+    return f"{_shown(name.decode('latin-1'))} in the gzip file" if name else "The content of the gzip file"
+
+
 def _guarded(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
     """Yield pieces; raises StageError in place of what unpackers raise."""
     try:
@@ -227,9 +248,9 @@ def _image_of(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
             break
     if archive_kind(head) or (other_kind(head) and not image_kind(head)):
         inner = other_kind(head) or "another archive"
-        raise StageError("unsupported_format", f"The {what} contains {inner}, not an image. {_ADVICE}")
+        raise StageError("unsupported_format", f"{what} is {inner}, not an image. {_ADVICE}")
     if not _is_image(head):
-        raise StageError("not_an_image", f"The {what} contains no image. {_ADVICE}")
+        raise StageError("not_an_image", f"{what} is no image. {_ADVICE}")
     yield head
     yield from pieces
 
@@ -247,9 +268,9 @@ def _shown(name: str) -> str:
 
 def _damaged(what: str, error: Exception) -> StageError:
     if isinstance(error, EOFError) or "not a zip file" in str(error):
-        return StageError("image_truncated", f"The {what} ends early, or is none. Upload it again at its source.")
+        return StageError("image_truncated", f"{what} ends early. Upload the archive again at its source.")
     why = sentence(str(error), 100).rstrip(".") or type(error).__name__
-    return StageError("image_corrupt", f"The {what} is damaged ({why}). Pack it again, then retry.")
+    return StageError("image_corrupt", f"{what} is damaged ({why}). Pack it again, then retry.")
 
 
 _ADVICE = "Give the address of the image itself."

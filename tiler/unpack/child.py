@@ -50,7 +50,7 @@ def _outcome(job: Job) -> Unpacked | Failed:
         with source.open("rb") as archive:
             found = open_image(archive, job.member)
             with target.open("xb") as file:
-                return Unpacked(found.name, write(found.pieces, file, size, job.most))
+                return Unpacked(found.name, write(found, file, size, job.most), found.label)
     except StageError as error:
         return Failed(error.code, error.message)
     except MemoryError:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import DATASET_CODES, StageError
-from pipeline.formats.probe import MOST_WORDS
+from pipeline.formats.probe import MOST_WORDS, VERDICTS
 from pipeline.formats.signatures import archive_kind
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
-from pipeline.texts import is_unicode
+from pipeline.texts import is_unicode, sentence
 from tiler.job import Failed
 from tiler.unpack.protocol import JOBS, REPORTS, TARGET, Job, Report, Unpacked
 
@@ -23,6 +24,10 @@ FOLDER = "unpacked"
 MOST_NAME = 1 << 16
 """Most bytes of a name in a ZIP archive."""
 
+MOST_LABEL = 100
+
+_ABOUT_IMAGES = VERDICTS | {"decoder_crashed", "out_of_memory"}
+
 
 class Source(NamedTuple):
     """A file to decode.
@@ -33,12 +38,24 @@ class Source(NamedTuple):
     archive: "zip" or "gzip" if it was unpacked; else empty.
     archive_bytes: of the archive that the image was unpacked from; None if there is none.
     member: name of the image in that archive; empty in a gzip file.
+    label: names the image in messages, such as "earth.tif in the ZIP archive".
     """
 
     path: Path
     archive: str = ""
     archive_bytes: int | None = None
     member: str = ""
+    label: str = ""
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the image of an archive in the errors about it: the archive may have other files."""
+        try:
+            yield
+        except StageError as error:
+            if not self.archive or error.code not in _ABOUT_IMAGES:
+                raise
+            raise error.copy(f"{self.label}: {error.message}") from error
 
 
 def unpacked(
@@ -82,7 +99,8 @@ def unpacked(
             outcome = REPORTS.decode(line)
     match outcome:
         case Unpacked() if child.exit_code == 0 and len(outcome.name) <= MOST_NAME and is_unicode(outcome.name):
-            return Source(folder / TARGET, kind, source.stat().st_size, outcome.name)
+            label = sentence(outcome.label, MOST_LABEL)
+            return Source(folder / TARGET, kind, source.stat().st_size, outcome.name, label)
         case Failed() if outcome.code in DATASET_CODES and is_unicode(outcome.message):
             raise StageError(outcome.code, outcome.message[:MOST_WORDS])
         case None:

@@ -31,10 +31,18 @@ class Job(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """The image was unpacked: its name in the archive, empty for a gzip file, and its length in bytes."""
+    """The image was unpacked.
+
+    Parameters
+    ----------
+    name: in the archive; empty for a gzip file.
+    size: in bytes.
+    label: names it in messages.
+    """
 
     name: str
     size: int
+    label: str
 
 
 Report = Unpacked | Failed

@@ -3,11 +3,12 @@
 Imports `pipeline.formats` and `pipeline.sandbox`. The workers import what is listed here.
 """
 
-from pipeline.formats.probe.parent import MOST_NUMBER, MOST_WORDS, Budget, Probe, is_plausible, probe
+from pipeline.formats.probe.parent import MOST_NUMBER, MOST_WORDS, VERDICTS, Budget, Probe, is_plausible, probe
 
 __all__ = [
     "MOST_NUMBER",
     "MOST_WORDS",
+    "VERDICTS",
     "Budget",
     "Probe",
     "is_plausible",

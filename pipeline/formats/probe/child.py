@@ -147,7 +147,7 @@ def _by_layout(kind: str, blocks: Blocks, page: int) -> Found | Unknown:
         if blocks.exhausted:
             return Unknown()
         raise
-    require_page(raster.header, page)
+    rasters.require_shown(raster, page)
     if blocks.length is not None:
         rasters.require_whole(raster, blocks.length)
     work = budget.work_of(raster.header, None, page, pixel_bytes=raster.shown_bytes)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import StageError
-from pipeline.formats import libvips, rasters
+from pipeline.formats import libvips
 from pipeline.formats.budget import Work
 from pipeline.formats.header import Header
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Report, Unknown
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
+from pipeline.source_formats import IMAGES
 from pipeline.texts import is_unicode
 
 COMMAND = parent.command("pipeline.formats.probe.child")
@@ -38,7 +39,7 @@ VERDICTS = frozenset(
 )
 """Error codes about the file. Any other code is a failure of the probe itself, and ignored."""
 
-FORMATS = frozenset({"jpeg", "png", "tiff", "webp", "heif", "avif", "gif", "svg", *rasters.KINDS})
+FORMATS = frozenset({"svg", *IMAGES})
 
 MOST_NUMBER = (1 << 31) - 1
 """Most pixels of an edge, and most pages: the largest number that the status can hold."""

@@ -3,7 +3,7 @@
 Imports `pipeline.formats` and `pipeline.formats.tiff`. Pure functions. Others import what is listed here.
 """
 
-from pipeline.formats.rasters.layout import Coding, Raster, require_whole
+from pipeline.formats.rasters.layout import Coding, Raster, require_shown, require_whole
 from pipeline.formats.rasters.parse import KINDS, parse
 from pipeline.formats.rasters.tga import alpha_meant
 
@@ -13,5 +13,6 @@ __all__ = [
     "Raster",
     "alpha_meant",
     "parse",
+    "require_shown",
     "require_whole",
 ]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT
-from pipeline.formats.header import SAMPLE_BYTES, Header, decoding_memory
+from pipeline.formats.header import SAMPLE_BYTES, Header, decoding_memory, require_page
 
 
 class Coding(Enum):
@@ -94,6 +94,22 @@ class Raster(NamedTuple):
         """Estimate the most memory that tiling needs, in bytes. Coded rows are held as a whole."""
         held = 0 if self.coding is Coding.PLAIN else self.size
         return held + decoding_memory(self.header, samples=self.shown_bytes, tile_size=tile_size)
+
+
+def require_shown(raster: Raster, page: int) -> None:
+    """Raise StageError("page_not_found") if the file does not have the page, or it is not read.
+
+    Parameters
+    ----------
+    page: from 0.
+    """
+    if page and raster.kind == "pnm":
+        raise StageError(
+            "page_not_found",
+            f"Page {page:,} was requested, counted from 0, but of a PNM only the first image is read. Save the other "
+            "one as a file of its own.",
+        )
+    require_page(raster.header, page)
 
 
 def require_whole(raster: Raster, length: int) -> None:

@@ -14,10 +14,12 @@ from pipeline.errors import StageError
 from pipeline.formats.header import Header
 from pipeline.formats.probe.parent import Budget, probe
 from pipeline.run import Run
+from pipeline.source_formats import ARCHIVES, IMAGES
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tests.support.images import pictures
 from tiler import readable_formats
 from tiler.decode import reader_of
+from tiler.decode.registry import READERS
 from tiler.job import Job
 from tiler.parent import build
 from tiler.settings import TilerSettings
@@ -31,8 +33,13 @@ SVG = (
 
 def test_every_common_format_is_read_here() -> None:
     found = readable_formats.readable()
-    assert {name for name, read in found.items() if read} >= {"JPEG", "PNG", "GIF", "WebP", "TIFF", "AVIF", "HEIC"}
-    assert set(found) == set(readable_formats.SAMPLES)
+    assert {name for name, read in found.items() if read} >= {*IMAGES.values(), *ARCHIVES.values()}
+    assert set(found) == {*IMAGES.values(), *ARCHIVES.values(), "TIFF compressed by zstd"}
+
+
+def test_the_table_of_formats_is_what_readers_are_there_for() -> None:
+    kinds = {"heif" if name == "avif" else name for name in IMAGES}
+    assert kinds == set().union(*(reader.KINDS for reader in READERS)) - {"svg"}
 
 
 def test_who_asks_does_not_load_libvips() -> None:

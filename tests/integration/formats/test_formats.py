@@ -221,7 +221,7 @@ def test_a_later_frame_covers_its_part_of_the_canvas_too(tmp_path: Path) -> None
         ("png", "Page 1 was requested, counted from 0, but this PNG has one page."),
         ("gif", "Page 1 was requested, counted from 0, but this GIF has one page."),
         ("webp", "Page 1 was requested, counted from 0, but this WebP has one page."),
-        ("heic", "Page 1 was requested, counted from 0, but this HEIF has one page."),
+        ("heic", "Page 1 was requested, counted from 0, but this HEIC has one page."),
         ("avif", "Page 1 was requested, counted from 0, but this AVIF has one page."),
     ],
 )

@@ -7,20 +7,21 @@ only computes with bytes that this module checked to be there.
 from __future__ import annotations
 
 import mmap
-from array import array
 from functools import cached_property
 from typing import ClassVar
 
 import pyvips
 
 from pipeline.errors import StageError
-from pipeline.formats.header import Header, require_page
-from pipeline.formats.rasters import KINDS, Coding, Raster, alpha_meant, parse, require_whole
+from pipeline.formats.header import Header
+from pipeline.formats.kinds import HEAD
+from pipeline.formats.rasters import KINDS, Coding, Raster, alpha_meant, parse, require_shown, require_whole
+from pipeline.formats.signatures import image_kind
 from tiler.decode.metadata import PROFILE
-from tiler.decode.missing import only_rows, rows_missing
+from tiler.decode.missing import Warned, only_rows, rows_missing
 from tiler.decode.reader import Reader
 from tiler.decode.readers.raster.pixels import image_of
-from tiler.decode.readers.raster.runs import decoded
+from tiler.decode.readers.raster.runs import Decoded, decoded
 
 MOST_WIDE = 0xFFFF
 """Greatest 16-bit sample."""
@@ -37,7 +38,7 @@ class RasterReader(Reader):
 
     def open(self, **options: int) -> pyvips.Image:
         """As Reader.open."""
-        require_page(self.header(), options.get("page", self.page))
+        require_shown(self._raster, options.get("page", self.page))
         raster, rows, self.notes = self._raster, self._stored_rows, []
         image = image_of(raster, rows)
         if profile := self._profile():
@@ -65,6 +66,15 @@ class RasterReader(Reader):
         self.missing = rows_missing(self._rows, raster.width, raster.height, reason)
         return True
 
+    def remarks(self) -> list[Warned]:
+        """As Reader.remarks, with the images that follow the one that is shown."""
+        return [*self._others(), *super().remarks()]
+
+    def _others(self) -> list[Warned]:
+        if self.kind != "pnm" or self._rows is not None or image_kind(self._behind) != "pnm":
+            return []
+        return [Warned("page_chosen", "The PNM has several images. The first is shown, since only that one is read.")]
+
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by."""
         return frozenset({PROFILE}) if self._raster.profile else frozenset()
@@ -90,9 +100,8 @@ class RasterReader(Reader):
 
     @cached_property
     def _opened(self) -> tuple[Header, int]:
-        header = self._raster.header
-        require_page(header, self.page)
-        return header, self._raster.shown_bytes
+        require_shown(self._raster, self.page)
+        return self._raster.header, self._raster.shown_bytes
 
     @cached_property
     def _raster(self) -> Raster:
@@ -109,17 +118,25 @@ class RasterReader(Reader):
     def _stored_rows(self) -> memoryview:
         """The bytes of all rows once their coding is undone; in a cut file, of those that it has."""
         if self._raster.coding is not Coding.PLAIN:
-            return memoryview(self._decoded).cast("B")
+            return memoryview(self._decoded.rows).cast("B")
         if self._rows is None:
             require_whole(self._raster, len(self._mapped))
             return memoryview(self._mapped)[self._raster.offset :][: self._raster.size]
         return memoryview(self._mapped)[self._raster.offset :][: len(self._rows) * self._raster.row_bytes]
 
     @cached_property
-    def _decoded(self) -> bytearray | array[int]:
+    def _decoded(self) -> Decoded:
         """The rows whose coding is undone. Cached, since a page may be opened several times."""
         require_whole(self._raster, len(self._mapped))
         return decoded(self._raster, self._mapped)
+
+    @property
+    def _behind(self) -> bytes:
+        """The first bytes behind the image."""
+        raster = self._raster
+        if raster.coding is Coding.PLAIN:
+            return self._mapped[raster.offset + raster.size :][:HEAD]
+        return self._decoded.behind
 
     def _profile(self) -> bytes:
         """Return the colour profile; as much of it as there is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from mmap import mmap
+from typing import NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
@@ -14,8 +15,15 @@ _LINE_END, _END, _MOVE = 0, 1, 2
 """Second bytes of a BMP's escapes; greater ones count pixels that follow as they are."""
 
 
-def decoded(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
-    """Return the rows of a page, `raster.size` bytes.
+class Decoded(NamedTuple):
+    """The rows of a page, `raster.size` bytes; of text also the first bytes behind them."""
+
+    rows: bytearray | array[int]
+    behind: bytes = b""
+
+
+def decoded(raster: Raster, data: mmap | bytes) -> Decoded:
+    """Return the rows of a page.
 
     Parameters
     ----------
@@ -26,9 +34,9 @@ def decoded(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
     StageError: image_corrupt, image_truncated.
     """
     if raster.coding in {Coding.TEXT, Coding.BITS_AS_TEXT}:
-        return samples(raster, data)
+        return Decoded(*samples(raster, data))
     try:
-        return tga_runs(raster, data) if raster.coding is Coding.TGA_RUNS else bmp_runs(raster, data)
+        return Decoded(tga_runs(raster, data) if raster.coding is Coding.TGA_RUNS else bmp_runs(raster, data))
     except IndexError as error:
         raise StageError("image_truncated", CUT_SHORT) from error
 

@@ -1,4 +1,7 @@
-"""Read samples that are written as decimal numbers, a piece of the file at a time."""
+"""Read samples that are written as decimal numbers, a piece of the file at a time.
+
+Behind the last sample and white space, a file may have anything (pbm(5), "Plain PBM").
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ _SPACE = b" \t\r\n\f\v"
 _BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
 
 
-def samples(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
-    """Return the samples of a page, in one or two bytes each.
+def samples(raster: Raster, data: mmap | bytes) -> tuple[bytearray | array[int], bytes]:
+    """Return the samples of a page, in one or two bytes each, and the first bytes behind them.
 
     Parameters
     ----------
@@ -33,10 +36,15 @@ def samples(raster: Raster, data: mmap | bytes) -> bytearray | array[int]:
     wanted = raster.width * raster.height * raster.bands
     found: bytearray | array[int] = array("H") if raster.sample == "ushort" else bytearray()
     for piece in _pieces(data, raster.offset):
-        found.extend(_bits(piece) if raster.coding is Coding.BITS_AS_TEXT else _numbers(piece, raster.most))
-        if len(found) >= wanted:
-            del found[wanted:]
-            return found
+        left = wanted - len(found)
+        if raster.coding is Coding.BITS_AS_TEXT:
+            bits, behind = _bits(piece, left)
+            found.extend(bits)
+        else:
+            numbers, behind = _numbers(piece, left, raster.most)
+            found.extend(numbers)
+        if len(found) == wanted:
+            return found, behind
     raise StageError("image_truncated", CUT_SHORT)
 
 
@@ -71,18 +79,32 @@ def _without_comments(piece: bytes) -> tuple[bytes, bool]:
     return b"".join(kept), is_in_comment
 
 
-def _bits(piece: bytes) -> bytes:
+def _bits(piece: bytes, wanted: int) -> tuple[bytes, bytes]:
     digits = piece.translate(_BIT_VALUES, _SPACE)
-    if digits and max(digits) > 1:
+    if digits and max(digits[:wanted]) > 1:
         raise damaged("there are other characters than 0 and 1 among its bits")
-    return digits
+    return digits[:wanted], _behind_bits(piece, wanted) if len(digits) >= wanted else b""
 
 
-def _numbers(piece: bytes, most: int) -> list[int]:
+def _behind_bits(piece: bytes, wanted: int) -> bytes:
+    """Return what a piece has behind its first `wanted` characters other than white space. White space comes first."""
+    at = 0
+    while wanted:
+        part = piece[at : at + wanted]
+        at += len(part)
+        wanted -= len(part.translate(None, _SPACE))
+    if piece[at : at + 1].strip(_SPACE):
+        raise damaged("there are other characters than 0 and 1 among its bits")
+    return piece[at:].lstrip(_SPACE)
+
+
+def _numbers(piece: bytes, wanted: int, most: int) -> tuple[list[int], bytes]:
+    words = piece.split(None, wanted)
+    behind = words.pop() if len(words) > wanted else b""
     try:
-        numbers = list(map(int, piece.split()))
+        numbers = list(map(int, words))
     except ValueError as error:
         raise damaged("there is a word among its samples") from error
     if numbers and not 0 <= min(numbers) <= max(numbers) <= most:
         raise damaged(f"there are samples above {most:,}, the greatest by its header")
-    return numbers
+    return numbers, behind
