@@ -35,6 +35,7 @@ class Policy:
     lost_after: how long a published wake-up may go unanswered before it is looked at.
     retry_after_cap: the longest Retry-After that is waited for.
     publish_lease: for how long a wake-up is one publisher's. Longer than a publish may block (10 s).
+    source_fresh: how long after its download the file of a dataset that is ready is used without asking its server.
     slot_rate, slot_seconds: see slots.who_gives_way.
     """
 
@@ -46,6 +47,7 @@ class Policy:
     lost_after: float = 60.0
     publish_lease: float = 15.0
     retry_after_cap: float = 86400.0
+    source_fresh: float = 0.0
     slot_rate: float = 0.0
     slot_seconds: float = 5.0
 

@@ -44,6 +44,7 @@ def policy_of(settings: StatusSettings) -> Policy:
         retry_base=settings.retry_base_seconds,
         retry_cap=settings.retry_cap_seconds,
         retry_after_cap=settings.retry_after_cap_seconds,
+        source_fresh=settings.source_fresh_seconds,
         keep_sources=None if days is None else days * DAY,
         lost_after=settings.lost_after_seconds,
         publish_lease=settings.publish_lease_seconds,

@@ -71,6 +71,15 @@ class StatusSettings(Settings):
             "Longest Retry-After of a source that is waited for, in seconds: a day. Others of its host wait too."
         ),
     )
+    source_fresh_seconds: float = Field(
+        0.0,
+        ge=0,
+        description=(
+            "Seconds after its download for which the stored file of a dataset that is ready is used for another one "
+            "of the same URL without asking the server whether it has changed. 0: always ask, because who submits a "
+            "URL again may have replaced the file. Raise it for servers that send neither ETag nor Last-Modified."
+        ),
+    )
     publish_lease_seconds: float = Field(
         15.0,
         gt=0,

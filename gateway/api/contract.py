@@ -213,6 +213,8 @@ def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
         working.started_at = timestamp(row.start_time)
     if row.HasField("hold"):
         working.waiting_for = waiting_for(row.hold)
+    if row.downloaded_by:
+        working.downloaded_by = row.downloaded_by
     return working
 
 
@@ -241,6 +243,8 @@ def message(row: pb.DatasetStatus, now: float) -> str:
             return f"Retrying at {moment(row.retry_time)}: {row.failure.message}"
         if seconds:
             return f"Retrying in {seconds} s: {row.failure.message}"
+        if row.downloaded_by:
+            return f"Waiting for a worker, with the file that {row.downloaded_by} downloaded…"
         return "Waiting for a worker…"
     progress = row.progress
     doing = "Downloading…" if row.state == pb.STATE_DOWNLOADING else "Generating tiles…"

@@ -332,6 +332,9 @@ class Working(BaseModel):
     waiting_for: WaitingFor | SkipJsonSchema[None] = absent(
         "What a queued dataset waits for besides a worker; left out if nothing."
     )
+    downloaded_by: str | SkipJsonSchema[None] = absent(
+        "The dataset of the same URL whose file is tiled; left out if this one downloaded its own."
+    )
     rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
 
 

@@ -196,6 +196,14 @@ class DatasetRow:
         return StoredSource(self.source_key, self.source_sha256, self.source_bytes, etag, modified)
 
     @property
+    def downloaded_by(self) -> str | None:
+        """The dataset that downloaded the source, if another one did."""
+        if self.source_key is None:
+            return None
+        dataset_id = self.source_key.split("/")[1]
+        return dataset_id if dataset_id != self.dataset_id else None
+
+    @property
     def facts(self) -> Facts:
         """What the source's header says, its preview, and its rewritten link, where they are known."""
         return Facts(

@@ -52,7 +52,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
 
         def create(connection: Connection) -> tuple[CatalogueEntry, bool]:
             self._core.require_room()
-            dataset_id, replayed = catalogue.create(connection, new, now)
+            dataset_id, replayed = catalogue.create(connection, new, now, self._core.policy.source_fresh)
             return catalogue.get(connection, dataset_id), replayed
 
         entry, replayed = await self._core.database.write(create)

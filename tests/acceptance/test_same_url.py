@@ -77,3 +77,22 @@ def test_what_is_wrong_with_the_url_is_told_to_all_that_wait(client: Client, sou
     assert [finish(client, one)["error"]["code"] for one in ids] == ["source_not_found"] * POSTS
     # Twice: a range that is refused is asked for again as a whole file
     assert sources.requests["/missing.jpg"] == 2
+
+
+def test_a_url_that_is_being_tiled_is_not_downloaded_again(
+    client: Client, sources: SourceServer, picture_folder: Path
+) -> None:
+    # Given a dataset whose file is stored and is being tiled, from a server that sends no validators
+    url = sources.on("/tiled.jpg", whole((picture_folder / "huge.jpg").read_bytes()))
+    first = submit(client, url)
+    until(client, first, "TILING")
+    # When its URL is submitted with other tiles, then the file is used, and the status says whose it is
+    other = client.submit(url, "Other", tile_size=512)["dataset_id"]
+    told = until(client, other, "DOWNLOADED")
+    assert told["downloaded_by"] == first
+    assert first in told["message"]
+    assert ready(client, other)["tile_size"] == 512
+    assert sources.requests["/tiled.jpg"] == 1
+    # And once both are ready, the file may have changed, and is downloaded again
+    sources.on("/tiled.jpg", whole((picture_folder / "map.jpg").read_bytes()))
+    assert ready(client, submit(client, url))["width"] == 1500

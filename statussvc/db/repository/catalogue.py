@@ -14,7 +14,7 @@ from pipeline.errors import NotFound
 from statussvc.db.repository import addresses, searchable
 from statussvc.db.repository.holds import holder
 from statussvc.db.repository.insert import insert_once
-from statussvc.db.repository.reusable import url_hash
+from statussvc.db.repository.reusable import fresh_download, url_hash
 from statussvc.db.repository.transitions import first_attempt, has, lock_present
 from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
 from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
@@ -89,11 +89,15 @@ def _entries() -> Select[*tuple[Any, ...]]:
     )
 
 
-def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bool]:
-    """Insert a dataset in QUEUED, held where its URL is being downloaded.
+def create(connection: Connection, new: NewDataset, now: float, source_fresh: float = 0.0) -> tuple[str, bool]:
+    """Insert a dataset in QUEUED, held where its URL is being downloaded or was just downloaded.
 
     Returns its id, and whether the idempotency key named an earlier one.
     Raises KeyReused where the key was used with another request.
+
+    Parameters
+    ----------
+    source_fresh: seconds after its download for which the file of a dataset that is ready is used without asking.
     """
     dataset_id = free_id(connection, "custom_")
     if new.idempotency_key:
@@ -140,12 +144,19 @@ def create(connection: Connection, new: NewDataset, now: float) -> tuple[str, bo
             page=new.page,
             more_options=new.more_options,
             **first_attempt(State.QUEUED, now),
-            held_by=holder(connection, new.url),
+            held_by=_holder(connection, new, source_fresh, now),
         )
         .returning(datasets.c.seq)
     ).one()
     searchable.put(connection, seq, new.name, new.description)
     return dataset_id, False
+
+
+def _holder(connection: Connection, new: NewDataset, source_fresh: float, now: float) -> str | None:
+    by = holder(connection, new.url)
+    if by is None and (fresh := fresh_download(connection, new.url, new.sha256, source_fresh, now)) is not None:
+        by = fresh.dataset_id
+    return by
 
 
 def free_id(connection: Connection, prefix: str) -> str:

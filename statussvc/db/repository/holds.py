@@ -64,6 +64,11 @@ def hold_same_url(connection: Connection, url: str, by: str) -> list[str]:
     return _hold(connection, seqs.order_by(datasets.c.seq).limit(MOST_HELD), by)
 
 
+def hold_one(connection: Connection, row: DatasetRow, by: str) -> list[str]:
+    """Hold one row. Returns its id."""
+    return _hold(connection, select(datasets.c.seq).where(datasets.c.seq == row.seq), by)
+
+
 def settle(connection: Connection, now: float) -> list[str]:
     """Free rows whose holder has ended its download, whichever way. Returns the ids of rows that changed."""
     changed: list[str] = []

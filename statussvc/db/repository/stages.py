@@ -13,9 +13,10 @@ from sqlalchemy import Connection, insert, select, update
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.db.repository import places
-from statussvc.db.repository.holds import hold_same_url, holder
+from statussvc.db.repository.holds import hold_one, hold_same_url, holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import WakeUp, confirm_published
+from statussvc.db.repository.reusable import fresh_download
 from statussvc.db.repository.transitions import Reply, end, has, is_built, lock, move_row, run_of, wait_again
 from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_all
@@ -128,6 +129,9 @@ def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, pol
             return Begun(row.dataset_id, Drop.HELD)
         if by := holder(connection, row.url, row):
             return Begun(row.dataset_id, Drop.HELD, tuple(hold_same_url(connection, row.url, by)))
+        fresh = fresh_download(connection, row.url, row.expected_sha256, policy.source_fresh, now, row)
+        if fresh is not None:
+            return Begun(row.dataset_id, Drop.HELD, tuple(hold_one(connection, row, fresh.dataset_id)))
         allows = places.limit(connection, row.host_hash, policy, now)
         if row.host_hash and allows and places.is_full(connection, row.host_hash, allows):
             return Begun(row.dataset_id, Drop.HELD, tuple(places.hold(connection, row, allows, policy, now)))

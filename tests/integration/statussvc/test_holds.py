@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, select, update
 
-from statussvc.db.repository import addresses, holds, outbox, places, stages, user_actions
+from statussvc.db.repository import addresses, holds, outbox, places, reusable, stages, user_actions
 from statussvc.db.repository.catalogue import NewDataset, create
 from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import DatasetRow, Facts, Failure, Rewritten, fetch_one
@@ -120,6 +121,46 @@ def test_a_download_that_is_given_back_or_waits_for_a_retry_is_still_waited_for(
     stages.fail(rows.connection, rows.begin(first), passing, POLICY, NOW)
     rows.settle()
     assert rows.held_by(first, second, third) == [None, first, first]
+
+
+def test_who_comes_after_the_download_uses_its_file_while_its_dataset_is_not_ready(rows: Rows) -> None:
+    # Given one whose download ended, and others: two new ones, of which one asks for other bytes, and one that was
+    # submitted before, and is begun only now
+    early = rows.submit()
+    first = rows.submit()
+    rows.connection.execute(update(datasets).where(datasets.c.dataset_id == early).values(state=State.CANCELLED))
+    rows.complete(rows.begin(first))
+    rows.connection.execute(update(datasets).where(datasets.c.dataset_id == early).values(state=State.QUEUED))
+    late, other = rows.submit(page=2), rows.submit(sha256="cd" * 32)
+    assert rows.held_by(late, other) == [first, None]
+    assert (rows.begin(early), rows.held_by(early, other)) == (Drop.HELD, [first, None])
+    # Then those that ask for no other bytes use its file, and the other one downloads its own
+    rows.settle()
+    told = [rows.row(one) for one in (early, late)]
+    assert [(one.state, one.downloaded_by) for one in told] == [(State.DOWNLOADED, first)] * 2
+    assert rows.begin(other) not in list(Drop)
+
+
+def test_a_file_is_used_without_asking_for_a_time_and_not_by_a_retry(rows: Rows) -> None:
+    first = rows.submit()
+    rows.complete(rows.begin(first))
+    row = rows.row(rows.submit(URL + "?other"))
+    for at_once in (row, None):
+        assert reusable.fresh_download(rows.connection, URL, "", 0.0, NOW + 86400.0, at_once) is not None
+        assert reusable.fresh_download(rows.connection, URL, SHA, 0.0, NOW, at_once) is not None
+        # One that is too old, from the future or of other bytes is not used
+        assert reusable.fresh_download(rows.connection, URL, "", 0.0, NOW + 86401.0, at_once) is None
+        assert reusable.fresh_download(rows.connection, URL, "", 0.0, NOW - 1.0, at_once) is None
+        assert reusable.fresh_download(rows.connection, URL, "cd" * 32, 0.0, NOW, at_once) is None
+    # Nor by one that is retried after the download
+    retried = replace(row, attempt=2, queued_at=NOW + 1.0)
+    assert reusable.fresh_download(rows.connection, URL, "", 0.0, NOW + 2.0, retried) is None
+    assert reusable.fresh_download(rows.connection, URL, "", 0.0, NOW + 2.0, replace(retried, queued_at=NOW))
+    # And once its dataset is ready, only as long as the operator allows
+    rows.connection.execute(update(datasets).where(datasets.c.dataset_id == first).values(state=State.READY))
+    assert reusable.fresh_download(rows.connection, URL, "", 0.0, NOW, row) is None
+    assert reusable.fresh_download(rows.connection, URL, "", 60.0, NOW + 60.0, row) is not None
+    assert reusable.fresh_download(rows.connection, URL, "", 60.0, NOW + 61.0, row) is None
 
 
 def test_who_asks_for_other_bytes_downloads_them_itself(rows: Rows) -> None:

@@ -77,8 +77,8 @@ class Statussvc(RuleBasedStateMachine):
     def create(self, content: str, url: str) -> None:
         request = pb.CreateDatasetRequest(name="Earth", url=url)
         made = self.call(self.status.users.CreateDataset(request, ANY))
-        one = Dataset(made.dataset.dataset_id, content, url)
-        holder = self.model.holder(one)
+        one = Dataset(made.dataset.dataset_id, content, url, queued=self.model.now)
+        holder = self.model.holder(one) or self.model.fresh(one)
         one.held_by = holder.dataset_id if holder else None
         self.model.datasets[one.dataset_id] = one
 
@@ -164,7 +164,10 @@ class Statussvc(RuleBasedStateMachine):
         """The commit's answer is lost, and the worker dies before it can ask again."""
         one = self.a_dataset(number)
         is_held = one.state == "QUEUED" and (
-            one.held_by is not None or self.model.holder(one) is not None or self.model.is_full()
+            one.held_by is not None
+            or self.model.holder(one) is not None
+            or self.model.fresh(one) is not None
+            or self.model.is_full()
         )
         is_built = one.state == "DOWNLOADED" and self.model.built(one.tile_id)
         if not one.deleted and one.state in WAITS and not is_held and not is_built:

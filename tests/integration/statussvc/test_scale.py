@@ -198,6 +198,10 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     ),
     "LeasePending, a long backlog": (a_backlog, 100),
     "BeginStage, who downloads a URL": (lambda connection: holds.holder(connection, URL), None),
+    "BeginStage, who has downloaded a URL": (
+        lambda connection: reusable.fresh_download(connection, URL, "", 60.0, NOW),
+        None,
+    ),
     "BeginStage, what a host allows": (lambda connection: places.at_work(connection, "flood"), None),
     "BeginStage, another host's turn": (next_of_another_host, None),
     "BeginStage, a host's own turn": (lambda connection: TURNS.next(connection, Stage.TILER), None),

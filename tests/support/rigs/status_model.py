@@ -78,6 +78,8 @@ class Dataset:
     waited: float = 0.0
     failed_by_url: bool = False
     """Whether it failed for a reason that the URL decides."""
+    queued: float = 0.0
+    """When it began to wait for its present stage."""
 
     @property
     def tile_id(self) -> str:
@@ -99,16 +101,16 @@ class Dataset:
         self.held_by, self.published, self.leased_until = None, None, None
         self.attempt += 1
 
-    def wait(self, state: str) -> None:
-        self.state, self.run, self.failing, self.held_by = state, None, False, None
+    def wait(self, state: str, now: float) -> None:
+        self.state, self.queued, self.run, self.failing, self.held_by = state, now, None, False, None
         self.published = self.leased_until = self.not_before = self.finished = None
 
-    def again(self, state: str) -> None:
-        self.wait(state)
+    def again(self, state: str, now: float) -> None:
+        self.wait(state, now)
         self.attempt += 1
 
     def finish(self, state: str, now: float) -> None:
-        self.wait(state)
+        self.wait(state, now)
         self.finished = now
 
 
@@ -135,6 +137,8 @@ class Model:
     host: Host = field(default_factory=Host)
     storage: set[str] = field(default_factory=set)
     garbage: dict[str, float] = field(default_factory=dict)
+    downloaded: dict[str, float] = field(default_factory=dict)
+    """When the download of each stored source ended."""
 
     def alive(self) -> Iterator[Run]:
         return (run for run in self.runs.values() if run.ended is None)
@@ -161,6 +165,17 @@ class Model:
             if other.attempt > 1 and (one.attempt == 1 or order.index(other) < order.index(one))
         ]
         return next(iter(at_work + begun), None)
+
+    def fresh(self, one: Dataset) -> Dataset | None:
+        """Who has downloaded its URL and is not ready yet, and whose file may be used without asking."""
+        for state in ("TILING", "DOWNLOADED"):
+            for other in reversed(self.datasets.values()):
+                if other is one or other.url != one.url or other.deleted or other.state != state or not other.source:
+                    continue
+                ended = self.downloaded[other.source]
+                if 0.0 <= self.now - ended <= DAY and (one.attempt == 1 or one.queued <= ended):
+                    return other
+        return None
 
     def _same_url(self, one: Dataset) -> list[Dataset]:
         return [
@@ -248,7 +263,7 @@ class Model:
             self._shrink(others)
             longest = min(self.limits.cap, self.limits.base * 2 ** (one.refusals - 1)) if one.refusals else 0.0
             wish = min(DAY, retry_after)
-            one.again("QUEUED")
+            one.again("QUEUED", self.now)
             one.held_by = HOST
             one.refusals += 1
             if max(longest, wish):
@@ -259,7 +274,7 @@ class Model:
             return False
         if refused and others == 0:
             self.host.blocked_until = self.now + wait
-        one.again("QUEUED")
+        one.again("QUEUED", self.now)
         one.waited += wait
         one.failing, one.not_before = True, (self.now + wait, self.now + wait)
         return True
@@ -279,7 +294,7 @@ class Model:
         if self.built(one.tile_id):
             one.finish("READY", self.now)
         else:
-            one.wait("DOWNLOADED")
+            one.wait("DOWNLOADED", self.now)
 
     def due(self, empty: set[str]) -> set[tuple[str, int, str]]:
         return {
@@ -328,6 +343,10 @@ class Model:
             if holder is not None:
                 self._hold_same_url(one, holder)
                 return "HELD"
+            fresh = self.fresh(one)
+            if fresh is not None:
+                one.hold(fresh.dataset_id)
+                return "HELD"
             if self.is_full():
                 self.hold_for_host(one)
                 return "HELD"
@@ -348,6 +367,7 @@ class Model:
     def complete(self, run: Run) -> tuple[str, bool]:
         one = run.dataset
         self.storage.add(self.made_by(run))
+        self.downloaded.setdefault(self.made_by(run), self.now)
         if run.ended:
             return run.ended[1:] if run.ended[0] == "completed" else ("REFUSED", False)
         if run.stage == "INGEST":
@@ -355,7 +375,7 @@ class Model:
             if self.built(one.tile_id):
                 one.finish("READY", self.now)
                 return run.end("completed", "WON")
-            one.wait("DOWNLOADED")
+            one.wait("DOWNLOADED", self.now)
             one.leased_until = self.now + LEASE
             return run.end("completed", "WON", True)
         answer = "LOST" if self.built(one.tile_id) else "WON"
@@ -379,7 +399,7 @@ class Model:
             one.failed_by_url = code == "source_not_found"
         else:
             one.retries += 1
-            one.again("QUEUED" if source_lost else BACK[one.state])
+            one.again("QUEUED" if source_lost else BACK[one.state], self.now)
             one.failing = True
             if not source_lost:
                 longest = min(self.limits.cap, self.limits.base * 2 ** (one.retries - 1))
@@ -390,7 +410,7 @@ class Model:
     def release(self, run: Run) -> str:
         if run.ended:
             return run.ended[1] if run.ended[0] == "released" else "REFUSED"
-        run.dataset.again(BACK[run.dataset.state])
+        run.dataset.again(BACK[run.dataset.state], self.now)
         return run.end("released", "WON")[0]
 
     def pass_watched(self, seconds: float) -> None:
@@ -407,7 +427,7 @@ class Model:
             one.finish("FAILED", self.now)
             one.failed_by_url = False
         else:
-            one.again(BACK[one.state])
+            one.again(BACK[one.state], self.now)
         run.end("expired", "REFUSED")
 
     def cancel(self, one: Dataset) -> str:
@@ -420,7 +440,7 @@ class Model:
     def retry(self, one: Dataset) -> str:
         if one.deleted or one.state not in ("FAILED", "CANCELLED"):
             return "NotFound" if one.deleted else "Conflict"
-        one.again("QUEUED" if one.source is None else "DOWNLOADED")
+        one.again("QUEUED" if one.source is None else "DOWNLOADED", self.now)
         one.count_anew()
         return ""
 
@@ -503,7 +523,7 @@ class Model:
         if not ready or any(one.state not in ENDS for one in showing):
             return ""
         one = next((one for one in reversed(ready) if one.source is not None), ready[-1])
-        one.again("QUEUED" if one.source is None else "DOWNLOADED")
+        one.again("QUEUED" if one.source is None else "DOWNLOADED", self.now)
         one.count_anew()
         return one.dataset_id
 

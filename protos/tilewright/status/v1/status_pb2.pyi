@@ -558,6 +558,7 @@ class DatasetStatus(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
+    DOWNLOADED_BY_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -572,6 +573,8 @@ class DatasetStatus(_message.Message):
     """Seconds until the present stage ends, where it can be told."""
     bytes_per_second: _builtins.float
     """How fast the source arrives, over the last seconds of a download."""
+    downloaded_by: _builtins.str
+    """The dataset of the same URL that downloaded the source, where another one did; set until a final state."""
     @_builtins.property
     def queue_time(self) -> _timestamp_pb2.Timestamp:
         """When the dataset began to wait in its present queue."""
@@ -642,10 +645,11 @@ class DatasetStatus(_message.Message):
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         hold: Global___Hold | None = ...,
         rewritten: Global___Rewritten | None = ...,
+        downloaded_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "downloaded_by", b"downloaded_by", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
