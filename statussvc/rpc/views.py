@@ -96,7 +96,7 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
         finish_time=timestamp(row.finished_at),
         retry_time=timestamp(row.not_before) if row.error_code and state not in FINAL else None,
         # Not of one that is ready, whose source may be removed without another revision.
-        downloaded_by=row.downloaded_by if state in (State.DOWNLOADED, State.TILING) else None,
+        downloaded_by=(row.downloaded_by or "") if state in (State.DOWNLOADED, State.TILING) else "",
     )
     failure, source, preview, rewritten = row.failure, row.facts.source, row.facts.preview, row.facts.rewritten
     if failure is not None:
