@@ -25,7 +25,9 @@ from gateway.http import (
     BodyLimit,
     Cors,
     CrossSiteCheck,
+    Deleted,
     ErrorResponses,
+    NotReady,
     RequestId,
     UnfinishedBody,
     handle_error,
@@ -33,7 +35,7 @@ from gateway.http import (
 from gateway.pages import page_routes
 from gateway.rpc import RefuseCrowd, ask
 from gateway.settings import GatewaySettings
-from gateway.tiles import IIIF_PREFIX, TILES_PREFIX, Iiif, PyramidApp, PyramidCache, QuickTiles, Tiles
+from gateway.tiles import IIIF_PREFIX, TILES_PREFIX, DatasetAddresses, Iiif, PyramidApp, PyramidCache, QuickTiles, Tiles
 from pipeline.errors import TilewrightError
 from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
@@ -53,11 +55,18 @@ class Gateway:
     ----------
     context: the shared objects. Set `context.stopping` before the server stops.
     api: handles all requests that `apps` do not handle.
-    pyramids: the cache that `apps` share.
+    pyramids, addresses: the caches that `apps` share.
     apps: apps by the prefix of the paths that they handle.
     """
 
-    def __init__(self, context: Context, api: ASGIApp, pyramids: PyramidCache, apps: Mapping[str, PyramidApp]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        api: ASGIApp,
+        pyramids: PyramidCache,
+        addresses: DatasetAddresses,
+        apps: Mapping[str, PyramidApp],
+    ) -> None:
         self.context = context
         self._api = StatusApp(RefuseCrowd(api, context.gate), context.polls)
         self._apps = apps
@@ -69,7 +78,7 @@ class Gateway:
         checked = CrossSiteCheck(
             self._dispatch, settings.host, settings.public_url, settings.allowed_hosts, settings.allowed_origins
         )
-        self.quick_tiles = QuickTiles(pyramids, checked.is_own_host)
+        self.quick_tiles = QuickTiles(pyramids, addresses, checked.is_own_host, public_url=settings.public_url)
         self._app = RequestId(AccessLog(ErrorResponses(checked)))
 
     async def tend(self) -> None:
@@ -117,16 +126,38 @@ def create_app(
     pyramids = PyramidCache(
         partial(_get_pyramid, context), storage, threads=context.storage_threads, missed=janitor.suspect
     )
+    addresses = DatasetAddresses(partial(_shown_by, context))
     apps: dict[str, PyramidApp] = {
-        TILES_PREFIX: Tiles(pyramids, public_url=settings.public_url),
-        IIIF_PREFIX: Iiif(pyramids, public_url=settings.public_url),
+        TILES_PREFIX: Tiles(pyramids, addresses, public_url=settings.public_url),
+        IIIF_PREFIX: Iiif(pyramids, addresses, partial(_get_dataset, context), public_url=settings.public_url),
     }
-    return Gateway(context, _make_api(context), pyramids, apps)
+    return Gateway(context, _make_api(context), pyramids, addresses, apps)
 
 
 async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:
     response = await ask(context.rpc.GetPyramid, pb.GetPyramidRequest(tile_id=tile_id))
     return response.pyramid
+
+
+async def _get_dataset(context: Context, dataset_id: str) -> pb.Dataset:
+    response = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
+    return response.dataset
+
+
+async def _shown_by(context: Context, dataset_id: str) -> str:
+    """Return the tile_id of the pyramid that a dataset shows. Raises NotFound, NotReady or Deleted."""
+    response = await ask(context.rpc.ResolveDataset, pb.ResolveDatasetRequest(dataset_id=dataset_id))
+    if response.deleted:
+        raise Deleted(f"The dataset {dataset_id} was deleted.")
+    if response.HasField("pyramid"):
+        return response.pyramid.tile_id
+    if response.state == pb.STATE_CANCELLED:
+        raise NotReady(f"The dataset {dataset_id} has no tiles: it was cancelled. Retry it.", will_be=False)
+    if response.HasField("failure"):
+        raise NotReady(
+            f"The dataset {dataset_id} has no tiles, because it failed. {response.failure.message}", will_be=False
+        )
+    raise NotReady(f"The dataset {dataset_id} is not ready yet. Its tiles will be at this address.", will_be=True)
 
 
 def _make_api(context: Context) -> FastAPI:

@@ -173,6 +173,10 @@ MOST_WARNINGS, MOST_WARNING = 20, 500
 REQUEST_CODES: dict[str, Code] = {
     "invalid_request": Code(False, "The request is invalid.", "See `errors` for each field."),
     "not_found": Code(False, "There is nothing at this address.", "Check the id; the dataset may have been deleted."),
+    "not_ready": Code(
+        True, "The dataset has no tiles yet.", "Poll its status, and ask again after the time in Retry-After."
+    ),
+    "deleted": Code(False, "The dataset was deleted.", "Submit its source again: that gives a new id."),
     "method_not_allowed": Code(False, "This address does not support that method.", "See the Allow header."),
     "conflict": Code(False, "The dataset's current state does not allow this.", "Check its status first."),
     "idempotency_key_reused": Code(

@@ -106,6 +106,21 @@ class Links:
     def view(self, dataset_id: str) -> str:
         return f"{self.base}/view/{dataset_id}"
 
+    def permanent(self, dataset_id: str) -> schemas.Urls:
+        """Return the URLs that a dataset has from the beginning and keeps."""
+        tiles, iiif = f"{self.base}/tiles/{dataset_id}", f"{self.base}/iiif/{dataset_id}"
+        return schemas.Urls(
+            dzi=f"{tiles}.dzi",
+            xyz=f"{tiles}/{{z}}/{{x}}/{{y}}",
+            tilejson=f"{tiles}/tilejson.json",
+            iiif=f"{iiif}/info.json",
+            manifest=f"{iiif}/manifest.json",
+            thumbnail=f"{tiles}/thumbnail.jpg",
+            szi=f"{tiles}.szi",
+            view=self.view(dataset_id),
+            embed=f"{self.base}/embed/{dataset_id}",
+        )
+
     def dzi(self, pyramid: pb.Pyramid) -> str:
         return f"{self.base}/tiles/{pyramid.tile_id}.dzi"
 
@@ -126,6 +141,7 @@ def created(dataset: pb.Dataset, links: Links) -> schemas.Created:
         message="Dataset created, processing tiles",
         status_url=links.status(dataset.dataset_id),
         view_url=links.view(dataset.dataset_id),
+        urls=links.permanent(dataset.dataset_id),
     )
 
 
@@ -150,6 +166,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
             xyz=links.xyz(pyramid) if pyramid else None,
             thumbnail=links.thumbnail(pyramid) if pyramid else None,
         ),
+        urls=links.permanent(row.dataset_id),
         tile_info=tile_info(pyramid, links) if pyramid else None,
         error=error(row.status) if shown.status == "failed" else None,
         warnings=warnings(row.status),

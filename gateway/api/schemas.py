@@ -44,6 +44,17 @@ _TILE_INFO: dict[str, Any] = {
     "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
 }
 _REWRITTEN = {"rule": "Dropbox", "url": "https://www.dropbox.com/scl/fi/k/earth.tif?***", "note": ""}
+_URLS = {
+    "dzi": "/tiles/custom_a1b2c3d4.dzi",
+    "xyz": "/tiles/custom_a1b2c3d4/{z}/{x}/{y}",
+    "tilejson": "/tiles/custom_a1b2c3d4/tilejson.json",
+    "iiif": "/iiif/custom_a1b2c3d4/info.json",
+    "manifest": "/iiif/custom_a1b2c3d4/manifest.json",
+    "thumbnail": "/tiles/custom_a1b2c3d4/thumbnail.jpg",
+    "szi": "/tiles/custom_a1b2c3d4.szi",
+    "view": "/view/custom_a1b2c3d4",
+    "embed": "/embed/custom_a1b2c3d4",
+}
 _DATASET: dict[str, Any] = {
     "dataset_id": "custom_a1b2c3d4",
     "name": "Blue Marble",
@@ -61,6 +72,7 @@ _DATASET: dict[str, Any] = {
         "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
         "thumbnail": f"/tiles/{_TILE_ID}/thumbnail.jpg",
     },
+    "urls": _URLS,
     "tile_info": _TILE_INFO,
     "error": None,
     "warnings": [],
@@ -162,6 +174,22 @@ class Retry(BaseModel):
     )
 
 
+class Urls(BaseModel):
+    """Permanent URLs of a dataset: they stay the same, and lead to the pyramid that the dataset shows now."""
+
+    model_config = _example(_URLS)
+
+    dzi: str = Field(description="Deep Zoom descriptor.")
+    xyz: str = Field(description="URL template of the XYZ tiles; they have no file extension.")
+    tilejson: str = Field(description="TileJSON 3.0.")
+    iiif: str = Field(description="`info.json` of the IIIF Image API 3.0.")
+    manifest: str = Field(description="Manifest of the IIIF Presentation API 3.0.")
+    thumbnail: str = Field(description="JPEG of at most 512 pixels.")
+    szi: str = Field(description="All Deep Zoom tiles in one zip file.")
+    view: str = Field(description="Web page that shows the progress, then the image.")
+    embed: str = Field(description="The same page for an `<iframe>` of any site.")
+
+
 class Created(BaseModel):
     """The dataset was accepted."""
 
@@ -173,6 +201,7 @@ class Created(BaseModel):
             "message": "Dataset created, processing tiles",
             "status_url": "/api/datasets/custom_a1b2c3d4/status",
             "view_url": "/view/custom_a1b2c3d4",
+            "urls": _URLS,
         }
     )
 
@@ -182,6 +211,7 @@ class Created(BaseModel):
     message: str
     status_url: str = Field(description="URL to poll.")
     view_url: str = Field(description="Web page that shows the progress, then the image.")
+    urls: Urls = Field(description="Permanent URLs; those of tiles answer 404 `not_ready` until the dataset is ready.")
 
 
 class TileInfo(BaseModel):
@@ -402,6 +432,7 @@ class Dataset(BaseModel):
     created_at: str
     finished_at: str | None = Field(description="When the dataset became ready, failed or was cancelled.")
     tile_urls: TileUrls
+    urls: Urls = Field(description="Permanent URLs; those of tiles answer 404 `not_ready` until the dataset is ready.")
     tile_info: TileInfo | None = Field(description="Set when `status` is `ready`.")
     error: Error | None = Field(description="Set when `status` is `failed`.")
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")

@@ -15,7 +15,16 @@ from gateway.http.limited_protocol import RESPONDED, LimitedProtocol
 from gateway.http.limits import SWEEP, Limits
 from gateway.http.preferences import preferred_wait
 from gateway.http.problem_schemas import Problem, State
-from gateway.http.problems import InvalidField, StateConflict, error_response, examples, handle_error, problem_response
+from gateway.http.problems import (
+    Deleted,
+    InvalidField,
+    NotReady,
+    StateConflict,
+    error_response,
+    examples,
+    handle_error,
+    problem_response,
+)
 from gateway.http.request_bodies import MAX_BODIES, RequestBodies
 from gateway.http.request_id import RequestId
 from gateway.http.schema_fields import absent, url_without_default, without_default
@@ -31,10 +40,12 @@ __all__ = [
     "BodyLimit",
     "Cors",
     "CrossSiteCheck",
+    "Deleted",
     "ErrorResponses",
     "InvalidField",
     "LimitedProtocol",
     "Limits",
+    "NotReady",
     "Problem",
     "RequestBodies",
     "RequestId",

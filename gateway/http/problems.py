@@ -40,10 +40,30 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 2
 """Seconds after which a client may retry: the gateway reconnects to a restarted statussvc within one second."""
 
+
+class NotReady(NotFound):
+    """Raised when a dataset has no pyramid yet.
+
+    Parameters
+    ----------
+    will_be: whether the dataset is being worked on, so that a client may try again soon.
+    """
+
+    def __init__(self, detail: str, *, will_be: bool) -> None:
+        super().__init__(detail)
+        self.will_be = will_be
+
+
+class Deleted(NotFound):
+    """Raised when a dataset was deleted. Its id is never used again."""
+
+
 BY_EXCEPTION: dict[type[Exception], tuple[int, str]] = {
     StageError: (422, "its own"),
     RequestValidationError: (422, "invalid_request"),
     NotFound: (404, "not_found"),
+    NotReady: (404, "not_ready"),
+    Deleted: (410, "deleted"),
     Conflict: (409, "conflict"),
     StatusUnavailable: (503, "service_unavailable"),
     SearchTooSlow: (503, "search_too_slow"),
@@ -87,6 +107,8 @@ STATUS_OF_CODE: dict[str, int] = {
     "source_forbidden_address": 422,
     "idempotency_key_reused": 422,
     "not_found": 404,
+    "not_ready": 404,
+    "deleted": 410,
     "method_not_allowed": 405,
     "forbidden_origin": 403,
     "wrong_host": 421,
@@ -169,7 +191,7 @@ def error_response(error: Exception, scope: Scope) -> Response:
     if isinstance(error, StateConflict):
         extensions["state"] = error.state
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if status == 503:
+    if status == 503 or (isinstance(error, NotReady) and error.will_be):
         headers["Retry-After"] = str(RETRY_AFTER)
     return problem_response(
         scope, status, code, _detail(error, code, extensions.get("errors", ())), headers, **extensions
@@ -287,6 +309,8 @@ def _detail(error: Exception, code: str, fields: Sequence[problem_schemas.FieldP
             return str(error)
         case RequestValidationError() | grpc.RpcError() if code == "invalid_request":
             return " ".join(f"{_place(field)}{field.detail}" for field in fields)
+        case NotReady():
+            return _sentence(str(error))
         case NotFound() | Conflict() if str(error):
             return f"{_sentence(str(error))} {advice}"
         case HTTPException(status_code=400):

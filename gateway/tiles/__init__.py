@@ -3,6 +3,7 @@
 Imports `gateway.http`, `gateway.storage` and `pipeline`. The app and the server import what is listed here.
 """
 
+from gateway.tiles.dataset_addresses import DatasetAddresses
 from gateway.tiles.iiif import IIIF_PREFIX, Iiif
 from gateway.tiles.pyramid_app import PyramidApp
 from gateway.tiles.pyramid_cache import PyramidCache
@@ -12,6 +13,7 @@ from gateway.tiles.tile_app import TILES_PREFIX, Tiles
 __all__ = [
     "IIIF_PREFIX",
     "TILES_PREFIX",
+    "DatasetAddresses",
     "Iiif",
     "PyramidApp",
     "PyramidCache",

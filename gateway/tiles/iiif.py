@@ -6,6 +6,10 @@
     /iiif/<tile_id>/full/<w>,<h>/0/default.<ext>               a level that consists of one tile
     /iiif/<tile_id>/full/max/0/default.jpg                     the whole image, with edges of at most FULL_EDGE pixels
 
+    /iiif/<dataset_id>/manifest.json                           Presentation API 3.0: the dataset's texts and its image
+
+In place of the tile_id, a dataset's id stands for the pyramid that the dataset shows now.
+
 Section numbers refer to the Image API 3.0.0 (iiif.io/api/image/3.0).
 """
 
@@ -13,13 +17,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.types import Scope
 
-from gateway.tiles.pyramid_app import Found, Malformed, PyramidApp, fixed, number
-from gateway.tiles.pyramid_cache import OpenPyramid
+from gateway.tiles.dataset_addresses import DatasetAddresses
+from gateway.tiles.manifest import CONTEXT as MANIFEST_CONTEXT
+from gateway.tiles.manifest import manifest
+from gateway.tiles.pyramid_app import Found, Headers, Malformed, PyramidApp, fixed, number
+from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from pipeline.pyramids import FULL, Format, Geometry, Level
+from protos.tilewright.status.v1 import status_pb2 as pb
 
 IIIF_PREFIX = "/iiif/"
 
@@ -31,9 +40,6 @@ PROFILE_LINK = (b"link", b'<http://iiif.io/api/image/3/level0.json>;rel="profile
 FEATURES = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
 """Features beyond level 0 (section 5.7)."""
 
-_JSON = "application/json"
-_JSON_LD = f'application/ld+json;profile="{CONTEXT}"'
-
 _DECIMAL = r"[0-9]+(?:\.[0-9]+)?"
 _SYNTAX = {
     "region": re.compile(rf"full|square|[0-9]+,[0-9]+,[0-9]+,[0-9]+|pct:{_DECIMAL},{_DECIMAL},{_DECIMAL},{_DECIMAL}"),
@@ -44,26 +50,48 @@ _SYNTAX = {
 """Syntax of section 4. A request that breaks it is answered with 400; a valid one that is not stored, with 404."""
 
 
+GetDataset = Callable[[str], Awaitable[pb.Dataset]]
+"""Returns a dataset; raises NotFound or StatusUnavailable."""
+
+
 class Iiif(PyramidApp):
-    """The ASGI app for IIIF."""
+    """The ASGI app for IIIF.
+
+    Parameters
+    ----------
+    get_dataset: for manifests; None if there are none.
+    """
 
     noun = "stored image"
 
-    def split(self, path: str) -> tuple[str, list[str]]:
-        tile_id, *rest = path.removeprefix(IIIF_PREFIX).split("/")
-        return tile_id, rest
+    def __init__(
+        self,
+        pyramids: PyramidCache,
+        addresses: DatasetAddresses | None = None,
+        get_dataset: GetDataset | None = None,
+        *,
+        public_url: str = "",
+    ) -> None:
+        super().__init__(pyramids, addresses, public_url=public_url)
+        self._get_dataset = get_dataset
 
-    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | None:
-        address = f"{self.base(scope)}{IIIF_PREFIX}{pyramid.tile_id}"
+    def split(self, path: str) -> tuple[str, list[str]]:
+        name, *rest = path.removeprefix(IIIF_PREFIX).split("/")
+        return name, rest
+
+    async def find(self, pyramid: OpenPyramid, name: str, parts: list[str], scope: Scope) -> Found | None:
+        address = f"{self.base(scope)}{IIIF_PREFIX}{name}"
         match parts:
             case []:
                 return _redirect(pyramid, f"{address}/info.json", self.address_cache)
             case ["info.json"]:
                 return _info(pyramid, address, scope, self.address_cache)
+            case ["manifest.json"] if self._get_dataset is not None and name != pyramid.tile_id:
+                return _manifest(pyramid, await self._get_dataset(name), self.base(scope), scope, self.address_cache)
             case [region, size, rotation, file]:
                 _check_syntax(region, size, rotation, file)
-                name, _, extension = file.partition(".")
-                if (rotation, name) != ("0", "default"):
+                quality, _, extension = file.partition(".")
+                if (rotation, quality) != ("0", "default"):
                     return None
                 return _picture(pyramid, region, size, extension)
         return None
@@ -118,13 +146,32 @@ def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
     )
 
 
+def _manifest(pyramid: OpenPyramid, dataset: pb.Dataset, base: str, scope: Scope, cache_control: bytes) -> Found:
+    """Return the manifest, as JSON-LD if the Accept header names it (Presentation API 3.0, section 6.2)."""
+    text = json.dumps(manifest(dataset, pyramid.geometry, base))
+    return _json(pyramid, "manifest", text, MANIFEST_CONTEXT, scope, cache_control)
+
+
 def _info(pyramid: OpenPyramid, address: str, scope: Scope, cache_control: bytes) -> Found:
     """Return info.json, as JSON-LD if the Accept header names it (section 5.1)."""
-    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-    media_type = _JSON_LD if b"application/ld+json" in accept else _JSON
     text = json.dumps(info(pyramid.geometry, pyramid.format, address))
-    name = "info-ld" if media_type is _JSON_LD else "info"
-    return fixed(pyramid, name, media_type, text, cache_control, [PROFILE_LINK, (b"vary", b"Accept")])
+    return _json(pyramid, "info", text, CONTEXT, scope, cache_control, [PROFILE_LINK])
+
+
+def _json(
+    pyramid: OpenPyramid,
+    name: str,
+    text: str,
+    context: str,
+    scope: Scope,
+    cache_control: bytes,
+    headers: Headers = (),
+) -> Found:
+    accept = b",".join(value for header, value in scope["headers"] if header == b"accept")
+    is_linked_data = b"application/ld+json" in accept
+    media_type = f'application/ld+json;profile="{context}"' if is_linked_data else "application/json"
+    name = f"{name}-ld" if is_linked_data else name
+    return fixed(pyramid, name, media_type, text, cache_control, [*headers, (b"vary", b"Accept")])
 
 
 def _check_syntax(*parts: str) -> None:

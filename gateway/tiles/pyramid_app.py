@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.http import error_response, is_not_modified, problem_response
 from gateway.tiles.build_files import Damaged, Stale
+from gateway.tiles.dataset_addresses import DATASET_ID, DatasetAddresses
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.tiles.streams import Stream
 from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageError
@@ -28,6 +29,9 @@ IMMUTABLE = b"public, max-age=31536000, immutable"
 SHORT = b"public, max-age=300"
 """For content that contains TILEWRIGHT_PUBLIC_URL, which may change."""
 
+CURRENT = b"public, max-age=60, stale-while-revalidate=600"
+"""For what a dataset's permanent address shows now, which a new pyramid replaces."""
+
 UNKEPT = b"no-store"
 """For content that contains the request's Host: a cache that ignores the Host would return it for another one."""
 
@@ -36,7 +40,7 @@ PREFLIGHT_SECONDS = b"86400"
 
 CORS = [
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"ETag, Link, Retry-After, X-Request-ID"),
+    (b"access-control-expose-headers", b"Content-Location, ETag, Link, Retry-After, X-Request-ID"),
 ]
 
 TILE_ID = re.compile(r"[0-9a-f]{64}")
@@ -63,9 +67,10 @@ class Found:
     cache_control: IMMUTABLE, SHORT or UNKEPT.
     headers: additional headers, also sent with a 304.
     status: status of the response to a GET, unless that is 304.
+    suffix: what the path lacks to be the canonical one.
     """
 
-    __slots__ = ("body", "cache_control", "etag", "headers", "media_type", "size", "status")
+    __slots__ = ("body", "cache_control", "etag", "headers", "media_type", "size", "status", "suffix")
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Found:
         cache_control: bytes = IMMUTABLE,
         headers: Headers = (),
         status: int = 200,
+        suffix: str = "",
     ) -> None:
         self.etag = f'"{etag}"'.encode()
         self.media_type = media_type.encode()
@@ -85,6 +91,7 @@ class Found:
         self.cache_control = cache_control
         self.headers = headers
         self.status = status
+        self.suffix = suffix
 
 
 class Malformed(Exception):
@@ -97,6 +104,7 @@ class PyramidApp(ABC):
     Parameters
     ----------
     pyramids: shared by all apps that serve pyramids.
+    addresses: shared too; None if no address begins with a dataset's id.
     public_url: base of absolute URLs; empty to use the request's Host.
 
     Attributes
@@ -107,18 +115,26 @@ class PyramidApp(ABC):
     noun: str
     """What the app serves, for the error message of an unknown path."""
 
-    def __init__(self, pyramids: PyramidCache, *, public_url: str = "") -> None:
+    def __init__(
+        self, pyramids: PyramidCache, addresses: DatasetAddresses | None = None, *, public_url: str = ""
+    ) -> None:
         self.pyramids = pyramids
+        self._addresses = addresses
         self._public_url = public_url.rstrip("/")
         self.address_cache = SHORT if public_url else UNKEPT
 
     @abstractmethod
     def split(self, path: str) -> tuple[str, list[str]]:
-        """Split a path into the tile_id, which may be malformed, and the other parts."""
+        """Split a path into the id, which may be malformed, and the other parts."""
 
     @abstractmethod
-    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
-        """Return what a path leads to; None if there is nothing. Raises Malformed."""
+    async def find(self, pyramid: OpenPyramid, name: str, parts: list[str], scope: Scope) -> Found | Stream | None:
+        """Return what a path leads to; None if there is nothing. Raises Malformed.
+
+        Parameters
+        ----------
+        name: the id in the path: the pyramid's tile_id, or that of a dataset that shows it.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -145,39 +161,64 @@ class PyramidApp(ABC):
         return self._public_url or _base_of(scope)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tile_id, parts = self.split(scope["path"])
-        if not TILE_ID.fullmatch(tile_id):
+        name, parts = self.split(scope["path"])
+        if not (TILE_ID.fullmatch(name) or (self._addresses is not None and DATASET_ID.fullmatch(name))):
             raise self._nothing(scope["path"])
         try:
-            await self._serve_once(tile_id, parts, scope, receive, send)
+            await self._serve_once(name, parts, scope, receive, send)
         except (ObjectMissing, Stale):
             # Another build replaced this one and the janitor removed it, or the file server was restarted. Ask once
             # more for the current build, and open it.
             try:
-                await self._serve_once(tile_id, parts, scope, receive, send)
+                await self._serve_once(name, parts, scope, receive, send)
             except Damaged as error:
                 # Not a 404, which a cache might keep: the path is right.
-                logger.warning("%s is damaged: %s. Run `tilewright verify`", tile_id, error)
+                logger.warning("%s is damaged: %s. Run `tilewright verify`", name, error)
                 raise StorageError(str(error)) from error
             except ObjectMissing as error:
                 # If the whole storage is missing, this raises an error that is not a 404.
                 await self.pyramids.check_storage()
-                self.pyramids.missed(tile_id)
+                self.pyramids.missed(await self._tile_id(name))
                 raise self._nothing(scope["path"]) from error
 
-    async def _serve_once(self, tile_id: str, parts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
-        pyramid = await self.pyramids.get(tile_id)
+    async def _serve_once(self, name: str, parts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+        pyramid = await self._open(name)
         try:
-            match self.find(pyramid, parts, scope):
-                case None:
-                    raise self._nothing(scope["path"])
-                case Stream() as stream:
-                    await stream.respond(scope, receive, send, CORS)
-                case Found() as found:
-                    await _respond(found, scope, send)
+            found = await self.find(pyramid, name, parts, scope)
+            if found is None:
+                raise self._nothing(scope["path"])
+            is_current = name != pyramid.tile_id
+            suffix = "" if isinstance(found, Stream) else found.suffix
+            more = [*CORS, *(self._canonical(scope["path"], name, pyramid, suffix) if is_current else ())]
+            if isinstance(found, Stream):
+                await found.respond(scope, receive, send, more, CURRENT if is_current else SHORT)
+            else:
+                if is_current and found.cache_control != UNKEPT:
+                    found.cache_control = CURRENT
+                await _respond(found, scope, send, more)
         except (ObjectMissing, Stale):
             self.pyramids.forget(pyramid)
+            if self._addresses is not None:
+                self._addresses.forget(name)
             raise
+
+    async def _open(self, name: str) -> OpenPyramid:
+        try:
+            return await self.pyramids.get(await self._tile_id(name))
+        except NotFound:
+            if self._addresses is None or self._addresses.current(name) is None:
+                raise
+            # The dataset shows another pyramid by now, or none.
+            self._addresses.forget(name)
+            return await self.pyramids.get(await self._tile_id(name))
+
+    async def _tile_id(self, name: str) -> str:
+        return name if self._addresses is None or TILE_ID.fullmatch(name) else await self._addresses.get(name)
+
+    def _canonical(self, path: str, name: str, pyramid: OpenPyramid, suffix: str) -> Headers:
+        """Return the headers of a dataset's address that name the immutable one: RFC 9110 8.7, RFC 6596."""
+        target = f"{self._public_url}{path.replace(name, pyramid.tile_id, 1)}{suffix}".encode()
+        return canonical_headers(target)
 
     def _nothing(self, path: str) -> NotFound:
         return NotFound(f"there is no {self.noun} at {path[:200]}")
@@ -209,6 +250,11 @@ def fixed(
     return Found(etag, media_type, body, len(data), cache_control=cache_control, headers=headers)
 
 
+def canonical_headers(target: bytes) -> Headers:
+    """Return the headers that name a response's immutable address."""
+    return (b"content-location", target), (b"link", b'<%b>; rel="canonical"' % target)
+
+
 def _base_of(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     if not _HOST.fullmatch(host):
@@ -219,18 +265,18 @@ def _base_of(scope: Scope) -> str:
     return f"{scope.get('scheme', 'http')}://{host}"
 
 
-async def _respond(found: Found, scope: Scope, send: Send) -> None:
+async def _respond(found: Found, scope: Scope, send: Send, more: Headers) -> None:
     if found.status == 200 and is_not_modified(scope["headers"], found.etag):
-        await _send(send, 304, found, b"", None)
+        await _send(send, 304, found, b"", None, more)
     elif scope["method"] == "HEAD" and found.size is not None:
-        await _send(send, found.status, found, b"", found.size)
+        await _send(send, found.status, found, b"", found.size, more)
     else:
         body = await found.body()
-        await _send(send, found.status, found, b"" if scope["method"] == "HEAD" else body, len(body))
+        await _send(send, found.status, found, b"" if scope["method"] == "HEAD" else body, len(body), more)
 
 
-async def _send(send: Send, status: int, found: Found, body: bytes, length: int | None) -> None:
-    headers = [(b"etag", found.etag), (b"cache-control", found.cache_control), *found.headers, *CORS]
+async def _send(send: Send, status: int, found: Found, body: bytes, length: int | None, more: Headers) -> None:
+    headers = [(b"etag", found.etag), (b"cache-control", found.cache_control), *found.headers, *more]
     if length is not None:
         headers += [(b"content-type", found.media_type), (b"content-length", b"%d" % length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -12,21 +12,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.http import access_logger
-from gateway.tiles.pyramid_app import CORS, IMMUTABLE
+from gateway.tiles.dataset_addresses import DATASET_ID, DatasetAddresses
+from gateway.tiles.pyramid_app import CORS, CURRENT, IMMUTABLE, TILE_ID, Headers, canonical_headers
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from pipeline.pyramids import Entry
 
 _NUMBER = rb"(0|[1-9][0-9]{0,8})"
 _TARGET = re.compile(
-    rb"/tiles/([0-9a-f]{64})(?:_files/%b/%b_%b|/%b/%b/%b)\.([a-z]+)" % ((_NUMBER,) * 6),
+    rb"/tiles/(?:(%b)|(%b))(?:_files/%b/%b_%b|/%b/%b/%b)(?:\.([a-z]+))?"
+    % (TILE_ID.pattern.encode(), DATASET_ID.pattern.encode(), *(_NUMBER,) * 6),
 )
 
 _HEAD = (
-    b'HTTP/1.1 200 OK\r\netag: "%b-%b-%b-%b-%b"\r\ncache-control: '
-    + IMMUTABLE
-    + b"".join(b"\r\n%b: %b" % header for header in CORS)
-    + b"\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
+    b'HTTP/1.1 200 OK\r\netag: "%b-%b-%b-%b-%b"\r\ncache-control: %b%b\r\ncontent-type: %b\r\ncontent-length: %d\r\n'
 )
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"".join(b"\r\n%b: %b" % header for header in headers)
+
 
 _UNSUPPORTED = frozenset({b"if-none-match", b"x-request-id"})
 """Headers that change the response: such requests go to tile_app."""
@@ -40,6 +44,8 @@ REMEMBERED_HOSTS = 64
 
 
 class _Tile(NamedTuple):
+    dataset_id: str
+    """Empty if the address has a tile_id."""
     pyramid: OpenPyramid
     entry: Entry
     head: bytes
@@ -50,12 +56,21 @@ class QuickTiles:
 
     Parameters
     ----------
-    pyramids: the cache that tile_app uses.
+    pyramids, addresses, public_url: those of tile_app.
     is_own_host: returns whether a Host header names this gateway.
     """
 
-    def __init__(self, pyramids: PyramidCache, is_own_host: Callable[[bytes], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        pyramids: PyramidCache,
+        addresses: DatasetAddresses,
+        is_own_host: Callable[[bytes], bool] = lambda _: True,
+        *,
+        public_url: str = "",
+    ) -> None:
         self._pyramids = pyramids
+        self._addresses = addresses
+        self._base = public_url.rstrip("/").encode()
         self._is_own_host = is_own_host
         self._tiles: dict[bytes, _Tile] = {}
         self._hosts: set[bytes] = set()
@@ -76,7 +91,7 @@ class QuickTiles:
             if name in _UNSUPPORTED or (name == b"host" and not self._is_own(value)):
                 return None
         tile = self._tiles.get(target)
-        if tile is None or self._pyramids.opened(tile.pyramid.tile_id) is not tile.pyramid:
+        if tile is None or not self._is_current(tile):
             tile = self._find(target)
             if tile is None:
                 return None
@@ -85,6 +100,12 @@ class QuickTiles:
             self._tiles[target] = tile
         body = tile.pyramid.files.read_now(tile.entry)
         return None if body is None else (tile.head, body)
+
+    def _is_current(self, tile: _Tile) -> bool:
+        tile_id = tile.pyramid.tile_id
+        if tile.dataset_id and self._addresses.current(tile.dataset_id) != tile_id:
+            return False
+        return self._pyramids.opened(tile_id) is tile.pyramid
 
     def _is_own(self, host: bytes) -> bool:
         if host in self._hosts:
@@ -100,9 +121,13 @@ class QuickTiles:
         found = _TARGET.fullmatch(target)
         if found is None:
             return None
-        tile_id, level, column, row, zoom, x, y, extension = found.groups()
-        pyramid = self._pyramids.opened(tile_id.decode())
-        if pyramid is None or extension.decode() != pyramid.format.value:
+        named, dataset_id, level, column, row, zoom, x, y, extension = found.groups()
+        tile_id = named.decode() if named else self._addresses.current(dataset_id.decode())
+        pyramid = tile_id and self._pyramids.opened(tile_id)
+        if not pyramid:
+            return None
+        # Without an extension, only an XYZ tile of a dataset's address has one meaning.
+        if extension.decode() != pyramid.format.value if extension else named or level is not None:
             return None
         try:
             if level is not None:
@@ -116,4 +141,10 @@ class QuickTiles:
             return None
         if entry is None:
             return None
-        return _Tile(pyramid, entry, _HEAD % (tile_id, kind, *place, pyramid.media_type, entry.length))
+        caching, more = IMMUTABLE, _lines(CORS)
+        if dataset_id:
+            path = target if extension else b"%b.%b" % (target, pyramid.format.value.encode())
+            canonical = self._base + path.replace(dataset_id, pyramid.tile_id.encode(), 1)
+            caching, more = CURRENT, more + _lines(canonical_headers(canonical))
+        head = _HEAD % (pyramid.tile_id.encode(), kind, *place, caching, more, pyramid.media_type, entry.length)
+        return _Tile(dataset_id.decode() if dataset_id else "", pyramid, entry, head)

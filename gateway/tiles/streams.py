@@ -10,9 +10,6 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.http import is_not_modified, problem_response
 
-CACHE_CONTROL = b"public, max-age=300"
-"""Short, because another build may replace the file. Its ETag then changes."""
-
 _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
 """A single range. A request for several ranges gets the whole file, as RFC 9110 allows; clients rarely send one."""
 
@@ -48,16 +45,17 @@ class Stream:
         self._headers = headers
 
     async def respond(
-        self, scope: Scope, receive: Receive, send: Send, more: Sequence[tuple[bytes, bytes]] = ()
+        self, scope: Scope, receive: Receive, send: Send, more: Sequence[tuple[bytes, bytes]], cache_control: bytes
     ) -> None:
         """Send the file, the requested range, or a 304, with `more` additional headers.
 
+        The Cache-Control has to be short, because another build may replace the file. Its ETag then changes.
         Raises ObjectMissing only before anything was sent.
         """
         size = await self._size()
         headers = [
             (b"etag", self.etag),
-            (b"cache-control", CACHE_CONTROL),
+            (b"cache-control", cache_control),
             (b"accept-ranges", b"bytes"),
             *self._headers,
             *more,

@@ -8,24 +8,29 @@
     /tiles/<tile_id>/thumbnail.jpg                    at most 512 pixels
 
 Tiles and descriptors never change: a tile_id identifies one source, its options and one pyramid version.
+
+In place of the tile_id, a dataset's id stands for the pyramid that the dataset shows now. There, an XYZ tile needs no
+extension.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 
 from starlette.types import Scope
 
-from gateway.tiles.pyramid_app import Found, PyramidApp, fixed, number
+from gateway.tiles.dataset_addresses import DATASET_ID
+from gateway.tiles.pyramid_app import TILE_ID, Found, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid
 from gateway.tiles.streams import Stream
 from pipeline.pyramids import SZI, THUMBNAIL, deep_zoom_descriptor, tilejson
 
 TILES_PREFIX = "/tiles/"
 
-_DIGITS = 64
-"""Length of a tile_id. What follows it in the first segment of a path is the kind of the path."""
+_ID = re.compile(rf"(?:{TILE_ID.pattern}|{DATASET_ID.pattern})?")
+"""The beginning of a path's first segment. What follows it there is the kind of the path."""
 
 
 class Tiles(PyramidApp):
@@ -35,27 +40,34 @@ class Tiles(PyramidApp):
 
     def split(self, path: str) -> tuple[str, list[str]]:
         first, *rest = path.removeprefix(TILES_PREFIX).split("/")
-        return first[:_DIGITS], [first[_DIGITS:], *rest]
+        found = _ID.match(first)
+        end = found.end() if found else 0
+        return first[:end], [first[end:], *rest]
 
-    def find(self, pyramid: OpenPyramid, parts: list[str], scope: Scope) -> Found | Stream | None:
+    async def find(self, pyramid: OpenPyramid, name: str, parts: list[str], scope: Scope) -> Found | Stream | None:
+        is_permanent = name != pyramid.tile_id
         geometry = pyramid.geometry
         try:
             match parts:
                 case [".dzi"]:
                     return fixed(pyramid, "dzi", "application/xml", deep_zoom_descriptor(geometry, pyramid.format))
                 case [".szi"]:
-                    return _archive(pyramid)
+                    return _archive(pyramid, name)
                 case ["", "thumbnail.jpg"]:
                     read = pyramid.files.read_file
                     return Found(f"{pyramid.tile_id}-thumbnail", "image/jpeg", lambda: read(THUMBNAIL))
                 case ["", "tilejson.json"]:
-                    address = f"{self.base(scope)}{TILES_PREFIX}{pyramid.tile_id}/{{z}}/{{x}}/{{y}}.{pyramid.format}"
+                    extension = "" if is_permanent else f".{pyramid.format}"
+                    address = f"{self.base(scope)}{TILES_PREFIX}{name}/{{z}}/{{x}}/{{y}}{extension}"
                     text = json.dumps(tilejson(geometry, pyramid.format, address))
                     return fixed(pyramid, "tilejson", "application/json", text, self.address_cache)
                 case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")
                     place = number(level), number(x), number(y)
                     return _tile(pyramid, "d", place, geometry.deep_zoom_position(*place))
+                case ["", zoom, x, y] if is_permanent and "." not in y:
+                    place = number(zoom), number(x), number(y)
+                    return _tile(pyramid, "x", place, geometry.xyz_position(*place), f".{pyramid.format}")
                 case ["", zoom, x, file]:
                     place = number(zoom), number(x), number(_stem(file, pyramid))
                     return _tile(pyramid, "x", place, geometry.xyz_position(*place))
@@ -64,20 +76,21 @@ class Tiles(PyramidApp):
         return None
 
 
-def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position: int) -> Found:
+def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position: int, suffix: str = "") -> Found:
     etag = "{}-{}-{}-{}-{}".format(pyramid.tile_id, kind, *place)
-    return Found(etag, pyramid.format.media_type, partial(pyramid.files.read, position))
+    return Found(etag, pyramid.format.media_type, partial(pyramid.files.read, position), suffix=suffix)
 
 
-def _archive(pyramid: OpenPyramid) -> Stream:
+def _archive(pyramid: OpenPyramid, name: str) -> Stream:
     # The ETag names the build, because the order of the tiles differs: ranges of two builds must not be combined.
-    name = f'attachment; filename="{pyramid.tile_id[:12]}.szi"'.encode()
+    file = name[:12] if name == pyramid.tile_id else name
+    disposition = f'attachment; filename="{file}.szi"'.encode()
     return Stream(
         f"{pyramid.tile_id}-szi-{pyramid.build}",
         "application/zip",
         partial(pyramid.files.size, SZI),
         partial(pyramid.files.stream, SZI),
-        headers=[(b"content-disposition", name)],
+        headers=[(b"content-disposition", disposition)],
     )
 
 

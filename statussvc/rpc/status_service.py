@@ -122,6 +122,10 @@ class StatusService(pb_grpc.StatusServiceServicer):
         row = await self._core.database.read(lambda connection: catalogue.pyramid(connection, request.tile_id))
         return pb.GetPyramidResponse(pyramid=views.pyramid(row))
 
+    async def ResolveDataset(self, request: pb.ResolveDatasetRequest, context: Context) -> pb.ResolveDatasetResponse:
+        entry = await self._core.database.read(lambda connection: catalogue.resolve(connection, request.dataset_id))
+        return views.resolved(entry)
+
     async def CreateInspection(
         self, request: pb.CreateInspectionRequest, context: Context
     ) -> pb.CreateInspectionResponse:

@@ -78,6 +78,19 @@ def pyramid(row: PyramidRow) -> pb.Pyramid:
     )
 
 
+def resolved(entry: CatalogueEntry | None) -> pb.ResolveDatasetResponse:
+    """What a dataset's permanent addresses show; None stands for a dataset that was deleted."""
+    if entry is None:
+        return pb.ResolveDatasetResponse(deleted=True)
+    row = entry.row
+    message = pb.ResolveDatasetResponse(state=STATE_VALUES[row.state])
+    if row.state is State.READY and entry.pyramid is not None:
+        message.pyramid.CopyFrom(pyramid(entry.pyramid))
+    if row.state is State.FAILED and row.failure is not None:
+        message.failure.CopyFrom(_failure(row.failure))
+    return message
+
+
 def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
     """A dataset's status.
 

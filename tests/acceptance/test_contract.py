@@ -49,6 +49,7 @@ def test_a_post_is_answered_while_its_source_has_not_sent_a_byte(
         "message": "Dataset created, processing tiles",
         "status_url": f"/api/datasets/{dataset_id}/status",
         "view_url": f"/view/{dataset_id}",
+        "urls": body["urls"],
     }
 
     # And it is in the catalogue from that moment, its tile URLs being placeholders

@@ -113,6 +113,7 @@ def test_no_word_of_a_stranger_costs_a_job(postgres_farm: Farm, sources: SourceS
         pb.RetryDatasetRequest(dataset_id="\0"),
         pb.UpdateDatasetRequest(dataset_id="\0", name="a"),
         pb.GetStatusRequest(dataset_id="\0"),
+        pb.ResolveDatasetRequest(dataset_id="\0"),
         pb.GetPyramidRequest(tile_id="\0"),
         pb.GetInspectionRequest(inspection_id="\0"),
         pb.ListDatasetsRequest(query="\0"),

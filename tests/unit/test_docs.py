@@ -49,6 +49,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.TileInfo,
     schemas.Error,
     schemas.TileUrls,
+    schemas.Urls,
     problem_schemas.FieldProblem,
     schemas.SourceInfo,
     inspection_schemas.NewInspection,

@@ -233,6 +233,20 @@ def test_a_percent_that_is_not_known_is_null() -> None:
     assert (answer["percent"], answer["stage_percent"], answer["bytes_downloaded"]) == (None, None, 5)
 
 
+URLS = {
+    "dzi": "/tiles/custom_a1b2c3d4.dzi",
+    "xyz": "/tiles/custom_a1b2c3d4/{z}/{x}/{y}",
+    "tilejson": "/tiles/custom_a1b2c3d4/tilejson.json",
+    "iiif": "/iiif/custom_a1b2c3d4/info.json",
+    "manifest": "/iiif/custom_a1b2c3d4/manifest.json",
+    "thumbnail": "/tiles/custom_a1b2c3d4/thumbnail.jpg",
+    "szi": "/tiles/custom_a1b2c3d4.szi",
+    "view": "/view/custom_a1b2c3d4",
+    "embed": "/embed/custom_a1b2c3d4",
+}
+"""The same in every state."""
+
+
 def test_the_answer_to_a_post_is_the_contracts_and_has_links() -> None:
     row_ = pb.Dataset(dataset_id="custom_a1b2c3d4", status=QUEUED)
     assert sent(contract.created(row_, Links())) == {
@@ -242,6 +256,7 @@ def test_the_answer_to_a_post_is_the_contracts_and_has_links() -> None:
         "message": "Dataset created, processing tiles",
         "status_url": "/api/datasets/custom_a1b2c3d4/status",
         "view_url": "/view/custom_a1b2c3d4",
+        "urls": URLS,
     }
 
 
@@ -265,6 +280,7 @@ DESCRIBED = {
     "subject": "",
     "url": "https://example.org/a.jpg",
     "created_at": "2024-05-01T12:00:00.000Z",
+    "urls": URLS,
 }
 NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
 

@@ -189,6 +189,18 @@ def get(connection: Connection, dataset_id: str) -> CatalogueEntry:
     return found[0]
 
 
+def resolve(connection: Connection, dataset_id: str) -> CatalogueEntry | None:
+    """One dataset; None if it was deleted. Raises NotFound if there was never such a dataset."""
+    found = fetch_entries(connection, _entries().where(datasets.c.dataset_id == dataset_id))
+    if found:
+        return found[0]
+    # Rows that are not deleted are found above, unless the dataset was created meanwhile.
+    was_there = exists().where(datasets.c.dataset_id == dataset_id, datasets.c.deleted_at.is_not(None), IS_DATASET)
+    if connection.scalar(select(was_there | exists().where(former_ids.c.dataset_id == dataset_id))):
+        return None
+    raise NotFound(f"There is no dataset {dataset_id}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page of the catalogue: its filters ("" and () filter nothing), its size, and the `seq` that it ends before.

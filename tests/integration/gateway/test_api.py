@@ -75,6 +75,7 @@ def test_a_post_answers_with_the_contract_and_pokes_the_relay(gateway: Gateway, 
         "message": "Dataset created, processing tiles",
         "status_url": f"/api/datasets/{dataset_id}/status",
         "view_url": f"/view/{dataset_id}",
+        "urls": answer["urls"],
     }
     assert response.headers["Location"] == f"/api/datasets/{dataset_id}"
     assert relay.pokes == before + 1

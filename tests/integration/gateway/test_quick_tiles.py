@@ -61,7 +61,9 @@ class Wire:
 
 @pytest.fixture
 def wire(site: Site) -> Iterator[Wire]:
-    with Server(RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids), Limits(1000, 60.0, 60.0))) as port:
+    with Server(
+        RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids, site.addresses), Limits(1000, 60.0, 60.0))
+    ) as port:
         wire = Wire(port)
         yield wire
         wire.close()
@@ -229,7 +231,9 @@ def test_only_so_many_tiles_are_remembered(wire: Wire, monkeypatch: pytest.Monke
 def test_a_bucket_is_always_asked_the_long_way(tmp_path: Path, kiln: Kiln) -> None:
     site = Site(RemoteStorage(tmp_path / "storage"), tmp_path, kiln)
     site.store(pictures.jpeg(tmp_path / "source.jpg", WIDTH, HEIGHT))
-    with Server(RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids), Limits(1000, 60.0, 60.0))) as port:
+    with Server(
+        RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids, site.addresses), Limits(1000, 60.0, 60.0))
+    ) as port:
         wire = Wire(port)
         answer = wire.get(TILE)
         assert (answer.status, quick(answer)) == (200, False)

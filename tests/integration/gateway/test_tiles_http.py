@@ -611,7 +611,9 @@ def test_what_the_disk_has_lost_of_a_build_is_no_wrong_address_and_ends_nothing(
 
 
 def test_a_server_outlives_an_index_that_is_cut_short_under_it(site: Site) -> None:
-    with Server(RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids), Limits(1000, 60.0, 60.0))) as port:
+    with Server(
+        RequestId(site.tiles), protocol_for(QuickTiles(site.pyramids, site.addresses), Limits(1000, 60.0, 60.0))
+    ) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
         def status(path: str) -> int:

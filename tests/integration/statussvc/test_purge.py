@@ -104,6 +104,8 @@ def test_an_id_is_never_given_twice(status: Status, rows: Engine, monkeypatch: p
     monkeypatch.setattr(secrets, "token_hex", lambda _size: next(digits))
     assert status.create() == "custom_0123456789ab"
     assert code_of(lambda: status.get(old)) is grpc.StatusCode.NOT_FOUND
+    # And the old address stays gone
+    assert status.users.ResolveDataset(pb.ResolveDatasetRequest(dataset_id=old)).deleted
 
 
 def test_a_wake_up_and_an_outcome_of_what_was_purged_change_nothing(status: Status, rows: Engine) -> None:

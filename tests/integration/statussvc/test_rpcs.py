@@ -63,6 +63,27 @@ def test_a_dataset_goes_from_queued_to_ready(status: Status) -> None:
     assert (seen.pyramid.build, seen.pyramid.max_zoom, seen.pyramid.tile_size) == ("b" * 32, 2, 256)
     pyramid = status.users.GetPyramid(pb.GetPyramidRequest(tile_id=seen.pyramid.tile_id)).pyramid
     assert pyramid == seen.pyramid
+    # And its permanent addresses show it
+    assert resolve(status, dataset_id) == pb.ResolveDatasetResponse(pyramid=pyramid, state=pb.STATE_READY)
+
+
+def resolve(status: Status, dataset_id: str) -> pb.ResolveDatasetResponse:
+    return status.users.ResolveDataset(pb.ResolveDatasetRequest(dataset_id=dataset_id))
+
+
+def test_permanent_addresses_of_what_has_no_pyramid(status: Status) -> None:
+    waits, failed, deleted = status.create(), status.create(), status.create()
+    inspection = status.users.CreateInspection(pb.CreateInspectionRequest(url="https://example.org/a.jpg")).inspection
+    status.begin(failed, "1" * 32)
+    failure = pb.Failure(code="not_an_image", message="That is a web page.")
+    status.pipeline.FailStage(pb.FailStageRequest(run_id="1" * 32, failure=failure))
+    status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=deleted))
+    assert resolve(status, waits) == pb.ResolveDatasetResponse(state=pb.STATE_QUEUED)
+    assert resolve(status, failed) == pb.ResolveDatasetResponse(state=pb.STATE_FAILED, failure=failure)
+    assert resolve(status, deleted) == pb.ResolveDatasetResponse(deleted=True)
+    # An inspection is no dataset
+    for unknown in ("custom_ffffffff", inspection.inspection_id, ""):
+        assert code_of(lambda unknown=unknown: resolve(status, unknown)) == grpc.StatusCode.NOT_FOUND
 
 
 def test_bytes_and_options_tiled_before_are_ready_without_tiling_again(status: Status) -> None:

@@ -187,6 +187,7 @@ def a_backlog(connection: Connection) -> Any:
 
 CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "GetStatus": (lambda connection: catalogue.get(connection, "custom_50000"), None),
+    "ResolveDataset": (lambda connection: catalogue.resolve(connection, "custom_50000"), None),
     "GetPyramid": (lambda connection: catalogue.pyramid(connection, "tile50000"), None),
     "LeasePending, nothing due": (
         lambda connection: outbox.lease_pending(connection, 100, (), POLICY, NOW, Turns()),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import uvicorn
 from starlette.types import ASGIApp, Message
 
+from gateway.tiles.dataset_addresses import DatasetAddresses
 from gateway.tiles.iiif import Iiif
 from gateway.tiles.pyramid_cache import PyramidCache
 from gateway.tiles.tile_app import Tiles
@@ -25,6 +26,8 @@ from tiler.job import Built, Job
 from tiler.progress import Meter
 
 TILE_ID = "0123456789abcdef" * 4
+
+DATASET_ID = "custom_0a1b2c3d"
 
 T = TypeVar("T")
 
@@ -45,10 +48,11 @@ class RemoteStorage(DirectoryStorage):
 
 
 class Catalogue:
-    """Stands for statussvc: which build counts."""
+    """Stands for statussvc: which build counts, and which pyramid a dataset shows, or why none."""
 
     def __init__(self) -> None:
         self.pyramids: dict[str, pb.Pyramid] = {}
+        self.shown: dict[str, str | NotFound] = {}
         self.asked: list[str] = []
         self.away = False
 
@@ -60,6 +64,20 @@ class Catalogue:
         if tile_id not in self.pyramids:
             raise NotFound(f"no pyramid {tile_id}")
         return self.pyramids[tile_id]
+
+    async def resolve(self, dataset_id: str) -> str:
+        self.asked.append(dataset_id)
+        await asyncio.sleep(0)
+        if self.away:
+            raise StatusUnavailable("statussvc is away")
+        found = self.shown.get(dataset_id, NotFound(f"no dataset {dataset_id}"))
+        if isinstance(found, NotFound):
+            raise found
+        return found
+
+    async def dataset(self, dataset_id: str) -> pb.Dataset:
+        await self.resolve(dataset_id)
+        return pb.Dataset(dataset_id=dataset_id, name="The Earth", description="In June", category="earth")
 
 
 class Kiln:
@@ -89,8 +107,10 @@ class Site:
         self.folder = folder
         self.catalogue = Catalogue()
         self.pyramids = PyramidCache(self.catalogue.get, storage)
-        self.tiles = Tiles(self.pyramids)
-        self.iiif = Iiif(self.pyramids)
+        self.now = 0.0
+        self.addresses = DatasetAddresses(self.catalogue.resolve, lambda: self.now)
+        self.tiles = Tiles(self.pyramids, self.addresses)
+        self.iiif = Iiif(self.pyramids, self.addresses, self.catalogue.dataset)
 
     def store(self, source: Path, *, tile_id: str = TILE_ID, run: str = "a", tile_size: int = 256) -> pb.Pyramid:
         folder, built = self.kiln.build(source, tile_size)

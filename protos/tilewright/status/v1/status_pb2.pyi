@@ -1331,6 +1331,66 @@ class GetPyramidResponse(_message.Message):
 Global___GetPyramidResponse: _TypeAlias = GetPyramidResponse  # noqa: Y015
 
 @_typing.final
+class ResolveDatasetRequest(_message.Message):
+    """Names a dataset by its permanent address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset's public id."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDatasetRequest: _TypeAlias = ResolveDatasetRequest  # noqa: Y015
+
+@_typing.final
+class ResolveDatasetResponse(_message.Message):
+    """What a dataset's permanent addresses show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PYRAMID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    state: Global___State.ValueType
+    """The dataset's state; not set if it was deleted."""
+    deleted: _builtins.bool
+    """Whether the dataset was deleted."""
+    @_builtins.property
+    def pyramid(self) -> Global___Pyramid:
+        """The pyramid that is shown; not set if there is none."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why there is no pyramid; set if the dataset has failed."""
+
+    def __init__(
+        self,
+        *,
+        pyramid: Global___Pyramid | None = ...,
+        state: Global___State.ValueType = ...,
+        failure: Global___Failure | None = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "pyramid", b"pyramid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "failure", b"failure", "pyramid", b"pyramid", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDatasetResponse: _TypeAlias = ResolveDatasetResponse  # noqa: Y015
+
+@_typing.final
 class WakeUp(_message.Message):
     """A message's content: names the row that waits."""
 

@@ -85,6 +85,11 @@ class StatusServiceStub:
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidResponse.FromString,
                 _registered_method=True)
+        self.ResolveDataset = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/ResolveDataset',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetResponse.FromString,
+                _registered_method=True)
         self.CreateInspection = channel.unary_unary(
                 '/tilewright.status.v1.StatusService/CreateInspection',
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionRequest.SerializeToString,
@@ -176,6 +181,13 @@ class StatusServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveDataset(self, request, context):
+        """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateInspection(self, request, context):
         """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header.
         """
@@ -249,6 +261,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.GetPyramid,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidResponse.SerializeToString,
+            ),
+            'ResolveDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveDataset,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetResponse.SerializeToString,
             ),
             'CreateInspection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateInspection,
@@ -537,6 +554,33 @@ class StatusService:
             '/tilewright.status.v1.StatusService/GetPyramid',
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.SerializeToString,
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/ResolveDataset',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

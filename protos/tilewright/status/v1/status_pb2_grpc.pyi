@@ -61,6 +61,8 @@ class StatusServiceStub:
     """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
     GetPyramid: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetPyramidRequest, _status_pb2.GetPyramidResponse]
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
+    ResolveDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.ResolveDatasetRequest, _status_pb2.ResolveDatasetResponse]
+    """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset."""
     CreateInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]
@@ -93,6 +95,8 @@ class StatusServiceAsyncStub(StatusServiceStub):
     """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
     GetPyramid: _aio.UnaryUnaryMultiCallable[_status_pb2.GetPyramidRequest, _status_pb2.GetPyramidResponse]  # type: ignore[assignment]
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
+    ResolveDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.ResolveDatasetRequest, _status_pb2.ResolveDatasetResponse]  # type: ignore[assignment]
+    """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset."""
     CreateInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]  # type: ignore[assignment]
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]  # type: ignore[assignment]
@@ -182,6 +186,14 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.GetPyramidResponse, _abc.Awaitable[_status_pb2.GetPyramidResponse]]:
         """The build that counts for a tile_id. NOT_FOUND when there is none."""
+
+    @_abc_1.abstractmethod
+    def ResolveDataset(
+        self,
+        request: _status_pb2.ResolveDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.ResolveDatasetResponse, _abc.Awaitable[_status_pb2.ResolveDatasetResponse]]:
+        """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset."""
 
     @_abc_1.abstractmethod
     def CreateInspection(

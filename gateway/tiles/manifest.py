@@ -1,0 +1,121 @@
+"""IIIF Presentation API 3.0: a dataset as a manifest with one canvas. Pure.
+
+Section numbers refer to the Presentation API 3.0.0 (iiif.io/api/presentation/3.0).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.pyramids import THUMBNAIL_EDGE, Geometry
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+CONTEXT = "http://iiif.io/api/presentation/3/context.json"
+
+
+def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, Any]:
+    """Return the manifest of a dataset (section 5.2).
+
+    Parameters
+    ----------
+    dataset: its texts are used.
+    geometry: of the pyramid that the dataset shows.
+    base: what absolute URLs begin with, without a trailing slash.
+    """
+    image = f"{base}/iiif/{dataset.dataset_id}"
+    tiles = f"{base}/tiles/{dataset.dataset_id}"
+    canvas = f"{image}/canvas/0"
+    whole = geometry.level(geometry.full_level)
+    width, height = thumbnail_size(geometry)
+    document: dict[str, Any] = {
+        "@context": CONTEXT,
+        "id": f"{image}/manifest.json",
+        "type": "Manifest",
+        "label": _text(dataset.name),
+    }
+    if dataset.description:
+        document["summary"] = _text(dataset.description)
+    facts = {
+        "Category": dataset.category,
+        "Subject": dataset.subject,
+        "Size": f"{geometry.width} x {geometry.height} pixels",
+    }
+    document |= {
+        "metadata": [{"label": _english(label), "value": _text(value)} for label, value in facts.items() if value],
+        "thumbnail": [
+            {
+                "id": f"{tiles}/thumbnail.jpg",
+                "type": "Image",
+                "format": "image/jpeg",
+                "width": width,
+                "height": height,
+            }
+        ],
+        "homepage": [
+            _link(f"{base}/view/{dataset.dataset_id}", "Text", "text/html", _english("Viewer")),
+        ],
+        "rendering": [
+            _link(f"{tiles}.szi", "Dataset", "application/zip", _english("All Deep Zoom tiles in one zip file")),
+        ],
+        "seeAlso": [
+            _link(
+                f"{base}/api/datasets/{dataset.dataset_id}", "Dataset", "application/json", _english("Dataset as JSON")
+            ),
+        ],
+        "items": [
+            {
+                "id": canvas,
+                "type": "Canvas",
+                "width": geometry.width,
+                "height": geometry.height,
+                "items": [
+                    {
+                        "id": f"{canvas}/page",
+                        "type": "AnnotationPage",
+                        "items": [
+                            {
+                                "id": f"{canvas}/page/image",
+                                "type": "Annotation",
+                                "motivation": "painting",
+                                "target": canvas,
+                                "body": {
+                                    "id": f"{image}/full/max/0/default.jpg",
+                                    "type": "Image",
+                                    "format": "image/jpeg",
+                                    "width": whole.width,
+                                    "height": whole.height,
+                                    "service": [{"id": image, "type": "ImageService3", "profile": "level0"}],
+                                },
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    return document
+
+
+def thumbnail_size(geometry: Geometry) -> tuple[int, int]:
+    """Return width and height of a pyramid's thumbnail in pixels.
+
+    The tiler makes it from the level that full.jpg shows, by vips_thumbnail_image() with size=down.
+    """
+    whole = geometry.level(geometry.full_level)
+    shrink = max(whole.width, whole.height) / THUMBNAIL_EDGE
+    if shrink <= 1:
+        return whole.width, whole.height
+    return max(1, int(whole.width / shrink + 0.5)), max(1, int(whole.height / shrink + 0.5))
+
+
+def _link(address: str, kind: str, media_type: str, label: dict[str, list[str]]) -> dict[str, Any]:
+    return {"id": address, "type": kind, "format": media_type, "label": label}
+
+
+def _english(text: str) -> dict[str, list[str]]:
+    return {"en": [text]}
+
+
+def _text(text: str) -> dict[str, list[str]]:
+    """Return a text whose language is not known (section 4.1)."""
+    return {"none": [text]}
