@@ -79,6 +79,9 @@ def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPa
     info = f'"{stack.url}/iiif/{picture.tile_id}/info.json"'
     deep_zoom = (folder / "openseadragon.html").read_text(encoding="utf-8")
     (folder / "openseadragon-iiif.html").write_text(re.sub(r'"[^"]*\.dzi"', info, deep_zoom), encoding="utf-8")
+    for name in ("openseadragon", "openseadragon-iiif"):
+        text = (folder / f"{name}.html").read_text(encoding="utf-8").replace(picture.tile_id, picture.dataset_id)
+        (folder / f"{name}-permanent.html").write_text(text, encoding="utf-8")
     with served(folder) as url:
         yield url
 
@@ -100,7 +103,9 @@ def shows_halves(page: Page) -> bool:
     return enough and bool(columns[0].max() < columns[1].max() and columns[0].min() < columns[1].min())
 
 
-@pytest.mark.parametrize("name", [*PAGES, "openseadragon-iiif"])
+@pytest.mark.parametrize(
+    "name", [*PAGES, "openseadragon-iiif", "openseadragon-permanent", "openseadragon-iiif-permanent"]
+)
 def test_the_page_of_the_documentation_shows_the_picture(
     name: str, site: str, stack: LaunchedStack, browser: Browser
 ) -> None:
