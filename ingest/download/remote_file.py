@@ -136,7 +136,8 @@ class RemoteFile:
         max_bytes = self._settings.max_source_bytes
         reply = self._follow(connection, {"Range": f"bytes={first}-"} | expected.if_range | known.unless)
         part = part_of(reply.host, reply.status, reply.headers, first, None, max_bytes)
-        is_refused = part is None and refuses_range(reply.status, reply.headers)
+        is_alone = not connection.has_company
+        is_refused = part is None and refuses_range(reply.status, reply.headers, is_alone=is_alone)
         if part is not None and self._opens(part, reply, expected):
             self._note(reply)
             self.length, self.gives_parts = part.total, True

@@ -144,6 +144,11 @@ class Connection:
             ) from error
 
     @property
+    def has_company(self) -> bool:
+        """Whether this worker has other connections to the same host."""
+        return self._hosts.count(self._place) > 1
+
+    @property
     def is_wanted(self) -> bool:
         """Whether another download waits for room at this connection's host."""
         return self._hosts.is_wanted(self._place)

@@ -111,6 +111,10 @@ class Hosts:
         self._lower.pop(host, None)
         return self._limit
 
+    def count(self, host: str) -> int:
+        """Return how many connections to a host are open or being opened."""
+        return self._open[host]
+
     def is_wanted(self, host: str) -> bool:
         """Return whether a download waits for its first connection to a host."""
         return self._waiting[host] > 0

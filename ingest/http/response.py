@@ -67,16 +67,21 @@ class Part:
     total: int | None
 
 
-def refuses_range(code: int, headers: HeaderValues) -> bool:
+def refuses_range(code: int, headers: HeaderValues, *, is_alone: bool = False) -> bool:
     """Return whether a response that is not the requested part may be a refusal of the range alone.
 
     Some servers, and proxies before them, refuse any request that has a Range header, or answer with a broken 206.
+
+    Parameters
+    ----------
+    is_alone: whether this was the first request for the file, and the worker has no other connection to the host. Then
+        a 503 with Retry-After may be such a refusal too. Otherwise it is more likely the host's limit.
     """
     if code == HTTPStatus.PARTIAL_CONTENT:
         return True
-    if code < 400 or code in (*NOT_OF_A_RANGE, *NOT_THESE_BYTES):
+    if code < 400 or code in (*NOT_OF_A_RANGE, *NOT_THESE_BYTES) or is_challenge(headers):
         return False
-    return not (headers("Retry-After") or is_challenge(headers))
+    return not headers("Retry-After") or (is_alone and code == HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def may_have_expired(code: int) -> bool:

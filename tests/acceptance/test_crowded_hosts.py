@@ -22,7 +22,7 @@ SECONDS = 2
 
 REFUSALS = {
     "429": status(429),
-    "503": status(503),
+    "503": status(503, {"Retry-After": "1"}),
     "text": whole(b"Download limit exceeded for your address, please try again.\n", {"Content-Type": "text/plain"}),
 }
 

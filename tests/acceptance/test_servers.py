@@ -53,6 +53,8 @@ def test_servers_that_refuse_ranges_are_asked_plainly(
     }
     # When their files are submitted, then all become ready
     all_ready(client, sources, behaviours)
+    # And so does one whose server says that it is busy for an hour, to who asks for a range and has no other connection
+    all_ready(client, sources, {"at-once-busy.jpg": by_range(answers.status(503, {"Retry-After": "3600"}), whole)})
     # And can be inspected
     ended = command("inspect", sources.url("/at-once-403.jpg"), "--json")
     assert json.loads(ended.out)["report"]["source"] == {"format": "jpeg", "width": 1500, "height": 1100, "pages": 1}

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, or_, select, union_all, update
 
 from statussvc.db.repository.insert import insert_once
+from statussvc.db.repository.transitions import has
 from statussvc.db.repository.turns import UNHELD
-from statussvc.db.rows import DatasetRow
-from statussvc.db.tables import HOST, datasets, hosts
-from statussvc.lifecycle import State
+from statussvc.db.rows import DatasetRow, RunRow
+from statussvc.db.tables import HOST, datasets, hosts, runs
+from statussvc.enums import Outcome
+from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
 
 GROWTH = 60.0
@@ -30,6 +32,12 @@ MOST_HELD = 1000
 
 MOST_FREED = 100
 """Rows that are freed at once where a host has no limit any more."""
+
+OVERLAP_SECONDS = 60.0
+"""Seconds after its end in which a download may be why its host refused another one: time for that to be reported."""
+
+MOST_LOOKED_AT = 100
+"""Runs to look at for such a download."""
 
 MOST_HOSTS = 50
 """Hosts that one call looks at. The next call goes on with the next ones."""
@@ -65,6 +73,28 @@ def at_work(connection: Connection, host: str | None) -> int:
     """How many downloads of a host are at work."""
     query = select(func.count()).where(datasets.c.state == State.DOWNLOADING, datasets.c.host_hash == host, *UNHELD)
     return connection.scalar(query) or 0
+
+
+def has_overlapped(connection: Connection, row: DatasetRow, run: RunRow, now: float) -> bool:
+    """Whether another download of a row's host was at work beside the row's run, and has ended since.
+
+    The host may have refused this one for its sake. Runs that failed do not count: the host may have refused all.
+    """
+    lately = (
+        select(runs.c.dataset_id)
+        .where(
+            runs.c.ended_at >= max(run.begun_at, now - OVERLAP_SECONDS),
+            runs.c.ended_at <= now,
+            has(runs.c.stage, Stage.INGEST),
+            runs.c.outcome != Outcome.FAILED,
+        )
+        .order_by(runs.c.ended_at.desc())
+        .limit(MOST_LOOKED_AT)
+    )
+    others = select(datasets.c.host_hash).where(
+        datasets.c.dataset_id.in_(lately.scalar_subquery()), datasets.c.dataset_id != row.dataset_id
+    )
+    return row.host_hash is not None and row.host_hash in connection.scalars(others).all()
 
 
 def shrink(connection: Connection, host: str, others: int, known: Limit | None, now: float) -> int:

@@ -280,7 +280,7 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
         row.state is State.DOWNLOADING
         and failure.retryable
         and failure.code != PENDING
-        and _waits_for_source(connection, row, failure, policy, now)
+        and _waits_for_source(connection, row, run, failure, policy, now)
     ):
         return end(connection, run, Outcome.FAILED, Answer.WON, now)
     is_source_lost = failure.code == "source_missing" and row.state is State.TILING
@@ -300,9 +300,13 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
     return end(connection, run, Outcome.FAILED, Answer.WON, now)
 
 
-def _waits_for_source(connection: Connection, row: DatasetRow, failure: Failure, policy: Policy, now: float) -> bool:
+def _waits_for_source(
+    connection: Connection, row: DatasetRow, run: RunRow, failure: Failure, policy: Policy, now: float
+) -> bool:
     """Have a row wait for its host, or for as long as its source asks, where that costs no retry."""
     others = places.at_work(connection, row.host_hash) - 1
+    if failure.is_refusal and others == 0 and places.has_overlapped(connection, row, run, now):
+        others = 1
     is_crowded = failure.is_refusal and others > 0 and row.host_hash is not None
     if row.host_hash is not None and is_crowded and row.refusals < MOST_REFUSALS:
         known = places.limit(connection, row.host_hash, policy, now)

@@ -15,7 +15,9 @@ from backports import zstd
 from ingest.download import transfer
 from ingest.download.fetch import Fetch, Fetched
 from ingest.download.resume import ResumeRecord
+from ingest.http import Cancellation
 from ingest.http.guard import Guard
+from ingest.http.hosts import Hosts
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
 from pipeline.sources import Allowed
@@ -56,6 +58,7 @@ REFUSALS: dict[str, Behaviour] = {
     "206 with gzip": answers.status(
         206, {"Content-Range": f"bytes 0-9/{len(JPEG)}", "Content-Encoding": "gzip"}, gzip.compress(b"")[:10]
     ),
+    "503 for a while": answers.status(503, {"Retry-After": "3600"}),
     "416": answers.status(416),
 }
 
@@ -76,11 +79,11 @@ def test_a_server_that_refuses_a_range_is_asked_for_the_whole_file(
         (answers.status(407), "source_refused"),
         (answers.status(408), "source_unavailable"),
         (answers.status(429), "source_unavailable"),
-        (answers.status(503, {"Retry-After": "60"}), "source_unavailable"),
+        (answers.status(500, {"Retry-After": "60"}), "source_unavailable"),
         (answers.status(403, {"cf-mitigated": "challenge"}), "source_forbidden"),
         (answers.status(405, {"x-amzn-waf-action": "captcha"}), "source_forbidden"),
     ],
-    ids=["401", "407", "408", "429", "503 for a while", "Cloudflare", "AWS"],
+    ids=["401", "407", "408", "429", "500 for a while", "Cloudflare", "AWS"],
 )
 def test_what_is_said_to_the_client_is_not_asked_again(
     server: SourceServer, tmp_path: Path, refusal: Behaviour, code: str
@@ -89,6 +92,25 @@ def test_what_is_said_to_the_client_is_not_asked_again(
         fetch(server.on("/x.jpg", by_range(refusal)), tmp_path / "got")
     assert failure.value.code == code
     assert ranges(server) == ["bytes=0-"]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_503_for_a_while_is_the_hosts_limit_beside_other_connections(
+    server: SourceServer, tmp_path: Path, others: int
+) -> None:
+    # Given a worker that has another connection to the host, or none, and a server that is busy
+    hosts = Hosts(8)
+    for _ in range(others):
+        hosts.enter("127.0.0.1", Cancellation(), lambda: None)
+    url = server.on("/x.jpg", answers.status(503, {"Retry-After": "7"}))
+    job = Fetch(
+        url, tmp_path / "got", settings=IngestSettings(), guard=LOCAL, hosts=hosts, progress=lambda done, total: None
+    )
+    # Then it is asked once more only if there is none, and both times it is told as a refusal of a connection
+    with pytest.raises(StageError) as failure:
+        job.run()
+    assert (failure.value.refused, failure.value.retry_after) == (True, 7.0)
+    assert ranges(server) == (["bytes=0-"] if others else ["bytes=0-", None])
 
 
 def test_the_answer_without_a_range_is_the_files_own(server: SourceServer, tmp_path: Path) -> None:
@@ -103,7 +125,7 @@ def test_a_redirect_is_followed_for_the_second_request_too(server: SourceServer,
     assert (ranges(server), ranges(server, "/stored")) == (["bytes=0-", None], ["bytes=0-", None])
 
 
-LATER = {name: refusal for name, refusal in REFUSALS.items() if name != "416"} | {"200": WHOLE}
+LATER = {name: refusal for name, refusal in REFUSALS.items() if name not in ("416", "503 for a while")} | {"200": WHOLE}
 
 
 @pytest.mark.parametrize("refusal", LATER.values(), ids=LATER)

@@ -271,6 +271,35 @@ def test_a_refusal_of_the_only_download_counts_as_a_retry(rows: Rows) -> None:
     assert (rows.row(one).retries, rows.row(one).held_by, rows.row(one).error_code) == (1, None, "source_unavailable")
 
 
+@pytest.mark.parametrize(("outcome", "retries"), [("complete", 0), ("release", 0), ("fail", 1)])
+def test_a_refusal_for_the_sake_of_one_that_has_ended_since_is_the_hosts_limit(
+    rows: Rows, outcome: str, retries: int
+) -> None:
+    # Given a download that is refused beside another one, which ends before that is reported
+    (one, run), (_, other) = begun(rows, 2).items()
+    match outcome:
+        case "complete":
+            rows.complete(other)
+        case "release":
+            stages.release(rows.connection, other, NOW)
+        case "fail":
+            rows.fail(other, "source_not_found")
+    refuse(rows, run, now=NOW + 1.0)
+    # Then it costs no retry; beside one that was refused itself, it does
+    assert rows.row(one).retries == retries
+
+
+def test_a_refusal_long_after_another_download_is_no_limit(rows: Rows) -> None:
+    (one, run), (_, other) = begun(rows, 2).items()
+    rows.complete(other)
+    refuse(rows, run, now=NOW + places.OVERLAP_SECONDS + 1.0)
+    assert rows.row(one).retries == 1
+    # Nor is one of a run that began after it
+    free_places(rows, NOW + 9999.0)
+    refuse(rows, rows.begin(one, now=NOW + 1.0), now=NOW + 2.0)
+    assert rows.row(one).retries == 2
+
+
 def test_a_dataset_that_is_refused_without_end_fails_in_the_end(rows: Rows) -> None:
     # Given a download that is refused each time, while another of its host goes on
     (busy, _), (one, run) = begun(rows, 2).items()

@@ -13,7 +13,7 @@ from typing import Any
 import alembic.command
 import alembic.config
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, select, text
 
 from statussvc.db.database import MIGRATIONS
 from statussvc.db.repository import (
@@ -31,6 +31,8 @@ from statussvc.db.repository import (
     turns,
 )
 from statussvc.db.repository.turns import Turns
+from statussvc.db.rows import RunRow, fetch_all
+from statussvc.db.tables import runs
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
 
@@ -204,6 +206,15 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         None,
     ),
     "BeginStage, what a host allows": (lambda connection: places.at_work(connection, "flood"), None),
+    "FailStage, whose download has just ended": (
+        lambda connection: places.has_overlapped(
+            connection,
+            catalogue.get(connection, "custom_5000").row,
+            fetch_all(connection, RunRow, select(runs).where(runs.c.run_id == "run5000"))[0],
+            NOW - 790.0,
+        ),
+        None,
+    ),
     "BeginStage, another host's turn": (next_of_another_host, None),
     "BeginStage, a host's own turn": (lambda connection: TURNS.next(connection, Stage.TILER), None),
     "BeginStage, nothing waits": (lambda connection: TURNS.next(connection, Stage.INSPECT), None),

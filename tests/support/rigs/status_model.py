@@ -38,14 +38,16 @@ class Run:
     attempt: int
     stage: str
     published: float | None
+    begun: float = 0.0
+    ended_at: float = 0.0
     idle: float = 0.0
     beats: int = 0
     percent: float = 0.0
     ended: tuple[str, str, bool] | None = None
     """How; the answer; whether a wake-up follows."""
 
-    def end(self, how: str, answer: str, follows: bool = False) -> tuple[str, bool]:
-        self.ended = (how, answer, follows)
+    def end(self, how: str, answer: str, now: float, follows: bool = False) -> tuple[str, bool]:
+        self.ended, self.ended_at = (how, answer, follows), now
         return answer, follows
 
 
@@ -259,6 +261,8 @@ class Model:
 
     def _waits_for_source(self, one: Dataset, refused: bool, retry_after: float) -> bool:
         others = self.at_host() - 1
+        if refused and others == 0 and self._has_overlapped(one):
+            others = 1
         if refused and others > 0 and one.refusals < MOST_REFUSALS:
             self._shrink(others)
             longest = min(self.limits.cap, self.limits.base * 2 ** (one.refusals - 1)) if one.refusals else 0.0
@@ -278,6 +282,19 @@ class Model:
         one.waited += wait
         one.failing, one.not_before = True, (self.now + wait, self.now + wait)
         return True
+
+    def _has_overlapped(self, one: Dataset) -> bool:
+        """Whether another download was at work beside its run, and has ended since without a failure."""
+        assert one.run is not None
+        since = max(one.run.begun, self.now - 60.0)
+        return any(
+            run.stage == "INGEST"
+            and run.ended is not None
+            and run.ended[0] != "failed"
+            and run.dataset is not one
+            and since <= run.ended_at <= self.now
+            for run in self.runs.values()
+        )
 
     def _shrink(self, others: int) -> None:
         host, (allowed, blocked_until) = self.host, self.allows()
@@ -351,7 +368,7 @@ class Model:
                 self.hold_for_host(one)
                 return "HELD"
             self._hold_same_url(one, one)
-        one.run = self.runs[run_id] = Run(run_id, one, attempt, stage, one.published)
+        one.run = self.runs[run_id] = Run(run_id, one, attempt, stage, one.published, self.now)
         one.state = "DOWNLOADING" if stage == "INGEST" else "TILING"
         one.not_before, one.failing = None, False
         self.storage |= {f"scratch/{run_id}/", self.made_by(one.run)}
@@ -374,16 +391,16 @@ class Model:
             one.source, one.refers = self.made_by(run), True
             if self.built(one.tile_id):
                 one.finish("READY", self.now)
-                return run.end("completed", "WON")
+                return run.end("completed", "WON", self.now)
             one.wait("DOWNLOADED", self.now)
             one.leased_until = self.now + LEASE
-            return run.end("completed", "WON", True)
+            return run.end("completed", "WON", self.now, True)
         answer = "LOST" if self.built(one.tile_id) else "WON"
         if answer == "WON":
             self.pyramids[one.tile_id] = (run.run_id, False)
             self.lost.discard(one.tile_id)
         one.finish("READY", self.now)
-        return run.end("completed", answer)
+        return run.end("completed", answer, self.now)
 
     def fail(self, run: Run, code: str, retryable: bool, retry_after: float, refused: bool) -> str:
         if run.ended:
@@ -391,7 +408,7 @@ class Model:
         one = run.dataset
         source_lost = code == "source_missing" and run.stage == "TILER"
         if one.state == "DOWNLOADING" and retryable and self._waits_for_source(one, refused, retry_after):
-            return run.end("failed", "WON")[0]
+            return run.end("failed", "WON", self.now)[0]
         if source_lost:
             one.source = None
         if not retryable or one.retries == self.limits.retries:
@@ -405,13 +422,13 @@ class Model:
                 longest = min(self.limits.cap, self.limits.base * 2 ** (one.retries - 1))
                 wish = min(self.limits.cap, retry_after)
                 one.not_before = (self.now + max(longest / 2, wish), self.now + max(longest, wish))
-        return run.end("failed", "WON")[0]
+        return run.end("failed", "WON", self.now)[0]
 
     def release(self, run: Run) -> str:
         if run.ended:
             return run.ended[1] if run.ended[0] == "released" else "REFUSED"
         run.dataset.again(BACK[run.dataset.state], self.now)
-        return run.end("released", "WON")[0]
+        return run.end("released", "WON", self.now)[0]
 
     def pass_watched(self, seconds: float) -> None:
         """Time in which the service was there to see beats stand still."""
@@ -428,7 +445,7 @@ class Model:
             one.failed_by_url = False
         else:
             one.again(BACK[one.state], self.now)
-        run.end("expired", "REFUSED")
+        run.end("expired", "REFUSED", self.now)
 
     def cancel(self, one: Dataset) -> str:
         if one.deleted or one.state in ENDS:
@@ -453,7 +470,7 @@ class Model:
 
     def _stop(self, one: Dataset) -> None:
         if one.run is not None:
-            one.run.end("stopped", "REFUSED")
+            one.run.end("stopped", "REFUSED", self.now)
             one.run = None
 
     def lease_garbage(self, prefixes: list[str]) -> list[str]:
