@@ -119,6 +119,11 @@ DATASET_CODES: dict[str, Code] = {
     "page_not_found": Code(
         False, "The file does not have the requested page.", "Pages are counted from 0: give a lower number."
     ),
+    "channel_not_found": Code(
+        False,
+        "The image does not have the requested channel.",
+        "The message lists the channels: give a number from 0, or a name.",
+    ),
     "member_not_found": Code(
         False,
         "The archive does not have the requested image, or has several and none was requested.",
@@ -163,6 +168,7 @@ WARNING_CODES: dict[str, str] = {
     "bytes_ignored": "Bytes of the file that belong to no part of the image were ignored.",
     "metadata_ignored": "Metadata that would change what is shown, such as a colour profile, is unusable.",
     "page_chosen": "The file has several pages or images, and one of them was chosen.",
+    "channels_chosen": "The file is a stack, and `channels` was not given: some channels at one z and t were chosen.",
     "decoder_remark": "The decoder remarked on the file, but not on the pixels that are shown.",
 }
 """Codes of warnings: what is to know about a dataset that is ready."""

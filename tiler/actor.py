@@ -20,7 +20,7 @@ from pipeline.storage import Storage, pyramid_key, require_room
 from pipeline.tile_formats import FORMATS, NUMBERS
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
-from tiler.job import Job, Previewed
+from tiler.job import Built, Job, Previewed
 from tiler.settings import TilerSettings
 from tiler.unpack import unpacked
 
@@ -104,6 +104,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             page=grant.options.page if grant.options.HasField("page") else None,
             accept_damage=grant.options.damage == pb.DAMAGE_ACCEPT,
             stretch=grant.options.stretch,
+            channels=tuple(grant.options.channels),
             preview=settings.preview,
             untrusted=settings.untrusted_formats,
             archive=source.archive,
@@ -139,11 +140,24 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         tile_count=built.tile_count,
         bytes=built.size,
         stretch=pb.Stretch(rule=built.stretch, low=built.low, high=built.high) if built.stretch else None,
+        channels=_channels(built),
         warnings=[
             pb.Warning(code=code, message=message)
             for code, message in zip(built.warning_codes, built.warnings, strict=True)
         ],
     )
+
+
+def _channels(built: Built) -> list[pb.Channel]:
+    rows = zip(
+        *(built.channels, built.channel_names, built.channel_colours),
+        *(built.channel_rules, built.channel_lows, built.channel_highs),
+        strict=True,
+    )
+    return [
+        pb.Channel(number=number, name=name, colour=colour, stretch=pb.Stretch(rule=rule, low=low, high=high))
+        for number, name, colour, rule, low, high in rows
+    ]
 
 
 def _source(run: Run, storage: Storage, scratch: Path) -> Path:

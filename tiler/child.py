@@ -34,7 +34,7 @@ def _outcome(job: Job) -> Built | Failed:
     from tiler.decode import open_picture, reader_of  # noqa: PLC0415
     from tiler.progress import Meter  # noqa: PLC0415
 
-    reader = reader_of(Path(job.source), job.page)
+    reader = reader_of(Path(job.source), job.page, channels=job.channels)
     stretch = parse_stretch(job.stretch)
     reporter = _Reporter()
     meter = Meter(reporter.report)

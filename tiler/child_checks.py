@@ -7,10 +7,12 @@ only if all entries of its index lie within its files.
 from __future__ import annotations
 
 import math
+import re
 import stat
 from itertools import islice
 from pathlib import Path
 
+from pipeline.channel_choice import MOST, MOST_TEXT
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES
 from pipeline.formats.header import Header
 from pipeline.formats.probe import MOST_NUMBER, MOST_WORDS, is_plausible
@@ -39,6 +41,8 @@ MOST_FILES = 200
 
 TILE_PIXEL, TILE_SPARE = 8, 64 << 10
 """Most bytes of a tile: TILE_PIXEL for each pixel, and TILE_SPARE more. Noise with alpha as PNG takes half of that."""
+
+_COLOUR = re.compile("#[0-9a-f]{6}")
 
 
 class Untrue(ValueError):
@@ -123,6 +127,20 @@ def _is_of_this_job(built: Built, job: Job) -> bool:
         and len(built.warnings) == len(built.warning_codes) <= MOST_WARNINGS
         and WARNING_CODES.keys() >= set(built.warning_codes)
         and len(built.stretch) <= MAX_LENGTH
-        and all(map(math.isfinite, (built.low, built.high)))
+        and all(map(math.isfinite, (built.low, built.high, *built.channel_lows, *built.channel_highs)))
+        and _are_channels(built)
         and all(len(message) <= MOST_WARNING and is_unicode(message) for message in built.warnings)
+    )
+
+
+def _are_channels(built: Built) -> bool:
+    texts = (built.channel_names, built.channel_colours, built.channel_rules)
+    lengths = {len(values) for values in (built.channels, *texts, built.channel_lows, built.channel_highs)}
+    return (
+        len(lengths) == 1
+        and len(built.channels) <= MOST
+        and all(0 <= number <= MOST_NUMBER for number in built.channels)
+        and all(len(name) <= MOST_TEXT and is_unicode(name) for name in built.channel_names)
+        and all(_COLOUR.fullmatch(colour) for colour in built.channel_colours)
+        and all(0 < len(rule) <= MAX_LENGTH and is_unicode(rule) for rule in built.channel_rules)
     )

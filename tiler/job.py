@@ -36,6 +36,7 @@ class Job(NamedTuple):
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     pixels_per_byte, memory_bytes: see pipeline.formats.admission.Limits.
     stretch: how samples become 8 bits: a value that pipeline.stretch.parse takes.
+    channels: the channels of a stack to compose, as pipeline.channel_choice.parse returns them.
     archive, archive_bytes, member: see tiler.unpack.Source.
     work_seconds: CPU seconds of all threads together; None for no limit.
     """
@@ -61,6 +62,7 @@ class Job(NamedTuple):
     archive_bytes: int | None = None
     member: str = ""
     stretch: str = ""
+    channels: tuple[str, ...] = ()
 
 
 class Opened(NamedTuple):
@@ -97,6 +99,9 @@ class Built(NamedTuple):
     tile_count: Deep Zoom tiles over all levels.
     size: bytes of all files together.
     stretch, low, high: how samples became 8 bits, and the samples that became 0 and 255; empty if they already were.
+    channels: the numbers of the channels that were composed, from 0; none if a page was shown as it is.
+    channel_names, channel_colours, channel_rules, channel_lows, channel_highs: for each its name, its colour such as
+        "#00ff00", and as `stretch`, `low` and `high`.
     warnings, warning_codes: what is to know about the image: messages, and for each a key of WARNING_CODES
         (pipeline.errors).
     """
@@ -111,6 +116,12 @@ class Built(NamedTuple):
     stretch: str = ""
     low: float = 0.0
     high: float = 0.0
+    channels: tuple[int, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    channel_colours: tuple[str, ...] = ()
+    channel_rules: tuple[str, ...] = ()
+    channel_lows: tuple[float, ...] = ()
+    channel_highs: tuple[float, ...] = ()
 
 
 class Failed(NamedTuple):

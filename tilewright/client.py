@@ -27,6 +27,9 @@ from pipeline.errors import TilewrightError
 
 Json = dict[str, Any]
 
+Field = str | int | list[str | int] | None
+"""A value of the POST's body."""
+
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
 PATIENCE = 10.0
@@ -152,7 +155,7 @@ class Client:
         if _host(self.server) in ("127.0.0.1", "::1", "localhost"):
             self._session.trust_env = False  # no proxy can reach this machine's own loopback
 
-    def submit(self, url: str, name: str, *, key: str | None = None, **fields: str | int | None) -> Json:
+    def submit(self, url: str, name: str, *, key: str | None = None, **fields: Field) -> Json:
         """Create a dataset from the URL of an image, and return the server's answer, which has a `dataset_id`.
 
         If the answer may have been lost, the request is repeated for up to LOST_MOST seconds. Every request has the

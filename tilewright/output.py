@@ -64,7 +64,7 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
         rows.append(("zooms", f"0 to {tile_info['max_zoom']}"))
         rows.append(("view", view_url(dataset_id, server)))
         rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
-    print_rows(rows + rewritten_rows(status) + _stretch(status) + _warnings(status))
+    print_rows(rows + rewritten_rows(status) + _stretch(status) + _channels(status) + _warnings(status))
 
 
 def print_result(dataset: Json, server: str) -> None:
@@ -73,7 +73,7 @@ def print_result(dataset: Json, server: str) -> None:
     rows: list[tuple[str, str]] = [("dataset", dataset["dataset_id"]), ("status", dataset["status"])]
     rows.append(("view", view_url(dataset["dataset_id"], server)))
     rows.extend((name, urljoin(f"{server}/", urls[name])) for name in ("dzi", "xyz", "thumbnail") if urls.get(name))
-    print_rows(rows + rewritten_rows(dataset) + _stretch(dataset) + _warnings(dataset))
+    print_rows(rows + rewritten_rows(dataset) + _stretch(dataset) + _channels(dataset) + _warnings(dataset))
 
 
 def print_datasets(datasets: Iterable[Json]) -> int:
@@ -91,6 +91,18 @@ def _stretch(shown: Json) -> list[tuple[str, str]]:
     """Return a row that says how samples became 8 bits, if they did."""
     used = shown.get("stretch")
     return [("stretch", f"{used['rule']}: {used['low']:g} to {used['high']:g}")] if used else []
+
+
+def _channels(shown: Json) -> list[tuple[str, str]]:
+    """Return a row for each channel that was composed."""
+    return [
+        (
+            "channel",
+            f"{channel['number']} {channel['name']} in {channel['colour']}, "
+            f"{channel['rule']}: {channel['low']:g} to {channel['high']:g}",
+        )
+        for channel in shown.get("channels") or []
+    ]
 
 
 def view_url(dataset_id: str, server: str) -> str:

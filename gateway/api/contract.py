@@ -174,6 +174,8 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
     )
     if row.status.HasField("rewritten"):
         found.rewritten = rewritten(row.status.rewritten)
+    if row.status.pyramid.channels:
+        found.channels = channels(row.status)
     return found
 
 
@@ -196,13 +198,16 @@ def status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
 def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
     shown = _shown(row)
     if shown.progress == "completed":
-        return schemas.Ready(
+        ready = schemas.Ready(
             dataset_id=row.dataset_id,
             status="ready",
             tile_info=tile_info(row.pyramid, links),
             warnings=warnings(row),
             stretch=stretch(row),
         )
+        if row.pyramid.channels:
+            ready.channels = channels(row)
+        return ready
     if shown.progress is None:
         return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
     progress = row.progress
@@ -344,6 +349,21 @@ def stretch(row: pb.DatasetStatus) -> schemas.Stretch | None:
         return None
     used = row.pyramid.stretch
     return schemas.Stretch(rule=used.rule, low=used.low, high=used.high)
+
+
+def channels(row: pb.DatasetStatus) -> list[schemas.Channel]:
+    """Return the channels that were composed; none if a page is shown as it is, or the dataset is not ready."""
+    return [
+        schemas.Channel(
+            number=channel.number,
+            name=channel.name,
+            colour=channel.colour,
+            rule=channel.stretch.rule,
+            low=channel.stretch.low,
+            high=channel.stretch.high,
+        )
+        for channel in row.pyramid.channels
+    ]
 
 
 def without_query(url: str) -> str:

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.http import State, absent, url_without_default, without_default
+from pipeline.channel_choice import MOST_TEXT
+from pipeline.channel_choice import parse as parse_channels
 from pipeline.stretch import MAX_LENGTH
 from pipeline.stretch import parse as parse_stretch
 from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_MEMBER, MAX_NAME
@@ -21,12 +23,24 @@ _NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
 
 _NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
+
+def _checked_channels(asked: str | int | list[int | str]) -> str | int | list[int | str]:
+    parse_channels(asked)
+    return asked
+
+
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=_NOT_BLANK)]
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 SourceUrl = Annotated[str, StringConstraints(pattern=_NO_NUL)]
 StretchOption = Annotated[
     str, StringConstraints(max_length=MAX_LENGTH), AfterValidator(lambda text: str(parse_stretch(text)))
+]
+ChannelsOption = Annotated[
+    list[Annotated[int, Field(strict=True)] | Annotated[str, StringConstraints(max_length=MOST_TEXT)]]
+    | Annotated[int, Field(strict=True)]
+    | Annotated[str, StringConstraints(max_length=400)],
+    AfterValidator(_checked_channels),
 ]
 Member = Annotated[str, StringConstraints(max_length=MAX_MEMBER, pattern=_NO_NUL)]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
@@ -54,6 +68,14 @@ _URLS = {
     "szi": "/tiles/custom_a1b2c3d4.szi",
     "view": "/view/custom_a1b2c3d4",
     "embed": "/embed/custom_a1b2c3d4",
+}
+_CHANNEL: dict[str, Any] = {
+    "number": 0,
+    "name": "DAPI",
+    "colour": "#0000ff",
+    "rule": "percentile:2,98",
+    "low": 80.0,
+    "high": 3920.0,
 }
 _DATASET: dict[str, Any] = {
     "dataset_id": "custom_a1b2c3d4",
@@ -91,6 +113,7 @@ class NewDataset(BaseModel):
         {"name": "Blue Marble", "category": "earth", "url": "https://example.org/blue-marble.jpg", "tile_size": 256},
         {"name": "A slide", "url": "https://example.org/slide.tif", "format": "webp", "quality": 90, "page": 1},
         {"name": "The only copy", "url": "https://example.org/cut-short.jpg", "damage": "accept"},
+        {"name": "Cells", "url": "https://example.org/cells.ome.tif", "channels": ["DAPI", "GFP"]},
         {"name": "Two maps", "url": "https://example.org/maps.zip", "member": "maps/1850.tif"},
     )
 
@@ -129,6 +152,12 @@ class NewDataset(BaseModel):
         description="How samples of more than 8 bits are shown: `auto` (as the file states, else percentiles), `none`, "
         "`range`, `range:LOW,HIGH`, `percentile`, `percentile:LOW,HIGH`, `asinh` or `asinh:LOW,HIGH`.",
         examples=["auto", "percentile:1,99.5", "range:0,4095"],
+    )
+    channels: ChannelsOption | None = Field(
+        default=None,
+        description="Channels of a stack (OME-TIFF, ImageJ) or bands of a TIFF to compose, at most three: numbers from "
+        "0, or names, in a list or with commas between them. Default: the first three channels of a stack.",
+        examples=[["DAPI", "GFP"], [0, 2], "0,2"],
     )
     member: Member | None = Field(
         default="",
@@ -272,6 +301,22 @@ class Stretch(BaseModel):
     high: float = Field(description="The sample that became 255.")
 
 
+class Channel(BaseModel):
+    """A channel of a stack that was composed, and how its samples became 8 bits."""
+
+    model_config = _example(_CHANNEL)
+
+    number: int = Field(description="Number of the channel, from 0.")
+    name: str = Field(description="Its name; may be empty.")
+    colour: str = Field(description="The colour that it was shown in.")
+    rule: str = Field(description="The rule that was used, in the form that `stretch` takes.")
+    low: float = Field(description="The sample that became 0.")
+    high: float = Field(description="The sample that became 255.")
+
+
+CHANNELS_FIELD = "The channels that were composed; left out if a page is shown as it is, or the dataset is not ready."
+
+
 class SourceInfo(BaseModel):
     """What the source's header says, before its orientation is applied."""
 
@@ -381,8 +426,10 @@ class Ready(BaseModel):
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
     rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
     stretch: Stretch | None = Field(
-        description="How samples became 8 bits; `null` if the dataset is not ready, or they already were."
+        description="How samples became 8 bits; `null` if the dataset is not ready, if they already were, or if each "
+        "channel has its own figures."
     )
+    channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
 
 
 class Failed(BaseModel):
@@ -438,8 +485,10 @@ class Dataset(BaseModel):
     warnings: list[Warning] = Field(description="What is missing in the image, or was ignored; mostly empty.")
     rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
     stretch: Stretch | None = Field(
-        description="How samples became 8 bits; `null` if the dataset is not ready, or they already were."
+        description="How samples became 8 bits; `null` if the dataset is not ready, if they already were, or if each "
+        "channel has its own figures."
     )
+    channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
 
 
 class Page(BaseModel):

@@ -14,7 +14,7 @@ from left to right, without a corner that was already counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -119,6 +119,10 @@ class Options(Protocol):
     def stretch(self) -> str:
         """How samples become 8 bits, as pipeline.stretch writes it; empty for "auto"."""
 
+    @property
+    def channels(self) -> Sequence[str]:
+        """The channels of a stack to compose: numbers from 0, or names; none for the default."""
+
 
 def tile_id(source_sha256: str, options: Options) -> str:
     """Return the id of the pyramid of a source with these options: 64 lower-case hex digits.
@@ -149,6 +153,8 @@ def tile_id(source_sha256: str, options: Options) -> str:
         identity["member"] = options.member
     if options.stretch:
         identity["stretch"] = options.stretch
+    if options.channels:
+        identity["channels"] = list(options.channels)
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

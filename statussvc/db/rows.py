@@ -258,6 +258,7 @@ class PyramidRow:
     created_at: float
     warnings: list[list[str]]
     stretch: list[str | float] | None
+    channels: list[list[str | float]] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,6 +271,8 @@ class PyramidColumns(TypedColumns):
     warnings: Named[list[list[str]]] = Column(JSON, server_default="[]")
     # How samples became 8 bits: the rule, and the samples that became 0 and 255.
     stretch: Named[list[str | float] | None] = Column(JSON(none_as_null=True))
+    # The channels that were composed: number, name, colour, and the figures of each as in `stretch`.
+    channels: Named[list[list[str | float]] | None] = Column(JSON(none_as_null=True))
 
 
 pyramids = Table("pyramids", metadata, PyramidColumns)

@@ -7,6 +7,9 @@ import re
 
 from google.protobuf import json_format
 
+from pipeline.channel_choice import MOST as MOST_CHANNELS
+from pipeline.channel_choice import MOST_TEXT
+from pipeline.channel_choice import parse as parse_channels
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES, StageError
 from pipeline.sources import MAX_URL_LENGTH, check_url
 from pipeline.storage import pyramid_key
@@ -26,6 +29,7 @@ DEFAULT_PAGE, MAX_PAGE = 50, 200
 RUN_ID = re.compile("[0-9a-f]{32}")
 TOKEN = re.compile("[0-9a-f]{32}")
 SHA256 = re.compile("[0-9a-f]{64}")
+COLOUR = re.compile("#[0-9a-f]{6}")
 SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
 
 PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")
@@ -81,6 +85,10 @@ def _more(options: pb.TileOptions) -> str:
     if len(options.member) > MAX_MEMBER:
         raise Malformed(f"options.member: must have at most {MAX_MEMBER:,} characters")
     more.member = options.member
+    try:
+        more.channels.extend(parse_channels(options.channels))
+    except ValueError as error:
+        raise Malformed(f"options.channels: {error}") from error
     return json_format.MessageToJson(more, indent=None, sort_keys=True) if more.ListFields() else ""
 
 
@@ -214,13 +222,25 @@ def built(result: pb.TilerResult) -> stages.Built:
         raise Malformed(f"tiler.warnings: must be at most {MOST_WARNINGS}, of known codes, and short")
     warnings = [[warning.code, warning.message] for warning in result.warnings]
     stretch = _stretch(result.stretch) if result.HasField("stretch") else None
-    return stages.Built(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings, stretch)
+    return stages.Built(
+        *(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings, stretch),
+        channels=_channels(result) or None,
+    )
 
 
 def _stretch(used: pb.Stretch) -> list[str | float]:
     if not 0 < len(used.rule) <= MAX_LENGTH or not (math.isfinite(used.low) and math.isfinite(used.high)):
         raise Malformed("tiler.stretch: must have a rule, and finite figures")
     return [used.rule, used.low, used.high]
+
+
+def _channels(result: pb.TilerResult) -> list[list[str | float]]:
+    if len(result.channels) > MOST_CHANNELS:
+        raise Malformed(f"tiler.channels: must be at most {MOST_CHANNELS}")
+    for channel in result.channels:
+        if channel.number < 0 or len(channel.name) > MOST_TEXT or not COLOUR.fullmatch(channel.colour):
+            raise Malformed("tiler.channels: must have a number, a short name and a colour")
+    return [[channel.number, channel.name, channel.colour, *_stretch(channel.stretch)] for channel in result.channels]
 
 
 def _is_known(warning: pb.Warning) -> bool:

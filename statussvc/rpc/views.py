@@ -33,6 +33,13 @@ def _stretch(used: list[str | float] | None) -> pb.Stretch | None:
     return pb.Stretch(rule=str(rule), low=float(low), high=float(high))
 
 
+def _channels(used: list[list[str | float]] | None) -> list[pb.Channel]:
+    return [
+        pb.Channel(number=int(number), name=str(name), colour=str(colour), stretch=_stretch(how))
+        for number, name, colour, *how in used or ()
+    ]
+
+
 def timestamp(seconds: float | None) -> Timestamp | None:
     """Seconds since the epoch as a Timestamp, to the microsecond."""
     if seconds is None:
@@ -75,6 +82,7 @@ def pyramid(row: PyramidRow) -> pb.Pyramid:
         tile_count=row.tile_count,
         bytes=row.bytes,
         stretch=_stretch(row.stretch),
+        channels=_channels(row.channels),
     )
 
 

@@ -28,6 +28,7 @@ class Asked:
     damage: int = 0
     stretch: str = ""
     member: str = ""
+    channels: tuple[str, ...] = ()
     has_page: bool = False
 
     def HasField(self, name: str, /) -> bool:  # noqa: N802  the proto's name
@@ -72,6 +73,9 @@ def test_whatever_changes_pixels_changes_the_tile_id() -> None:
         Asked(page=40, has_page=True),
         Asked(damage=pb.DAMAGE_ACCEPT),
         Asked(stretch="none"),
+        Asked(channels=("0",)),
+        Asked(channels=("0", "1")),
+        Asked(channels=("0,1",)),
         Asked(stretch="percentile:1,99"),
     ]
     assert len({tile_id(EMPTY, options) for options in asked}) == len(asked)

@@ -27,12 +27,15 @@ from pipeline.pyramids import DEFAULT_QUALITY, PREVIEW, PREVIEW_EDGE, PREVIEW_TH
 from pipeline.stretch import DEFAULT, Stretch
 from tiler.decode import (
     ERRORS,
+    Layer,
+    Opened,
     Reader,
     Sample,
+    compose,
     drop_metadata,
     orientation_of,
     part_of,
-    reader_of,
+    readers_of,
     to_srgb,
     turned,
     with_hidden,
@@ -62,7 +65,7 @@ def make_preview(
     if header.width * header.height < LEAST_PIXELS:
         return None
     # Use a separate reader, so that the tiling decides for itself whether to be lenient.
-    reader = reader_of(reader.path, reader.page)
+    reader = reader.again()
     with suppress(*ERRORS, StageError, struct.error):
         try:
             return _make(reader, folder, meter, stretch)
@@ -73,12 +76,34 @@ def make_preview(
 
 
 def _make(reader: Reader, folder: Path, meter: Meter, stretch: Stretch) -> tuple[int, int] | None:
-    found = reader.smaller(PREVIEW_EDGE)
-    return None if found is None else _write(found, reader, folder, meter, stretch)
+    layers = reader.layers()
+    found = {}
+    for each in readers_of(layers) or [reader]:
+        if (smaller := each.smaller(PREVIEW_EDGE)) is None:
+            return None
+        orientation = orientation_of(smaller)
+        found[each] = _scaled(smaller, each, meter)
+    decisions: list[str] = []
+    if layers:
+        image, hidden, _ = compose(layers, found, stretch, decisions, lambda layer: _sample(found, layer))
+    else:
+        small, hidden = found[reader]
+        image, _ = to_srgb(small, reader, stretch, decisions, lambda: part_of(reader) or _thin(small, hidden))
+    return _write(turned(drop_metadata(with_hidden(image, hidden)), orientation), folder)
 
 
-def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter, stretch: Stretch) -> tuple[int, int]:
-    orientation = orientation_of(found)
+def _sample(found: dict[Reader, Opened], layer: Layer) -> Sample:
+    part = part_of(layer.reader, layer.band)
+    small, hidden = found[layer.reader]
+    return part or _thin(small.extract_band(min(layer.band, small.bands - 1)), hidden)
+
+
+def _thin(small: pyvips.Image, hidden: pyvips.Image | None) -> Sample:
+    return Sample(small, hidden).thinned()
+
+
+def _scaled(found: pyvips.Image, reader: Reader, meter: Meter) -> Opened:
+    """Return a smaller version of a page, in memory, and what is hidden of it."""
     meter.begin(SHARE)
     follow(found, meter)
     scale = min(1.0, PREVIEW_EDGE / max(found.width, found.height))
@@ -89,12 +114,13 @@ def _write(found: pyvips.Image, reader: Reader, folder: Path, meter: Meter, stre
     scaled = (found if hidden is None else found.bandjoin(hidden)).resize(scale, kernel=kernel)
     with reader.heeded():
         small = scaled.copy_memory()
-    if hidden is not None:
-        hidden = small.extract_band(bands) != 0
-        small = small.extract_band(0, n=bands).copy(interpretation=found.interpretation)
-    image, _ = to_srgb(small, reader, stretch, [], lambda: part_of(reader) or Sample(small, hidden).thinned())
-    image = drop_metadata(with_hidden(image, hidden))
-    image = turned(image, orientation)
+    if hidden is None:
+        return Opened(small, None)
+    shown = small.extract_band(0, n=bands).copy(interpretation=found.interpretation)
+    return Opened(shown, small.extract_band(bands) != 0)
+
+
+def _write(image: pyvips.Image, folder: Path) -> tuple[int, int]:
     if image.hasalpha():
         image = image.flatten(background=255)
     # Keep the result in memory, too: both files are made from it.

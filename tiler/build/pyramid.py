@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import pyvips
 
+from pipeline.channel_choice import hexadecimal
 from pipeline.errors import StageError
 from pipeline.pyramids import (
     CHECKED,
@@ -83,7 +84,20 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
         warnings=tuple(warned.message for warned in warnings),
         warning_codes=tuple(warned.code for warned in warnings),
         **_shown(picture),
+        **_channels(picture),
     )
+
+
+def _channels(picture: Picture) -> dict[str, Any]:
+    """Return the channels that were composed, as fields of Built."""
+    return {
+        "channels": tuple(layer.number for layer, _ in picture.channels),
+        "channel_names": tuple(layer.name for layer, _ in picture.channels),
+        "channel_colours": tuple(hexadecimal(layer.colour) for layer, _ in picture.channels),
+        "channel_rules": tuple(str(shown.rule) for _, shown in picture.channels),
+        "channel_lows": tuple(shown.low or 0.0 for _, shown in picture.channels),
+        "channel_highs": tuple(shown.high or 0.0 for _, shown in picture.channels),
+    }
 
 
 def _shown(picture: Picture) -> dict[str, Any]:
@@ -188,6 +202,13 @@ def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, ob
         described["stretch"] = job.stretch
     if shown := _shown(picture):
         described["shown"] = shown
+    if job.channels:
+        described["channels"] = list(job.channels)
+    if picture.channels:
+        described["shown_channels"] = [
+            dict(zip(("number", "name", "colour", "stretch", "low", "high"), values, strict=True))
+            for values in zip(*_channels(picture).values(), strict=True)
+        ]
     if job.accept_damage:
         described["damage"] = "accept"
     if picture.missing is not None:

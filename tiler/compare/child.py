@@ -42,7 +42,7 @@ def _outcome(job: Job) -> Compared | Failed:
     from tiler.decode import open_picture, reader_of  # noqa: PLC0415
     from tiler.progress import Meter  # noqa: PLC0415
 
-    reader = reader_of(Path(job.source), job.page)
+    reader = reader_of(Path(job.source), job.page, channels=job.channels)
     allowance = sandbox.Allowance(
         read=(reader.path, Path(job.build)),
         write=(Path(job.scratch),),

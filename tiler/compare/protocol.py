@@ -28,6 +28,7 @@ class Job(NamedTuple):
     quality: of its JPEG or WebP tiles.
     page: of the source, from 0.
     stretch: how samples become 8 bits: see tiler.job.Job.
+    channels: the channels that the pyramid is composed of, by their numbers; none if it shows a page as it is.
     is_damaged: whether the pyramid shows only what could be decoded of a damaged source.
     most: most tiles to compare, spread over the finest level; 0 for all.
     min_libvips, max_pixels, pixels_per_byte, memory_bytes, untrusted, archive_bytes: as in tiler.job.Job.
@@ -48,6 +49,7 @@ class Job(NamedTuple):
     pixels_per_byte: int
     is_damaged: bool = False
     stretch: str = ""
+    channels: tuple[str, ...] = ()
     memory_bytes: int | None = None
     untrusted: tuple[str, ...] = ()
     archive_bytes: int | None = None

@@ -6,6 +6,8 @@ To add a format, see tiler.decode.reader.
 """
 
 from tiler.decode.colours import to_srgb
+from tiler.decode.composition import Opened, compose
+from tiler.decode.layers import Layer, readers_of
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.pixels import Picture, drop_metadata, open_picture, orientation_of, turned, with_hidden
 from tiler.decode.reader import Reader
@@ -14,14 +16,18 @@ from tiler.decode.sampling import Sample, part_of
 
 __all__ = [
     "ERRORS",
+    "Layer",
+    "Opened",
     "Picture",
     "Reader",
     "Sample",
+    "compose",
     "drop_metadata",
     "open_picture",
     "orientation_of",
     "part_of",
     "reader_of",
+    "readers_of",
     "to_srgb",
     "turned",
     "with_hidden",

@@ -94,6 +94,8 @@ def _rule(
         return asked, pixels
     if image.format == "uchar":
         return None, pixels
+    if display := reader.display_range():
+        return Stretch(Kind.RANGE, *display), pixels
     if stated := reader.stated_range():
         found = pixels().range(AUTO)
         if found and stated[0] <= found[0] and found[1] <= stated[1]:

@@ -18,6 +18,8 @@ from pipeline.formats.header import Header, pixel_bytes
 from pipeline.pyramids import Format
 from pipeline.stretch import DEFAULT, Stretch
 from tiler.decode.colours import to_srgb
+from tiler.decode.composition import Composed, Opened, compose
+from tiler.decode.layers import Layer, readers_of
 from tiler.decode.libvips_texts import field_names
 from tiler.decode.metadata import EXIF, UNUSABLE, is_ignored, is_readable_exif
 from tiler.decode.missing import ON_WHITE, Missing, Warned, marked
@@ -58,7 +60,8 @@ class Picture:
     decisions: changes made to the pixels, in words; empty if there are none.
     missing: what could not be decoded of a damaged source; None if it was decoded as a whole.
     remarks: returns what else is to know, once the image was decoded: see tiler.decode.reader.Reader.remarks.
-    shown: how its samples were mapped to 8 bits; None if they are colours as they are stored.
+    shown: how its samples were mapped to 8 bits; None if they are colours as they are stored, or channels.
+    channels: the channels that it is composed of, and how the samples of each were mapped to 8 bits.
     """
 
     image: pyvips.Image
@@ -69,6 +72,7 @@ class Picture:
     missing: Missing | None = None
     remarks: Callable[[], list[Warned]] = list
     shown: Shown | None = None
+    channels: list[tuple[Layer, Shown]] = field(default_factory=list)
 
     def warnings(self) -> list[Warned]:
         """Return what is to know about the image. Must be called after it was decoded."""
@@ -99,11 +103,17 @@ def open_picture(
     header = reader.header()
     if reader.missing is None:
         reader.require_sound_data()
-    stored = reader.open()
-    decisions, hidden = list(reader.notes), reader.hidden
-    image, shown = to_srgb(stored, reader, stretch, decisions, lambda: sample_of(reader, stretch, meter))
+    layers = reader.layers()
+    if layers:
+        stored, composed, decisions = _open_layers(layers, stretch, meter)
+        image, hidden, shown = composed.image, composed.hidden, None
+        channels = list(zip(layers, composed.shown, strict=True))
+    else:
+        stored = reader.open()
+        decisions, hidden, channels = list(reader.notes), reader.hidden, []
+        image, shown = to_srgb(stored, reader, stretch, decisions, lambda: sample_of(reader, stretch, meter))
     image = drop_metadata(with_hidden(image, hidden))
-    decisions.extend(_left_out(stored, reader))
+    decisions.extend([] if layers else _left_out(stored, reader))
     if reader.missing is not None and reader.missing.what:
         image = marked(image, reader.missing, tile_format, decisions)
     if (orientation := orientation_of(stored)) != UPRIGHT:
@@ -116,7 +126,19 @@ def open_picture(
     if reader.is_quiet and chosen is not Format.JPEG:
         _hear_out(reader, meter)
     described = _describe(stored, header, reader.page)
-    return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown)
+    return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown, channels)
+
+
+def _open_layers(layers: tuple[Layer, ...], stretch: Stretch, meter: Meter) -> tuple[pyvips.Image, Composed, list[str]]:
+    """Compose layers. Return the page of the first as it is stored, the composition, and the changes in words."""
+    pages, decisions = {}, []
+    for reader in readers_of(layers):
+        pages[reader] = Opened(reader.open(), reader.hidden)
+        decisions += reader.notes
+    composed = compose(
+        layers, pages, stretch, decisions, lambda layer: sample_of(layer.reader, stretch, meter, layer.band)
+    )
+    return pages[layers[0].reader].image, composed, list(dict.fromkeys(decisions))
 
 
 def orientation_of(image: pyvips.Image) -> int:
@@ -173,11 +195,12 @@ def _turn(image: pyvips.Image, reader: Reader, orientation: int, meter: Meter) -
 
 def _hear_out(reader: Reader, meter: Meter) -> None:
     """Decode a source once just to find damage: libvips may lose an error while it saves tiles by suffix."""
-    meter.begin(PASS_SHARE)
-    image = reader.open().copy()
-    follow(image, meter)
-    with reader.heeded():
-        image.avg()
+    for each in readers_of(reader.layers()) or [reader]:
+        meter.begin(PASS_SHARE)
+        image = each.open().copy()
+        follow(image, meter)
+        with each.heeded():
+            image.avg()
 
 
 def _describe(image: pyvips.Image, header: Header, page: int) -> dict[str, str | int]:

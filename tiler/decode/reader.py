@@ -18,9 +18,11 @@ from pipeline.formats import budget
 from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
 from pipeline.formats.tiff.raw_photographs import require_developed
+from pipeline.source_formats import IMAGES
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.decoder_messages import Words, heard, listen
 from tiler.decode.decoder_warnings import painted
+from tiler.decode.layers import Layer
 from tiler.decode.missing import Missing, Warned
 
 
@@ -35,6 +37,7 @@ class Reader:
     hidden: a mask of the image that was opened last, 255 where it shows nothing; None if it shows all. It is read from
         the same file at the same time. Samples that are stretched are not-a-number there.
     missing: what `open` leaves out of a damaged page since `salvage`; None before.
+    channels: the channels that were asked for, as pipeline.channel_choice.parse returns them.
 
     Parameters
     ----------
@@ -55,6 +58,7 @@ class Reader:
         self.notes: list[str] = []
         self.hidden: pyvips.Image | None = None
         self.missing: Missing | None = None
+        self.channels: tuple[str, ...] = ()
         self._overlooked: list[str] = []
 
     @cached_property
@@ -88,6 +92,26 @@ class Reader:
     def header(self) -> Header:
         """Return the header of the page; raises as `open`."""
         return self._opened[0]
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the channels to compose instead of showing the page; none for a page that is shown as it is.
+
+        Raises
+        ------
+        StageError: channel_not_found; and as `open`.
+        """
+        if self.channels:
+            kind = IMAGES.get(self.kind, self.kind.upper())
+            raise StageError("channel_not_found", f"The {kind} has no channels to choose from: leave out `channels`.")
+        return ()
+
+    def again(self) -> Reader:
+        """Return a new reader of the same page and channels."""
+        found = type(self)(self.path, self._asked_page, kind=self.kind)
+        found.channels = self.channels
+        if self._asked_page is None:
+            found.__dict__["page"] = self.page  # it is cached
+        return found
 
     def smaller(self, edge: int) -> pyvips.Image | None:
         """Open a smaller version of the page, or return None if there is no cheap one.
@@ -195,6 +219,10 @@ class Reader:
 
     def stated_range(self) -> tuple[float, float] | None:
         """Return the samples that the file states as its least and greatest, or None."""
+        return None
+
+    def display_range(self) -> tuple[float, float] | None:
+        """Return the samples of more than 8 bits that the file's writer showed as black and as white, or None."""
         return None
 
     @property

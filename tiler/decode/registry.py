@@ -13,27 +13,30 @@ from tiler.decode.readers.jpeg import JpegReader
 from tiler.decode.readers.png import PngReader
 from tiler.decode.readers.raster import RasterReader
 from tiler.decode.readers.svg import SvgReader
-from tiler.decode.readers.tiff import TiffReader
+from tiler.decode.readers.tiff import StackReader
 from tiler.decode.readers.webp import WebpReader
 
 READERS: tuple[type[Reader], ...] = (
-    *(JpegReader, TiffReader, HeifReader, GifReader, PngReader, WebpReader, SvgReader),
+    *(JpegReader, StackReader, HeifReader, GifReader, PngReader, WebpReader, SvgReader),
     RasterReader,
 )
 """The first reader whose KINDS contain the file's kind is used. Other files are read by libvips alone (`Reader`)."""
 
 
-def reader_of(path: Path, page: int | None = 0, *, lenient: bool = False) -> Reader:
+def reader_of(path: Path, page: int | None = 0, *, lenient: bool = False, channels: tuple[str, ...] = ()) -> Reader:
     """Return the reader for a stored source. A missing file or an unknown format fails later, in `Reader.open`.
 
     Parameters
     ----------
     page: from 0; None for the main picture.
     lenient: whether to ignore harmless warnings of the decoder.
+    channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
     """
     head = b""
     with suppress(OSError), path.open("rb") as file:
         head = file.read(kinds.HEAD)
     kind = kinds.kind_of(head)
     reader = next((reader for reader in READERS if kind in reader.KINDS), Reader)
-    return reader(path, page, kind=kind, lenient=lenient)
+    made = reader(path, page, kind=kind, lenient=lenient)
+    made.channels = channels
+    return made

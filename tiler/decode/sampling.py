@@ -93,19 +93,20 @@ def _columns(lines: bytearray, width: int, across: int, like: pyvips.Image) -> b
     return kept
 
 
-def sample_of(reader: Reader, stretch: Stretch, meter: Meter) -> Sample:
+def sample_of(reader: Reader, stretch: Stretch, meter: Meter, band: int | None = None) -> Sample:
     """Return some pixels of the page, in memory; all of them if they are few.
 
     Parameters
     ----------
     stretch: what the sample is for. The least and the greatest sample are found in all pixels.
     meter: receives the progress of an extra pass.
+    band: the only one to return; None for all.
 
     Raises
     ------
     StageError, pyvips.Error: if the page, or the parts of it that are read, cannot be decoded.
     """
-    if stretch.kind is not Kind.RANGE and (sample := part_of(reader)) is not None:
+    if stretch.kind is not Kind.RANGE and (sample := part_of(reader, band)) is not None:
         return sample
     image = reader.open().copy()
     meter.begin(PASS_SHARE)
@@ -113,13 +114,17 @@ def sample_of(reader: Reader, stretch: Stretch, meter: Meter) -> Sample:
     hidden = reader.hidden
     if reader.missing is not None:
         hidden = reader.missing.mask() if hidden is None else hidden | reader.missing.mask()
-    whole = Sample(image, hidden)
+    whole = Sample(_band(image, band), hidden)
     with reader.heeded():
         return Sample(_ends(whole)) if stretch.kind is Kind.RANGE else whole.thinned(meter.move)
 
 
-def part_of(reader: Reader) -> Sample | None:
+def part_of(reader: Reader, band: int | None = None) -> Sample | None:
     """Return some pixels of a large page, in memory; None if the page is small, or parts of it are not cheap to read.
+
+    Parameters
+    ----------
+    band: as for `sample_of`.
 
     Raises
     ------
@@ -132,7 +137,13 @@ def part_of(reader: Reader) -> Sample | None:
         return None
     image = part.open()
     with part.heeded():
-        return Sample(image, part.hidden).thinned()
+        return Sample(_band(image, band), part.hidden).thinned()
+
+
+def _band(image: pyvips.Image, band: int | None) -> pyvips.Image:
+    if band is None:
+        return image
+    return image.extract_band(min(band, image.bands - 1)).copy(interpretation="b-w")
 
 
 def _ends(whole: Sample) -> pyvips.Image:

@@ -183,6 +183,13 @@ def submit(
             'with figures as "percentile:1,99" or "range:0,4095".'
         ),
     ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help='Channels of a stack to compose, at most three: numbers from 0, or names, as "DAPI,GFP" or "0,2". '
+            "Default: the first three."
+        ),
+    ] = None,
     member: Annotated[str | None, typer.Option(help="Name of the image in a ZIP archive that has several.")] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
     idempotency_key: Annotated[
@@ -221,6 +228,7 @@ def submit(
             damage=damage,
             member=member,
             stretch=stretch,
+            channels=channels,
             sha256=sha256,
         )
         if wait:

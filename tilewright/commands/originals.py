@@ -116,6 +116,7 @@ def _job(build: Path, original: Path, description: dict[str, Any], most: int) ->
         page=description["source"].get("page", 0),
         is_damaged="missing_pixels" in description,
         stretch=description.get("stretch", ""),
+        channels=tuple(str(channel["number"]) for channel in description.get("shown_channels", ())),
         most=most,
         min_libvips=settings.min_libvips,
         max_pixels=settings.max_pixels,

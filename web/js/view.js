@@ -83,6 +83,9 @@ function facts(dataset) {
   if (dataset.subject) pairs.push(["Subject", dataset.subject]);
   const used = dataset.stretch;
   if (used) pairs.push(["Samples shown", `${number(used.low)} to ${number(used.high)} (${used.rule})`]);
+  for (const { number: at, name, colour, rule, low, high } of dataset.channels ?? []) {
+    pairs.push([`Channel ${at}`, `${name || "no name"} in ${colour}: ${number(low)} to ${number(high)} (${rule})`]);
+  }
   for (const warning of dataset.warnings ?? []) pairs.push(["Warning", warning.message]);
   pairs.push(["Source", sourceLink(dataset.url)]);
   if (dataset.rewritten) {

@@ -16,18 +16,27 @@ MOST_VALUES = 64
 _PAIRS = ((Tag.S_MIN_SAMPLE, Tag.S_MAX_SAMPLE), (Tag.MIN_SAMPLE, Tag.MAX_SAMPLE))
 
 
-def stated_range(directory: Directory) -> tuple[float, float] | None:
-    """Return the least and the greatest sample of all bands, if the page states both.
+def stated_range(directory: Directory, sample: int | None = None) -> tuple[float, float] | None:
+    """Return the least and the greatest sample, if the page states both.
+
+    Parameters
+    ----------
+    sample: of a pixel, from 0; None for all together.
 
     Raises
     ------
     struct.error: if the file ends within the directory's values.
     """
     for least, greatest in _PAIRS:
-        lows, highs = _numbers(directory, least), _numbers(directory, greatest)
+        lows, highs = _of(sample, _numbers(directory, least)), _of(sample, _numbers(directory, greatest))
         if lows and highs and min(lows) < max(highs):
             return min(lows), max(highs)
     return None
+
+
+def _of(sample: int | None, values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the value of one sample, or all of them. A single value counts for every sample."""
+    return values if sample is None or len(values) < 2 else values[sample : sample + 1]
 
 
 def _numbers(directory: Directory, tag: Tag) -> tuple[float, ...]:

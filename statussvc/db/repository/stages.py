@@ -53,6 +53,7 @@ class Built:
     ----------
     warnings: code and message of each.
     stretch: how samples became 8 bits: the rule, and the samples that became 0 and 255; None if they already were.
+    channels: the channels that were composed: number, name, colour, and the figures of each as in `stretch`.
     """
 
     width: int
@@ -62,6 +63,7 @@ class Built:
     bytes: int
     warnings: list[list[str]] = field(default_factory=list)
     stretch: list[str | float] | None = None
+    channels: list[list[str | float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

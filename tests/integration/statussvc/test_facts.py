@@ -222,6 +222,8 @@ def test_a_download_says_how_fast_it_is(status: Status, run_ids: Iterator[str]) 
         ({"damage": 7}, "options.damage"),
         ({"member": "x" * 1001}, "options.member"),
         ({"stretch": "much"}, "options.stretch"),
+        ({"channels": ["0", "1", "2", "3"]}, "options.channels"),
+        ({"channels": ["A", "A"]}, "options.channels"),
     ],
 )
 def test_options_that_no_pyramid_can_have_are_refused(status: Status, options: dict[str, Any], field: str) -> None:
@@ -232,6 +234,7 @@ def test_options_that_no_pyramid_can_have_are_refused(status: Status, options: d
 def test_what_was_asked_of_the_tiles_reaches_both_workers(status: Status, run_ids: Iterator[str]) -> None:
     options = pb.TileOptions(tile_size=512, format=pb.TILE_FORMAT_WEBP, quality=70, page=2, damage=pb.DAMAGE_ACCEPT)
     options.stretch = "asinh"
+    options.channels.extend(["DAPI", "2"])
     options.member = "a/b.tif"
     dataset_id = status.create(options=options, sha256=SHA)
     run_id = next(run_ids)

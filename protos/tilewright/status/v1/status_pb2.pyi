@@ -206,6 +206,7 @@ class TileOptions(_message.Message):
     DAMAGE_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     tile_size: _builtins.int
     """Edge of a tile in pixels: 256 or 512; 0 stands for 256."""
     format: Global___TileFormat.ValueType
@@ -220,6 +221,10 @@ class TileOptions(_message.Message):
     """Name of the image in a ZIP archive; empty for the only one. At most 1,000 characters."""
     stretch: _builtins.str
     """How samples become 8 bits, such as "percentile:2,98" (docs/formats.md); empty: "auto"."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The channels of a stack to compose, at most three: numbers from 0, or names. None: the service's choice."""
+
     def __init__(
         self,
         *,
@@ -230,10 +235,11 @@ class TileOptions(_message.Message):
         damage: Global___Damage.ValueType = ...,
         member: _builtins.str = ...,
         stretch: _builtins.str = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "damage", b"damage", "format", b"format", "member", b"member", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "channels", b"channels", "damage", b"damage", "format", b"format", "member", b"member", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
     _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015
@@ -269,6 +275,86 @@ class Stretch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Stretch: _TypeAlias = Stretch  # noqa: Y015
+
+@_typing.final
+class Channel(_message.Message):
+    """A channel of a stack: a grey image of its own at each z and t."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COLOUR_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number, from 0."""
+    name: _builtins.str
+    """Its name, at most 100 characters; may be empty."""
+    colour: _builtins.str
+    """Its colour, such as "#00ff00"; empty where the file states none, and it is not composed."""
+    @_builtins.property
+    def stretch(self) -> Global___Stretch:
+        """How its samples became 8 bits; not set where it is not composed."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        name: _builtins.str = ...,
+        colour: _builtins.str = ...,
+        stretch: Global___Stretch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colour", b"colour", "name", b"name", "number", b"number", "stretch", b"stretch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Channel: _TypeAlias = Channel  # noqa: Y015
+
+@_typing.final
+class Stack(_message.Message):
+    """What a file says about the stack that a page belongs to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    CHANNEL_COUNT_FIELD_NUMBER: _builtins.int
+    Z_COUNT_FIELD_NUMBER: _builtins.int
+    T_COUNT_FIELD_NUMBER: _builtins.int
+    Z_STEP_FIELD_NUMBER: _builtins.int
+    T_STEP_FIELD_NUMBER: _builtins.int
+    channel_count: _builtins.int
+    """The number of all channels."""
+    z_count: _builtins.int
+    """Number of planes in depth."""
+    t_count: _builtins.int
+    """Number of planes in time."""
+    z_step: _builtins.str
+    """Distance of two planes in depth with its unit, such as "0.5 µm"; may be empty."""
+    t_step: _builtins.str
+    """Distance of two planes in time with its unit, such as "2 s"; may be empty."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
+        """The channels, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[Global___Channel] | None = ...,
+        channel_count: _builtins.int = ...,
+        z_count: _builtins.int = ...,
+        t_count: _builtins.int = ...,
+        z_step: _builtins.str = ...,
+        t_step: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_count", b"channel_count", "channels", b"channels", "t_count", b"t_count", "t_step", b"t_step", "z_count", b"z_count", "z_step", b"z_step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stack: _TypeAlias = Stack  # noqa: Y015
 
 @_typing.final
 class SourceInfo(_message.Message):
@@ -436,6 +522,7 @@ class Pyramid(_message.Message):
     TILE_COUNT_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     tile_id: _builtins.str
     """SHA-256, in hex, over the source's hash, the options and the pyramid version."""
     build: _builtins.str
@@ -458,6 +545,10 @@ class Pyramid(_message.Message):
     def stretch(self) -> Global___Stretch:
         """How samples became 8 bits; not set if they already were colours."""
 
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
+        """The channels that were composed; none where a page was shown as it is."""
+
     def __init__(
         self,
         *,
@@ -471,10 +562,11 @@ class Pyramid(_message.Message):
         tile_count: _builtins.int = ...,
         bytes: _builtins.int = ...,
         stretch: Global___Stretch | None = ...,
+        channels: _abc.Iterable[Global___Channel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1890,6 +1982,7 @@ class TilerResult(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the full picture in pixels."""
     height: _builtins.int
@@ -1908,6 +2001,10 @@ class TilerResult(_message.Message):
     def stretch(self) -> Global___Stretch:
         """How samples became 8 bits; not set if they already were colours."""
 
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
+        """The channels that were composed, at most three; none where a page was shown as it is."""
+
     def __init__(
         self,
         *,
@@ -1918,10 +2015,11 @@ class TilerResult(_message.Message):
         bytes: _builtins.int = ...,
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         stretch: Global___Stretch | None = ...,
+        channels: _abc.Iterable[Global___Channel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "format", b"format", "height", b"height", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1993,6 +2091,7 @@ class InspectionReport(_message.Message):
     FETCHED_BYTES_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
+    STACK_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
     """Length of the source, where the server says so."""
     levels: _builtins.int
@@ -2023,6 +2122,10 @@ class InspectionReport(_message.Message):
     def rewritten(self) -> Global___Rewritten:
         """What the link was rewritten to, where it was."""
 
+    @_builtins.property
+    def stack(self) -> Global___Stack:
+        """The stack that the page belongs to; absent where the file describes none."""
+
     def __init__(
         self,
         *,
@@ -2038,10 +2141,11 @@ class InspectionReport(_message.Message):
         fetched_bytes: _builtins.int = ...,
         page: _builtins.int | None = ...,
         rewritten: Global___Rewritten | None = ...,
+        stack: Global___Stack | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "page", b"page", "refused", b"refused", "rewritten", b"rewritten", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "page", b"page", "refused", b"refused", "rewritten", b"rewritten", "source", b"source", "stack", b"stack"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "page", b"page", "ranges", b"ranges", "refused", b"refused", "rewritten", b"rewritten", "source", b"source", "tiles", b"tiles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_page", b"_page", "bytes", b"bytes", "content_type", b"content_type", "fetched_bytes", b"fetched_bytes", "levels", b"levels", "max_zoom", b"max_zoom", "memory_bytes", b"memory_bytes", "page", b"page", "ranges", b"ranges", "refused", b"refused", "rewritten", b"rewritten", "source", b"source", "stack", b"stack", "tiles", b"tiles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
     _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015

@@ -233,6 +233,14 @@ class TiffReader(Reader):
                 return is_transparency(directory, bands)
         return True
 
+    def share_remarks(self, other: TiffReader) -> None:
+        """Share with another reader of the file what libtiff remarked on directories: it repeats that at any time."""
+        self._of_header = other._of_header
+
+    def missing_by(self, words: Words) -> str | None:
+        """Return the messages of a decoding that show that pixels of this page are missing; None if there are none."""
+        return self._missing(words)
+
     def cause(self, error: Exception) -> Exception:
         """As Reader.cause: returns the error of our own code that libvips called, if there was one."""
         if not self._virtual.made or not isinstance(error, pyvips.Error):

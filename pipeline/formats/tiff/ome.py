@@ -1,0 +1,235 @@
+"""Read OME-XML: which page of an OME-TIFF shows which channel, z and t. Pure functions.
+
+Source: the OME Data Model 2016-06 and the specification of OME-TIFF (TiffData, DimensionOrder, Color).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from xml.parsers import expat
+
+MOST_XML = 1 << 22
+"""Most bytes of OME-XML that are read. It has about a kilobyte for each plane."""
+
+MOST_BLOCKS = 1 << 17
+"""Most TiffData elements, and most planes."""
+
+MOST_CHANNELS = 10_000
+"""Most channels. A spectral image has hundreds."""
+
+MOST_DEPTH = 64
+"""Most levels of elements. The data model has a dozen."""
+
+_ORDERS = {"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"}
+
+
+class Element(NamedTuple):
+    """A Channel element.
+
+    Parameters
+    ----------
+    samples: channels that it stands for, stored as samples of one pixel.
+    colour: red, green and blue, 0 to 255; None if none is stated.
+    """
+
+    name: str
+    samples: int
+    colour: tuple[int, int, int] | None
+
+
+class Block(NamedTuple):
+    """A TiffData element; None where an attribute is missing.
+
+    Parameters
+    ----------
+    uuid: of the file that holds the planes; empty for this file.
+    """
+
+    directory: int | None
+    first: dict[str, int]
+    planes: int | None
+    uuid: str = ""
+
+
+class Pixels(NamedTuple):
+    """The planes of one image.
+
+    Parameters
+    ----------
+    order: of the planes, the fastest first, such as "CZT".
+    sizes: number of channels, z and t, by their letters.
+    bits: of a sample that are used; 0 if not stated.
+    z_step, t_step: distance of two planes with its unit; empty if not stated.
+    """
+
+    order: str
+    sizes: dict[str, int]
+    bits: int
+    z_step: str
+    t_step: str
+    elements: list[Element]
+    blocks: list[Block]
+    uuid: str
+
+    def planes(self, samples: int) -> dict[tuple[int, int, int], int]:
+        """Return the number of the directory, with masks, of each plane (channel, z, t) that is in this file.
+
+        Parameters
+        ----------
+        samples: of a pixel. Each plane has as many channels, and their numbers here are those of the planes.
+        """
+        sizes = self.sizes | {"C": max(1, self.sizes["C"] // samples)}
+        total = sizes["C"] * sizes["Z"] * sizes["T"]
+        found: dict[tuple[int, int, int], int] = {}
+        for block in self.blocks or [Block(None, {}, None)]:
+            if block.uuid and self.uuid and block.uuid != self.uuid:
+                continue
+            place, step = 0, 1
+            for letter in self.order:
+                place += step * block.first.get(letter, 0)
+                step *= sizes[letter]
+            count = block.planes if block.planes is not None else total if block.directory is None else 1
+            first = block.directory or 0
+            for number in range(min(count, total - place)):
+                if len(found) >= MOST_BLOCKS:
+                    return found
+                at, rest = {}, place + number
+                for letter in self.order:
+                    rest, at[letter] = divmod(rest, sizes[letter])
+                found[at["C"], at["Z"], at["T"]] = first + number
+        return found
+
+
+def parse(xml: bytes) -> list[Pixels]:
+    """Return the images of OME-XML.
+
+    Returns
+    -------
+    None of them if it is another XML, is broken, cut off, declares a document type, or is beyond the limits.
+    """
+    reader = _Reader()
+    try:
+        reader.read(xml)
+    except (expat.ExpatError, _Refused, ValueError, LookupError):
+        return []
+    return reader.images
+
+
+class _Refused(Exception):
+    """Raised for XML that is beyond the limits."""
+
+
+class _Reader:
+    """Collects the elements that matter: OME/Image/Pixels with Channel, TiffData and UUID."""
+
+    def __init__(self) -> None:
+        self.images: list[Pixels] = []
+        self._path: list[str] = []
+        self._uuid = ""
+        self._text = ""
+        self._blocks = 0
+        self._elements = 0
+
+    def read(self, xml: bytes) -> None:
+        parser = expat.ParserCreate()
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        parser.Parse(xml, True)
+
+    def _refuse(self, *_: object) -> None:
+        raise _Refused
+
+    def _start(self, name: str, values: dict[str, str]) -> None:
+        self._path.append(name.rpartition(":")[2])
+        if len(self._path) > MOST_DEPTH:
+            raise _Refused
+        match self._path:
+            case ["OME"]:
+                self._uuid = values.get("UUID", "")
+            case ["OME", "Image", "Pixels"]:
+                self.images.append(_pixels(values, self._uuid))
+            case ["OME", "Image", "Pixels", "Channel"]:
+                self._elements += 1
+                if self._elements > MOST_CHANNELS:
+                    raise _Refused
+                self.images[-1].elements.append(_element(values))
+            case ["OME", "Image", "Pixels", "TiffData"]:
+                self._blocks += 1
+                if self._blocks > MOST_BLOCKS:
+                    raise _Refused
+                self.images[-1].blocks.append(_block(values))
+        self._text = ""
+
+    def _end(self, _name: str) -> None:
+        if self._path == ["OME", "Image", "Pixels", "TiffData", "UUID"]:
+            blocks = self.images[-1].blocks
+            blocks[-1] = blocks[-1]._replace(uuid=self._text.strip())
+        self._path.pop()
+
+    def _characters(self, text: str) -> None:
+        if self._path[-1] == "UUID":
+            self._text = (self._text + text)[:200]
+
+
+def _pixels(values: dict[str, str], uuid: str) -> Pixels:
+    order = values.get("DimensionOrder", "XYCZT")
+    if order not in _ORDERS:
+        raise _Refused
+    sizes = {letter: _number(values.get(f"Size{letter}"), 1) for letter in "CZT"}
+    if not 1 <= sizes["C"] <= MOST_CHANNELS or min(sizes.values()) < 1:
+        raise _Refused
+    return Pixels(
+        order[2:],
+        sizes,
+        _number(values.get("SignificantBits"), 0),
+        _step(values, "PhysicalSizeZ", "µm"),
+        _step(values, "TimeIncrement", "s"),
+        [],
+        [],
+        uuid,
+    )
+
+
+def _element(values: dict[str, str]) -> Element:
+    samples = _number(values.get("SamplesPerPixel"), 1)
+    if not 1 <= samples <= MOST_CHANNELS:
+        raise _Refused
+    return Element(values.get("Name", ""), samples, _colour(values.get("Color")))
+
+
+def _block(values: dict[str, str]) -> Block:
+    first = {letter: _number(values.get(f"First{letter}"), 0) for letter in "CZT"}
+    given = [_number(values[name], 0) if name in values else None for name in ("IFD", "PlaneCount")]
+    return Block(given[0], first, given[1])
+
+
+def _number(text: str | None, default: int) -> int:
+    """Return a number that is not negative. Raises ValueError."""
+    if text is None:
+        return default
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ValueError(f"not a number: {text[:20]!r}")
+    return int(text)
+
+
+def _colour(text: str | None) -> tuple[int, int, int] | None:
+    """Return red, green and blue of a signed integer of 32 bits: red, green, blue and alpha. None if it is none."""
+    try:
+        value = int((text or "")[:12])
+    except ValueError:
+        return None
+    if not -(1 << 31) <= value < 1 << 32:
+        return None
+    return value >> 24 & 255, value >> 16 & 255, value >> 8 & 255
+
+
+def _step(values: dict[str, str], name: str, unit: str) -> str:
+    text = values.get(name, "")
+    try:
+        size = float(text[:40])
+    except ValueError:
+        return ""
+    return f"{size:g} {values.get(name + 'Unit', unit)}" if 0 < size < 1e12 else ""

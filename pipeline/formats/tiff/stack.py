@@ -1,0 +1,266 @@
+"""Find the channels of a TIFF: pages or samples that OME-XML or ImageJ describe as a stack. Pure functions.
+
+See docs/decisions/0027.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from typing import NamedTuple
+
+from pipeline.formats.tiff import imagej, ome
+from pipeline.formats.tiff.alpha import is_transparency
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
+from pipeline.formats.tiff.directory import Directory, File, Tag
+from pipeline.formats.tiff.layout import RGB, Compression, layout_of
+from pipeline.formats.tiff.pages import places
+from pipeline.texts import sentence
+
+MOST_NAME, MOST_STEP = 100, 40
+"""Most characters of a channel's name, and of a distance with its unit."""
+
+_TEXTS = {1, 2, 7}
+"""Types of bytes, text and undefined."""
+
+Colour = tuple[int, int, int]
+
+
+class Channel(NamedTuple):
+    """A channel of a stack.
+
+    Parameters
+    ----------
+    name: empty if it has none.
+    colour: red, green and blue, 0 to 255; None if none is stated.
+    table: ImageJ's lookup table; empty if there is none.
+    display: the samples that its writer showed as black and as full colour; None if not stated.
+    """
+
+    name: str = ""
+    colour: Colour | None = None
+    table: bytes = b""
+    display: tuple[float, float] | None = None
+
+
+class Plane(NamedTuple):
+    """Where a channel lies at one z and t.
+
+    Parameters
+    ----------
+    directory: number of its directory in the file, with masks.
+    sample: of its pixels.
+    before: images that lie before it, if that directory stands for all images of a stack.
+    """
+
+    directory: int
+    sample: int = 0
+    before: int = 0
+
+
+class Stack(NamedTuple):
+    """The channels, and the planes of each.
+
+    Parameters
+    ----------
+    z, t: number of planes in depth and in time.
+    z_step, t_step: distance of two planes with its unit; empty if not stated.
+    samples: channels in each page.
+    pages: number of the directory of each plane, by its place among the planes of all channels, z and t.
+    is_joined: whether one directory stands for all planes. The numbers in `pages` are then those of the images.
+    is_described: whether the file describes its channels. Otherwise they are the samples of a page.
+    bits: of a sample that are used; 0 if not stated.
+    limits: the display range of one of several channels, it is unknown of which; None if not stated.
+    """
+
+    channels: tuple[Channel, ...]
+    z: int
+    t: int
+    pages: dict[tuple[int, int, int], int]
+    z_step: str = ""
+    t_step: str = ""
+    samples: int = 1
+    is_joined: bool = False
+    is_described: bool = True
+    bits: int = 0
+    limits: tuple[float, float] | None = None
+
+    def plane(self, channel: int, z: int, t: int) -> Plane | None:
+        """Return where a channel lies, from 0; None if it is not in this file."""
+        number = self.pages.get((channel // self.samples, z, t))
+        if number is None:
+            return None
+        return Plane(0, 0, number) if self.is_joined else Plane(number, channel % self.samples)
+
+    def position(self, directory: int) -> tuple[int, int] | None:
+        """Return z and t of a directory, from 0; None if it is no plane of the stack."""
+        if self.is_joined:
+            return (0, 0) if directory == 0 else None
+        return next(((z, t) for (_, z, t), number in self.pages.items() if number == directory), None)
+
+    def channel(self, directory: int) -> int | None:
+        """Return the channel of a directory that shows only one, from 0; None if it shows none or several."""
+        if self.samples > 1:
+            return None
+        if self.is_joined:
+            return 0 if directory == 0 else None
+        return next((channel for (channel, _, _), number in self.pages.items() if number == directory), None)
+
+    def named(self, channel: int) -> str:
+        """Return the number and the name of a channel, for messages."""
+        return f"{channel} {self.channels[channel].name}".strip()
+
+
+def stack_of(file: File, number: int, page: Directory) -> Stack | None:
+    """Return the stack that a page belongs to; None if nothing describes it, or what describes it does not fit.
+
+    Parameters
+    ----------
+    number: of the page's directory, with masks.
+
+    Raises
+    ------
+    struct.error: if the file ends within its first directory.
+    """
+    first = page if number == 0 else next(iter(places(file))).read(file)
+    text = _description(first)
+    if text.startswith(b"ImageJ="):
+        return _by_imagej(file, first, text, number, page)
+    return _by_ome(text, number, page) if b"OME" in text else None
+
+
+def bands_of(page: Directory) -> Stack | None:
+    """Return the samples of a page as channels; None if they are colours of another kind than grey or RGB.
+
+    Raises
+    ------
+    struct.error: if the file ends within the directory's values.
+    """
+    if page.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) not in {BLACK_IS_ZERO, WHITE_IS_ZERO, RGB}:
+        return None
+    samples = page.value(Tag.SAMPLES, 1)
+    if not 1 <= samples <= ome.MOST_CHANNELS:
+        return None
+    colours = 3 if page.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == RGB else 1
+    if samples == colours + 1 and Tag.EXTRA_SAMPLES in page.entries and is_transparency(page, samples):
+        samples = colours
+    return Stack((Channel(),) * samples, 1, 1, {(0, 0, 0): 0}, samples=samples, is_described=False)
+
+
+def significant_bits(page: Directory, stack: Stack | None) -> tuple[float, float] | None:
+    """Return the range of samples that use fewer bits than they have; None if nothing states it.
+
+    Raises
+    ------
+    struct.error: if the file ends within the directory's values.
+    """
+    if stack is None or not 0 < stack.bits < page.value(Tag.BITS, 1) or page.value(Tag.SAMPLE_FORMAT, 1) != 1:
+        return None
+    return 0.0, float((1 << stack.bits) - 1)
+
+
+def _description(directory: Directory) -> bytes:
+    entry = directory.entries.get(Tag.DESCRIPTION)
+    if entry is None or entry.kind not in _TEXTS or entry.length > ome.MOST_XML:
+        return b""
+    return directory.beginning(entry, ome.MOST_XML).split(b"\0")[0]
+
+
+def _by_ome(text: bytes, number: int, page: Directory) -> Stack | None:
+    photometric, samples = page.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO), page.value(Tag.SAMPLES, 1)
+    if photometric not in {BLACK_IS_ZERO, WHITE_IS_ZERO, RGB} or not 1 <= samples <= ome.MOST_CHANNELS:
+        return None
+    for pixels in ome.parse(text):
+        planes = pixels.planes(samples)
+        if number not in planes.values():
+            continue
+        if photometric == RGB and any(element.samples > 1 for element in pixels.elements):
+            return None  # a picture, whose samples are one channel of colours
+        sizes = pixels.sizes
+        if sizes["C"] % samples:
+            return None
+        return Stack(
+            _channels(pixels.elements, sizes["C"]),
+            sizes["Z"],
+            sizes["T"],
+            planes,
+            _clean(pixels.z_step, MOST_STEP),
+            _clean(pixels.t_step, MOST_STEP),
+            samples,
+            bits=pixels.bits,
+        )
+    return None
+
+
+def _channels(elements: list[ome.Element], count: int) -> tuple[Channel, ...]:
+    found: list[Channel] = []
+    for element in elements:
+        name = _clean(element.name)
+        if element.samples == 1:
+            found.append(Channel(name, element.colour))
+        else:
+            found.extend(Channel(f"{name} {at}" if name else "") for at in range(min(element.samples, count)))
+        if len(found) >= count:
+            break
+    return tuple((found + [Channel()] * count)[:count])
+
+
+def _by_imagej(file: File, first: Directory, text: bytes, number: int, page: Directory) -> Stack | None:
+    is_grey = all(
+        found.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) in {BLACK_IS_ZERO, WHITE_IS_ZERO}
+        and found.value(Tag.SAMPLES, 1) == 1
+        for found in (first, page)
+    )
+    said = imagej.described(first, text)
+    if said is None or not is_grey:
+        return None
+    pages = {
+        (channel, z, t): (t * said.z + z) * said.channels + channel
+        for t in range(said.t)
+        for z in range(said.z)
+        for channel in range(said.channels)
+    }
+    if number >= said.images:
+        return None
+    return Stack(
+        tuple(_of_imagej(said, channel) for channel in range(said.channels)),
+        said.z,
+        said.t,
+        pages,
+        _clean(said.z_step, MOST_STEP),
+        _clean(said.t_step, MOST_STEP),
+        is_joined=number == 0 and said.images > 1 and _is_joined(file, first),
+        limits=said.limits,
+    )
+
+
+def _of_imagej(said: imagej.Described, channel: int) -> Channel:
+    table = said.tables[channel] if channel < len(said.tables) else b""
+    colour = (table[255], table[511], table[767]) if table else None
+    display = said.ranges[channel] if channel < len(said.ranges) else None
+    if not said.ranges and said.channels == 1:
+        display = said.limits
+    return Channel(_clean(said.names[channel]) if said.names else "", colour, table, display)
+
+
+def _is_joined(file: File, first: Directory) -> bool:
+    """Return whether the first directory is the only one, and its image is stored in one uncompressed piece."""
+    directories = 0
+    with suppress(struct.error):
+        for _ in places(file):
+            directories += 1
+            if directories > 1:
+                return False
+    layout = layout_of(first)
+    if layout is None or layout.tiled or first.value(Tag.COMPRESSION, Compression.NONE) != Compression.NONE:
+        return False
+    offsets, lengths = first.listed()
+    if min(len(offsets), len(lengths)) < layout.chunks:
+        return False
+    ends = [offset + length for offset, length in zip(offsets, lengths, strict=False)]
+    return list(offsets[1:]) == ends[:-1]
+
+
+def _clean(text: str, most: int = MOST_NAME) -> str:
+    """Return a text of a file without controls, on one line, and not too long."""
+    return sentence(" ".join(text.split()), most)

@@ -1,0 +1,303 @@
+"""Stacks of channels: what OME-XML and ImageJ say, which channels are chosen, and their colours."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import tifffile
+
+from pipeline import channel_choice
+from pipeline.errors import StageError
+from pipeline.formats import tiff
+from pipeline.formats.tiff import ome
+from pipeline.formats.tiff.stack import Stack, bands_of, stack_of
+from pipeline.stretch import parse as parse_stretch
+from tests.support.images import stacks
+from tests.support.images.stacks import BLUE, GREEN, MAGENTA, RED, composed
+from tests.support.images.stretched import stretched
+from tiler.decode import Picture, open_picture, reader_of
+from tiler.progress import Meter
+
+WHITE = (255, 255, 255)
+
+
+def stack_at(path: Path, number: int = 0) -> Stack | None:
+    with path.open("rb") as file:
+        place = next(place for place in tiff.places(file) if place.number == number)
+        return stack_of(file, number, place.read(file))
+
+
+def open_here(path: Path, *channels: str, page: int | None = None, stretch: str = "") -> Picture:
+    reader = reader_of(path, page, channels=channels)
+    reader.prepare()
+    return open_picture(reader, meter=Meter(lambda *_: None), stretch=parse_stretch(stretch))
+
+
+def xml(pixels: str, inside: str, head: str = "") -> bytes:
+    sizes = 'SizeC="2" SizeZ="3" SizeT="2"'
+    image = f"<o:Image><o:Pixels {sizes} {pixels}>{inside}</o:Pixels></o:Image>"
+    return f'{head}<o:OME xmlns:o="x" UUID="urn:a">{image}</o:OME>'.encode()
+
+
+@pytest.mark.parametrize("order", ["XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"])
+def test_planes_follow_the_order_of_dimensions(order: str) -> None:
+    [pixels] = ome.parse(xml(f'DimensionOrder="{order}"', "<o:TiffData/>"))
+    planes = pixels.planes(1)
+    steps = dict(zip(order[2:], np.cumprod([1, *({"C": 2, "Z": 3, "T": 2}[each] for each in order[2:4])]), strict=True))
+    assert len(planes) == 12
+    for (channel, z, t), number in planes.items():
+        assert number == channel * steps["C"] + z * steps["Z"] + t * steps["T"]
+
+
+def test_blocks_of_planes_say_where_they_begin_and_in_which_file() -> None:
+    inside = (
+        '<o:TiffData IFD="5" FirstC="1" FirstZ="2" PlaneCount="2"/>'
+        '<o:TiffData IFD="0"><o:UUID FileName="b.tif">urn:b</o:UUID></o:TiffData>'
+        '<o:TiffData IFD="9" FirstT="1"><o:UUID FileName="a.tif">urn:a</o:UUID></o:TiffData>'
+    )
+    [pixels] = ome.parse(xml('DimensionOrder="XYZCT"', inside))
+    # Without PlaneCount it is one plane; the second of two is the first of the next t
+    assert pixels.planes(1) == {(1, 2, 0): 5, (0, 0, 1): 9}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"<OME",
+        b"no XML, but it names OME",
+        xml('DimensionOrder="CZT"', ""),
+        xml('SizeX="1"', '<o:TiffData IFD="-1"/>'),
+        xml('SizeX="1"', '<o:TiffData IFD="99999999999"/>'),
+        xml('SizeX="1"', "", '<!DOCTYPE OME [<!ENTITY a "b">]>'),
+        xml('SizeX="1"', "", '<!DOCTYPE OME SYSTEM "file:///etc/passwd">'),
+        xml('SizeX="1"', "&unknown;"),
+        xml('SizeX="1"', "<a>" * 100 + "</a>" * 100),
+        xml('SizeX="1"', '<o:Channel SamplesPerPixel="0"/>'),
+        b'<?xml version="1.0" encoding="klingon"?><OME/>',
+    ],
+    ids=str,
+)
+def test_xml_that_is_broken_or_hostile_says_nothing(text: bytes) -> None:
+    assert ome.parse(text) == []
+
+
+def test_huge_sizes_cost_nothing() -> None:
+    text = b'<OME><Image><Pixels SizeC="9999" SizeZ="999999999" SizeT="999999999"><TiffData/></Pixels></Image></OME>'
+    [pixels] = ome.parse(text)
+    assert len(pixels.planes(1)) == ome.MOST_BLOCKS
+
+
+def test_an_ome_tiff_is_read_as_its_writer_meant_it(tmp_path: Path) -> None:
+    path = stacks.write_ome(
+        tmp_path / "a.ome.tif",
+        stacks.planes(3, z=2),
+        ["DAPI", "", "Cy5\t\x85"],
+        [BLUE, GREEN, RED],
+        more={"PhysicalSizeZ": 0.25, "PhysicalSizeZUnit": "µm", "SignificantBits": 12},
+    )
+    stack = stack_at(path, 4)
+    assert stack is not None
+    assert [channel.name for channel in stack.channels] == ["DAPI", "", "Cy5"]
+    assert [channel.colour for channel in stack.channels] == [BLUE, GREEN, RED]
+    assert (stack.z, stack.t, stack.z_step, stack.bits) == (2, 1, "0.25 µm", 12)
+    assert stack.position(4) == (1, 0)
+    with tifffile.TiffFile(path) as file:
+        assert [stack.plane(channel, z, 0) for z in range(2) for channel in range(3)] == [
+            (number, 0, 0) for number in range(len(file.pages))
+        ]
+
+
+def test_a_hyperstack_is_read_as_tifffile_reads_it(tmp_path: Path) -> None:
+    orders: list[Literal["<", ">"]] = ["<", ">"]
+    for order in orders:
+        path = tmp_path / f"a{ord(order)}.tif"
+        metadata: dict[str, Any] = {
+            "axes": "TZCYX",
+            "mode": "composite",
+            "Labels": [f"label {number}" for number in range(12)],
+            "Ranges": (0.0, 10.0, 5.0, 20.0),
+            "LUTs": [np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(3, 256)] * 2,
+            "spacing": 0.5,
+            "unit": "um",
+            "finterval": 2,
+        }
+        values = np.arange(12 * 30, dtype=np.uint16).reshape(2, 3, 2, 5, 6)
+        tifffile.imwrite(path, values, imagej=True, byteorder=order, metadata=metadata)
+        stack = stack_at(path)
+        assert stack is not None
+        assert [channel.name for channel in stack.channels] == ["label 0", "label 1"]
+        assert [channel.display for channel in stack.channels] == [(0, 10), (5, 20)]
+        assert {channel.table for channel in stack.channels} == {bytes(range(256)) * 3}
+        assert (stack.z, stack.t, stack.z_step, stack.t_step) == (3, 2, "0.5 um", "2 s")
+        with tifffile.TiffFile(path) as file:
+            for t, z, channel in np.ndindex(2, 3, 2):
+                plane = stack.plane(channel, z, t)
+                assert plane is not None
+                assert np.array_equal(file.pages[plane.directory].asarray(), values[t, z, channel])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ImageJ=1.53\nchannels=0\n",
+        "ImageJ=1.53\nchannels=-1\n",
+        "ImageJ=1.53\nchannels=3\nslices=2\nimages=7\n",
+        "ImageJ=1.53\nchannels=99999999\nslices=99999999\n",
+        "ImageJ=1.53\nchannels=1e3\n",
+        "ImageJ=1.53\nchannels=3\nimages=3\n",
+        "<OME><Image><Pixels SizeC='3'><TiffData IFD='7'/></Pixels></Image></OME>",
+        "<OME><Image><Pixels SizeC='3'><TiffData IFD='0'/><TiffData FirstC='1' IFD='99'/></Pixels></Image></OME>",
+    ],
+)
+def test_a_description_that_does_not_fit_the_pages_changes_nothing(text: str, tmp_path: Path) -> None:
+    samples = stacks.planes(2)[0]
+    picture = open_here(stacks.describe(tmp_path / "a.tif", samples, text))
+    assert picture.channels == []
+    assert np.array_equal(picture.image.numpy(), stretched(samples[0][..., None]))
+
+
+def test_channels_of_different_sizes_are_not_composed(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    text = "<OME><Image><Pixels SizeC='2'><TiffData/></Pixels></Image></OME>"
+    with tifffile.TiffWriter(path) as file:
+        file.write(stacks.planes(1)[0, 0], description=text, metadata=None)
+        file.write(stacks.planes(1)[0, 0, :99], metadata=None)
+    assert open_here(path).channels == []
+    with pytest.raises(StageError, match="different sizes"):
+        open_here(path, "1")
+
+
+def test_a_channel_with_few_bright_cells_is_seen(tmp_path: Path) -> None:
+    cells = np.full((1, 2, 150, 200), 100, np.uint16)
+    cells[0, 0, 40:44, 50:54] = 900
+    cells[0, 1] = stacks.planes(1)[0, 0]
+    picture = open_here(stacks.write_ome(tmp_path / "a.ome.tif", cells, ["DAPI", "GFP"], [BLUE, GREEN]))
+    assert (picture.channels[0][1].low, picture.channels[0][1].high) == (100, 900)
+    pixels = picture.image.numpy()
+    assert pixels[41, 51, 2] == 255
+    assert pixels[0, 0, 2] == 0
+
+
+def test_a_page_alone_is_shown_by_what_its_writer_said_of_its_range(tmp_path: Path) -> None:
+    dim = stacks.planes(1, scale=3)
+    path = stacks.write_ome(tmp_path / "a.ome.tif", dim, ["DAPI"], more={"SignificantBits": 12})
+    assert np.abs(open_here(path).image.numpy().astype(int) - stretched_to(dim, 0, 4095)).max() <= 1
+    path = stacks.write_imagej(tmp_path / "a.tif", dim, min=100, max=300)
+    assert np.abs(open_here(path).image.numpy().astype(int) - stretched_to(dim, 100, 300)).max() <= 1
+    # 8-bit samples stay as they are
+    path = stacks.write_imagej(tmp_path / "b.tif", (dim >> 4).astype(np.uint8), min=100, max=200)
+    assert np.array_equal(open_here(path).image.numpy()[..., 0], dim[0, 0] >> 4)
+    # And channels that are composed do not use the bits of the camera
+    two = stacks.planes(2, scale=1)
+    path = stacks.write_ome(tmp_path / "b.ome.tif", two, ["A", "B"], [BLUE, RED], more={"SignificantBits": 12})
+    assert np.abs(open_here(path).image.numpy().astype(int) - composed(list(two[0]), [BLUE, RED])).max() <= 2
+
+
+def stretched_to(samples: np.ndarray[Any, Any], low: float, high: float) -> np.ndarray[Any, Any]:
+    return composed([samples[0, 0]], [WHITE], [(low, high)]).astype(int)
+
+
+def test_planes_stored_apart_are_read_alone_whatever_their_layout(tmp_path: Path) -> None:
+    apart = stacks.planes(4)[0]
+    layouts: list[dict[str, Any]] = [
+        *({}, {"tile": (32, 48)}, {"rowsperstrip": 7}, {"byteorder": ">"}, {"bigtiff": True}),
+        *({"compression": "zlib", "predictor": True}, {"compression": "zstd", "tile": (64, 64)}),
+        {"compression": "lzw", "rowsperstrip": 11},
+    ]
+    for number, options in enumerate(layouts):
+        path = tmp_path / f"{number}.ome.tif"
+        tifffile.imwrite(
+            path, apart, metadata={"axes": "CYX"}, photometric="minisblack", planarconfig="separate", **options
+        )
+        picture = open_here(path, "3", "1")
+        assert [layer.number for layer, _ in picture.channels] == [3, 1]
+        assert np.abs(picture.image.numpy().astype(int) - composed([apart[3], apart[1]], [GREEN, MAGENTA])).max() <= 2
+
+
+def test_bands_are_channels_only_where_they_are_grey_or_rgb(tmp_path: Path) -> None:
+    cases: list[tuple[int, dict[str, Any], int | None]] = [
+        (5, {"photometric": "minisblack"}, 5),
+        (4, {"photometric": "rgb", "extrasamples": ["unassalpha"]}, 3),
+        (4, {"photometric": "rgb", "extrasamples": ["unspecified"]}, 4),
+        (4, {"photometric": "separated"}, None),
+    ]
+    for bands, options, channels in cases:
+        path = tmp_path / f"{bands}.tif"
+        tifffile.imwrite(path, np.zeros((8, 8, bands), np.uint8), planarconfig="contig", metadata=None, **options)
+        with path.open("rb") as file:
+            page = tiff.find(file, 0)
+            assert page is not None
+            stack = bands_of(page)
+        assert (None if stack is None else len(stack.channels)) == channels, options
+
+
+@pytest.mark.parametrize(
+    ("asked", "parsed"),
+    [
+        ("", ()),
+        ([], ()),
+        (0, ("0",)),
+        ("DAPI, GFP", ("DAPI", "GFP")),
+        ([0, "a,b"], ("0", "a,b")),
+        ("2,0,", ("2", "0")),
+    ],
+)
+def test_channels_are_parsed_from_lists_and_texts(asked: Any, parsed: tuple[str, ...]) -> None:
+    assert channel_choice.parse(asked) == parsed
+
+
+@pytest.mark.parametrize("asked", ["a,b,c,d", "a,a", ["x\ny"], ["x" * 101], [1, "1"]])
+def test_channels_that_cannot_be_are_refused(asked: Any) -> None:
+    with pytest.raises(ValueError, match=r"[.]$"):
+        channel_choice.parse(asked)
+
+
+def test_channels_are_chosen_by_number_then_by_name() -> None:
+    names = ["488", "1", "DAPI", "dapi", ""]
+    assert channel_choice.choose(names, ["1", "488", "4"]) == [1, 0, 4]
+    assert channel_choice.choose(names, ["dapi", "DAPI"]) == [3, 2]
+    assert channel_choice.choose(names, ["Dapi"]) == [2]
+    for asked in (["5"], ["-1"], ["Cy5"], ["²"]):
+        with pytest.raises(StageError, match=r"It has 5 channels: 0 488, 1 1, 2 DAPI, 3 dapi, 4[.]"):
+            channel_choice.choose(names, asked)
+    with pytest.raises(StageError, match="and 80 more"):
+        channel_choice.choose([""] * 100, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("stated", "colours"),
+    [
+        ([None], [WHITE]),
+        ([BLUE], [BLUE]),
+        ([None, None], [GREEN, MAGENTA]),
+        ([WHITE, WHITE], [GREEN, MAGENTA]),
+        ([WHITE, BLUE], [WHITE, BLUE]),
+        ([(0, 0, 0), GREEN], [MAGENTA, GREEN]),
+        ([None, None, None], [RED, GREEN, BLUE]),
+        ([None, RED, None], [GREEN, RED, BLUE]),
+    ],
+)
+def test_colours_are_the_stated_ones_or_of_the_table(stated: list[Any], colours: list[Any]) -> None:
+    assert channel_choice.colours_of(stated) == colours
+
+
+def test_metadata_of_imagej_that_is_cut_off_or_lies_is_ignored(tmp_path: Path) -> None:
+    path = stacks.write_imagej(tmp_path / "a.tif", stacks.planes(2), Labels=["A", "B"], Ranges=(0.0, 10.0, 5.0, 20.0))
+    with tifffile.TiffFile(path) as file:
+        counts, order = file.pages.first.tags[50838], file.byteorder
+        stored = file.pages.first.tags[50839].value
+    assert stored
+    whole = path.read_bytes()
+    for number in range(counts.count):
+        for value in (0, 3, 7, 1 << 31, (1 << 32) - 1):
+            changed = bytearray(whole)
+            struct.pack_into(f"{order}I", changed, counts.valueoffset + 4 * number, value)
+            path.write_bytes(changed)
+            picture = open_here(path)
+            assert len(picture.channels) == 2
+            assert picture.image.avg() >= 0
