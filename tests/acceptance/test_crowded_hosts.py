@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from sqlalchemy import create_engine, text
 from tests.acceptance.conftest import StartStack
 from tests.acceptance.jobs import LOOK, submit
 from tests.support.network.answers import limited, status, whole
-from tests.support.network.sources import Behaviour, Exchange, SourceServer
+from tests.support.network.few_places import FewPlaces
+from tests.support.network.sources import SourceServer
 from tests.support.rigs.waiting import until as awaited
 from tilewright.client import Client
 
@@ -27,39 +27,13 @@ REFUSALS = {
 }
 
 
-class FewPlaces:
-    """A host that answers so many requests at once, and refuses the rest."""
-
-    def __init__(self, refusal: Behaviour) -> None:
-        self.refused = self._at_once = 0
-        self._refusal = refusal
-        self._lock = threading.Lock()
-
-    def answer(self, behaviour: Behaviour) -> Behaviour:
-        def answer(exchange: Exchange) -> None:
-            with self._lock:
-                is_refused = self._at_once >= PLACES
-                self.refused += is_refused
-                self._at_once += not is_refused
-            if is_refused:
-                self._refusal(exchange)
-                return
-            try:
-                behaviour(exchange)
-            finally:
-                with self._lock:
-                    self._at_once -= 1
-
-        return answer
-
-
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_batch_from_a_host_that_allows_two_connections_is_ready_without_a_retry(
     start_stack: StartStack, sources: SourceServer, picture_folder: Path, tmp_path: Path, refusal: str
 ) -> None:
     # Given a host that answers two requests at once and refuses the others, without saying when to come again
     data = (picture_folder / "map.jpg").read_bytes()
-    host = FewPlaces(REFUSALS[refusal])
+    host = FewPlaces(PLACES, REFUSALS[refusal])
     urls = [
         sources.on(f"/few-{refusal}-{number}.jpg", host.answer(limited(data, len(data) // SECONDS, f'"{number}"')))
         for number in range(JOBS)
