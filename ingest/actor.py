@@ -192,6 +192,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
         fetch,
         settings=settings,
         page=run.grant.options.page if run.grant.options.HasField("page") else None,
+        channels=run.grant.options.channels,
         folder=folder,
         on_start=lambda child: run.on_stop(child.kill),
     )

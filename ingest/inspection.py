@@ -11,7 +11,7 @@ import dramatiq
 from ingest.dependencies import Dependencies
 from ingest.download import Fetch
 from ingest.http import too_large
-from ingest.preflight import Look, read_header, rewritten, source_info
+from ingest.preflight import Look, read_header, rewritten, source_info, stack_info
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, StorageError
 from pipeline.identity import Identified
@@ -144,6 +144,8 @@ class _Inspection:
             geometry = Geometry(seen.header.width, seen.header.height)
             report.source.CopyFrom(source_info(seen.header))
             report.page = seen.page
+            if seen.stack.channels:
+                report.stack.CopyFrom(stack_info(seen.stack))
             report.levels, report.tiles, report.max_zoom = (
                 geometry.max_level + 1,
                 geometry.tile_count,

@@ -7,7 +7,7 @@ tiler decides.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.formats import admission
 from pipeline.formats.budget import require_affordable
-from pipeline.formats.header import Header
+from pipeline.formats.header import NO_STACK, Header, StackHeader
 from pipeline.formats.probe import Budget, Probe, probe
 from pipeline.sandbox.parent import Child
 from pipeline.sources import check_url
@@ -55,6 +55,7 @@ class Look:
     fetched: bytes that were fetched for this.
     failed: the error that ended the first response early; None if there was none. Ranges may overcome it.
     page: the page that the header describes, from 0.
+    stack: of that page.
     """
 
     header: Header | None = None
@@ -63,6 +64,7 @@ class Look:
     fetched: int = 0
     failed: StageError | None = None
     page: int = 0
+    stack: StackHeader = NO_STACK
 
 
 class Remote:
@@ -109,6 +111,7 @@ def read_header(
     *,
     settings: IngestSettings,
     page: int | None,
+    channels: Iterable[str] = (),
     folder: Path,
     on_start: Callable[[Child], None] = lambda _: None,
 ) -> Look:
@@ -117,6 +120,7 @@ def read_header(
     Parameters
     ----------
     page: the page to tile, from 0; None for the main picture.
+    channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
     folder: an existing folder, in which the child process gets a folder of its own.
     on_start: called with the child, so that another thread can kill it.
 
@@ -140,6 +144,7 @@ def read_header(
             found = probe(
                 remote,
                 page=page,
+                channels=channels,
                 min_libvips=settings.min_libvips,
                 untrusted=settings.untrusted_formats,
                 budget=budget,
@@ -157,7 +162,7 @@ def read_header(
         settings.decode_memory_bytes or None,
     )
     verdict = _verdict(found, remote, limits)
-    return Look(found.header, found.memory, verdict, fetch.received, remote.failed, found.page)
+    return Look(found.header, found.memory, verdict, fetch.received, remote.failed, found.page, found.stack)
 
 
 def is_small(fetch: Fetch, least: int) -> bool:
@@ -177,6 +182,19 @@ def is_small(fetch: Fetch, least: int) -> bool:
 def source_info(header: Header) -> pb.SourceInfo:
     """Return a header as a message of the status service."""
     return pb.SourceInfo(**header._asdict())
+
+
+def stack_info(stack: StackHeader) -> pb.Stack:
+    """Return a stack as a message of the status service."""
+    channels = enumerate(zip(stack.names, stack.colours, strict=True))
+    return pb.Stack(
+        channels=[pb.Channel(number=number, name=name, colour=colour) for number, (name, colour) in channels],
+        channel_count=stack.channels,
+        z_count=stack.z,
+        t_count=stack.t,
+        z_step=stack.z_step,
+        t_step=stack.t_step,
+    )
 
 
 def rewritten(fetch: Fetch) -> pb.Rewritten | None:

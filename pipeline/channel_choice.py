@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pipeline.errors import StageError
@@ -16,6 +17,9 @@ MOST_LISTED = 20
 """Most channels that an error's message lists."""
 
 Colour = tuple[int, int, int]
+
+COLOUR = re.compile("#[0-9a-f]{6}")
+"""What `hexadecimal` returns."""
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 

@@ -7,12 +7,11 @@ only if all entries of its index lie within its files.
 from __future__ import annotations
 
 import math
-import re
 import stat
 from itertools import islice
 from pathlib import Path
 
-from pipeline.channel_choice import MOST, MOST_TEXT
+from pipeline.channel_choice import COLOUR, MOST, MOST_TEXT
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES
 from pipeline.formats.header import Header
 from pipeline.formats.probe import MOST_NUMBER, MOST_WORDS, is_plausible
@@ -41,8 +40,6 @@ MOST_FILES = 200
 
 TILE_PIXEL, TILE_SPARE = 8, 64 << 10
 """Most bytes of a tile: TILE_PIXEL for each pixel, and TILE_SPARE more. Noise with alpha as PNG takes half of that."""
-
-_COLOUR = re.compile("#[0-9a-f]{6}")
 
 
 class Untrue(ValueError):
@@ -141,6 +138,6 @@ def _are_channels(built: Built) -> bool:
         and len(built.channels) <= MOST
         and all(0 <= number <= MOST_NUMBER for number in built.channels)
         and all(len(name) <= MOST_TEXT and is_unicode(name) for name in built.channel_names)
-        and all(_COLOUR.fullmatch(colour) for colour in built.channel_colours)
+        and all(COLOUR.fullmatch(colour) for colour in built.channel_colours)
         and all(0 < len(rule) <= MAX_LENGTH and is_unicode(rule) for rule in built.channel_rules)
     )

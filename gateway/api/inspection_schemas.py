@@ -28,6 +28,40 @@ _REPORT: dict[str, Any] = {
 }
 
 
+_STACK: dict[str, Any] = {
+    "channels": [
+        {"number": 0, "name": "DAPI", "colour": "#0000ff"},
+        {"number": 1, "name": "GFP", "colour": None},
+    ],
+    "channel_count": 2,
+    "z_count": 12,
+    "t_count": 1,
+    "z_step": "0.5 µm",
+    "t_step": "",
+}
+
+
+class StackChannel(BaseModel):
+    """A channel of a stack."""
+
+    number: int = Field(description="Number of the channel, from 0.")
+    name: str = Field(description="Its name; may be empty.")
+    colour: str | None = Field(description="Its colour, such as `#0000ff`; null if the file states none.")
+
+
+class Stack(BaseModel):
+    """The channels, depth (z) and time (t) that a microscope's file describes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_STACK]})
+
+    channels: list[StackChannel] = Field(description="At most 100 channels; `channels` of a dataset chooses some.")
+    channel_count: int = Field(description="Number of all channels.")
+    z_count: int = Field(description="Number of planes in depth.")
+    t_count: int = Field(description="Number of planes in time.")
+    z_step: str = Field(description="Distance of two planes in depth, such as `0.5 µm`; may be empty.")
+    t_step: str = Field(description="Distance of two planes in time, such as `2 s`; may be empty.")
+
+
 class NewInspection(BaseModel):
     """The source to inspect. Unknown fields are ignored."""
 
@@ -89,6 +123,9 @@ class Report(BaseModel):
     fetched_bytes: int = Field(description="Bytes of the file that the inspection fetched.")
     refused: Error | None = Field(description="Why a dataset with this source would fail; null if no reason is known.")
     rewritten: Rewritten | SkipJsonSchema[None] = absent(REWRITTEN_FIELD)
+    stack: Stack | SkipJsonSchema[None] = absent(
+        "The stack that the page belongs to, by OME-XML or ImageJ; left out if the file describes none."
+    )
 
 
 class Inspection(BaseModel):

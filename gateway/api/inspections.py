@@ -9,7 +9,15 @@ from fastapi import APIRouter, Request, Response
 from gateway.api import contract
 from gateway.api.contract import without_query
 from gateway.api.creation import PREFER, created_responses, require_acceptable, respond_when_preferred
-from gateway.api.inspection_schemas import Inspection, InspectionCreated, InspectionStatus, NewInspection, Report
+from gateway.api.inspection_schemas import (
+    Inspection,
+    InspectionCreated,
+    InspectionStatus,
+    NewInspection,
+    Report,
+    Stack,
+    StackChannel,
+)
 from gateway.api.polls import POLL_AFTER
 from gateway.api.routing import RETRY_AFTER, KnownFieldsRoute, Parts, json_response
 from gateway.api.schemas import Error
@@ -111,7 +119,23 @@ def _report(report: pb.InspectionReport) -> Report:
     )
     if report.HasField("rewritten"):
         found.rewritten = contract.rewritten(report.rewritten)
+    if report.HasField("stack"):
+        found.stack = _stack(report.stack)
     return found
+
+
+def _stack(stack: pb.Stack) -> Stack:
+    return Stack(
+        channels=[
+            StackChannel(number=channel.number, name=channel.name, colour=channel.colour or None)
+            for channel in stack.channels
+        ],
+        channel_count=stack.channel_count,
+        z_count=stack.z_count,
+        t_count=stack.t_count,
+        z_step=stack.z_step,
+        t_step=stack.t_step,
+    )
 
 
 def _error(failure: pb.Failure) -> Error:

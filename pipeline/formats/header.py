@@ -17,6 +17,9 @@ UNKNOWN_PAGES = 0
 LAST_PAGE = 100_000
 """Number of the last page that libvips opens, from 0. It would show the first one instead of a later one."""
 
+MOST_CHANNELS = 100
+"""Most channels of a stack that are listed one by one."""
+
 BASE_MEMORY = 64 << 20
 """Bytes that any tiling needs: the interpreter, libvips, its threads."""
 
@@ -61,6 +64,28 @@ class Header(NamedTuple):
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+
+class StackHeader(NamedTuple):
+    """What a file says about the stack of channels that a page belongs to.
+
+    Parameters
+    ----------
+    names, colours: of the first MOST_CHANNELS channels; each may be empty. A colour is like "#00ff00".
+    channels, z, t: the number of channels, and of planes in depth and in time; all 0 if nothing is said.
+    z_step, t_step: distance of two planes with its unit, such as "0.5 µm"; may be empty.
+    """
+
+    names: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
+    channels: int = 0
+    z: int = 0
+    t: int = 0
+    z_step: str = ""
+    t_step: str = ""
+
+
+NO_STACK = StackHeader()
 
 
 def header_of(image: Any) -> Header:

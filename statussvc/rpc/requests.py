@@ -7,8 +7,8 @@ import re
 
 from google.protobuf import json_format
 
+from pipeline.channel_choice import COLOUR, MOST_TEXT
 from pipeline.channel_choice import MOST as MOST_CHANNELS
-from pipeline.channel_choice import MOST_TEXT
 from pipeline.channel_choice import parse as parse_channels
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES, StageError
 from pipeline.sources import MAX_URL_LENGTH, check_url
@@ -29,7 +29,6 @@ DEFAULT_PAGE, MAX_PAGE = 50, 200
 RUN_ID = re.compile("[0-9a-f]{32}")
 TOKEN = re.compile("[0-9a-f]{32}")
 SHA256 = re.compile("[0-9a-f]{64}")
-COLOUR = re.compile("#[0-9a-f]{6}")
 SOURCE_FORMAT = re.compile("[a-z0-9]{1,16}")
 
 PREVIEW_KEY = re.compile(re.escape(pyramid_key("#", "#")).replace("\\#", "[0-9a-f]+") + r"[a-z0-9.]+")

@@ -157,6 +157,40 @@ def test_an_unknown_channel_fails_and_lists_those_that_exist(
     assert "1 GFP in #00ff00" in " ".join(ended.out.split()), ended
 
 
+def test_an_inspection_lists_channels_depth_and_time(
+    client: Client, files: SourceServer, command: Command, tmp_path: Path
+) -> None:
+    stacks.write_ome(
+        tmp_path / "a.ome.tif",
+        stacks.planes(3, z=4),
+        ["DAPI", "GFP", ""],
+        [BLUE, GREEN, RED],
+        more={"PhysicalSizeZ": 0.5},
+    )
+    stacks.write_imagej(tmp_path / "b.tif", stacks.planes(2, z=3), Labels=["nuclei", "actin"] * 3, is_joined=True)
+    pictures.jpeg(tmp_path / "map.jpg", 200, 150)
+    report = client.inspect(files.url("/a.ome.tif"))["report"]
+    assert report["stack"] == {
+        "channels": [
+            {"number": 0, "name": "DAPI", "colour": "#0000ff"},
+            {"number": 1, "name": "GFP", "colour": "#00ff00"},
+            {"number": 2, "name": "", "colour": "#ff0000"},
+        ],
+        "channel_count": 3,
+        "z_count": 4,
+        "t_count": 1,
+        "z_step": "0.5 µm",
+        "t_step": "",
+    }
+    stack = client.inspect(files.url("/b.tif"))["report"]["stack"]
+    assert [channel["name"] for channel in stack["channels"]] == ["nuclei", "actin"]
+    assert (stack["channel_count"], stack["z_count"], stack["t_count"]) == (2, 3, 1)
+    assert "stack" not in client.inspect(files.url("/map.jpg"))["report"]
+    said = " ".join(command("inspect", files.url("/a.ome.tif")).out.split())
+    assert "channels 0 DAPI (#0000ff), 1 GFP (#00ff00), 2 (#ff0000)" in said
+    assert "z 4, 0.5 µm apart" in said
+
+
 @pytest.mark.parametrize(
     ("channels", "said"),
     [([0, 1, 2, 3], "At most 3"), ("a,b,c,d", "At most 3"), (["a", "a"], "once"), (["x" * 101], "100")],

@@ -8,11 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 
 from pipeline import channel_choice
 from pipeline.errors import StageError
 from pipeline.formats import tiff
+from pipeline.formats.header import StackHeader
+from pipeline.formats.probe import child as probe_child
+from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.protocol import Failed, Found, Unknown
 from pipeline.formats.tiff import ome
 from pipeline.formats.tiff.stack import Stack, bands_of, stack_of
 from pipeline.stretch import parse as parse_stretch
@@ -284,6 +289,40 @@ def test_channels_are_chosen_by_number_then_by_name() -> None:
 )
 def test_colours_are_the_stated_ones_or_of_the_table(stated: list[Any], colours: list[Any]) -> None:
     assert channel_choice.colours_of(stated) == colours
+
+
+def test_a_stack_is_known_before_the_download(tmp_path: Path) -> None:
+    path = stacks.write_ome(
+        tmp_path / "a.ome.tif",
+        stacks.planes(4, z=2),
+        ["DAPI", "GFP", "", "Cy5"],
+        more={"PhysicalSizeZ": 0.25, "TimeIncrement": 3},
+        compression="zlib",
+    )
+    data = path.read_bytes()
+
+    def look(most: int = 1 << 30, page: int | None = None, *channels: str) -> Found | Failed | Unknown:
+        blocks = Blocks(lambda at, size: data[at : at + size] if at + size <= most else None, len(data))
+        return probe_child.find_header(pyvips, blocks, page, channels)
+
+    seen = look()
+    assert isinstance(seen, Found)
+    stack = StackHeader(*seen[9:])
+    assert stack == StackHeader(("DAPI", "GFP", "", "Cy5"), ("",) * 4, 4, 2, 1, "0.25 µm", "3 s")
+    # And what three channels take together, as the tiler finds it
+    reader = reader_of(path, None)
+    reader.prepare()
+    assert (seen.memory, seen.work) == (reader.memory(256), reader.work(256).pixels)
+    alone = look(1 << 30, 0)
+    assert isinstance(alone, Found)
+    assert alone.work * 3 == seen.work
+    # And a channel that it does not have is refused
+    assert look(1 << 30, None, "Cy3") == Failed(
+        "channel_not_found", 'The image has no channel "Cy3". It has 4 channels: 0 DAPI, 1 GFP, 2, 3 Cy5.'
+    )
+    assert isinstance(look(1 << 30, None, "cy5"), Found)
+    # But nothing is said of a file of which too little was received
+    assert not isinstance(look(100, None, "Cy3"), Failed)
 
 
 def test_metadata_of_imagej_that_is_cut_off_or_lies_is_ignored(tmp_path: Path) -> None:

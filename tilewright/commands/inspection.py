@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -50,6 +51,7 @@ def print_report(inspection: Json) -> None:
         rows.append(("pages", f"{source['pages']:,}" if source["pages"] else "known after the download"))
         if source["pages"] != 1 and report.get("page") is not None:
             rows.append(("main picture", f"page {report['page']:,}, counted from 0"))
+        rows.extend(_stack(report.get("stack")))
     else:
         rows.append(("format", "known after the download" if not report["refused"] else "unknown"))
     rows.append(("file", amount(report["bytes"]) if report["bytes"] is not None else "unknown size"))
@@ -64,3 +66,18 @@ def print_report(inspection: Json) -> None:
     refused = report["refused"]
     rows.append(("refused", f"{refused['message']} ({refused['code']})" if refused else "no: it can be submitted"))
     print_rows([(name, cell(value)) for name, value in rows])
+
+
+def _stack(stack: Json | None) -> Iterator[tuple[str, str]]:
+    """Yield rows about the channels, depth and time of a stack."""
+    if not stack:
+        return
+    more = f", and {more:,} more" if (more := stack["channel_count"] - len(stack["channels"])) else ""
+    each = (
+        f"{channel['number']} {channel['name']}".strip() + (f" ({channel['colour']})" if channel["colour"] else "")
+        for channel in stack["channels"]
+    )
+    yield "channels", ", ".join(each) + more
+    for letter in "zt":
+        step = stack[f"{letter}_step"]
+        yield letter, f"{stack[f'{letter}_count']:,}" + (f", {step} apart" if step else "")

@@ -11,10 +11,12 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from pipeline.channel_choice import MOST
 from pipeline.errors import StageError
 from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, rasters, tiff
 from pipeline.formats.endings import ends_early
 from pipeline.formats.header import (
+    BASE_MEMORY,
     UNKNOWN_PAGES,
     Header,
     decoding_memory,
@@ -31,6 +33,8 @@ from pipeline.formats.tiff.checks import require_readable
 from pipeline.formats.tiff.heavy import patched, patches
 from pipeline.formats.tiff.layout import held_bytes
 from pipeline.formats.tiff.raw_photographs import require_developed
+from pipeline.formats.tiff.stack import Stack, asked_for, planes_of, stack_of
+from pipeline.formats.tiff.stack import header_of as stack_header
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
@@ -70,7 +74,7 @@ def _outcome(job: Job) -> Found | Failed | Unknown:
     sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
     child.watch_life_line()
     try:
-        return find_header(pyvips, Blocks(_ask, job.length), job.page)
+        return find_header(pyvips, Blocks(_ask, job.length), job.page, job.channels)
     except Exception as error:
         sys.stderr.write(f"{child.origin(error)}\n")
         raise SystemExit(1) from error
@@ -82,7 +86,9 @@ def _ask(offset: int, length: int) -> bytes | None:
     return None if answer == REFUSED else child.receive(int(answer))
 
 
-def find_header(pyvips: Any, blocks: Blocks, page: int | None) -> Found | Failed | Unknown:
+def find_header(
+    pyvips: Any, blocks: Blocks, page: int | None, channels: tuple[str, ...] = ()
+) -> Found | Failed | Unknown:
     """Read the header of a file.
 
     Parameters
@@ -90,6 +96,7 @@ def find_header(pyvips: Any, blocks: Blocks, page: int | None) -> Found | Failed
     pyvips: the module.
     blocks: the file's bytes.
     page: the page to report, from 0; None for the main picture.
+    channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
     """
     head = blocks.read(kinds.HEAD)
     kind = kinds.kind_of(head)
@@ -98,14 +105,55 @@ def find_header(pyvips: Any, blocks: Blocks, page: int | None) -> Found | Failed
             return Unknown()
         if kind in rasters.KINDS:
             return _by_layout(kind, blocks, page or 0)
-        if page is not None or kind != "tiff":
+        if kind != "tiff":
             return _of_page(pyvips, blocks, kind, page or 0)
+        if page is not None:
+            return _with_stack(_of_page(pyvips, blocks, kind, page), blocks, page, channels, is_main=False)
         main = _main_page(blocks)
         if blocks.exhausted:
             return _by_largest(main) if main else Unknown()
-        return _of_page(pyvips, blocks, kind, main.page if main else 0)
+        found = _of_page(pyvips, blocks, kind, main.page if main else 0)
+        return _with_stack(found, blocks, main.page if main else 0, channels, is_main=True)
     except StageError as error:
         return Failed(error.code, error.message)
+
+
+def _with_stack(
+    found: Found | Failed | Unknown, blocks: Blocks, page: int, channels: tuple[str, ...], *, is_main: bool
+) -> Found | Failed | Unknown:
+    """Add what a TIFF says about the channels of a page; raises StageError if one that is asked for does not exist.
+
+    Parameters
+    ----------
+    is_main: whether the page was chosen, so that its channels are composed without being asked for.
+    """
+    if not isinstance(found, Found):
+        return found
+    stack, directory = _stack_of(blocks, page)
+    # A file of which too little was received may say more than what is known here.
+    if directory is None or blocks.exhausted:
+        return found
+    count = 1
+    with suppress(struct.error):
+        if channels:
+            shown, numbers = asked_for(stack, directory, channels)
+            count = planes_of(shown, directory, len(numbers))
+        elif is_main and stack is not None:
+            count = planes_of(stack, directory, min(MOST, len(stack.channels)))
+    found = found._replace(memory=BASE_MEMORY + count * (found.memory - BASE_MEMORY), work=count * found.work)
+    return found if stack is None else Found(*found[:9], *stack_header(stack))
+
+
+def _stack_of(blocks: Blocks, page: int) -> tuple[Stack | None, tiff.Directory | None]:
+    """Return the stack that a page belongs to, and the page's directory; None if it cannot be read."""
+    if blocks.exhausted:
+        return None, None
+    with suppress(struct.error):
+        place = tiff.page_at(blocks, page)
+        if place is not None and place.sub is None:
+            directory = place.read(blocks)
+            return stack_of(blocks, place.number, directory), directory
+    return None, None
 
 
 def _main_page(blocks: Blocks) -> tiff.Main | None:

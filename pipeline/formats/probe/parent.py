@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.channel_choice import COLOUR, MOST_TEXT
 from pipeline.errors import StageError
 from pipeline.formats import libvips
 from pipeline.formats.budget import Work
-from pipeline.formats.header import Header
+from pipeline.formats.header import MOST_CHANNELS, NO_STACK, Header, StackHeader
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Report, Unknown
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
@@ -28,6 +29,7 @@ COMMAND = parent.command("pipeline.formats.probe.child")
 
 VERDICTS = frozenset(
     {
+        "channel_not_found",
         "decoder_too_slow",
         "image_corrupt",
         "image_too_large",
@@ -97,6 +99,7 @@ class Probe:
     work: the work to tile the file, estimated from the header.
     verdict: why the file cannot be tiled; a retry would not help.
     page: the page that the header describes, from 0.
+    stack: of that page.
     """
 
     header: Header | None = None
@@ -104,6 +107,7 @@ class Probe:
     work: Work = field(default=Work(0), compare=False)
     verdict: StageError | None = None
     page: int = 0
+    stack: StackHeader = NO_STACK
 
 
 def probe(
@@ -114,6 +118,7 @@ def probe(
     budget: Budget,
     folder: Path,
     untrusted: Iterable[str] = (),
+    channels: Iterable[str] = (),
     on_start: Callable[[parent.Child], None] = lambda _: None,
     command: tuple[str, ...] = COMMAND,
 ) -> Probe:
@@ -126,6 +131,7 @@ def probe(
     min_libvips: least version of libvips, such as "8.18.3".
     folder: an existing folder for the child's log.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
     on_start: called with the child, so that another thread can kill it.
 
     Raises
@@ -134,7 +140,7 @@ def probe(
     """
     server = _Server(source, budget)
     outcome: Report = Unknown()
-    job = JOBS.encode(Job(source.length, page, min_libvips, tuple(untrusted)))
+    job = JOBS.encode(Job(source.length, page, min_libvips, tuple(untrusted), tuple(channels)))
     environment = sandbox.environment(folder, libvips.environment(threads=1))
     with parent.Child(command, job, folder=folder, environment=environment) as child:
         on_start(child)
@@ -189,8 +195,9 @@ def _reports(child: parent.Child) -> Iterator[Report]:
 def _judge(outcome: Report) -> Probe:
     match outcome:
         case Found() if is_plausible(header := Header(*outcome[:4])) and 0 <= outcome.memory < 1 << 63:
-            work = Work(*map(abs, outcome[5:8]))
-            return Probe(header, outcome.memory, work, page=min(abs(outcome.page), MOST_NUMBER))
+            work, stack = Work(*map(abs, outcome[5:8])), StackHeader(*outcome[9:])
+            stack = stack if _is_plausible_stack(stack) else NO_STACK
+            return Probe(header, outcome.memory, work, page=min(abs(outcome.page), MOST_NUMBER), stack=stack)
         case Failed() if outcome.code in VERDICTS and is_unicode(outcome.message):
             return Probe(verdict=StageError(outcome.code, outcome.message[:MOST_WORDS]))
         case Unknown():
@@ -203,3 +210,13 @@ def is_plausible(header: Header) -> bool:
     """Return whether a child's header is plausible: a known format, and numbers that the status can hold."""
     edges = all(0 < edge <= MOST_NUMBER for edge in (header.width, header.height))
     return header.format in FORMATS and edges and 0 <= header.pages <= MOST_NUMBER
+
+
+def _is_plausible_stack(stack: StackHeader) -> bool:
+    texts = (*stack.names, stack.z_step, stack.t_step)
+    return (
+        len(stack.names) == len(stack.colours) == min(stack.channels, MOST_CHANNELS)
+        and all(0 <= count <= MOST_NUMBER for count in (stack.channels, stack.z, stack.t))
+        and all(len(text) <= MOST_TEXT and is_unicode(text) for text in texts)
+        and all(COLOUR.fullmatch(colour) for colour in stack.colours if colour)
+    )

@@ -25,12 +25,14 @@ class Job(NamedTuple):
     page: the page to report, from 0; None for the main picture.
     min_libvips: least version of libvips, such as "8.18.3".
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
+    channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
     """
 
     length: int | None
     page: int | None
     min_libvips: str
     untrusted: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 class Read(NamedTuple):
@@ -48,6 +50,7 @@ class Found(NamedTuple):
     memory: most bytes of memory to tile the file.
     work, work_before, frames: see pipeline.formats.budget.Work.
     page: the page that is reported, from 0.
+    names, colours, channels, z, t, z_step, t_step: see pipeline.formats.header.StackHeader.
     """
 
     format: str
@@ -59,6 +62,13 @@ class Found(NamedTuple):
     work_before: int = 0
     frames: int = 0
     page: int = 0
+    names: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
+    channels: int = 0
+    z: int = 0
+    t: int = 0
+    z_step: str = ""
+    t_step: str = ""
 
 
 class Failed(NamedTuple):

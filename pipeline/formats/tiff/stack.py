@@ -6,14 +6,18 @@ See docs/decisions/0027.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from pipeline.channel_choice import choose, hexadecimal
+from pipeline.errors import StageError
+from pipeline.formats.header import MOST_CHANNELS, StackHeader
 from pipeline.formats.tiff import imagej, ome
 from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.directory import Directory, File, Tag
-from pipeline.formats.tiff.layout import RGB, Compression, layout_of
+from pipeline.formats.tiff.layout import APART, RGB, Compression, layout_of
 from pipeline.formats.tiff.pages import places
 from pipeline.texts import sentence
 
@@ -145,6 +149,48 @@ def bands_of(page: Directory) -> Stack | None:
     if samples == colours + 1 and Tag.EXTRA_SAMPLES in page.entries and is_transparency(page, samples):
         samples = colours
     return Stack((Channel(),) * samples, 1, 1, {(0, 0, 0): 0}, samples=samples, is_described=False)
+
+
+def asked_for(stack: Stack | None, page: Directory, channels: Sequence[str]) -> tuple[Stack, list[int]]:
+    """Return the stack and the numbers of the channels that are asked for.
+
+    Parameters
+    ----------
+    stack: that the page belongs to; None if the file describes none, so that the samples of the page are meant.
+    channels: as pipeline.channel_choice.parse returns them.
+
+    Raises
+    ------
+    StageError: channel_not_found.
+    struct.error: if the file ends within the directory's values.
+    """
+    if (found := stack or bands_of(page)) is None:
+        raise StageError("channel_not_found", "The TIFF has no channels to choose from: leave out `channels`.")
+    return found, choose([channel.name for channel in found.channels], channels)
+
+
+def planes_of(stack: Stack, page: Directory, channels: int) -> int:
+    """Return how many pages or planes are decoded for a number of channels.
+
+    Raises
+    ------
+    struct.error: if the file ends within the directory's values.
+    """
+    return channels if stack.samples == 1 or page.value(Tag.PLANAR, 1) == APART else 1
+
+
+def header_of(stack: Stack) -> StackHeader:
+    """Return what people are told about a stack."""
+    channels = stack.channels[:MOST_CHANNELS]
+    return StackHeader(
+        tuple(channel.name for channel in channels),
+        tuple("" if channel.colour is None else hexadecimal(channel.colour) for channel in channels),
+        len(stack.channels),
+        stack.z,
+        stack.t,
+        stack.z_step,
+        stack.t_step,
+    )
 
 
 def significant_bits(page: Directory, stack: Stack | None) -> tuple[float, float] | None:

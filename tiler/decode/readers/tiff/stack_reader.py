@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 import pyvips
 
-from pipeline.channel_choice import MOST, MOST_LISTED, choose, colours_of
+from pipeline.channel_choice import MOST, MOST_LISTED, colours_of
 from pipeline.errors import StageError
 from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.header import BASE_MEMORY
 from pipeline.formats.tiff.layout import APART
-from pipeline.formats.tiff.stack import Channel, Plane, Stack, bands_of, significant_bits, stack_of
+from pipeline.formats.tiff.stack import Channel, Plane, Stack, asked_for, significant_bits, stack_of
 from pipeline.formats.tiff.stated_range import stated_range
 from tiler.decode.decoder_messages import Words
 from tiler.decode.layers import Layer, readers_of
@@ -67,14 +67,10 @@ class StackReader(TiffReader):
             return ()
 
     def _asked(self) -> tuple[Layer, ...]:
-        stack = self.stack
-        if stack is None:
-            with self.path.open("rb") as file, suppress(struct.error):
-                directory = self._at.directory(file, self.page)
-                stack = bands_of(directory) if directory else None
-        if stack is None:
-            raise StageError("channel_not_found", "The TIFF has no channels to choose from: leave out `channels`.")
-        return self._made(stack, choose([channel.name for channel in stack.channels], self.channels))
+        with self.path.open("rb") as file, suppress(struct.error):
+            if directory := self._at.directory(file, self.page):
+                return self._made(*asked_for(self.stack, directory, self.channels))
+        raise damaged("its directory cannot be read as a whole")
 
     def _plane(self, stack: Stack, channel: int) -> Plane | None:
         return stack.plane(channel, *self.position) if stack.is_described else Plane(-1, channel)
