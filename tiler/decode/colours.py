@@ -69,7 +69,7 @@ def to_srgb(
         if image.interpretation == "cmyk":
             return _from_cmyk(image, decisions), None
         decisions.append(f"{image.interpretation} converted to sRGB")
-        return image.colourspace("srgb"), None
+        return _from_space(image), None
 
     def pixels() -> Sample:
         found = sample()
@@ -83,12 +83,21 @@ def to_srgb(
     return image.colourspace("srgb"), shown
 
 
+def _from_space(image: pyvips.Image) -> pyvips.Image:
+    if image.interpretation == "xyz":
+        return image.colourspace("srgb")
+    # Files store Lab for the white of ICC profiles (D50), which libvips' own conversion takes for that of sRGB (D65).
+    return image.colourspace("lab").icc_export(output_profile="srgb", pcs="lab", depth=8)
+
+
 def _rule(
     image: pyvips.Image, reader: Reader, asked: Stretch, sample: Callable[[], Sample]
 ) -> tuple[Stretch | None, Callable[[], Sample]]:
     """Return how to map the samples, None if their upper 8 bits are colours, and the function that samples them."""
     pixels = cache(sample)
     if asked.kind is Kind.NONE:
+        if bits := reader.range_of_bits():
+            return Stretch(Kind.RANGE, *bits), pixels
         return (None if image.format in SCALED else asked), pixels
     if asked.kind is not Kind.AUTO:
         return asked, pixels
@@ -115,6 +124,8 @@ def _reason(asked: Stretch, rule: Stretch) -> str:
     match rule.kind:
         case Kind.NONE:
             return "the range of their type"
+        case Kind.RANGE if asked.kind is Kind.NONE:
+            return "the range of their bits"
         case Kind.RANGE if asked.kind is Kind.AUTO:
             return "the range that the file states"
         case Kind.RANGE:

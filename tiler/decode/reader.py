@@ -225,6 +225,10 @@ class Reader:
         """Return the samples of more than 8 bits that the file's writer showed as black and as white, or None."""
         return None
 
+    def range_of_bits(self) -> tuple[float, float] | None:
+        """Return the least and the greatest sample that the file's bits allow; None if those of their type."""
+        return None
+
     @property
     def is_reversed(self) -> bool:
         """Whether the greatest of the signed or float samples is black."""

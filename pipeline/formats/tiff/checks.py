@@ -15,6 +15,7 @@ from pipeline.formats.tiff.colours import require_shown
 from pipeline.formats.tiff.directory import PLACES, Directory, Tag
 from pipeline.formats.tiff.layout import Layout, layout_of
 from pipeline.formats.tiff.lengths import require_fitting
+from pipeline.formats.tiff.sample_checks import require_samples
 
 HEAD_SIZE = 8
 """Bytes at the beginning of a file that contain no pixels."""
@@ -55,13 +56,14 @@ def require_readable(directory: Directory) -> None:
 
     Raises
     ------
-    StageError: as require_unchanged, require_read, require_plain, require_flat and require_shown.
+    StageError: as require_unchanged, require_read, require_plain, require_flat, require_samples and require_shown.
     struct.error: if the file ends within the directory's values.
     """
     require_unchanged(directory)
     require_read(directory)
     require_plain(directory)
     require_flat(directory)
+    require_samples(directory)
     require_shown(directory)
 
 

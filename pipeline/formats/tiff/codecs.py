@@ -1,7 +1,7 @@
 """The compressions of a TIFF that are supported, and the names of the others. Pure functions.
 
 The supported ones are the same on every machine: those that the libtiff of `pyvips-binary` decodes with a report of
-damage, and zstd, which tiler.decode.readers.tiff.recoded decodes.
+damage, and zstd and LZMA, which tiler.decode.readers.tiff.recoded decodes.
 Sources: tiff.h of libtiff, TIFF 6.0, technical notes of Adobe and others.
 """
 
@@ -20,6 +20,7 @@ READ = {
     8: "deflate",
     32773: "PackBits",
     32946: "deflate (old number)",
+    34925: "LZMA",
     50000: "Zstandard",
     50001: "WebP",
 }
@@ -63,7 +64,6 @@ LACKING = {
     34720: "Microsoft Document Imaging, vector",
     34887: "LERC",
     34892: "JPEG (DNG, lossy)",
-    34925: "LZMA",
     34926: "Zstandard (old number)",
     34927: "WebP (old number)",
     34933: "PNG",

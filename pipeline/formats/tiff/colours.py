@@ -13,7 +13,8 @@ from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff.alpha import is_transparency, premultiplied_by
 from pipeline.formats.tiff.directory import Directory, Tag
-from pipeline.formats.tiff.layout import APART, DECODED, RGB, SEPARATED, YCBCR, Compression, is_coarse
+from pipeline.formats.tiff.layout import APART, DECODED, FOREIGN, RGB, SEPARATED, YCBCR, Compression, is_coarse
+from pipeline.formats.tiff.samples import MOST_PACKED, UNDEFINED, UNSIGNED, kind_of_samples
 
 COEFFICIENTS = (0.299, 0.587, 0.114)
 """Default of Tag.COEFFICIENTS: the shares of red, green and blue in brightness."""
@@ -21,10 +22,12 @@ COEFFICIENTS = (0.299, 0.587, 0.114)
 BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 """Default of Tag.BLACK_AND_WHITE for YCbCr."""
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE, CIELAB = 0, 1, 3, 8
+WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE, CIELAB, ICCLAB = 0, 1, 3, 8, 9
 """Values of Tag.PHOTOMETRIC."""
 
-SHOWN = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB}
+SHOWN = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB, ICCLAB}
+
+LABS = {CIELAB, ICCLAB}
 
 SHORT = 3
 """Type of a palette's values."""
@@ -34,7 +37,6 @@ CMYK = 1
 
 LACKING = {
     4: "a transparency mask",
-    9: "CIELAB in ICC's encoding",
     10: "CIELAB in ITU's encoding",
     32803: "a sensor's mosaic",
     32844: "LogL",
@@ -45,8 +47,11 @@ LACKING = {
 }
 """Names of the values of Tag.PHOTOMETRIC that are not supported."""
 
-_LABS = {(16, 1), (16, 2), (32, 3)}
-"""Bits and sample formats of CIELAB that libvips reads correctly."""
+_LABS = {(CIELAB, 16, 1), (CIELAB, 16, 2), (CIELAB, 32, 3)}
+"""Kind, bits and sample formats of CIELAB that libvips reads correctly."""
+
+_LABS_BY_BYTES = {(CIELAB, 8, 1), (CIELAB, 8, 2), (ICCLAB, 8, 1), (ICCLAB, 16, 1)}
+"""Those that libvips is shown as RGB: see tiler.decode.readers.tiff.lab."""
 
 _FRACTIONS = {5: "II", 11: "f", 12: "d"}
 """Letters of `struct` for the types of fractions."""
@@ -116,20 +121,43 @@ def require_shown(directory: Directory) -> None:
         _require_cmyk(directory, samples)
     if photometric == YCBCR:
         _require_plain_ycbcr(directory)
-    if photometric == CIELAB and (samples < 3 or (bits, directory.value(Tag.SAMPLE_FORMAT, 1)) not in _LABS):
-        _refuse("CIELAB in other samples than 16-bit integers or 32-bit floats")
-    if photometric == CIELAB and directory.value(Tag.PLANAR, 1) == APART and not _is_decoded(directory):
-        _refuse("CIELAB in separate planes, compressed with other than deflate or Zstandard")
-    is_alone = samples == 4 and is_transparency(directory, samples)
-    if photometric == CIELAB and (is_alone or premultiplied_by(directory) is not None):
-        _refuse("CIELAB with transparency")
+    if photometric in LABS:
+        _require_lab(directory, samples)
     _require_read_jpeg(directory, samples)
 
 
+def is_lab_of_bytes(directory: Directory) -> bool:
+    """Return whether a page is CIELAB that libvips does not read: of 8 bits, or in the encoding of ICC profiles."""
+    return _kind_of_lab(directory) in _LABS_BY_BYTES
+
+
+def _kind_of_lab(directory: Directory) -> tuple[int, int, int]:
+    return (
+        directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO),
+        directory.value(Tag.BITS, 1),
+        directory.value(Tag.SAMPLE_FORMAT, 1),
+    )
+
+
+def _require_lab(directory: Directory, samples: int) -> None:
+    if samples < 3 or _kind_of_lab(directory) not in _LABS | _LABS_BY_BYTES:
+        _refuse("CIELAB in other samples than 8-bit or 16-bit integers, or 32-bit floats")
+    compression = directory.value(Tag.COMPRESSION, Compression.NONE)
+    if is_lab_of_bytes(directory) and compression in {Compression.JPEG, Compression.WEBP}:
+        _refuse("CIELAB of this kind, compressed with JPEG or WebP")
+    is_apart = directory.value(Tag.PLANAR, 1) == APART and not is_lab_of_bytes(directory)
+    if is_apart and not _is_decoded(directory):
+        _refuse("CIELAB in separate planes, compressed with other than deflate, LZMA or Zstandard")
+    is_alone = samples == 4 and is_transparency(directory, samples)
+    if is_alone or premultiplied_by(directory) is not None:
+        _refuse("CIELAB with transparency")
+
+
 def is_reversed(directory: Directory) -> bool:
-    """Return whether the greatest samples are black in the decoded image. libvips inverts unsigned integers only."""
-    signed_or_float = directory.value(Tag.SAMPLE_FORMAT, 1) in {2, 3}
-    return directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO and signed_or_float
+    """Return whether the greatest samples are black in the decoded image: libvips inverts unsigned integers only."""
+    bits, kind = kind_of_samples(directory)
+    no_short = kind not in {UNSIGNED, UNDEFINED} or bits > MOST_PACKED + 1
+    return directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO and no_short
 
 
 def _require_palette(directory: Directory, bits: int) -> None:
@@ -156,9 +184,9 @@ def _require_plain_ycbcr(directory: Directory) -> None:
     compression, coarse = directory.value(Tag.COMPRESSION, Compression.NONE), is_coarse(directory)
     if directory.value(Tag.PLANAR, 1) == APART and (coarse or compression not in DECODED):
         # libvips confuses the planes, and libtiff refuses subsampled ones.
-        _refuse("YCbCr in separate planes, and subsampled or compressed with other than deflate or Zstandard")
-    if coarse and compression in {Compression.ZSTD, Compression.WEBP}:
-        _refuse("YCbCr with subsampled colours, compressed with Zstandard or WebP")
+        _refuse("YCbCr in separate planes, and subsampled or compressed with other than deflate, LZMA or Zstandard")
+    if coarse and compression in {*FOREIGN, Compression.WEBP}:
+        _refuse("YCbCr with subsampled colours, compressed with LZMA, Zstandard or WebP")
     # libtiff computes a wrong size for such a tile.
     both_ways = min(directory.values(Tag.SUBSAMPLING) or (2, 2)) > 1
     if both_ways and Tag.TILE_WIDTH in directory.entries and compression == Compression.NONE:

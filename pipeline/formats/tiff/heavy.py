@@ -1,17 +1,24 @@
-"""Leave out a TIFF's entries of megabytes that nothing of the pixels depends on, such as Photoshop's layers and XMP.
+"""Change a TIFF's directory so that libvips opens the page at little cost. Pure functions.
+
+Entries of megabytes that nothing of the pixels depends on, such as Photoshop's layers and XMP, are left out.
 
 libtiff reads all entries of a directory into memory, each twice: 400 MB of layers took 800 MB. So libvips gets the file
-with such entries shortened to one value. No other byte changes, and no offset. Pure functions.
+with such entries shortened to one value. Tags about samples that libvips does not open get other values: the pixels of
+such a page are read as bytes (tiler.decode.readers.tiff.unpacked). No other byte changes, and no offset.
 """
 
 from __future__ import annotations
 
 import struct
+from array import array
 from contextlib import suppress
 from typing import NamedTuple
 
-from pipeline.formats.tiff.directory import Directory, Entry, File, Tag, seek_to
+from pipeline.formats.tiff.colours import is_lab_of_bytes
+from pipeline.formats.tiff.directory import Directory, File, Tag
+from pipeline.formats.tiff.layout import RGB
 from pipeline.formats.tiff.pages import directories, find
+from pipeline.formats.tiff.samples import is_unpacked, readable
 
 HEAVY = 4 << 20
 """Bytes of an entry from which on it is left out. XMP of a photograph has some kilobytes."""
@@ -36,6 +43,10 @@ NEEDED = frozenset(
 """Entries that the pixels depend on, and that may be long."""
 
 
+_LETTERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+"""Letters of `struct` for the types of unsigned integers."""
+
+
 class Patch(NamedTuple):
     """Bytes to read instead of the file's, and their offset."""
 
@@ -44,7 +55,7 @@ class Patch(NamedTuple):
 
 
 def patches(file: File, page: int, sub: int | None = None) -> list[Patch]:
-    """Return what makes the heavy entries of a page short, and those of the first page, which libtiff always reads.
+    """Return what makes libvips open a page, and the first page, which libtiff always reads, at little cost.
 
     Parameters
     ----------
@@ -53,11 +64,11 @@ def patches(file: File, page: int, sub: int | None = None) -> list[Patch]:
     """
     found: dict[int, Patch] = {}
     with suppress(struct.error, StopIteration):
-        found |= _of(file, next(directories(file)))
+        found |= _of(next(directories(file)))
     for below in {None, sub}:
         with suppress(struct.error):
             if directory := find(file, page, below):
-                found |= _of(file, directory)
+                found |= _of(directory)
     return list(found.values())
 
 
@@ -70,21 +81,39 @@ def patched(data: bytes, position: int, changes: list[Patch]) -> bytes:
     return data
 
 
-def _of(file: File, directory: Directory) -> dict[int, Patch]:
+def _of(directory: Directory) -> dict[int, Patch]:
     """Return the patches of a directory, by their offsets."""
-    found: dict[int, Patch] = {}
+    found = _of_samples(directory)
     if not any(entry.length >= HEAVY for entry in directory.entries.values()):
         return found
     order, word = directory.order, "Q" if directory.big else "I"
-    head, size, inline = (8, 20, 8) if directory.big else (2, 12, 4)
-    seek_to(file, directory.offset)
-    (count,) = struct.unpack(f"{order}{'Q' if directory.big else 'H'}", file.read(head))
-    stored = file.read(count * size)
-    for number, fields in enumerate(struct.iter_unpack(f"{order}HH{word}{inline}s", stored)):
-        entry = Entry(*fields)
+    inline = 8 if directory.big else 4
+    for number, entry in enumerate(directory.stored):
         if entry.tag in NEEDED or entry.length < (HEAVY_PROFILE if entry.tag == Tag.PROFILE else HEAVY):
             continue
         value = bytes(inline) if entry.length // entry.values <= inline else entry.value
-        at = directory.offset + head + number * size + 4
+        at = _entry_at(directory, number) + 4
         found[at] = Patch(at, struct.pack(f"{order}{word}", 1) + value)
     return found
+
+
+def _of_samples(directory: Directory) -> dict[int, Patch]:
+    """Return the patches of the tags about samples that libvips refuses to open, by their offsets."""
+    changed = readable(directory) if is_unpacked(directory) else {}
+    if is_lab_of_bytes(directory):
+        changed[Tag.PHOTOMETRIC] = array("Q", [RGB])
+    found: dict[int, Patch] = {}
+    for number, entry in enumerate(directory.stored):
+        # If a tag occurs twice, the first one counts.
+        values = changed.pop(Tag(entry.tag), None) if entry.tag in changed else None
+        if values and (letter := _LETTERS.get(entry.kind)):
+            is_inline = entry.length <= len(entry.value)
+            at = _entry_at(directory, number) + len(entry.value) + 4 if is_inline else directory.place(entry)
+            found[at] = Patch(at, struct.pack(f"{directory.order}{len(values)}{letter}", *values))
+    return found
+
+
+def _entry_at(directory: Directory, number: int) -> int:
+    """Return the offset of one of the stored entries."""
+    head, size = (8, 20) if directory.big else (2, 12)
+    return directory.offset + head + number * size

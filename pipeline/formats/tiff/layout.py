@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline.formats.tiff.directory import PLACES, Directory, File, Tag
 from pipeline.formats.tiff.pages import find
+from pipeline.formats.tiff.samples import FLOAT, is_unpacked
 
 ALL_ROWS = (1 << 32) - 1
 """RowsPerStrip if the tag is missing: one strip."""
@@ -41,6 +42,11 @@ STRIP_BYTES = 1 << 18
 HELD_RECODED = 4
 """Copies of a recoded tile in memory: decoded planes, joined planes, stored blocks, and libtiff's copy."""
 
+HELD_WHOLE = 3
+"""Copies of a strip or tile that libtiff decodes as a whole: libtiff's, libvips', and that of its rows."""
+
+DOUBLE_BYTES = 8
+
 DECODER_BYTES = 1 << 19
 """Bytes of a working decoder besides its window: its input and output."""
 
@@ -49,24 +55,33 @@ class Compression(IntEnum):
     """Values of Tag.COMPRESSION that Tilewright treats separately."""
 
     NONE = 1
+    LZW = 5
     OLD_JPEG = 6
     JPEG = 7
     DEFLATE = 8
+    PACKBITS = 32773
     OLD_DEFLATE = 32946
+    LZMA = 34925
     ZSTD = 50000
     WEBP = 50001
 
 
-DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.ZSTD}
+DECODED = {Compression.NONE, Compression.DEFLATE, Compression.OLD_DEFLATE, Compression.LZMA, Compression.ZSTD}
 """Compressions that tiler.decode.readers.tiff.frame decodes."""
+
+LIBRARY = {Compression.LZW, Compression.PACKBITS}
+"""Compressions of which tiler.decode.readers.tiff.libtiff_frame lets libtiff decode a whole strip or tile."""
+
+UNPACKED = DECODED | LIBRARY
+"""Compressions of pages that are read as bytes: see pipeline.formats.tiff.samples."""
+
+FOREIGN = {Compression.LZMA, Compression.ZSTD}
+"""Compressions that the libtiff of pyvips-binary lacks."""
 
 DEFLATED = {Compression.DEFLATE, Compression.OLD_DEFLATE}
 
 APART = 2
 """Value of Tag.PLANAR: separate planes."""
-
-FLOAT = 3
-"""Value of Tag.SAMPLE_FORMAT."""
 
 RGB, SEPARATED, YCBCR = 2, 5, 6
 """Values of Tag.PHOTOMETRIC; tiff_colours has the others."""
@@ -137,12 +152,12 @@ def layout_of(directory: Directory) -> Layout | None:
 def is_recoded(directory: Directory) -> bool:
     """Return whether libvips has to read a page through tiler.decode.readers.tiff.recoded.
 
-    The libtiff of pyvips-binary has no zstd. It ignores deflate's checksums, which follow the last pixel, so a changed
-    byte mostly shows as wrong pixels. libvips reads JPEG tiles with one or three samples only.
+    The libtiff of pyvips-binary has neither zstd nor LZMA. It ignores deflate's checksums, which follow the last pixel,
+    so a changed byte mostly shows as wrong pixels. libvips reads JPEG tiles with one or three samples only.
     """
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     whole_bytes = directory.value(Tag.BITS, 1) % 8 == 0
-    if compression == Compression.ZSTD or is_jpeg_of_four(directory):
+    if compression in FOREIGN or is_jpeg_of_four(directory) or is_unpacked(directory):
         return True
     if compression in DEFLATED and not is_coarse(directory) and (whole_bytes or not _is_apart(directory)):
         return True
@@ -153,11 +168,11 @@ def is_split(directory: Directory) -> bool:
     """Return whether libvips has to read a page through tiler.decode.readers.tiff.planes, one plane at a time.
 
     This holds for separate planes that libvips misreads, and whose compression `recoded` does not decode. It also holds
-    for a single plane in tiles that is marked as separate, which libvips refuses.
+    for a single plane that is marked as separate: libvips refuses it in tiles, and shows fewer than 8 bits as black.
     """
     if is_recoded(directory) or directory.value(Tag.PLANAR, 1) != APART:
         return False
-    return _is_misread(directory) or (not _is_apart(directory) and Tag.TILE_WIDTH in directory.entries)
+    return _is_misread(directory) or not _is_apart(directory)
 
 
 def is_jpeg_of_four(directory: Directory) -> bool:
@@ -226,6 +241,8 @@ def held_bytes(file: File, size: int, page: int) -> int:
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     if is_recoded(directory):
         taken = _of_recoded(layout, compression)
+        if is_unpacked(directory):
+            taken += _of_unpacked(directory, layout, compression, size)
     elif is_split(directory):
         taken = _stored(directory, layout, compression, size) * layout.planes + _of_whole(layout)
     else:
@@ -258,7 +275,15 @@ def _stored(directory: Directory, layout: Layout, compression: int, size: int) -
 
 def _of_recoded(layout: Layout, compression: int) -> int:
     """Return the bytes for a page that is recoded. Its strips are cut to a small size; its tiles are not."""
-    window = min(WINDOW, layout.chunk_bytes) if compression == Compression.ZSTD else 0
+    window = min(WINDOW, layout.chunk_bytes) if compression in FOREIGN else 0
     if layout.tiled:
         return window + _of_whole(layout) + (HELD_RECODED * layout.planes - 1) * layout.chunk_bytes
     return (window + DECODER_BYTES) * layout.planes
+
+
+def _of_unpacked(directory: Directory, layout: Layout, compression: int, size: int) -> int:
+    """Return the further bytes for a page that is read as bytes: double samples, and strips that libtiff decodes."""
+    rows = min(COMMON_ROWS, layout.height) * layout.width * directory.value(Tag.SAMPLES, 1) * DOUBLE_BYTES
+    if compression not in LIBRARY:
+        return rows
+    return rows + layout.planes * (_stored(directory, layout, compression, size) + HELD_WHOLE * layout.chunk_bytes)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import struct
 
-from pipeline.formats.tiff.colours import CIELAB
+from pipeline.formats.tiff.colours import LABS
 from pipeline.formats.tiff.directory import Directory, Tag
-from pipeline.formats.tiff.layout import FLOAT
+from pipeline.formats.tiff.samples import COMPLEXES, FLOAT
 
 MOST_TEXT = 256
 """Most bytes of the text: a number of 32 bits has at most 40 characters."""
@@ -40,14 +40,16 @@ def nodata_of(directory: Directory) -> float | None:
     struct.error: if the file ends within the directory's values.
     """
     value = _number(directory)
-    if value is None or directory.value(Tag.PHOTOMETRIC, 0) == CIELAB:  # whose samples libvips converts
+    if value is None or directory.value(Tag.PHOTOMETRIC, 0) in LABS:  # whose samples libvips converts
         return None
     bits, kind = directory.value(Tag.BITS, 1), directory.value(Tag.SAMPLE_FORMAT, 1)
+    if kind in COMPLEXES:
+        return None
     if kind == FLOAT:
         return _rounded(value, bits)
     least, most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if kind == _SIGNED else (0, (1 << bits) - 1)
     # No integer sample is infinite, has a fraction, or is missing.
-    return value if math.isfinite(value) and value == int(value) and least <= value <= most else None
+    return value if math.isfinite(value) and value == int(value) and least <= value <= float(most) else None
 
 
 def _number(directory: Directory) -> float | None:

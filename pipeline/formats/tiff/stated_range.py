@@ -6,6 +6,7 @@ import math
 import struct
 
 from pipeline.formats.tiff.directory import Directory, Tag
+from pipeline.formats.tiff.samples import packed_range
 
 _LETTERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
 """Letters of `struct` for the types of numbers."""
@@ -17,7 +18,7 @@ _PAIRS = ((Tag.S_MIN_SAMPLE, Tag.S_MAX_SAMPLE), (Tag.MIN_SAMPLE, Tag.MAX_SAMPLE)
 
 
 def stated_range(directory: Directory, sample: int | None = None) -> tuple[float, float] | None:
-    """Return the least and the greatest sample, if the page states both.
+    """Return the least and the greatest sample, if the page states both: by its tags, or by 9 to 15 or 17 to 31 bits.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def stated_range(directory: Directory, sample: int | None = None) -> tuple[float
         lows, highs = _of(sample, _numbers(directory, least)), _of(sample, _numbers(directory, greatest))
         if lows and highs and min(lows) < max(highs):
             return min(lows), max(highs)
-    return None
+    return packed_range(directory)
 
 
 def _of(sample: int | None, values: tuple[float, ...]) -> tuple[float, ...]:

@@ -235,10 +235,18 @@ def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path:
 @pytest.mark.parametrize(
     ("name", "pixels", "options"),
     [
-        ("64-bit float", np.ones((4, 4, 1)), {}),
+        ("floats of 24 bits", np.ones((4, 4, 1), np.uint32), {"bits": 24, "more": {339: ("H", [3])}}),
+        ("signed, of 12 bits", np.ones((4, 4, 1), np.uint16), {"bits": 12, "more": {339: ("H", [2])}}),
+        ("bits that differ", np.ones((4, 4, 3), np.uint8), {"more": {258: ("H", [5, 6, 5])}}),
+        ("CMYK of 12 bits", np.ones((4, 4, 4), np.uint16), {"bits": 12, "photometric": tiffs.SEPARATED}),
+        ("12 bits as JPEG", np.ones((4, 4, 1), np.uint16), {"bits": 12, "compression": 7}),
+        (
+            "12 bits with a predictor",
+            np.ones((4, 4, 1), np.uint16),
+            {"bits": 12, "compression": 5, "more": {317: ("H", [2])}},
+        ),
         ("CMYK in floats", np.ones((4, 4, 4), np.float32), {"photometric": tiffs.SEPARATED}),
-        ("CIELAB of 8 bits", np.ones((4, 4, 3), np.uint8), {"photometric": 8}),
-        ("64-bit integer", np.ones((4, 4, 1), np.int64), {}),
+        ("CIELAB of 8 bits as JPEG", np.ones((4, 4, 3), np.uint8), {"photometric": 8, "compression": 7}),
         (
             "planes of CIELAB by LZW",
             np.ones((4, 4, 3), np.uint16),

@@ -66,6 +66,7 @@ READ: dict[int, Maker] = {
     8: partial(_by_tifffile, compression="zlib"),
     32773: partial(_by_tifffile, compression="packbits"),
     32946: partial(_by_tifffile, compression="deflate"),
+    34925: partial(_by_tifffile, compression="lzma"),
     50000: partial(_by_tifffile, compression="zstd"),
     50001: partial(_by_tifffile, compression="webp", compressionargs={"lossless": True}),
 }

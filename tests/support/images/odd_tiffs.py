@@ -35,7 +35,7 @@ def unshown(folder: Path) -> Iterator[tuple[Path, str]]:
         path = folder / f"rgb-{bands}.tif"
         yield tiffs.write(path, cmyk[..., :bands], photometric=tiffs.RGB), "RGB with fewer than three samples"
     yield tiffs.write(folder / "white.tif", cmyk[..., :3], photometric=tiffs.WHITE_IS_ZERO), "zero as white"
-    for dtype in (np.uint8, np.int32, np.float16):
+    for dtype in (np.int32, np.float16):
         path = folder / f"lab-{np.dtype(dtype).name}.tif"
         yield tiffs.write(path, cmyk[..., :3].astype(dtype), photometric=8), "CIELAB"
     yield from ((path, "a volume") for path in changed_tiffs.volumes(folder))

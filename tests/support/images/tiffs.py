@@ -44,7 +44,7 @@ def write(
     planar: each band by itself.
     extra: ExtraSamples; none is written where it is empty.
     palette: 3 * 2**bits numbers of 16 bits.
-    bits: of a sample, where it is less than one byte; rows are padded to whole bytes.
+    bits: of a sample, where they fill no whole bytes; rows are padded to whole bytes.
     rows: of a strip; 0 for all in one.
     tile: edge of a tile, those at the edges filled up with their last pixels; 0 for strips.
     compression: its number in the file.
@@ -92,7 +92,7 @@ def write(
 def _rows(plane: pictures.Pixels, bits: int, order: str) -> bytes:
     if not bits:
         return plane.astype(plane.dtype.newbyteorder("big" if order == ">" else "little")).tobytes()
-    wide = (plane[..., 0, None] >> np.arange(bits - 1, -1, -1)) & 1
+    wide = (plane[..., None] >> np.arange(bits - 1, -1, -1, dtype=plane.dtype)) & 1
     return np.packbits(wide.reshape(plane.shape[0], -1).astype(np.uint8), axis=1).tobytes()
 
 

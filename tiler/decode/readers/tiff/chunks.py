@@ -8,9 +8,10 @@ from typing import BinaryIO, Protocol
 
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.checks import require_listed
-from pipeline.formats.tiff.layout import STRIP_BYTES, Compression, Layout
+from pipeline.formats.tiff.layout import LIBRARY, STRIP_BYTES, Compression, Layout
 from tiler.decode.readers.tiff.frame import Frame
 from tiler.decode.readers.tiff.jpeg_frame import JpegFrame
+from tiler.decode.readers.tiff.libtiff_frame import LibtiffFrame
 
 REVERSED = 2
 """Value of Tag.FILL_ORDER."""
@@ -35,7 +36,7 @@ class Chunks(Protocol):
         """Return the decoded bytes of a strip or tile; raises as Frame.read."""
 
 
-def chunks_of(directory: Directory, layout: Layout, file: BinaryIO) -> Chunks:
+def chunks_of(directory: Directory, layout: Layout, file: BinaryIO, *, in_strips: bool = False) -> Chunks:
     """Return the strips or tiles of a page.
 
     Parameters
@@ -44,12 +45,16 @@ def chunks_of(directory: Directory, layout: Layout, file: BinaryIO) -> Chunks:
     layout: of the page. Samples of separate planes have whole bytes.
     file: the directory's own file, or the same file opened again. It must stay open while pixels are read.
 
+    in_strips: whether to return strips even of tiles.
+
     Raises
     ------
     StageError: image_corrupt.
     struct.error: if the file ends within the directory's values.
     """
     stored = _Stored(directory, layout, file)
+    if layout.tiled and in_strips:
+        return TileRows(stored, layout)
     # A predictor stores differences between samples of one plane. They stay valid when planes are interleaved.
     compressed = directory.value(Tag.COMPRESSION, Compression.NONE) != Compression.NONE
     unit = 1 if compressed and directory.value(Tag.PREDICTOR, 1) == FLOATING else layout.bits // 8
@@ -77,6 +82,35 @@ class Tiles:
         return self._stored.open(number, self._size).read(self._size)
 
 
+class TileRows:
+    """Strips of the rows of all tiles beside each other, with their padding. Separate planes do not occur.
+
+    Read them from top to bottom: going back decodes a row of tiles again.
+    """
+
+    def __init__(self, stored: _Stored, layout: Layout) -> None:
+        self._tiles = Tiles(stored, layout, 1)
+        self._layout = layout
+        self._across = -(-layout.width // layout.columns)
+        row_bytes = self._across * layout.row_bytes
+        most = max(1, STRIP_BYTES // row_bytes)
+        self.rows = next(rows for rows in range(min(most, layout.rows), 0, -1) if layout.rows % rows == 0)
+        down = -(-layout.height // self.rows)
+        last = layout.height - (down - 1) * self.rows
+        self.sizes = array("Q", [self.rows * row_bytes]) * (down - 1) + array("Q", [last * row_bytes])
+        self._held: tuple[int, list[bytes]] = (-1, [])
+
+    def read(self, number: int) -> bytes:
+        down, within = divmod(number * self.rows, self._layout.rows)
+        if self._held[0] != down:
+            self._held = (-1, [])
+            tiles = range(down * self._across, (down + 1) * self._across)
+            self._held = (down, [self._tiles.read(tile) for tile in tiles])
+        size, rows = self._layout.row_bytes, min(self.rows, self._layout.height - number * self.rows)
+        places = [slice(row * size, (row + 1) * size) for row in range(within, within + rows)]
+        return b"".join(tile[place] for place in places for tile in self._held[1])
+
+
 class Strips:
     """Strips of about STRIP_BYTES each, whatever the height of the file's strips.
 
@@ -92,7 +126,7 @@ class Strips:
         self._stored = stored
         self._layout = layout
         self._unit = unit
-        self._open: dict[int, tuple[int, Frame]] = {}
+        self._open: dict[int, tuple[int, Frame | LibtiffFrame]] = {}
 
     def read(self, number: int) -> bytes:
         top, bottom = number * self.rows, min((number + 1) * self.rows, self._layout.height)
@@ -145,11 +179,22 @@ class _Stored:
         self._tables = directory.raw(tables)[: tables.length] if tables else b""
         if tables and len(self._tables) < tables.length:
             raise struct.error("the file ends within an entry's values")
+        self._row_bytes = layout.row_bytes
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         require_listed(self._offsets, self.lengths, layout)
         del self.lengths[layout.chunks :]
 
-    def open(self, number: int, size: int, most: int | None = None) -> Frame:
+    def open(self, number: int, size: int, most: int | None = None) -> Frame | LibtiffFrame:
+        if self._compression in LIBRARY:
+            return LibtiffFrame(
+                self._file,
+                self._offsets[number],
+                self.lengths[number],
+                compression=self._compression,
+                row_bytes=self._row_bytes,
+                rows=size // self._row_bytes,
+                fill_order=REVERSED if self._reverse else 1,
+            )
         return Frame(
             self._file,
             self._offsets[number],

@@ -1,6 +1,7 @@
 """Decode one compressed strip or tile piece by piece, and check its decoded length.
 
-Sources: RFC 8878 (zstd), RFC 1950 (zlib). Like libtiff, this reads one frame of each strip or tile.
+Sources: RFC 8878 (zstd), RFC 1950 (zlib), the format of .xz files (LZMA). Like libtiff, this reads one frame of each
+strip or tile.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import sys
 import zlib
 from contextlib import suppress
+from lzma import FORMAT_XZ, LZMADecompressor, LZMAError
 from typing import BinaryIO, Protocol
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
-from pipeline.formats.tiff.layout import Compression
+from pipeline.formats.tiff.layout import WINDOW, Compression
 
 if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
@@ -21,6 +23,9 @@ else:
 
 WINDOW_LOG = 27
 """Binary logarithm of pipeline.formats.tiff.layout.WINDOW. A frame with a larger window is refused."""
+
+LZMA_MEMORY = WINDOW + (1 << 20)
+"""Most bytes of an LZMA decoder. One that needs more is refused; the highest level of encoders needs 65 MB."""
 
 PIECE = 1 << 18
 """Bytes of the file read at once."""
@@ -92,7 +97,7 @@ class Frame:
         """Return up to `most` decoded bytes, maybe none. Until the frame ends, each call makes some progress."""
         try:
             data = self._decoder.decompress(self._next() if self._decoder.needs_input else b"", most)
-        except (ZstdError, zlib.error) as error:
+        except (ZstdError, LZMAError, zlib.error) as error:
             raise _damaged(f"is broken: {error}") from error
         self._given += len(data)
         return data
@@ -170,6 +175,8 @@ def _decoder(compression: int, size: int) -> _Decoder:
             return ZstdDecompressor(options={DecompressionParameter.window_log_max: WINDOW_LOG})
         case Compression.NONE:
             return _Copier(size)
+        case Compression.LZMA:
+            return LZMADecompressor(FORMAT_XZ, memlimit=LZMA_MEMORY)
     return _Inflater()
 
 

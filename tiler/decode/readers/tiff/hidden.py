@@ -15,6 +15,7 @@ import pyvips
 from pipeline.formats.tiff import NATIVE, Directory, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
 from pipeline.formats.tiff.nodata import HUGE
+from pipeline.formats.tiff.samples import MOST_PACKED
 from tiler.decode.metadata import PROFILE
 from tiler.decode.percentiles import FRACTIONS, SCALED
 from tiler.decode.readers.tiff.left_out import LeftOut
@@ -29,11 +30,11 @@ def shown_value(directory: Directory, value: float) -> tuple[float, ...]:
     photometric, bits = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO), directory.value(Tag.BITS, 1)
     if photometric == PALETTE:
         return _of_palette(directory, int(value), bits)
-    if directory.value(Tag.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED:
+    if directory.value(Tag.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED or bits > MOST_PACKED + 1:
         return (value,)
     most = (1 << bits) - 1
     if bits < 8:
-        value, most = value * 255 // most, 255
+        value, most = round(value * 255 / most), 255
     return (most - value,) if photometric == WHITE_IS_ZERO else (value,)
 
 

@@ -14,6 +14,7 @@ from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.alpha import ANYTHING, premultiplied_by
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.layout import RGB
+from pipeline.formats.tiff.samples import is_unpacked
 
 GREATEST = {
     "uchar": (1 << 8) - 1,
@@ -31,7 +32,7 @@ _UNSIGNED = 1
 def divided_by(directory: Directory) -> int | None:
     """Return the band that the colours have to be divided by; None if there is none, or libvips divides rightly."""
     alpha, bits = premultiplied_by(directory), directory.value(Tag.BITS, 1)
-    if directory.value(Tag.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED or bits > 16:
+    if directory.value(Tag.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED or bits > 16 or is_unpacked(directory):
         return alpha
     by_name = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB}
     return None if bits <= 8 or directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) in by_name else alpha

@@ -24,6 +24,7 @@ from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE
 from pipeline.formats.tiff.layout import held_bytes, stored_bytes
+from pipeline.formats.tiff.samples import packed_range
 from pipeline.formats.tiff.stated_range import stated_range
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
@@ -33,6 +34,7 @@ from tiler.decode.missing import Missing, Warned
 from tiler.decode.reader import Reader
 from tiler.decode.readers.tiff.hidden import blanked, is_empty, is_nodata, painted, shown_value
 from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
+from tiler.decode.readers.tiff.lab import to_lab
 from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.places import Key, Places
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
@@ -41,9 +43,9 @@ from tiler.decode.readers.tiff.slimmed import Slimmed
 from tiler.decode.readers.tiff.virtual_pages import VirtualPages, as_grey
 from tiler.decode.readers.tiff.ycbcr import to_rgb
 
-HARMLESS = re.compile('Bad value .* for ".*" tag|ZSTD compression support is not configured')
+HARMLESS = re.compile('Bad value .* for ".*" tag|(ZSTD|LZMA) compression support is not configured')
 """Warnings of libtiff about files of several programs. They do not concern the pixels of the page that is read: a page
-compressed with zstd is never left to libtiff."""
+compressed with zstd or LZMA is never left to libtiff."""
 
 _UNSHOWN = (
     "ImageDescription|DocumentName|PageName|PageNumber|Software|Artist|Copyright|DateTime|HostComputer|Make|Model|XPosition"
@@ -89,6 +91,7 @@ class TiffReader(Reader):
         super().prepare()
         import_module("tiler.decode.readers.tiff.recoded")
         import_module("tiler.decode.readers.tiff.planes")
+        import_module("tiler.decode.readers.tiff.unpacked")
         import_module("tiler.decode.readers.tiff.checksums")
 
     def open(self, **options: int) -> pyvips.Image:
@@ -100,6 +103,7 @@ class TiffReader(Reader):
         reading = self._reading(page, subifd)
         self.notes = ["YCbCr converted to RGB"] if reading.coded else []
         image = to_rgb(image, reading.coded) if reading.coded else image
+        image = to_lab(image, reading.lab) if reading.lab is not None else image
         with self.path.open("rb") as file:
             image = self._hide(image, file, page, subifd)
         return image if self._lost is None else blanked(image, self._lost.mask())
@@ -146,6 +150,13 @@ class TiffReader(Reader):
         with self.path.open("rb") as file, suppress(struct.error):
             if directory := self._at.directory(file, self.page):
                 return stated_range(directory)
+        return None
+
+    def range_of_bits(self) -> tuple[float, float] | None:
+        """As Reader.range_of_bits."""
+        with self.path.open("rb") as file, suppress(struct.error):
+            if directory := self._at.directory(file, self.page):
+                return packed_range(directory)
         return None
 
     def work(self, tile_size: int) -> budget.Work:

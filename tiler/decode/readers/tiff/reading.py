@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.formats.tiff import Directory, Tag
-from pipeline.formats.tiff.colours import Ycbcr, is_reversed, ycbcr_of
+from pipeline.formats.tiff.colours import Ycbcr, is_lab_of_bytes, is_reversed, ycbcr_of
 from pipeline.formats.tiff.layout import Compression, is_coarse, is_recoded, is_split
 from pipeline.formats.tiff.nodata import nodata_of
+from pipeline.formats.tiff.samples import is_unpacked
 from tiler.decode.readers.tiff.left_out import LeftOut, left_out_of
 from tiler.decode.readers.tiff.premultiplied import divided_by
 
@@ -23,6 +24,7 @@ class Reading(NamedTuple):
     ----------
     is_quiet: whether libvips does not fail on damage, and reports it in its error buffer only.
     coded: how to convert the YCbCr that libvips returns to RGB; None if it returns no YCbCr.
+    lab: the photometric interpretation of CIELAB that libvips is shown as RGB.
     is_reversed: whether the greatest samples are black.
     left_out: strips or tiles that the page leaves out.
     alpha: the band that colours are divided by, where libvips divides them wrongly.
@@ -31,9 +33,11 @@ class Reading(NamedTuple):
 
     is_tiled: bool = False
     is_recoded: bool = False
+    is_unpacked: bool = False
     is_split: bool = False
     is_quiet: bool = False
     coded: Ycbcr | None = None
+    lab: int | None = None
     is_reversed: bool = False
     left_out: LeftOut | None = None
     nodata: float | None = None
@@ -42,7 +46,8 @@ class Reading(NamedTuple):
     @property
     def is_opened_otherwise(self) -> bool:
         """Whether libvips cannot read the page as it lies in the file."""
-        return self.is_recoded or self.is_split or self.left_out is not None or self.alpha is not None
+        is_shown = self.left_out is None and self.alpha is None and self.lab is None
+        return self.is_recoded or self.is_split or not is_shown
 
 
 def reading_of(directory: Directory) -> Reading:
@@ -58,9 +63,11 @@ def reading_of(directory: Directory) -> Reading:
     return Reading(
         is_tiled=tiled,
         is_recoded=recoded,
+        is_unpacked=is_unpacked(directory),
         is_split=is_split(directory),
         is_quiet=not recoded and (coarse or (jpeg and tiled)),
         coded=ycbcr_of(directory),
+        lab=directory.value(Tag.PHOTOMETRIC, 0) if is_lab_of_bytes(directory) else None,
         is_reversed=is_reversed(directory),
         left_out=left_out_of(directory),
         nodata=nodata_of(directory),

@@ -19,15 +19,33 @@ from pathlib import Path
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, UNREADABLE, damaged
 from pipeline.formats.tiff import PLACES, Directory, Tag
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from pipeline.formats.tiff.layout import DECODED, Compression, Layout, is_coarse, is_jpeg_of_four, layout_of
 from tiler.decode.readers.tiff.chunks import Chunks, chunks_of
-from tiler.decode.readers.tiff.virtual_tiff import VirtualTiff, head, kept, long, long8, short, size_of
+from tiler.decode.readers.tiff.predictor import Undo, undo_of
+from tiler.decode.readers.tiff.virtual_tiff import Entry, VirtualTiff, head, kept, long, long8, short, size_of
 
 BLOCK = 0xFFFF
 """Most bytes of a stored block (RFC 1951, 3.2.4)."""
 
 MADE_ANEW = {Tag.COMPRESSION, Tag.ROWS_PER_STRIP, Tag.FILL_ORDER, Tag.JPEG_TABLES}
 """Tags that say how the real file is compressed and cut; the new one's bits are in normal order."""
+
+
+OF_SAMPLES = {
+    Tag.COLOUR_MAP,
+    Tag.EXTRA_SAMPLES,
+    Tag.MAX_SAMPLE,
+    Tag.MIN_SAMPLE,
+    Tag.NODATA,
+    Tag.PREDICTOR,
+    Tag.SAMPLE_FORMAT,
+    Tag.S_MAX_SAMPLE,
+    Tag.S_MIN_SAMPLE,
+    Tag.TILE_HEIGHT,
+    Tag.TILE_WIDTH,
+}
+"""Tags that describe samples, of which a TIFF of bytes has none."""
 
 
 class Recoded(VirtualTiff):
@@ -37,15 +55,19 @@ class Recoded(VirtualTiff):
     ----------
     path: of the real file.
     directory: of the page; its file may be closed afterwards.
+    as_bytes: whether the new TIFF has one band of bytes instead of the page's samples: each row has the bytes of the
+        rows of strips or tiles that lie beside each other, without their predictor. The page has no separate planes.
 
     Raises
     ------
     StageError: image_corrupt, image_truncated, unsupported_format.
     """
 
-    def __init__(self, path: Path, directory: Directory) -> None:
+    def __init__(self, path: Path, directory: Directory, *, as_bytes: bool = False) -> None:
         super().__init__()
+        self._as_bytes = as_bytes
         self._last = (-1, b"")
+        self._undo: Undo | None = None
         try:
             self._open(path, directory)
         except struct.error as error:
@@ -55,14 +77,17 @@ class Recoded(VirtualTiff):
         layout = layout_of(directory)
         if layout is None:
             raise damaged("its directory is inconsistent")
-        if not _is_supported(directory, layout):
+        if not (self._as_bytes or _is_supported(directory, layout)):
             raise StageError("unsupported_format", UNREADABLE)
         file = path.open("rb")
         # libvips does not say when it has read enough, so the file stays open as long as this object lives.
         weakref.finalize(self, file.close)
-        self._chunks = chunks_of(directory, layout, file)
+        self._chunks = chunks_of(directory, layout, file, in_strips=self._as_bytes)
         self._step = stored_length(max(self._chunks.sizes))
-        self._head = _head(directory, self._chunks, layout.tiled, self._step)
+        if self._as_bytes:
+            self._undo = undo_of(directory, layout.row_bytes)
+        changed = _of_bytes(directory, layout) if self._as_bytes else {}
+        self._head = _head(directory, self._chunks, layout.tiled and not self._as_bytes, self._step, changed)
 
     def length(self) -> int:
         """As VirtualTiff.length."""
@@ -77,7 +102,8 @@ class Recoded(VirtualTiff):
             return b""
         if self._last[0] != number:
             self._last = (-1, b"")
-            self._last = (number, stored(self._chunks.read(number)))
+            data = self._chunks.read(number)
+            self._last = (number, stored(self._undo(data) if self._undo else data))
         return self._last[1][within : within + size]
 
 
@@ -104,10 +130,21 @@ def stored(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int) -> bytes:
-    """Return all of the new TIFF that precedes its pixels."""
+def _of_bytes(directory: Directory, layout: Layout) -> dict[int, Entry]:
+    """Return the entries of a TIFF of bytes that differ from those of the page."""
     order = directory.order
-    entries = kept(directory, MADE_ANEW)
+    return {
+        Tag.WIDTH: long(-(-layout.width // layout.columns) * layout.row_bytes, order),
+        Tag.BITS: short(8, order),
+        Tag.SAMPLES: short(1, order),
+        Tag.PHOTOMETRIC: short(BLACK_IS_ZERO, order),
+    }
+
+
+def _head(directory: Directory, chunks: Chunks, tiled: bool, step: int, changed: dict[int, Entry]) -> bytes:
+    """Return all of the new TIFF that precedes its pixels. Without `changed`, its samples are those of the page."""
+    order = directory.order
+    entries = kept(directory, MADE_ANEW | OF_SAMPLES if changed else MADE_ANEW) | changed
     entries[Tag.PLANAR] = short(1, order)
     entries[Tag.COMPRESSION] = short(Compression.DEFLATE, order)
     if not tiled:

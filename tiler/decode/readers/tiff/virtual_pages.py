@@ -12,6 +12,7 @@ import pyvips
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from tiler.decode.readers.tiff.hidden import blank_like, painted
+from tiler.decode.readers.tiff.lab import as_rgb
 from tiler.decode.readers.tiff.left_out import LeftOut
 from tiler.decode.readers.tiff.premultiplied import straight, unmarked
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
@@ -76,6 +77,13 @@ class VirtualPages:
 
     def _made_of(self, directory: Directory, reading: Reading) -> pyvips.Image:
         settings = settings_for(reading, self._settings())
+        directory = directory if reading.lab is None else as_rgb(directory)
+        if reading.is_unpacked:
+            from tiler.decode.readers.tiff import unpacked  # noqa: PLC0415  only some pages need it
+
+            image, made = unpacked.opened(self._path, directory, settings)
+            self.made += made
+            return image if reading.alpha is None else straight(image, reading.alpha)
         if reading.is_split:
             from tiler.decode.readers.tiff import planes  # noqa: PLC0415  only some pages need it
 
