@@ -193,6 +193,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
         settings=settings,
         page=run.grant.options.page if run.grant.options.HasField("page") else None,
         channels=run.grant.options.channels,
+        member=run.grant.options.member,
         folder=folder,
         on_start=lambda child: run.on_stop(child.kill),
     )

@@ -112,6 +112,7 @@ def read_header(
     settings: IngestSettings,
     page: int | None,
     channels: Iterable[str] = (),
+    member: str = "",
     folder: Path,
     on_start: Callable[[Child], None] = lambda _: None,
 ) -> Look:
@@ -121,6 +122,7 @@ def read_header(
     ----------
     page: the page to tile, from 0; None for the main picture.
     channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
+    member: name of the image in a ZIP archive; empty if there is only one, or no archive.
     folder: an existing folder, in which the child process gets a folder of its own.
     on_start: called with the child, so that another thread can kill it.
 
@@ -145,6 +147,7 @@ def read_header(
                 remote,
                 page=page,
                 channels=channels,
+                member=member,
                 min_libvips=settings.min_libvips,
                 untrusted=settings.untrusted_formats,
                 budget=budget,

@@ -106,14 +106,14 @@ def _main() -> None:
     import pyvips  # noqa: PLC0415  # only in the separate process
 
     from pipeline.errors import StageError  # noqa: PLC0415
+    from pipeline.formats.archives import find  # noqa: PLC0415
     from pipeline.formats.signatures import archive_kind  # noqa: PLC0415
     from tiler.decode import reader_of  # noqa: PLC0415
-    from tiler.unpack.archive import open_image  # noqa: PLC0415
 
     def reads(sample: str) -> bool:
         data = b64decode(sample)
         with NamedTemporaryFile() as file:
-            file.writelines(open_image(io.BytesIO(data), "").pieces if archive_kind(data) else [data])
+            file.writelines(find(io.BytesIO(data), "").image() if archive_kind(data) else [data])
             file.flush()
             try:
                 reader_of(Path(file.name)).open().avg()

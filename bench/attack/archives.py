@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import StageError
+from pipeline.formats.archives import FREE_BYTES, MOST_DIRECTORY, MOST_FILES
 from pipeline.sandbox import parent
 from tiler.unpack import unpacked
-from tiler.unpack.archive import FREE_BYTES, MOST_DIRECTORY, MOST_FILES
 from tiler.unpack.child import FREE_SECONDS
 
 MOST = 100 << 30

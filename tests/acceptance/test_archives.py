@@ -90,7 +90,11 @@ REFUSED = {
         "an Office document",
     ),
     "text.gz": (gzip.compress(b"only words " * 1000), "not_an_image", "The content of the gzip file is no image"),
-    "lzma.zip": (zipped({"a.tif": tiff(EARTH)}, zipfile.ZIP_LZMA), "not_an_image", "no image among its 1 file"),
+    "lzma.zip": (
+        zipped({"a.tif": tiff(EARTH)}, zipfile.ZIP_LZMA),
+        "unsupported_format",
+        "compressed by LZMA (method 14)",
+    ),
     "secret.zip": (encrypted(zipped({"a.tif": tiff(EARTH)})), "unsupported_format", "a.tif in the ZIP archive is encr"),
     "cut.zip": (READ["earth.zip"][:-200], "image_truncated", "ends early"),
     "cut.gz": (READ["earth.tif.gz"][:-200], "image_truncated", "ends early"),
@@ -181,3 +185,46 @@ def test_an_archive_that_is_damaged_or_has_no_one_image_fails_with_its_reason(
         assert last["status"] == "failed", name
         assert last["error"]["code"] == code, (name, last["error"])
         assert words in last["error"]["message"], (name, last["error"])
+
+
+def test_the_image_of_a_large_archive_is_known_before_it_is_downloaded(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given archives of some megabytes
+    noise = tiff(pictures.noise(900, 800))
+    two = zipped({"a.tif": noise, "b.tif": noise})
+    known = {
+        "deflated.zip": zipped({"earth.tif": noise, **BESIDE}),
+        "stored.zip": zipped({**BESIDE, "earth.tif": noise}, zipfile.ZIP_STORED),
+        "earth.tif.gz": gzip.compress(noise),
+    }
+    refused = {
+        "two.zip": (two, "member_not_found", "Choose one by `member`: a.tif, b.tif."),
+        "secret.zip": (
+            encrypted(zipped({"a.tif": noise})),
+            "unsupported_format",
+            "a.tif in the ZIP archive is encrypted",
+        ),
+        "nested.zip": (zipped({"inner.zip": two}), "unsupported_format", "another archive, inner.zip,"),
+        "lzma.zip": (zipped({"a.tif": noise}, zipfile.ZIP_LZMA), "unsupported_format", "compressed by LZMA"),
+        "kind.gz": (named_gzip("a.jp2", JP2 + noise), "unsupported_format", "a.jp2 in the gzip file: JPEG 2000"),
+    }
+    for name, data in (known | {name: data for name, (data, _, _) in refused.items()}).items():
+        (tmp_path / name).write_bytes(data)
+    # When they are inspected, then format and size are known, and little was fetched
+    for name in known:
+        report = client.inspect(files.url(f"/{name}"))["report"]
+        # The end of a gzip file's content is unknown, so that of a TIFF as much is read as for any header
+        assert report["fetched_bytes"] < (2_200_000 if name.endswith("gz") else 500_000) < 3 * report["bytes"], name
+        assert (report["source"]["format"], report["source"]["width"], report["levels"]) == ("tiff", 900, 11), name
+        assert report["refused"] is None, name
+    # When one is posted that cannot be tiled, then it fails with its reason before it is downloaded
+    for name, (_, code, words) in refused.items():
+        *seen, last = client.watch(jobs.as_png(client, files.url(f"/{name}")), pause=jobs.LOOK)
+        assert (last["status"], last["error"]["code"], words in last["error"]["message"]) == ("failed", code, True), (
+            last
+        )
+        assert {status["state"] for status in seen} <= {"QUEUED", "DOWNLOADING"}, name
+        # And an inspection says the same
+        told = client.inspect(files.url(f"/{name}"))["report"]["refused"]
+        assert (told["code"], told["message"]) == (code, last["error"]["message"])

@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import StageError
+from pipeline.formats.archives import find, most_unpacked
 from pipeline.formats.decoder_errors import DISK_FULL, MEMORY_FULL
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.job import Failed
-from tiler.unpack.archive import most_unpacked, open_image, write
+from tiler.unpack.image_file import write
 from tiler.unpack.protocol import JOBS, REPORTS, TARGET, Job, Unpacked
 
 MEMORY = 1 << 30
@@ -48,7 +49,7 @@ def _outcome(job: Job) -> Unpacked | Failed:
     child.watch_life_line()
     try:
         with source.open("rb") as archive:
-            found = open_image(archive, job.member)
+            found = find(archive, job.member)
             with target.open("xb") as file:
                 return Unpacked(found.name, write(found, file, size, job.most), found.label)
     except StageError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import DATASET_CODES, StageError
+from pipeline.formats.archives import NO_ARCHIVE
 from pipeline.formats.probe import MOST_WORDS, VERDICTS
 from pipeline.formats.signatures import archive_kind
 from pipeline.sandbox import confine as sandbox
@@ -86,7 +87,7 @@ def unpacked(
         kind = archive_kind(file.read(4))
     if not kind:
         if member:
-            raise StageError("member_not_found", "The file is no archive: leave out `member`.")
+            raise StageError("member_not_found", NO_ARCHIVE)
         return Source(source)
     folder = scratch / FOLDER
     folder.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.channel_choice import MOST
 from pipeline.errors import StageError
 from pipeline.formats import budget, decoder_errors, frames, header_bytes, kinds, libvips, rasters, tiff
+from pipeline.formats.archives import NO_ARCHIVE, Withheld
 from pipeline.formats.endings import ends_early
 from pipeline.formats.header import (
     BASE_MEMORY,
@@ -27,6 +28,7 @@ from pipeline.formats.header import (
     require_page,
 )
 from pipeline.formats.probe.blocks import Blocks
+from pipeline.formats.probe.packed import Packed
 from pipeline.formats.probe.protocol import JOBS, REFUSED, REPORTS, Failed, Found, Job, Read, Unknown
 from pipeline.formats.signatures import archive_kind
 from pipeline.formats.tiff.checks import require_readable
@@ -74,7 +76,7 @@ def _outcome(job: Job) -> Found | Failed | Unknown:
     sandbox.confine(sandbox.Allowance(memory=MEMORY, cpu=CPU, file=LOG_BYTES))
     child.watch_life_line()
     try:
-        return find_header(pyvips, Blocks(_ask, job.length), job.page, job.channels)
+        return find_header(pyvips, Blocks(_ask, job.length), job.page, job.channels, job.member)
     except Exception as error:
         sys.stderr.write(f"{child.origin(error)}\n")
         raise SystemExit(1) from error
@@ -87,9 +89,9 @@ def _ask(offset: int, length: int) -> bytes | None:
 
 
 def find_header(
-    pyvips: Any, blocks: Blocks, page: int | None, channels: tuple[str, ...] = ()
+    pyvips: Any, blocks: Blocks, page: int | None, channels: tuple[str, ...] = (), member: str = ""
 ) -> Found | Failed | Unknown:
-    """Read the header of a file.
+    """Read the header of a file, or of the image in an archive.
 
     Parameters
     ----------
@@ -97,12 +99,39 @@ def find_header(
     blocks: the file's bytes.
     page: the page to report, from 0; None for the main picture.
     channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
+    member: name of the image in a ZIP archive; empty if there is only one, or no archive.
     """
     head = blocks.read(kinds.HEAD)
+    if archive_kind(head):
+        return _of_packed(pyvips, blocks, page, channels, member)
+    return Failed("member_not_found", NO_ARCHIVE) if member else _of_image(pyvips, blocks, head, page, channels)
+
+
+def _of_packed(
+    pyvips: Any, blocks: Blocks, page: int | None, channels: tuple[str, ...], member: str
+) -> Found | Failed | Unknown:
+    """As find_header, for an archive."""
+    try:
+        packed = Packed(blocks, member)
+    except Withheld:
+        return Unknown()
+    except StageError as error:
+        return Failed(error.code, error.message)
+    image = packed.blocks
+    outcome = _of_image(pyvips, image, image.read(kinds.HEAD), page, channels)
+    if packed.failed is not None:
+        return Failed(packed.failed.code, packed.failed.message)
+    if isinstance(outcome, Failed):
+        return Failed(outcome.code, f"{packed.label}: {outcome.message}")
+    return outcome
+
+
+def _of_image(
+    pyvips: Any, blocks: Blocks, head: bytes, page: int | None, channels: tuple[str, ...]
+) -> Found | Failed | Unknown:
+    """As find_header, for an image that begins with `head`."""
     kind = kinds.kind_of(head)
     try:
-        if archive_kind(head):
-            return Unknown()
         if kind in rasters.KINDS:
             return _by_layout(kind, blocks, page or 0)
         if kind != "tiff":

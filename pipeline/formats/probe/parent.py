@@ -34,6 +34,7 @@ VERDICTS = frozenset(
         "image_corrupt",
         "image_too_large",
         "image_truncated",
+        "member_not_found",
         "not_an_image",
         "page_not_found",
         "unsupported_format",
@@ -114,6 +115,7 @@ def probe(
     source: Readable,
     *,
     page: int | None,
+    member: str = "",
     min_libvips: str,
     budget: Budget,
     folder: Path,
@@ -128,6 +130,7 @@ def probe(
     ----------
     source: the file.
     page: the page to report, from 0; None for the main picture.
+    member: name of the image in a ZIP archive; empty if there is only one, or no archive.
     min_libvips: least version of libvips, such as "8.18.3".
     folder: an existing folder for the child's log.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
@@ -140,7 +143,7 @@ def probe(
     """
     server = _Server(source, budget)
     outcome: Report = Unknown()
-    job = JOBS.encode(Job(source.length, page, min_libvips, tuple(untrusted), tuple(channels)))
+    job = JOBS.encode(Job(source.length, page, min_libvips, tuple(untrusted), tuple(channels), member))
     environment = sandbox.environment(folder, libvips.environment(threads=1))
     with parent.Child(command, job, folder=folder, environment=environment) as child:
         on_start(child)

@@ -26,6 +26,7 @@ class Job(NamedTuple):
     min_libvips: least version of libvips, such as "8.18.3".
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
     channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
+    member: name of the image in a ZIP archive; empty if there is only one, or no archive.
     """
 
     length: int | None
@@ -33,6 +34,7 @@ class Job(NamedTuple):
     min_libvips: str
     untrusted: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    member: str = ""
 
 
 class Read(NamedTuple):

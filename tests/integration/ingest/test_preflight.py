@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +45,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raws.RAWS["nef"][0](folder / "raw.nef")
     with (folder / "raw.nef").open("ab") as file:
         file.write(bytes(2 << 20))
+    zips = {"stored.zip": ["strips.tif"], "deflated.zip": ["a.jpg"], "two.zip": ["a.png", "a.jpg"]}
+    for name, inside in zips.items():
+        with zipfile.ZipFile(
+            folder / name, "w", zipfile.ZIP_STORED if "stored" in name else zipfile.ZIP_DEFLATED
+        ) as archive:
+            archive.writestr("README.txt", "Noise.")
+            for one in inside:
+                archive.write(folder / one, one)
+    (folder / "a.jpg.gz").write_bytes(gzip.compress((folder / "a.jpg").read_bytes()))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2 << 20))
     return folder
 
@@ -56,9 +67,11 @@ def server(files: Path) -> Iterator[SourceServer]:
 class Work:
     """One run of the ingest stage without a statussvc."""
 
-    def __init__(self, url: str, tmp_path: Path, *, page: int = 0, **settings: object) -> None:
+    def __init__(self, url: str, tmp_path: Path, *, page: int = 0, member: str = "", **settings: object) -> None:
         self.storage = DirectoryStorage(tmp_path / "storage")
-        grant = pb.Grant(url=url, source_key="sources/custom_00000000/1", options=pb.TileOptions(page=page))
+        grant = pb.Grant(
+            url=url, source_key="sources/custom_00000000/1", options=pb.TileOptions(page=page, member=member)
+        )
         wake_up = pb.WakeUp(dataset_id="custom_00000000", attempt=1, stage=pb.STAGE_INGEST)
         self.run = Run("1" * 32, wake_up, grant)
         made = IngestSettings.model_validate({"storage": self.storage.root, "allow_sources": "127.0.0.0/8"} | settings)
@@ -110,6 +123,9 @@ def held_back(data: bytes) -> Behaviour:
         ("a.png", ("png", 900, 800, 1)),
         ("strips.tif", ("tiff", 900, 800, 1)),
         ("pyramid.tif", ("tiff", 900, 800, 4)),
+        ("stored.zip", ("tiff", 900, 800, 1)),
+        ("deflated.zip", ("jpeg", 900, 800, 1)),
+        ("a.jpg.gz", ("jpeg", 900, 800, 1)),
     ],
 )
 def test_the_status_shows_what_a_source_is_before_it_is_there(
@@ -192,6 +208,11 @@ def test_a_server_without_ranges_shows_it_where_the_beginning_is_enough(
         ("broken.png", "image_corrupt", {}),
         ("jpeg2000.tif", "unsupported_format", {}),
         ("raw.nef", "unsupported_format", {}),
+        ("two.zip", "member_not_found", {}),
+        ("two.zip", "member_not_found", {"member": "none.tif"}),
+        ("stored.zip", "image_too_large", {"max_pixels": 719_999}),
+        ("a.jpg.gz", "image_too_large", {"max_pixels": 719_999}),
+        ("a.jpg", "member_not_found", {"member": "a.jpg"}),
     ],
 )
 def test_what_cannot_be_tiled_is_refused_before_it_is_fetched(
@@ -201,8 +222,8 @@ def test_what_cannot_be_tiled_is_refused_before_it_is_fetched(
     url = server.on("/big", held_back((files / name).read_bytes()))
     # When it is looked at, then that is its end
     assert refusal(Work(url, tmp_path, **settings)) == code  # type: ignore[arg-type]  # names of settings
-    # And one further part was asked for at most
-    assert server.requests["/big"] <= 2
+    # And one further part was asked for at most, or the directory of an archive and the beginnings of its files
+    assert server.requests["/big"] <= (4 if name.endswith("zip") else 2)
 
 
 def test_an_animation_that_asks_for_too_much_before_a_page_is_refused_before_it_is_fetched(
@@ -230,6 +251,27 @@ def test_the_page_asked_for_counts(server: SourceServer, tmp_path: Path) -> None
     assert work.source == ("tiff", 899, 800, 2)
     # And there is no third
     assert refusal(Work(server.url("/pages.tif"), tmp_path / "2", page=2)) == "page_not_found"
+
+
+def test_the_member_asked_for_counts(server: SourceServer, tmp_path: Path) -> None:
+    # Given an archive of two images, when one is asked for, then that one is shown
+    work = Work(server.url("/two.zip"), tmp_path / "1", member="a.png")
+    work()
+    assert work.source == ("png", 900, 800, 1)
+    work = Work(server.url("/two.zip"), tmp_path / "2", member="a.jpg")
+    work()
+    assert work.source == ("jpeg", 900, 800, 1)
+
+
+def test_of_an_archive_at_a_server_without_ranges_only_the_beginning_is_known(
+    server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    for name, source in (("deflated.zip", None), ("two.zip", None), ("a.jpg.gz", ("jpeg", 900, 800, 1))):
+        data = (files / name).read_bytes()
+        for behaviour in (answers.whole, answers.unknown_length):
+            work = Work(server.on(f"/plain/{name}", behaviour(data)), tmp_path / behaviour.__name__ / name)
+            work()
+            assert (work.source, work.stored) == (source, data), name
 
 
 def test_a_page_of_the_web_is_refused_in_its_own_words(server: SourceServer, tmp_path: Path) -> None:
