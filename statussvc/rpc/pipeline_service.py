@@ -60,7 +60,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     def __init__(self, core: Core) -> None:
         self._core = core
         self._turns = turns.Turns()
-        self._last_build = self._last_host = ""
+        self._last_build = self._last_host = self._last_holder = ""
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         # A newer relay may have queues that this version does not know.
@@ -68,14 +68,15 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         limit = min(request.limit, MOST_PENDING) if request.limit > 0 else DEFAULT_LIMIT
         policy, now = self._core.policy, self._core.now()
 
-        after = self._last_host
+        last_holder, last_host = self._last_holder, self._last_host
 
-        def lease(connection: Connection) -> tuple[list[str], str, list[WakeUp]]:
-            changed = holds.settle(connection, now)
-            freed, last = places.settle(connection, policy, now, after)
-            return changed + freed, last, outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
+        def lease(connection: Connection) -> tuple[list[str], tuple[str, str], list[WakeUp]]:
+            changed, holder = holds.settle(connection, now, last_holder)
+            freed, host = places.settle(connection, policy, now, last_host)
+            due = outbox.lease_pending(connection, limit, empty, policy, now, self._turns)
+            return changed + freed, (holder, host), due
 
-        changed, self._last_host, due = await self._core.database.keep_house(lease)
+        changed, (self._last_holder, self._last_host), due = await self._core.database.keep_house(lease)
         self._notify(changed)
         return pb.LeasePendingResponse(
             wake_ups=[

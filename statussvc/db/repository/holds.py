@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, and_, func, not_, or_, select, update
+from sqlalchemy import Column, Connection, Select, func, literal, select, update
 
 from pipeline.errors import URL_FAULTS
 from pipeline.pyramids import tile_id as tile_id_of
@@ -28,7 +28,10 @@ MOST_FREED = 100
 """Rows that one call frees: each takes a few statements."""
 
 MOST_HOLDERS = 20
-"""Holders that one call deals with. The next call comes within a second."""
+"""Ended holders that one call deals with. The next call comes within a second."""
+
+MOST_LOOKED_UP = 500
+"""Holders that one call looks at. The next call goes on with the next ones."""
 
 _PRESENT = datasets.c.deleted_at.is_(None)
 _HELD_BY_DATASET = (_PRESENT, datasets.c.held_by.is_not(None), datasets.c.held_by < HOST)
@@ -69,25 +72,47 @@ def hold_one(connection: Connection, row: DatasetRow, by: str) -> list[str]:
     return _hold(connection, select(datasets.c.seq).where(datasets.c.seq == row.seq), by)
 
 
-def settle(connection: Connection, now: float) -> list[str]:
-    """Free rows whose holder has ended its download, whichever way. Returns the ids of rows that changed."""
+def settle(connection: Connection, now: float, after: str = "") -> tuple[list[str], str]:
+    """Free rows whose holder has ended its download, whichever way.
+
+    Returns the ids of rows that changed, and the holder after which the next call continues: "" to begin anew.
+
+    Parameters
+    ----------
+    after: what the call before returned.
+    """
     changed: list[str] = []
-    for dataset_id, ended in _ended_holders(connection):
-        held = _held_by(connection, dataset_id, MOST_FREED)
-        if not held:
-            continue
-        if len(changed) >= MOST_FREED:
-            break
-        # The holder's URL may have been changed meanwhile.
-        same = [row for row in held if ended is not None and ended.url == row.url]
-        source = ended.stored_source if ended is not None and ended.deleted_at is None else None
-        if same and source is not None and ended is not None:
-            changed += _use(connection, same, source, Facts(rewritten=ended.facts.rewritten), now)
-        elif same and ended is not None and _is_fault_of_url(ended):
-            changed += _fail(connection, same, ended.failure, now)
-        else:
-            changed += _take_over(connection, held[0])
-    return changed
+    holders = _holders(connection, after)
+    going = _going(connection, holders)
+    ended = [dataset_id for dataset_id in holders if dataset_id not in going]
+    rows = _rows(connection, ended[:MOST_HOLDERS])
+    last = after
+    for dataset_id in holders:
+        if len(changed) >= MOST_FREED or dataset_id in ended[MOST_HOLDERS:]:
+            return changed, last
+        if dataset_id not in going:
+            held = _held_by(connection, dataset_id, MOST_FREED)
+            changed += _settle_one(connection, rows.get(dataset_id), held, now)
+            if len(held) == MOST_FREED:
+                return changed, last
+        last = dataset_id
+    return changed, last if len(holders) == MOST_LOOKED_UP else ""
+
+
+def _settle_one(
+    connection: Connection, ended: DatasetRow | None, held: Collection[DatasetRow], now: float
+) -> list[str]:
+    """Free rows of a holder that has ended its download, or does not exist any more. Returns the ids that changed."""
+    if not held:
+        return []
+    # The holder's URL may have been changed meanwhile.
+    same = [row for row in held if ended is not None and ended.url == row.url]
+    source = ended.stored_source if ended is not None and ended.deleted_at is None else None
+    if same and source is not None and ended is not None:
+        return _use(connection, same, source, Facts(rewritten=ended.facts.rewritten), now)
+    if same and ended is not None and _is_fault_of_url(ended):
+        return _fail(connection, same, ended.failure, now)
+    return _take_over(connection, next(iter(held)))
 
 
 def _of_url(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:
@@ -113,27 +138,44 @@ def _hold(connection: Connection, seqs: Select[*tuple[Any, ...]], by: str) -> li
     )
 
 
-def _ended_holders(connection: Connection) -> list[tuple[str, DatasetRow | None]]:
-    """Datasets that hold rows and no longer download, with their rows where they still exist."""
+def _holders(connection: Connection, after: str) -> list[str]:
+    """Up to MOST_LOOKED_UP datasets that hold rows, in the order of their ids, after one of them."""
     # Jumps from holder to holder in the index, however many rows each holds.
-    first = select(func.min(datasets.c.held_by).label("held_by")).where(*_HELD_BY_DATASET).cte(recursive=True)
-    later = (
+    first = (
+        select(func.min(datasets.c.held_by).label("held_by"), literal(1).label("number"))
+        .where(*_HELD_BY_DATASET, datasets.c.held_by > after)
+        .cte(recursive=True)
+    )
+    following = (
         select(func.min(datasets.c.held_by))
         .where(*_HELD_BY_DATASET, datasets.c.held_by > first.c.held_by)
         .scalar_subquery()
     )
-    holders = first.union_all(select(later).where(first.c.held_by.is_not(None)))
-    goes_on = and_(IN_INGEST, _PRESENT)
-    query = (
-        select(holders.c.held_by, datasets)
-        .join_from(holders, datasets, datasets.c.dataset_id == holders.c.held_by, isouter=True)
-        .where(holders.c.held_by.is_not(None), or_(datasets.c.seq.is_(None), not_(goes_on)))
-        .limit(MOST_HOLDERS)
+    holders = first.union_all(
+        select(following, first.c.number + 1).where(first.c.held_by.is_not(None), first.c.number < MOST_LOOKED_UP)
     )
-    return [
-        (dataset_id, None if values[0] is None else DatasetRow(*values))
-        for dataset_id, *values in connection.execute(query)
-    ]
+    return list(connection.scalars(select(holders.c.held_by).where(holders.c.held_by.is_not(None))))
+
+
+def _going(connection: Connection, dataset_ids: Collection[str]) -> set[str]:
+    """Those of the datasets that download, or wait for it."""
+    if not dataset_ids:
+        return set()
+    # The state is not asked for, or SQLite would go through all rows that wait.
+    query = select(datasets.c.dataset_id, datasets.c.state, datasets.c.deleted_at)
+    found = connection.execute(query.where(datasets.c.dataset_id.in_(dataset_ids)))
+    return {
+        dataset_id
+        for dataset_id, state, deleted_at in found
+        if deleted_at is None and state in (State.QUEUED, State.DOWNLOADING)
+    }
+
+
+def _rows(connection: Connection, dataset_ids: Collection[str]) -> dict[str, DatasetRow]:
+    if not dataset_ids:
+        return {}
+    rows = fetch_all(connection, DatasetRow, select(datasets).where(datasets.c.dataset_id.in_(dataset_ids)))
+    return {row.dataset_id: row for row in rows}
 
 
 def _held_by(connection: Connection, dataset_id: str, most: int) -> list[DatasetRow]:

@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import alembic.config
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 
-from statussvc.db.database import MIGRATIONS
 from statussvc.db.repository import (
     catalogue,
     garbage,
@@ -35,6 +32,7 @@ from statussvc.db.rows import RunRow, fetch_all
 from statussvc.db.tables import runs
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
+from tests.support.rigs.costs import NUMBERS, migrated, rows_of, steps_of
 
 NOW = 1_800_000_000.0
 POLICY = Policy(crash_limit=3, retry_limit=5, retry_base=1.0, retry_cap=300.0)
@@ -90,20 +88,6 @@ GRAMS = {
     "sqlite": "NULL",
     "postgresql": f"CASE WHEN n % 1000 = 0 THEN ARRAY[{grams('seldom')}] ELSE ARRAY[{grams('often and long')}] END",
 }
-NUMBERS = {
-    "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows) ",
-    "postgresql": "WITH numbers(n) AS (SELECT generate_series(1, :rows)) ",
-}
-
-
-def migrate(engine: Engine) -> None:
-    # By the migrations, as every installation: of indexes that seem equal SQLite takes one by the order in which they
-    # were created, and metadata.create_all has no order.
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "head")
 
 
 def fill(engine: Engine) -> Engine:
@@ -122,7 +106,7 @@ def fill(engine: Engine) -> Engine:
 def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     path: Path = tmp_path_factory.mktemp("rows") / "rows.sqlite3"
     engine = create_engine(f"sqlite:///{path}")
-    migrate(engine)
+    migrated(engine)
     fill(engine)
     yield engine
     engine.dispose()
@@ -132,7 +116,7 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def postgres(postgres_server: Any) -> Iterator[Engine]:
     with postgres_server.database() as url:
         engine = create_engine(url)
-        migrate(engine)
+        migrated(engine)
         fill(engine)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
@@ -145,7 +129,7 @@ def new_postgres(postgres_server: Any) -> Iterator[Engine]:
     """A database without statistics yet, as while a first flood comes."""
     with postgres_server.database() as url:
         engine = create_engine(url)
-        migrate(engine)
+        migrated(engine)
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE datasets SET (autovacuum_enabled = false)"))
         fill(engine)
@@ -288,24 +272,6 @@ def test_as_much_garbage_as_one_call_may_name_takes_few_statements(
         connection.rollback()
 
 
-def steps_of(engine: Engine, function: Callable[[Connection], Any]) -> tuple[int, Any]:
-    """How many steps a call takes, to the hundred, and its result."""
-    steps = 0
-
-    def count() -> int:
-        nonlocal steps
-        steps += 100
-        return 0
-
-    with engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        driver.set_progress_handler(count, 100)
-        result = function(connection)
-        driver.set_progress_handler(None, 100)
-        connection.rollback()
-    return steps, result
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_sqlite_takes_few_steps(call: str, sqlite: Engine) -> None:
     function, found = CALLS[call]
@@ -353,14 +319,6 @@ def check_touched(connection: Connection, function: Callable[[Connection], Any])
     assert asked
     for statement, parameters in asked:
         (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).one()
-        assert _touched(plan[0]["Plan"]) < TOUCHED, json.dumps(plan, indent=1)
+        assert rows_of(plan[0]["Plan"]) < TOUCHED, json.dumps(plan, indent=1)
     connection.rollback()
     return result
-
-
-def _touched(node: dict[str, Any]) -> float:
-    """Rows that a plan's scans gave or threw away."""
-    own = 0.0
-    if "Scan" in node["Node Type"]:
-        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-    return own + sum(_touched(child) for child in node.get("Plans", ()))
