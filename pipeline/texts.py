@@ -17,6 +17,18 @@ MAX_LABEL = 200
 MAX_MEMBER = 1000
 """Most characters of a name in an archive."""
 
+MAX_REFERENCE = 255
+"""Most characters of a client's own id of a dataset."""
+
+MAX_TAGS, MAX_TAG = 50, 100
+"""Most tags of a dataset, and most characters of each."""
+
+MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 50, 64, 1000
+"""Most keys of a dataset's metadata, and most characters of a key and of a value."""
+
+MAX_STATEMENT = 1000
+"""Most characters of the text of a statement of rights or attribution."""
+
 MAX_QUERY = 200
 """Most characters of a search text."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pipeline.errors import TilewrightError
 
 Json = dict[str, Any]
 
-Field = str | int | list[str | int] | None
+Field = str | int | Sequence[str | int] | Mapping[str, str] | None
 """A value of the POST's body."""
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -234,16 +234,17 @@ class Client:
                     return
             time.sleep(poll.pause if pause is None else pause)
 
-    def page(self, cursor: str | None = None, **filters: str | int | None) -> Json:
+    def page(self, cursor: str | None = None, **filters: str | int | list[str] | None) -> Json:
         """Return one page of the catalogue, newest first: `datasets` and `next_cursor`.
 
         Parameters
         ----------
-        filters: `status`, `category`, `subject`, `q`, `url`, `sha256` and `limit`; those that are None are left out.
+        filters: `status`, `category`, `subject`, `q`, `url`, `sha256`, `reference`, `tag`, `metadata.KEY` and `limit`;
+            those that are None are left out.
         """
         return self._json("GET", "/api/datasets", params={"cursor": cursor, **filters})
 
-    def datasets(self, **filters: str | int | None) -> Iterator[Json]:
+    def datasets(self, **filters: str | int | list[str] | None) -> Iterator[Json]:
         """Yield all datasets, page by page. `filters` are those of `page`."""
         cursor: str | None = None
         while True:

@@ -156,6 +156,11 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         category=row.category,
         subject=row.subject,
         url=without_query(row.url),
+        reference=row.reference,
+        tags=list(row.tags),
+        metadata={entry.key: entry.value for entry in row.metadata},
+        rights=statement(row.rights) if row.HasField("rights") else None,
+        attribution=statement(row.attribution) if row.HasField("attribution") else None,
         status="processing" if shown.status == "queued" else shown.status,
         progress=shown.progress,
         state=shown.state,
@@ -177,6 +182,11 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
     if row.status.pyramid.channels:
         found.channels = channels(row.status)
     return found
+
+
+def statement(found: pb.Statement) -> schemas.Statement:
+    """Return a statement of rights or attribution."""
+    return schemas.Statement(text=found.text, url=found.url)
 
 
 Status = schemas.Working | schemas.Ready | schemas.Failed

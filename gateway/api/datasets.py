@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from gateway.api import contract, schemas
+from gateway.api import contract, own_texts, schemas
 from gateway.api.context import Context
 from gateway.api.creation import PREFER, created_responses, require_acceptable, require_allowed, respond_when_preferred
 from gateway.api.routing import (
@@ -25,7 +25,7 @@ from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.channel_choice import parse as parse_channels
 from pipeline.errors import Conflict, NotFound
 from pipeline.sources import MAX_URL_LENGTH
-from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY
+from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY, MAX_REFERENCE
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 StatusBody = schemas.Working | schemas.Ready | schemas.Failed
@@ -95,6 +95,11 @@ async def create(
             ),
             sha256=(new.sha256 or "").lower(),
             idempotency_key=idempotency_key or "",
+            reference=new.reference or "",
+            tags=new.tags,
+            metadata=own_texts.entries(new.metadata),
+            rights=own_texts.statement(new.rights),
+            attribution=own_texts.statement(new.attribution),
         ),
     )
     context.relay.poke()
@@ -116,6 +121,7 @@ async def create(
 @router.get(
     "/api/datasets",
     summary="List datasets",
+    openapi_extra=own_texts.FILTER,
     responses={200: {"model": schemas.Page}, **examples("invalid_request", "search_too_slow")},
 )
 async def catalogue(
@@ -143,6 +149,12 @@ async def catalogue(
         str,
         Query(pattern=_SHA256, description="Only datasets whose downloaded source has this SHA-256, in hex."),
     ] = "",
+    reference: Annotated[
+        str, Query(max_length=MAX_REFERENCE, pattern=_TEXT, description="Only the dataset with this reference.")
+    ] = "",
+    tag: Annotated[
+        list[str] | None, Query(max_length=own_texts.MAX_FILTERS, description="Only datasets with all of these tags.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
     cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of the page before.")] = "",
 ) -> Response:
@@ -156,6 +168,9 @@ async def catalogue(
         page_token=cursor,
         url=url,
         sha256=sha256.lower(),
+        reference=reference,
+        tags=tag,
+        metadata=own_texts.filters(request.query_params.multi_items()),
     )
     if q:
         found = await context.searches.find(wanted, disconnected(request.receive))
@@ -195,20 +210,19 @@ async def get(context: Parts, dataset_id: str) -> Response:
     },
 )
 async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
-    """Changes `name`, `description`, `category`, `subject` and `url`. A field that is left out stays as it is.
+    """A field that is left out stays as it is, and so does a key of `metadata`.
 
-    null clears a text; the name and the URL cannot be cleared. The URL can be changed while the dataset is queued,
+    null clears a field; the name and the URL cannot be cleared. The URL can be changed while the dataset is queued,
     and after it has failed or was cancelled: a queued dataset uses it at once, the others at the next retry.
     """
-    texts: dict[str, Any] = {name: value or "" for name, value in new.model_dump(exclude_unset=True).items()}
-    if "url" in texts:
+    if "url" in new.model_fields_set:
         require_allowed(context, new.url)
-    request = pb.UpdateDatasetRequest(dataset_id=known_form(dataset_id), **texts)
+    request = own_texts.update(known_form(dataset_id), new)
     try:
         response = await ask(context.rpc.UpdateDataset, request)
     except Conflict as conflict:
         raise await _with_state(context, conflict, dataset_id) from conflict
-    if "url" in texts:
+    if "url" in new.model_fields_set:
         context.relay.poke()
     return json_response(contract.dataset(response.dataset, context.links))
 

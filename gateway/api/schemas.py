@@ -12,7 +12,19 @@ from pipeline.channel_choice import MOST_TEXT
 from pipeline.channel_choice import parse as parse_channels
 from pipeline.stretch import MAX_LENGTH
 from pipeline.stretch import parse as parse_stretch
-from pipeline.texts import MAX_DESCRIPTION, MAX_LABEL, MAX_MEMBER, MAX_NAME
+from pipeline.texts import (
+    MAX_DESCRIPTION,
+    MAX_LABEL,
+    MAX_MEMBER,
+    MAX_METADATA,
+    MAX_METADATA_KEY,
+    MAX_METADATA_VALUE,
+    MAX_NAME,
+    MAX_REFERENCE,
+    MAX_STATEMENT,
+    MAX_TAG,
+    MAX_TAGS,
+)
 
 Status = Literal["queued", "processing", "ready", "failed"]
 CatalogueStatus = Literal["processing", "ready", "failed"]
@@ -44,6 +56,11 @@ ChannelsOption = Annotated[
 ]
 Member = Annotated[str, StringConstraints(max_length=MAX_MEMBER, pattern=_NO_NUL)]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
+Reference = Annotated[str, StringConstraints(max_length=MAX_REFERENCE, pattern=_NO_NUL)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG, pattern=_NOT_BLANK)]
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_METADATA_KEY, pattern=_NOT_BLANK)]
+MetadataValue = Annotated[str, StringConstraints(max_length=MAX_METADATA_VALUE, pattern=_NO_NUL)]
 
 _TILE_ID = "6f1ed002ab5595859014ebf0951522d9c1a2b3c4d5e6f708192a3b4c5d6e7f80"
 _TILE_INFO: dict[str, Any] = {
@@ -58,6 +75,13 @@ _TILE_INFO: dict[str, Any] = {
     "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
 }
 _REWRITTEN = {"rule": "Dropbox", "url": "https://www.dropbox.com/scl/fi/k/earth.tif?***", "note": ""}
+_OWN_TEXTS: dict[str, Any] = {
+    "reference": "sheet-7",
+    "tags": ["alps", "1850"],
+    "metadata": {"shelf": "K 12", "scale": "1:25000"},
+    "rights": {"text": "CC BY 4.0", "url": "https://creativecommons.org/licenses/by/4.0/"},
+    "attribution": {"text": "Map Library of Example", "url": "https://example.org/maps"},
+}
 _URLS = {
     "dzi": "/tiles/custom_a1b2c3d4.dzi",
     "xyz": "/tiles/custom_a1b2c3d4/{z}/{x}/{y}",
@@ -84,6 +108,7 @@ _DATASET: dict[str, Any] = {
     "category": "earth",
     "subject": "",
     "url": "https://example.org/blue-marble.jpg",
+    **_OWN_TEXTS,
     "status": "ready",
     "progress": "completed",
     "state": "READY",
@@ -106,6 +131,24 @@ def _example(*values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
+class Statement(BaseModel):
+    """A text for people and a link. One of them may be left out."""
+
+    model_config = _example({"text": "CC BY 4.0", "url": "https://creativecommons.org/licenses/by/4.0/"})
+
+    text: Annotated[str, StringConstraints(max_length=MAX_STATEMENT, pattern=_NO_NUL)] = Field(
+        default="", description="Text to show."
+    )
+    url: str = Field(default="", pattern=r"^(https?://[^\x00]+)?$", description="Page to link to: http or https.")
+
+
+_REFERENCE = "Your own id of the image. No two datasets have the same; a deleted one gives it free."
+_TAGS = "Your own words to filter by."
+_METADATA = f"Your own keys and texts, at most {MAX_METADATA}. They can be filtered by."
+_RIGHTS = "Under which terms the image may be used. Viewers show it."
+_ATTRIBUTION = "Whom to name with the image. Viewers show it."
+
+
 class NewDataset(BaseModel):
     """The image to tile. Unknown fields are ignored."""
 
@@ -115,6 +158,7 @@ class NewDataset(BaseModel):
         {"name": "The only copy", "url": "https://example.org/cut-short.jpg", "damage": "accept"},
         {"name": "Cells", "url": "https://example.org/cells.ome.tif", "channels": ["DAPI", "GFP"]},
         {"name": "Two maps", "url": "https://example.org/maps.zip", "member": "maps/1850.tif"},
+        {"name": "Sheet 7", "url": "https://example.org/7.tif", **_OWN_TEXTS},
     )
 
     name: Name = Field(description="Name to show to people; surrounding spaces are removed.")
@@ -167,6 +211,13 @@ class NewDataset(BaseModel):
         default=None,
         description="Expected SHA-256 of the source, in hex. Other bytes fail with `source_corrupted`.",
     )
+    reference: Reference | None = Field(default="", description=_REFERENCE)
+    tags: Tags | None = Field(default=None, description=_TAGS)
+    metadata: dict[MetadataKey, MetadataValue] | None = Field(
+        default=None, max_length=MAX_METADATA, description=_METADATA
+    )
+    rights: Statement | None = Field(default=None, description=_RIGHTS)
+    attribution: Statement | None = Field(default=None, description=_ATTRIBUTION)
 
 
 _NEW_URL = "https://example.org/blue-marble.jpg?token=new"
@@ -175,8 +226,21 @@ _NEW_URL = "https://example.org/blue-marble.jpg?token=new"
 class DatasetChange(BaseModel):
     """New texts, or a new URL. A field that is left out stays as it is; null clears a text, but not name or URL."""
 
-    model_config = _example({"name": "Blue Marble, June", "subject": "land"}, {"url": _NEW_URL})
+    model_config = _example(
+        {"name": "Blue Marble, June", "subject": "land"},
+        {"url": _NEW_URL},
+        {"tags": ["earth"], "metadata": {"shelf": "K 13", "scale": None}},
+    )
 
+    reference: Reference | None = Field(default=None, description=_REFERENCE)
+    tags: Tags | None = Field(default=None, description=f"{_TAGS} They replace the present ones.")
+    metadata: dict[MetadataKey, MetadataValue | None] | None = Field(
+        default=None,
+        max_length=2 * MAX_METADATA,
+        description=f"{_METADATA} Keys that are left out stay as they are; null removes a key.",
+    )
+    rights: Statement | None = Field(default=None, description=_RIGHTS)
+    attribution: Statement | None = Field(default=None, description=_ATTRIBUTION)
     # null is refused for what cannot be cleared. Such a default only marks an absent field, so it is not shown.
     name: Name = Field(default="", description="Name to show to people.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")
@@ -473,6 +537,11 @@ class Dataset(BaseModel):
     category: str
     subject: str
     url: str
+    reference: str = Field(description=_REFERENCE)
+    tags: list[str] = Field(description=_TAGS)
+    metadata: dict[str, str] = Field(description=_METADATA)
+    rights: Statement | None = Field(description=_RIGHTS)
+    attribution: Statement | None = Field(description=_ATTRIBUTION)
     status: CatalogueStatus
     progress: Progress | None = Field(description="null when `status` is `failed`.")
     state: State

@@ -5,6 +5,7 @@ Section numbers refer to the Presentation API 3.0.0 (iiif.io/api/presentation/3.
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from pipeline.pyramids import THUMBNAIL_EDGE, Geometry
@@ -40,8 +41,19 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
         "Subject": dataset.subject,
         "Size": f"{geometry.width} x {geometry.height} pixels",
     }
+    own = {entry.key: entry.value for entry in dataset.metadata}
+    document["metadata"] = [
+        {"label": _english(label), "value": _text(value)} for label, value in facts.items() if value
+    ] + [{"label": _text(key), "value": _text(value)} for key, value in own.items()]
+    if dataset.tags:
+        document["metadata"].append({"label": _english("Tags"), "value": {"none": list(dataset.tags)}})
+    if dataset.rights.url:
+        document["rights"] = dataset.rights.url
+    if dataset.rights.text:
+        document["metadata"].append({"label": _english("Rights"), "value": _text(dataset.rights.text)})
+    if dataset.HasField("attribution"):
+        document["requiredStatement"] = {"label": _english("Attribution"), "value": _statement(dataset.attribution)}
     document |= {
-        "metadata": [{"label": _english(label), "value": _text(value)} for label, value in facts.items() if value],
         "thumbnail": [
             {
                 "id": f"{tiles}/thumbnail.jpg",
@@ -110,6 +122,14 @@ def thumbnail_size(geometry: Geometry) -> tuple[int, int]:
 
 def _link(address: str, kind: str, media_type: str, label: dict[str, list[str]]) -> dict[str, Any]:
     return {"id": address, "type": kind, "format": media_type, "label": label}
+
+
+def _statement(statement: pb.Statement) -> dict[str, list[str]]:
+    """Return a statement as a text with a link, in the HTML that the specification allows (section 4.1)."""
+    text = html.escape(statement.text or statement.url)
+    if not statement.url:
+        return _text(text if text == statement.text else f"<span>{text}</span>")
+    return _text(f'<a href="{html.escape(statement.url)}">{text}</a>')
 
 
 def _english(text: str) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from statussvc.db.repository import (
     holds,
     identity,
     inspections,
+    labels,
     lost_builds,
     outbox,
     places,
@@ -36,6 +37,7 @@ from statussvc.db.rows import (
     Rewritten,
     RunRow,
     SourceInfo,
+    as_json,
 )
 from statussvc.db.tables import HOST
 
@@ -57,11 +59,13 @@ __all__ = [
     "RunRow",
     "SourceInfo",
     "WakeUp",
+    "as_json",
     "catalogue",
     "garbage",
     "holds",
     "identity",
     "inspections",
+    "labels",
     "lost_builds",
     "outbox",
     "places",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from sqlalchemy import Connection, Select
 
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -109,6 +110,17 @@ class Counts:
     stage_percent: float | None
 
 
+def own_texts(more_texts: str) -> pb.Dataset:
+    """The tags, metadata, rights and attribution that a column holds, in the fields of a Dataset."""
+    texts = pb.Dataset()
+    return json_format.Parse(more_texts, texts) if more_texts else texts
+
+
+def as_json(message: Message) -> str:
+    """A message as a column holds it: "" if nothing in it is set."""
+    return json_format.MessageToJson(message, indent=None, sort_keys=True) if message.ListFields() else ""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
     """A row of `datasets`: a dataset or an inspection. Its fields are the table's columns, in their order."""
@@ -129,6 +141,8 @@ class DatasetRow:
     tile_quality: int
     page: int
     more_options: str
+    reference: str | None
+    more_texts: str
     state: State
     attempt: int
     crashes: int
@@ -178,6 +192,11 @@ class DatasetRow:
             page=None if self.page == MAIN_PICTURE else max(0, self.page),
         )
         return json_format.Parse(self.more_options, options) if self.more_options else options
+
+    @property
+    def own_texts(self) -> pb.Dataset:
+        """Tags, metadata, rights and attribution, in the fields of a Dataset."""
+        return own_texts(self.more_texts)
 
     @property
     def failure(self) -> Failure | None:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 
+from pipeline.texts import MAX_REFERENCE
 from statussvc.enums import Answer, Kind, Outcome, TileFormat
 from statussvc.lifecycle import Stage, State
 
@@ -75,6 +76,9 @@ class DatasetColumns(TypedColumns):
     page: Named[int] = Column(Integer)
     # The other options: a TileOptions as JSON. Empty if none is set.
     more_options: Named[str] = Column(Text, server_default="")
+    # The client's own id, and its other texts: a Dataset as JSON. Empty if none is set.
+    reference: Named[str | None] = Column(String(MAX_REFERENCE))
+    more_texts: Named[str] = Column(Text, server_default="")
     state: Named[State] = Column(_text_of(State, 16))
     attempt: Named[int] = Column(Integer)
     crashes: Named[int] = Column(Integer)
@@ -123,6 +127,7 @@ class DatasetColumns(TypedColumns):
 _NOT_DELETED = text("deleted_at IS NULL")
 _WAITS = text("deleted_at IS NULL AND held_by IS NULL")
 _HELD = text("deleted_at IS NULL AND held_by IS NOT NULL")
+_REFERENCE = text("reference IS NOT NULL AND deleted_at IS NULL")
 IN_INGEST = text("state IN ('QUEUED', 'DOWNLOADING')")
 """Rows that wait for a download or are at it. Spelled out, or SQLite would not use the index on them."""
 _DOWNLOADS = text(f"deleted_at IS NULL AND {IN_INGEST.text}")
@@ -151,6 +156,14 @@ datasets = Table(
         "seq",
         sqlite_where=_DOWNLOADS,
         postgresql_where=_DOWNLOADS,
+    ),
+    # A deleted dataset gives its reference free.
+    Index(
+        "ix_datasets_reference",
+        "reference",
+        unique=True,
+        sqlite_where=_REFERENCE,
+        postgresql_where=_REFERENCE,
     ),
     Index("ix_datasets_tile_id", "tile_id"),
     Index("ix_datasets_source_key", "source_key"),
@@ -182,6 +195,16 @@ datasets = Table(
     ),
     sqlite_autoincrement=True,
 )
+
+
+class DatasetLabelColumns(TypedColumns):
+    """The tags and metadata that the catalogue is filtered by: see repository/labels.py. Deleted datasets have none."""
+
+    label_hash: Named[str] = Column(String(32), primary_key=True)
+    seq: Named[int] = Column(RisingKey, primary_key=True, autoincrement=False)
+
+
+dataset_labels = Table("dataset_labels", metadata, DatasetLabelColumns, Index("ix_dataset_labels_seq", "seq"))
 
 
 class DatasetTextColumns(TypedColumns):

@@ -15,10 +15,20 @@ from pipeline.sources import MAX_URL_LENGTH, check_url
 from pipeline.storage import pyramid_key
 from pipeline.stretch import DEFAULT, MAX_LENGTH
 from pipeline.stretch import parse as parse_stretch
-from pipeline.texts import MAX_DESCRIPTION, MAX_KEY, MAX_LABEL, MAX_MEMBER, MAX_NAME, MAX_QUERY, sentence
+from pipeline.texts import (
+    MAX_DESCRIPTION,
+    MAX_KEY,
+    MAX_LABEL,
+    MAX_MEMBER,
+    MAX_NAME,
+    MAX_QUERY,
+    MAX_REFERENCE,
+    sentence,
+)
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, catalogue, stages
 from statussvc.enums import STAGES, STATES, TILE_FORMATS, asked_page
+from statussvc.rpc import own_texts
 from statussvc.rpc.malformed import Malformed
 
 TILE_SIZES = (256, 512)
@@ -66,6 +76,8 @@ def new_dataset(request: pb.CreateDatasetRequest) -> catalogue.NewDataset:
         page=asked_page(options),
         more_options=_more(options),
         sha256=request.sha256,
+        reference=check_reference(request.reference),
+        more_texts=own_texts.stored(request),
         idempotency_key=request.idempotency_key,
     )
 
@@ -99,12 +111,14 @@ def new_texts(request: pb.UpdateDatasetRequest) -> catalogue.Texts:
         category=request.category if request.HasField("category") else None,
         subject=request.subject if request.HasField("subject") else None,
         url=request.url if request.HasField("url") else None,
+        reference=check_reference(request.reference) if request.HasField("reference") else None,
+        merge=own_texts.change(request),
     )
     if texts.name is not None:
         check_name(texts.name)
     if texts.url is not None:
         check_source(texts.url)
-    _check_lengths(**texts.given())
+    _check_lengths(**{field: text for field, text in texts.given().items() if text is not None})
     return texts
 
 
@@ -126,6 +140,8 @@ def page(request: pb.ListDatasetsRequest) -> catalogue.Page:
         before=int(request.page_token) if request.page_token else None,
         url=request.url,
         sha256=request.sha256,
+        reference=request.reference,
+        label_hashes=own_texts.filters(request),
     )
 
 
@@ -135,6 +151,13 @@ def check_source(url: str) -> None:
         check_url(url)
     except StageError as error:
         raise Malformed(f"url: {error.message}") from error
+
+
+def check_reference(reference: str) -> str:
+    """Check a client's own id of a dataset, and return it."""
+    if len(reference) > MAX_REFERENCE:
+        raise Malformed(f"reference: must have at most {MAX_REFERENCE} characters")
+    return reference
 
 
 def check_name(name: str) -> None:

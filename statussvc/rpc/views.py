@@ -174,7 +174,7 @@ def _show_live(lease: Lease, message: pb.DatasetStatus) -> None:
 def dataset(entry: CatalogueEntry, lease: Lease | None) -> pb.Dataset:
     """A dataset with its status. Parameters as of `status`."""
     row = entry.row
-    return pb.Dataset(
+    message = pb.Dataset(
         dataset_id=row.dataset_id,
         name=row.name,
         description=row.description,
@@ -184,4 +184,7 @@ def dataset(entry: CatalogueEntry, lease: Lease | None) -> pb.Dataset:
         options=row.options,
         create_time=timestamp(row.created_at),
         status=status(entry, lease),
+        reference=row.reference or "",
     )
+    message.MergeFrom(row.own_texts)
+    return message

@@ -69,7 +69,7 @@ def all_calls(status: Status, dataset_id: str, run_id: str) -> dict[str, Callabl
         (users.CreateDataset, pb.CreateDatasetRequest(name="Mars", url="https://example.org/mars.jpg")),
         (users.GetDataset, pb.GetDatasetRequest(**named)),
         (users.ListDatasets, pb.ListDatasetsRequest()),
-        (users.UpdateDataset, pb.UpdateDatasetRequest(**named)),
+        (users.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=dataset_id)),
         (users.GetStatus, pb.GetStatusRequest(**named)),
         (users.RetryDataset, pb.RetryDatasetRequest(**named)),
         (users.ResolveDataset, pb.ResolveDatasetRequest(**named)),

@@ -50,6 +50,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.Error,
     schemas.TileUrls,
     schemas.Urls,
+    schemas.Statement,
     problem_schemas.FieldProblem,
     schemas.SourceInfo,
     inspection_schemas.NewInspection,

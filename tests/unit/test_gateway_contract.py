@@ -272,13 +272,18 @@ def dataset(status: pb.DatasetStatus) -> pb.Dataset:
     )
 
 
-DESCRIBED = {
+DESCRIBED: dict[str, Any] = {
     "dataset_id": "custom_a1b2c3d4",
     "name": "Blue Marble",
     "description": "",
     "category": "earth",
     "subject": "",
     "url": "https://example.org/a.jpg",
+    "reference": "",
+    "tags": [],
+    "metadata": {},
+    "rights": None,
+    "attribution": None,
     "created_at": "2024-05-01T12:00:00.000Z",
     "urls": URLS,
 }

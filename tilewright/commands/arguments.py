@@ -34,3 +34,21 @@ def connect(server: str) -> Iterator[Client]:
         yield client
     finally:
         client.close()
+
+
+def key_values(given: list[str] | None, option: str) -> dict[str, str] | None:
+    """Return what a repeated option KEY=VALUE says; None if it is not given. Raises typer.BadParameter."""
+    pairs = {}
+    for text in given or ():
+        key, mark, value = text.partition("=")
+        if not (mark and key):
+            raise typer.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=option)
+        pairs[key] = value
+    return pairs or None
+
+
+def as_statement(text: str | None) -> dict[str, str] | None:
+    """Return a statement of rights or attribution: a URL if the text is one, else a text."""
+    if text is None:
+        return None
+    return {"url": text} if text.startswith(("http://", "https://")) else {"text": text}

@@ -17,7 +17,16 @@ import typer
 
 from pipeline.errors import TilewrightError
 from tilewright.commands import inspection, stored
-from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, DatasetId, Quiet, Server
+from tilewright.commands.arguments import (
+    DEFAULT_SERVER,
+    FAILED,
+    AsJson,
+    DatasetId,
+    Quiet,
+    Server,
+    as_statement,
+    key_values,
+)
 from tilewright.commands.arguments import connect as _connect
 from tilewright.display import follow, make_display
 from tilewright.output import (
@@ -192,6 +201,15 @@ def submit(
     ] = None,
     member: Annotated[str | None, typer.Option(help="Name of the image in a ZIP archive that has several.")] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the source, in hex.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Your own id of the image. No two datasets have the same.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Your own word to filter by. Repeatable.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Your own key and text. Repeatable.")
+    ] = None,
+    rights: Annotated[str | None, typer.Option(help="Terms of use that viewers show: a text, or a URL.")] = None,
+    attribution: Annotated[str | None, typer.Option(help="Whom viewers name: a text, or a URL.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
     ] = None,
@@ -230,6 +248,11 @@ def submit(
             stretch=stretch,
             channels=channels,
             sha256=sha256,
+            reference=reference,
+            tags=tag,
+            metadata=key_values(metadata, "--metadata"),
+            rights=as_statement(rights),
+            attribution=as_statement(attribution),
         )
         if wait:
             _wait(client, answer["dataset_id"], as_json=as_json, quiet=quiet)
@@ -300,6 +323,12 @@ def list_datasets(
     sha256: Annotated[
         str | None, typer.Option(help="Only datasets whose downloaded source has this SHA-256, in hex.")
     ] = None,
+    reference: Annotated[str | None, typer.Option(help="Only the dataset with this reference.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only datasets with this tag. Repeatable.")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only datasets whose metadata has this value. Repeatable."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of datasets.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="List all datasets, however many.")] = False,
     as_json: AsJson = False,
@@ -318,13 +347,16 @@ def list_datasets(
     Prints a table on a terminal, and tab-separated rows without a header in a pipe. With --json,
     prints one dataset per line.
     """
-    filters = {
+    filters: dict[str, Any] = {
         "status": status.value if status else None,
         "category": category,
         "subject": subject,
         "q": query,
         "url": url,
         "sha256": sha256,
+        "reference": reference,
+        "tag": tag or None,
+        **{f"metadata.{key}": value for key, value in (key_values(metadata, "--metadata") or {}).items()},
     }
     with _connect(server) as client:
         if everything:

@@ -81,6 +81,11 @@ function facts(dataset) {
   }
   if (dataset.category) pairs.push(["Category", dataset.category]);
   if (dataset.subject) pairs.push(["Subject", dataset.subject]);
+  if (dataset.attribution) pairs.push(["Attribution", statement(dataset.attribution)]);
+  if (dataset.rights) pairs.push(["Rights", statement(dataset.rights)]);
+  if (dataset.reference) pairs.push(["Reference", dataset.reference]);
+  if (dataset.tags?.length) pairs.push(["Tags", dataset.tags.join(", ")]);
+  for (const [key, value] of Object.entries(dataset.metadata ?? {})) pairs.push([key, value]);
   const used = dataset.stretch;
   if (used) pairs.push(["Samples shown", `${number(used.low)} to ${number(used.high)} (${used.rule})`]);
   for (const { number: at, name, colour, rule, low, high } of dataset.channels ?? []) {
@@ -95,6 +100,11 @@ function facts(dataset) {
   if (dataset.created_at) pairs.push(["Submitted", when(dataset.created_at)]);
   pairs.push(["Id", el("code", {}, dataset.dataset_id)]);
   return pairs;
+}
+
+/** Return a statement of rights or attribution: its text, with its link if it has one. */
+function statement({ text, url }) {
+  return url ? el("a", { href: url, rel: "noopener noreferrer" }, text || url) : text;
 }
 
 function addresses(dataset) {

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, select, union_all, update
 
-from pipeline.errors import NotFound
-from statussvc.db.repository import addresses, searchable
+from pipeline.errors import Conflict, NotFound
+from protos.tilewright.status.v1 import status_pb2 as pb
+from statussvc.db.repository import addresses, labels, searchable
 from statussvc.db.repository.holds import holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import fresh_download, url_hash
 from statussvc.db.repository.transitions import first_attempt, has, lock_present
-from statussvc.db.rows import CatalogueEntry, PyramidRow, fetch_entries, fetch_one
-from statussvc.db.tables import datasets, former_ids, idempotency, pyramids
+from statussvc.db.rows import CatalogueEntry, PyramidRow, as_json, fetch_entries, fetch_one, own_texts
+from statussvc.db.tables import dataset_labels, datasets, former_ids, idempotency, pyramids
 from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
 
@@ -47,6 +48,8 @@ class NewDataset:
     page: int = 0
     more_options: str = ""
     sha256: str = ""
+    reference: str = ""
+    more_texts: str = ""
     idempotency_key: str = ""
 
     def fingerprint(self) -> str:
@@ -57,22 +60,38 @@ class NewDataset:
             parts += rest
         if self.more_options:
             parts.append(self.more_options)
+        if self.reference or self.more_texts:
+            parts += [self.reference, self.more_texts]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """New descriptive texts of a dataset, and its source's new URL; None leaves one as it is."""
+    """New descriptive texts of a dataset, and its source's new URL; None leaves one as it is.
+
+    Parameters
+    ----------
+    reference: "" for none.
+    merge: returns the new tags, metadata, rights and attribution for the present ones.
+    """
 
     name: str | None = None
     description: str | None = None
     category: str | None = None
     subject: str | None = None
     url: str | None = None
+    reference: str | None = None
+    merge: Callable[[pb.Dataset], pb.Dataset] | None = None
 
-    def given(self) -> dict[str, str]:
+    def given(self) -> dict[str, str | None]:
         """The descriptive texts that change, by their columns."""
-        return {column: text for column, text in asdict(self).items() if text is not None and column != "url"}
+        texts = {
+            "name": self.name,
+            "description": self.description,
+            "category": self.category,
+            "subject": self.subject,
+        }
+        return {column: text for column, text in texts.items() if text is not None}
 
 
 def _entries() -> Select[*tuple[Any, ...]]:
@@ -93,7 +112,7 @@ def create(connection: Connection, new: NewDataset, now: float, source_fresh: fl
     """Insert a dataset in QUEUED, held where its URL is being downloaded or was just downloaded.
 
     Returns its id, and whether the idempotency key named an earlier one.
-    Raises KeyReused where the key was used with another request.
+    Raises KeyReused where the key was used with another request, and Conflict where the reference is another's.
 
     Parameters
     ----------
@@ -127,6 +146,7 @@ def create(connection: Connection, new: NewDataset, now: float, source_fresh: fl
                 .where(idempotency.c.key == new.idempotency_key)
                 .values(dataset_id=dataset_id, request_hash=new.fingerprint(), created_at=now)
             )
+    require_free(connection, new.reference)
     seq = connection.scalars(
         insert(datasets)
         .values(
@@ -143,13 +163,29 @@ def create(connection: Connection, new: NewDataset, now: float, source_fresh: fl
             tile_quality=new.tile_quality,
             page=new.page,
             more_options=new.more_options,
+            reference=new.reference or None,
+            more_texts=new.more_texts,
             **first_attempt(State.QUEUED, now),
             held_by=_holder(connection, new, source_fresh, now),
         )
         .returning(datasets.c.seq)
     ).one()
     searchable.put(connection, seq, new.name, new.description)
+    labels.put(connection, seq, own_texts(new.more_texts))
     return dataset_id, False
+
+
+def require_free(connection: Connection, reference: str, seq: int | None = None) -> None:
+    """Raise Conflict if another dataset than that with this `seq` has the reference."""
+    if not reference:
+        return
+    owner = connection.execute(
+        select(datasets.c.seq, datasets.c.dataset_id).where(
+            datasets.c.reference == reference, datasets.c.deleted_at.is_(None)
+        )
+    ).one_or_none()
+    if owner is not None and owner.seq != seq:
+        raise Conflict(f"The reference {reference!r} belongs to {owner.dataset_id}.")
 
 
 def _holder(connection: Connection, new: NewDataset, source_fresh: float, now: float) -> str | None:
@@ -216,10 +252,12 @@ class Page:
     before: int | None
     url: str = ""
     sha256: str = ""
+    reference: str = ""
+    label_hashes: tuple[str, ...] = ()
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """All filters but that by state."""
-        has_own_index = not (self.url or self.sha256)
+        has_own_index = not (self.url or self.sha256 or self.reference or self.label_hashes)
         for column, text in ((datasets.c.category, self.category), (datasets.c.subject, self.subject)):
             if text:
                 yield (column if has_own_index else column.concat("")) == text
@@ -229,9 +267,16 @@ class Page:
         if self.sha256:
             yield (datasets.c.source_sha256 if not self.url else datasets.c.source_sha256.concat("")) == self.sha256
 
+        if self.reference:
+            yield datasets.c.reference == self.reference
+        for label_hash in self.label_hashes:
+            own = dataset_labels.alias()
+            yield exists().where(own.c.label_hash == label_hash, own.c.seq == datasets.c.seq)
+
     def is_in(self, state: State) -> ColumnElement[bool]:
         """Whether a dataset is in a state."""
-        return has(datasets.c.state, state) if self.sha256 and not self.url else datasets.c.state == state
+        has_other_index = self.reference or self.label_hashes or (self.sha256 and not self.url)
+        return has(datasets.c.state, state) if has_other_index else datasets.c.state == state
 
 
 def page(connection: Connection, wanted: Page) -> list[CatalogueEntry]:
@@ -251,13 +296,24 @@ def by_seq(connection: Connection, seqs: Sequence[int]) -> list[CatalogueEntry]:
 
 
 def _seqs(wanted: Page, state: State | None) -> Select[int]:
-    query = select(datasets.c.seq).where(datasets.c.deleted_at.is_(None), IS_DATASET)
+    seq = datasets.c.seq
+    query = select(seq)
+    if wanted.label_hashes:
+        # Newest first by the labels' own index: the others are looked up for each of its rows.
+        seq = dataset_labels.c.seq
+        query = (
+            select(seq)
+            .join_from(dataset_labels, datasets, datasets.c.seq == seq)
+            .where(dataset_labels.c.label_hash == wanted.label_hashes[0])
+        )
+        wanted = replace(wanted, label_hashes=wanted.label_hashes[1:])
+    query = query.where(datasets.c.deleted_at.is_(None), IS_DATASET)
     if state:
-        query = query.where(wanted.is_in(state))
+        query = query.where(has(datasets.c.state, state) if seq is not datasets.c.seq else wanted.is_in(state))
     query = query.where(*wanted.conditions())
     if wanted.before is not None:
-        query = query.where(datasets.c.seq < wanted.before)
-    return query.order_by(datasets.c.seq.desc()).limit(wanted.size + 1)
+        query = query.where(seq < wanted.before)
+    return query.order_by(seq.desc()).limit(wanted.size + 1)
 
 
 def describe(connection: Connection, dataset_id: str, texts: Texts) -> CatalogueEntry:
@@ -265,10 +321,17 @@ def describe(connection: Connection, dataset_id: str, texts: Texts) -> Catalogue
     row = lock_present(connection, dataset_id)
     if texts.url is not None:
         addresses.change(connection, row, texts.url)
+    changes = texts.given()
+    if texts.reference is not None:
+        require_free(connection, texts.reference, row.seq)
+        changes["reference"] = texts.reference or None
+    if texts.merge is not None:
+        merged = texts.merge(row.own_texts)
+        changes["more_texts"] = as_json(merged)
+        labels.drop(connection, row.seq)
+        labels.put(connection, row.seq, merged)
     connection.execute(
-        update(datasets)
-        .where(datasets.c.dataset_id == dataset_id)
-        .values(**texts.given(), revision=datasets.c.revision + 1)
+        update(datasets).where(datasets.c.dataset_id == dataset_id).values(**changes, revision=datasets.c.revision + 1)
     )
     entry = get(connection, dataset_id)
     if texts.name is not None or texts.description is not None:

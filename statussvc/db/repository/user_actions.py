@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
-from statussvc.db.repository import addresses, searchable
+from statussvc.db.repository import addresses, labels, searchable
 from statussvc.db.repository.transitions import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
 from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
@@ -61,6 +61,7 @@ def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
         .values(deleted_at=now, run_id=None, leased_until=None, revision=row.revision + 1)
     )
     searchable.drop(connection, row.seq)
+    labels.drop(connection, row.seq)
     return _stop(connection, row, now)
 
 

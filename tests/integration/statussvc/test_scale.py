@@ -17,6 +17,7 @@ from statussvc.db.repository import (
     catalogue,
     garbage,
     holds,
+    labels,
     lost_builds,
     outbox,
     places,
@@ -50,7 +51,7 @@ FILL = """
 INSERT INTO datasets (seq, dataset_id, kind, expected_sha256, tile_format, tile_quality, page, name, description,
                       category, subject, url, tile_size, state, attempt, crashes, retries, revision,
                       created_at, queued_at, started_at, published_at, host_hash, source_key, source_sha256, tile_id,
-                      url_hash)
+                      url_hash, reference)
 SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
@@ -59,8 +60,15 @@ SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        1, 0, 0, 1, :now - 1000, :now - 1000, :now - 900, CASE WHEN n % 10 < 7 THEN NULL ELSE :now - 500 END,
        CASE WHEN n % 1000 = 777 THEN 'host' || n ELSE 'flood' END,
        'sources/custom_' || n || '/1', CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'tile' || n,
-       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE :often END
+       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE :often END, 'ref' || n
 FROM numbers
+"""
+FILL_TAGS = """
+INSERT INTO dataset_labels (label_hash, seq)
+SELECT CASE WHEN n % 1000 = 0 THEN :seldom_tag ELSE :often_tag END, n FROM numbers
+"""
+FILL_ENTRIES = """
+INSERT INTO dataset_labels (label_hash, seq) SELECT :entry, n FROM numbers
 """
 FILL_RUNS = """
 INSERT INTO runs (run_id, dataset_id, attempt, stage, worker, begun_at, published_at, ended_at, outcome, answer,
@@ -88,14 +96,20 @@ GRAMS = {
     "sqlite": "NULL",
     "postgresql": f"CASE WHEN n % 1000 = 0 THEN ARRAY[{grams('seldom')}] ELSE ARRAY[{grams('often and long')}] END",
 }
+LABELS = {
+    "seldom_tag": labels.tag_hash("seldom"),
+    "often_tag": labels.tag_hash("often"),
+    "entry": labels.entry_hash("shelf", "1"),
+}
 
 
 def fill(engine: Engine) -> Engine:
     with engine.begin() as connection:
-        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])):
+        texts = FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])
+        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TAGS, FILL_ENTRIES, texts):
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
             # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
-            values = {"now": NOW, "rows": ROWS, "often": reusable.url_hash(URL)}
+            values = {"now": NOW, "rows": ROWS, "often": reusable.url_hash(URL), **LABELS}
             connection.execute(text(f"{into} {numbers} SELECT {select}"), values)
         for stage in Stage:
             TURNS.join(connection, stage, "flood")
@@ -220,6 +234,20 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     "ListDatasets of a SHA-256": (page(sha256="seldom"), 51),
     "ListDatasets of a SHA-256 that many have": (page(sha256="often", states=(State.READY,)), 51),
     "ListDatasets of no SHA-256": (page(sha256="never", category="often", states=(State.READY,)), 0),
+    "ListDatasets of a reference": (page(reference="ref5000"), 1),
+    "ListDatasets of a reference, in a state": (page(reference="ref5000", states=(State.FAILED,)), 1),
+    "ListDatasets of no reference": (page(reference="never", category="often"), 0),
+    "ListDatasets of a tag": (page(label_hashes=(labels.tag_hash("seldom"),)), 51),
+    "ListDatasets of a tag, in a state": (
+        page(label_hashes=(labels.tag_hash("seldom"),), states=(State.FAILED,), category="seldom"),
+        51,
+    ),
+    "ListDatasets of a tag that many have": (page(label_hashes=(labels.tag_hash("often"),), before=500), 51),
+    "ListDatasets of no tag": (page(label_hashes=(labels.tag_hash("never"),), states=(State.READY,)), 0),
+    "ListDatasets of a tag and metadata": (
+        page(label_hashes=(labels.tag_hash("seldom"), labels.entry_hash("shelf", "1"))),
+        51,
+    ),
     "a search for what is seldom": (found("SELDOM"), 51),
     "a search for what is often": (found("and long"), 51),
     "a search for what is often, a late page": (found("and long", before=500), 51),

@@ -809,6 +809,11 @@ class Dataset(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """"custom_" and eight or more lower-case hex digits."""
     name: _builtins.str
@@ -821,6 +826,8 @@ class Dataset(_message.Message):
     """Free text to filter by; may be empty."""
     url: _builtins.str
     """Where the source is fetched from."""
+    reference: _builtins.str
+    """The client's own id; empty if it has none."""
     @_builtins.property
     def options(self) -> Global___TileOptions:
         """What was asked of the pyramid."""
@@ -832,6 +839,22 @@ class Dataset(_message.Message):
     @_builtins.property
     def status(self) -> Global___DatasetStatus:
         """Where it stands now."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The client's own tags, each once, in order."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataEntry]:
+        """The client's own keys and values, by key."""
+
+    @_builtins.property
+    def rights(self) -> Global___Statement:
+        """Under which terms the image may be used."""
+
+    @_builtins.property
+    def attribution(self) -> Global___Statement:
+        """Whom viewers have to name."""
 
     def __init__(
         self,
@@ -845,14 +868,71 @@ class Dataset(_message.Message):
         options: Global___TileOptions | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         status: Global___DatasetStatus | None = ...,
+        reference: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Iterable[Global___MetadataEntry] | None = ...,
+        rights: Global___Statement | None = ...,
+        attribution: Global___Statement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "options", b"options", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "create_time", b"create_time", "options", b"options", "rights", b"rights", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "name", b"name", "options", b"options", "status", b"status", "subject", b"subject", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "options", b"options", "reference", b"reference", "rights", b"rights", "status", b"status", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class MetadataEntry(_message.Message):
+    """A key with its value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """1 to 64 characters."""
+    value: _builtins.str
+    """At most 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataEntry: _TypeAlias = MetadataEntry  # noqa: Y015
+
+@_typing.final
+class Statement(_message.Message):
+    """A text for people, with a link. One of them may be empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """At most 1,000 characters."""
+    url: _builtins.str
+    """http or https."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Statement: _TypeAlias = Statement  # noqa: Y015
 
 @_typing.final
 class CreateDatasetRequest(_message.Message):
@@ -868,6 +948,11 @@ class CreateDatasetRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A name for a person; 1 to 200 characters."""
     description: _builtins.str
@@ -884,9 +969,27 @@ class CreateDatasetRequest(_message.Message):
     """
     sha256: _builtins.str
     """SHA-256 that the source's bytes must have, in hex; empty: any."""
+    reference: _builtins.str
+    """The client's own id, at most 255 characters. FAILED_PRECONDITION where another dataset has it."""
     @_builtins.property
     def options(self) -> Global___TileOptions:
         """What is asked of the pyramid."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 50, each of 1 to 100 characters."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataEntry]:
+        """At most 50 keys."""
+
+    @_builtins.property
+    def rights(self) -> Global___Statement:
+        """Under which terms the image may be used."""
+
+    @_builtins.property
+    def attribution(self) -> Global___Statement:
+        """Whom viewers have to name."""
 
     def __init__(
         self,
@@ -899,10 +1002,15 @@ class CreateDatasetRequest(_message.Message):
         options: Global___TileOptions | None = ...,
         idempotency_key: _builtins.str = ...,
         sha256: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Iterable[Global___MetadataEntry] | None = ...,
+        rights: Global___Statement | None = ...,
+        attribution: Global___Statement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "options", b"options", "rights", b"rights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "name", b"name", "options", b"options", "sha256", b"sha256", "subject", b"subject", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "options", b"options", "reference", b"reference", "rights", b"rights", "sha256", b"sha256", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -996,6 +1104,9 @@ class ListDatasetsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """Only this category, when set."""
     subject: _builtins.str
@@ -1010,9 +1121,19 @@ class ListDatasetsRequest(_message.Message):
     """Only datasets that were submitted with exactly this URL, when set."""
     sha256: _builtins.str
     """Only datasets whose downloaded source has this SHA-256, in hex, when set."""
+    reference: _builtins.str
+    """Only the dataset with this reference, when set."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___State.ValueType]:
         """Only datasets in one of these states; all when empty."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only datasets with all of these tags."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataEntry]:
+        """Only datasets with all of these keys and values."""
 
     def __init__(
         self,
@@ -1025,10 +1146,13 @@ class ListDatasetsRequest(_message.Message):
         page_token: _builtins.str = ...,
         url: _builtins.str = ...,
         sha256: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Iterable[Global___MetadataEntry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "sha256", b"sha256", "states", b"states", "subject", b"subject", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "reference", b"reference", "sha256", b"sha256", "states", b"states", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1074,6 +1198,11 @@ class UpdateDatasetRequest(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     name: _builtins.str
@@ -1088,6 +1217,24 @@ class UpdateDatasetRequest(_message.Message):
     """New URL of the source. FAILED_PRECONDITION unless the dataset waits for an ingest worker, has failed or was
     cancelled.
     """
+    reference: _builtins.str
+    """New reference; empty for none. FAILED_PRECONDITION where another dataset has it."""
+    @_builtins.property
+    def tags(self) -> Global___TagList:
+        """New tags in place of the old ones."""
+
+    @_builtins.property
+    def metadata(self) -> Global___MetadataChange:
+        """Changes of the metadata."""
+
+    @_builtins.property
+    def rights(self) -> Global___Statement:
+        """New terms; empty for none."""
+
+    @_builtins.property
+    def attribution(self) -> Global___Statement:
+        """New attribution; empty for none."""
+
     def __init__(
         self,
         *,
@@ -1097,10 +1244,15 @@ class UpdateDatasetRequest(_message.Message):
         category: _builtins.str | None = ...,
         subject: _builtins.str | None = ...,
         url: _builtins.str | None = ...,
+        reference: _builtins.str | None = ...,
+        tags: Global___TagList | None = ...,
+        metadata: Global___MetadataChange | None = ...,
+        rights: Global___Statement | None = ...,
+        attribution: Global___Statement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_subject", b"_subject", "_url", b"_url", "category", b"category", "description", b"description", "name", b"name", "subject", b"subject", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "description", b"description", "metadata", b"metadata", "name", b"name", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_subject", b"_subject", "_url", b"_url", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "name", b"name", "subject", b"subject", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
     _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
@@ -1108,6 +1260,8 @@ class UpdateDatasetRequest(_message.Message):
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
+    _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
     _WhichOneofReturnType__subject: _TypeAlias = _typing.Literal["subject"]  # noqa: Y015
     _WhichOneofArgType__subject: _TypeAlias = _typing.Literal["_subject", b"_subject"]  # noqa: Y015
     _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
@@ -1119,11 +1273,71 @@ class UpdateDatasetRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reference) -> _WhichOneofReturnType__reference | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__subject) -> _WhichOneofReturnType__subject | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 
 Global___UpdateDatasetRequest: _TypeAlias = UpdateDatasetRequest  # noqa: Y015
+
+@_typing.final
+class TagList(_message.Message):
+    """All tags of a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 50, each of 1 to 100 characters."""
+
+    def __init__(
+        self,
+        *,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagList: _TypeAlias = TagList  # noqa: Y015
+
+@_typing.final
+class MetadataChange(_message.Message):
+    """Changes of a dataset's metadata, in the order of the fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEAR_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    clear: _builtins.bool
+    """Whether all present entries are removed."""
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys to remove."""
+
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataEntry]:
+        """Entries to add, or to change by their keys."""
+
+    def __init__(
+        self,
+        *,
+        clear: _builtins.bool = ...,
+        removed: _abc.Iterable[_builtins.str] | None = ...,
+        entries: _abc.Iterable[Global___MetadataEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear", b"clear", "entries", b"entries", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataChange: _TypeAlias = MetadataChange  # noqa: Y015
 
 @_typing.final
 class UpdateDatasetResponse(_message.Message):
