@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.strategies import SearchStrategy
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -131,6 +131,8 @@ def test_what_is_answered_is_what_is_documented(gateway: Gateway) -> None:
     answered: set[int] = set()
 
     def ask(case: Any) -> None:
+        # In a query, one text looks like a list of it: it is no wrong value of a list.
+        assume(not isinstance((case.query or {}).get("tag"), str | int | float))
         # A URL that fits the schema may still lead nowhere public, so right data may be refused.
         response = case.call_and_validate(excluded_checks=[positive_data_acceptance])
         answered.add(response.status_code)
