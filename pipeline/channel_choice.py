@@ -21,6 +21,8 @@ Colour = tuple[int, int, int]
 COLOUR = re.compile("#[0-9a-f]{6}")
 """What `hexadecimal` returns."""
 
+_NEGATIVE = re.compile("-[0-9]+")
+
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 TABLE: dict[int, tuple[Colour, ...]] = {
@@ -48,7 +50,7 @@ def parse(asked: str | int | Sequence[str | int]) -> tuple[str, ...]:
         raise ValueError(f"At most {MOST} channels are shown together.")
     if len(set(found)) < len(found):
         raise ValueError("Each channel is given once.")
-    if any(len(text) > MOST_TEXT or not text.isprintable() for text in found):
+    if any(len(text) > MOST_TEXT or not text.isprintable() or _NEGATIVE.fullmatch(text) for text in found):
         raise ValueError(f"A channel is a number from 0, or a name of at most {MOST_TEXT} characters.")
     return found
 

@@ -22,7 +22,6 @@ from gateway.api.routing import (
 )
 from gateway.http import StateConflict, examples, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
-from pipeline.channel_choice import parse as parse_channels
 from pipeline.errors import Conflict, NotFound
 from pipeline.sources import MAX_URL_LENGTH
 from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY, MAX_REFERENCE
@@ -91,7 +90,7 @@ async def create(
                 damage=contract.DAMAGE[new.damage],
                 member=new.member or "",
                 stretch=new.stretch or "",
-                channels=parse_channels(() if new.channels is None else new.channels),
+                channels=new.channels,
             ),
             sha256=(new.sha256 or "").lower(),
             idempotency_key=idempotency_key or "",

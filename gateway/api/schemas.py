@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.http import State, absent, url_without_default, without_default
-from pipeline.channel_choice import MOST_TEXT
+from pipeline.channel_choice import MOST, MOST_TEXT
 from pipeline.channel_choice import parse as parse_channels
 from pipeline.stretch import MAX_LENGTH
 from pipeline.stretch import parse as parse_stretch
@@ -36,10 +44,17 @@ _NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
 _NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 
-def _checked_channels(asked: str | int | list[int | str]) -> str | int | list[int | str]:
-    parse_channels(asked)
-    return asked
+def _channels(asked: Any) -> tuple[str, ...]:
+    parts = asked if isinstance(asked, list) else [asked]
+    if asked is not None and not all(isinstance(part, (int, str)) and not isinstance(part, bool) for part in parts):
+        raise ValueError("channels is a list of numbers and names, or a text with commas between them.")
+    return parse_channels(() if asked is None else asked)
 
+
+_CHANNEL_TYPES: list[dict[str, Any]] = [
+    {"type": "integer", "minimum": 0, "maximum": 10_000},
+    {"type": "string", "maxLength": MOST_TEXT},
+]
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=_NOT_BLANK)]
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION, pattern=_NO_NUL)]
@@ -49,10 +64,17 @@ StretchOption = Annotated[
     str, StringConstraints(max_length=MAX_LENGTH), AfterValidator(lambda text: str(parse_stretch(text)))
 ]
 ChannelsOption = Annotated[
-    list[Annotated[int, Field(strict=True)] | Annotated[str, StringConstraints(max_length=MOST_TEXT)]]
-    | Annotated[int, Field(strict=True)]
-    | Annotated[str, StringConstraints(max_length=400)],
-    AfterValidator(_checked_channels),
+    tuple[str, ...],
+    PlainValidator(_channels),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"anyOf": _CHANNEL_TYPES}, "maxItems": MOST, "uniqueItems": True},
+                *_CHANNEL_TYPES,
+                {"type": "null"},
+            ]
+        }
+    ),
 ]
 Member = Annotated[str, StringConstraints(max_length=MAX_MEMBER, pattern=_NO_NUL)]
 Label = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_NO_NUL)]
@@ -197,8 +219,8 @@ class NewDataset(BaseModel):
         "`range`, `range:LOW,HIGH`, `percentile`, `percentile:LOW,HIGH`, `asinh` or `asinh:LOW,HIGH`.",
         examples=["auto", "percentile:1,99.5", "range:0,4095"],
     )
-    channels: ChannelsOption | None = Field(
-        default=None,
+    channels: ChannelsOption = Field(
+        default=(),
         description="Channels of a stack (OME-TIFF, ImageJ) or bands of a TIFF to compose, at most three: numbers from "
         "0, or names, in a list or with commas between them. Default: the first three channels of a stack.",
         examples=[["DAPI", "GFP"], [0, 2], "0,2"],

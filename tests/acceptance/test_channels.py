@@ -193,10 +193,21 @@ def test_an_inspection_lists_channels_depth_and_time(
 
 @pytest.mark.parametrize(
     ("channels", "said"),
-    [([0, 1, 2, 3], "At most 3"), ("a,b,c,d", "At most 3"), (["a", "a"], "once"), (["x" * 101], "100")],
+    [
+        ([0, 1, 2, 3], "At most 3"),
+        ("a,b,c,d", "At most 3"),
+        (["a", "a"], "once"),
+        (["x" * 101], "100"),
+        (-1, "number from 0"),
+        ([True], "list of numbers and names"),
+        ({"a": 1}, "list of numbers and names"),
+        ([[0]], "list of numbers and names"),
+        (1.5, "list of numbers and names"),
+    ],
 )
 def test_channels_that_no_stack_can_have_are_refused(stack: LaunchedStack, channels: Any, said: str) -> None:
     asked = {"name": "A", "url": "https://example.org/a.tif", "channels": channels}
     answer = requests.post(f"{stack.url}/api/datasets", json=asked, timeout=30)
     assert answer.status_code == 422
-    assert said in str(answer.json()["errors"])
+    [error] = answer.json()["errors"]
+    assert (error["pointer"], said in error["detail"]) == ("/channels", True), error

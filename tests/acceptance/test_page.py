@@ -30,6 +30,7 @@ from playwright.sync_api import (
 
 from pipeline.source_formats import listed
 from tests.acceptance.jobs import finish, ready, submit
+from tests.support.images import stacks
 from tests.support.network.answers import gated, status
 from tests.support.network.sources import SourceServer
 from tests.support.rigs import waiting
@@ -387,6 +388,7 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
     page.get_by_label("Tile format").select_option("WebP")
     page.get_by_label("Quality, 1 to 100").fill("70")
     page.get_by_label("Page, from 0").fill("2")
+    page.get_by_label("Channels").fill("DAPI, 2")
     page.get_by_label("If the file is damaged").select_option("Show what can be decoded")
     page.get_by_label("SHA-256 of the file").fill("abc")
     fill_in(page, "https://example.org/a.tif", "Asked")
@@ -397,8 +399,31 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
     page.get_by_label("SHA-256 of the file").fill("ab" * 32)
     page.get_by_role("button", name="Make tiles").click()
     expect(page.get_by_text("Not today.")).to_be_visible()
-    asked = {"format": "webp", "quality": 70, "page": 2, "damage": "accept", "sha256": "ab" * 32}
+    asked = {"format": "webp", "quality": 70, "page": 2, "channels": "DAPI, 2", "damage": "accept", "sha256": "ab" * 32}
     assert sent[0].items() >= asked.items()
+
+
+def test_the_channels_of_a_stack_stand_beside_it(
+    new_page: NewPage, client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given a stack of two channels, of which one is chosen in the form and refused by a name that it does not have
+    stacks.write_ome(tmp_path / "a.ome.tif", stacks.planes(2), ["DAPI", "GFP"], [stacks.BLUE, stacks.GREEN])
+    url = files.url("/a.ome.tif")
+    page = new_page()
+    page.get_by_text("More options").click()
+    page.get_by_label("Channels").fill("Actin")
+    fill_in(page, url, "Without it")
+    page.get_by_role("button", name="Make tiles").click()
+    refused = page.locator(".live-reason", has_text="Actin")
+    expect(refused).to_contain_text("It has 2 channels: 0 DAPI, 1 GFP.")
+    # When it is shown, then the page lists the colour and the figures of each
+    dataset_id = submit(client, url)
+    ready(client, dataset_id)
+    page.goto(f"/view/{dataset_id}")
+    for at, name, colour in ((0, "DAPI", "#0000ff"), (1, "GFP", "#00ff00")):
+        expect(page.locator("#facts")).to_contain_text(
+            re.compile(f"Channel {at}{name} in {colour}: .* to .*percentile:2,98")
+        )
 
 
 def test_the_address_suggests_a_name(new_page: NewPage) -> None:

@@ -97,6 +97,18 @@ def test_huge_sizes_cost_nothing() -> None:
     assert len(pixels.planes(1)) == ome.MOST_BLOCKS
 
 
+def test_thousands_of_images_with_huge_sizes_cost_little(tmp_path: Path) -> None:
+    image = (
+        b'<Image><Pixels SizeC="9999" SizeZ="99999" SizeT="9"><TiffData IFD="9" PlaneCount="99999"/></Pixels></Image>'
+    )
+    text = b"<OME>" + image * 20_000 + b"</OME>"
+    images = ome.parse(text)
+    assert len(images) == 20_000
+    # Without listing the planes of any
+    assert not any(pixels.has(0, 1) for pixels in images)
+    assert images[0].has(100_000, 1)
+
+
 def test_an_ome_tiff_is_read_as_its_writer_meant_it(tmp_path: Path) -> None:
     path = stacks.write_ome(
         tmp_path / "a.ome.tif",
@@ -256,7 +268,7 @@ def test_channels_are_parsed_from_lists_and_texts(asked: Any, parsed: tuple[str,
     assert channel_choice.parse(asked) == parsed
 
 
-@pytest.mark.parametrize("asked", ["a,b,c,d", "a,a", ["x\ny"], ["x" * 101], [1, "1"]])
+@pytest.mark.parametrize("asked", ["a,b,c,d", "a,a", ["x\ny"], ["x" * 101], [1, "1"], -1])
 def test_channels_that_cannot_be_are_refused(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"[.]$"):
         channel_choice.parse(asked)
@@ -267,7 +279,7 @@ def test_channels_are_chosen_by_number_then_by_name() -> None:
     assert channel_choice.choose(names, ["1", "488", "4"]) == [1, 0, 4]
     assert channel_choice.choose(names, ["dapi", "DAPI"]) == [3, 2]
     assert channel_choice.choose(names, ["Dapi"]) == [2]
-    for asked in (["5"], ["-1"], ["Cy5"], ["²"]):
+    for asked in (["5"], ["1.0"], ["Cy5"], ["²"]):
         with pytest.raises(StageError, match=r"It has 5 channels: 0 488, 1 1, 2 DAPI, 3 dapi, 4[.]"):
             channel_choice.choose(names, asked)
     with pytest.raises(StageError, match="and 80 more"):

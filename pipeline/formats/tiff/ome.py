@@ -5,6 +5,7 @@ Source: the OME Data Model 2016-06 and the specification of OME-TIFF (TiffData, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -78,9 +79,29 @@ class Pixels(NamedTuple):
         ----------
         samples: of a pixel. Each plane has as many channels, and their numbers here are those of the planes.
         """
-        sizes = self.sizes | {"C": max(1, self.sizes["C"] // samples)}
-        total = sizes["C"] * sizes["Z"] * sizes["T"]
+        sizes = self._sizes(samples)
         found: dict[tuple[int, int, int], int] = {}
+        for place, numbers in self._runs(samples):
+            for rest, number in enumerate(numbers, place):
+                if len(found) >= MOST_BLOCKS:
+                    return found
+                at = {}
+                for letter in self.order:
+                    rest, at[letter] = divmod(rest, sizes[letter])  # noqa: PLW2901
+                found[at["C"], at["Z"], at["T"]] = number
+        return found
+
+    def has(self, directory: int, samples: int) -> bool:
+        """Return whether a directory is one of the planes, without listing them: there may be thousands of images."""
+        return any(directory in numbers for _, numbers in self._runs(samples))
+
+    def _sizes(self, samples: int) -> dict[str, int]:
+        return self.sizes | {"C": max(1, self.sizes["C"] // samples)}
+
+    def _runs(self, samples: int) -> Iterator[tuple[int, range]]:
+        """Yield the place of a plane among all planes, and the directories of that plane and of those that follow."""
+        sizes = self._sizes(samples)
+        total = sizes["C"] * sizes["Z"] * sizes["T"]
         for block in self.blocks or [Block(None, {}, None)]:
             if block.uuid and self.uuid and block.uuid != self.uuid:
                 continue
@@ -90,14 +111,7 @@ class Pixels(NamedTuple):
                 step *= sizes[letter]
             count = block.planes if block.planes is not None else total if block.directory is None else 1
             first = block.directory or 0
-            for number in range(min(count, total - place)):
-                if len(found) >= MOST_BLOCKS:
-                    return found
-                at, rest = {}, place + number
-                for letter in self.order:
-                    rest, at[letter] = divmod(rest, sizes[letter])
-                found[at["C"], at["Z"], at["T"]] = first + number
-        return found
+            yield place, range(first, first + max(0, min(count, total - place)))
 
 
 def parse(xml: bytes) -> list[Pixels]:

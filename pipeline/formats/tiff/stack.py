@@ -217,9 +217,9 @@ def _by_ome(text: bytes, number: int, page: Directory) -> Stack | None:
     if photometric not in {BLACK_IS_ZERO, WHITE_IS_ZERO, RGB} or not 1 <= samples <= ome.MOST_CHANNELS:
         return None
     for pixels in ome.parse(text):
-        planes = pixels.planes(samples)
-        if number not in planes.values():
+        if not pixels.has(number, samples):
             continue
+        planes = pixels.planes(samples)
         if photometric == RGB and any(element.samples > 1 for element in pixels.elements):
             return None  # a picture, whose samples are one channel of colours
         sizes = pixels.sizes

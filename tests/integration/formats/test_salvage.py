@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pipeline.pyramids import SZI, Format
-from tests.support.images import pictures, remarked_tiffs, salvage
+from tests.support.images import pictures, remarked_tiffs, salvage, stacks
 from tests.support.images.pictures import Pixels
 from tiler import confined_decoding
 from tiler.build.pyramid import build
@@ -21,7 +23,14 @@ from tiler.progress import Meter
 NO_METER = Meter(lambda *_: None)
 
 
-def tiled(data: bytes, folder: Path, *, page: int = 0, tile_format: Format = Format.PNG) -> Built | Failed:
+def tiled(
+    data: bytes,
+    folder: Path,
+    *,
+    page: int | None = 0,
+    tile_format: Format = Format.PNG,
+    accept_damage: bool = True,
+) -> Built | Failed:
     """Tile a file as the child does, but in this process."""
     source = folder / "source"
     source.write_bytes(data)
@@ -36,7 +45,7 @@ def tiled(data: bytes, folder: Path, *, page: int = 0, tile_format: Format = For
     def tile() -> Built:
         return build(open_picture(reader, meter=NO_METER, tile_format=tile_format), job, NO_METER)
 
-    return confined_decoding.decode(reader, begin, tile, accept_damage=True)
+    return confined_decoding.decode(reader, begin, tile, accept_damage=accept_damage)
 
 
 def finest(folder: Path, like: Pixels) -> Pixels:
@@ -106,3 +115,43 @@ def test_a_progressive_jpeg_is_shown_from_the_scans_before_its_damage(damage: st
     early = tiled(whole.data[: whole.data.index(b"\xff\xda") + 50], folder)
     assert isinstance(early, Failed)
     assert early.message.endswith("Nothing of it can be decoded.")
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd", "jpeg", "packbits"])
+def test_a_damaged_channel_fails_its_stack_or_is_marked(compression: str, tmp_path: Path) -> None:
+    # Given a stack whose second channel has a tile, or a strip, of noise
+    dtype = np.uint8 if compression == "jpeg" else np.uint16
+    samples = stacks.planes(3, dtype=dtype, scale=1)
+    layouts: list[dict[str, Any]] = [{"tile": (64, 64)}, {"rowsperstrip": 32}]
+    for number, layout in enumerate(layouts):
+        if compression == "jpeg" and number:
+            continue
+        (folder := tmp_path / str(number)).mkdir()
+        source = folder / "stack.ome.tif"
+        tifffile.imwrite(
+            source, samples[0], metadata={"axes": "CYX"}, photometric="minisblack", compression=compression, **layout
+        )
+        data = bytearray(source.read_bytes())
+        with tifffile.TiffFile(source) as file:
+            page = file.pages[1]
+            offset, length = page.dataoffsets[1], page.databytecounts[1]
+        noise = {"jpeg": b"\0", "packbits": b"\x80"}.get(compression, b"\xff")
+        data[offset : offset + length] = noise * length
+        sound = open_picture(reader_of(source, None), meter=NO_METER).image.numpy()
+        # Then it fails, as any page
+        refused = tiled(bytes(data), folder, page=None, accept_damage=False)
+        assert isinstance(refused, Failed), (compression, layout, refused)
+        assert refused.code in {"image_corrupt", "image_truncated"}
+        # And where the damage is accepted, the part is marked, and all else is right
+        built = tiled(bytes(data), folder, page=None)
+        assert isinstance(built, Built), (compression, layout, built)
+        assert built.channels == (0, 1, 2)
+        assert built.warning_codes[0] == "image_incomplete"
+        found = finest(folder, sound)
+        lost = found[..., 3] == 0
+        rows, columns = np.nonzero(lost)
+        assert lost.sum() == ((64 * 64) if number == 0 else 32 * stacks.WIDTH)
+        assert (rows.min(), columns.min()) == ((0, 64) if number == 0 else (32, 0))
+        # Each channel is stretched by what is left of it, so that only the others are exactly the same
+        same = np.abs(found[..., [0, 2]].astype(int) - sound[..., [0, 2]])[~lost]
+        assert same.max() <= (1 if compression != "jpeg" else 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from PIL import Image
 
 from tests.support.images import pictures
@@ -99,6 +100,31 @@ def test_a_pyramid_of_floats_is_stretched_in_its_preview_too(tmp_path: Path) -> 
     preview = pictures.decode((tmp_path / "preview.jpg").read_bytes()).astype(int)
     assert preview[600, [0, 512, 1023], 0].tolist() == pytest.approx([0, 127, 255], abs=8)
     assert preview[100, 50].max() < 8
+
+
+@pytest.mark.parametrize("are_all", [True, False])
+def test_a_pyramid_of_channels_is_composed_in_its_preview_too(are_all: bool, tmp_path: Path) -> None:
+    # Given two channels of dim ramps, across and down, with overviews as OME-TIFFs have them
+    across = np.tile(np.linspace(100, 900, 3200).astype(np.uint16), (3200, 1))
+    source = tmp_path / "source.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["A", "B"]}}
+    with tifffile.TiffWriter(source) as file:
+        both = np.stack([across, across.T])
+        file.write(both, metadata=metadata, tile=(256, 256), subifds=1 if are_all else 0)
+        if are_all:
+            file.write(both[:, ::4, ::4], subfiletype=1, tile=(256, 256))
+    # Then the preview shows both in their colours, or there is none
+    reader = reader_of(source, None)
+    size = make_preview(reader, reader.header(), tmp_path, Meter(lambda *_: None))
+    if not are_all:
+        assert size is None
+        return
+    assert size == (800, 800)
+    preview = pictures.decode((tmp_path / "preview.jpg").read_bytes()).astype(int)
+    assert preview[790, 790].tolist() == pytest.approx([255, 255, 255], abs=10)
+    assert preview[10, 790].tolist() == pytest.approx([0, 255, 0], abs=10)
+    assert preview[790, 10].tolist() == pytest.approx([255, 0, 255], abs=10)
+    assert preview[400, 10].tolist() == pytest.approx([127, 0, 127], abs=10)
 
 
 def with_thumbnail(pixels: pictures.Pixels, thumbnail: pictures.Pixels, path: Path) -> Path:

@@ -234,7 +234,7 @@ class StackReader(TiffReader):
         message = f"The channels {_listed(stack, shown)} are shown{where}."
         if others:
             message += f" Choose others by `channels`: {_listed(stack, others)}."
-        if at:
+        if at and not stack.is_joined:
             message += " Choose z and t by `channels` together with `page`, the number of any page there."
         return [Warned("channels_chosen", message)]
 
