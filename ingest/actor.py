@@ -194,6 +194,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
         page=run.grant.options.page if run.grant.options.HasField("page") else None,
         channels=run.grant.options.channels,
         member=run.grant.options.member,
+        accept_damage=run.grant.options.damage == pb.DAMAGE_ACCEPT,
         folder=folder,
         on_start=lambda child: run.on_stop(child.kill),
     )

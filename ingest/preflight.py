@@ -18,6 +18,7 @@ from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.formats import admission
 from pipeline.formats.budget import require_affordable
+from pipeline.formats.decoder_errors import DAMAGED
 from pipeline.formats.header import NO_STACK, Header, StackHeader
 from pipeline.formats.probe import Budget, Probe, probe
 from pipeline.sandbox.parent import Child
@@ -36,9 +37,6 @@ MOST_BYTES = 64 << 20
 
 STEP = 16 << 10
 """Bytes to wait for at once in the first response: at the minimum accepted rate they take four seconds."""
-
-BROKEN = ("image_corrupt", "image_truncated")
-"""Verdicts about the bytes. They are wrong if a range request returned wrong bytes."""
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +111,7 @@ def read_header(
     page: int | None,
     channels: Iterable[str] = (),
     member: str = "",
+    accept_damage: bool = False,
     folder: Path,
     on_start: Callable[[Child], None] = lambda _: None,
 ) -> Look:
@@ -123,6 +122,7 @@ def read_header(
     page: the page to tile, from 0; None for the main picture.
     channels: the channels that are asked for, as pipeline.channel_choice.parse returns them.
     member: name of the image in a ZIP archive; empty if there is only one, or no archive.
+    accept_damage: whether to leave it to the tiler what can be decoded of a damaged source.
     folder: an existing folder, in which the child process gets a folder of its own.
     on_start: called with the child, so that another thread can kill it.
 
@@ -164,7 +164,7 @@ def read_header(
         # Not this worker's memory, because the tiler may run on another machine or in another container.
         settings.decode_memory_bytes or None,
     )
-    verdict = _verdict(found, remote, limits)
+    verdict = _verdict(found, remote, limits, accept_damage=accept_damage)
     return Look(found.header, found.memory, verdict, fetch.received, remote.failed, found.page, found.stack)
 
 
@@ -226,14 +226,14 @@ def _sniff(host: str, page_advice: str, head: bytes | None) -> None:
         sniffer.finish()
 
 
-def _verdict(found: Probe, remote: Remote, limits: admission.Limits) -> StageError | None:
+def _verdict(found: Probe, remote: Remote, limits: admission.Limits, *, accept_damage: bool) -> StageError | None:
     if found.header is not None:
         try:
             admission.admit(found.header, found.memory, remote.length, limits)
             require_affordable(found.header, found.work, remote.length, limits.pixels_per_byte)
         except StageError as error:
             return error
-    if found.verdict is not None and found.verdict.code in BROKEN and remote.is_far:
-        # The ranges may have other bytes than the whole file, if the server is faulty. Then the download has to decide.
+    # Ranges of a faulty server may have other bytes than the whole file. Then the download has to decide.
+    if found.verdict is not None and found.verdict.code in DAMAGED and (accept_damage or remote.is_far):
         return None
     return found.verdict

@@ -82,6 +82,31 @@ def test_what_is_left_of_a_damaged_file_is_shown_and_the_rest_is_marked(
         assert (ended.code, "1 match the original; the original is damaged, " in ended.out) == (0, True), (name, ended)
 
 
+def test_a_damaged_file_that_is_large_enough_for_a_preflight_is_shown_too(
+    client: Client, files: SourceServer, stack: LaunchedStack, tmp_path: Path
+) -> None:
+    # Given cut files of more than a mebibyte, whose headers are read before the download
+    whole = {name: salvage.by_pillow(name, 512, 1100) for name in ("BMP", "PPM", "TGA", "TIFF")}
+    for name, each in whole.items():
+        cut = each.data[: len(each.data) * 2 // 3]
+        assert len(cut) > 1 << 20
+        (tmp_path / f"cut.{name}").write_bytes(cut)
+    # When they are submitted, then they are refused, and shown if the damage is accepted
+    refused = {name: str(client.submit(files.url(f"/cut.{name}"), "Damaged")["dataset_id"]) for name in whole}
+    asked: dict[str, Any] = {"damage": "accept", "format": "png", "tile_size": 512}
+    ids = {name: str(client.submit(files.url(f"/cut.{name}"), "Damaged", **asked)["dataset_id"]) for name in whole}
+    for name, dataset_id in ids.items():
+        error = finish(client, refused[name])["error"]
+        assert (error["code"], "`damage` set to `accept`" in error["message"]) == ("image_truncated", True), name
+        last = finish(client, dataset_id)
+        assert (last["status"], [each["code"] for each in last["warnings"]]) == ("ready", ["image_incomplete"]), name
+        address = f"{stack.url}/tiles/{last['tile_info']['tile_id']}_files/11"
+        tiles = [requests.get(f"{address}/0_{row}.png", timeout=60).content for row in range(3)]
+        found = np.concatenate([pictures.decode(tile) for tile in tiles])
+        share, difference = salvage.held_against(found, whole[name].pixels)
+        assert (0.33 <= share <= 0.36, difference) == (True, 0), (name, share)
+
+
 def test_missing_parts_are_grey_in_tiles_without_transparency(
     client: Client, files: SourceServer, stack: LaunchedStack, command: Command, tmp_path: Path
 ) -> None:

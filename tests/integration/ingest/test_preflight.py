@@ -54,6 +54,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for one in inside:
                 archive.write(folder / one, one)
     (folder / "a.jpg.gz").write_bytes(gzip.compress((folder / "a.jpg").read_bytes()))
+    for name in ("cut.bmp", "cut.ppm", "cut.tga"):
+        Image.fromarray(noise).save(folder / name)
+        (folder / name).write_bytes((folder / name).read_bytes()[: 3 << 19])
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2 << 20))
     return folder
 
@@ -67,11 +70,13 @@ def server(files: Path) -> Iterator[SourceServer]:
 class Work:
     """One run of the ingest stage without a statussvc."""
 
-    def __init__(self, url: str, tmp_path: Path, *, page: int = 0, member: str = "", **settings: object) -> None:
+    def __init__(
+        self, url: str, tmp_path: Path, *, page: int = 0, member: str = "", accept: bool = False, **settings: object
+    ) -> None:
         self.storage = DirectoryStorage(tmp_path / "storage")
-        grant = pb.Grant(
-            url=url, source_key="sources/custom_00000000/1", options=pb.TileOptions(page=page, member=member)
-        )
+        damage = pb.DAMAGE_ACCEPT if accept else pb.DAMAGE_UNSPECIFIED
+        options = pb.TileOptions(page=page, member=member, damage=damage)
+        grant = pb.Grant(url=url, source_key="sources/custom_00000000/1", options=options)
         wake_up = pb.WakeUp(dataset_id="custom_00000000", attempt=1, stage=pb.STAGE_INGEST)
         self.run = Run("1" * 32, wake_up, grant)
         made = IngestSettings.model_validate({"storage": self.storage.root, "allow_sources": "127.0.0.0/8"} | settings)
@@ -205,6 +210,7 @@ def test_a_server_without_ranges_shows_it_where_the_beginning_is_enough(
         ("a.jpg", "image_too_large", {"decode_memory_bytes": 10**7}),
         ("rubbish.img", "unsupported_format", {}),
         ("cut.tif", "image_truncated", {}),
+        ("cut.bmp", "image_truncated", {}),
         ("broken.png", "image_corrupt", {}),
         ("jpeg2000.tif", "unsupported_format", {}),
         ("raw.nef", "unsupported_format", {}),
@@ -224,6 +230,19 @@ def test_what_cannot_be_tiled_is_refused_before_it_is_fetched(
     assert refusal(Work(url, tmp_path, **settings)) == code  # type: ignore[arg-type]  # names of settings
     # And one further part was asked for at most, or the directory of an archive and the beginnings of its files
     assert server.requests["/big"] <= (4 if name.endswith("zip") else 2)
+
+
+@pytest.mark.parametrize("name", ["cut.bmp", "cut.ppm", "cut.tga", "cut.tif", "broken.png"])
+def test_a_damaged_source_is_fetched_if_damage_is_accepted_and_the_tiler_decides(
+    name: str, server: SourceServer, files: Path, tmp_path: Path
+) -> None:
+    work = Work(server.url(f"/{name}"), tmp_path, accept=True)
+    work()
+    assert work.stored == (files / name).read_bytes()
+
+
+def test_damage_that_is_accepted_hides_no_other_reason(server: SourceServer, tmp_path: Path) -> None:
+    assert refusal(Work(server.url("/jpeg2000.tif"), tmp_path, accept=True)) == "unsupported_format"
 
 
 def test_an_animation_that_asks_for_too_much_before_a_page_is_refused_before_it_is_fetched(
