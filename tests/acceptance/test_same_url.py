@@ -6,11 +6,14 @@ import threading
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.acceptance.jobs import finish, ready, submit, until
-from tests.support.network.answers import gated, sequence, status, whole
+from tests.support.network.answers import gated, sequence, silent, status, whole
 from tests.support.network.sources import Behaviour, Exchange, SourceServer
+from tests.support.rigs.waiting import until as eventually
 from tilewright.client import Client
+from tilewright.embedded import LaunchedStack
 
 POSTS = 5
 
@@ -60,6 +63,33 @@ def test_one_of_those_that_wait_takes_over(client: Client, sources: SourceServer
     getattr(client, how)(ids[0])
     assert len({ready(client, one)["tile_id"] for one in ids[1:]}) == 1
     assert sources.requests[path] == 2
+    gate.set()
+
+
+def test_those_that_wait_go_on_when_the_one_that_downloads_gets_another_url(
+    client: Client, stack: LaunchedStack, sources: SourceServer, data: bytes
+) -> None:
+    # Given a dataset between two tries, and one that waits for it
+    url = sources.on("/moved.jpg", status(500))
+    first = submit(client, url)
+    eventually(lambda: client.status(first)["attempt"] > 1, "another try")
+    second = submit(client, url)
+    assert client.status(second)["waiting_for"]["dataset_id"] == first
+    # When the old URL works again, and the first gets another one, whose server says nothing
+    gate = threading.Event()
+    slow = sources.on("/silent.jpg", silent(gate))
+
+    def moved() -> bool:
+        # A dataset that is just being downloaded cannot get another URL.
+        answer = requests.patch(f"{stack.url}/api/datasets/{first}", json={"url": slow}, timeout=60)
+        return answer.status_code == 200
+
+    eventually(moved, "another URL")
+    sources.on("/moved.jpg", whole(data))
+    # Then the other does not wait for that one
+    ready(client, second)
+    assert client.status(first)["status"] != "ready"
+    client.delete(first)
     gate.set()
 
 

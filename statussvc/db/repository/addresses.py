@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, update
 
 from pipeline.errors import Conflict
+from statussvc.db.repository import holds
 from statussvc.db.repository.reusable import url_hash
 from statussvc.db.repository.transitions import NO_FAILURE, NO_REWRITTEN
 from statussvc.db.repository.turns import host_hash
@@ -54,3 +55,4 @@ def change(connection: Connection, row: DatasetRow, url: str) -> None:
         .where(datasets.c.seq == row.seq)
         .values(**{"source_key": None, **NO_SOURCE_INFO, **address(url), **(due if row.state is State.QUEUED else {})})
     )
+    holds.leave(connection, row.dataset_id)

@@ -115,6 +115,15 @@ def _settle_one(
     return _take_over(connection, next(iter(held)))
 
 
+def leave(connection: Connection, dataset_id: str) -> None:
+    """Have the oldest of the rows that a dataset holds download their URL: the dataset's own has just been changed.
+
+    Not left to `settle`: the dataset may go on for days, and will also hold rows of its new URL.
+    """
+    while held := _held_by(connection, dataset_id, 1):
+        _take_over(connection, held[0])
+
+
 def _of_url(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:
     """Rows of a URL that are not held."""
     return select(*columns).where(

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, select, update
 
 from statussvc.db.repository import addresses, holds, outbox, places, reusable, stages, user_actions
-from statussvc.db.repository.catalogue import NewDataset, create
+from statussvc.db.repository.catalogue import NewDataset, Texts, create, describe
 from statussvc.db.repository.turns import Turns
 from statussvc.db.rows import DatasetRow, Facts, Failure, Rewritten, fetch_one
 from statussvc.db.tables import datasets
@@ -53,6 +53,12 @@ class Rows:
     def fail(self, run_id: str, code: str) -> None:
         stages.fail(self.connection, run_id, Failure(code, "It failed.", retryable=False), POLICY, NOW)
 
+    def retry_later(self, run_id: str) -> None:
+        stages.fail(self.connection, run_id, Failure("source_unreachable", "Away.", retryable=True), POLICY, NOW)
+
+    def change_url(self, dataset_id: str, url: str) -> None:
+        describe(self.connection, dataset_id, Texts(url=url))
+
     def settle(self) -> None:
         holds.settle(self.connection, NOW)
 
@@ -86,6 +92,42 @@ def test_those_that_wait_are_not_published_and_use_the_file_of_the_one_that_down
     assert [(one.state, one.source_key, one.source_etag) for one in told] == [(State.DOWNLOADED, key, '"v1"')] * 2
     assert [one.facts.rewritten for one in told] == [link] * 2
     assert told[0].tile_id == rows.row(first).tile_id != told[1].tile_id
+
+
+def test_a_new_url_of_the_one_that_downloads_is_not_that_of_the_others(rows: Rows) -> None:
+    # Given three datasets of a URL, of which the first is about to try again, and one of another URL
+    first, second, third = (rows.submit() for _ in range(3))
+    rows.retry_later(rows.begin(first))
+    other = rows.submit(url=f"{URL}?other")
+    assert rows.held_by(first, second, third) == [None, first, first]
+    # When the first gets that other URL
+    rows.change_url(first, f"{URL}?other")
+    # Then one of the others takes over at once, and the rest wait for it
+    assert rows.held_by(second, third) == [None, second]
+    run = rows.begin(second)
+    # And the first holds those of its new URL, and goes on by itself
+    rows.begin(first)
+    assert rows.held_by(first, other, third) == [None, first, second]
+    rows.complete(run)
+    rows.settle()
+    assert rows.row(third).source_key == f"sources/{second}/2"
+
+
+def test_a_failed_one_that_is_retried_with_a_new_url_is_not_waited_for(rows: Rows) -> None:
+    first, second = rows.submit(), rows.submit()
+    rows.fail(rows.begin(first), "source_forbidden")
+    user_actions.retry(rows.connection, first, NOW, f"{URL}?new")
+    assert rows.held_by(second) == [None]
+
+
+def test_all_of_a_crowd_are_taken_over_when_a_url_changes(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "MOST_HELD", 3)
+    first, *others = (rows.submit() for _ in range(12))
+    rows.retry_later(rows.begin(first))
+    for one in others:
+        rows.begin(one)
+    rows.change_url(first, f"{URL}?new")
+    assert rows.held_by(*others) == [None] + [others[0]] * 10
 
 
 @pytest.mark.parametrize("code", ["page_not_found", "source_corrupted", "out_of_disk", "worker_died"])
