@@ -75,7 +75,15 @@ def test_what_is_left_of_a_damaged_file_is_shown_and_the_rest_is_marked(
         told = json.loads(description.read_text())
         assert (told["damage"], told["warnings"]) == ("accept", last["warnings"])
         assert told["missing_pixels"] == round(share * found.shape[0] * found.shape[1]), name
-    for name in ("cut.jpg", "cut-8.png", "cut-1.gif", "cut-lossy.webp", "5-False-noise-middle.tif"):
+    for name in (
+        "cut.jpg",
+        "cut-8.png",
+        "cut-1.gif",
+        "cut-lossy.webp",
+        "5-False-noise-middle.tif",
+        "alpha.heic",
+        "cut.avif",
+    ):
         if name not in ids:
             continue
         ended = command("verify", ids[name], "--source", "--data", str(stack.data))

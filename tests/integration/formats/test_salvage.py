@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from pipeline.pyramids import SZI, Format
-from tests.support.images import pictures, remarked_tiffs, salvage, stacks
+from tests.support.images import heifs, pictures, remarked_tiffs, salvage, stacks
 from tests.support.images.pictures import Pixels
 from tiler import confined_decoding
 from tiler.build.pyramid import build
@@ -57,7 +59,7 @@ def finest(folder: Path, like: Pixels) -> Pixels:
     return np.dstack([found, np.full(found.shape[:2], 255, np.uint8)])
 
 
-@pytest.mark.parametrize("family", ["tiffs", "pngs", "gifs", "webps"])
+@pytest.mark.parametrize("family", ["tiffs", "pngs", "gifs", "webps", "heifs"])
 def test_each_damage_is_marked_and_all_else_is_right(family: str, tmp_path: Path) -> None:
     for number, case in enumerate(getattr(salvage, family)()):
         folder = tmp_path / str(number)
@@ -70,6 +72,33 @@ def test_each_damage_is_marked_and_all_else_is_right(family: str, tmp_path: Path
         assert difference <= case.loss, (case.name, difference)
         told = json.loads((folder / "pyramid.json").read_text())
         assert told["missing_pixels"] == round(share * case.pixels.shape[0] * case.pixels.shape[1]), case.name
+
+
+def test_a_heif_fails_where_its_sound_tiles_are_not_enough(tmp_path: Path) -> None:
+    for brand in heifs.CODECS:
+        pixels = heifs.grid_pixels()
+        sound = heifs.grid(brand)
+        top, noisy = sound[0], [heifs.noisy(item, length=40) for item in sound[1:]]
+        clap = b"\0\0\0\x28clap" + struct.pack(">8I", 100, 1, 100, 1, 0, 1, 0, 1)
+        cropped = replace(top, properties=[*top.properties, clap])
+        alpha = heifs.transparency(heifs.noisy(heifs.coded(9, pixels, brand), length=40), 1)
+        alone = heifs.file_of([heifs.coded(1, pixels, brand, hidden=False)], brand)
+        cases = {
+            "a single picture that is cut": alone[: len(alone) * 2 // 3],
+            "a single picture that is damaged": heifs.file_of(
+                [heifs.noisy(heifs.coded(1, pixels, brand, hidden=False), length=40)], brand
+            ),
+            "all tiles damaged": heifs.file_of([top, *noisy], brand),
+            "cropped": heifs.file_of([cropped, noisy[0], *sound[2:]], brand),
+            "transparency of one picture": heifs.file_of([*sound, alpha], brand),
+            "cut within the description": heifs.file_of([top, *sound[1:]], brand)[:200],
+        }
+        for name, data in cases.items():
+            (folder := tmp_path / f"{brand} {name}").mkdir()
+            failed = tiled(data, folder)
+            assert isinstance(failed, Failed), (brand, name, failed)
+            assert failed.code in {"image_corrupt", "image_truncated"}, (brand, name, failed)
+            assert failed.message.endswith("Nothing of it can be decoded."), (brand, name, failed)
 
 
 def test_what_is_overlooked_is_told(tmp_path: Path) -> None:

@@ -73,28 +73,41 @@ def turn(quarters: int) -> bytes:
     return _box(b"irot", bytes([quarters]))
 
 
+def mirror(axis: int) -> bytes:
+    return _box(b"imir", bytes([axis]))
+
+
+def mirrored(pixels: Pixels, axis: int) -> Pixels:
+    """As `mirror` shows them: top and bottom swapped (0), or left and right (1), by the edition of 2022, 6.5.12."""
+    return pixels[::-1] if axis == 0 else pixels[:, ::-1]
+
+
 def layout(columns: int, rows: int, width: int, height: int) -> bytes:
     """The data of a grid."""
     return struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
 
 
-def grid(brand: str, change: Callable[[Item], Item] | None = None, *, first: int = 2) -> list[Item]:
+def grid(
+    brand: str, change: Callable[[Item], Item] | None = None, *, first: int = 2, edge: int = EDGE, least: int = 0
+) -> list[Item]:
     """Four tiles and the grid that shows them as `grid_pixels`, which lies before them in the file.
 
     Parameters
     ----------
     change: is made to the second tile.
+    least: of all samples.
     """
-    scene = grid_pixels()
-    tiles = [coded(first + n, scene[y : y + EDGE, x : x + EDGE], brand) for n, (y, x) in enumerate(CORNERS)]
+    scene, side = np.maximum(grid_pixels(edge), least), 2 * edge
+    corners = [(0, 0), (0, edge), (edge, 0), (edge, edge)]
+    tiles = [coded(first + n, scene[y : y + edge, x : x + edge], brand) for n, (y, x) in enumerate(corners)]
     if change:
         tiles[1] = change(tiles[1])
-    top = Item(1, b"grid", layout(2, 2, SIDE, SIDE), [size(SIDE, SIDE)], [tile.number for tile in tiles])
+    top = Item(1, b"grid", layout(2, 2, side, side), [size(side, side)], [tile.number for tile in tiles])
     return [top, *tiles]
 
 
-def grid_pixels() -> Pixels:
-    return pictures.scene(SIDE, SIDE)
+def grid_pixels(edge: int = EDGE) -> Pixels:
+    return pictures.scene(2 * edge, 2 * edge)
 
 
 def noisy(item: Item, *, length: int = 8) -> Item:

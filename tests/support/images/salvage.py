@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +14,14 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from tests.support.images import damaged_tiffs, pictures
+from tests.support.images import heifs as heifs_
 from tests.support.images.pictures import Pixels
 
 GREY = 128
 JPEG = 7
+
+HEIF_EDGE = 160
+"""Edge of the tiles of a HEIF."""
 
 JPEG_LOSS = 3
 """Most that two decoders of JPEG may differ."""
@@ -87,6 +92,7 @@ def cases() -> Iterator[Case]:
     yield from pngs()
     yield from gifs()
     yield from webps()
+    yield from islice(heifs(), 0, None, 5)  # plain.heic, alpha.heic, cut.avif
 
 
 def tiffs() -> Iterator[Case]:
@@ -173,3 +179,28 @@ def webps() -> Iterator[Case]:
         # The transparency comes first, and without it there is no row.
         cut = data[: len(data) * (9 if bands == 4 else 6) // 10]
         yield Case(f"cut-{name}.webp", cut, shown[..., :3], 0.1, 0.9, 3)
+
+
+def heifs() -> Iterator[Case]:
+    """Yield HEICs and AVIFs in four tiles of which one is damaged or cut off; turned, mirrored, and with alpha."""
+    pixels = heifs_.grid_pixels(HEIF_EDGE)
+    turns: dict[str, tuple[list[bytes], Pixels]] = {
+        "plain": ([], pixels),
+        "turned": ([heifs_.turn(1)], np.rot90(pixels)),
+        "mirrored": ([heifs_.turn(3), heifs_.mirror(0)], heifs_.mirrored(np.rot90(pixels, 3), 0)),
+        "mirrored-1": ([heifs_.mirror(1), heifs_.turn(2)], np.rot90(heifs_.mirrored(pixels, 1), 2)),
+    }
+    for brand in heifs_.CODECS:
+        sound = heifs_.grid(brand, edge=HEIF_EDGE)
+        noisy_one = [sound[0], sound[1], heifs_.noisy(sound[2], length=40), *sound[3:]]
+        for name, (properties, expected) in turns.items():
+            top = replace(sound[0], properties=[*sound[0].properties, *properties])
+            yield Case(f"{name}.{brand}", heifs_.file_of([top, *noisy_one[1:]], brand), expected, 0.25, 0.25)
+        whole = heifs_.file_of(sound, brand)
+        yield Case(f"cut.{brand}", whole[: -len(sound[4].data) - len(sound[3].data) // 2], pixels, 0.5, 0.5)
+        # Transparency in tiles of which one is damaged
+        alpha = [
+            replace(item, hidden=True) for item in heifs_.grid(brand, heifs_.noisy, first=7, edge=HEIF_EDGE, least=9)
+        ]
+        over = heifs_.transparency(replace(alpha[0], number=6), 1)
+        yield Case(f"alpha.{brand}", heifs_.file_of([*sound, over, *alpha[1:]], brand), pixels, 0.25, 0.25)

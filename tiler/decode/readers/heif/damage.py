@@ -55,9 +55,9 @@ def require_sound(path: Path, page: int, pages: int, shown: int) -> Coding:
             codec = items.codec(page)
             found, decoded = {}, 0
             for coded in items.coded(page):
-                found[coded.number] = picture = _decoded(coded)
+                found[coded.number] = picture = decoded_alone(coded)
                 decoded += picture.width * picture.height * coded.times
-                _require_few(decoded, shown)
+                require_few(decoded, shown)
             for tiles in items.grids(page):
                 if len({found[number].samples for number in tiles}) > 1:
                     raise damaged("HEIF: the tiles of a grid store their colours in different ways")
@@ -88,7 +88,8 @@ def items_of(path: Path, page: int, pages: int) -> list[int]:
     return found
 
 
-def _decoded(coded: Coded) -> Picture:
+def decoded_alone(coded: Coded) -> Picture:
+    """Decode a picture, discard its pixels and return its properties; raises as `require_sound`."""
     picture = hevc.require_sound(coded) if coded.kind == HEVC else av1.require_sound(coded)
     for size, said in ((picture.width, coded.width), (picture.height, coded.height)):
         if said and not said <= size < said + MOST_PADDING:
@@ -99,7 +100,8 @@ def _decoded(coded: Coded) -> Picture:
     return picture
 
 
-def _require_few(decoded: int, shown: int) -> None:
+def require_few(decoded: int, shown: int) -> None:
+    """Raise StageError("decoder_too_slow") if far more pixels are decoded than shown."""
     if decoded > MOST_SURPLUS * shown + SURPLUS_FREE:
         raise StageError(
             "decoder_too_slow",

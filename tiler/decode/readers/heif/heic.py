@@ -29,12 +29,13 @@ pi_heif.options.DECODE_THREADS = len(os.sched_getaffinity(0))
 pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
 
 
-def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
+def decoded(source: Path | bytes, page: int, header: pyvips.Image) -> pyvips.Image:
     """Decode a page into memory. Check it before with tiler.decode.readers.heif.damage, and correct it afterwards with
     tiler.decode.readers.heif.coding.
 
     Parameters
     ----------
+    source: the file, or its bytes.
     page: 0 is the primary one.
     header: the page as libvips opens it.
 
@@ -45,7 +46,7 @@ def decoded(path: Path, page: int, header: pyvips.Image) -> pyvips.Image:
     MemoryError: if memory runs out.
     """
     try:
-        pages = pi_heif.open_heif(path, convert_hdr_to_8bit=False)
+        pages = pi_heif.open_heif(source, convert_hdr_to_8bit=False)
         if page and len(pages) != header.get("n-pages"):
             raise StageError(
                 "unsupported_format", "Not all pages of the HEIC can be read. Save the page you want as its own file."

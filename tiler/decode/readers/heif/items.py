@@ -63,6 +63,26 @@ class Coded(NamedTuple):
     times: int = 1
 
 
+class Grid(NamedTuple):
+    """A picture that is assembled from tiles of one size, row by row. It may be smaller than the tiles together.
+
+    Parameters
+    ----------
+    columns, rows: number of tiles.
+    width, height: of the picture, in pixels.
+    tile_width, tile_height: in pixels.
+    parts: the item of each tile.
+    """
+
+    columns: int
+    rows: int
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    parts: tuple[int, ...]
+
+
 class Signal(NamedTuple):
     """The coding of colours in code points of ISO/IEC 23091-2 (CICP)."""
 
@@ -102,7 +122,7 @@ class _Item:
     premultiplied: list[int] = field(default_factory=list)
     signal: Signal | None = None
     is_alpha: bool = False
-    turns: int = 0
+    turns: list[tuple[bytes, bytes]] = field(default_factory=list)
     width: int = 0
     height: int = 0
 
@@ -132,7 +152,7 @@ class Items:
     def __init__(self, file: BinaryIO, pages: Sequence[int] = ()) -> None:
         self._file = file
         self._size = file.seek(0, io.SEEK_END)
-        self._pages = pages
+        self.pages = pages
         self._items: dict[int, _Item] = {}
         self._primary = 0
         self._within = b""
@@ -162,7 +182,7 @@ class Items:
         StageError: unsupported_format, if the page contains any other kind of item, or both codecs; image_corrupt.
         struct.error: if an item is missing.
         """
-        needed = self._needed([self._top(page)])
+        needed = self._needed([self.top(page)])
         for number in needed:
             item = self._items[number]
             if item.kind == _GRID:
@@ -191,24 +211,47 @@ class Items:
         StageError: image_truncated, image_corrupt.
         struct.error: if an item is missing.
         """
-        for number, times in self._needed([self._top(page)]).items():
-            item = self._items[number]
-            if item.is_coded:
-                configuration = next(
-                    (
-                        item.configurations[name]
-                        for name, kind in _CONFIGURATIONS.items()
-                        if kind == item.kind and name in item.configurations
-                    ),
-                    b"",
-                )
-                if not configuration:
-                    raise damaged("HEIF: a coded picture has no decoder configuration")
-                yield Coded(number, item.kind, item.width, item.height, configuration, self._data(item), times)
+        for number, times in self.uses(page).items():
+            yield self.picture(number, times)
+
+    def uses(self, page: int) -> dict[int, int]:
+        """Return how often each coded picture of a page is decoded for it, by its item; raises StageError."""
+        needed = self._needed([self.top(page)])
+        return {number: times for number, times in needed.items() if self._items[number].is_coded}
+
+    def picture(self, number: int, times: int = 1) -> Coded:
+        """Return the coded picture of an item; raises StageError: image_truncated, image_corrupt."""
+        item, configuration = self._items[number], self.configuration(number)
+        if not configuration:
+            raise damaged("HEIF: a coded picture has no decoder configuration")
+        return Coded(number, item.kind, item.width, item.height, configuration, self._data(item), times)
+
+    def configuration(self, number: int) -> bytes:
+        """Return the decoder configuration of a coded picture; empty if it has none."""
+        item = self._items[number]
+        found = (item.configurations.get(name, b"") for name, kind in _CONFIGURATIONS.items() if kind == item.kind)
+        return next(found, b"")
+
+    def grid(self, number: int) -> Grid | None:
+        """Return an item as a grid, if it is one; raises StageError and struct.error if its data cannot be read."""
+        item = self._items[number]
+        if item.kind != _GRID:
+            return None
+        rows, columns, width, height = grid_of(self._data(item))
+        first = self._items[item.parts[0]]
+        return Grid(columns, rows, width, height, first.width, first.height, tuple(item.parts))
+
+    def transparency(self, number: int) -> set[int]:
+        """Return the items of the transparency of an item."""
+        return self._transparency(self._items[number])
+
+    def turns(self, number: int) -> list[tuple[bytes, bytes]]:
+        """Return the properties that transform an item, in their order: the type and the content of each."""
+        return self._items[number].turns
 
     def colours(self, page: int) -> list[int]:
         """Return the items of the coded pictures of a page without those of its transparency."""
-        waiting, found = [self._top(page)], dict[int, None]()
+        waiting, found = [self.top(page)], dict[int, None]()
         while waiting:
             number = waiting.pop()
             if number not in found:
@@ -225,22 +268,22 @@ class Items:
 
     def is_premultiplied(self, page: int) -> bool:
         """Return whether the colours of a page are multiplied by its transparency."""
-        item = self._items[self._top(page)]
+        item = self._items[self.top(page)]
         return not self._transparency(item).isdisjoint(item.premultiplied)
 
     def signal(self, page: int) -> Signal | None:
         """Return the coding of colours in the properties of a page; None if they do not contain it."""
-        numbers = [self._top(page), *self.colours(page)[:1]]
+        numbers = [self.top(page), *self.colours(page)[:1]]
         return next((self._items[number].signal for number in numbers if self._items[number].signal), None)
 
     def grids(self, page: int) -> list[list[int]]:
         """Return the items of the tiles of each grid in a page."""
-        found = [self._items[number] for number in self._needed([self._top(page)])]
+        found = [self._items[number] for number in self._needed([self.top(page)])]
         return [item.parts for item in found if item.kind == _GRID]
 
     def listed(self, page: int) -> list[int]:
         """Return the pixels of each coded picture of a page by its item, times how often the page uses it."""
-        needed = self._needed([self._top(page)]).items()
+        needed = self._needed([self.top(page)]).items()
         return [self._items[number].pixels * times for number, times in needed if self._items[number].is_coded]
 
     def passes(self, page: int) -> list[int]:
@@ -250,17 +293,17 @@ class Items:
         ------
         StageError: decoder_too_slow, if a picture is turned, mirrored and cropped more than MOST_TURNS times.
         """
-        top, passes = self._top(page), []
+        top, passes = self.top(page), []
         for number, times in self._needed([top]).items():
             item = self._items[number]
-            if item.turns > MOST_TURNS:
+            if len(item.turns) > MOST_TURNS:
                 raise StageError(
                     "decoder_too_slow",
-                    f"The HEIF or AVIF turns, mirrors or crops a picture {item.turns} times; at most {MOST_TURNS} "
+                    f"The HEIF or AVIF turns, mirrors or crops a picture {len(item.turns)} times; at most {MOST_TURNS} "
                     "times are supported. Save it again.",
                 )
             is_made = item.kind in _MADE_OF_OTHERS and number != top
-            passes += [self._canvas(item) * times] * (item.turns + is_made)
+            passes += [self._canvas(item) * times] * (len(item.turns) + is_made)
         return passes
 
     def _canvas(self, item: _Item) -> int:
@@ -273,8 +316,9 @@ class Items:
                 return max(item.pixels, overlay_of(self._data(item)))
         return item.pixels
 
-    def _top(self, page: int) -> int:
-        number = self._primary if page == 0 else self._pages[page] if page < len(self._pages) else -1
+    def top(self, page: int) -> int:
+        """Return the item of a page; raises struct.error if there is none."""
+        number = self._primary if page == 0 else self.pages[page] if page < len(self.pages) else -1
         if number not in self._items:
             raise struct.error("a page has no item")
         return number
@@ -393,7 +437,7 @@ class Items:
             once(item.pixels > 0)
             item.width, item.height = number_at(data, 4, 4), number_at(data, 8, 4)
         elif kind in _TURNS:
-            item.turns += 1
+            item.turns.append((kind, data))
         elif kind == b"colr" and data[:4] == b"nclx":
             item.signal = Signal(number_at(data, 4, 2), number_at(data, 6, 2), number_at(data, 10, 1) >> 7 == 1)
         elif kind == b"auxC":
