@@ -97,13 +97,26 @@ def test_huge_sizes_cost_nothing() -> None:
     assert len(pixels.planes(1)) == ome.MOST_BLOCKS
 
 
+def test_a_micro_sign_in_latin_1_is_one(tmp_path: Path) -> None:
+    for head in ("", '<?xml version="1.0" encoding="UTF-8"?>', '<?xml version="1.0" encoding="ISO-8859-1"?>'):
+        text = xml('PhysicalSizeZ="2" PhysicalSizeZUnit="µm"', "", head).decode().encode("latin-1")
+        assert [pixels.z_step for pixels in ome.parse(text)] == ["2 µm"]
+    said = "ImageJ=1\nchannels=2\nslices=1\nspacing=2\nunit=µm\n"
+    for coding in ("utf-8", "latin-1"):
+        path = stacks.describe(tmp_path / "a.tif", stacks.planes(2)[0], said.encode(coding))
+        stack = stack_at(path)
+        assert stack is not None
+        assert stack.z_step == "2 µm"
+
+
 def test_thousands_of_images_with_huge_sizes_cost_little(tmp_path: Path) -> None:
+    assert ome.parse(b"<OME>" + b"<Image><Pixels/></Image>" * 10_001 + b"</OME>") == []
     image = (
         b'<Image><Pixels SizeC="9999" SizeZ="99999" SizeT="9"><TiffData IFD="9" PlaneCount="99999"/></Pixels></Image>'
     )
-    text = b"<OME>" + image * 20_000 + b"</OME>"
+    text = b"<OME>" + image * 10_000 + b"</OME>"
     images = ome.parse(text)
-    assert len(images) == 20_000
+    assert len(images) == 10_000
     # Without listing the planes of any
     assert not any(pixels.has(0, 1) for pixels in images)
     assert images[0].has(100_000, 1)
@@ -178,6 +191,21 @@ def test_a_description_that_does_not_fit_the_pages_changes_nothing(text: str, tm
     assert np.array_equal(picture.image.numpy(), stretched(samples[0][..., None]))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ImageJ=1.53\nchannels=2\n",
+        "ImageJ=1.53\r\nimages=2\r\nchannels=2\r\n",
+        "<OME><Image><Pixels SizeC='2'/></Image></OME>",
+        "<o:OME xmlns:o='x'><o:Image><o:Pixels SizeC='2'><o:TiffData/></o:Pixels></o:Image></o:OME>",
+    ],
+)
+def test_a_short_description_is_enough(text: str, tmp_path: Path) -> None:
+    samples = stacks.planes(2)[0]
+    picture = open_here(stacks.describe(tmp_path / "a.tif", samples, text))
+    assert np.abs(picture.image.numpy().astype(int) - composed(list(samples), [GREEN, MAGENTA])).max() <= 2
+
+
 def test_channels_of_different_sizes_are_not_composed(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     text = "<OME><Image><Pixels SizeC='2'><TiffData/></Pixels></Image></OME>"
@@ -234,6 +262,32 @@ def test_planes_stored_apart_are_read_alone_whatever_their_layout(tmp_path: Path
         picture = open_here(path, "3", "1")
         assert [layer.number for layer, _ in picture.channels] == [3, 1]
         assert np.abs(picture.image.numpy().astype(int) - composed([apart[3], apart[1]], [GREEN, MAGENTA])).max() <= 2
+
+
+def test_a_few_of_many_planes_need_the_memory_of_a_few(tmp_path: Path) -> None:
+    samples = np.zeros((150, 256, 256), np.uint16)
+    samples[:] = np.arange(150)[:, None, None]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, samples, photometric="minisblack", planarconfig="separate", tile=(64, 64), metadata=None)
+    reader = reader_of(path, None, channels=("7", "149"))
+    reader.prepare()
+    whole = reader_of(path, None)
+    whole.prepare()
+    assert (reader.memory(256) - (64 << 20)) * 5 < whole.memory(256) - (64 << 20)
+    picture = open_here(path, "7", "149", stretch="range:0,255")
+    assert np.array_equal(picture.image.numpy()[0, 0], [149, 7, 149])
+
+
+def test_wide_and_complex_channels_are_composed(tmp_path: Path) -> None:
+    for dtype in (np.float64, np.complex64, np.int32, np.uint32, np.int8, np.float16):
+        samples = (stacks.planes(2).astype(float) / 8).astype(dtype)
+        path = stacks.describe(
+            tmp_path / "a.tif", samples[0], '<OME><Image><Pixels SizeC="2"><TiffData/></Pixels></Image></OME>'
+        )
+        picture = open_here(path)
+        expected = composed(list(np.abs(samples[0]) if dtype == np.complex64 else samples[0]), [GREEN, MAGENTA])
+        assert len(picture.channels) == 2, dtype
+        assert np.abs(picture.image.numpy().astype(int) - expected).max() <= 2, dtype
 
 
 def test_bands_are_channels_only_where_they_are_grey_or_rgb(tmp_path: Path) -> None:

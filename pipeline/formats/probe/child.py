@@ -35,7 +35,7 @@ from pipeline.formats.tiff.checks import require_readable
 from pipeline.formats.tiff.heavy import patched, patches
 from pipeline.formats.tiff.layout import held_bytes
 from pipeline.formats.tiff.raw_photographs import require_developed
-from pipeline.formats.tiff.stack import Stack, asked_for, planes_of, stack_of
+from pipeline.formats.tiff.stack import Stack, asked_for, pages_of, stack_of
 from pipeline.formats.tiff.stack import header_of as stack_header
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sandbox import child
@@ -166,9 +166,9 @@ def _with_stack(
     with suppress(struct.error):
         if channels:
             shown, numbers = asked_for(stack, directory, channels)
-            count = planes_of(shown, directory, len(numbers))
+            count = pages_of(shown, len(numbers))
         elif is_main and stack is not None:
-            count = planes_of(stack, directory, min(MOST, len(stack.channels)))
+            count = pages_of(stack, min(MOST, len(stack.channels)))
     found = found._replace(memory=BASE_MEMORY + count * (found.memory - BASE_MEMORY), work=count * found.work)
     return found if stack is None else Found(*found[:9], *stack_header(stack))
 

@@ -68,13 +68,13 @@ def described(directory: Directory, text: bytes) -> Described | None:
     """
     if not text.startswith(b"ImageJ="):
         return None
-    values = dict(_LINE.findall(text[:MOST_TEXT].decode("utf-8", errors="replace")))
+    values = dict(_LINE.findall(_decoded(text[:MOST_TEXT])))
     sizes = [_count(values.get(name)) for name in ("channels", "slices", "frames")]
     if None in sizes:
         return None
     channels, z, t = (size or 1 for size in sizes)
-    images = _count(values.get("images"))
-    if channels * z * t > MOST_IMAGES or channels > MOST_CHANNELS or (images or channels * z * t) != channels * z * t:
+    stated = "images" not in values or _count(values["images"]) == channels * z * t
+    if channels * z * t > MOST_IMAGES or channels > MOST_CHANNELS or not stated:
         return None
     parts = _parts(directory)
     unit = values.get("unit", "").replace("\\u00B5", "µ")
@@ -89,6 +89,13 @@ def described(directory: Directory, text: bytes) -> Described | None:
         _step(values.get("spacing"), unit or "pixel"),
         _step(values.get("finterval"), values.get("tunit", "s")),
     )
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def _count(text: str | None) -> int | None:

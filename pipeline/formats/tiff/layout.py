@@ -235,8 +235,13 @@ def held_bytes(file: File, size: int, page: int) -> int:
     struct.error: if the file ends within the directory.
     """
     directory = find(file, page)
-    layout = layout_of(directory) if directory is not None else None
-    if directory is None or layout is None:
+    return 0 if directory is None else held_by(directory, size)
+
+
+def held_by(directory: Directory, size: int) -> int:
+    """As `held_bytes`, for the page of a directory."""
+    layout = layout_of(directory)
+    if layout is None:
         return 0
     compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     if is_recoded(directory):

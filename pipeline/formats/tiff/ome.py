@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
-MOST_XML = 1 << 22
-"""Most bytes of OME-XML that are read. It has about a kilobyte for each plane."""
+MOST_XML = 1 << 25
+"""Most bytes of OME-XML that are read. It has about a kilobyte for each plane, and a file has thousands of planes."""
+
+MOST_IMAGES = 10_000
+"""Most images that a file describes: the fields of a plate."""
 
 MOST_BLOCKS = 1 << 17
 """Most TiffData elements, and most planes."""
@@ -20,6 +23,9 @@ MOST_CHANNELS = 10_000
 
 MOST_DEPTH = 64
 """Most levels of elements. The data model has a dozen."""
+
+_INVALID = expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN]
+"""Code of the error for bytes that are no characters, and of others."""
 
 _ORDERS = {"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"}
 
@@ -121,12 +127,19 @@ def parse(xml: bytes) -> list[Pixels]:
     -------
     None of them if it is another XML, is broken, cut off, declares a document type, or is beyond the limits.
     """
-    reader = _Reader()
-    try:
-        reader.read(xml)
-    except (expat.ExpatError, _Refused, ValueError, LookupError):
-        return []
-    return reader.images
+    # Some writers put Latin-1 where they state nothing or UTF-8: mostly in a single character, the micro sign.
+    for encoding in (None, "iso-8859-1"):
+        reader = _Reader()
+        try:
+            reader.read(xml, encoding)
+        except expat.ExpatError as error:
+            if error.code != _INVALID:
+                return []
+        except (_Refused, ValueError, LookupError):
+            return []
+        else:
+            return reader.images
+    return []
 
 
 class _Refused(Exception):
@@ -144,8 +157,8 @@ class _Reader:
         self._blocks = 0
         self._elements = 0
 
-    def read(self, xml: bytes) -> None:
-        parser = expat.ParserCreate()
+    def read(self, xml: bytes, encoding: str | None) -> None:
+        parser = expat.ParserCreate(encoding)
         parser.StartDoctypeDeclHandler = self._refuse
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -163,6 +176,8 @@ class _Reader:
             case ["OME"]:
                 self._uuid = values.get("UUID", "")
             case ["OME", "Image", "Pixels"]:
+                if len(self.images) >= MOST_IMAGES:
+                    raise _Refused
                 self.images.append(_pixels(values, self._uuid))
             case ["OME", "Image", "Pixels", "Channel"]:
                 self._elements += 1

@@ -17,7 +17,7 @@ from pipeline.formats.tiff import imagej, ome
 from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.directory import Directory, File, Tag
-from pipeline.formats.tiff.layout import APART, RGB, Compression, layout_of
+from pipeline.formats.tiff.layout import RGB, Compression, layout_of
 from pipeline.formats.tiff.pages import places
 from pipeline.texts import sentence
 
@@ -169,14 +169,9 @@ def asked_for(stack: Stack | None, page: Directory, channels: Sequence[str]) -> 
     return found, choose([channel.name for channel in found.channels], channels)
 
 
-def planes_of(stack: Stack, page: Directory, channels: int) -> int:
-    """Return how many pages or planes are decoded for a number of channels.
-
-    Raises
-    ------
-    struct.error: if the file ends within the directory's values.
-    """
-    return channels if stack.samples == 1 or page.value(Tag.PLANAR, 1) == APART else 1
+def pages_of(stack: Stack, channels: int) -> int:
+    """Return how many pages are decoded for a number of channels."""
+    return channels if stack.samples == 1 else 1
 
 
 def header_of(stack: Stack) -> StackHeader:

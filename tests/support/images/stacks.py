@@ -89,7 +89,7 @@ def _read(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def describe(path: Path, samples: npt.NDArray[Any], description: str) -> Path:
+def describe(path: Path, samples: npt.NDArray[Any], description: str | bytes) -> Path:
     """Write (page, row, column) as pages, the first of which has a description."""
     with tifffile.TiffWriter(path) as file:
         for number, page in enumerate(samples):

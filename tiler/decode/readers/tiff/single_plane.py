@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import struct
 from array import array
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import pyvips
 
 from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes
 from pipeline.formats.tiff import PLACES, Directory, Entry, Tag
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
-from pipeline.formats.tiff.layout import Layout, layout_of
+from pipeline.formats.tiff.layout import Layout, held_by, layout_of
 from tiler.decode.readers.tiff.planes import OF_ALL
 from tiler.decode.readers.tiff.reader import TiffReader
 from tiler.decode.readers.tiff.virtual_tiff import SHORT
@@ -52,6 +55,21 @@ class PlaneReader(TiffReader):
     def smaller(self, edge: int) -> pyvips.Image | None:
         """As Reader.smaller: none, since overviews have all planes."""
         return None
+
+    @cached_property
+    def _opened(self) -> tuple[Header, int]:
+        image = self._load()
+        return header_of(image), pixel_bytes(image) // image.bands
+
+    def memory(self, tile_size: int) -> int:
+        """As Reader.memory: of the one plane."""
+        return memory_of(self.open(), self.header(), tile_size, self._held_bytes())
+
+    def _held_bytes(self) -> int:
+        with self.path.open("rb") as file, suppress(struct.error):
+            if directory := self._at.directory(file, self.page):
+                return held_by(directory, self.path.stat().st_size)
+        return 0
 
     def _opened_otherwise(self, image: pyvips.Image, page: int, subifd: int | None) -> pyvips.Image:
         with self.path.open("rb") as file:
