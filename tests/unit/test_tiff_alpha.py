@@ -1,4 +1,4 @@
-"""Alpha of other than 8 bits in TIFFs is kept, and colours that are multiplied by it are divided rightly."""
+"""Alpha in TIFFs is kept, of any bits and beside a palette, and colours multiplied by it are divided rightly."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def test_cielab_with_another_band_is_shown_without_it(tmp_path: Path) -> None:
     tiffs.write(tmp_path / "four.tif", lab, photometric=8, extra=[0])
     tiffs.write(tmp_path / "three.tif", lab[..., :3], photometric=8)
     assert np.array_equal(shown(tmp_path / "four.tif"), shown(tmp_path / "three.tif"))
+
+
+@pytest.mark.parametrize(("bits", "extra"), [(1, [2]), (4, [1]), (3, []), (6, [2])])
+def test_palettes_of_unread_bits_are_refused_by_name(bits: int, extra: list[int], tmp_path: Path) -> None:
+    indices = np.zeros((20, 30, 1 + len(extra)), np.uint8)
+    path = tiffs.write(tmp_path / "p.tif", indices, photometric=3, bits=bits, palette=[1] * (3 << bits), extra=extra)
+    with pytest.raises(StageError, match=f"{bits}-bit unsigned integers") as caught:
+        reader_of(path).open()
+    assert caught.value.code == "unsupported_format"
 
 
 @pytest.mark.parametrize("extra", [(0, 1), (1, 0), (2, 1)])

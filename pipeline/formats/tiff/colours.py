@@ -13,7 +13,7 @@ from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff.alpha import is_transparency, premultiplied_by
 from pipeline.formats.tiff.directory import Directory, Tag
-from pipeline.formats.tiff.layout import APART, DECODED, FOREIGN, RGB, SEPARATED, YCBCR, Compression, is_coarse
+from pipeline.formats.tiff.layout import APART, DECODED, FOREIGN, PALETTE, RGB, SEPARATED, YCBCR, Compression, is_coarse
 from pipeline.formats.tiff.samples import MOST_PACKED, UNDEFINED, UNSIGNED, kind_of_samples
 
 COEFFICIENTS = (0.299, 0.587, 0.114)
@@ -22,7 +22,7 @@ COEFFICIENTS = (0.299, 0.587, 0.114)
 BLACK_AND_WHITE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 """Default of Tag.BLACK_AND_WHITE for YCbCr."""
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE, CIELAB, ICCLAB = 0, 1, 3, 8, 9
+WHITE_IS_ZERO, BLACK_IS_ZERO, CIELAB, ICCLAB = 0, 1, 8, 9
 """Values of Tag.PHOTOMETRIC."""
 
 SHOWN = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB, ICCLAB}

@@ -83,7 +83,7 @@ DEFLATED = {Compression.DEFLATE, Compression.OLD_DEFLATE}
 APART = 2
 """Value of Tag.PLANAR: separate planes."""
 
-RGB, SEPARATED, YCBCR = 2, 5, 6
+RGB, PALETTE, SEPARATED, YCBCR = 2, 3, 5, 6
 """Values of Tag.PHOTOMETRIC; tiff_colours has the others."""
 
 

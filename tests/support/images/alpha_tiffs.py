@@ -1,7 +1,8 @@
-"""TIFFs with an alpha of other than 8 bits, straight or multiplied into the colours, in every layout."""
+"""TIFFs with an alpha that libvips reads wrongly, straight or multiplied into the colours, in every layout."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from itertools import cycle, islice, product
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tifffile
 
-from tests.support.images import pictures
+from tests.support.images import pictures, tiffs
 from tests.support.images.pictures import Pixels
 from tests.support.images.stretched import stretched
 
@@ -65,6 +66,25 @@ def written(folder: Path) -> Iterator[Case]:
         straight = stored.astype(float)
         straight[..., :bands] *= MOST[dtype] / straight[..., bands : bands + 1]
         yield Case(path, _shown(straight, dtype))
+
+    yield from _palettes(folder)
+
+
+def _palettes(folder: Path) -> Iterator[Case]:
+    """Write palettes with an alpha, which count as one sample: what decoders make of them has four."""
+    palette = pictures.scene(256, 1)[0] // 2
+    indices = pictures.scene(WIDTH, HEIGHT)[..., :1]
+    alpha = np.broadcast_to(np.linspace(130, 255, WIDTH).astype(np.uint8)[None, :, None], indices.shape)
+    stored, straight = np.concatenate([indices, alpha], axis=2), palette[indices[..., 0]].astype(float)
+    divided = np.rint(straight * 255 / alpha)
+    ways = product((1, 2), (False, True), ({"rows": ROWS}, {"tile": EDGE}), ((1, bytes), (8, zlib.compress)))
+    for number, (meaning, planar, cut, (compression, encode)) in enumerate(ways):
+        path = folder / f"palette-{number}.tif"
+        options: dict[str, Any] = {"compression": compression, "encode": encode, **cut}
+        colours = (palette.T.astype(int) * 257).reshape(-1).tolist()
+        tiffs.write(path, stored, photometric=3, planar=planar, extra=[meaning], palette=colours, **options)
+        shown = divided if meaning == 1 else straight
+        yield Case(path, np.concatenate([shown, alpha], axis=2).astype(np.uint8))
 
 
 def _write(path: Path, stored: Any, photometric: str, extra: list[str], layout: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from operator import and_
 import pyvips
 
 from pipeline.formats.tiff import NATIVE, Directory, Tag
-from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
+from pipeline.formats.tiff.layout import PALETTE
 from pipeline.formats.tiff.nodata import HUGE
 from pipeline.formats.tiff.samples import MOST_PACKED
 from tiler.decode.metadata import PROFILE

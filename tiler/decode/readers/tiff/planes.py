@@ -18,8 +18,8 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.alpha import premultiplied_by
 from pipeline.formats.tiff.checks import require_listed
-from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE, WHITE_IS_ZERO
-from pipeline.formats.tiff.layout import RGB, SEPARATED, Layout, layout_of
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
+from pipeline.formats.tiff.layout import PALETTE, RGB, SEPARATED, Layout, layout_of
 from tiler.decode.percentiles import SCALED
 from tiler.decode.readers.tiff.premultiplied import straight
 from tiler.decode.readers.tiff.rewritten import Rewritten, placed
@@ -72,18 +72,19 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
     images = [pyvips.Image.new_from_source(plane.source(), "", **options) for plane in planes]
     first = images[0]
     if len(images) > shown:
-        images[:shown] = _straight(images[:shown], images.pop())
+        images[:shown] = [_straight(images[:shown], images.pop())]
     elif alpha is not None:
-        images[:alpha] = _straight(images[:alpha], images[alpha])
+        images[:alpha] = [_straight(images[:alpha], images[alpha])]
     if shown < layout.planes:
         images.append(pyvips.Image.black(first.width, first.height, bands=layout.planes - shown).cast(first.format))
     joined = images[0].bandjoin(images[1:]) if len(images) > 1 else first
     return joined.copy(interpretation=_interpretation(first, photometric)), planes
 
 
-def _straight(bands: list[pyvips.Image], alpha: pyvips.Image) -> list[pyvips.Image]:
-    divided = straight(bands[0].bandjoin([*bands[1:], alpha]), len(bands))
-    return [divided.extract_band(number) for number in range(len(bands))]
+def _straight(planes: list[pyvips.Image], alpha: pyvips.Image) -> pyvips.Image:
+    """Return planes as one image, divided by their alpha. The plane of a palette has three colours."""
+    joined = planes[0].bandjoin([*planes[1:], alpha])
+    return straight(joined, joined.bands - 1).extract_band(0, n=joined.bands - 1)
 
 
 def _interpretation(first: pyvips.Image, photometric: int) -> str:

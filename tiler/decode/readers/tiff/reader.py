@@ -22,8 +22,8 @@ from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.checks import require_complete, require_readable
-from pipeline.formats.tiff.colours import BLACK_IS_ZERO, PALETTE
-from pipeline.formats.tiff.layout import held_bytes, stored_bytes
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO
+from pipeline.formats.tiff.layout import PALETTE, held_bytes, stored_bytes
 from pipeline.formats.tiff.samples import packed_range
 from pipeline.formats.tiff.stated_range import stated_range
 from tiler.decode.decoder_messages import Words, heard
