@@ -72,6 +72,10 @@ bench: setup ## Compare speed and memory with curl and plain libvips
 attack: setup ## Attack a local stack (crowds, costly files, slow sources) and print the damage
 	@$(BIN)/python -m bench.attack $(ARGS)
 
+.PHONY: writers
+writers: setup ## Tile what several writers write by their options; compare it with other decoders
+	@$(BIN)/python -m bench.writers $(ARGS)
+
 .PHONY: soak
 soak: setup ## Kill workers at random for SECONDS (180) during 200 datasets; count losses
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(ARGS)

@@ -11,6 +11,9 @@ HEAD = 4096
 FOREIGN = {
     "jp2": "JPEG 2000",
     "jxl": "JPEG XL",
+    "jxr": "JPEG XR",
+    "jls": "JPEG-LS",
+    "qoi": "QOI",
     "psd": "A Photoshop file",
     "exr": "OpenEXR",
     "fits": "FITS",

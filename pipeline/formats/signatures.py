@@ -30,6 +30,8 @@ _IMAGES = (
     (b"\xff\x4f\xff\x51", "jp2"),
     (b"\0\0\0\x0cJXL ", "jxl"),
     (b"\xff\x0a", "jxl"),
+    (b"II\xbc\x01", "jxr"),
+    (b"qoif", "qoi"),
     (b"8BPS", "psd"),
     (b"\x76\x2f\x31\x01", "exr"),
     (b"SIMPLE  =", "fits"),
@@ -81,6 +83,9 @@ _PNM = re.compile(rb"P[1-6Ff]\s+[\d#]|P7\n(?:#|WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYP
 _BMP = re.compile(rb"BM.{12}[\x0c\x10\x18\x20\x28\x30\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
 """With the length of the second header, since two letters begin many a text."""
 
+_APPLICATIONS = re.compile(rb"\xff[\xe0-\xef\xfe]")
+"""The markers of a JPEG's segments for applications, and of comments."""
+
 _RIFF = {b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
 
 _IMAGE_BRANDS = frozenset(
@@ -100,7 +105,7 @@ def image_kind(head: bytes) -> str:
         return "iiq"
     for signature, kind in _IMAGES:
         if head.startswith(signature):
-            return kind
+            return "jls" if kind == "jpeg" and _is_jpeg_ls(head) else kind
     if head.startswith(b"RIFF"):
         return "webp" if head[8:12] == b"WEBP" else ""
     if head[4:8] == b"ftyp":
@@ -110,6 +115,14 @@ def image_kind(head: bytes) -> str:
     if _BMP.match(head):
         return "bmp"
     return "tga" if tga_header.is_header(head) else ""
+
+
+def _is_jpeg_ls(head: bytes) -> bool:
+    """Return whether the first segment of a JPEG that is neither a comment nor an application's is JPEG-LS's header."""
+    at = 2
+    while _APPLICATIONS.match(head, at):
+        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+    return head[at : at + 2] == b"\xff\xf7"
 
 
 def archive_kind(head: bytes) -> str:

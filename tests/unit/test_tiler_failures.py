@@ -6,6 +6,7 @@ import errno
 from functools import partial
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import pyvips
@@ -13,7 +14,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats.endings import ends_early
 from pipeline.formats.kinds import kind_of
-from tests.support.images import damaged_tiffs, pictures
+from tests.support.images import damaged_tiffs, pictures, tiffs
 from tiler.confined_decoding import decode
 from tiler.decode import Reader, open_picture, reader_of
 from tiler.failures import decoding_error
@@ -131,10 +132,20 @@ def test_another_binary_is_an_unsupported_format(content: bytes, tmp_path: Path)
     assert code_of(tmp_path / "source") == "unsupported_format"
 
 
-def test_complex_samples_are_an_unsupported_format(tmp_path: Path) -> None:
-    source = tmp_path / "source.tif"
-    pyvips.Image.new_from_array(np.ones((4, 4), dtype=np.complex64)).write_to_file(str(source))
+def test_samples_of_an_unknown_format_are_an_unsupported_format(tmp_path: Path) -> None:
+    source = tiffs.write(tmp_path / "source.tif", np.ones((4, 4, 1), np.uint8), more={339: ("H", [7])})
     assert code_of(source) == "unsupported_format"
+
+
+@pytest.mark.parametrize("spiff", [False, True])
+def test_jpeg_ls_is_named(spiff: bool, tmp_path: Path) -> None:
+    data = bytes(imagecodecs.jpegls_encode(np.zeros((8, 8, 3), np.uint8)))
+    bare = data[:2] + data[data.index(b"\xff\xf7") :]
+    (tmp_path / "source").write_bytes(data if spiff else bare)
+    with pytest.raises((StageError, pyvips.Error)) as caught:
+        reader_of(tmp_path / "source").open().avg()
+    error = decoding_error(caught.value, tmp_path / "source")
+    assert (error.code, "JPEG-LS" in error.message) == ("unsupported_format", True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pipeline.formats.tiff.alpha import premultiplied_by
 from pipeline.formats.tiff.codecs import READ
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.directory import Directory, Tag
-from pipeline.formats.tiff.layout import APART, RGB, UNPACKED, Compression, layout_of
+from pipeline.formats.tiff.layout import APART, DECODED, RGB, UNPACKED, Compression, layout_of
 from pipeline.formats.tiff.samples import (
     COMPLEX,
     COMPLEX_INTEGER,
@@ -37,6 +37,9 @@ NAMES = {
 DIFFERENCES, BYTES_OF_FLOATS = 2, 3
 """Values of Tag.PREDICTOR other than none."""
 
+PREDICTED = (DECODED - {Compression.NONE}) | {Compression.LZW}
+"""Compressions that have a predictor."""
+
 
 def require_samples(directory: Directory) -> None:
     """Check that a page's samples are of a supported type, and stored in a supported way.
@@ -52,20 +55,37 @@ def require_samples(directory: Directory) -> None:
         _refuse("samples with different numbers of bits")
     if bits not in SUPPORTED.get(kind, ()):
         _refuse(name)
+    compression = directory.value(Tag.COMPRESSION, Compression.NONE)
+    predictor = 1 if compression == Compression.NONE else directory.value(Tag.PREDICTOR, 1)
+    if predictor != 1:
+        _require_predictor(predictor, compression)
     if not is_unpacked(directory):
         return
-    compression = directory.value(Tag.COMPRESSION, Compression.NONE)
     if compression not in UNPACKED:
         _refuse(f"{name}, compressed with {READ.get(compression, 'an unknown method')}")
     if directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) not in {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB}:
         _refuse(f"{name} that are neither grey nor RGB")
     if premultiplied_by(directory) is not None and bits > 32 and kind != FLOAT:
         _refuse(f"{name} that are multiplied by their transparency")
-    predictor = 1 if compression == Compression.NONE else directory.value(Tag.PREDICTOR, 1)
     whole = bits == 64 and kind not in COMPLEXES
     if predictor != 1 and not (whole and (predictor == DIFFERENCES or (predictor, kind) == (BYTES_OF_FLOATS, FLOAT))):
         _refuse(f"{name} with predictor {predictor}")
     _require_whole_rows(directory, bits, name)
+
+
+def _require_predictor(predictor: int, compression: int) -> None:
+    """Refuse predictors of later technical notes, and those of compressions that have none for most readers."""
+    if compression == Compression.PACKBITS:
+        _refuse_predictor(f"a predictor ({predictor}) with PackBits", ": some programs apply it, and others ignore it")
+    if compression in PREDICTED and predictor not in {DIFFERENCES, BYTES_OF_FLOATS}:
+        _refuse_predictor(f"predictor {predictor}")
+
+
+def _refuse_predictor(what: str, why: str = "") -> NoReturn:
+    raise StageError(
+        "unsupported_format",
+        f"The TIFF has {what}, which is not supported{why}. Save it without a predictor.",
+    )
 
 
 def _require_whole_rows(directory: Directory, bits: int, name: str) -> None:

@@ -252,6 +252,16 @@ def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path:
             np.ones((4, 4, 3), np.uint16),
             {"photometric": 8, "planar": True, "compression": 5},
         ),
+        (
+            "a predictor that some apply and others ignore",
+            np.ones((4, 4, 1), np.uint8),
+            {"compression": 32773, "more": {317: ("H", [2])}},
+        ),
+        (
+            "a predictor of a later note",
+            np.ones((4, 4, 1), np.uint8),
+            {"compression": 5, "more": {317: ("H", [34892])}},
+        ),
         ("a compression that is none", np.ones((4, 4, 1), np.uint8), {"compression": 34892}),
     ],
 )

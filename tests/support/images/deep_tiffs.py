@@ -8,6 +8,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import numpy.typing as npt
 import tifffile
 from PIL import Image, ImageCms
 
@@ -75,9 +76,13 @@ FROM_XYZ = ((3.1338561, -1.6168667, -0.4906146), (-0.9787684, 1.9161415, 0.03345
 
 
 def srgb_of(stored: Pixels) -> Pixels:
-    """CIELAB of 8 bits as sRGB, by the formulas of the CIE and of IEC 61966-2-1."""
-    lightness = stored[..., 0] / 2.55
-    red_green, yellow_blue = (stored[..., band].astype(np.int8).astype(float) for band in (1, 2))
+    """CIELAB of 8 bits as sRGB."""
+    return srgb_of_lab(np.concatenate([stored[..., :1] / 2.55, stored[..., 1:].astype(np.int8)], axis=-1))
+
+
+def srgb_of_lab(values: npt.NDArray[np.floating[Any]]) -> Pixels:
+    """L*, a* and b* as sRGB, by the formulas of the CIE and of IEC 61966-2-1."""
+    lightness, red_green, yellow_blue = (values[..., band] for band in range(3))
     middle = (lightness + 16) / 116
     cubes = np.stack([middle + red_green / 500, middle, middle - yellow_blue / 200], axis=-1)
     xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * D50

@@ -13,6 +13,9 @@ from pipeline.formats.tiff import NATIVE, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from tiler.decode.readers.tiff.virtual_tiff import head, long, long8, short, size_of
 
+MOST_GROWTH, SPARE = 2, 1 << 16
+"""Compressed bytes that are read: so many times the decoded ones, and some more. LZW grows noise by half at most."""
+
 
 class LibtiffFrame:
     """The decoded bytes of one strip or tile, decoded as a whole at the first read.
@@ -56,6 +59,7 @@ class LibtiffFrame:
 
     def _decoded(self) -> bytes:
         offset, length = self._place
+        length = min(length, MOST_GROWTH * self._row_bytes * self._rows + SPARE)
         try:
             self._file.seek(offset)
             stored = self._file.read(length)
