@@ -21,7 +21,7 @@ from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from tiler.decode import ERRORS, Reader
-from tiler.failures import decoding_error
+from tiler.failures import INTERNAL, decoding_error
 from tiler.job import Failed
 
 T = TypeVar("T")
@@ -95,6 +95,10 @@ def decode(
     begin: called before the source is decoded. Raises if the source is refused.
     work: decodes the source.
     accept_damage: whether to decode what can be decoded if the source is damaged. Both functions are then called again.
+
+    Raises
+    ------
+    tiler.failures.INTERNAL: no fault of the source. The process ends without an outcome, which is an internal error.
     """
     outcome = _decode(reader, begin, work)
     if not accept_damage or not isinstance(outcome, Failed) or outcome.code not in DAMAGED:
@@ -111,6 +115,8 @@ def _salvage(reader: Reader, failure: Failed) -> bool:
     """Return whether anything of a damaged source can be decoded; the reader then opens that."""
     try:
         return reader.salvage(reason_of(failure.message))
+    except INTERNAL:
+        raise
     except (*ERRORS, StageError, OSError, MemoryError, struct.error) as error:
         with suppress(OSError):
             sys.stderr.write(f"nothing is salvaged: {said_by(error)}\n")
@@ -130,7 +136,10 @@ def _decode(reader: Reader, begin: Callable[[], None], work: Callable[[], T]) ->
         return work()
     except StageError as error:
         return Failed(error.code, error.message)
+    except INTERNAL:
+        raise
     except (*ERRORS, OSError, MemoryError) as error:
+        # No name for the cause: it would keep the failed dzsave alive, as above.
         failure = decoding_error(reader.cause(error), reader.path, reader.page)
         with suppress(OSError):
             sys.stderr.write(f"{failure.code}: {said_by(error)}\n")

@@ -9,6 +9,9 @@ from pipeline.errors import StageError
 from pipeline.formats import decoder_errors, kinds
 from pipeline.formats.endings import ends_early
 
+INTERNAL = (ImportError, PermissionError)
+"""Errors of this installation or of our own code, whatever the source is like."""
+
 
 def decoding_error(error: Exception, source: Path, page: int = 0) -> StageError:
     """Return the error to report when opening or decoding `source` failed.
@@ -23,9 +26,15 @@ def decoding_error(error: Exception, source: Path, page: int = 0) -> StageError:
     Returns
     -------
     The error to report; "image_corrupt" if there is no more precise code.
+
+    Raises
+    ------
+    INTERNAL: an error of these kinds, as it is.
     """
     if isinstance(error, StageError):
         return error
+    if isinstance(error, INTERNAL):
+        raise error
     if isinstance(error, MemoryError):
         return StageError("out_of_memory", decoder_errors.MEMORY_FULL)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.sandbox import landlock, seccomp
+from pipeline.sandbox import imports, landlock, seccomp
 
 NICENESS = 10
 """Added to the child's niceness: it uses all cores, and services that answer requests on the same machine go first."""
@@ -95,6 +95,8 @@ def environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
 def confine(allowance: Allowance) -> tuple[Layer, ...]:
     """Confine this process permanently to what is allowed. Layers that the kernel lacks are left out.
 
+    From then on, an import of a module that is not of the standard library ends the process, whatever the kernel has.
+
     Returns
     -------
     The layers. Those that are not active say why.
@@ -117,7 +119,9 @@ def confine(allowance: Allowance) -> tuple[Layer, ...]:
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
     _drop_capabilities(libc)
-    return (Layer("limits"), Layer("no new privileges"), *_landlock(allowance), _seccomp())
+    layers = (Layer("limits"), Layer("no new privileges"), *_landlock(allowance), _seccomp())
+    imports.refuse()
+    return layers
 
 
 def probe() -> tuple[Layer, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import requests
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish
-from tests.support.images import tiffs
+from tests.support.images import pictures, tiffs
 from tests.support.images.pictures import Pixels
 from tests.support.images.stretched import nearest_rank, stretched
 from tests.support.network.sources import SourceServer
@@ -88,6 +90,38 @@ def test_samples_are_shown_by_the_rule_or_as_asked_and_the_figures_are_told(
         assert (ended.code, "1 match the original" in ended.out) == (0, True), ended
     ended = command("status", ids["slide", ""], "--server", stack.url)
     assert "percentile:2,98: 290 to 3440" in " ".join(ended.out.split()), ended
+
+
+def test_large_tiffs_are_stretched_by_a_sample_of_their_pixels(
+    client: Client, files: SourceServer, stack: LaunchedStack, tmp_path: Path
+) -> None:
+    # Given TIFFs of more than 4 megapixels in strips, tiles and planes, and in floats
+    y, x = np.mgrid[:2150, :2100]
+    ramp = ((np.sin(x / 97) * np.cos(y / 131) + 1) * 2000).astype(np.uint16)[..., None]
+    colours = np.concatenate([ramp, ramp // 2, ramp // 3], axis=2)
+    given: dict[str, tuple[Pixels, dict[str, Any]]] = {
+        "strips": (ramp, {"rows": 8}),
+        "tiles": (ramp, {"tile": 256, "compression": 8, "encode": zlib.compress}),
+        "planes": (colours, {"tile": 256, "planar": True}),
+        "floats": (ramp.astype(np.float32) - 1000, {"rows": 16}),
+    }
+    ids = {}
+    for name, (values, layout) in given.items():
+        tiffs.write(tmp_path / f"{name}.tif", values, **layout)
+        ids[name] = str(client.submit(files.url(f"/{name}.tif"), name, format="png")["dataset_id"])
+    # When they are posted, then they are ready, and stretched by percentiles close to those of all pixels
+    for name, (values, _) in given.items():
+        last = finish(client, ids[name])
+        assert last["status"] == "ready", (name, last)
+        low, high = last["stretch"]["low"], last["stretch"]["high"]
+        span = nearest_rank(values, 98) - nearest_rank(values, 2)
+        assert abs(low - nearest_rank(values, 2)) < span / 50, name
+        assert abs(high - nearest_rank(values, 98)) < span / 50, name
+        tile = requests.get(f"{stack.url}/tiles/{last['tile_info']['tile_id']}_files/12/4_5.png", timeout=60)
+        assert tile.status_code == 200
+        found = pictures.decode(tile.content).astype(int)
+        part = values[5 * 256 : 6 * 256, 4 * 256 : 5 * 256].astype(float)
+        assert np.abs(found - np.rint(np.clip((part - low) / (high - low), 0, 1) * 255)).max() <= 1, name
 
 
 @pytest.mark.parametrize(

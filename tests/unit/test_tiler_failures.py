@@ -223,3 +223,29 @@ def test_entries_of_more_bytes_than_any_file_has_end_at_once(tmp_path: Path) -> 
         found = decode(reader, lambda: None, partial(decode_heeded, reader))
         codes = {"image_corrupt", "image_truncated", "unsupported_format"}
         assert found is None or found.code in codes, (path.name, found)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), ModuleNotFoundError("No module named 'a'")]
+)
+@pytest.mark.parametrize("accept_damage", [False, True])
+def test_a_fault_of_the_installation_is_never_taken_for_one_of_the_file(
+    error: Exception, accept_damage: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reader that meets such a fault, in our own code and within a call of libvips
+    reader = reader_of(pictures.jpeg(tmp_path / "a.jpg", 64, 64))
+
+    def work(raised: Exception) -> None:
+        raise raised
+
+    with pytest.raises(type(error)):
+        decode(reader, lambda: None, partial(work, error), accept_damage=accept_damage)
+    monkeypatch.setattr(reader, "cause", lambda _: error)
+    with pytest.raises(type(error)):
+        decode(reader, lambda: None, partial(work, pyvips.Error("no data")), accept_damage=accept_damage)
+    # And when it looks for what is sound
+    monkeypatch.setattr(reader, "cause", lambda error: error)
+    monkeypatch.setattr(reader, "salvage", lambda _: work(error))
+    if accept_damage:
+        with pytest.raises(type(error)):
+            decode(reader, lambda: None, partial(work, pyvips.Error("no data")), accept_damage=True)

@@ -324,6 +324,21 @@ def test_the_interpreters_own_modules_may_be_loaded_late() -> None:
     assert python("sandbox.confine(sandbox.Allowance())\nimport decimal, sqlite3; print('loaded')").stdout == "loaded\n"
 
 
+@pytest.mark.parametrize("module", ["tiler.job", "pyvips", "no_such_package"])
+def test_a_module_that_would_be_loaded_late_ends_the_process_and_is_named(module: str) -> None:
+    code = f"""
+sandbox.confine(sandbox.Allowance())
+try:
+    import {module}
+except BaseException:
+    print("a handler that takes it for a fault of the file")
+"""
+    ended = python(code, check=False)
+    assert (ended.stdout, ended.returncode) == ("", 1)
+    assert f"{module.partition('.')[0]}" in ended.stderr.splitlines()[-1]
+    assert "imported after the process was confined" in ended.stderr
+
+
 @pytest.mark.parametrize("number", sorted(landlock.LACKING))
 def test_a_kernel_without_landlock_is_done_without(number: int) -> None:
     # Given a kernel that answers as one without Landlock does

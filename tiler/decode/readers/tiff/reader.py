@@ -39,6 +39,7 @@ from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.places import Key, Places
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
 from tiler.decode.readers.tiff.salvage import Lost, lost_of
+from tiler.decode.readers.tiff.sampled import write_sample
 from tiler.decode.readers.tiff.slimmed import Slimmed
 from tiler.decode.readers.tiff.virtual_pages import VirtualPages, as_grey
 from tiler.decode.readers.tiff.ycbcr import to_rgb
@@ -131,8 +132,6 @@ class TiffReader(Reader):
 
     def part(self, pixels: int) -> Reader | None:
         """As Reader.part: a small TIFF of some strips or tiles, in TMPDIR."""
-        from tiler.decode.readers.tiff.sampled import write_sample  # noqa: PLC0415  only some pages need it
-
         with self.path.open("rb") as file, suppress(struct.error):
             directory = self._at.directory(file, self.page)
             if directory is None or self._at.mask(file, self.page) is not None:
