@@ -16,7 +16,7 @@ from gateway.server import PortTaken, Server
 from gateway.settings import GatewaySettings
 from pipeline import logs
 from pipeline.identity import StorageIdentity
-from pipeline.machine import raise_descriptor_limit
+from pipeline.machine import keep_what_was_loaded, raise_descriptor_limit
 from pipeline.messages import make_broker
 from pipeline.status import AsyncStatusClient, StatusClient
 from pipeline.storage import DirectoryStorage
@@ -44,6 +44,7 @@ async def run(settings: GatewaySettings) -> None:
         port = server.bind()
         relay.start()
         janitor.start()
+        keep_what_was_loaded()
         logger.info("listening on http://%s:%d", settings.host, port)
         await server.serve()
     finally:

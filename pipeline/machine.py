@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from pathlib import Path
@@ -35,6 +36,16 @@ def raise_descriptor_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def keep_what_was_loaded() -> None:
+    """Exempt all objects that exist by now from garbage collection. Call it once, when a service is ready.
+
+    Modules and their tables stay for the process's life. A full collection looks at each of their half a million
+    objects, which takes some 0.15 seconds, and a request's body of 256 KiB can cause one.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def most_connections() -> int:

@@ -9,7 +9,7 @@ import sys
 
 from pipeline.errors import StatusUnavailable
 from pipeline.logs import configure
-from pipeline.machine import raise_descriptor_limit
+from pipeline.machine import keep_what_was_loaded, raise_descriptor_limit
 from statussvc.db import InUse
 from statussvc.server import AddressTaken, Server
 from statussvc.settings import StatusSettings
@@ -31,6 +31,7 @@ async def serve(settings: StatusSettings) -> int:
     port = await _start(server, stop)
     if port is None:
         return 1
+    keep_what_was_loaded()
     logger.info("listening on %s:%d", settings.grpc_host, port)
     await stop.wait()
     await server.stop()

@@ -126,7 +126,7 @@ class LimitedProtocol(HttpToolsProtocol):
             del self._unparsed[:PIECE]
             self._no_body += len(piece)
             if self._no_body > MAX_HEAD + PIECE:
-                self._refuse_head(long_url=self.phase is Phase.HEAD and not self.headers)
+                self._refuse_head(long_url=self.phase is Phase.HEAD and len(self.url) > MAX_HEAD // 2)
                 return
             self._is_parsing = True
             self._parse_piece(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tracemalloc
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
-from gateway.api.routing import KnownFieldsRoute
+from gateway.api.routing import KnownFieldsRoute, _KnownFieldsRequest
 
 NESTED = b'"x": [' + b'{"":0},' * 30_000 + b"0]"
 MANY = b",".join(b'"%d":0' % number for number in range(20_000))
@@ -58,3 +59,27 @@ def test_unknown_fields_are_freed(path: str, unknown: bytes) -> None:
     name, size = left[-1]
     assert name == "Earth"
     assert size < 2 * len(data) + 200_000
+
+
+def test_a_body_of_lists_causes_no_full_collection() -> None:
+    """One takes some 0.15 seconds of the event loop in a service with all its modules."""
+    collected: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            collected.append(info["generation"])
+
+    async def parse() -> Any:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b'{"name": [' + b"[]," * 80_000 + b"0]}", "more_body": False}
+
+        request = _KnownFieldsRequest({"type": "http"}, receive, frozenset({"name"}))
+        gc.callbacks.append(note)
+        try:
+            return await request.json()
+        finally:
+            gc.callbacks.remove(note)
+
+    assert len(asyncio.run(parse())["name"]) == 80_001
+    assert 2 not in collected
+    assert gc.isenabled()

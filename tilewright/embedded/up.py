@@ -39,7 +39,7 @@ from pipeline.errors import StatusUnavailable, StorageError, TilewrightError
 from pipeline.file_lock import this_boot
 from pipeline.identity import StorageIdentity
 from pipeline.logs import configure
-from pipeline.machine import raise_descriptor_limit
+from pipeline.machine import keep_what_was_loaded, raise_descriptor_limit
 from pipeline.messages import Queue, publish, stop_signal
 from pipeline.sandbox import confine as sandbox
 from pipeline.sources import Allowed
@@ -196,6 +196,7 @@ async def _run_until_stopped(options: UpOptions, settings: StackSettings) -> int
         if signal.getsignal(sign) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(sign, _note_signal, stopped_by, sign)
     async with running(options, settings) as stack:
+        keep_what_was_loaded()
         if not stopped_by.done():
             print_line(f"ready {stack.url} grpc://{stack.grpc_address}")
         ends: tuple[asyncio.Future[Any], ...] = (stopped_by, stack.serving)

@@ -93,6 +93,7 @@ def problem(data: bytes) -> dict[str, Any]:
     [
         (b"GET /" + b"a" * LIMIT + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 414),
         (HEAD + b"X: " + b"a" * LIMIT + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nCookie: " + b"a" * LIMIT + b"\r\n\r\n", 431),
         (HEAD + b"a" * LIMIT + b": x\r\n\r\n", 431),
         (HEAD + b"X: y\r\n" * 100 + b"\r\n", 431),
         (HEAD + b"X: " + b"y" * 1000 + b"\r\n" + (b"X: " + b"y" * 1000 + b"\r\n") * 70 + b"\r\n", 431),
@@ -108,6 +109,7 @@ def problem(data: bytes) -> dict[str, Any]:
     ids=[
         "url",
         "value",
+        "first value",
         "name",
         "fields",
         "lines",
