@@ -69,6 +69,7 @@ def encrypted(data: bytes) -> bytes:
 READ = {
     "earth.zip": zipped({"earth.tif": tiff(EARTH), **BESIDE}),
     "stored.zip": zipped({**BESIDE, "earth.tif": tiff(EARTH)}, zipfile.ZIP_STORED),
+    "sidecars.zip": zipped({"earth.tif.ovr": tiff(OTHER), "earth.tif": tiff(EARTH), "earth.tif.msk": tiff(OTHER)}),
     "path.zip": zipped({"../../../../tmp/earth.tif": tiff(EARTH)}),
     "earth.tif.gz": gzip.compress(tiff(EARTH)),
     "two-parts.gz": gzip.compress(tiff(EARTH)[:50_000]) + gzip.compress(tiff(EARTH)[50_000:]) + b"\0" * 9,

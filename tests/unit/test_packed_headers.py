@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 import zipfile
 
 import numpy as np
@@ -106,6 +107,14 @@ def claiming(size: int) -> bytes:
     return bytes(data)
 
 
+def with_method(method: int) -> bytes:
+    """An archive whose headers name another method."""
+    data = bytearray(deflated({"a.tif": TIFF}))
+    for at in (8, data.rindex(b"PK\1\2") + 10):
+        data[at : at + 2] = method.to_bytes(2, "little")
+    return bytes(data)
+
+
 TWO = deflated({"a.tif": TIFF, "b.tif": TIFF})
 CHOOSE = "Choose one by `member`: "
 REFUSED = [
@@ -123,6 +132,8 @@ REFUSED = [
         "a.tif in the ZIP archive is compressed by LZMA",
     ),
     (zipped({"a.tif": TIFF}, zipfile.ZIP_BZIP2), "", "unsupported_format", "compressed by bzip2 (method 12)"),
+    (with_method(9), "", "unsupported_format", "compressed by Deflate64 (method 9)"),
+    (with_method(93), "a.tif", "unsupported_format", "compressed by Zstandard (method 93)"),
     (deflated({"[Content_Types].xml": b"<x/>", "a.tif": TIFF}), "", "unsupported_format", "an Office document"),
     (deflated({"a.txt": b"only words"}), "", "not_an_image", "no image among its 1 files"),
     (deflated({"a.txt": b"only words"}), "a.txt", "not_an_image", "a.txt in the ZIP archive is no image"),
@@ -145,6 +156,27 @@ def test_member_chooses_the_image_whose_header_is_told() -> None:
     assert isinstance(first, Found)
     assert isinstance(second, Found)
     assert (first[:4], second[:4]) == (SIZE, ("pnm", 1, 1, 1))
+
+
+def test_files_that_belong_to_an_image_or_were_replaced_are_no_second_image() -> None:
+    # Given an archive of an image with its mask, its smaller versions and those of the mask, as GDAL writes them
+    beside = {f"earth.tif{ending}": TIFF for ending in (".ovr", ".msk", ".msk.ovr")}
+    beside["earth.tif.aux.xml"] = b"<PAMDataset>\n</PAMDataset>\n"
+    found = Served(deflated({**beside, "earth.tif": TIFF})).header()
+    assert isinstance(found, Found)
+    assert found[:4] == SIZE
+    # And they are read when they are asked for by name, or alone
+    assert isinstance(Served(deflated({**beside, "earth.tif": TIFF})).header("earth.tif.msk"), Found)
+    assert isinstance(Served(deflated({"earth.tif.ovr": TIFF})).header(), Found)
+    # And one that two images have the name of is the last
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings(action="ignore"):
+        archive.writestr("a.ppm", b"P6 2 2 255\n" + bytes(12))
+        archive.writestr("a.ppm", b"P6 1 1 255\n\0\0\0")
+    for member in ("", "a.ppm"):
+        replaced = Served(file.getvalue()).header(member)
+        assert isinstance(replaced, Found)
+        assert replaced[:4] == ("pnm", 1, 1, 1)
 
 
 def test_what_is_not_served_is_unknown_and_nothing_else() -> None:

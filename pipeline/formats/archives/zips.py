@@ -23,6 +23,9 @@ LISTED = 6
 _DOCUMENTS = {"[Content_Types].xml", "mimetype"}
 """Files that mark an archive as an Office document, an e-book or a drawing."""
 
+_BESIDE = (".msk", ".ovr")
+"""Endings that GDAL adds to an image's name for its mask and its smaller versions. Both are TIFFs."""
+
 _OTHERS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 98: "PPMd"}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
@@ -66,7 +69,8 @@ class _Bounded(io.BufferedIOBase):
 
 
 def _chosen(archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    # Of files with one name, the last is meant: it was added in place of the others.
+    files = list({info.filename: info for info in archive.infolist() if not info.is_dir()}.values())
     if member:
         named = next((info for info in files if info.filename == member), None)
         if named is None:
@@ -103,9 +107,15 @@ class _Images(NamedTuple):
 
 
 def _images(archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInfo]) -> _Images:
-    """Return the images, as many as are listed. Raises Withheld, unless two are known, since two are too many."""
+    """Return the images, as many as are listed. Raises Withheld, unless two are known, since two are too many.
+
+    Files that belong to an image are none.
+    """
+    names = {info.filename for info in files}
     images: list[zipfile.ZipInfo] = []
     for info in files:
+        if info.filename.lower().endswith(_BESIDE) and info.filename[:-4] in names:
+            continue
         try:
             if not is_image(_head(archive, info)):
                 continue
