@@ -14,7 +14,7 @@ from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from pipeline.stretch import parse as parse_stretch
 from tiler.estimate import largest_file, require_room
-from tiler.job import DAMAGED_PASSES, JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
+from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress. A heartbeat sends the latest one to statussvc every 0.5 s."""
@@ -53,8 +53,7 @@ def _outcome(job: Job) -> Built | Failed:
         header = reader.header()
         child.say(REPORTS.encode(Opened(*header)))
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        passes = DAMAGED_PASSES if job.accept_damage else 1
-        confined.admit(reader, header, job.tile_size, job.tile_format, limits, passes, stored=job.archive_bytes)
+        confined.admit(reader, header, job.tile_size, job.tile_format, limits, stored=job.archive_bytes)
         sandbox.limit_file(largest_file(header, job.tile_size))
         if (
             job.preview

@@ -69,7 +69,8 @@ def admit(
     Parameters
     ----------
     tile_format: of the tiles, a value of pipeline.pyramids.Format; empty to choose JPEG or PNG by the source.
-    times: factor for the CPU time of one tiling.
+    times: factor for the CPU time of one tiling. It is for all that the process does, also if it begins again to accept
+        damage: the limit leaves twice to five times the time of one tiling.
     stored: bytes of the archive that the source was unpacked from; None if there is none. They limit its pixels.
 
     Raises

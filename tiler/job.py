@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from pipeline.sandbox.lines import Codec
 
-DAMAGED_PASSES = 3
-"""Most work of a damaged source, in tilings: it is decoded strictly, searched for what is sound, and tiled."""
-
 
 class Job(NamedTuple):
     """One pyramid to build.

@@ -51,7 +51,7 @@ HONEST: dict[str, Callable[[], bytes]] = {
 
 
 class Attacker(NamedTuple):
-    """A file, and the requested page, tile format and quality."""
+    """A file, the requested page, tile format and quality, and whether its damage is accepted."""
 
     format: str
     name: str
@@ -59,6 +59,7 @@ class Attacker(NamedTuple):
     page: int = 0
     tiles: str = ""
     quality: int = 0
+    accept: bool = False
 
 
 ATTACKERS = (
@@ -83,6 +84,7 @@ ATTACKERS = (
     Attacker("TIFF", "30,000 directories below a page", lambda: costly.below(30_000, 3000)),
     Attacker("TIFF", "30,000 pages, the last", lambda: costly.pages(30_000), 29_999),
     Attacker("TIFF", "1,024 tiles at one place", lambda: _written(lambda path: tiffs.sharing(path, 32, 512))),
+    Attacker("TIFF", "4,096 tiles at one place, damaged", lambda: costly.shared_tiles(64), 0, "webp", accept=True),
     Attacker("JPEG", "883 scans behind FF 01", lambda: hostile.hidden_passes(1440, 1440)),
     Attacker("JPEG", "a restart behind each block", lambda: costly.restarts(8000)),
     Attacker("JPEG", "a thumbnail in 883 scans", lambda: costly.carrying(6000)),
@@ -108,7 +110,7 @@ class Cost(NamedTuple):
         return f"{self.bytes:11,} {self.stored:12,} {self.work:7.2f} {self.seconds:7.2f}"
 
 
-def cost(data: bytes, page: int = 0, tile_format: str = "", quality: int = 0) -> Cost:
+def cost(data: bytes, page: int = 0, tile_format: str = "", quality: int = 0, *, accept: bool = False) -> Cost:
     """Tile a file with the tiler's child, with a preview, as by default."""
     with tempfile.TemporaryDirectory() as folder:
         source, scratch = Path(folder) / "source", Path(folder) / "scratch"
@@ -116,7 +118,7 @@ def cost(data: bytes, page: int = 0, tile_format: str = "", quality: int = 0) ->
         scratch.mkdir()
         job = Job(
             str(source), str(scratch), "t" * 64, "s" * 64, 256, 10**11, "8.18.3", page=page, preview=True,
-            tile_format=tile_format, quality=quality, memory_bytes=8 << 30, work_seconds=1000,
+            tile_format=tile_format, quality=quality, accept_damage=accept, memory_bytes=8 << 30, work_seconds=1000,
         )  # fmt: skip
         began = time.monotonic()
         verdict = "died"
@@ -159,7 +161,7 @@ def main() -> int:
     print(f"Goals: beyond {FLOOR} s of work, which any file may take, at most {TIMES} times as much per byte;")
     print(f"if a tile format is requested, at most {MINUTE} s; at most {STORED:,} bytes stored.")
     for attacker in ATTACKERS:
-        found = cost(attacker.make(), attacker.page, attacker.tiles, attacker.quality)
+        found = cost(attacker.make(), attacker.page, attacker.tiles, attacker.quality, accept=attacker.accept)
         net = max(0.0, found.work - FLOOR) / found.bytes
         is_cheap = found.work <= MINUTE if attacker.tiles else net <= TIMES * honest[attacker.format]
         is_good = is_cheap and found.stored <= STORED and found.verdict in NAMED

@@ -16,10 +16,13 @@ from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
 from pipeline.stretch import parse as parse_stretch
 from tiler.compare.protocol import JOBS, REPORTS, Compared, Differs, Job, Progress
-from tiler.job import DAMAGED_PASSES, Failed
+from tiler.job import Failed
 
 ENCODED_AGAIN = 2
 """Most work of a comparison, in tilings: each tile is encoded, and then both tiles are decoded."""
+
+SALVAGED = 3
+"""Most further work for a damaged original, in tilings. Unlike the tiler's, this file was admitted before."""
 
 REPORT_INTERVAL = 0.1
 """Seconds between reports of progress."""
@@ -56,7 +59,7 @@ def _outcome(job: Job) -> Compared | Failed:
     def begin() -> None:
         header = reader.header()
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
-        passes = ENCODED_AGAIN + (DAMAGED_PASSES if job.is_damaged else 0)
+        passes = ENCODED_AGAIN + (SALVAGED if job.is_damaged else 0)
         confined.admit(reader, header, job.tile_size, job.tile_format, limits, times=passes, stored=job.archive_bytes)
 
     def look() -> Compared:

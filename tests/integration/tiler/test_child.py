@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 import pyvips
 
+from pipeline.formats import budget
+from pipeline.sandbox import child as sandbox_child
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox.parent import Child
 from tests.support.images import pictures
+from tiler import child as tiler_child
+from tiler import confined_decoding
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Progress, Report
 from tiler.parent import COMMAND, environment
 
@@ -73,6 +77,27 @@ def test_the_child_builds_and_says_what_it_built(tmp_path: Path) -> None:
     assert [report.percent for report in moved] == sorted(report.percent for report in moved)
     assert all(0 <= report.tiles_done <= report.tiles_total == 137 for report in moved)
     assert (tmp_path / "pyramid.json").exists()
+
+
+def test_a_source_whose_damage_is_accepted_has_the_cpu_time_of_one_tiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a cut file, and a child that does not confine the test's own process
+    whole = pictures.save(pictures.scene(300, 200), tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    limits, reports = list[int](), list[Report]()
+    monkeypatch.setattr(confined_decoding, "confine", lambda *_: None)
+    monkeypatch.setattr(sandbox, "allow_cpu", limits.append)
+    monkeypatch.setattr(sandbox, "limit_file", lambda _: None)
+    monkeypatch.setattr(sandbox_child, "say", lambda line: reports.append(REPORTS.decode(line)))
+    # When it is tiled strictly, and again from what is left
+    for accept, times in ((False, 1), (True, 2)):
+        limits.clear()
+        job = make_job(tmp_path / "cut.png", tmp_path, accept_damage=accept)
+        outcome = tiler_child._outcome(job)
+        assert isinstance(outcome, Built) is accept
+        # Then all of it has the same limit
+        assert limits == [int(budget.FREE_SECONDS + 60_000 * budget.MOST_PIXEL_SECONDS)] * times
 
 
 def test_the_child_names_what_is_wrong_with_the_source(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+import imagecodecs
 import numpy as np
 import pyvips
 
@@ -58,6 +59,35 @@ def many_bands(edge: int, bands: int) -> bytes:
     extra = struct.pack("<HHII", 338, 3, bands - 1, others)
     tables = struct.pack(f"<{count}I", *[strip_at] * count) + struct.pack(f"<{count}I", *[len(strip)] * count)
     return _HEAD + _directory(edge, edge, more, extra) + bytes(4) + tables + bytes(2 * (bands - 1)) + strip
+
+
+def shared_tiles(across: int) -> bytes:
+    """A TIFF of `across` x `across` tiles of one colour that share their bytes, with alpha; the last is damaged."""
+    edge, count = 512, across**2
+    tile = imagecodecs.lzw_encode(np.full((edge, edge, 4), (90, 0, 0, 200), np.uint8).tobytes())
+    tile += bytes(len(tile) % 2)
+    damaged = tile[: len(tile) // 2] + bytes(len(tile) - len(tile) // 2)
+    behind = len(_HEAD) + 2 + 12 * 11 + 4
+    offsets = struct.pack(f"<{count}I", *[behind] * (count - 1), behind + len(tile))
+    lengths = struct.pack(f"<{count}I", *[len(tile)] * count)
+    bits_at = behind + 2 * len(tile)
+    offsets_at = bits_at + 8
+    tags = {
+        256: (4, 1, across * edge),
+        257: (4, 1, across * edge),
+        258: (3, 4, bits_at),
+        259: (4, 1, 5),
+        262: (4, 1, 2),
+        277: (4, 1, 4),
+        322: (4, 1, edge),
+        323: (4, 1, edge),
+        324: (4, count, offsets_at),
+        325: (4, count, offsets_at + len(offsets)),
+        338: (3, 1, 2),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, *entry) for tag, entry in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return _HEAD + directory + tile + damaged + struct.pack("<4H", *[8] * 4) + offsets + lengths
 
 
 def apng(width: int, height: int, frames: int) -> bytes:
