@@ -9,7 +9,17 @@ import argparse
 import sys
 from importlib import import_module
 
-ATTACKS: tuple[str, ...] = ("archives", "budgets", "crowd", "floods", "heads", "search", "slow_sources", "unpacking")
+ATTACKS: tuple[str, ...] = (
+    "accepted_damage",
+    "archives",
+    "budgets",
+    "crowd",
+    "floods",
+    "heads",
+    "search",
+    "slow_sources",
+    "unpacking",
+)
 """Modules of this package, in the order in which they run. Each has a function `main() -> int`."""
 
 
