@@ -10,8 +10,8 @@ import struct
 _HEADER = struct.Struct("<BBBHHBHHHHBB")
 _RUNS = 8
 _PALETTE, _COLOUR, _GREY = 1, 2, 3
-_DEPTHS = {_PALETTE: {8}, _COLOUR: {15, 16, 24, 32}, _GREY: {8, 16}}
-"""Bits of a pixel for each type of image."""
+_DEPTHS = {_PALETTE: {8}, _COLOUR: {15, 16, 24, 32}, _GREY: {1, 8, 16}}
+"""Bits of a pixel for each type of image. Grey of 1 bit is not in the specification. Pillow writes it, without runs."""
 
 _ENTRIES = {15, 16, 24, 32}
 """Bits of a palette's entry."""
@@ -26,6 +26,8 @@ def is_header(head: bytes) -> bool:
         return False
     _, has_map, kind, first, count, entry, _, _, width, height, depth, flags = _HEADER.unpack(head[: _HEADER.size])
     if depth not in _DEPTHS.get(kind & ~_RUNS, set()) or not width or not height or flags & _INTERLEAVED:
+        return False
+    if depth == 1 and kind & _RUNS:
         return False
     if flags & _ALPHA > (8 if depth in {16, 32} or kind & ~_RUNS == _PALETTE else 0):
         return False

@@ -52,6 +52,12 @@ def test_of_several_images_in_a_pnm_the_first_is_shown_with_a_warning(
     # When another one is asked for, then the message says that it is not read
     error = jobs.finish(client, jobs.as_png(client, files.url("/plain.ppm"), page=1))["error"]
     assert (error["code"], "only the first image is read" in error["message"]) == ("page_not_found", True), error
+    # And a number that may have lost digits with the file's end is not shown, but one that has all its digits is
+    (tmp_path / "cut.pgm").write_bytes(b"P2 2 1 255\n200 25")
+    (tmp_path / "whole.pgm").write_bytes(b"P2 2 1 255\n200 26")
+    cut, whole = (jobs.as_png(client, files.url(f"/{name}.pgm")) for name in ("cut", "whole"))
+    assert jobs.finish(client, cut)["error"]["code"] == "image_truncated"
+    assert shown(jobs.ready(client, whole)["tile_id"], 1)[0, :, 0].tolist() == [200, 26]
 
 
 def test_files_that_libvips_does_not_read_are_shown_as_other_decoders_read_them(

@@ -46,7 +46,7 @@ def parse(file: File) -> Raster:
     if plain == _PALETTE:
         palette, bands = _palette(table, first, entry, has_alpha=bool(alpha_bits))
     elif plain == _GREY:
-        bands = depth // 8
+        bands = max(1, depth // 8)
     elif depth in {15, 16}:
         masks = (*_555, _ALPHA_BIT) if alpha_bits and depth == 16 else _555
         bands = len(masks)
@@ -59,8 +59,8 @@ def parse(file: File) -> Raster:
         width=width,
         height=height,
         offset=_HEADER.size + note + table_bytes,
-        row_bytes=width * ((depth + 7) // 8),
-        pixel_bits=(depth + 7) // 8 * 8,
+        row_bytes=(width + 7) // 8 if depth == 1 else width * ((depth + 7) // 8),
+        pixel_bits=1 if depth == 1 else (depth + 7) // 8 * 8,
         bands=bands,
         coding=Coding.TGA_RUNS if kind & _RUNS else Coding.PLAIN,
         order=order,

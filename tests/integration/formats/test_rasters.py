@@ -128,6 +128,9 @@ def test_pixels_that_runs_skip_have_the_first_colour(codes: tuple[int, ...], tmp
     [
         (b"P3 1 1 255\n1 2", "image_truncated"),
         (b"P3 1 1 255\n1 2 # 3", "image_truncated"),
+        (b"P3 1 1 255\n1 2 25", "image_truncated"),  # 250 to 255, or 25
+        (b"P3 1 1 255\n1 2 00", "image_truncated"),  # of three digits
+        (b"P2 1 1 65535\n6553", "image_truncated"),
         (b"P3 1 1 9\n1 2 10", "image_corrupt"),
         (b"P3 1 1 9\n1 2 -3", "image_corrupt"),
         (b"P3 1 1 9\n1 2 x ", "image_corrupt"),
@@ -152,6 +155,25 @@ def test_pixels_that_runs_skip_have_the_first_colour(codes: tuple[int, ...], tmp
 )
 def test_a_damaged_or_odd_file_of_netpbm_ends_with_its_reason(data: bytes, code: str, tmp_path: Path) -> None:
     assert outcome(data, tmp_path) == code
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P2 1 1 255\n26",
+        b"P2 1 1 255\n255",
+        b"P2 1 1 255\n0",
+        b"P2 1 1 255\n25\n",
+        b"P2 1 1 255\n25#",
+        b"P2 1 1 255\n25 9",
+        b"P2 1 1 9\n1",
+    ],
+)
+def test_a_last_number_that_has_all_its_digits_is_read(data: bytes, tmp_path: Path) -> None:
+    number, most = data[11:].split(b"#")[0].split()[0] if b"255" in data else b"1", 255 if b"255" in data else 9
+    found = outcome(data, tmp_path)
+    assert not isinstance(found, str)
+    assert found[0, 0, 0] == round(int(number) * 255 / most)
 
 
 @pytest.mark.parametrize("piece", [7, 16, 64])

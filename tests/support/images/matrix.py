@@ -401,6 +401,7 @@ CASES = (
     Case("TGA", "24 bits", "tga", tgas.plain),
     Case("TGA", "32 bits with alpha, behind a note", "tga", partial(tgas.plain, bands=4, note=b"a note")),
     Case("TGA", "grey", "tga", partial(tgas.plain, bands=1)),
+    Case("TGA", "grey of 1 bit", "tga", tgas.one_bit),
     Case("TGA", "grey with alpha", "tga", partial(tgas.plain, bands=2)),
     Case("TGA", "rows from the top", "tga", partial(tgas.plain, flags=tgas.FROM_TOP)),
     Case("TGA", "rows from the right", "tga", partial(tgas.plain, flags=tgas.FROM_RIGHT)),

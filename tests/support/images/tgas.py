@@ -78,6 +78,13 @@ def plain(
     return shown
 
 
+def one_bit(path: Path, width: int, height: int) -> Pixels:
+    """Black and white, eight pixels a byte, which only Pillow writes."""
+    bits = pictures.scene(width, height)[..., 0] > 100
+    Image.fromarray(bits).save(path)
+    return np.where(bits[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
+
+
 def by_pillow(path: Path, width: int, height: int, *, mode: str = "RGB") -> Pixels:
     """A TGA in runs as Pillow writes it."""
     image = Image.fromarray(pictures.scene(width, height, bands=4 if mode == "RGBA" else 3))

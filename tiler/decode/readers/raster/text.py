@@ -44,8 +44,20 @@ def samples(raster: Raster, data: mmap | bytes) -> tuple[bytearray | array[int],
             numbers, behind = _numbers(piece, left, raster.most)
             found.extend(numbers)
         if len(found) == wanted:
+            if raster.coding is Coding.TEXT and not behind and data[-1:].isdigit():
+                _require_ended(piece, raster.most)
             return found, behind
     raise StageError("image_truncated", CUT_SHORT)
+
+
+def _require_ended(piece: bytes, most: int) -> None:
+    """Raise StageError("image_truncated") if the last number of a file may have lost digits.
+
+    Netpbm reads no number that the file ends with. Here it is read if no further digit could follow.
+    """
+    last = piece.split()[-1]
+    if last != b"0" and piece.endswith(last) and int(last) * 10 <= most:
+        raise StageError("image_truncated", CUT_SHORT)
 
 
 def _pieces(data: mmap | bytes, at: int) -> Iterator[bytes]:
