@@ -197,6 +197,8 @@ def stack_info(stack: StackHeader) -> pb.Stack:
         t_count=stack.t,
         z_step=stack.z_step,
         t_step=stack.t_step,
+        z_labels=stack.z_labels,
+        t_labels=stack.t_labels,
     )
 
 

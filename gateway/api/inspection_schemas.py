@@ -38,6 +38,8 @@ _STACK: dict[str, Any] = {
     "t_count": 1,
     "z_step": "0.5 µm",
     "t_step": "",
+    "z_labels": [],
+    "t_labels": [],
 }
 
 
@@ -60,6 +62,8 @@ class Stack(BaseModel):
     t_count: int = Field(description="Number of planes in time.")
     z_step: str = Field(description="Distance of two planes in depth, such as `0.5 µm`; may be empty.")
     t_step: str = Field(description="Distance of two planes in time, such as `2 s`; may be empty.")
+    z_labels: list[str] = Field(description="Positions or names of the planes in depth, at most 100; may be empty.")
+    t_labels: list[str] = Field(description="Positions or names of the planes in time, at most 100; may be empty.")
 
 
 class NewInspection(BaseModel):

@@ -135,6 +135,8 @@ def _stack(stack: pb.Stack) -> Stack:
         t_count=stack.t_count,
         z_step=stack.z_step,
         t_step=stack.t_step,
+        z_labels=list(stack.z_labels),
+        t_labels=list(stack.t_labels),
     )
 
 

@@ -44,11 +44,11 @@ _NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
 _NOT_BLANK = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 
-def _channels(asked: Any) -> tuple[str, ...]:
+def _channels(asked: Any) -> list[str]:
     parts = asked if isinstance(asked, list) else [asked]
     if asked is not None and not all(isinstance(part, (int, str)) and not isinstance(part, bool) for part in parts):
         raise ValueError("channels is a list of numbers and names, or a text with commas between them.")
-    return parse_channels(() if asked is None else asked)
+    return list(parse_channels(() if asked is None else asked))
 
 
 _CHANNEL_TYPES: list[dict[str, Any]] = [
@@ -64,7 +64,7 @@ StretchOption = Annotated[
     str, StringConstraints(max_length=MAX_LENGTH), AfterValidator(lambda text: str(parse_stretch(text)))
 ]
 ChannelsOption = Annotated[
-    tuple[str, ...],
+    list[str],
     PlainValidator(_channels),
     WithJsonSchema(
         {
@@ -220,7 +220,7 @@ class NewDataset(BaseModel):
         examples=["auto", "percentile:1,99.5", "range:0,4095"],
     )
     channels: ChannelsOption = Field(
-        default=(),
+        default=[],
         description="Channels of a stack (OME-TIFF, ImageJ) or bands of a TIFF to compose, at most three: numbers from "
         "0, or names, in a list or with commas between them. Default: the first three channels of a stack.",
         examples=[["DAPI", "GFP"], [0, 2], "0,2"],

@@ -74,6 +74,7 @@ class StackHeader(NamedTuple):
     names, colours: of the first MOST_CHANNELS channels; each may be empty. A colour is like "#00ff00".
     channels, z, t: the number of channels, and of planes in depth and in time; all 0 if nothing is said.
     z_step, t_step: distance of two planes with its unit, such as "0.5 µm"; may be empty.
+    z_labels, t_labels: positions or names of the planes, of at most MOST_CHANNELS; none if they are not stated.
     """
 
     names: tuple[str, ...] = ()
@@ -83,6 +84,8 @@ class StackHeader(NamedTuple):
     t: int = 0
     z_step: str = ""
     t_step: str = ""
+    z_labels: tuple[str, ...] = ()
+    t_labels: tuple[str, ...] = ()
 
 
 NO_STACK = StackHeader()

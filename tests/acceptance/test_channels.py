@@ -165,7 +165,7 @@ def test_an_inspection_lists_channels_depth_and_time(
         stacks.planes(3, z=4),
         ["DAPI", "GFP", ""],
         [BLUE, GREEN, RED],
-        more={"PhysicalSizeZ": 0.5},
+        more={"PhysicalSizeZ": 0.5, "Plane": {"PositionZ": np.repeat([1, 1.5, 2, 9], 3).tolist()}},
     )
     stacks.write_imagej(tmp_path / "b.tif", stacks.planes(2, z=3), Labels=["nuclei", "actin"] * 3, is_joined=True)
     pictures.jpeg(tmp_path / "map.jpg", 200, 150)
@@ -181,6 +181,8 @@ def test_an_inspection_lists_channels_depth_and_time(
         "t_count": 1,
         "z_step": "0.5 µm",
         "t_step": "",
+        "z_labels": ["1 µm", "1.5 µm", "2 µm", "9 µm"],
+        "t_labels": [],
     }
     stack = client.inspect(files.url("/b.tif"))["report"]["stack"]
     assert [channel["name"] for channel in stack["channels"]] == ["nuclei", "actin"]
@@ -188,7 +190,7 @@ def test_an_inspection_lists_channels_depth_and_time(
     assert "stack" not in client.inspect(files.url("/map.jpg"))["report"]
     said = " ".join(command("inspect", files.url("/a.ome.tif")).out.split())
     assert "channels 0 DAPI (#0000ff), 1 GFP (#00ff00), 2 (#ff0000)" in said
-    assert "z 4, 0.5 µm apart" in said
+    assert "z 4, 0.5 µm apart: 1 µm, 1.5 µm, 2 µm, 9 µm" in said
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,8 @@ def test_a_hyperstack_is_read_as_tifffile_reads_it(tmp_path: Path) -> None:
         assert [channel.display for channel in stack.channels] == [(0, 10), (5, 20)]
         assert {channel.table for channel in stack.channels} == {bytes(range(256)) * 3}
         assert (stack.z, stack.t, stack.z_step, stack.t_step) == (3, 2, "0.5 um", "2 s")
+        assert stack.z_labels == ("label 0", "label 2", "label 4")
+        assert stack.t_labels == ("label 0", "label 6")
         with tifffile.TiffFile(path) as file:
             for t, z, channel in np.ndindex(2, 3, 2):
                 plane = stack.plane(channel, z, t)
@@ -362,7 +364,11 @@ def test_a_stack_is_known_before_the_download(tmp_path: Path) -> None:
         tmp_path / "a.ome.tif",
         stacks.planes(4, z=2),
         ["DAPI", "GFP", "", "Cy5"],
-        more={"PhysicalSizeZ": 0.25, "TimeIncrement": 3},
+        more={
+            "PhysicalSizeZ": 0.25,
+            "TimeIncrement": 3,
+            "Plane": {"PositionZ": [5.0] * 4 + [5.5] * 4, "DeltaT": [0.0] * 8},
+        },
         compression="zlib",
     )
     data = path.read_bytes()
@@ -374,7 +380,7 @@ def test_a_stack_is_known_before_the_download(tmp_path: Path) -> None:
     seen = look()
     assert isinstance(seen, Found)
     stack = StackHeader(*seen[9:])
-    assert stack == StackHeader(("DAPI", "GFP", "", "Cy5"), ("",) * 4, 4, 2, 1, "0.25 µm", "3 s")
+    assert stack == StackHeader(("DAPI", "GFP", "", "Cy5"), ("",) * 4, 4, 2, 1, "0.25 µm", "3 s", ("5 µm", "5.5 µm"))
     # And what three channels take together, as the tiler finds it
     reader = reader_of(path, None)
     reader.prepare()

@@ -79,5 +79,6 @@ def _stack(stack: Json | None) -> Iterator[tuple[str, str]]:
     )
     yield "channels", ", ".join(each) + more
     for letter in "zt":
-        step = stack[f"{letter}_step"]
-        yield letter, f"{stack[f'{letter}_count']:,}" + (f", {step} apart" if step else "")
+        step, labels = stack[f"{letter}_step"], ", ".join(stack[f"{letter}_labels"])
+        said = f"{stack[f'{letter}_count']:,}" + (f", {step} apart" if step else "")
+        yield letter, said + (f": {labels}" if labels else "")

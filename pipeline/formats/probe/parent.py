@@ -216,9 +216,10 @@ def is_plausible(header: Header) -> bool:
 
 
 def _is_plausible_stack(stack: StackHeader) -> bool:
-    texts = (*stack.names, stack.z_step, stack.t_step)
+    texts = (*stack.names, stack.z_step, stack.t_step, *stack.z_labels, *stack.t_labels)
     return (
         len(stack.names) == len(stack.colours) == min(stack.channels, MOST_CHANNELS)
+        and max(len(stack.z_labels), len(stack.t_labels)) <= MOST_CHANNELS
         and all(0 <= count <= MOST_NUMBER for count in (stack.channels, stack.z, stack.t))
         and all(len(text) <= MOST_TEXT and is_unicode(text) for text in texts)
         and all(COLOUR.fullmatch(colour) for colour in stack.colours if colour)

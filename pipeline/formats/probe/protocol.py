@@ -52,7 +52,7 @@ class Found(NamedTuple):
     memory: most bytes of memory to tile the file.
     work, work_before, frames: see pipeline.formats.budget.Work.
     page: the page that is reported, from 0.
-    names, colours, channels, z, t, z_step, t_step: see pipeline.formats.header.StackHeader.
+    names, colours, channels, z, t, z_step, t_step, z_labels, t_labels: see pipeline.formats.header.StackHeader.
     """
 
     format: str
@@ -71,6 +71,8 @@ class Found(NamedTuple):
     t: int = 0
     z_step: str = ""
     t_step: str = ""
+    z_labels: tuple[str, ...] = ()
+    t_labels: tuple[str, ...] = ()
 
 
 class Failed(NamedTuple):

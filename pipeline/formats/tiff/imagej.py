@@ -38,6 +38,7 @@ class Described(NamedTuple):
     names, tables, ranges: of the channels; fewer, or none, if they are not stated.
     limits: the display range of the channel that was selected; None if it is not stated.
     z_step, t_step: distance of two planes with its unit; empty if not stated.
+    labels: of the planes, in their order; fewer, or none, if they are not stated.
     """
 
     channels: int
@@ -49,10 +50,16 @@ class Described(NamedTuple):
     limits: tuple[float, float] | None
     z_step: str
     t_step: str
+    labels: list[str]
 
     @property
     def images(self) -> int:
         return self.channels * self.z * self.t
+
+    def label(self, channel: int, z: int, t: int) -> str:
+        """Return the label of a plane; empty if it has none."""
+        number = (t * self.z + z) * self.channels + channel
+        return self.labels[number] if number < len(self.labels) else ""
 
 
 def described(directory: Directory, text: bytes) -> Described | None:
@@ -77,17 +84,19 @@ def described(directory: Directory, text: bytes) -> Described | None:
     if channels * z * t > MOST_IMAGES or channels > MOST_CHANNELS or not stated:
         return None
     parts = _parts(directory)
+    labels = _labels(parts.get(b"labl", []), directory.order)
     unit = values.get("unit", "").replace("\\u00B5", "µ")
     return Described(
         channels,
         z,
         t,
-        _names(parts.get(b"labl", []), channels, directory.order),
+        _names(labels, channels) if channels > 1 or z * t == 1 else [],
         [] if values.get("mode") == "grayscale" else [part for part in parts.get(b"luts", []) if len(part) == TABLE],
         _ranges(parts.get(b"rang", []), directory.order),
         _pair(values.get("min"), values.get("max")),
         _step(values.get("spacing"), unit or "pixel"),
         _step(values.get("finterval"), values.get("tunit", "s")),
+        labels,
     )
 
 
@@ -127,10 +136,14 @@ def _parts(directory: Directory) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _names(labels: list[bytes], channels: int, order: str) -> list[str]:
-    """Return the labels of the first planes, which are those of the channels, if all are there and differ."""
+def _labels(parts: list[bytes], order: str) -> list[str]:
     coding = "utf-16-le" if order == "<" else "utf-16-be"
-    names = [label[:400].decode(coding, errors="replace").strip() for label in labels[:channels]]
+    return [part[:400].decode(coding, errors="replace").strip() for part in parts]
+
+
+def _names(labels: list[str], channels: int) -> list[str]:
+    """Return the labels of the first planes, which are those of the channels, if all are there and differ."""
+    names = labels[:channels]
     return names if len(names) == channels == len(set(names)) and all(names) else []
 
 

@@ -5,6 +5,7 @@ Source: the OME Data Model 2016-06 and the specification of OME-TIFF (TiffData, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
@@ -20,6 +21,9 @@ MOST_BLOCKS = 1 << 17
 
 MOST_CHANNELS = 10_000
 """Most channels. A spectral image has hundreds."""
+
+MOST_LABELS = 100
+"""Most planes in depth, and in time, whose positions are read."""
 
 MOST_DEPTH = 64
 """Most levels of elements. The data model has a dozen."""
@@ -67,6 +71,7 @@ class Pixels(NamedTuple):
     sizes: number of channels, z and t, by their letters.
     bits: of a sample that are used; 0 if not stated.
     z_step, t_step: distance of two planes with its unit; empty if not stated.
+    z_labels, t_labels: positions of planes of the first channel with their units, by the number of z or t.
     """
 
     order: str
@@ -77,6 +82,8 @@ class Pixels(NamedTuple):
     elements: list[Element]
     blocks: list[Block]
     uuid: str
+    z_labels: dict[int, str]
+    t_labels: dict[int, str]
 
     def planes(self, samples: int) -> dict[tuple[int, int, int], int]:
         """Return the number of the directory, with masks, of each plane (channel, z, t) that is in this file.
@@ -184,6 +191,8 @@ class _Reader:
                 if self._elements > MOST_CHANNELS:
                     raise _Refused
                 self.images[-1].elements.append(_element(values))
+            case ["OME", "Image", "Pixels", "Plane"]:
+                _label(values, self.images[-1])
             case ["OME", "Image", "Pixels", "TiffData"]:
                 self._blocks += 1
                 if self._blocks > MOST_BLOCKS:
@@ -218,6 +227,8 @@ def _pixels(values: dict[str, str], uuid: str) -> Pixels:
         [],
         [],
         uuid,
+        {},
+        {},
     )
 
 
@@ -255,10 +266,28 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
     return value >> 24 & 255, value >> 16 & 255, value >> 8 & 255
 
 
-def _step(values: dict[str, str], name: str, unit: str) -> str:
-    text = values.get(name, "")
+def _label(values: dict[str, str], pixels: Pixels) -> None:
+    """Note the position of a plane of the first channel, in depth or in time."""
+    place = [values.get(name, "") for name in ("TheC", "TheZ", "TheT")]
+    if place[0] != "0" or not all(text.isascii() and text.isdecimal() and len(text) < 10 for text in place):
+        return
+    z, t = int(place[1]), int(place[2])
+    for labels, number, other, name, unit in (
+        (pixels.z_labels, z, t, "PositionZ", "µm"),
+        (pixels.t_labels, t, z, "DeltaT", "s"),
+    ):
+        if other == 0 and number < MOST_LABELS and (size := _finite(values.get(name, ""))) is not None:
+            labels[number] = f"{size:g} {values.get(name + 'Unit', unit)}"
+
+
+def _finite(text: str) -> float | None:
     try:
         size = float(text[:40])
     except ValueError:
-        return ""
-    return f"{size:g} {values.get(name + 'Unit', unit)}" if 0 < size < 1e12 else ""
+        return None
+    return size if math.isfinite(size) else None
+
+
+def _step(values: dict[str, str], name: str, unit: str) -> str:
+    size = _finite(values.get(name, ""))
+    return f"{size:g} {values.get(name + 'Unit', unit)}" if size is not None and 0 < size < 1e12 else ""

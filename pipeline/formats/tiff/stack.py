@@ -74,6 +74,8 @@ class Stack(NamedTuple):
     is_joined: whether one directory stands for all planes. The numbers in `pages` are then those of the images.
     is_described: whether the file describes its channels. Otherwise they are the samples of a page.
     bits: of a sample that are used; 0 if not stated.
+    z_labels, t_labels: what the file says of each plane in depth and in time, of the first MOST_LABELS: its position
+        with its unit, or a name; none if it does not say it of all.
     limits: the display range of one of several channels, it is unknown of which; None if not stated.
     """
 
@@ -88,6 +90,8 @@ class Stack(NamedTuple):
     is_described: bool = True
     bits: int = 0
     limits: tuple[float, float] | None = None
+    z_labels: tuple[str, ...] = ()
+    t_labels: tuple[str, ...] = ()
 
     def plane(self, channel: int, z: int, t: int) -> Plane | None:
         """Return where a channel lies, from 0; None if it is not in this file."""
@@ -185,6 +189,8 @@ def header_of(stack: Stack) -> StackHeader:
         stack.t,
         stack.z_step,
         stack.t_step,
+        stack.z_labels,
+        stack.t_labels,
     )
 
 
@@ -229,6 +235,8 @@ def _by_ome(text: bytes, number: int, page: Directory) -> Stack | None:
             _clean(pixels.t_step, MOST_STEP),
             samples,
             bits=pixels.bits,
+            z_labels=_labels(pixels.z_labels, sizes["Z"]),
+            t_labels=_labels(pixels.t_labels, sizes["T"]),
         )
     return None
 
@@ -272,6 +280,8 @@ def _by_imagej(file: File, first: Directory, text: bytes, number: int, page: Dir
         _clean(said.t_step, MOST_STEP),
         is_joined=number == 0 and said.images > 1 and _is_joined(file, first),
         limits=said.limits,
+        z_labels=_labels({z: said.label(0, z, 0) for z in range(min(said.z, ome.MOST_LABELS))}, said.z),
+        t_labels=_labels({t: said.label(0, 0, t) for t in range(min(said.t, ome.MOST_LABELS))}, said.t),
     )
 
 
@@ -300,6 +310,12 @@ def _is_joined(file: File, first: Directory) -> bool:
         return False
     ends = [offset + length for offset, length in zip(offsets, lengths, strict=False)]
     return list(offsets[1:]) == ends[:-1]
+
+
+def _labels(said: dict[int, str], planes: int) -> tuple[str, ...]:
+    """Return the labels of all planes, or of the first ones; none if there is one plane, or some have none."""
+    found = [_clean(said.get(number, ""), MOST_STEP) for number in range(min(planes, ome.MOST_LABELS))]
+    return tuple(found) if planes > 1 and all(found) and len(set(found)) == len(found) else ()
 
 
 def _clean(text: str, most: int = MOST_NAME) -> str:

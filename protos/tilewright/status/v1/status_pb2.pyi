@@ -324,6 +324,8 @@ class Stack(_message.Message):
     T_COUNT_FIELD_NUMBER: _builtins.int
     Z_STEP_FIELD_NUMBER: _builtins.int
     T_STEP_FIELD_NUMBER: _builtins.int
+    Z_LABELS_FIELD_NUMBER: _builtins.int
+    T_LABELS_FIELD_NUMBER: _builtins.int
     channel_count: _builtins.int
     """The number of all channels."""
     z_count: _builtins.int
@@ -338,6 +340,14 @@ class Stack(_message.Message):
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
         """The channels, at most 100."""
 
+    @_builtins.property
+    def z_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Positions or names of the planes in depth, of at most 100; none where the file does not state them."""
+
+    @_builtins.property
+    def t_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Positions or names of the planes in time, of at most 100; none where the file does not state them."""
+
     def __init__(
         self,
         *,
@@ -347,10 +357,12 @@ class Stack(_message.Message):
         t_count: _builtins.int = ...,
         z_step: _builtins.str = ...,
         t_step: _builtins.str = ...,
+        z_labels: _abc.Iterable[_builtins.str] | None = ...,
+        t_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_count", b"channel_count", "channels", b"channels", "t_count", b"t_count", "t_step", b"t_step", "z_count", b"z_count", "z_step", b"z_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_count", b"channel_count", "channels", b"channels", "t_count", b"t_count", "t_labels", b"t_labels", "t_step", b"t_step", "z_count", b"z_count", "z_labels", b"z_labels", "z_step", b"z_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
