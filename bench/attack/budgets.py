@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pipeline.formats.budget import FREE_SECONDS
 from pipeline.sandbox import parent
-from tests.support.images import animations, costly, heics, hostile, pictures, tiffs
+from tests.support.images import animations, coded_rows, costly, heics, hostile, pictures, tiffs
 from tiler.job import JOBS, REPORTS, Built, Failed, Job
 from tiler.parent import COMMAND, environment
 
@@ -46,8 +46,12 @@ HONEST: dict[str, Callable[[], bytes]] = {
     "TIFF": lambda: costly.noise(3000, ".tif", compression="deflate"),
     "HEIC": lambda: heics.encoded(pictures.scene(800, 600), quality=80),
     "AVIF": lambda: costly.noise(2000, ".avif", effort=0),
+    "BMP": coded_rows.honest_bmp,
+    "TGA": coded_rows.honest_tga,
+    "PNM": coded_rows.honest_pnm,
 }
-"""Soft noise, or a scene: honest files with many bytes per pixel, so that each byte costs little."""
+"""Soft noise, or a scene: honest files with many bytes per pixel, so that each byte costs little. BMP and TGA are in
+runs, PNM is text."""
 
 
 class Attacker(NamedTuple):
@@ -92,6 +96,16 @@ ATTACKERS = (
     Attacker("AVIF", "50 tiles, of which none shows", lambda: _avif(8192, 50)),
     Attacker("AVIF", "50 tiles that are said to be small", lambda: _avif(8192, 50, said=64)),
     Attacker("AVIF", "15 tiles, of which none shows", lambda: _avif(8192, 15)),
+    Attacker("BMP", "32,000 x 32,000, all left out", coded_rows.left_out),
+    Attacker("BMP", "runs of one pixel", coded_rows.single_runs),
+    Attacker("BMP", "4 bits, runs of one pixel", lambda: coded_rows.single_runs(bits=4)),
+    Attacker("BMP", "4 bits, three pixels at a time", coded_rows.short_literals),
+    Attacker("BMP", "2,000,000 moves by nothing", coded_rows.idle_moves),
+    Attacker("TGA", "32,000 x 32,000 in runs", coded_rows.one_colour),
+    Attacker("TGA", "pixels one by one", coded_rows.single_packets),
+    Attacker("PNM", "text, zeros of 16 bits", coded_rows.wide_zeros),
+    Attacker("PNM", "text, 4,000,000 empty comments", coded_rows.empty_comments),
+    Attacker("PNM", "text, numbers of 4,000 digits", coded_rows.long_numbers),
 )
 
 

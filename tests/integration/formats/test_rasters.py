@@ -186,6 +186,16 @@ def test_text_is_read_in_pieces_that_end_anywhere(piece: int, tmp_path: Path, mo
     assert np.array_equal(found, expected)
 
 
+def test_bits_without_space_between_them_are_read_whatever_their_number(tmp_path: Path) -> None:
+    # Given more bits than are read at once, and then a comment and white space
+    bits = np.random.default_rng(1).integers(0, 2, (1100, 1000), np.uint8)
+    data = b"P1 1000 1100\n" + (bits + ord("0")).tobytes() + b" # the end\n"
+    assert bits.size > text.PIECE
+    found = outcome(data, tmp_path)
+    assert not isinstance(found, str)
+    assert np.array_equal(found[..., 0] == 0, bits == 1)
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -35,7 +35,7 @@ def samples(raster: Raster, data: mmap | bytes) -> tuple[bytearray | array[int],
     """
     wanted = raster.width * raster.height * raster.bands
     found: bytearray | array[int] = array("H") if raster.sample == "ushort" else bytearray()
-    for piece in _pieces(data, raster.offset):
+    for piece in _pieces(data, raster.offset, has_words=raster.coding is Coding.TEXT):
         left = wanted - len(found)
         if raster.coding is Coding.BITS_AS_TEXT:
             bits, behind = _bits(piece, left)
@@ -60,14 +60,22 @@ def _require_ended(piece: bytes, most: int) -> None:
         raise StageError("image_truncated", CUT_SHORT)
 
 
-def _pieces(data: mmap | bytes, at: int) -> Iterator[bytes]:
-    """Yield pieces without comments that end between two words."""
+def _pieces(data: mmap | bytes, at: int, *, has_words: bool) -> Iterator[bytes]:
+    """Yield pieces without comments.
+
+    Parameters
+    ----------
+    at: offset of the first sample.
+    has_words: whether pieces may end between words only. Bits need no space between them.
+    """
     rest = b""
     while piece := data[at : at + PIECE]:
         at += len(piece)
         piece, is_in_comment = _without_comments(rest + piece)
         if is_in_comment:
             rest = b"#"
+        elif not has_words:
+            rest = b""
         else:
             end = max(piece.rfind(space) for space in (b" ", b"\n", b"\r", b"\t")) + 1
             piece, rest = piece[:end], piece[end:]
