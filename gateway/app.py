@@ -10,6 +10,7 @@ A plain GET of a tile that is in memory never gets here: gateway.http_server_pro
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Mapping
 from functools import partial
 
@@ -27,6 +28,7 @@ from gateway.http import (
     CrossSiteCheck,
     Deleted,
     ErrorResponses,
+    Forwarded,
     NotReady,
     RequestId,
     UnfinishedBody,
@@ -79,7 +81,9 @@ class Gateway:
             self._dispatch, settings.host, settings.public_url, settings.allowed_hosts, settings.allowed_origins
         )
         self.quick_tiles = QuickTiles(pyramids, addresses, checked.is_own_host, public_url=settings.public_url)
-        self._app = RequestId(AccessLog(ErrorResponses(checked)))
+        trusted = [ipaddress.ip_network(entry) for entry in settings.trusted_proxies]
+        forwarded = Forwarded(checked, trusted, context.warnings, has_public_url=bool(settings.public_url))
+        self._app = RequestId(AccessLog(ErrorResponses(forwarded)))
 
     async def tend(self) -> None:
         """Close the files of deleted pyramids every TEND_INTERVAL, to free their disk space. Runs until cancelled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -10,6 +11,9 @@ from pydantic import BeforeValidator, Field, field_validator
 from gateway.http import MAX_BODIES, MAX_UNSENT
 from pipeline.settings import BrokerSettings, CommaSeparated, SourceSettings, StatusClientSettings, StorageSettings
 from pipeline.sources import Allowed
+
+PRIVATE_NETWORKS = ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""Loopback and private networks: RFC 1918, RFC 4193."""
 
 
 def _base_url(value: object) -> object:
@@ -50,6 +54,13 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         description=(
             "Origins whose pages may change data through the API, comma-separated, such as https://viewer.example; `*` "
             "for any. Pages of all origins may read."
+        ),
+    )
+    trusted_proxies: CommaSeparated = Field(
+        PRIVATE_NETWORKS,
+        description=(
+            "Addresses or networks of proxies, comma-separated. Their header Forwarded or X-Forwarded-Proto tells the "
+            "scheme, http or https, of absolute addresses in responses. Default: loopback and private networks."
         ),
     )
     max_connections: int | None = Field(
@@ -132,6 +143,13 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
     @classmethod
     def _as_browsers_write_them(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(entry.lower().rstrip("/") for entry in entries)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            ipaddress.ip_network(entry)
+        return entries
 
     @field_validator("allow_sources")
     @classmethod

@@ -54,6 +54,7 @@ class Context:
     ----------
     sandbox: for each layer of the decoders' sandbox, "ok" or what is missing; None if this process runs no tiler.
     identity: checks that the storage belongs to the database; None to skip this check.
+    warnings: what is configured wrongly, as requests have shown, by kind.
     stopping: set when the gateway stops; every request that waits then returns.
     """
 
@@ -66,6 +67,7 @@ class Context:
     identity: Identified | None = None
     storage_threads: StorageThreads = field(default_factory=StorageThreads)
     background: Background = field(default_factory=Background)
+    warnings: dict[str, str] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:

@@ -56,6 +56,9 @@ class Readiness(BaseModel):
             "`tilewright up`; separate workers report this in their logs."
         ),
     )
+    warnings: list[str] | None = Field(
+        None, description="What is probably configured wrongly, as requests have shown; left out if nothing is."
+    )
 
 
 router = APIRouter(tags=["health"])
@@ -90,7 +93,14 @@ async def readyz(request: Request) -> Response:
         code = "service_unavailable" if statussvc != OK else "storage_unavailable"
         return problem_response(request.scope, 503, code, refusal, {"Retry-After": "2"}, **extensions)
     status = "ok" if all(check == OK for check in checks.values()) else "degraded"
-    readiness = Readiness.model_validate({"status": status, "checks": checks, "sandbox": context.sandbox})
+    readiness = Readiness.model_validate(
+        {
+            "status": status,
+            "checks": checks,
+            "sandbox": context.sandbox,
+            "warnings": list(context.warnings.values()) or None,
+        }
+    )
     return Response(
         readiness.model_dump_json(exclude_none=True),
         media_type="application/json",

@@ -20,6 +20,8 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 router = APIRouter(tags=["datasets"])
 
+_HEADERS = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "cross-origin", "Timing-Allow-Origin": "*"}
+
 Size = Literal["preview", "thumbnail"]
 
 
@@ -44,7 +46,7 @@ async def get_preview(
             data = await context.storage_threads.run(context.storage.get_range, key, 0, SMALL_FILE)
         except ObjectMissing:
             continue
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+        return Response(data, media_type="image/jpeg", headers=_HEADERS)
     raise NotFound(f"{dataset_id} has no preview yet. Poll its status: `preview` is set once there is one.")
 
 

@@ -11,6 +11,7 @@ from gateway.http.cross_site import CrossSiteCheck
 from gateway.http.error_page import error_codes_page
 from gateway.http.error_responses import ErrorResponses
 from gateway.http.etags import is_not_modified
+from gateway.http.forwarded import Forwarded
 from gateway.http.limited_protocol import RESPONDED, LimitedProtocol
 from gateway.http.limits import SWEEP, Limits
 from gateway.http.preferences import preferred_wait
@@ -42,6 +43,7 @@ __all__ = [
     "CrossSiteCheck",
     "Deleted",
     "ErrorResponses",
+    "Forwarded",
     "InvalidField",
     "LimitedProtocol",
     "Limits",

@@ -16,8 +16,7 @@ from gateway.http.cross_site import ANY
 EXPOSED = ["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
 """Response headers that a page of another origin may read."""
 
-_READING = ["If-None-Match", "X-Request-ID"]
-_WRITING = [*_READING, "Content-Type", "Idempotency-Key", "Prefer"]
+_WRITING = ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Prefer", "X-Request-ID"]
 
 
 class Cors:
@@ -34,7 +33,7 @@ class Cors:
             app,
             allow_origins=[ANY],
             allow_methods=["GET", "HEAD"],
-            allow_headers=_READING,
+            allow_headers=[ANY],  # What viewers send by habit, such as X-Requested-With, does no harm in a GET.
             expose_headers=EXPOSED,
         )
         self._writing = CORSMiddleware(

@@ -40,8 +40,21 @@ PREFLIGHT_SECONDS = b"86400"
 
 CORS = [
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"Content-Location, ETag, Link, Retry-After, X-Request-ID"),
+    (
+        b"access-control-expose-headers",
+        b"Accept-Ranges, Content-Location, Content-Range, ETag, Link, Retry-After, X-Request-ID",
+    ),
+    # Pages that isolate themselves (Cross-Origin-Embedder-Policy) may show tiles, and pages may time them.
+    (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"timing-allow-origin", b"*"),
 ]
+"""Sent with every response, for pages of any origin."""
+
+_FIELD_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
+"""A list of header names: RFC 9110, 5.6.1 and 5.6.2."""
+
+MOST_FIELD_NAMES = 1000
+"""Bytes of such a list in a preflight request; pages send a few names."""
 
 TILE_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -139,7 +152,7 @@ class PyramidApp(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if method == "OPTIONS":
-            await _respond_to_preflight(send)
+            await _respond_to_preflight(scope, send)
             return
         if method not in {"GET", "HEAD"}:
             allow = {"Allow": METHODS}
@@ -283,12 +296,16 @@ async def _send(send: Send, status: int, found: Found, body: bytes, length: int 
     await send({"type": "http.response.body", "body": body})
 
 
-async def _respond_to_preflight(send: Send) -> None:
+async def _respond_to_preflight(scope: Scope, send: Send) -> None:
+    # Whatever a page would send is allowed: it changes nothing in a GET.
+    asked = next((value for name, value in scope["headers"] if name == b"access-control-request-headers"), b"")
+    is_sane = len(asked) <= MOST_FIELD_NAMES and _FIELD_NAMES.fullmatch(asked)
     headers = [
         *CORS,
         (b"allow", METHODS.encode()),
         (b"access-control-allow-methods", METHODS.encode()),
-        (b"access-control-allow-headers", b"If-None-Match, X-Request-ID"),
+        (b"access-control-allow-headers", asked if is_sane else b"If-None-Match, Range, X-Request-ID"),
+        (b"vary", b"Access-Control-Request-Headers"),
         (b"access-control-max-age", PREFLIGHT_SECONDS),
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
