@@ -15,6 +15,7 @@ import grpc
 from ingest.dependencies import Dependencies
 from ingest.download import REQUEST, ChecksumMismatch, EarlierDownload, Fetch, Fetched, can_go_on, left_behind
 from ingest.http import Version
+from ingest.links import Tiling
 from ingest.preflight import is_small, read_header, rewritten, source_info
 from ingest.settings import IngestSettings
 from pipeline.errors import NotFound, ObjectMissing, StageError, StatusUnavailable, StorageError, UnknownStage
@@ -185,7 +186,7 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
     finally:
         # Also if it failed: the message is easier to understand with the address that was requested.
         run.report(rewritten=rewritten(fetch))
-    run.report(resumable=fetch.remote_file.is_divisible)
+    run.report(resumable=fetch.remote_file.is_divisible or isinstance(opened, Tiling))
     if isinstance(opened, Fetched) or is_small(fetch, settings.preflight_min_bytes):
         return
     seen = read_header(

@@ -13,13 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ingest.download import Fetch
+from ingest.links import Tiling
 from ingest.settings import IngestSettings
 from ingest.sniff import SNIFF_LENGTH, Sniffer
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.formats import admission
 from pipeline.formats.budget import require_affordable
 from pipeline.formats.decoder_errors import DAMAGED
-from pipeline.formats.header import NO_STACK, Header, StackHeader
+from pipeline.formats.header import NO_STACK, Header, StackHeader, decoding_memory, require_page
 from pipeline.formats.probe import Budget, Probe, probe
 from pipeline.sandbox.parent import Child
 from pipeline.sources import check_url
@@ -132,6 +133,9 @@ def read_header(
     """
     least = settings.header_max_bytes
     length = fetch.remote_file.length
+    opened = fetch.open()
+    if isinstance(opened, Tiling):
+        return _look_at_tiles(opened, settings, page)
     remote = Remote(fetch, least)
     head = remote.read(0, SNIFF_LENGTH)
     if remote.failed is not None:
@@ -174,6 +178,8 @@ def is_small(fetch: Fetch, least: int) -> bool:
     Also if its first bytes cannot be received: the download meets the same error and decides.
     """
     length = fetch.remote_file.length
+    if isinstance(fetch.open(), Tiling):
+        return False
     if length is not None:
         return length < least
     try:
@@ -214,6 +220,20 @@ def rewritten(fetch: Fetch) -> pb.Rewritten | None:
         return pb.Rewritten(rule=link.rule, url=check_url(link.url).href, note=link.note)
     except StageError:
         return None
+
+
+def _look_at_tiles(tiling: Tiling, settings: IngestSettings, page: int | None) -> Look:
+    """Return what is known of an image that is joined from tiles: its size."""
+    header = Header("jpeg", tiling.tiles.width, tiling.tiles.height, 1)
+    # The tiler reads the joined image, which is stored row by row.
+    memory = decoding_memory(header)
+    limits = admission.Limits(settings.max_pixels, settings.max_pixels_per_byte, settings.decode_memory_bytes or None)
+    try:
+        require_page(header, page or 0)
+        admission.admit(header, memory, None, limits)
+    except StageError as error:
+        return Look(header, memory, error)
+    return Look(header, memory)
 
 
 def _sniff(host: str, page_advice: str, head: bytes | None) -> None:

@@ -50,6 +50,14 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
             "enough that a server's limit for one connection no longer matters."
         ),
     )
+    source_max_tiles: int = Field(
+        10_000,
+        ge=0,
+        description=(
+            "Maximum tiles that are fetched of a IIIF image whose server sends it reduced otherwise: one request each, "
+            "2.6 gigapixels in tiles of 512 x 512. 0: tiles are not joined."
+        ),
+    )
     source_host_connections: int = Field(
         8,
         ge=1,

@@ -11,6 +11,7 @@ from pathlib import Path
 import dramatiq
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.formats import admission
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
 from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
@@ -83,6 +84,8 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             scratch,
             member=grant.options.member,
             most=settings.max_source_bytes,
+            limits=admission.Limits(settings.max_pixels, settings.max_pixels_per_byte),
+            min_libvips=settings.min_libvips,
             room=room,
             watch=check_room,
             on_start=lambda child: run.on_stop(child.kill),

@@ -14,14 +14,21 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 from pipeline.errors import StageError
+from pipeline.formats import admission
 from pipeline.formats.archives import FREE_BYTES, MOST_DIRECTORY, MOST_FILES
+from pipeline.formats.settings import PictureSettings
+from pipeline.formats.tile_sets import TileSet, entry
 from pipeline.sandbox import parent
 from tiler.unpack import unpacked
 from tiler.unpack.child import FREE_SECONDS
 
 MOST = 100 << 30
 """The default limit for a source, in bytes."""
+
+SETTINGS = PictureSettings()
 
 _HEAD = b"P6 100000 100000 255 "
 
@@ -47,7 +54,15 @@ def _cost(data: bytes) -> tuple[float, str]:
         source.write_bytes(data)
         began = time.monotonic()
         try:
-            unpacked(source, Path(folder), member="", most=MOST, on_start=started.append)
+            unpacked(
+                source,
+                Path(folder),
+                member="",
+                most=MOST,
+                limits=admission.Limits(SETTINGS.max_pixels, SETTINGS.max_pixels_per_byte),
+                min_libvips=SETTINGS.min_libvips,
+                on_start=started.append,
+            )
             ended = "unpacked"
         except StageError as error:
             ended = error.code
@@ -67,6 +82,14 @@ def _wide_directory() -> bytes:
     return _zip({f"{number:060000}": b"" for number in range(MOST_DIRECTORY // 60_000 + 2)})
 
 
+def _tiles(width: int, height: int, edge: int) -> bytes:
+    """A file of IIIF tiles: PNGs of one colour, of the size that the head names."""
+    found = TileSet(width, height, edge, edge)
+    file = io.BytesIO()
+    Image.new("RGB", (edge, edge)).save(file, "PNG")
+    return found.head() + entry(file.getvalue()) * found.total
+
+
 ATTACKERS: tuple[tuple[str, Callable[[], bytes], str], ...] = (
     ("ZIP, zeros to the limit", lambda: _zip({"a.ppm": _HEAD + bytes(FREE_BYTES - 100)}), "unpacked"),
     ("ZIP, zeros beyond the limit", lambda: _zip({"a.ppm": _HEAD + bytes(FREE_BYTES + 100)}), "image_too_large"),
@@ -83,6 +106,8 @@ ATTACKERS: tuple[tuple[str, Callable[[], bytes], str], ...] = (
         lambda: gzip.compress(_HEAD + bytes(5000)) + gzip.compress(b"") * 1_000_000,
         "unpacked",
     ),
+    ("IIIF tiles, a gigapixel of one colour", lambda: _tiles(1 << 15, 1 << 15, 1 << 12), "unpacked"),
+    ("IIIF tiles, a million of one pixel", lambda: _tiles(1000, 1000, 1), "decoder_too_slow"),
 )
 """Name, maker, and how it has to end."""
 

@@ -22,13 +22,21 @@ from ingest.download.partial_file import PartialFile, Progress, Room, storage_er
 from ingest.download.remote_file import NOTHING, Expired, OtherVersion, RemoteFile, Unchanged
 from ingest.download.resume import EarlierDownload, ResumeNotes, ResumeRecord, left_behind, notes_of
 from ingest.download.stream import Stream
+from ingest.download.tiles import TileDownload
 from ingest.download.transfer import LEAST_PIECE, Transfer, piece
 from ingest.http import Cancellation, Connection, Guard, Hosts, OnlyBrowsers, Version
+from ingest.links import Tiling
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError, Stopped, TilewrightError
 
 REFUSED = ("source_forbidden", "source_not_found", "source_refused")
 """Codes for a URL that may have expired."""
+
+TILES = "tiles "
+"""Before the digest of the tiles, where a resume record has the ETag of other files. No ETag begins like this."""
+
+ANY_LENGTH = 1 << 62
+"""Length of a file of tiles in its resume record, since nobody knows it before the end."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +108,7 @@ class Fetch:
         self._waiting = waiting
         self._connection = self._make_connection(waiting)
         self._side: Connection | None = None
-        self._opened: Stream | Fetched | None = None
+        self._opened: Stream | Fetched | Tiling | None = None
         self._parts = 0
         self._is_named = False
 
@@ -109,10 +117,11 @@ class Fetch:
         """Whether the folder holds a download that a later run can resume."""
         return left_behind(self._path.parent)
 
-    def open(self) -> Stream | Fetched:
+    def open(self) -> Stream | Fetched | Tiling:
         """Make the first request, unless it was already made. Afterwards `remote_file` describes the file.
 
-        Returns the body as a stream, or the known download if it is still current. Raises the same errors as `run`.
+        Returns the body as a stream, the known download if it is still current, or the tiles to fetch in its place.
+        Raises the same errors as `run`.
         """
         if self._opened is None:
             with self._reasons():
@@ -177,6 +186,8 @@ class Fetch:
             with self._reasons(), self._cancellation.limit(self._settings.source_time_limit, late):
                 opened = self.open()
                 self._close_side()
+                if isinstance(opened, Tiling):
+                    return self._receive_tiles(opened)
                 return opened if isinstance(opened, Fetched) else self._receive(opened)
         finally:
             self.close()
@@ -205,11 +216,14 @@ class Fetch:
             self._cancellation.check()
             raise
 
-    def _begin(self) -> Stream | Fetched:
+    def _begin(self) -> Stream | Fetched | Tiling:
         """Request the missing bytes, or the whole file if the earlier download cannot be resumed."""
         record = self._earlier.record
-        if record is None:
-            return self._ask(0, NOTHING)
+        if record is None or record.version.etag.startswith(TILES):
+            answer = self._ask(0, NOTHING)
+            if not isinstance(answer, Tiling) or record is None or record.version != _version_of(answer):
+                self._earlier.discard()
+            return answer
         first = next(iter(Ranges(record.there).complement(record.length)))[0]
         try:
             answer = self._ask(first, record.version)
@@ -217,7 +231,8 @@ class Fetch:
             if error.code not in REFUSED or isinstance(error, OnlyBrowsers):
                 raise
             raise Expired(self.remote_file.host) from error
-        if isinstance(answer, Fetched):
+        if not isinstance(answer, Stream):
+            self._earlier.discard()
             return answer
         is_same = self.remote_file.length == record.length and record.version.is_same(self.remote_file.version)
         is_at = answer.next == first or answer.unranged
@@ -252,7 +267,7 @@ class Fetch:
         except OtherVersion:
             return False
 
-    def _ask(self, first: int, expected: Version) -> Stream | Fetched:
+    def _ask(self, first: int, expected: Version) -> Stream | Fetched | Tiling:
         """Request the file, and follow responses that say where it is."""
         known = self._known
         for _ in range(MOST_LINKS):
@@ -276,6 +291,9 @@ class Fetch:
             stream.close()
             self.remote_file.move(link)
             self._is_named = True
+            if link.tiling is not None:
+                self.remote_file.forget()
+                return link.tiling
         raise StageError(
             "source_too_many_redirects",
             f"{self.remote_file.host} names a file that names another one, again and again. "
@@ -321,6 +339,33 @@ class Fetch:
         version = NOTHING if self._is_named else remote_file.version
         return Fetched(digests["sha256"], partial_file.count, version)
 
+    def _receive_tiles(self, tiling: Tiling) -> Fetched:
+        download = TileDownload(
+            tiling,
+            self._path,
+            self._settings,
+            first=self._connection,
+            additional=self._make_connection,
+            cancellation=self._cancellation,
+            earlier=self._earlier,
+            progress=self._progress,
+            kept=self._kept,
+            room=self._room,
+            waiting=self._waiting,
+        )
+
+        def record() -> ResumeRecord:
+            return ResumeRecord(self._url, ANY_LENGTH, _version_of(tiling), ((0, download.end),))
+
+        try:
+            with ResumeNotes(notes_of(self._path), download.descriptor, record, self._lost):
+                sha256 = download.run()
+        finally:
+            download.close()
+        self._cancellation.check()
+        checks.verify(self._expected, {"sha256": sha256}, self.remote_file.host)
+        return Fetched(sha256, download.end)
+
     def _transfer(self, partial_file: PartialFile, stream: Stream) -> None:
         transfer = Transfer(
             self.remote_file, partial_file, self._settings, self._cancellation, self._make_connection, self._waiting
@@ -364,3 +409,7 @@ class Fetch:
             notes.note()
         # Also after an error: a copy that failed now would fail again.
         self._earlier.discard()
+
+
+def _version_of(tiling: Tiling) -> Version:
+    return Version(f"{TILES}{tiling.digest}")

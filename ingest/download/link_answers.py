@@ -54,7 +54,7 @@ def next_link(stream: Stream, remote_file: RemoteFile) -> Link | None:
             rule = remote_file.link.rule if remote_file.link is not None else ""
             remote_file.page_advice = page_advice(remote_file.found_at, body, rule)
         elif kind is Document.JSON:
-            return _named(stream, answer, remote_file.found_at)
+            return _named(stream, answer, remote_file.found_at, remote_file.most_tiles)
     except StageError as error:
         if error.code == "not_an_image":
             raise
@@ -62,7 +62,7 @@ def next_link(stream: Stream, remote_file: RemoteFile) -> Link | None:
     return None
 
 
-def _named(stream: Stream, answer: Answer, url: str) -> Link | None:
+def _named(stream: Stream, answer: Answer, url: str, most_tiles: int) -> Link | None:
     if answer is Answer.FILE and not is_iiif(_read(stream, HEAD, DOCUMENT_TIME)):
         return None
     body = _read(stream, MOST_JSON + 1, DOCUMENT_TIME)
@@ -72,7 +72,7 @@ def _named(stream: Stream, answer: Answer, url: str) -> Link | None:
             f"{stream.host} sent a description of an image that is larger than {amount(MOST_JSON)}. "
             "Use the URL of the image itself.",
         )
-    return from_json(answer, url, body)
+    return from_json(answer, url, body, most_tiles)
 
 
 def _head(stream: Stream) -> bytes:

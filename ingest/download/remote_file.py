@@ -110,6 +110,16 @@ class RemoteFile:
         self._url = self._found_at = link.url
 
     @property
+    def most_tiles(self) -> int:
+        """How many tiles may be fetched in place of the file."""
+        return self._settings.source_max_tiles
+
+    def forget(self) -> None:
+        """Forget what the first response said: it was a description, and tiles are fetched in its place."""
+        self.length, self.version, self.gives_parts = None, NOTHING, False
+        self.headers = lambda _: ()
+
+    @property
     def is_divisible(self) -> bool:
         """Whether several requests can fetch parts that are certain to belong to one version."""
         return self.gives_parts and bool(self.version)
@@ -158,6 +168,13 @@ class RemoteFile:
         # An earlier run received parts of this version, so other ranges may be answered.
         self.gives_parts = is_refused and expected.is_same(self.version) and not self.is_decoded
         return stream
+
+    def whole(self, connection: Connection) -> Stream:
+        """Request the whole file, without a range. Raises StageError with the code for the server's response."""
+        reply = self._follow(connection, {})
+        self._note(reply)
+        self._require_file(reply)
+        return self._whole(reply)
 
     def part(self, connection: Connection, first: int, end: int, *, or_whole: bool = False) -> Stream:
         """Request the bytes from `first` up to but not including `end`. The response may end earlier.

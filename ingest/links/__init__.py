@@ -14,6 +14,7 @@ from ingest.links.documents import (
     page_advice,
 )
 from ingest.links.table import Answer, Link, rewritten
+from ingest.links.tilings import Tiling
 
 __all__ = [
     "MOST_HTML",
@@ -21,6 +22,7 @@ __all__ = [
     "Answer",
     "Document",
     "Link",
+    "Tiling",
     "from_json",
     "from_page",
     "is_iiif",

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ingest.links.table import Answer, Link
+from ingest.links.tilings import tiling
 from pipeline.errors import DATASET_CODES, StageError
 from pipeline.sources import check_url
 from pipeline.urls import parse
@@ -29,6 +30,7 @@ MOST_NAMED = 10
 """Files that a message lists."""
 
 _MOST_TAG = 4096
+_LOW_LEVEL = re.compile(r"\blevel[01]\b")
 _DRIVE_HOSTS = frozenset({"drive.google.com", "docs.google.com", "drive.usercontent.google.com"})
 _IMAGE_NAME = re.compile(r".+\.(?:tiff?|jpe?g|png|webp|gif|bmp|jp2|jpx|heic|heif|avif)", re.IGNORECASE | re.DOTALL)
 _ATTRIBUTE = re.compile(r"""(?<![\w:-])([\w:-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""")
@@ -52,7 +54,7 @@ def is_iiif(head: bytes) -> bool:
     return b"iiif.io\\/api" in head or b"iiif.io/api" in head or b"library.stanford.edu/iiif" in head
 
 
-def from_json(answer: Answer, url: str, body: bytes) -> Link | None:
+def from_json(answer: Answer, url: str, body: bytes, most_tiles: int = 0) -> Link | None:
     """Return the link that an answer in JSON leads to; None if it is of no known kind.
 
     Raises StageError("not_an_image") if it is of a known kind, and names no image or several.
@@ -62,6 +64,7 @@ def from_json(answer: Answer, url: str, body: bytes) -> Link | None:
     answer: what the table expects at this URL.
     url: where the answer was found.
     body: the whole answer.
+    most_tiles: how many tiles may be fetched to be joined.
     """
     try:
         found = json.loads(body)
@@ -70,13 +73,13 @@ def from_json(answer: Answer, url: str, body: bytes) -> Link | None:
     if not isinstance(found, dict):
         return None
     try:
-        return _read(answer, url, found)
+        return _read(answer, url, found, most_tiles)
     except ValueError as error:
         host = parse(url).host
         raise _none(f"{host} names an image by a malformed address. Use the URL of the image itself.") from error
 
 
-def _read(answer: Answer, url: str, found: Mapping[str, Any]) -> Link | None:
+def _read(answer: Answer, url: str, found: Mapping[str, Any], most_tiles: int) -> Link | None:
     if answer is Answer.FLICKR:
         return _flickr(url, found)
     if answer is Answer.ARCHIVE:
@@ -85,7 +88,7 @@ def _read(answer: Answer, url: str, found: Mapping[str, Any]) -> Link | None:
     if "iiif.io/api/presentation" in context or "shared-canvas.org" in context:
         return _manifest(url, found)
     if any(name in f"{context} {_text(found, 'protocol')}" for name in ("iiif.io/api/image", "stanford.edu/iiif")):
-        return _iiif_image(url, found)
+        return _iiif_image(url, found, most_tiles)
     return None
 
 
@@ -185,40 +188,53 @@ def _archive(url: str, found: Mapping[str, Any]) -> Link:
     return Link("Internet Archive", at[0])
 
 
-def _iiif_image(url: str, found: Mapping[str, Any]) -> Link:
+def _iiif_image(url: str, found: Mapping[str, Any], most_tiles: int) -> Link:
     base = _text(found, "id", "@id") or url.partition("?")[0].removesuffix("/info.json")
     context = " ".join(_texts(found.get("@context")))
+    version = 3 if "/image/3" in context else 1 if "/image/1" in context or "image-api/1" in context else 2
     profiles = found.get("profile")
-    more = profiles if isinstance(profiles, list) else []
-    limits = [found, *(profile for profile in more if isinstance(profile, dict))]
+    more = profiles if isinstance(profiles, list) else [profiles]
+    most = _most([found, *(profile for profile in more if isinstance(profile, dict))])
     width, height = _number(found, "width"), _number(found, "height")
-    cap = _cap(width, height, limits)
+    cap = _cap(width, height, most)
+    is_reduced = cap is not None and (cap[0] < width or cap[1] < height)
+    note = _reduced(cap, width, height) if cap is not None and is_reduced else ""
+    listed = tiling(parse(base, url).href, version, found, most)
+    # A level 2 service makes the whole image, if it is not capped. Static files (level 0) often are tiles only.
+    if listed is not None and listed.tiles.total > 1 and (is_reduced or _LOW_LEVEL.search(" ".join(_texts(more)))):
+        if listed.tiles.total <= most_tiles:
+            joined = f"It is joined from {listed.tiles.total:,} tiles, to {width:,} x {height:,} pixels."
+            return Link("IIIF", listed.url(0), joined, tiling=listed)
+        note += f" It lists {listed.tiles.total:,} tiles, more than are joined." if note and most_tiles else ""
     # "max" came with version 2.1, and so did the limits.
-    size = "max" if "/image/3" in context or cap is not None else "full"
-    quality = "native" if "/image/1" in context or "image-api/1" in context else "default"
-    note = ""
-    if cap is not None and cap[0] < width:
-        note = (
-            f"The server sends at most {cap[0]:,} x {cap[1]:,} of this image's {width:,} x {height:,} pixels in one "
-            "request. Tiles are not joined."
-        )
+    size = "max" if version == 3 or cap is not None else "full"
+    quality = "native" if version == 1 else "default"
     return Link("IIIF", parse(f"{base.rstrip('/')}/full/{size}/0/{quality}.jpg", url).href, note)
 
 
-def _cap(width: int, height: int, limits: list[Mapping[str, Any]]) -> tuple[int, int] | None:
-    """Return the size of the largest image that a server sends at once; None if it names no limit."""
-    at_most = {
-        name: min((value for limit in limits if (value := _number(limit, name))), default=0)
+def _reduced(cap: tuple[int, int], width: int, height: int) -> str:
+    most, whole = f"{cap[0]:,} x {cap[1]:,}", f"{width:,} x {height:,}"
+    return f"The server sends at most {most} of this image's {whole} pixels in one request."
+
+
+def _most(limits: list[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """Return the width, height and area of the largest image that a server sends at once; 0 for no limit."""
+    width, height, area = (
+        min((value for limit in limits if (value := _number(limit, name))), default=0)
         for name in ("maxWidth", "maxHeight", "maxArea")
-    }
-    if not any(at_most.values()) or not (width and height):
-        return None
+    )
     # Image API 3.0, §5.3: where only maxWidth is given, it limits the height as well.
-    wide = at_most["maxWidth"] or width
-    high = at_most["maxHeight"] or at_most["maxWidth"] or height
-    scale = min(1.0, wide / width, high / height)
-    if at_most["maxArea"]:
-        scale = min(scale, sqrt(at_most["maxArea"] / (width * height)))
+    return width, height or width, area
+
+
+def _cap(width: int, height: int, most: tuple[int, int, int]) -> tuple[int, int] | None:
+    """Return the size of the largest image that a server sends at once; None if it names no limit."""
+    if not any(most) or not (width and height):
+        return None
+    most_width, most_height, area = most
+    scale = min(1.0, (most_width or width) / width, (most_height or height) / height)
+    if area:
+        scale = min(scale, sqrt(area / (width * height)))
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qs, quote, unquote
 
+from ingest.links.tilings import Tiling
 from pipeline.urls import Url, parse
 
 
@@ -33,12 +34,14 @@ class Link:
     url: the address to fetch instead.
     note: a sentence for people about what the address leaves out; "" if nothing.
     answer: what to expect there.
+    tiling: the tiles to fetch, of which `url` is the first; None for one file.
     """
 
     rule: str
     url: str
     note: str = ""
     answer: Answer = Answer.FILE
+    tiling: Tiling | None = None
 
 
 @dataclass(frozen=True, slots=True)

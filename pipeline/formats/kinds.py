@@ -22,6 +22,7 @@ FOREIGN = {
     "pdf": "PDF",
     "zip": "A ZIP archive",
     "gzip": "A gzip file",
+    "tiles": "A file of IIIF tiles",
 }
 """Kinds that are known but not supported, with their names at the beginning of a sentence."""
 

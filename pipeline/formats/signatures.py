@@ -44,6 +44,12 @@ _IMAGES = (
 PDF = b"%PDF-"
 ZIP = b"PK\x03\x04"
 GZIP = b"\x1f\x8b"
+TILE_SET = b"\x89TWTILE\n"
+"""Begins the file of pipeline.formats.tile_sets."""
+
+ARCHIVE_HEAD = 8
+"""Bytes by which an archive is known."""
+
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 _OTHERS = (
@@ -126,9 +132,11 @@ def _is_jpeg_ls(head: bytes) -> bool:
 
 
 def archive_kind(head: bytes) -> str:
-    """Return "zip" or "gzip" if the bytes begin an archive that is unpacked, or ""."""
+    """Return "zip", "gzip" or "tiles" (pipeline.formats.tile_sets) if the bytes begin what is unpacked, or ""."""
     if head.startswith(ZIP):
         return "zip"
+    if head.startswith(TILE_SET):
+        return "tiles"
     return "gzip" if head.startswith(GZIP) else ""
 
 

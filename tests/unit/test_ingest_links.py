@@ -328,3 +328,61 @@ def test_the_image_that_a_page_names_is_offered(html: str, image: str) -> None:
 def test_a_hostile_page_costs_little(page: bytes) -> None:
     # By work, not by time: the one expression sees at most 4,096 characters of a tag, and each tag once.
     assert "names this image" not in page_advice("https://here.example/", page[: 2 * MOST_HTML])
+
+
+CAPPED_2 = V2 | {"profile": ["http://iiif.io/api/image/2/level2.json", {"maxArea": 4_000_000}]}
+CAPPED_3 = V3 | {"profile": "level2", "maxWidth": 2000}
+LISTED = {"tiles": [{"width": 512, "scaleFactors": [1, 2]}, {"width": 1024, "height": 256, "scaleFactors": [4, 1]}]}
+TILED: list[tuple[dict[str, Any], str]] = [
+    (CAPPED_3 | LISTED, "https://iiif.example/i/a%2fb/0,0,512,512/512,512/0/default.jpg"),
+    (CAPPED_2 | LISTED, "https://iiif.example/i/1/0,0,512,512/512,/0/default.jpg"),
+    (V3 | LISTED | {"profile": "level0"}, "https://iiif.example/i/a%2fb/0,0,512,512/512,512/0/default.jpg"),
+    (
+        V2 | LISTED | {"profile": "http://iiif.io/api/image/2/level1.json"},
+        "https://iiif.example/i/1/0,0,512,512/512,/0/default.jpg",
+    ),
+    # The largest that are not reduced and that the server sends
+    (
+        CAPPED_3 | {"tiles": [{"width": 256, "scaleFactors": [1]}, {"width": 3000, "scaleFactors": [1]}]},
+        "/0,0,256,256/256,256/",
+    ),
+    (
+        CAPPED_3 | {"tiles": [{"width": 256, "scaleFactors": [1]}, {"width": 999, "scaleFactors": [2]}]},
+        "/0,0,256,256/256,256/",
+    ),
+]
+WRONG_LISTS: list[Any] = [None, {}, [], [None], ["x"], [{"width": 256}], [{"scaleFactors": [1]}]]
+UNTILED: list[dict[str, Any]] = [
+    V3 | LISTED | {"profile": "level2"},
+    V1 | LISTED | {"profile": "http://library.stanford.edu/iiif/image-api/1.1/compliance.html#level0"},
+    CAPPED_3,
+    *(CAPPED_3 | {"tiles": wrong} for wrong in WRONG_LISTS),
+    *(
+        CAPPED_3 | {"tiles": [{"width": width, "scaleFactors": factors}]}
+        for width, factors in ((256, 1), (256, ["1"]), (0, [1]), (-1, [1]), (True, [1]), ("256", [1]), (1 << 40, [1]))
+    ),
+    # Larger than any tile that is decoded, larger than the cap, and more than are joined
+    V3 | {"profile": "level0", "width": 90_000, "tiles": [{"width": 5000, "scaleFactors": [1]}]},
+    CAPPED_3 | {"tiles": [{"width": 2001, "scaleFactors": [1]}]},
+    CAPPED_3 | {"tiles": [{"width": 1, "scaleFactors": [1]}]},
+]
+
+
+@pytest.mark.parametrize(("info", "address"), TILED)
+def test_an_info_json_that_caps_the_image_leads_to_its_tiles(info: dict[str, Any], address: str) -> None:
+    link = from_json(Answer.FILE, "https://here.example/i/9/info.json", json.dumps(info).encode(), 10_000)
+    assert link is not None
+    assert link.tiling is not None
+    assert address in link.url
+    assert f"It is joined from {link.tiling.tiles.total:,} tiles, to 8,000 x 6,000 pixels." == link.note
+    # And the last one ends where the image ends
+    last = link.tiling.tiles.place(link.tiling.tiles.total - 1)
+    assert (last.x + last.width, last.y + last.height) == (8000, 6000)
+
+
+@pytest.mark.parametrize("info", UNTILED)
+def test_other_descriptions_lead_to_one_image(info: dict[str, Any]) -> None:
+    link = from_json(Answer.FILE, "https://here.example/i/9/info.json", json.dumps(info).encode(), 10_000)
+    assert link is not None
+    assert link.tiling is None
+    assert "/full/" in link.url

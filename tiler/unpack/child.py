@@ -1,20 +1,29 @@
 """The process that unpacks the image of an archive: `python -I -m tiler.unpack.child`.
 
-It is confined like the tiler's child, and loads no decoder.
+It is confined like the tiler's child. It loads a decoder only to join the tiles of a IIIF image.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import StageError
+from pipeline.formats import admission, budget
 from pipeline.formats.archives import find, most_unpacked
 from pipeline.formats.decoder_errors import DISK_FULL, MEMORY_FULL
+from pipeline.formats.header import Header
+from pipeline.formats.signatures import ARCHIVE_HEAD, archive_kind
+from pipeline.formats.tile_sets import read_head
+from pipeline.pyramids import Format
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
+from pipeline.texts import amount
 from tiler.job import Failed
 from tiler.unpack.image_file import write
 from tiler.unpack.protocol import JOBS, REPORTS, TARGET, Job, Unpacked
@@ -35,6 +44,44 @@ def main() -> None:
 
 
 def _outcome(job: Job) -> Unpacked | Failed:
+    with Path(job.source).open("rb") as archive:
+        is_tiles = archive_kind(archive.read(ARCHIVE_HEAD)) == "tiles"
+        archive.seek(0)
+        return _reported(job, archive, _joined if is_tiles else _unpacked)
+
+
+def _joined(job: Job, archive: BinaryIO) -> Unpacked:
+    """Join the tiles of a IIIF image. The sizes that the head names are admitted before a decoder is loaded."""
+    found = read_head(archive)
+    size, header = os.fstat(archive.fileno()).st_size, Header("pnm", found.width, found.height, 1)
+    admission.admit(header, 0, size, admission.Limits(job.max_pixels, job.pixels_per_byte))
+    from tiler.unpack import joining  # noqa: PLC0415
+
+    memory = joining.prepare(job.min_libvips)
+    needed = joining.joined_bytes(found)
+    if needed > job.most:
+        raise StageError(
+            "image_too_large",
+            f"The joined image has {amount(needed)}; the limit for a source is {amount(job.most)} "
+            "(TILEWRIGHT_MAX_SOURCE_BYTES).",
+        )
+    if job.room is not None and needed > job.room:
+        raise StageError("out_of_disk", DISK_FULL)
+    sandbox.confine(
+        sandbox.Allowance(
+            read=(Path(job.source),),
+            write=(Path(job.folder),),
+            memory=memory,
+            cpu=budget.seconds(header.pixels, size, Format.PNG),
+            file=needed,
+        )
+    )
+    child.watch_life_line()
+    with (Path(job.folder) / TARGET).open("xb", buffering=0) as target:
+        return Unpacked("", joining.join(archive, found, target), joining.LABEL)
+
+
+def _unpacked(job: Job, archive: BinaryIO) -> Unpacked:
     source, target = Path(job.source), Path(job.folder) / TARGET
     size = source.stat().st_size
     sandbox.confine(
@@ -47,11 +94,14 @@ def _outcome(job: Job) -> Unpacked | Failed:
         )
     )
     child.watch_life_line()
+    found = find(archive, job.member)
+    with target.open("xb") as file:
+        return Unpacked(found.name, write(found, file, size, job.most), found.label)
+
+
+def _reported(job: Job, archive: BinaryIO, work: Callable[[Job, BinaryIO], Unpacked]) -> Unpacked | Failed:
     try:
-        with source.open("rb") as archive:
-            found = find(archive, job.member)
-            with target.open("xb") as file:
-                return Unpacked(found.name, write(found, file, size, job.most), found.label)
+        return work(job, archive)
     except StageError as error:
         return Failed(error.code, error.message)
     except MemoryError:

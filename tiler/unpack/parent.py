@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import DATASET_CODES, StageError
+from pipeline.formats import admission, libvips
 from pipeline.formats.archives import NO_ARCHIVE
 from pipeline.formats.probe import MOST_WORDS, VERDICTS
-from pipeline.formats.signatures import archive_kind
+from pipeline.formats.signatures import ARCHIVE_HEAD, archive_kind
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
 from pipeline.texts import is_unicode, sentence
@@ -36,7 +37,7 @@ class Source(NamedTuple):
     Parameters
     ----------
     path: of the stored source, or of the image that was unpacked.
-    archive: "zip" or "gzip" if it was unpacked; else empty.
+    archive: "zip", "gzip" or "tiles" if it was unpacked; else empty.
     archive_bytes: of the archive that the image was unpacked from; None if there is none.
     member: name of the image in that archive; empty in a gzip file.
     label: names the image in messages, such as "earth.tif in the ZIP archive".
@@ -65,16 +66,19 @@ def unpacked(
     *,
     member: str,
     most: int,
+    limits: admission.Limits,
+    min_libvips: str,
     room: int | None = None,
     watch: Callable[[], None] = lambda: None,
     on_start: Callable[[parent.Child], None] = lambda _: None,
 ) -> Source:
-    """Return a source, or the image in it if it is an archive.
+    """Return a source, or the image in it if it is an archive or a file of IIIF tiles.
 
     Parameters
     ----------
     scratch: existing folder. The image is written to a folder in it.
-    member, most, room: see tiler.unpack.protocol.Job.
+    limits: of an image that is joined from tiles.
+    member, most, room, min_libvips: see tiler.unpack.protocol.Job.
     watch: called repeatedly. If it raises, the child is ended and the error raised.
     on_start: called with the child, so that another thread can kill it.
 
@@ -84,16 +88,17 @@ def unpacked(
     ValueError: if the child sends an invalid report.
     """
     with source.open("rb") as file:
-        kind = archive_kind(file.read(4))
+        kind = archive_kind(file.read(ARCHIVE_HEAD))
+    if kind in ("", "tiles") and member:
+        raise StageError("member_not_found", NO_ARCHIVE)
     if not kind:
-        if member:
-            raise StageError("member_not_found", NO_ARCHIVE)
         return Source(source)
     folder = scratch / FOLDER
     folder.mkdir(exist_ok=True)
     outcome: Report | None = None
-    job = JOBS.encode(Job(str(source), str(folder), member, most, room))
-    environment = sandbox.environment(folder, {})
+    pixels = (limits.pixels, limits.pixels_per_byte)
+    job = JOBS.encode(Job(str(source), str(folder), member, most, room, *pixels, min_libvips))
+    environment = sandbox.environment(folder, libvips.environment(1) if kind == "tiles" else {})
     with parent.Child(COMMAND, job, folder=folder, environment=environment, watch=watch) as child:
         on_start(child)
         for line in child.lines():

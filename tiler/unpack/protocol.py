@@ -21,13 +21,18 @@ class Job(NamedTuple):
     member: name of the image in the archive; empty if there is only one.
     most: bytes that any source may have.
     room: bytes that may be written; None if unknown.
+    max_pixels, pixels_per_byte: see pipeline.formats.admission.Limits.
+    min_libvips: least version of libvips, such as "8.18.3".
     """
 
     source: str
     folder: str
     member: str
     most: int
-    room: int | None = None
+    room: int | None
+    max_pixels: int
+    pixels_per_byte: int
+    min_libvips: str
 
 
 class Unpacked(NamedTuple):

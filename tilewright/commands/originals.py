@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import StageError
+from pipeline.formats import admission
 from pipeline.formats.settings import PictureSettings
 from pipeline.pyramids import DEFAULT_QUALITY, DESCRIPTION, Format, Geometry
 from tiler.compare.parent import compare
@@ -78,12 +79,15 @@ def compare_build(build: Path, originals: Originals, report: Report, gauge: Gaug
     level = geometry.level(geometry.max_level)
     gauge.step(f"Comparing {report.tile_id[:12]}")
     with TemporaryDirectory(prefix="tilewright-") as scratch:
+        settings = PictureSettings()
         try:
             source = unpacked(
                 Path(job.source),
                 Path(scratch),
                 member=description["source"].get("member", ""),
-                most=PictureSettings().max_source_bytes,
+                most=settings.max_source_bytes,
+                limits=admission.Limits(settings.max_pixels, settings.max_pixels_per_byte),
+                min_libvips=settings.min_libvips,
             )
             job = job._replace(source=str(source.path), archive_bytes=source.archive_bytes, scratch=scratch)
             compared, differing = compare(job, moved=lambda done, _: gauge.move(done * level.columns, level.tile_count))
