@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,21 @@ def test_cielab_with_another_band_is_shown_without_it(tmp_path: Path) -> None:
     assert np.array_equal(shown(tmp_path / "four.tif"), shown(tmp_path / "three.tif"))
 
 
-@pytest.mark.parametrize(("bits", "extra"), [(1, [2]), (4, [1]), (3, []), (6, [2])])
-def test_palettes_of_unread_bits_are_refused_by_name(bits: int, extra: list[int], tmp_path: Path) -> None:
-    indices = np.zeros((20, 30, 1 + len(extra)), np.uint8)
-    path = tiffs.write(tmp_path / "p.tif", indices, photometric=3, bits=bits, palette=[1] * (3 << bits), extra=extra)
-    with pytest.raises(StageError, match=f"{bits}-bit unsigned integers") as caught:
-        reader_of(path).open()
-    assert caught.value.code == "unsupported_format"
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("meaning", [1, 2])
+def test_no_data_is_an_index_of_the_palette_whatever_the_alpha(bits: int, meaning: int, tmp_path: Path) -> None:
+    # Given indices 3 and 6, which half of the alpha would divide 3 to
+    indices = np.full((32, 32), 3, np.uint8)
+    indices[:, 16:] = 6
+    most = (1 << bits) - 1
+    stored = np.stack([indices, np.full_like(indices, most // 2 + 1)], axis=2)
+    palette = [257 * level for level in range(1 << bits)] * 3
+    options: dict[str, Any] = {"photometric": tiffs.PALETTE, "palette": palette, "bits": bits % 8}
+    path = tiffs.write(tmp_path / "p.tif", stored, extra=[meaning], more={42113: ("B", b"3\0")}, **options)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HHI", 42113, 1, 2), struct.pack("<HHI", 42113, 2, 2)))
+    alpha = shown(path)[..., 3]
+    assert set(alpha[:, :16].ravel()) == {0}
+    assert set(alpha[:, 16:].ravel()) == {(most // 2 + 1) * 255 // most}
 
 
 @pytest.mark.parametrize("extra", [(0, 1), (1, 0), (2, 1)])

@@ -14,9 +14,9 @@ from array import array
 from contextlib import suppress
 from typing import NamedTuple
 
-from pipeline.formats.tiff.colours import is_lab_of_bytes
+from pipeline.formats.tiff.colours import BLACK_IS_ZERO, is_lab_of_bytes
 from pipeline.formats.tiff.directory import Directory, File, Tag
-from pipeline.formats.tiff.layout import RGB
+from pipeline.formats.tiff.layout import PALETTE, RGB
 from pipeline.formats.tiff.pages import directories, find
 from pipeline.formats.tiff.samples import is_unpacked, readable
 
@@ -100,6 +100,8 @@ def _of(directory: Directory) -> dict[int, Patch]:
 def _of_samples(directory: Directory) -> dict[int, Patch]:
     """Return the patches of the tags about samples that libvips refuses to open, by their offsets."""
     changed = readable(directory) if is_unpacked(directory) else {}
+    if changed and directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == PALETTE:
+        changed[Tag.PHOTOMETRIC] = array("Q", [BLACK_IS_ZERO])
     if is_lab_of_bytes(directory):
         changed[Tag.PHOTOMETRIC] = array("Q", [RGB])
     found: dict[int, Patch] = {}

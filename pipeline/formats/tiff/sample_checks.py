@@ -9,7 +9,7 @@ from pipeline.formats.tiff.alpha import premultiplied_by
 from pipeline.formats.tiff.codecs import READ
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.directory import Directory, Tag
-from pipeline.formats.tiff.layout import APART, DECODED, RGB, UNPACKED, Compression, layout_of
+from pipeline.formats.tiff.layout import APART, DECODED, PALETTE, RGB, UNPACKED, Compression, layout_of
 from pipeline.formats.tiff.samples import (
     COMPLEX,
     COMPLEX_INTEGER,
@@ -63,8 +63,8 @@ def require_samples(directory: Directory) -> None:
         return
     if compression not in UNPACKED:
         _refuse(f"{name}, compressed with {READ.get(compression, 'an unknown method')}")
-    if directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) not in {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB}:
-        _refuse(f"{name} that are neither grey nor RGB")
+    if directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) not in {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE}:
+        _refuse(f"{name} that are neither grey, RGB nor a palette's")
     if premultiplied_by(directory) is not None and bits > 32 and kind != FLOAT:
         _refuse(f"{name} that are multiplied by their transparency")
     whole = bits == 64 and kind not in COMPLEXES

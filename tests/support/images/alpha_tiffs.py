@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import imagecodecs
 import numpy as np
 import tifffile
 
@@ -31,6 +32,14 @@ LAYOUTS: list[dict[str, Any]] = [
     {"planarconfig": planes, "compression": compression, **cut}
     for compression, planes, cut in product((None, "lzw", "zlib", "zstd"), ("contig", "separate"), CUTS)
 ]
+
+
+CODECS: list[tuple[int, Callable[[bytes], bytes]]] = [
+    (1, bytes),
+    (8, zlib.compress),
+    (5, lambda data: bytes(imagecodecs.lzw_encode(data))),
+]
+"""Compressions of the palettes, and their encoders."""
 
 
 class Case(NamedTuple):
@@ -72,17 +81,22 @@ def written(folder: Path) -> Iterator[Case]:
 
 def _palettes(folder: Path) -> Iterator[Case]:
     """Write palettes with an alpha, which count as one sample: what decoders make of them has four."""
-    palette = pictures.scene(256, 1)[0] // 2
-    indices = pictures.scene(WIDTH, HEIGHT)[..., :1]
-    alpha = np.broadcast_to(np.linspace(130, 255, WIDTH).astype(np.uint8)[None, :, None], indices.shape)
-    stored, straight = np.concatenate([indices, alpha], axis=2), palette[indices[..., 0]].astype(float)
-    divided = np.rint(straight * 255 / alpha)
-    ways = product((1, 2), (False, True), ({"rows": ROWS}, {"tile": EDGE}), ((1, bytes), (8, zlib.compress)))
-    for number, (meaning, planar, cut, (compression, encode)) in enumerate(ways):
+    palettes = pictures.scene(256, 1)[0] // 2
+    ways = product((1, 2), (False, True), ({"rows": ROWS}, {"tile": EDGE}), CODECS)
+    for number, ((meaning, planar, cut, (compression, encode)), bits) in enumerate(zip(ways, cycle((8, 4, 1, 8, 6)))):
+        most, palette = (1 << bits) - 1, palettes[:: 256 >> bits]
+        indices = pictures.scene(WIDTH, HEIGHT)[..., :1] >> (8 - bits)
+        stored_alpha = np.rint(np.linspace(0.6, 1, WIDTH) * most).astype(np.uint8)[None, :, None]
+        stored = np.concatenate([indices, np.broadcast_to(stored_alpha, indices.shape)], axis=2)
+        alpha = np.rint(stored[..., 1:] * (255 / most))
+        straight = palette[indices[..., 0]].astype(float)
+        divided = np.rint(straight * 255 / alpha)
         path = folder / f"palette-{number}.tif"
         options: dict[str, Any] = {"compression": compression, "encode": encode, **cut}
         colours = (palette.T.astype(int) * 257).reshape(-1).tolist()
-        tiffs.write(path, stored, photometric=3, planar=planar, extra=[meaning], palette=colours, **options)
+        tiffs.write(
+            path, stored, photometric=3, bits=bits % 8, planar=planar, extra=[meaning], palette=colours, **options
+        )
         shown = divided if meaning == 1 else straight
         yield Case(path, np.concatenate([shown, alpha], axis=2).astype(np.uint8))
 

@@ -205,6 +205,7 @@ CASES = (
     Case("TIFF", "grey with alpha", "tif", partial(makers.layout, bands=2, extra=[2])),
     Case("TIFF", "grey, 16 bits", "tif", partial(makers.wide, bands=1)),
     Case("TIFF", "palette", "tif", partial(makers.palette, bits=8)),
+    Case("TIFF", "palette, 6 bits", "tif", partial(makers.palette, bits=6)),
     Case("TIFF", "palette, 4 bits", "tif", partial(makers.palette, bits=4)),
     Case("TIFF", "RGB with alpha", "tif", partial(makers.layout, bands=4, extra=[2])),
     Case("TIFF", "RGB with alpha that colours are multiplied by", "tif", makers.premultiplied, 1, 0.3),

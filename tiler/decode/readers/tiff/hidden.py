@@ -30,7 +30,8 @@ def shown_value(directory: Directory, value: float) -> tuple[float, ...]:
     """Return the sample that libvips returns for a stored value: one for all colours, or a palette's colour."""
     photometric, bits = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO), directory.value(Tag.BITS, 1)
     if photometric == PALETTE:
-        return _of_palette(directory, int(value), bits)
+        number = int(value)
+        return tuple(float(colour) for colour in palette_of(directory)[3 * number : 3 * number + 3])
     if directory.value(Tag.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED or bits > MOST_PACKED + 1:
         return (value,)
     most = (1 << bits) - 1
@@ -39,13 +40,15 @@ def shown_value(directory: Directory, value: float) -> tuple[float, ...]:
     return (most - value,) if photometric == WHITE_IS_ZERO else (value,)
 
 
-def _of_palette(directory: Directory, number: int, bits: int) -> tuple[float, ...]:
+def palette_of(directory: Directory) -> bytes:
+    """Return the red, green and blue of all entries of a palette."""
+    bits = directory.value(Tag.BITS, 1)
     stored = array("H", directory.raw(directory.entries[Tag.COLOUR_MAP])[: 6 << bits])
     if directory.order != NATIVE:
         stored.byteswap()
     # Old programs write 8-bit values; libvips takes them for that if no value needs more.
     shift = 8 if any(value > 255 for value in stored) else 0
-    return tuple(float(stored[plane * (1 << bits) + number] >> shift) for plane in range(3))
+    return bytes(stored[plane << bits | number] >> shift for number in range(1 << bits) for plane in range(3))
 
 
 def painted(image: pyvips.Image, left_out: LeftOut, values: tuple[float, ...]) -> pyvips.Image:

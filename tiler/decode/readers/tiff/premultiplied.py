@@ -13,7 +13,7 @@ import pyvips
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.alpha import ANYTHING, premultiplied_by
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
-from pipeline.formats.tiff.layout import RGB
+from pipeline.formats.tiff.layout import PALETTE, RGB
 from pipeline.formats.tiff.samples import is_unpacked
 
 GREATEST = {
@@ -27,11 +27,15 @@ GREATEST = {
 """Alpha of an opaque pixel, by libvips' names of integer samples. That of a float is 1."""
 
 _UNSIGNED = 1
+_COLOURS = 3
+"""Bands of a palette's colours."""
 
 
 def divided_by(directory: Directory) -> int | None:
     """Return the band that the colours have to be divided by; None if there is none, or libvips divides rightly."""
     alpha, bits = premultiplied_by(directory), directory.value(Tag.BITS, 1)
+    if is_unpacked(directory) and directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == PALETTE:
+        return None if alpha is None else _COLOURS
     if directory.value(Tag.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED or bits > 16 or is_unpacked(directory):
         return alpha
     by_name = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB}

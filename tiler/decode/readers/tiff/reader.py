@@ -37,6 +37,7 @@ from tiler.decode.readers.tiff.jpeg_tiles import require_full_tiles
 from tiler.decode.readers.tiff.lab import to_lab
 from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.places import Key, Places
+from tiler.decode.readers.tiff.premultiplied import unmarked
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
 from tiler.decode.readers.tiff.salvage import Lost, lost_of
 from tiler.decode.readers.tiff.sampled import write_sample
@@ -374,8 +375,8 @@ class TiffReader(Reader):
         self, image: pyvips.Image, directory: tiff.Directory, reading: Reading, nodata: float
     ) -> pyvips.Image:
         if directory.value(tiff.Tag.PHOTOMETRIC, BLACK_IS_ZERO) == PALETTE:
-            # Several entries of a palette may have one colour, so the indices are read as well.
-            directory = as_grey(directory)
+            # Several entries of a palette may have one colour, so the indices are read as well. Alpha divides no index.
+            directory = unmarked(as_grey(directory))
             image = self._virtual.open(directory, reading_of(directory), image).extract_band(0)
             if reading.left_out:
                 image = painted(image, reading.left_out, shown_value(directory, nodata))

@@ -20,9 +20,10 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import NATIVE, PLACES, Directory, Tag
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
-from pipeline.formats.tiff.layout import RGB, Layout, layout_of
+from pipeline.formats.tiff.layout import PALETTE, RGB, Layout, layout_of
 from pipeline.formats.tiff.samples import COMPLEX, COMPLEXES, FLOAT, SIGNED, group_of, is_packed, kind_of_samples
 from tiler.decode.percentiles import INTEGERS, SCALED
+from tiler.decode.readers.tiff.hidden import palette_of
 from tiler.decode.readers.tiff.recoded import Recoded
 
 _NUMBERS = {(16, False): "short", (32, False): "int", (32, True): "float", (64, True): "double"}
@@ -43,8 +44,9 @@ def opened(path: Path, directory: Directory, options: dict[str, str | bool]) -> 
     Returns
     -------
     The page, with samples as they are stored, and what libvips reads. 64-bit integers become doubles, exact up to 2^53,
-    and complex samples their magnitudes. Samples of fewer than 8 bits are scaled to 8. If zero is white,
-    unsigned samples of up to 32 bits are inverted. Bands after the colours of 9 to 15 bits are scaled to 16.
+    and complex samples their magnitudes. Samples of fewer than 8 bits are scaled to 8, or become a palette's colours.
+    If zero is white, unsigned samples of up to 32 bits are inverted. Bands after the colours of 9 to 15 bits are scaled
+    to 16.
 
     Raises
     ------
@@ -159,7 +161,9 @@ def _scaled(image: pyvips.Image, directory: Directory) -> pyvips.Image:
         others = image.extract_band(colours, n=image.bands - colours)
     if photometric == WHITE_IS_ZERO:
         shown = shown ^ most
-    if bits < 8:
+    if photometric == PALETTE:
+        shown = shown.maplut(pyvips.Image.new_from_memory(palette_of(directory), 1 << bits, 1, 3, "uchar"))
+    elif bits < 8:
         shown = _to_range(shown, most)
     if others is not None:
         shown = shown.bandjoin(_to_range(others, most) if image.format in SCALED else others)
@@ -171,7 +175,7 @@ def _to_range(image: pyvips.Image, most: int) -> pyvips.Image:
 
 
 def _named(image: pyvips.Image, directory: Directory) -> pyvips.Image:
-    is_rgb = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == RGB
+    is_rgb = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) in {RGB, PALETTE}
     is_wide = image.format == "ushort"
     name = ("rgb16" if is_wide else "srgb") if is_rgb else ("grey16" if is_wide else "b-w")
     return image.copy(interpretation=name)

@@ -11,6 +11,7 @@ import pyvips
 
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
+from pipeline.formats.tiff.layout import PALETTE
 from tiler.decode.readers.tiff.hidden import blank_like, painted
 from tiler.decode.readers.tiff.lab import as_rgb
 from tiler.decode.readers.tiff.left_out import LeftOut
@@ -58,6 +59,9 @@ class VirtualPages:
         left_out = reading.left_out
         if left_out is None:
             return self._made_of(directory, reading)
+        if left_out.is_all and reading.is_unpacked and directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == PALETTE:
+            # libvips opened the page as if it were grey.
+            header = header.bandjoin([0, 0]).copy(interpretation="srgb")
         return blank_like(header) if left_out.is_all else self._around(directory, reading, left_out)
 
     def open_mask(self, mask: Directory) -> pyvips.Image:
