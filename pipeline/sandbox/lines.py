@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 MOST_NUMBER = (1 << 63) - 1
-"""Largest absolute value of a number: nothing counted here exceeds it, and it fits all fields that receive it."""
+"""Largest absolute value of an integer: nothing counted here exceeds it, and it fits all fields that receive it.
+A float may be any finite number, as samples of images are."""
 
 T = TypeVar("T", bound=NamedTuple)
 
@@ -45,8 +46,8 @@ class Codec(Generic[T]):
 
         Raises
         ------
-        ValueError: if the line is invalid, for instance cut off, of another structure, with a number that is not finite
-            or exceeds MOST_NUMBER, or with a boolean in place of a number.
+        ValueError: if the line is invalid, for instance cut off, of another structure, with a number that is not
+            finite, an integer that exceeds MOST_NUMBER, or a boolean in place of a number.
         """
         try:
             ((name, values),) = json.loads(line).items()
@@ -71,6 +72,6 @@ def _typed(value: Any, wanted: Any) -> Any:
     # isinstance would accept True as an int.
     if type(value) is not wanted:
         raise TypeError(f"a {type(value).__name__}, not a {wanted.__name__}")
-    if wanted in (int, float) and not (math.isfinite(value) and abs(value) <= MOST_NUMBER):
+    if (wanted is float and not math.isfinite(value)) or (wanted is int and abs(value) > MOST_NUMBER):
         raise ValueError("a number that is not finite, or too large")
     return value

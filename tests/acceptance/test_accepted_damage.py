@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import requests
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish
-from tests.support.images import pictures, salvage
+from tests.support.images import pictures, salvage, tiffs
 from tests.support.images.pictures import Pixels
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client, Json
@@ -113,6 +114,63 @@ def test_a_damaged_file_that_is_large_enough_for_a_preflight_is_shown_too(
         found = np.concatenate([pictures.decode(tile) for tile in tiles])
         share, difference = salvage.held_against(found, whole[name].pixels)
         assert (0.33 <= share <= 0.36, difference) == (True, 0), (name, share)
+
+
+def test_a_tile_of_which_samples_are_missing_is_sound_and_one_without_all_planes_is_not(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    y, x = np.mgrid[:256, :256]
+    heights = (x + y * 2).astype(np.float32)[..., None]
+    gaps = heights.copy()
+    gaps[(x // 8 + y // 8) % 7 == 0] = np.nan
+    endless = heights.copy()
+    endless[(x // 8 + y // 8) % 7 == 0] = np.inf
+    given: dict[str, tuple[Pixels, dict[str, Any]]] = {
+        "gaps": (gaps, {}),
+        "endless": (endless, {}),
+        "channels": (np.repeat(gaps, 5, axis=2), {"planar": True}),
+    }
+    # Given floats with not-a-number or infinity in each tile, of which one tile is damaged
+    for name, (values, options) in given.items():
+        packed: list[bytes] = []
+
+        def encode(tile: bytes, packed: list[bytes] = packed) -> bytes:
+            packed.append(zlib.compress(tile))
+            return packed[-1]
+
+        path = tiffs.write(tmp_path / f"{name}.tif", values, tile=32, compression=8, encode=encode, **options)
+        data = bytearray(path.read_bytes())
+        place = data.index(packed[20]) + 8
+        data[place : place + 40] = bytes(40)
+        path.write_bytes(data)
+    # And planes one after the other, of which the last is missing
+    colours = np.stack([x, y, x ^ y], axis=2).astype(np.uint8)
+    layouts: dict[str, dict[str, Any]] = {"strips": {"rows": 16}, "tiles": {"tile": 32}}
+    for name, layout in layouts.items():
+        path = tiffs.write(tmp_path / f"{name}.tif", colours, planar=True, **layout)
+        path.write_bytes(path.read_bytes()[:-70_000])
+    # When the damage is accepted
+    asked: dict[str, Any] = {"damage": "accept", "format": "png"}
+    names = (*given, "strips", "tiles")
+    ids = {
+        name: str(
+            client.submit(
+                files.url(f"/{name}.tif"), name, **asked, **({"channels": "0,1"} if name == "channels" else {})
+            )["dataset_id"]
+        )
+        for name in names
+    }
+    for name in names:
+        last = finish(client, ids[name])
+        if name in given:
+            # Then nothing is lost but that tile
+            assert last["status"] == "ready", (name, last)
+            found = shown(last["tile_info"]["tile_id"])
+            assert (found[..., 3] == 0).mean() == 1 / 64, (name, last["warnings"])
+        else:
+            # And a file of which nothing can be shown fails
+            assert (last["status"], last["error"]["code"]) == ("failed", "image_truncated"), (name, last)
+            assert "Nothing of it can be decoded" in last["error"]["message"]
 
 
 def test_missing_parts_are_grey_in_tiles_without_transparency(

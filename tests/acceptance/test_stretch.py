@@ -92,6 +92,84 @@ def test_samples_are_shown_by_the_rule_or_as_asked_and_the_figures_are_told(
     assert "percentile:2,98: 290 to 3440" in " ".join(ended.out.split()), ended
 
 
+def test_hidden_pixels_and_transparency_change_no_range(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    y, x = np.mgrid[:150, :200]
+    share = (x / 199 / 2 + 0.25)[..., None]
+    cases: dict[tuple[str, str], Pixels] = {}
+    # Given integers without a scale that is seen, with no data in the first rows, and stacks of them
+    for kind, low, high in (
+        ("i1", -(2**7), 2**7),
+        ("i2", -(2**15), 2**15),
+        ("i4", -(2**31), 2**31),
+        ("u4", 0, 2**32),
+        ("i8", -(2**63), 2**63),
+        ("u8", 0, 2**64),
+    ):
+        values = (low + share * (float(high) - low)).astype(kind)
+        levels = np.rint((values.astype(float) - low) / (float(high) - low) * 255).astype(int)
+        least, most = float(values.min()), float(values.max())
+        values[:8] = 5
+        nodata = {42113: ("B", b"5\0")}
+        tiffs.write(tmp_path / f"{kind}.tif", values, more=nodata)
+        alpha = np.full_like(values, 1)
+        tiffs.write(tmp_path / f"{kind}-alpha.tif", np.concatenate([values, alpha], axis=2), more=nodata, extra=[2])
+        tiffs.write(tmp_path / f"{kind}-planes.tif", np.repeat(values, 5, axis=2), more=nodata, planar=True)
+        full = np.rint((values.astype(float) - least) / (most - least) * 255).astype(int)
+        for name in (kind, f"{kind}-alpha", f"{kind}-planes"):
+            cases[name, "none"] = levels
+            cases[name, "range"] = full
+    # And floats with transparency, or with a last band that is none, which is 0 where the extremes are
+    floats = np.concatenate([share, share / 2, share / 4], axis=2).astype(np.float32)
+    floats[0, :4], floats[1, :4] = 9, -9
+    opaque = np.clip((y % 75) / 50, 0, 1)[..., None].astype(np.float32)
+    opaque[:2] = 0
+    for bands in (1, 3):
+        colours = floats[..., :bands]
+        seen = colours[opaque[..., 0] > 0]
+        least, most = float(seen.min()), float(seen.max())
+        for name, band in {f"alpha-{bands}": opaque, f"more-{bands}": opaque * 3}.items():
+            tiffs.write(tmp_path / f"{name}.tif", np.concatenate([colours, band], axis=2), extra=[2])
+            first, last = (least, most) if name.startswith("alpha") else (-9.0, 9.0)
+            cases[name, "range"] = np.rint((colours.astype(float) - first) / (last - first) * 255)
+            cases[name, "range:0,1"] = np.rint(np.clip(colours.astype(float), 0, 1) * 255)
+    # And heights whose missing samples nothing names, as far from the others as a float can be
+    far = share.astype(np.float32)
+    far[:20] = np.finfo(np.float32).min
+    tiffs.write(tmp_path / "far.tif", far)
+    cases["far", "range"] = cases["far", "auto"] = np.where(far < 0, 0, 255)
+    # When they are posted
+    ids = {
+        (name, stretch): str(
+            client.submit(
+                files.url(f"/{name}.tif"),
+                name,
+                format="png",
+                stretch=stretch,
+                **({"channels": "0,3"} if name.endswith("planes") else {}),
+            )["dataset_id"]
+        )
+        for name, stretch in cases
+    }
+    # Then their type is that of the file, and what is hidden counts for nothing
+    for (name, stretch), expected in cases.items():
+        ended = finish(client, ids[name, stretch])
+        assert ended["status"] == "ready", (name, stretch, ended)
+        found = shown(ended["tile_info"]["tile_id"], LEVEL).astype(int)
+        if found.shape[2] == 4:
+            visible = found[..., 3] > 0
+            assert visible.mean() > 0.9, (name, stretch)
+        else:
+            visible = np.ones(found.shape[:2], bool)
+        if name.startswith("alpha"):
+            assert np.abs(found[..., 3] - np.rint(opaque[..., 0] * 255)).max() <= 1, (name, stretch)
+        bands = 1 if name.endswith("planes") else 3
+        levels = np.repeat(expected, 3, axis=2) if expected.shape[2] == 1 else expected
+        difference = np.abs(found[..., :bands] - levels[..., :bands])
+        assert difference[visible].max() <= 1, (name, stretch)
+
+
 def test_large_tiffs_are_stretched_by_a_sample_of_their_pixels(
     client: Client, files: SourceServer, stack: LaunchedStack, tmp_path: Path
 ) -> None:

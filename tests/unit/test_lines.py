@@ -19,6 +19,7 @@ numbers = st.integers(-MOST_NUMBER, MOST_NUMBER)
 texts = st.text()  # with halves of characters: a path may hold bytes that are no UTF-8
 counts = st.none() | numbers
 percents = st.floats(0, 100)
+samples = st.floats(allow_nan=False, allow_infinity=False)
 lists = st.lists(texts).map(tuple)
 
 said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
@@ -26,7 +27,7 @@ said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
     (probe_job.REPORTS, st.builds(probe_job.Read, numbers, numbers)),
     (
         probe_job.REPORTS,
-        st.builds(probe_job.Found, texts, *[numbers] * (len(probe_job.Found._fields) - 1)),
+        st.builds(probe_job.Found, texts, *[numbers] * 8, lists, lists, *[numbers] * 3, texts, texts, lists, lists),
     ),
     (probe_job.REPORTS, st.builds(probe_job.Failed, texts, texts)),
     (probe_job.REPORTS, st.just(probe_job.Unknown())),
@@ -43,7 +44,11 @@ said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
     (job.REPORTS, st.builds(job.Progress, numbers, numbers, percents)),
     (
         job.REPORTS,
-        st.builds(job.Built, numbers, numbers, texts, numbers, numbers, lists, lists, texts, percents, percents),
+        st.builds(
+            job.Built,
+            *(numbers, numbers, texts, numbers, numbers, lists, lists, texts, samples, samples),
+            *(st.lists(numbers).map(tuple), lists, lists, lists, *[st.lists(samples).map(tuple)] * 2),
+        ),
     ),
     (job.REPORTS, st.builds(job.Failed, texts, texts)),
 ]
@@ -95,9 +100,9 @@ def test_what_is_no_report_is_refused(codec: Codec[Any], line: bytes) -> None:
 
 NO_NUMBERS = [
     *("true", '"1"', "null", "[1]", "{}"),
-    *("NaN", "Infinity", "-Infinity", "1e999", "9223372036854775808", "-1e19"),
+    *("NaN", "Infinity", "-Infinity", "1e999"),
 ]
-NO_INTEGERS = ["1.0", "1e2", "-0.0"]
+NO_INTEGERS = ["1.0", "1e2", "-0.0", "9223372036854775808", "-1e19"]
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, *NO_INTEGERS, "9" * 4000, "9" * 5000])
@@ -116,6 +121,12 @@ def test_what_is_no_number_is_refused_for_a_share(value: str) -> None:
     line = f'{{"progress": {{"tiles_done": 0, "tiles_total": 1, "percent": {value}}}}}'
     with pytest.raises(ValueError, match="not a report: "):
         job.REPORTS.decode(line.encode())
+
+
+@pytest.mark.parametrize("value", [-(2.0**63), 3.4e38, -1.7e308])
+def test_a_sample_may_be_any_finite_number(value: float) -> None:
+    built = job.Built(1, 1, "jpg", 1, 1, (), (), "range", value, 1.0)
+    assert job.REPORTS.decode(job.REPORTS.encode(built)) == built
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,37 @@ def test_a_float_band_after_the_colours_is_alpha_where_it_is_a_share(
         assert found[..., 3].ravel().tolist() == [0, 51, 153, 255]
 
 
+@pytest.mark.parametrize(("last", "kept"), [([0, 0.2, 0.6, 1], True), ([0, 1, 2, 300], False)])
+@pytest.mark.parametrize("asked", ["range", "range:0,1000"])
+def test_a_float_band_after_the_colours_is_told_from_alpha_for_a_range(
+    last: list[float], kept: bool, asked: str, tmp_path: Path
+) -> None:
+    values = np.array([[[-500.0], [0.0]], [[1000.0], [250.0]]], np.float32)
+    both = np.concatenate([values, np.array(last, np.float32).reshape(2, 2, 1)], axis=2)
+    picture = open_here(tiffs.write(tmp_path / "source.tif", both, extra=[2]), asked)
+    assert picture.shown is not None
+    assert (picture.shown.low, picture.shown.high) == (0 if kept or asked != "range" else -500, 1000)
+    found = pixels_of(picture)
+    assert found.shape == (2, 2, 4 if kept else 3)
+    assert found[1, :, 0].tolist() == ([255, 64] if kept or asked != "range" else [255, 128])
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2", "i4", "u4"])
+@pytest.mark.parametrize("asked", ["none", "range", "auto"])
+def test_no_data_changes_nothing_of_the_type_of_integers(kind: str, asked: str, tmp_path: Path) -> None:
+    ends = np.iinfo(kind)
+    values = np.array([[1, ends.max // 4], [ends.max // 2, ends.max]], kind)[..., None]
+    nodata = tiffs.write(tmp_path / "nodata.tif", values, more={42113: ("B", b"1\0")})
+    found, without = open_here(nodata, asked), open_here(tiffs.write(tmp_path / "plain.tif", values), asked)
+    assert found.shown is not None
+    assert without.shown is not None
+    assert (found.shown.samples, found.source["samples"]) == (without.shown.samples, without.source["samples"])
+    pixels = pixels_of(found)
+    assert pixels[..., 3].tolist() == [[0, 255], [255, 255]]
+    if asked == "none":
+        assert np.array_equal(pixels[..., :3][pixels[..., 3] > 0], pixels_of(without)[pixels[..., 3] > 0])
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, 7.0, -3.0])
 def test_a_picture_of_one_value_is_black(value: float, tmp_path: Path) -> None:
     picture = open_here(constant([value], np.float32, "b-w", tmp_path / "source.tif"))

@@ -78,7 +78,7 @@ def to_srgb(
     rule, pixels = _rule(image, reader, stretch, pixels)
     if rule is None:
         return _from_rgb(image, reader, decisions), None
-    image, shown = show(image, rule, pixels, decisions, reverse=reader.is_reversed)
+    image, shown = show(image, rule, pixels, decisions, reverse=reader.is_reversed, stored=reader.samples)
     decisions.append(f"{shown} ({_reason(stretch, rule)})")
     return image.colourspace("srgb"), shown
 

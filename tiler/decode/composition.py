@@ -81,7 +81,9 @@ def compose(
         if band.format == "uchar" and rule == AS_IT_IS:
             level, used = band, Shown(rule, "uchar", 0.0, 255.0)
         else:
-            level, used = show(band, rule, pixels, decisions, reverse=layer.reader.is_reversed)
+            level, used = show(
+                band, rule, pixels, decisions, reverse=layer.reader.is_reversed, stored=layer.reader.samples
+            )
         part = level.maplut(_table(layer))
         if page.hidden is not None:
             part = page.hidden.ifthenelse(0, part)
@@ -109,6 +111,8 @@ def _table(layer: Layer) -> pyvips.Image:
 
 
 def _rule(band: pyvips.Image, layer: Layer, asked: Stretch, sample: Callable[[], Sample]) -> Stretch:
+    if asked.kind is Kind.NONE and (bits := layer.reader.range_of_bits()):
+        return Stretch(Kind.RANGE, *bits)
     if asked.kind is not Kind.AUTO:
         return asked
     if layer.display is not None:

@@ -125,7 +125,8 @@ def open_picture(
     chosen = tile_format or (Format.PNG if image.hasalpha() else Format.JPEG)
     if reader.is_quiet and chosen is not Format.JPEG:
         _hear_out(reader, meter)
-    described = _describe(stored, header, reader.page)
+    samples = (layers[0].reader if layers else reader).samples
+    described = _describe(stored, header, reader.page, samples)
     return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown, channels)
 
 
@@ -200,16 +201,17 @@ def _hear_out(reader: Reader, meter: Meter) -> None:
         image = each.open().copy()
         follow(image, meter)
         with each.heeded():
-            image.avg()
+            # Not its own average, which fails if that is not-a-number.
+            image.cast("uchar").avg()
 
 
-def _describe(image: pyvips.Image, header: Header, page: int) -> dict[str, str | int]:
+def _describe(image: pyvips.Image, header: Header, page: int, samples: str) -> dict[str, str | int]:
     pages = {"pages": header.pages, "page": page} if header.pages > 1 else {}
     return {
         "format": header.format,
         "width": image.width,
         "height": image.height,
         "bands": image.bands,
-        "samples": image.format,
+        "samples": samples or image.format,
         "colour_space": image.interpretation,
     } | pages

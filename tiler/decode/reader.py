@@ -36,6 +36,8 @@ class Reader:
     notes: how `open` changed the decoder's pixels, in words for pyramid.json.
     hidden: a mask of the image that was opened last, 255 where it shows nothing; None if it shows all. It is read from
         the same file at the same time. Samples that are stretched are not-a-number there.
+    samples: the type of the page's samples that were opened last, in libvips' words, where `open` returns another type,
+        which has not-a-number for what is hidden; empty elsewhere.
     missing: what `open` leaves out of a damaged page since `salvage`; None before.
     channels: the channels that were asked for, as pipeline.channel_choice.parse returns them.
 
@@ -57,6 +59,7 @@ class Reader:
         self.lenient = lenient
         self.notes: list[str] = []
         self.hidden: pyvips.Image | None = None
+        self.samples = ""
         self.missing: Missing | None = None
         self.channels: tuple[str, ...] = ()
         self._overlooked: list[str] = []

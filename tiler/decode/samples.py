@@ -55,6 +55,7 @@ def show(
     decisions: list[str],
     *,
     reverse: bool = False,
+    stored: str = "",
 ) -> tuple[pyvips.Image, Shown]:
     """Return the image with 8-bit samples, and how they were mapped.
 
@@ -65,34 +66,35 @@ def show(
     sample: returns the pixels from which the range is found, in memory. It is called where the rule needs it.
     decisions: receives a line of text if the band after the colours is left out.
     reverse: whether the greatest sample is black.
+    stored: type of the samples, as tiler.decode.reader.Reader.samples; empty for that of the image.
 
     Raises
     ------
     pyvips.Error: if the sample cannot be decoded.
     """
     colours = 1 if image.bands < 3 else 3
-    pixels = sample
-    if is_left_out := image.bands > colours and not _is_transparency(image, sample):
+    pixels, stored = sample, stored or str(image.format)
+    if is_left_out := image.bands > colours and not _is_transparency(image, stored, sample):
         decisions.append("the band after the colours, of unknown meaning, left out")
 
         def pixels() -> Sample:
             both = sample()
             return Sample(both.image.extract_band(0, n=colours), both.hidden)
 
-    low, high = _range(rule, image.format, pixels) or (None, None)
+    low, high = _range(rule, stored, pixels) or (None, None)
     shown = _mapped(
         image.extract_band(0, n=colours), low or 0.0, high or 0.0, is_asinh=rule.kind is Kind.ASINH, reverse=reverse
     )
     if image.bands > colours and not is_left_out:
         shown = shown.bandjoin(transparency(image.extract_band(colours)))
     shown = shown.copy(interpretation="b-w" if colours == 1 else "srgb")
-    return shown, Shown(rule, str(image.format), low, high, reverse)
+    return shown, Shown(rule, stored, low, high, reverse)
 
 
-def _is_transparency(image: pyvips.Image, sample: Callable[[], Sample]) -> bool:
+def _is_transparency(image: pyvips.Image, stored: str, sample: Callable[[], Sample]) -> bool:
     """Return whether the band after the colours is transparency: of 8 or 16 bits, or a float from 0 to 1."""
-    if image.format not in FRACTIONS:
-        return image.format in SCALED
+    if stored not in FRACTIONS:
+        return stored in SCALED
     band = sample().image.extract_band(image.bands - 1)
     # Comparisons with not-a-number are false: what is hidden says nothing.
     return bool(((band < 0) | (band > 1)).max() == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import pyvips
 
 from pipeline.formats.header import pixel_bytes
 from pipeline.stretch import Kind, Stretch
-from tiler.decode.percentiles import countable, limits, percentiles
+from tiler.decode.percentiles import FRACTIONS, SCALED, countable, limits, percentiles
 from tiler.decode.reader import Reader
 from tiler.image_progress import PASS_SHARE, follow
 from tiler.progress import Meter
@@ -98,7 +99,7 @@ def sample_of(reader: Reader, stretch: Stretch, meter: Meter, band: int | None =
 
     Parameters
     ----------
-    stretch: what the sample is for. The least and the greatest sample are found in all pixels.
+    stretch: what the sample is for. The least and the greatest sample are found in all pixels, unless they are given.
     meter: receives the progress of an extra pass.
     band: the only one to return; None for all.
 
@@ -106,7 +107,8 @@ def sample_of(reader: Reader, stretch: Stretch, meter: Meter, band: int | None =
     ------
     StageError, pyvips.Error: if the page, or the parts of it that are read, cannot be decoded.
     """
-    if stretch.kind is not Kind.RANGE and (sample := part_of(reader, band)) is not None:
+    is_of_all = stretch.kind is Kind.RANGE and stretch.low is None
+    if not is_of_all and (sample := part_of(reader, band)) is not None:
         return sample
     image = reader.open().copy()
     meter.begin(PASS_SHARE)
@@ -116,7 +118,7 @@ def sample_of(reader: Reader, stretch: Stretch, meter: Meter, band: int | None =
         hidden = reader.missing.mask() if hidden is None else hidden | reader.missing.mask()
     whole = Sample(_band(image, band), hidden)
     with reader.heeded():
-        return Sample(_ends(whole)) if stretch.kind is Kind.RANGE else whole.thinned(meter.move)
+        return Sample(_ends(whole, reader)) if is_of_all else whole.thinned(meter.move)
 
 
 def part_of(reader: Reader, band: int | None = None) -> Sample | None:
@@ -146,16 +148,38 @@ def _band(image: pyvips.Image, band: int | None) -> pyvips.Image:
     return image.extract_band(min(band, image.bands - 1)).copy(interpretation="b-w")
 
 
-def _ends(whole: Sample) -> pyvips.Image:
-    """Return the least and the greatest finite sample of all colours as an image of two pixels, found in one pass."""
-    samples, valid = countable(whole.image, whole.hidden)
-    both = samples
-    if valid is not None:
-        least, greatest = limits(samples.format)
-        both = valid.ifthenelse(samples, greatest).bandjoin(valid.ifthenelse(samples, least))
+def _ends(whole: Sample, reader: Reader) -> pyvips.Image:
+    """Return two opaque pixels: in all colours the least and the greatest finite sample, found in one pass.
+
+    The bands after the colours are 1, or 2 in a band of floats that are no transparency: see tiler.decode.samples.
+    """
+    bands = whole.image.bands
+    colours = 1 if bands < 3 else 3
+    plain = whole.image.extract_band(0, n=colours)
+    found = [_bounded(plain, whole.hidden)]
+    if bands == colours + 1 and reader.is_transparency(bands):
+        band = whole.image.extract_band(colours)
+        found += [_bounded(whole.image, whole.hidden), (band < 0) | (band > 1)]
     # In the table, row 0 covers all bands; columns 0 and 1 are minimum and maximum.
-    table = both.stats()
-    rows = range(1, samples.bands + 1)
-    low = min(table(0, row)[0] for row in rows)
-    high = max(table(1, row + both.bands - samples.bands)[0] for row in rows)
-    return pyvips.Image.new_from_array([[low, high] if low <= high else [math.nan] * 2])
+    table = (found[0].bandjoin(found[1:]) if found[1:] else found[0]).stats()
+    stored = reader.samples or whole.image.format
+    is_fraction = stored in FRACTIONS and bool(found[1:]) and table(1, 4 * colours + 1)[0] == 0
+    is_seen = is_fraction or (stored in SCALED and bool(found[1:]))
+    first = 2 * colours * is_seen + 1
+    low = min(table(0, first + row)[0] for row in range(colours))
+    high = max(table(1, first + colours + row)[0] for row in range(colours))
+    ends = [low, high] if low <= high else [math.nan] * 2
+    after = [1.0 if is_seen else 2.0] * (bands - colours)
+    values = array("d", [value for end in ends for value in [end] * colours + after])
+    return pyvips.Image.new_from_memory(values.tobytes(), 2, 1, bands, "double").copy(
+        interpretation=whole.image.interpretation
+    )
+
+
+def _bounded(image: pyvips.Image, hidden: pyvips.Image | None) -> pyvips.Image:
+    """Return the colours twice: once with what does not count as the greatest value, and once as the least."""
+    samples, valid = countable(image, hidden)
+    if valid is None:
+        return samples.bandjoin(samples)
+    least, greatest = limits(samples.format)
+    return valid.ifthenelse(samples, greatest).bandjoin(valid.ifthenelse(samples, least))

@@ -65,6 +65,21 @@ def packed_range(directory: Directory) -> tuple[int, int] | None:
     return (0, (1 << bits) - 1) if bits > min(NATIVE_BITS) and is_packed(bits) else None
 
 
+def range_of_bits(directory: Directory) -> tuple[float, float] | None:
+    """Return the least and the greatest sample that the bits of a page allow, where no type of libvips says so.
+
+    Raises
+    ------
+    struct.error: if the file ends within the directory's values.
+    """
+    bits, kind = kind_of_samples(directory)
+    if bits > MOST_PACKED + 1 and kind == UNSIGNED:
+        return 0.0, float((1 << bits) - 1)
+    if bits > MOST_PACKED + 1 and kind == SIGNED:
+        return -float(1 << (bits - 1)), float((1 << (bits - 1)) - 1)
+    return packed_range(directory)
+
+
 def is_packed(bits: int) -> bool:
     """Return whether samples of so many bits fill no whole bytes, or a number of them that no integer has."""
     return bits <= MOST_PACKED and bits not in NATIVE_BITS

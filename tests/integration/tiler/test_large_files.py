@@ -23,7 +23,7 @@ tiler.child.main()
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {"preview": True},
-    {"tile_format": "png"},
+    {"stretch": "range", "tile_format": "png"},
     {"stretch": "percentile:1,99", "tile_format": "webp", "accept_damage": True},
     {"stretch": "asinh", "tile_format": "jpg", "preview": True},
     {"stretch": "none", "preview": True},

@@ -24,7 +24,7 @@ from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from pipeline.formats.tiff.layout import PALETTE, held_bytes, stored_bytes
-from pipeline.formats.tiff.samples import packed_range
+from pipeline.formats.tiff.samples import range_of_bits
 from pipeline.formats.tiff.stated_range import stated_range
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
@@ -107,8 +107,11 @@ class TiffReader(Reader):
         image = to_rgb(image, reading.coded) if reading.coded else image
         image = to_lab(image, reading.lab) if reading.lab is not None else image
         with self.path.open("rb") as file:
-            image = self._hide(image, file, page, subifd)
-        return image if self._lost is None else blanked(image, self._lost.mask())
+            found = self._hide(image, file, page, subifd)
+        if self._lost is not None:
+            found = blanked(found, self._lost.mask())
+        self.samples = str(image.format) if found.format != image.format else ""
+        return found
 
     def _decodes(self, part: tiff.Directory, file: BinaryIO, header: pyvips.Image) -> bool:
         """Return whether a part of a page can be decoded without a fault."""
@@ -121,7 +124,8 @@ class TiffReader(Reader):
             with self._heard_of_header():
                 image = self._virtual.open(part, reading, header)
             with self.heeded():
-                image.avg()
+                # Not its own average, which fails if that is not-a-number.
+                image.cast("uchar").avg()
         except (*ERRORS, StageError, struct.error):
             return False
         return True
@@ -156,7 +160,7 @@ class TiffReader(Reader):
         """As Reader.range_of_bits."""
         with self.path.open("rb") as file, suppress(struct.error):
             if directory := self._at.directory(file, self.page):
-                return packed_range(directory)
+                return range_of_bits(directory)
         return None
 
     def work(self, tile_size: int) -> budget.Work:

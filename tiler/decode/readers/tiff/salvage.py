@@ -35,19 +35,24 @@ class Lost(NamedTuple):
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing can be decoded."""
-        return all(self.marks)
+        """Whether nothing can be shown: some plane of each place is lost."""
+        return len(self._places()) == len(self.marks) // self.layout.planes
 
     def what(self) -> str:
         """Name what is lost."""
         layout = self.layout
         of_plane = len(self.marks) // layout.planes
-        places = sum(any(self.marks[number::of_plane]) for number in range(of_plane))
+        places = len(self._places())
         if layout.tiled:
             return f"{places:,} of {of_plane:,} tiles"
         is_last = any(self.marks[of_plane - 1 :: of_plane])
         rows = places * layout.rows - (layout.down * layout.rows - layout.height if is_last else 0)
         return f"{rows:,} of {layout.height:,} rows"
+
+    def _places(self) -> list[int]:
+        """Return the places of strips or tiles, numbered as in one plane, of which any plane is lost."""
+        of_plane = len(self.marks) // self.layout.planes
+        return [number for number in range(of_plane) if any(self.marks[number::of_plane])]
 
     def mask(self) -> pyvips.Image:
         """Return an image of one band, 255 where any plane of a pixel is lost."""

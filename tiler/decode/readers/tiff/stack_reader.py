@@ -175,6 +175,8 @@ class StackReader(TiffReader):
         lost = [reader.missing for reader in self._readers if reader.salvage(reason) and reader.missing]
         if not lost:
             return False
+        if len(lost) > 1 and reduce(or_, [missing.mask() for missing in lost]).min():
+            return False
         what = ", and in another channel ".join(missing.what for missing in lost if missing.what)
         self.missing = Missing(what, reason, lambda: reduce(or_, [missing.mask() for missing in lost]))
         return True
