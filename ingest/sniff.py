@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from pipeline.errors import DATASET_CODES, StageError
-from pipeline.formats.signatures import archive_kind, image_kind, other_kind
+from pipeline.formats.signatures import archive_kind, image_kind, other_kind, packed_kind
+from pipeline.source_formats import ARCHIVES
 
 SNIFF_LENGTH = 1445
 """Number of bytes to check: the length of the resource header in the MIME Sniffing Standard (§5.2)."""
@@ -94,10 +95,16 @@ class Sniffer:
         self.is_done = True
         if archive_kind(self._head):
             return  # the tiler finds the image in it
+        if kind := packed_kind(self._head):
+            raise StageError("unsupported_format", f"{self._host} sent {kind}. {_ARCHIVES}")
         if kind := other_kind(self._head):
             raise StageError("unsupported_format", f"{self._host} sent {kind}, not an image. {_FORMATS}")
         if is_text(self._head):
             raise StageError("not_an_image", f"{self._host} sent text, not an image. {self._advice}")
 
 
+_ARCHIVES = (
+    f"Of archives and compressed files, {' and '.join(ARCHIVES.values())} are read: pack the image again, or give the "
+    "address of the image itself."
+)
 _FORMATS = DATASET_CODES["unsupported_format"].advice

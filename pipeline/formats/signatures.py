@@ -59,13 +59,7 @@ _OTHERS = (
     (b"{\\rtf", "a text document (RTF)"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
     (ZIP, "a ZIP archive or an Office document"),
-    (b"PK\x05\x06", "a ZIP archive"),
     (GZIP, "a gzip file"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ\x00", "an xz file"),
-    (ZSTD, "a Zstandard file"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
     (b"ID3", "an MP3 recording"),
     (b"\xff\xfb", "an MP3 recording"),
     (b"\xff\xf3", "an MP3 recording"),
@@ -82,6 +76,33 @@ _OTHERS = (
     (b"\x00asm", "a program"),
 )
 """What the bytes of files other than images begin with, and how a message names such a file."""
+
+_PACKED = (
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"PK\x07\x08", "a part of a ZIP archive in several parts"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\x00", "an xz file"),
+    (b"\x5d\0\0\x80\0", "an LZMA file"),
+    (b"\x5d\0\0\0\x04", "an LZMA file"),
+    (b"LZIP", "an lzip file"),
+    (b"\x04\x22\x4d\x18", "an LZ4 file"),
+    (ZSTD, "a Zstandard file"),
+    (b"\x1f\x9d", "a file of compress (.Z)"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"MSCF\0\0\0\0", "a cabinet archive (CAB)"),
+    (b"!<arch>\n", "an ar archive"),
+    (b"070701", "a cpio archive"),
+    (b"070707", "a cpio archive"),
+    (b"xar!", "an xar archive"),
+)
+"""What archives and compressed files begin with that are not unpacked, and how a message names them."""
+
+_ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+"""A frame without data, which may come first in a Zstandard file."""
+
+_LHA = re.compile(rb"..-l[hz][0-9ds]-", re.DOTALL)
+_TAR_BLOCK, _TAR_SUM = 512, slice(148, 156)
 
 _CR2 = re.compile(rb"II\*\0.{4}CR\x02\0", re.DOTALL)
 _IIQ = re.compile(rb"II\*\0.{4}IIII.waR|MM\0\*.{4}MMMMRaw.", re.DOTALL)
@@ -149,7 +170,29 @@ def other_kind(head: bytes) -> str:
         return _RIFF.get(head[8:12], "")
     if head[4:8] == b"ftyp":
         return _iso_media(head)
-    return "a TAR archive" if head[257:262] == b"ustar" else ""
+    return packed_kind(head)
+
+
+def packed_kind(head: bytes) -> str:
+    """Return how a message names the archive or compressed file that is not unpacked, or "".
+
+    A TAR of old programs is known by the checksum of its first 512 bytes.
+    """
+    for signature, name in _PACKED:
+        if head.startswith(signature):
+            return name
+    if _ZSTD_SKIPPED.match(head):
+        return "a Zstandard file"
+    if _LHA.match(head):
+        return "an LHA archive"
+    return "a TAR archive" if head[257:262] == b"ustar" or _is_tar(head[:_TAR_BLOCK]) else ""
+
+
+def _is_tar(block: bytes) -> bool:
+    stated = block[_TAR_SUM].strip(b" \0")
+    if len(block) < _TAR_BLOCK or not block[0] or not stated.isdigit() or max(stated) > ord("7"):
+        return False
+    return int(stated, 8) == sum(block) - sum(block[_TAR_SUM]) + 8 * ord(" ")
 
 
 def _iso_media(head: bytes) -> str:

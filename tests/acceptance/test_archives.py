@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +52,15 @@ def named_gzip(name: str, data: bytes) -> bytes:
     return file.getvalue()
 
 
+def tar(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
 BESIDE = {"earth.tfw": b"0.1\n0\n0\n-0.1\n-180\n90\n", "README.txt": b"Public domain.\n", "more/": b""}
 TWO = {"a/earth.tif": tiff(EARTH), "b/other.tif": tiff(OTHER), "README.txt": b"Two.\n"}
 
@@ -78,8 +90,24 @@ READ = {
 REFUSED = {
     "two.zip": (zipped(TWO), "member_not_found", "a/earth.tif, b/other.tif"),
     "none.zip": (zipped(BESIDE), "not_an_image", "no image among its 2 files"),
-    "empty.zip": (zipped({}), "unsupported_format", "a ZIP archive"),
+    "empty.zip": (zipped({}), "unsupported_format", "an empty ZIP archive"),
     "nested.zip": (zipped({"inner.zip": READ["earth.zip"]}), "unsupported_format", "another archive, inner.zip,"),
+    "tar.zip": (zipped({"inner.tar": tar("a.tif", tiff(EARTH))}), "unsupported_format", "another archive, inner.tar,"),
+    "earth.tar": (
+        tar("a.tif", tiff(EARTH)),
+        "unsupported_format",
+        "a TAR archive. Of archives and compressed files, ZIP",
+    ),
+    "earth.tar.gz": (gzip.compress(tar("a.tif", tiff(EARTH))), "unsupported_format", "is a TAR archive, not an image"),
+    "earth.tif.xz": (
+        lzma.compress(tiff(EARTH)),
+        "unsupported_format",
+        "an xz file. Of archives and compressed files, ZIP",
+    ),
+    "earth.tif.bz2": (bz2.compress(tiff(EARTH)), "unsupported_format", "a bzip2 file. Of archives"),
+    "earth.tif.zst": (b"\x28\xb5\x2f\xfd" + bytes(3000), "unsupported_format", "a Zstandard file. Of archives"),
+    "earth.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(3000), "unsupported_format", "a 7z archive. Of archives"),
+    "earth.rar": (b"Rar!\x1a\x07\x01\x00" + bytes(3000), "unsupported_format", "a RAR archive. Of archives"),
     "nested.gz": (
         gzip.compress(READ["earth.tif.gz"]),
         "unsupported_format",

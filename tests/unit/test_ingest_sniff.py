@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import lzma
+import tarfile
+
 import pytest
 
 from ingest.sniff import SNIFF_LENGTH, Sniffer, is_text, is_web_page
 from pipeline.errors import StageError
-from pipeline.formats.signatures import other_kind
+from pipeline.formats.signatures import other_kind, packed_kind
 
 PAGES = [
     b"<!DOCTYPE html>",
@@ -61,9 +66,6 @@ IMAGES = [
 OTHERS = {
     b"%PDF-1.7\n%\xe2\xe3": "a PDF document",
     b"%!PS-Adobe-3.0": "a PostScript document",
-    b"PK\x05\x06": "a ZIP archive",
-    b"Rar!\x1a\x07\x01\x00": "a RAR archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00isommp42": "a video or recording (MP4 or QuickTime)",
     b"\x00\x00\x00\x14ftypqt  \x00\x00\x02\x00qt  ": "a video or recording (MP4 or QuickTime)",
     b"\x1a\x45\xdf\xa3\x01": "a Matroska or WebM video",
@@ -73,8 +75,48 @@ OTHERS = {
     b"\xff\xfb\x90\x64": "an MP3 recording",
     b"OggS\x00\x02": "an Ogg recording or video",
     b"\x7fELF\x02": "a program",
-    b"a.txt" + bytes(252) + b"ustar\x0000": "a TAR archive",
 }
+
+
+def tar(format_: int) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=format_) as archive:
+        info = tarfile.TarInfo("maps/earth.tif")
+        info.size = 3000
+        archive.addfile(info, io.BytesIO(bytes(3000)))
+    return file.getvalue()
+
+
+def old_tar() -> bytes:
+    """As before POSIX: without `ustar`, known by its checksum alone."""
+    head = bytearray(tar(tarfile.USTAR_FORMAT)[:257].ljust(512, b"\0"))
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head)
+
+
+PACKED = [
+    (tar(tarfile.USTAR_FORMAT), "a TAR archive"),
+    (tar(tarfile.GNU_FORMAT), "a TAR archive"),
+    (tar(tarfile.PAX_FORMAT), "a TAR archive"),
+    (old_tar(), "a TAR archive"),
+    (bz2.compress(bytes(3000)), "a bzip2 file"),
+    (lzma.compress(bytes(3000)), "an xz file"),
+    (lzma.compress(bytes(3000), lzma.FORMAT_ALONE), "an LZMA file"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"PK\x07\x08PK\x03\x04", "a part of a ZIP archive in several parts"),
+    (b"Rar!\x1a\x07\x00", "a RAR archive"),
+    (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive"),
+    (b"\x28\xb5\x2f\xfd\x24", "a Zstandard file"),
+    (b"\x5e\x2a\x4d\x18\x04\x00\x00\x00", "a Zstandard file"),
+    (b"\x04\x22\x4d\x18\x64", "an LZ4 file"),
+    (b"LZIP\x01", "an lzip file"),
+    (b"\x1f\x9d\x90", "a file of compress (.Z)"),
+    (b"MSCF\x00\x00\x00\x00\x10", "a cabinet archive (CAB)"),
+    (b"!<arch>\ndebian-binary   ", "an ar archive"),
+    (b"\x22\x8a-lh5-\x10", "an LHA archive"),
+]
 
 
 ARCHIVES = [b"PK\x03\x04\x14\x00", b"\x1f\x8b\x08\x00"]
@@ -112,6 +154,24 @@ def test_what_is_plainly_something_else_is_called_by_its_name(head: bytes, kind:
         arrive(head + bytes(SNIFF_LENGTH))
     assert refusal.value.code == "unsupported_format"
     assert refusal.value.message.startswith(f"example.org sent {kind}, not an image.")
+
+
+@pytest.mark.parametrize(("head", "kind"), PACKED)
+def test_an_archive_that_is_not_unpacked_is_called_by_its_name_with_those_that_are(head: bytes, kind: str) -> None:
+    assert other_kind(head) == packed_kind(head) == kind
+    with pytest.raises(StageError) as refusal:
+        arrive(head + bytes(SNIFF_LENGTH))
+    assert refusal.value.code == "unsupported_format"
+    told = f"example.org sent {kind}. Of archives and compressed files, ZIP and gzip are read:"
+    assert refusal.value.message.startswith(told)
+
+
+def test_a_block_that_is_no_tar_is_not_taken_for_one() -> None:
+    head = old_tar()
+    for at in (0, 100, 148, 300):
+        assert packed_kind(head[:at] + bytes([head[at] ^ 1]) + head[at + 1 :]) == ""
+    assert packed_kind(head[:500]) == ""
+    assert packed_kind(bytes(512)) == ""
 
 
 @pytest.mark.parametrize("head", ARCHIVES)

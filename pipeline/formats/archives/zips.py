@@ -15,7 +15,7 @@ from pipeline.errors import StageError
 from pipeline.formats.archives.limits import MOST_DIRECTORY, MOST_FILES
 from pipeline.formats.archives.member import ADVICE, ERRORS, Member, Withheld, damaged, guarded, is_image, shown
 from pipeline.formats.kinds import HEAD
-from pipeline.formats.signatures import archive_kind
+from pipeline.formats.signatures import archive_kind, packed_kind
 
 LISTED = 6
 """Most names in a message."""
@@ -92,7 +92,7 @@ def _chosen(archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
         return found.images[0]
     if hidden := next((info for info in files if not _is_readable(info)), None):
         return _readable(hidden)
-    if nested := [info for info in files if archive_kind(_head(archive, info))]:
+    if nested := [info for info in files if archive_kind(head := _head(archive, info)) or packed_kind(head)]:
         raise StageError(
             "unsupported_format", f"The ZIP archive has another archive, {shown(nested[0].filename)}, in it. {ADVICE}"
         )
