@@ -101,7 +101,8 @@ def _by_tifffile() -> Iterator[File]:
                 "big-endian" * (order == ">"),
             ]
             words += [f"predictor {predictor}" * bool(predictor), "BigTIFF" * big]
-            yield _file(f"TIFF, {name}", words, bands, dtype, options)
+            bits = 12 if name.startswith("JPEG") and dtype == "u2" else 0  # as many as such a JPEG has
+            yield _file(f"TIFF, {name}", words, bands, dtype, options, bits)
 
 
 def _packed() -> Iterator[File]:

@@ -14,7 +14,7 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff.alpha import is_transparency, premultiplied_by
 from pipeline.formats.tiff.directory import Directory, Tag
 from pipeline.formats.tiff.layout import APART, DECODED, FOREIGN, PALETTE, RGB, SEPARATED, YCBCR, Compression, is_coarse
-from pipeline.formats.tiff.samples import MOST_PACKED, UNDEFINED, UNSIGNED, kind_of_samples
+from pipeline.formats.tiff.samples import MOST_PACKED, UNDEFINED, UNSIGNED, is_jpeg_of_12_bits, kind_of_samples
 
 COEFFICIENTS = (0.299, 0.587, 0.114)
 """Default of Tag.COEFFICIENTS: the shares of red, green and blue in brightness."""
@@ -179,7 +179,8 @@ def _require_plain_ycbcr(directory: Directory) -> None:
     samples, bits = directory.value(Tag.SAMPLES, 1), directory.value(Tag.BITS, 1)
     if Tag.SUBSAMPLING in directory.entries and len(directory.values(Tag.SUBSAMPLING)) != 2:
         raise damaged("its tags about YCbCr are inconsistent")
-    if (samples, bits, directory.value(Tag.SAMPLE_FORMAT, 1)) != (3, 8, 1):
+    is_plain = (samples, bits, directory.value(Tag.SAMPLE_FORMAT, 1)) == (3, 8, 1)
+    if not is_plain and not (samples == 3 and is_jpeg_of_12_bits(directory)):
         _refuse("YCbCr with other than three samples of 8 bits")
     compression, coarse = directory.value(Tag.COMPRESSION, Compression.NONE), is_coarse(directory)
     if directory.value(Tag.PLANAR, 1) == APART and (coarse or compression not in DECODED):

@@ -289,6 +289,6 @@ def _of_recoded(layout: Layout, compression: int) -> int:
 def _of_unpacked(directory: Directory, layout: Layout, compression: int, size: int) -> int:
     """Return the further bytes for a page that is read as bytes: double samples, and strips that libtiff decodes."""
     rows = min(COMMON_ROWS, layout.height) * layout.width * directory.value(Tag.SAMPLES, 1) * DOUBLE_BYTES
-    if compression not in LIBRARY:
+    if compression not in {*LIBRARY, Compression.JPEG}:
         return rows
     return rows + layout.planes * (_stored(directory, layout, compression, size) + HELD_WHOLE * layout.chunk_bytes)

@@ -9,7 +9,7 @@ from pipeline.formats.tiff.alpha import premultiplied_by
 from pipeline.formats.tiff.codecs import READ
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.directory import Directory, Tag
-from pipeline.formats.tiff.layout import APART, DECODED, PALETTE, RGB, UNPACKED, Compression, layout_of
+from pipeline.formats.tiff.layout import APART, DECODED, PALETTE, RGB, UNPACKED, YCBCR, Compression, layout_of
 from pipeline.formats.tiff.samples import (
     COMPLEX,
     COMPLEX_INTEGER,
@@ -20,6 +20,7 @@ from pipeline.formats.tiff.samples import (
     UNDEFINED,
     UNSIGNED,
     group_of,
+    is_jpeg_of_12_bits,
     is_packed,
     is_unpacked,
     kind_of_samples,
@@ -61,14 +62,20 @@ def require_samples(directory: Directory) -> None:
         _require_predictor(predictor, compression)
     if not is_unpacked(directory):
         return
-    if compression not in UNPACKED:
+    is_jpeg = is_jpeg_of_12_bits(directory)
+    if compression not in UNPACKED and not is_jpeg:
         _refuse(f"{name}, compressed with {READ.get(compression, 'an unknown method')}")
-    if directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) not in {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE}:
+    shown = {WHITE_IS_ZERO, BLACK_IS_ZERO, RGB} | ({YCBCR} if is_jpeg else {PALETTE})
+    if directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) not in shown:
         _refuse(f"{name} that are neither grey, RGB nor a palette's")
     if premultiplied_by(directory) is not None and bits > 32 and kind != FLOAT:
         _refuse(f"{name} that are multiplied by their transparency")
     whole = bits == 64 and kind not in COMPLEXES
-    if predictor != 1 and not (whole and (predictor == DIFFERENCES or (predictor, kind) == (BYTES_OF_FLOATS, FLOAT))):
+    if (
+        predictor != 1
+        and not is_jpeg
+        and not (whole and (predictor == DIFFERENCES or (predictor, kind) == (BYTES_OF_FLOATS, FLOAT)))
+    ):
         _refuse(f"{name} with predictor {predictor}")
     _require_whole_rows(directory, bits, name)
 

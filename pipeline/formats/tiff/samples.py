@@ -23,6 +23,9 @@ SMALL_BITS = {1, 2, 4}
 
 MOST_PACKED = 31
 
+_JPEG = 7
+"""Value of Tag.COMPRESSION."""
+
 SUPPORTED = {
     UNSIGNED: {*range(1, 33), 64},
     SIGNED: {*NATIVE_BITS, 64},
@@ -52,6 +55,16 @@ def is_unpacked(directory: Directory) -> bool:
     if kind in COMPLEXES or bits > MOST_PACKED + 1:
         return True
     return bits not in NATIVE_BITS and (bits not in SMALL_BITS or directory.value(Tag.SAMPLES, 1) > 1)
+
+
+def is_jpeg_of_12_bits(directory: Directory) -> bool:
+    """Return whether a page has 12-bit samples and is compressed with JPEG.
+
+    Raises
+    ------
+    struct.error: if the file ends within the directory's values.
+    """
+    return kind_of_samples(directory) == (12, UNSIGNED) and directory.value(Tag.COMPRESSION, 1) == _JPEG
 
 
 def packed_range(directory: Directory) -> tuple[int, int] | None:

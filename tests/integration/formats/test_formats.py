@@ -239,7 +239,7 @@ def test_a_page_that_there_is_not_is_named(ending: str, sentence: str, tmp_path:
         ("signed, of 12 bits", np.ones((4, 4, 1), np.uint16), {"bits": 12, "more": {339: ("H", [2])}}),
         ("bits that differ", np.ones((4, 4, 3), np.uint8), {"more": {258: ("H", [5, 6, 5])}}),
         ("CMYK of 12 bits", np.ones((4, 4, 4), np.uint16), {"bits": 12, "photometric": tiffs.SEPARATED}),
-        ("12 bits as JPEG", np.ones((4, 4, 1), np.uint16), {"bits": 12, "compression": 7}),
+        ("10 bits as JPEG", np.ones((4, 4, 1), np.uint16), {"bits": 10, "compression": 7}),
         (
             "12 bits with a predictor",
             np.ones((4, 4, 1), np.uint16),

@@ -159,6 +159,12 @@ def test_white_may_be_zero_and_a_last_band_transparency(tmp_path: Path) -> None:
     found = shown(path)
     assert found.shape[2] == 4
     assert np.abs(found[..., 3] - both[..., 1] * (255 / 4095)).max() <= 1
+    # Colours that are multiplied by it become no more than white, even if they are more than it
+    colours = pictures.scene(60, 40, bands=4).astype(np.uint16) * 16
+    for planar in (False, True):
+        path = tiffs.write(tmp_path / f"{planar}.tif", colours, bits=12, extra=[1], planar=planar)
+        expected = np.clip(colours[..., :3] / (np.maximum(colours[..., 3:], 1) / 4095), 0, 4095) * (255 / 4095)
+        assert np.abs(shown(path)[..., :3] - expected).max() <= 1
     for dtype in (np.float64, np.int64):
         path = tiffs.write(tmp_path / f"{dtype.__name__}.tif", values.astype(dtype), photometric=tiffs.WHITE_IS_ZERO)
         found = shown(path)[..., 0]
@@ -223,6 +229,43 @@ def test_damage_ends_by_a_code_and_the_rest_is_shown_on_request(compression: int
         kept[lost] = False
         assert np.array_equal(np.asarray(found)[kept].reshape(values[kept].shape), values[kept])
         assert np.array_equal(reader.missing.mask().numpy()[:, 0] > 0, ~kept)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_damage_in_a_12_bit_jpeg_is_seen(bands: int, tmp_path: Path) -> None:
+    values = pictures.scene(61, 64, bands=bands).astype(np.uint16) * 16
+    path = tmp_path / "source.tif"
+    look: Any = {"photometric": "rgb" if bands == 3 else "minisblack", "rowsperstrip": 16, "metadata": None}
+    tifffile.imwrite(path, values if bands == 3 else values[..., 0], compression="jpeg", **look)
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        offsets, lengths = file.pages.first.dataoffsets, file.pages.first.databytecounts
+    whole = tifffile.imread(path).reshape(64, 61, bands)
+    assert np.abs(read(path).astype(int) - whole).max() <= 1
+    at, end = offsets[2], offsets[2] + lengths[2]
+    middle = (at + end) // 2
+    # Given a strip that is none, one whose second half is noise, one that ends too early, and a file that does
+    for number, damage in enumerate(
+        (
+            data[:at] + RANDOM.bytes(end - at) + data[end:],
+            data[:middle] + RANDOM.bytes(end - middle) + data[end:],
+            data[:middle] + b"\xff\xd9" + bytes(end - middle - 2) + data[end:],
+            data[: offsets[3] + lengths[3] // 2],
+        )
+    ):
+        path = tmp_path / f"{number}.tif"
+        path.write_bytes(damage)
+        with pytest.raises(StageError) as caught:
+            read(path)
+        assert caught.value.code in {"image_corrupt", "image_truncated"}, number
+        reader = reader_of(path)
+        assert reader.salvage("It is damaged.")
+        assert reader.missing is not None
+        lost = reader.missing.mask().numpy()[:, 0] > 0
+        assert lost.sum() == 16
+        with reader.heeded():
+            found = reader.open().numpy().reshape(64, 61, bands)
+        assert np.abs(found[~lost].astype(int) - whole[~lost]).max() <= 1
 
 
 def test_a_strip_that_libtiff_decodes_as_a_whole_counts_for_the_memory(tmp_path: Path) -> None:

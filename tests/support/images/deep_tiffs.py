@@ -32,6 +32,23 @@ def packed(path: Path, width: int, height: int, *, bits: int, bands: int = 1, **
     return np.repeat(levels, 3, axis=2) if bands == 1 else levels
 
 
+def jpeg(path: Path, width: int, height: int, *, bands: int = 1, **options: Any) -> Pixels:
+    """JPEG of 12 bits, as imagecodecs reads it; RGB is stored as YCbCr with coarse colours."""
+    values = pictures.scene(width, height, bands=bands).astype(np.uint16) * 16
+    tifffile.imwrite(
+        path,
+        values[..., 0] if bands == 1 else values,
+        compression="jpeg",
+        compressionargs={"level": 95},
+        photometric="rgb" if bands == 3 else "minisblack",
+        metadata=None,
+        **options,
+    )
+    stored = tifffile.imread(path).reshape(height, width, bands)
+    levels: Pixels = np.rint(stored * (255 / 4095)).astype(np.uint8)
+    return np.repeat(levels, 3, axis=2) if bands == 1 else levels
+
+
 def waves(path: Path, width: int, height: int, *, dtype: str, **options: Any) -> Pixels:
     """Complex numbers, as radar has them: their magnitude is shown."""
     angles = np.linspace(0, 40, width * height).reshape(height, width)

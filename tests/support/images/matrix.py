@@ -282,6 +282,8 @@ CASES = (
         1,
         0.1,
     ),
+    Case("TIFF", "12 bits, JPEG", "tif", deep_tiffs.jpeg, 1, 0.1),
+    Case("TIFF", "12 bits, JPEG, RGB in tiles", "tif", partial(deep_tiffs.jpeg, bands=3, tile=(32, 16)), 1, 0.2),
     Case("TIFF", "6 bits", "tif", partial(deep_tiffs.packed, bits=6), 1, 0.1),
     Case("TIFF", "4 bits, RGB", "tif", partial(deep_tiffs.packed, bits=4, bands=3)),
     Case("TIFF", "8-bit CIELAB", "tif", deep_tiffs.lab, 1, 0.2),

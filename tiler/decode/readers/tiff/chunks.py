@@ -9,7 +9,9 @@ from typing import BinaryIO, Protocol
 from pipeline.formats.tiff import Directory, Tag
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.layout import LIBRARY, STRIP_BYTES, Compression, Layout
+from pipeline.formats.tiff.samples import is_unpacked
 from tiler.decode.readers.tiff.frame import Frame
+from tiler.decode.readers.tiff.jpeg12_frame import Jpeg12Frame
 from tiler.decode.readers.tiff.jpeg_frame import JpegFrame
 from tiler.decode.readers.tiff.libtiff_frame import LibtiffFrame
 
@@ -174,31 +176,40 @@ class _Stored:
         self._offsets, self.lengths = directory.listed()
         self._file = file
         self._compression = directory.value(Tag.COMPRESSION, Compression.NONE)
-        self.is_jpeg = self._compression == Compression.JPEG
-        tables = directory.entries.get(Tag.JPEG_TABLES) if self.is_jpeg else None
+        is_jpeg = self._compression == Compression.JPEG
+        self._is_of_12_bits = is_jpeg and is_unpacked(directory)
+        self.is_jpeg = is_jpeg and not self._is_of_12_bits
+        self._page, self._layout = directory, layout
+        tables = directory.entries.get(Tag.JPEG_TABLES) if is_jpeg else None
         self._tables = directory.raw(tables)[: tables.length] if tables else b""
         if tables and len(self._tables) < tables.length:
             raise struct.error("the file ends within an entry's values")
-        self._row_bytes = layout.row_bytes
         self._reverse = directory.value(Tag.FILL_ORDER, 1) == REVERSED
         require_listed(self._offsets, self.lengths, layout)
         del self.lengths[layout.chunks :]
 
     def open(self, number: int, size: int, most: int | None = None) -> Frame | LibtiffFrame:
+        place = self._file, self._offsets[number], self.lengths[number]
+        rows, fill_order = size // self._layout.row_bytes, REVERSED if self._reverse else 1
+        if self._is_of_12_bits:
+            return Jpeg12Frame(
+                *place,
+                rows=rows,
+                fill_order=fill_order,
+                directory=self._page,
+                layout=self._layout,
+                tables=self._tables,
+            )
         if self._compression in LIBRARY:
             return LibtiffFrame(
-                self._file,
-                self._offsets[number],
-                self.lengths[number],
+                *place,
                 compression=self._compression,
-                row_bytes=self._row_bytes,
-                rows=size // self._row_bytes,
-                fill_order=REVERSED if self._reverse else 1,
+                row_bytes=self._layout.row_bytes,
+                rows=rows,
+                fill_order=fill_order,
             )
         return Frame(
-            self._file,
-            self._offsets[number],
-            self.lengths[number],
+            *place,
             compression=self._compression,
             size=size,
             most=most or size,

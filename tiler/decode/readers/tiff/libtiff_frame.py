@@ -11,7 +11,7 @@ from pipeline.errors import StageError
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import NATIVE, Tag
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
-from tiler.decode.readers.tiff.virtual_tiff import head, long, long8, short, size_of
+from tiler.decode.readers.tiff.virtual_tiff import Entry, head, long, long8, short, size_of
 
 MOST_GROWTH, SPARE = 2, 1 << 16
 """Compressed bytes that are read: so many times the decoded ones, and some more. LZW grows noise by half at most."""
@@ -67,16 +67,33 @@ class LibtiffFrame:
             stored = b""
         if len(stored) < length:
             raise StageError("image_truncated", CUT_SHORT)
-        try:
-            image = pyvips.Image.tiffload_buffer(self._head(length) + stored, fail_on="warning", unlimited=True)
-            found: bytes = image.write_to_memory()
-        except pyvips.Error as error:
-            raise damaged(f"a strip or tile cannot be decoded ({error.detail.strip()})") from error
+        found = self._decode(self._head(length) + self._prepared(stored))
         if len(found) != self._row_bytes * self._rows:
             raise damaged(f"a strip or tile holds {len(found):,} bytes, not {self._row_bytes * self._rows:,}")
         return found
 
+    def _prepared(self, stored: bytes) -> bytes:
+        """Return the compressed bytes as libtiff reads them, of the same length."""
+        return stored
+
+    def _decode(self, whole: bytes) -> bytes:
+        """Return the samples of a TIFF of one strip; raises StageError."""
+        try:
+            image = pyvips.Image.tiffload_buffer(whole, fail_on="warning", unlimited=True)
+            found: bytes = image.write_to_memory()
+        except pyvips.Error as error:
+            raise damaged(f"a strip or tile cannot be decoded ({error.detail.strip()})") from error
+        return found
+
     def _head(self, length: int) -> bytes:
+        found = self._entries()
+        found[Tag.STRIP_LENGTHS] = long8(array("Q", [length]), NATIVE)
+        found[Tag.STRIP_OFFSETS] = long8(array("Q", [0]), NATIVE)
+        found[Tag.STRIP_OFFSETS] = long8(array("Q", [size_of(found)]), NATIVE)
+        return head(found, NATIVE)
+
+    def _entries(self) -> dict[int, Entry]:
+        """Return the entries of the TIFF besides those of the strip's place."""
         entries = {
             Tag.WIDTH: long(self._row_bytes, NATIVE),
             Tag.HEIGHT: long(self._rows, NATIVE),
@@ -86,9 +103,5 @@ class LibtiffFrame:
             Tag.FILL_ORDER: short(self._fill_order, NATIVE),
             Tag.SAMPLES: short(1, NATIVE),
             Tag.ROWS_PER_STRIP: long(self._rows, NATIVE),
-            Tag.STRIP_LENGTHS: long8(array("Q", [length]), NATIVE),
-            Tag.STRIP_OFFSETS: long8(array("Q", [0]), NATIVE),
         }
-        found = {int(tag): entry for tag, entry in entries.items()}
-        found[Tag.STRIP_OFFSETS] = long8(array("Q", [size_of(found)]), NATIVE)
-        return head(found, NATIVE)
+        return {int(tag): entry for tag, entry in entries.items()}

@@ -26,6 +26,7 @@ from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from pipeline.formats.tiff.layout import PALETTE, held_bytes, stored_bytes
 from pipeline.formats.tiff.samples import range_of_bits
 from pipeline.formats.tiff.stated_range import stated_range
+from tiler.decode.bundled import NoLibrary
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
 from tiler.decode.libvips_texts import ERRORS
@@ -94,6 +95,8 @@ class TiffReader(Reader):
         import_module("tiler.decode.readers.tiff.recoded")
         import_module("tiler.decode.readers.tiff.planes")
         import_module("tiler.decode.readers.tiff.unpacked")
+        with suppress(NoLibrary, AttributeError):
+            import_module("tiler.decode.readers.tiff.jpeg12_frame").load()
         import_module("tiler.decode.readers.tiff.checksums")
 
     def open(self, **options: int) -> pyvips.Image:

@@ -20,8 +20,17 @@ from pipeline.formats.decoder_errors import CUT_SHORT, damaged
 from pipeline.formats.tiff import NATIVE, PLACES, Directory, Tag
 from pipeline.formats.tiff.checks import require_listed
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
-from pipeline.formats.tiff.layout import PALETTE, RGB, Layout, layout_of
-from pipeline.formats.tiff.samples import COMPLEX, COMPLEXES, FLOAT, SIGNED, group_of, is_packed, kind_of_samples
+from pipeline.formats.tiff.layout import PALETTE, RGB, YCBCR, Layout, layout_of
+from pipeline.formats.tiff.samples import (
+    COMPLEX,
+    COMPLEXES,
+    FLOAT,
+    SIGNED,
+    group_of,
+    is_packed,
+    kind_of_samples,
+    packed_range,
+)
 from tiler.decode.percentiles import INTEGERS, SCALED
 from tiler.decode.readers.tiff.hidden import palette_of
 from tiler.decode.readers.tiff.recoded import Recoded
@@ -155,7 +164,7 @@ def _scaled(image: pyvips.Image, directory: Directory) -> pyvips.Image:
         return image
     most = (1 << bits) - 1
     photometric = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO)
-    colours = min(image.bands, 3) if photometric == RGB else 1
+    colours = min(image.bands, 3) if photometric in {RGB, YCBCR} else 1
     shown, others = image.extract_band(0, n=colours), None
     if image.bands > colours:
         others = image.extract_band(colours, n=image.bands - colours)
@@ -170,12 +179,25 @@ def _scaled(image: pyvips.Image, directory: Directory) -> pyvips.Image:
     return shown
 
 
+def limited(image: pyvips.Image, directory: Directory) -> pyvips.Image:
+    """Return an image with colours of at most the greatest value of their bits, after a division by transparency."""
+    most = packed_range(directory)
+    if most is None:
+        return image
+    colours = min(image.bands - 1, 3)
+    shown = image.extract_band(0, n=colours)
+    shown = (shown > most[1]).ifthenelse(most[1], shown).cast(image.format)
+    return shown.bandjoin(image.extract_band(colours, n=image.bands - colours)).copy(
+        interpretation=image.interpretation
+    )
+
+
 def _to_range(image: pyvips.Image, most: int) -> pyvips.Image:
     return (image * (INTEGERS[image.format][1] / most)).rint().cast(image.format)
 
 
 def _named(image: pyvips.Image, directory: Directory) -> pyvips.Image:
-    is_rgb = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) in {RGB, PALETTE}
+    is_rgb = directory.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) in {PALETTE, RGB, YCBCR}
     is_wide = image.format == "ushort"
     name = ("rgb16" if is_wide else "srgb") if is_rgb else ("grey16" if is_wide else "b-w")
     return image.copy(interpretation=name)

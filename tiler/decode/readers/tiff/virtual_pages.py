@@ -87,7 +87,7 @@ class VirtualPages:
 
             image, made = unpacked.opened(self._path, directory, settings)
             self.made += made
-            return image if reading.alpha is None else straight(image, reading.alpha)
+            return image if reading.alpha is None else unpacked.limited(straight(image, reading.alpha), directory)
         if reading.is_split:
             from tiler.decode.readers.tiff import planes  # noqa: PLC0415  only some pages need it
 
