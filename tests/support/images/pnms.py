@@ -67,7 +67,7 @@ def _up_to(pixels: Pixels, most: int) -> Pixels:
 def _stored(samples: Pixels, most: int, *, text: bool) -> bytes:
     if text:
         rows = (" ".join(map(str, row.reshape(-1))) for row in samples)
-        return "\n# between two rows\n".join(rows).encode()
+        return ("\n# between two rows\n".join(rows) + "\n").encode()
     return samples.astype(">u2" if most > 255 else "u1").tobytes()
 
 
