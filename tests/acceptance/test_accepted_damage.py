@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import requests
+import tifffile
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish
@@ -204,10 +205,15 @@ def test_where_nothing_can_be_decoded_the_dataset_fails_and_offers_nothing(
 ) -> None:
     whole = salvage.by_pillow("JPEG", quality=85)
     (tmp_path / "head.jpg").write_bytes(whole.data[:700])
-    error = accepted(client, files.url("/head.jpg"))["error"]
-    assert error["code"] == "image_truncated"
-    assert error["message"].endswith("Nothing of it can be decoded.")
-    assert "accept" not in error["message"]
+    # And planes of which the last is gone: no pixel has all of its colours
+    planes, path = pictures.scene(300, 200).transpose(2, 0, 1), tmp_path / "planes.tif"
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", tile=(64, 64), metadata=None)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    for name in ("head.jpg", "planes.tif"):
+        error = accepted(client, files.url(f"/{name}"))["error"]
+        assert error["code"] == "image_truncated"
+        assert error["message"].endswith("Nothing of it can be decoded.")
+        assert "accept" not in error["message"]
 
 
 def test_bytes_behind_the_last_block_of_a_jpeg_are_harmless_and_among_the_blocks_are_damage(
