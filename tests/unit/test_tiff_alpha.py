@@ -75,3 +75,33 @@ def test_planes_of_grey_and_two_more_are_divided_as_samples_that_lie_together(
     together = shown(tiffs.write(tmp_path / "together.tif", stored, **options))
     apart = shown(tiffs.write(tmp_path / "apart.tif", stored, planar=True, **options, **lzw))
     assert np.abs(together.astype(int) - apart).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "i2", "u4", "f4"])
+@pytest.mark.parametrize("planar", [False, True])
+def test_no_data_is_a_stored_sample_and_not_one_divided_by_alpha(kind: str, planar: bool, tmp_path: Path) -> None:
+    # Given colours beside half of the alpha: some are no data (50), and some are 50 only after they are divided
+    most = 1.0 if kind == "f4" else float(np.iinfo(kind).max)
+    stored = np.full((32, 32, 4), [40, 41, 42, most / 2]).astype(kind)
+    stored[:8, :, :3] = 50
+    stored[8:16, :, :3] = 25
+    options: dict[str, Any] = {"planar": planar, "extra": [1], "more": {42113: ("B", b"50\0")}}
+    if planar:
+        options |= {"tile": 16}
+    reader = reader_of(tiffs.write(tmp_path / "a.tif", stored, **options))
+    reader.open()
+    assert reader.hidden is not None
+    hidden = reader.hidden.numpy()
+    assert (hidden[:8].min(), hidden[8:].max()) == (255, 0)
+
+
+@pytest.mark.parametrize("kind", ["i2", "u4", "i4", "f4"])
+def test_colours_are_divided_by_the_smallest_alpha_too(kind: str, tmp_path: Path) -> None:
+    most = 1.0 if kind == "f4" else float(np.iinfo(kind).max)
+    alpha = np.array([0, 0.004, 0.009, 0.5, 1]) * most
+    colours = np.stack([alpha * share for share in (0.25, 0.5, 1)], axis=1)
+    stored = np.concatenate([colours, alpha[:, None]], axis=1)[None].astype(kind)
+    found = reader_of(tiffs.write(tmp_path / "a.tif", stored, extra=[1])).open().numpy().astype(float)
+    expected = np.array([[0.0] * 3] + [[0.25, 0.5, 1]] * 4) * most
+    assert np.abs(found[0, :, :3] - expected).max() <= most * 0.01
+    assert np.array_equal(found[0, :, 3], stored[0, :, 3].astype(float))

@@ -54,5 +54,10 @@ def straight(image: pyvips.Image, alpha: int) -> pyvips.Image:
     most = GREATEST.get(kind, 1)
     # A share of the greatest sample: libvips allows no alpha of 32 bits, and 32-bit floats cannot hold one.
     samples = image.cast("double") / most if kind in GREATEST else image
-    divided = samples.unpremultiply(max_alpha=1, alpha_band=alpha)
-    return ((divided * most).rint() if kind in GREATEST else divided).cast(kind).copy(interpretation=name)
+    share = samples.extract_band(alpha)
+    share = (share < 0).ifthenelse(0, (share > 1).ifthenelse(1, share))
+    # Not libvips' unpremultiply, which makes all colours black where alpha is below 0.01. A quotient by 0 is 0.
+    divided = samples.extract_band(0, n=alpha) / share
+    colours = ((divided * most).rint() if kind in GREATEST else divided).cast(kind)
+    others = image.extract_band(alpha, n=image.bands - alpha)
+    return colours.bandjoin(others).copy(interpretation=name)

@@ -20,7 +20,7 @@ import pyvips
 from pipeline.errors import StageError
 from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
-from pipeline.formats.tiff.alpha import is_transparency
+from pipeline.formats.tiff.alpha import is_transparency, premultiplied_by
 from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from pipeline.formats.tiff.layout import PALETTE, held_bytes, stored_bytes
@@ -385,8 +385,14 @@ class TiffReader(Reader):
             # Several entries of a palette may have one colour, so the indices are read as well. Alpha divides no index.
             directory = unmarked(as_grey(directory))
             image = self._virtual.open(directory, reading_of(directory), image).extract_band(0)
-            if reading.left_out:
-                image = painted(image, reading.left_out, shown_value(directory, nodata))
+        elif premultiplied_by(directory) is not None and reading.coded is None and reading.lab is None:
+            # The value is that of a stored sample, which alpha does not divide.
+            directory = unmarked(directory)
+            image = self._virtual.open(directory, reading_of(directory), image)
+        else:
+            return is_nodata(image, shown_value(directory, nodata))
+        if reading.left_out:
+            image = painted(image, reading.left_out, shown_value(directory, nodata))
         return is_nodata(image, shown_value(directory, nodata))
 
     def _require_mask(self, file: BinaryIO, page: int, subifd: int | None) -> None:
