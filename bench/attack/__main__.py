@@ -14,6 +14,7 @@ ATTACKS: tuple[str, ...] = (
     "archives",
     "budgets",
     "crowd",
+    "descriptions",
     "floods",
     "heads",
     "search",

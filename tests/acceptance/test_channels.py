@@ -66,7 +66,8 @@ def test_channels_are_composed_in_their_colours_by_the_rule_and_as_asked(
     bands = stacks.planes(5)[0]
     tifffile.imwrite(tmp_path / "bands.tif", np.moveaxis(bands, 0, -1), photometric="minisblack", planarconfig="contig")
     stacks.describe(tmp_path / "laughs.tif", plain[0], LAUGHS)
-    pictures.jpeg(tmp_path / "map.jpg", 200, 150)
+    vast = (stacks.planes(2) * 1e30).astype(np.float32)
+    stacks.write_ome(tmp_path / "vast.ome.tif", vast, ["A", "B"])
 
     yellow = (255, 255, 0)
     first = [cells[0, 0], cells[0, 1], cells[0, 2]]
@@ -86,6 +87,8 @@ def test_channels_are_composed_in_their_colours_by_the_rule_and_as_asked(
         ("joined.tif", {}, lut, [0, 1]),
         ("bands.tif", {"channels": "4,2,0"}, composed([bands[4], bands[2], bands[0]], [RED, GREEN, BLUE]), [4, 2, 0]),
         ("bands.tif", {}, stretched(np.moveaxis(bands[:3], 0, -1)), []),
+        ("vast.ome.tif", {}, composed(list(vast[0]), [GREEN, MAGENTA]), [0, 1]),
+        ("vast.ome.tif", {"page": 0}, stretched(vast[0, 0][..., None]), []),
         ("laughs.tif", {}, np.repeat(plain[0, 0][..., None], 3, axis=2), []),
     ]
     ids = [

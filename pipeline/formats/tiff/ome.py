@@ -134,8 +134,9 @@ def parse(xml: bytes) -> list[Pixels]:
     -------
     None of them if it is another XML, is broken, cut off, declares a document type, or is beyond the limits.
     """
-    # Some writers put Latin-1 where they state nothing or UTF-8: mostly in a single character, the micro sign.
-    for encoding in (None, "iso-8859-1"):
+    # What the XML says of its encoding is ignored: Python would load a codec of that name in the confined process, and
+    # some writers put Latin-1 where they state UTF-8, mostly in a single character, the micro sign.
+    for encoding in ("utf-8", "iso-8859-1"):
         reader = _Reader()
         try:
             reader.read(xml, encoding)
@@ -164,7 +165,7 @@ class _Reader:
         self._blocks = 0
         self._elements = 0
 
-    def read(self, xml: bytes, encoding: str | None) -> None:
+    def read(self, xml: bytes, encoding: str) -> None:
         parser = expat.ParserCreate(encoding)
         parser.StartDoctypeDeclHandler = self._refuse
         parser.StartElementHandler = self._start

@@ -16,7 +16,7 @@ from pipeline.formats.header import MOST_CHANNELS, StackHeader
 from pipeline.formats.tiff import imagej, ome
 from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
-from pipeline.formats.tiff.directory import Directory, File, Tag
+from pipeline.formats.tiff.directory import Directory, File, Tag, seek_to
 from pipeline.formats.tiff.layout import RGB, Compression, layout_of
 from pipeline.formats.tiff.pages import places
 from pipeline.texts import sentence
@@ -278,7 +278,7 @@ def _by_imagej(file: File, first: Directory, text: bytes, number: int, page: Dir
         pages,
         _clean(said.z_step, MOST_STEP),
         _clean(said.t_step, MOST_STEP),
-        is_joined=number == 0 and said.images > 1 and _is_joined(file, first),
+        is_joined=number == 0 and said.images > 1 and _is_joined(file, first, said.images),
         limits=said.limits,
         z_labels=_labels({z: said.label(0, z, 0) for z in range(min(said.z, ome.MOST_LABELS))}, said.z),
         t_labels=_labels({t: said.label(0, 0, t) for t in range(min(said.t, ome.MOST_LABELS))}, said.t),
@@ -294,8 +294,11 @@ def _of_imagej(said: imagej.Described, channel: int) -> Channel:
     return Channel(_clean(said.names[channel]) if said.names else "", colour, table, display)
 
 
-def _is_joined(file: File, first: Directory) -> bool:
-    """Return whether the first directory is the only one, and its image is stored in one uncompressed piece."""
+def _is_joined(file: File, first: Directory, images: int) -> bool:
+    """Return whether the first directory is the only one, and all images are stored in one uncompressed piece.
+
+    A program that saves one image may keep the description of all. Then the file ends, or something else follows.
+    """
     directories = 0
     with suppress(struct.error):
         for _ in places(file):
@@ -309,7 +312,12 @@ def _is_joined(file: File, first: Directory) -> bool:
     if min(len(offsets), len(lengths)) < layout.chunks:
         return False
     ends = [offset + length for offset, length in zip(offsets, lengths, strict=False)]
-    return list(offsets[1:]) == ends[:-1]
+    pixels = range(offsets[0], offsets[0] + images * layout.row_bytes * layout.height)
+    places_of_values = [first.place(entry) for entry in first.entries.values() if entry.length > len(entry.value)]
+    if list(offsets[1:]) != ends[:-1] or any(place in pixels for place in (first.offset, *places_of_values)):
+        return False
+    seek_to(file, pixels.stop - 1)
+    return bool(file.read(1))
 
 
 def _labels(said: dict[int, str], planes: int) -> tuple[str, ...]:
