@@ -40,6 +40,9 @@ PATIENCE = 60_000
 LOOKS = 200
 """Looks at a page, some tenths of a second each, until it has to show the picture."""
 
+GLASS = (200, 60, 0, 128)
+"""A half-transparent colour."""
+
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 
 
@@ -137,6 +140,64 @@ def test_the_page_of_the_documentation_shows_the_picture(
     assert tiles
     home = site if name.startswith("static-") else stack.url
     assert all(url.startswith(home) for url in tiles)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def glass(stack: LaunchedStack, sources: SourceServer) -> Iterator[dict[str, Picture]]:
+    """An image of GLASS all over, as PNG and as WebP tiles."""
+    image = pyvips.Image.black(1300, 900, bands=4).linear([1] * 4, list(GLASS)).cast("uchar")
+    url = sources.on("/glass-all-over.png", status(200, data=bytes(image.copy(interpretation="srgb").pngsave_buffer())))
+    with closing(Client(stack.url)) as client:
+        found = {}
+        for tile_format in ("png", "webp"):
+            dataset_id = client.submit(url, "Glass", format=tile_format, quality=100)["dataset_id"]
+            found[tile_format] = Picture(dataset_id, ready(client, dataset_id)["tile_id"])
+        yield found
+        for picture in found.values():
+            client.delete(picture.dataset_id)
+
+
+@pytest.mark.parametrize("ratio", [1, 1.5])
+@pytest.mark.parametrize("tile_format", ["png", "webp"])
+@pytest.mark.parametrize("where", ["snippet", "own"])
+def test_transparency_is_drawn_as_bright_as_it_is_and_without_seams(
+    where: str,
+    tile_format: str,
+    ratio: float,
+    glass: dict[str, Picture],
+    stack: LaunchedStack,
+    browser: Browser,
+    tmp_path: Path,
+) -> None:
+    context = browser.new_context(viewport={"width": 900, "height": 700}, device_scale_factor=ratio)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    if where == "own":
+        page.goto(f"{stack.url}/embed/{glass[tile_format].dataset_id}", wait_until="networkidle")
+        drawn = page.locator(".openseadragon-canvas").first
+        behind = page.evaluate("getComputedStyle(document.querySelector('.stage')).backgroundColor")
+        background = np.array([int(part) for part in re.findall(r"[0-9]+", behind)[:3]])
+    else:
+        text = PAGES["openseadragon"].replace("http://127.0.0.1:8000", stack.url)
+        (tmp_path / "page.html").write_text(text.replace("423cd200…", glass[tile_format].tile_id), encoding="utf-8")
+        page.goto((tmp_path / "page.html").as_uri(), wait_until="networkidle")
+        drawn = page.locator("#picture")
+        background = np.array([255, 255, 255])
+    share = GLASS[3] / 255
+    expected = np.array(GLASS[:3]) * share + background * (1 - share)
+
+    def is_right() -> bool:
+        seen = np.asarray(Image.open(io.BytesIO(drawn.screenshot())).convert("RGB")).astype(float)
+        height, width, _ = seen.shape
+        middle = seen[height // 3 : height // 2, width // 5 : width // 2]
+        return bool(np.abs(middle - expected).max() <= 6)
+
+    assert any(is_right() for _ in range(LOOKS)), expected
+    # At another zoom, where tiles do not begin on whole pixels
+    page.mouse.move(450, 350)
+    page.mouse.wheel(0, -150)
+    assert any(is_right() for _ in range(LOOKS)), expected
     context.close()
 
 

@@ -53,6 +53,6 @@ export class Submission {
     const dataset = await getDataset(id);
     if (stage !== this.stage) return;
     stage.hidden = false;
-    this.#viewer = await openViewer(stage, { dzi: dataset.tile_urls.dzi, name });
+    this.#viewer = await openViewer(stage, dataset);
   }
 }

@@ -45,7 +45,7 @@ async function showProgress(dataset) {
 }
 
 async function showPicture(dataset) {
-  const viewer = await openViewer(stage, { dzi: dataset.tile_urls.dzi, name: dataset.name, remember: true });
+  const viewer = await openViewer(stage, dataset, { remember: true });
   // Focus the image so that its keys work at once, unless the person has already focused something else.
   if (document.activeElement === document.body) viewer.canvas.focus({ preventScroll: true });
 }

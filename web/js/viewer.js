@@ -11,19 +11,21 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let library = null;
 
 /**
- * Open an image in an element.
+ * Open a dataset that is ready in an element.
  *
- * dzi: URL of the Deep Zoom descriptor. name: for the label. remember: keep the position in the URL's hash.
+ * remember: keep the position in the URL's hash.
  * Returns the OpenSeadragon viewer. Throws Error if the viewer or the image cannot be loaded.
  */
-export async function openViewer(stage, { dzi, name, remember = false }) {
+export async function openViewer(stage, dataset, { remember = false } = {}) {
   const OpenSeadragon = await loadLibrary();
   const canvas = el("div", { class: "stage-canvas" });
   const notice = el("p", { class: "stage-notice", role: "status", hidden: true });
   stage.replaceChildren(canvas, notice);
+  const isOpaque = dataset.tile_info.format === "jpg";
   const viewer = OpenSeadragon({
     element: canvas,
-    tileSources: dzi,
+    tileSources: dataset.tile_urls.dzi,
+    ...(isOpaque ? {} : forTransparency(OpenSeadragon)),
     showNavigationControl: false,
     showNavigator: true,
     navigatorPosition: "TOP_RIGHT",
@@ -37,8 +39,12 @@ export async function openViewer(stage, { dzi, name, remember = false }) {
     blendTime: calm.matches ? 0 : 0.1,
     gestureSettingsTouch: { pinchRotate: false },
   });
+  // OpenSeadragon itself expects transparency only of addresses that end in .png.
+  viewer.world.addHandler("add-item", ({ item }) => {
+    item.source.hasTransparency = () => !isOpaque;
+  });
   await opened(viewer);
-  describe(viewer, name);
+  describe(viewer, dataset.name);
   stage.append(controls(viewer, stage));
   wireKeys(viewer, stage);
   viewer.addHandler("tile-load-failed", () => {
@@ -50,6 +56,14 @@ export async function openViewer(stage, { dzi, name, remember = false }) {
   });
   if (remember) bindPosition(viewer);
   return viewer;
+}
+
+/**
+ * Return what half-transparent tiles need: with WebGL, OpenSeadragon 6.1 draws them too bright, and tiles that begin
+ * within a screen pixel are drawn twice there.
+ */
+function forTransparency(OpenSeadragon) {
+  return { drawer: "canvas", subPixelRoundingForTransparency: OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS };
 }
 
 /** OpenSeadragon is a classic script that sets a global. It is loaded when the first image is opened. */
