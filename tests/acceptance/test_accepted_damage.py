@@ -14,7 +14,7 @@ import tifffile
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish
-from tests.support.images import pictures, salvage, tiffs
+from tests.support.images import pictures, salvage, sparse_tiffs, tiffs
 from tests.support.images.pictures import Pixels
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client, Json
@@ -150,9 +150,18 @@ def test_a_tile_of_which_samples_are_missing_is_sound_and_one_without_all_planes
     for name, layout in layouts.items():
         path = tiffs.write(tmp_path / f"{name}.tif", colours, planar=True, **layout)
         path.write_bytes(path.read_bytes()[:-70_000])
+    # And a sparse file whose only tile is damaged
+    sparse = tmp_path / "sparse.tif"
+    tifffile.imwrite(sparse, colours, photometric="rgb", compression="zlib", tile=(128, 128), metadata=None)
+    sparse_tiffs.leave_out(sparse, (0, 1, 3))
+    with tifffile.TiffFile(sparse) as file:
+        place = file.pages.first.dataoffsets[2] + 8
+    data = bytearray(sparse.read_bytes())
+    data[place : place + 400] = bytes(400)
+    sparse.write_bytes(data)
     # When the damage is accepted
     asked: dict[str, Any] = {"damage": "accept", "format": "png"}
-    names = (*given, "strips", "tiles")
+    names = (*given, "strips", "tiles", "sparse")
     ids = {
         name: str(
             client.submit(
@@ -170,7 +179,8 @@ def test_a_tile_of_which_samples_are_missing_is_sound_and_one_without_all_planes
             assert (found[..., 3] == 0).mean() == 1 / 64, (name, last["warnings"])
         else:
             # And a file of which nothing can be shown fails
-            assert (last["status"], last["error"]["code"]) == ("failed", "image_truncated"), (name, last)
+            code = "image_corrupt" if name == "sparse" else "image_truncated"
+            assert (last["status"], last["error"]["code"]) == ("failed", code), (name, last)
             assert "Nothing of it can be decoded" in last["error"]["message"]
 
 

@@ -35,8 +35,10 @@ class Lost(NamedTuple):
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing can be shown: some plane of each place is lost."""
-        return len(self._places()) == len(self.marks) // self.layout.planes
+        """Whether nothing can be shown: each place has lost some plane, or had all of them left out of the file."""
+        of_plane, lost = len(self.marks) // self.layout.planes, set(self._places())
+        _, lengths = self.directory.listed()
+        return not any(any(lengths[number::of_plane]) for number in range(of_plane) if number not in lost)
 
     def what(self) -> str:
         """Name what is lost."""
