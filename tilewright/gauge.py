@@ -16,8 +16,8 @@ from tilewright.output import note
 class Gauge(Protocol):
     """Shows one step after another."""
 
-    def step(self, what: str, *, in_bytes: bool = False) -> None:
-        """Begin a step, such as "Unpacking". Progress is counted in tiles, or in bytes if `in_bytes`."""
+    def step(self, what: str, *, in_bytes: bool = False, unit: str = "tiles") -> None:
+        """Begin a step, such as "Unpacking". Progress is counted in units such as tiles, or in bytes if `in_bytes`."""
 
     def move(self, done: int, total: int) -> None:
         """Report the progress of the step."""
@@ -36,7 +36,7 @@ def gauge(*, quiet: bool = False) -> Iterator[Gauge]:
 
 
 class _Silent:
-    def step(self, what: str, *, in_bytes: bool = False) -> None:
+    def step(self, what: str, *, in_bytes: bool = False, unit: str = "tiles") -> None:
         pass
 
     def move(self, done: int, total: int) -> None:
@@ -44,7 +44,7 @@ class _Silent:
 
 
 class _Lines(_Silent):
-    def step(self, what: str, *, in_bytes: bool = False) -> None:  # noqa: ARG002  a line shows no counts
+    def step(self, what: str, *, in_bytes: bool = False, unit: str = "tiles") -> None:  # noqa: ARG002  no counts
         note(f"{what}…")
 
 
@@ -66,13 +66,15 @@ def _bar() -> Iterator[Gauge]:
             self._progress = progress
             self._task: TaskID | None = None
             self._in_bytes = False
+            self._unit = "tiles"
 
-        def step(self, what: str, *, in_bytes: bool = False) -> None:
+        def step(self, what: str, *, in_bytes: bool = False, unit: str = "tiles") -> None:
             self._task = self._progress.add_task(what, total=None, counts="")
             self._in_bytes = in_bytes
+            self._unit = unit
 
         def move(self, done: int, total: int) -> None:
-            counts = amount_of(done, total) if self._in_bytes else f"{done:,} of {total:,} tiles"
+            counts = amount_of(done, total) if self._in_bytes else f"{done:,} of {total:,} {self._unit}"
             if self._task is not None:
                 self._progress.update(self._task, total=total, completed=done, counts=counts)
 

@@ -47,7 +47,7 @@ def main() -> int:
         bar.step("Writing files")
         files = list(written(chosen, folder, options.sample))
         with served(folder) as url, launched(Path(name) / "data", allow_sources=[urlsplit(url).netloc]) as stack:
-            bar.step(f"Tiling {len(files):,} files")
+            bar.step(f"Tiling {len(files):,} files", unit="files")
             ended = list(outcomes(Client(stack.url), url, files, lambda count: bar.move(count, len(files))))
         if options.keep:
             _keep(options.keep, ended, dict(files))
