@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.api import schemas
+from gateway.api import own_text_schemas, schemas
 from gateway.http import State
 from pipeline.logs import MASK
 from pipeline.texts import amount
@@ -184,9 +184,9 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
     return found
 
 
-def statement(found: pb.Statement) -> schemas.Statement:
+def statement(found: pb.Statement) -> own_text_schemas.Statement:
     """Return a statement of rights or attribution."""
-    return schemas.Statement(text=found.text, url=found.url)
+    return own_text_schemas.Statement(text=found.text, url=found.url)
 
 
 Status = schemas.Working | schemas.Ready | schemas.Failed

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from gateway.api import contract, own_texts, schemas
+from gateway.api import contract, own_texts, request_schemas, schemas
 from gateway.api.context import Context
 from gateway.api.creation import PREFER, created_responses, require_acceptable, require_allowed, respond_when_preferred
 from gateway.api.routing import (
@@ -61,7 +61,7 @@ router = APIRouter(tags=["datasets"], route_class=KnownFieldsRoute)
 async def create(
     context: Parts,
     request: Request,
-    new: schemas.NewDataset,
+    new: request_schemas.NewDataset,
     *,
     idempotency_key: Annotated[
         str | None,
@@ -208,7 +208,7 @@ async def get(context: Parts, dataset_id: str) -> Response:
         ),
     },
 )
-async def change(context: Parts, dataset_id: str, new: schemas.DatasetChange) -> Response:
+async def change(context: Parts, dataset_id: str, new: request_schemas.DatasetChange) -> Response:
     """A field that is left out stays as it is, and so does a key of `metadata`.
 
     null clears a field; the name and the URL cannot be cleared. The URL can be changed while the dataset is queued,
@@ -279,7 +279,7 @@ async def get_status(context: Parts, request: Request, dataset_id: str) -> Respo
         ),
     },
 )
-async def retry(context: Parts, dataset_id: str, new: schemas.Retry | None = None) -> Response:
+async def retry(context: Parts, dataset_id: str, new: request_schemas.Retry | None = None) -> Response:
     """Works for a failed or cancelled dataset. Reuses what was already downloaded.
 
     With a new `url`, an interrupted download goes on if both URLs lead to the same file.

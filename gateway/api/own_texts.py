@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.api import schemas
+from gateway.api import own_text_schemas, request_schemas
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PREFIX = "metadata."
@@ -35,7 +35,7 @@ def entries(metadata: Mapping[str, str | None] | None) -> list[pb.MetadataEntry]
     return [pb.MetadataEntry(key=key, value=value) for key, value in found if value is not None]
 
 
-def statement(given: schemas.Statement | None) -> pb.Statement:
+def statement(given: own_text_schemas.Statement | None) -> pb.Statement:
     """Return a statement, empty for null."""
     return pb.Statement() if given is None else pb.Statement(text=given.text, url=given.url)
 
@@ -49,7 +49,7 @@ def filters(parameters: Iterable[tuple[str, str]]) -> list[pb.MetadataEntry]:
     ]
 
 
-def update(dataset_id: str, new: schemas.DatasetChange) -> pb.UpdateDatasetRequest:
+def update(dataset_id: str, new: request_schemas.DatasetChange) -> pb.UpdateDatasetRequest:
     """Return the request that changes what a body has set."""
     request = pb.UpdateDatasetRequest(dataset_id=dataset_id)
     for field in new.model_fields_set.intersection(_TEXTS):

@@ -14,7 +14,7 @@ import pytest
 import typer
 from pydantic import BaseModel, ValidationError
 
-from gateway.api import health, inspection_schemas, schemas
+from gateway.api import health, inspection_schemas, own_text_schemas, request_schemas, schemas
 from gateway.http import problem_schemas
 from gateway.http.problems import STATUS_OF_CODE
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -44,13 +44,13 @@ ANSWERS: tuple[type[BaseModel], ...] = (
 )
 
 BODIES: tuple[type[BaseModel], ...] = (
-    schemas.NewDataset,
-    schemas.DatasetChange,
+    request_schemas.NewDataset,
+    request_schemas.DatasetChange,
     schemas.TileInfo,
     schemas.Error,
     schemas.TileUrls,
     schemas.Urls,
-    schemas.Statement,
+    own_text_schemas.Statement,
     problem_schemas.FieldProblem,
     schemas.SourceInfo,
     inspection_schemas.NewInspection,
