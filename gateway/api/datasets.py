@@ -20,7 +20,7 @@ from gateway.api.routing import (
     request_header,
     response_header,
 )
-from gateway.http import StateConflict, examples, is_not_modified
+from gateway.http import StateConflict, examples, few, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
 from pipeline.sources import MAX_URL_LENGTH
@@ -128,7 +128,9 @@ async def catalogue(
     request: Request,
     *,
     status_: Annotated[
-        list[schemas.Status] | None, Query(alias="status", description="Only datasets with one of these statuses.")
+        list[schemas.Status] | None,
+        few(),
+        Query(alias="status", description="Only datasets with one of these statuses."),
     ] = None,
     category: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this category.")] = "",
     subject: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this subject.")] = "",
@@ -152,7 +154,9 @@ async def catalogue(
         str, Query(max_length=MAX_REFERENCE, pattern=_TEXT, description="Only the dataset with this reference.")
     ] = "",
     tag: Annotated[
-        list[str] | None, Query(max_length=own_texts.MAX_FILTERS, description="Only datasets with all of these tags.")
+        list[str] | None,
+        few(),
+        Query(max_length=own_texts.MAX_FILTERS, description="Only datasets with all of these tags."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
     cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of the page before.")] = "",
@@ -171,7 +175,7 @@ async def catalogue(
         tags=tag,
         metadata=own_texts.filters(request.query_params.multi_items()),
     )
-    if q:
+    if q or own_texts.count_filters(wanted) > 1:
         found = await context.searches.find(wanted, disconnected(request.receive))
         if found is None:
             return Response(status_code=204)  # The client has disconnected: nobody reads this.

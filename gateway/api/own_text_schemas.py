@@ -38,4 +38,6 @@ class Statement(BaseModel):
     text: Annotated[str, StringConstraints(max_length=MAX_STATEMENT, pattern=NO_NUL)] = Field(
         default="", description="Text to show."
     )
-    url: str = Field(default="", pattern=r"^(https?://[^\x00]+)?$", description="Page to link to: http or https.")
+    url: str = Field(
+        default="", pattern=r"^(https?://[^\x00-\x20\x7f]+)?$", description="Page to link to: http or https."
+    )

@@ -25,7 +25,7 @@ from gateway.api.own_text_schemas import (
     Statement,
     example,
 )
-from gateway.http import url_without_default, without_default
+from gateway.http import few, url_without_default, without_default
 from pipeline.channel_choice import MOST, MOST_TEXT
 from pipeline.channel_choice import parse as parse_channels
 from pipeline.stretch import MAX_LENGTH
@@ -149,7 +149,7 @@ class NewDataset(BaseModel):
     )
     reference: Reference | None = Field(default="", description=REFERENCE)
     tags: Tags | None = Field(default=None, description=TAGS)
-    metadata: dict[MetadataKey, MetadataValue] | None = Field(
+    metadata: Annotated[dict[MetadataKey, MetadataValue] | None, few(MAX_METADATA)] = Field(
         default=None, max_length=MAX_METADATA, description=METADATA
     )
     rights: Statement | None = Field(default=None, description=RIGHTS)
@@ -170,7 +170,7 @@ class DatasetChange(BaseModel):
 
     reference: Reference | None = Field(default=None, description=REFERENCE)
     tags: Tags | None = Field(default=None, description=f"{TAGS} They replace the present ones.")
-    metadata: dict[MetadataKey, MetadataValue | None] | None = Field(
+    metadata: Annotated[dict[MetadataKey, MetadataValue | None] | None, few(2 * MAX_METADATA)] = Field(
         default=None,
         max_length=2 * MAX_METADATA,
         description=f"{METADATA} Keys that are left out stay as they are; null removes a key.",

@@ -28,7 +28,7 @@ from gateway.http.problems import (
 )
 from gateway.http.request_bodies import MAX_BODIES, RequestBodies
 from gateway.http.request_id import RequestId
-from gateway.http.schema_fields import absent, url_without_default, without_default
+from gateway.http.schema_fields import absent, few, url_without_default, without_default
 from gateway.http.unfinished_bodies import UnfinishedBody
 from gateway.http.unsent_bytes import MAX_UNSENT, Unsent
 
@@ -60,6 +60,7 @@ __all__ = [
     "error_codes_page",
     "error_response",
     "examples",
+    "few",
     "handle_error",
     "is_not_modified",
     "preferred_wait",

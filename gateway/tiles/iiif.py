@@ -142,7 +142,14 @@ def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
 
     headers = [(b"location", target.encode())]
     return Found(
-        f"{pyramid.tile_id}-iiif", "text/plain", body, 0, cache_control=cache_control, headers=headers, status=303
+        f"{pyramid.tile_id}-iiif",
+        "text/plain",
+        body,
+        0,
+        cache_control=cache_control,
+        headers=headers,
+        status=303,
+        suffix=None,
     )
 
 
@@ -171,7 +178,9 @@ def _json(
     is_linked_data = b"application/ld+json" in accept
     media_type = f'application/ld+json;profile="{context}"' if is_linked_data else "application/json"
     name = f"{name}-ld" if is_linked_data else name
-    return fixed(pyramid, name, media_type, text, cache_control, [*headers, (b"vary", b"Accept")])
+    headers = [*headers, (b"vary", b"Accept")]
+    # It contains the address by which it was requested, so it is the same at no other one.
+    return fixed(pyramid, name, media_type, text, cache_control, headers, suffix=None)
 
 
 def _check_syntax(*parts: str) -> None:

@@ -80,7 +80,7 @@ class Found:
     cache_control: IMMUTABLE, SHORT or UNKEPT.
     headers: additional headers, also sent with a 304.
     status: status of the response to a GET, unless that is 304.
-    suffix: what the path lacks to be the canonical one.
+    suffix: what the path lacks to be the canonical one; None if no immutable address has this content.
     """
 
     __slots__ = ("body", "cache_control", "etag", "headers", "media_type", "size", "status", "suffix")
@@ -95,7 +95,7 @@ class Found:
         cache_control: bytes = IMMUTABLE,
         headers: Headers = (),
         status: int = 200,
-        suffix: str = "",
+        suffix: str | None = "",
     ) -> None:
         self.etag = f'"{etag}"'.encode()
         self.media_type = media_type.encode()
@@ -202,7 +202,9 @@ class PyramidApp(ABC):
                 raise self._nothing(scope["path"])
             is_current = name != pyramid.tile_id
             suffix = "" if isinstance(found, Stream) else found.suffix
-            more = [*CORS, *(self._canonical(scope["path"], name, pyramid, suffix) if is_current else ())]
+            more = [*CORS]
+            if is_current and suffix is not None:
+                more += self._canonical(scope["path"], name, pyramid, suffix)
             if isinstance(found, Stream):
                 await found.respond(scope, receive, send, more, CURRENT if is_current else SHORT)
             else:
@@ -251,6 +253,7 @@ def fixed(
     text: str,
     cache_control: bytes = IMMUTABLE,
     headers: Headers = (),
+    suffix: str | None = "",
 ) -> Found:
     """Return a response with a short text. Its ETag is made from its name and its content."""
     data = text.encode()
@@ -260,7 +263,7 @@ def fixed(
 
     digest = hashlib.sha256(data).hexdigest()[:16]
     etag = f"{pyramid.tile_id}-{name}-{digest}"
-    return Found(etag, media_type, body, len(data), cache_control=cache_control, headers=headers)
+    return Found(etag, media_type, body, len(data), cache_control=cache_control, headers=headers, suffix=suffix)
 
 
 def canonical_headers(target: bytes) -> Headers:

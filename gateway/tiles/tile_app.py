@@ -60,7 +60,7 @@ class Tiles(PyramidApp):
                     extension = "" if is_permanent else f".{pyramid.format}"
                     address = f"{self.base(scope)}{TILES_PREFIX}{name}/{{z}}/{{x}}/{{y}}{extension}"
                     text = json.dumps(tilejson(geometry, pyramid.format, address))
-                    return fixed(pyramid, "tilejson", "application/json", text, self.address_cache)
+                    return fixed(pyramid, "tilejson", "application/json", text, self.address_cache, suffix=None)
                 case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")
                     place = number(level), number(x), number(y)

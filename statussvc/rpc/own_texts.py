@@ -104,6 +104,8 @@ def _state(target: pb.Statement, field: str, statement: pb.Statement) -> None:
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
+        if any(character <= " " or character == "\x7f" for character in url):
+            return False
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and len(url) <= MAX_URL_LENGTH
     except ValueError:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,9 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         wanted = requests.page(request)
         if request.query:
-            return await self._search(request.query, wanted)
+            return await self._search(wanted, lambda connection: search.find(connection, request.query, wanted))
+        if wanted.may_take_long:
+            return await self._search(wanted, lambda connection: catalogue.page_seqs(connection, wanted))
         entries = await self._entries(lambda connection: catalogue.page(connection, wanted))
         shown = entries[: wanted.size]
         return self._page(shown, str(shown[-1].row.seq) if len(entries) > wanted.size else "")
@@ -167,8 +169,10 @@ class StatusService(pb_grpc.StatusServiceServicer):
         self._core.require_room()
         identity.probe(connection, self._core.now())
 
-    async def _search(self, text: str, wanted: catalogue.Page) -> pb.ListDatasetsResponse:
-        found = await self._core.database.search(lambda connection: search.find(connection, text, wanted))
+    async def _search(
+        self, wanted: catalogue.Page, find: Callable[[Connection], Sequence[int]]
+    ) -> pb.ListDatasetsResponse:
+        found = await self._core.database.search(find)
         shown = found[: wanted.size]
         entries = await self._entries(lambda connection: catalogue.by_seq(connection, shown))
         return self._page(entries, str(shown[-1]) if len(found) > wanted.size else "")

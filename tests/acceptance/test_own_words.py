@@ -131,6 +131,8 @@ def test_the_command_line_gives_them(
         ({"metadata": {str(number): "" for number in range(51)}}, "/metadata"),
         ({"metadata": {"k": {"nested": 1}}}, "/metadata/k"),
         ({"rights": {"url": "javascript:alert(1)"}}, "/rights/url"),
+        ({"rights": {"url": "https://\nexample.org"}}, "/rights/url"),
+        ({"metadata": {str(number): 1 for number in range(20_000)}}, "/metadata"),
         ({"attribution": {"text": "a\0"}}, "/attribution/text"),
     ],
 )

@@ -255,6 +255,12 @@ class Page:
     reference: str = ""
     label_hashes: tuple[str, ...] = ()
 
+    @property
+    def may_take_long(self) -> bool:
+        """Whether no index has just the rows that all filters select: many others may have to be looked at."""
+        one_each = (self.states, self.category, self.subject, self.url, self.sha256, self.reference)
+        return sum(map(bool, one_each)) + len(self.label_hashes) > 1
+
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """All filters but that by state."""
         has_own_index = not (self.url or self.sha256 or self.reference or self.label_hashes)
@@ -281,13 +287,17 @@ class Page:
 
 def page(connection: Connection, wanted: Page) -> list[CatalogueEntry]:
     """Up to `size + 1` datasets, newest first: one more than the page where another page follows."""
+    return by_seq(connection, page_seqs(connection, wanted))
+
+
+def page_seqs(connection: Connection, wanted: Page) -> Sequence[int]:
+    """The `seq` of the datasets of a page, as `page` returns them."""
+    if not wanted.states or wanted.label_hashes:
+        return connection.scalars(_seqs(wanted, None)).all()
     # One page for each state, then merged: a query for several states at once would sort all their rows.
     pages = [_seqs(wanted, state).subquery() for state in dict.fromkeys(wanted.states)]
-    found = union_all(*(select(one.c.seq) for one in pages)).subquery() if pages else _seqs(wanted, None).subquery()
-    seqs = select(found.c.seq).order_by(found.c.seq.desc()).limit(wanted.size + 1)
-    return fetch_entries(
-        connection, _entries().where(datasets.c.seq.in_(seqs.scalar_subquery())).order_by(datasets.c.seq.desc())
-    )
+    found = union_all(*(select(one.c.seq) for one in pages)).subquery()
+    return connection.scalars(select(found.c.seq).order_by(found.c.seq.desc()).limit(wanted.size + 1)).all()
 
 
 def by_seq(connection: Connection, seqs: Sequence[int]) -> list[CatalogueEntry]:
@@ -306,10 +316,12 @@ def _seqs(wanted: Page, state: State | None) -> Select[int]:
             .join_from(dataset_labels, datasets, datasets.c.seq == seq)
             .where(dataset_labels.c.label_hash == wanted.label_hashes[0])
         )
+        if wanted.states:
+            query = query.where(datasets.c.state.concat("").in_(wanted.states))
         wanted = replace(wanted, label_hashes=wanted.label_hashes[1:])
     query = query.where(datasets.c.deleted_at.is_(None), IS_DATASET)
     if state:
-        query = query.where(has(datasets.c.state, state) if seq is not datasets.c.seq else wanted.is_in(state))
+        query = query.where(wanted.is_in(state))
     query = query.where(*wanted.conditions())
     if wanted.before is not None:
         query = query.where(seq < wanted.before)
