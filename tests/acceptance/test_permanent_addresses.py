@@ -13,6 +13,7 @@ from tests.acceptance.jobs import finish, ready
 from tests.support.images import pictures
 from tests.support.network.answers import gated
 from tests.support.network.sources import SourceServer
+from tests.support.rigs import conformance
 from tests.support.rigs.waiting import until
 from tilewright.client import Client
 from tilewright.embedded import LaunchedStack
@@ -87,3 +88,35 @@ def test_a_deleted_dataset_is_gone_for_ever(stack: LaunchedStack, client: Client
     assert get(stack, created["urls"]["dzi"]).json()["code"] == "deleted"
     # And an id that never was is not found
     assert get(stack, "/tiles/custom_ffffffffffff.dzi").json()["code"] == "not_found"
+
+
+PREZI = """
+import json, sys
+from iiif_prezi3 import Manifest
+given = json.load(sys.stdin)
+made = json.loads(Manifest.model_validate(given).json())
+assert made == given, (made, given)
+"""
+"""Reads a manifest by the schema of the Presentation API, and writes it again."""
+
+
+def test_the_manifest_has_the_schema_of_the_specification(
+    stack: LaunchedStack, client: Client, sources: SourceServer
+) -> None:
+    words: dict[str, Any] = {
+        "category": "maps",
+        "subject": "relief",
+        "description": "Two\nlines",
+        "tags": ["a", "b"],
+        "metadata": {"shelf": "K 12"},
+        "rights": {"text": "CC BY", "url": "http://creativecommons.org/licenses/by/4.0/"},
+        "attribution": {"text": "A & B", "url": "https://example.org"},
+    }
+    nothing: dict[str, Any] = {}
+    for given in (nothing, words):
+        created = client.submit(sources.url("/map.jpg"), "Earth", **given)
+        ready(client, created["dataset_id"])
+        manifest = get(stack, created["urls"]["manifest"])
+        done = conformance.run("-c", PREZI, stdin=manifest.text)
+        assert done.returncode == 0, done.stderr
+        client.delete(created["dataset_id"])
