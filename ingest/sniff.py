@@ -86,7 +86,7 @@ class Sniffer:
             raise StageError(
                 "source_unavailable",
                 f"Instead of the file, {self._host} sent a text that says that a limit is reached. Retry later.",
-                refused=True,
+                refused_by=self._host,
             )
         if is_web_page(self._head):
             raise StageError("not_an_image", f"{self._host} sent a web page, not an image. {self._advice}")

@@ -252,7 +252,7 @@ class StageError(TilewrightError):
     message: a sentence for the person who submitted the dataset.
     retryable: whether statussvc should retry the stage; default: as the code's row says.
     retry_after: seconds that the source's server asked to wait; None if it did not ask.
-    refused: whether the source's server refused another connection.
+    refused_by: the host that refused another connection; "" if none did.
     """
 
     def __init__(
@@ -262,14 +262,19 @@ class StageError(TilewrightError):
         *,
         retryable: bool | None = None,
         retry_after: float | None = None,
-        refused: bool = False,
+        refused_by: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = DATASET_CODES[code].retryable if retryable is None else retryable
         self.retry_after = retry_after
-        self.refused = refused
+        self.refused_by = refused_by
+
+    @property
+    def refused(self) -> bool:
+        """Whether a source's server refused another connection."""
+        return bool(self.refused_by)
 
     def copy(self, message: str = "") -> StageError:
         """Return a new error that says the same, or the same by another message, without traceback and cause."""
@@ -278,7 +283,7 @@ class StageError(TilewrightError):
             message or self.message,
             retryable=self.retryable,
             retry_after=self.retry_after,
-            refused=self.refused,
+            refused_by=self.refused_by,
         )
 
 

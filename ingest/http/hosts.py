@@ -60,7 +60,7 @@ class Hosts:
                             "source_unavailable",
                             f"{host} allows {self._limit_of(host)} connections at once, and other downloads use them. "
                             "Retry later.",
-                            refused=True,
+                            refused_by=host,
                         )
                     waiting()
                     self._changed.wait(LOOK)

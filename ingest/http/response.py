@@ -128,7 +128,7 @@ def check_status(host: str, code: int, headers: HeaderValues) -> None:
             "source_unavailable",
             f"{said}: the server cannot send the file at the moment. Retry later.",
             retry_after=retry_after(headers("Retry-After")),
-            refused=code in CROWDED,
+            refused_by=host if code in CROWDED else "",
         )
     if code >= 400:
         raise StageError("source_refused", f"{said} and did not send the file. Open the URL in a browser and check it.")

@@ -173,5 +173,6 @@ def _end_without_result(
         request = pb.FailStageRequest(run_id=run.run_id, failure=failure, rewritten=run.rewritten)
         if isinstance(error, StageError) and error.retry_after:
             request.retry_after_seconds = error.retry_after
-        request.refused = isinstance(error, StageError) and error.refused
+        if isinstance(error, StageError):
+            request.refused, request.refused_by = error.refused, error.refused_by
         say(lambda: status.fail_stage(request), dataset_id, stopping)

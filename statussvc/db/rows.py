@@ -27,7 +27,8 @@ class Failure:
     message: a sentence for a person.
     retryable: whether a retry can help.
     retry_after: seconds to wait before a retry, as the source asked for; not stored.
-    is_refusal: whether the source's host refused another connection; not stored.
+    is_refusal: whether a host refused another connection; not stored.
+    refused_by: that host, which a redirect or a description may have led to; "" for the URL's own; not stored.
     """
 
     code: str
@@ -35,6 +36,7 @@ class Failure:
     retryable: bool
     retry_after: float = 0.0
     is_refusal: bool = False
+    refused_by: str = ""
 
     def columns(self) -> dict[str, object]:
         """As columns of `datasets`."""

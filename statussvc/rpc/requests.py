@@ -279,6 +279,7 @@ def failure(request: pb.FailStageRequest) -> Failure:
         retryable=request.failure.retryable,
         retry_after=max(0.0, request.retry_after_seconds),
         is_refusal=request.refused,
+        refused_by=request.refused_by,
     )
 
 

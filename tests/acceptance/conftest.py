@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,8 @@ def start_stack(tmp_path: Path) -> Iterator[StartStack]:
     """Starts stacks of the test's own, by default on the same directory; keywords are environment variables."""
     started: list[LaunchedStack] = []
 
-    def start(data: Path = tmp_path / "data", **environment: str) -> LaunchedStack:
-        stack = launch(data, allow_sources=[SOURCES], environment=ENVIRONMENT | environment)
+    def start(data: Path = tmp_path / "data", allow: Sequence[str] = (SOURCES,), **environment: str) -> LaunchedStack:
+        stack = launch(data, allow_sources=allow, environment=ENVIRONMENT | environment)
         started.append(stack)
         return stack
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.acceptance.conftest import StartStack
-from tests.acceptance.jobs import LOOK, submit
-from tests.support.network.answers import limited, status, whole
+from tests.acceptance.jobs import LOOK, ready, submit
+from tests.support.network.answers import gated, limited, redirect, status, whole
+from tests.support.network.descriptions import presentation_3
 from tests.support.network.few_places import FewPlaces
-from tests.support.network.sources import SourceServer
+from tests.support.network.iiif_service import dumped
+from tests.support.network.sources import SourceServer, serve
 from tests.support.rigs.waiting import until as awaited
 from tilewright.client import Client
 
@@ -81,3 +84,42 @@ def test_a_host_that_asks_for_an_hour_is_left_alone_for_an_hour(start_stack: Sta
         # And the host is left alone
         assert sources.requests["/blocked.jpg"] == asked
         assert [client.status(each)["status"] for each in (one, other)] == ["queued"] * 2
+
+
+def test_a_stranger_to_whom_a_url_leads_does_not_speak_for_its_host(
+    start_stack: StartStack, sources: SourceServer, picture_folder: Path
+) -> None:
+    # Given URLs at one host that lead to a stranger's server, which asks for a day, or refuses
+    gate = threading.Event()
+    slow = sources.on("/slow.jpg", gated((picture_folder / "map.jpg").read_bytes(), 100, gate))
+    with serve(host="127.0.0.2") as stranger:
+        for code in (429, 503):
+            stranger.on(f"/day-{code}", status(code, {"Retry-After": "80000"}))
+        stranger.on("/busy", status(503))
+        led = {
+            name: (stranger.url(path, "127.0.0.2"), code)
+            for name, path, code in (("r429", "/day-429", 429), ("r503", "/day-503", 503), ("named", "/day-429", 429))
+        }
+        manifest = dumped(presentation_3({"type": "Image", "id": led["named"][0]}))
+        busy = sources.on("/led-busy.jpg", redirect(stranger.url("/busy", "127.0.0.2")))
+        stack = start_stack(allow=("127.0.0.1", "127.0.0.2"))
+        with closing(Client(stack.url)) as client:
+            for name, (url, code) in led.items():
+                answer = redirect(url) if name != "named" else whole(manifest, {"Content-Type": "application/json"})
+                # When each is the only download at work
+                one = submit(client, sources.on(f"/led-{name}.jpg", answer))
+                told = next(now for now in client.watch(one, pause=LOOK) if "Retrying at" in now["message"])
+                # Then its status names the stranger, and other pictures of the host are tiled meanwhile
+                assert f"127.0.0.2 answered {code}" in told["message"]
+                ready(client, submit(client, sources.url(f"/map.jpg?{name}")))
+                assert client.status(one)["status"] == "queued"
+            # And where another picture of the host is being downloaded, the host keeps its places
+            open_one = submit(client, slow)
+            sources.wait_for("/slow.jpg")
+            one = submit(client, busy)
+            told = next(now for now in client.watch(one, pause=LOOK) if "127.0.0.2 answered 503" in now["message"])
+            assert "waiting_for" not in told
+            ready(client, submit(client, sources.url("/map.jpg?beside")))
+            assert client.status(open_one)["state"] == "DOWNLOADING"
+            gate.set()
+            ready(client, open_one)

@@ -18,7 +18,7 @@ from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import WakeUp, confirm_published
 from statussvc.db.repository.reusable import fresh_download
 from statussvc.db.repository.transitions import Reply, end, has, is_built, lock, move_row, run_of, wait_again
-from statussvc.db.repository.turns import Turns
+from statussvc.db.repository.turns import Turns, hash_of
 from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_all
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Drop, Outcome, TileFormat
@@ -305,12 +305,17 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
 def _waits_for_source(
     connection: Connection, row: DatasetRow, run: RunRow, failure: Failure, policy: Policy, now: float
 ) -> bool:
-    """Have a row wait for its host, or for as long as its source asks, where that costs no retry."""
+    """Have a row wait for its host, or for as long as its source asks, where that costs no retry.
+
+    Its host is the one of its URL. Whatever another one answers, to which a redirect or a description led, only this
+    row waits: a stranger's server must not speak for the host that others download from.
+    """
+    is_own = not failure.refused_by or hash_of(failure.refused_by) == row.host_hash
     others = places.at_work(connection, row.host_hash) - 1
     if failure.is_refusal and others == 0 and places.has_overlapped(connection, row, run, now):
         others = 1
     is_crowded = failure.is_refusal and others > 0 and row.host_hash is not None
-    if row.host_hash is not None and is_crowded and row.refusals < MOST_REFUSALS:
+    if row.host_hash is not None and is_crowded and is_own and row.refusals < MOST_REFUSALS:
         known = places.limit(connection, row.host_hash, policy, now)
         allowed = places.shrink(connection, row.host_hash, others, known, now)
         # A host that refuses the same one again may mean that one, so it waits for longer each time.
@@ -323,12 +328,18 @@ def _waits_for_source(
         refusals = row.refusals + 1
         wait_again(connection, row, Event.GIVEN_BACK, now, **waits, not_before=not_before, refusals=refusals)
         return True
+    reason = failure.columns()
     wait = policy.asked_wait(failure.retry_after, row.waited)
     if not wait:
-        return False
-    if row.host_hash is not None and failure.is_refusal and not is_crowded:
+        if is_own or not is_crowded or row.refusals >= MOST_REFUSALS:
+            return False
+        # The others at work may have been led to the same host.
+        refusals = row.refusals + 1
+        not_before = now + policy.back_off(refusals, failure.retry_after)
+        wait_again(connection, row, Event.GIVEN_BACK, now, **reason, not_before=not_before, refusals=refusals)
+        return True
+    if row.host_hash is not None and failure.is_refusal and is_own and not is_crowded:
         places.block(connection, row.host_hash, now + wait, now)
-    reason = failure.columns()
     waited = row.waited + wait
     wait_again(connection, row, Event.GIVEN_BACK, now, **reason, not_before=now + wait, waited=waited)
     return True

@@ -50,6 +50,11 @@ def host_hash(url: str) -> str:
         host = check_url(url).host
     except StageError:
         host = ""
+    return hash_of(host)
+
+
+def hash_of(host: str) -> str:
+    """The same of a host as `check_url` names it."""
     return hashlib.sha256(host.encode()).hexdigest()[:16]
 
 

@@ -20,8 +20,10 @@ from ingest.http.guard import Guard
 from ingest.http.hosts import Hosts
 from ingest.settings import IngestSettings
 from pipeline.errors import StageError
-from pipeline.sources import Allowed
+from pipeline.sources import Allowed, check_url
 from tests.support.network import answers
+from tests.support.network.descriptions import presentation_3
+from tests.support.network.iiif_service import IiifService, dumped
 from tests.support.network.sources import Behaviour, Exchange, SourceServer, serve
 
 MEGABYTE = 1024**2
@@ -330,3 +332,39 @@ def test_cookies_go_to_no_other_host_and_do_not_grow(server: SourceServer, tmp_p
     with pytest.raises(StageError, match="redirects more than"):
         fetch(server.on("/more.jpg", more), tmp_path / "got", source_max_redirects=30)
     assert max(len(headers.get("Cookie", "")) for headers in server.headers["/more.jpg"]) <= 8192
+
+
+@pytest.mark.parametrize("way", ["redirect", "manifest", "tiles", "own"])
+@pytest.mark.parametrize("refusal", ["503", "429", "text"])
+def test_a_refusal_is_reported_with_the_host_that_refused(
+    server: SourceServer, tmp_path: Path, way: str, refusal: str
+) -> None:
+    # Given a URL at one host that leads to another one, or stays there, and a refusal at its end
+    refused = {
+        "503": answers.status(503, {"Retry-After": "80000"}),
+        "429": answers.status(429, {"Retry-After": "80000"}),
+        "text": answers.whole(b"Download limit exceeded.\n"),
+    }[refusal]
+    with serve(host="127.0.0.2") as other:
+        other.on("/busy", refused)
+        at_other = other.url("/busy", "127.0.0.2")
+        made = IiifService(other, "1", (512, 256), 256, lambda *_: JPEG[:99], cap={"maxWidth": 300}, host="127.0.0.2")
+        service = {"id": made.base, "type": "ImageService3"}
+        for path in made.tiles:
+            other.on(path, refused)
+        url = server.on(
+            "/x.jpg",
+            {
+                "redirect": answers.redirect(at_other),
+                "manifest": answers.whole(dumped(presentation_3({"type": "Image", "id": at_other}))),
+                "tiles": answers.whole(dumped(presentation_3({"type": "Image", "id": made.url, "service": [service]}))),
+                "own": refused,
+            }[way],
+        )
+        with pytest.raises(StageError) as failure:
+            fetch(url, tmp_path / "got")
+    # Then the error names that host, in the form in which URLs name it
+    host = "127.0.0.1" if way == "own" else "127.0.0.2"
+    assert failure.value.refused_by == host == check_url(f"http://{host}/").host
+    assert host in failure.value.message
+    assert failure.value.message.startswith("The tile at 0, 0") == (way == "tiles")

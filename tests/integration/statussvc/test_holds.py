@@ -262,8 +262,9 @@ def test_a_crowd_is_held_and_freed_in_batches(rows: Rows, monkeypatch: pytest.Mo
     assert {rows.row(one).source_key for one in crowd} == {f"sources/{crowd[0]}/2"}
 
 
-def refuse(rows: Rows, run_id: str, retry_after: float = 0.0, now: float = NOW) -> None:
+def refuse(rows: Rows, run_id: str, retry_after: float = 0.0, now: float = NOW, by: str = "") -> None:
     failure = Failure("source_unavailable", "It is busy.", retryable=True, retry_after=retry_after, is_refusal=True)
+    failure = replace(failure, refused_by=by)
     stages.fail(rows.connection, run_id, failure, POLICY, now)
 
 
@@ -407,3 +408,70 @@ def test_a_run_that_dies_frees_its_place(rows: Rows) -> None:
     assert free_places(rows, NOW) == []
     rows.complete(rows.begin(busy))
     assert free_places(rows, NOW) == [one]
+
+
+STRANGER = "stranger.example"
+
+
+def test_a_long_retry_after_of_another_host_concerns_only_the_row_that_was_led_there(rows: Rows) -> None:
+    # Given a URL that leads to another host, which asks for a day, and no other download of the URL's own host
+    ((one, run),) = begun(rows, 1).items()
+    refuse(rows, run, retry_after=80_000.0, by=STRANGER)
+    row = rows.row(one)
+    assert (row.retries, row.not_before, row.held_by, row.error_message) == (0, NOW + 80_000.0, None, "It is busy.")
+    # Then others of the URL's host begin, whether they were posted before or after
+    assert set(begun(rows, 3).values()).isdisjoint(Drop)
+    assert places.limit(rows.connection, row.host_hash, POLICY, NOW) is None
+    # And the row waits for a week in all; after that each refusal counts as a retry
+    now = NOW
+    for retries in (0,) * 6 + (1,):
+        now += 86401.0
+        for other in rows.connection.scalars(select(datasets.c.run_id).where(datasets.c.state == State.DOWNLOADING)):
+            rows.fail(str(other), "source_not_found")
+        refuse(rows, rows.begin(one, now=now), retry_after=1e6, now=now, by=STRANGER)
+        assert rows.row(one).retries == retries
+
+
+def test_a_refusal_by_another_host_takes_no_place_from_the_urls_own(rows: Rows) -> None:
+    # Given a URL that leads to another host, which refuses, while others of the URL's host are at work
+    (busy, _), (one, run) = begun(rows, 2).items()
+    now = NOW
+    waits = []
+    for number in range(MOST_REFUSALS):
+        refuse(rows, run, now=now, by=STRANGER)
+        row = rows.row(one)
+        assert (row.state, row.held_by, row.retries, row.refusals) == (State.QUEUED, None, 0, number + 1)
+        waits.append((row.not_before or now) - now)
+        # Then the host has all its places
+        assert places.limit(rows.connection, row.host_hash, POLICY, now) is None
+        now += 7200.0
+        run = rows.begin(one, now=now)
+    assert rows.begin(rows.submit(URL + "?third")) not in list(Drop)
+    # And the row waits longer each time, until refusals count as retries
+    assert 0 < waits[0] <= POLICY.retry_base
+    assert waits[-1] >= POLICY.retry_cap / 2
+    refuse(rows, run, now=now, by=STRANGER)
+    assert (rows.row(one).retries, rows.row(busy).state) == (1, State.DOWNLOADING)
+
+
+def test_a_refusal_by_another_host_counts_as_a_retry_if_no_other_download_is_at_work(rows: Rows) -> None:
+    ((one, run),) = begun(rows, 1).items()
+    refuse(rows, run, by=STRANGER)
+    assert (rows.row(one).retries, rows.row(one).error_code) == (1, "source_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_own"),
+    [
+        ("HTTP://EXAMPLE.org:80/a", "example.org", True),
+        ("https://example.org:8443/a", "example.org", True),
+        ("https://m\u00fcnchen.example/a", "xn--mnchen-3ya.example", True),
+        ("http://0x7f.1/a", "127.0.0.1", True),
+        ("http://[0:0::1]/a", "::1", True),
+        ("https://example.org/a", "www.example.org", False),
+        ("https://example.org/a", "example.org.stranger.example", False),
+    ],
+)
+def test_hosts_are_compared_as_urls_name_them(rows: Rows, url: str, host: str, is_own: bool) -> None:
+    refuse(rows, rows.begin(rows.submit(url)), retry_after=3600.0, by=host)
+    assert (rows.begin(rows.submit(url + "?other")) == Drop.HELD) == is_own

@@ -29,6 +29,7 @@ class IiifService:
     level: of compliance.
     tile: gives a tile's bytes for its x, y, width and height.
     answer: makes a behaviour of a tile's bytes.
+    host: by which the server is addressed.
     cap: limits of one request, such as {"maxWidth": 500}.
     """
 
@@ -43,10 +44,11 @@ class IiifService:
         version: int = 3,
         level: int = 2,
         cap: dict[str, int] | None = None,
+        host: str = "127.0.0.1",
         answer: Callable[[bytes], Behaviour] = lambda data: status(200, {"Content-Type": "image/jpeg"}, data),
     ) -> None:
         base = f"/iiif/{version}/{name}"
-        self.base = server.url(base)
+        self.base = server.url(base, host)
         self.tiles: list[str] = []
         self.data: list[bytes] = []
         (width, height), limits = size, cap or {}
@@ -56,7 +58,8 @@ class IiifService:
             told |= {"id": self.base, "profile": f"level{level}", "protocol": "http://iiif.io/api/image", **limits}
         else:
             told |= {"@id": self.base, "profile": [f"http://iiif.io/api/image/2/level{level}.json", limits]}
-        self.url = server.on(f"{base}/info.json", status(200, {"Content-Type": "application/json"}, dumped(told)))
+        server.on(f"{base}/info.json", status(200, {"Content-Type": "application/json"}, dumped(told)))
+        self.url = f"{self.base}/info.json"
         for y in range(0, height, edge):
             for x in range(0, width, edge):
                 wide, high = min(edge, width - x), min(edge, height - y)

@@ -2579,12 +2579,15 @@ class FailStageRequest(_message.Message):
     RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    REFUSED_BY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     retry_after_seconds: _builtins.float
     """Seconds the source asked to be left alone for; 0 where it did not."""
     refused: _builtins.bool
-    """Whether the source's host refused another connection (ingest)."""
+    """Whether a host refused another connection (ingest)."""
+    refused_by: _builtins.str
+    """That host: the last one of the redirects, or one that a description names. Empty from older workers: the URL's own."""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Why."""
@@ -2601,10 +2604,11 @@ class FailStageRequest(_message.Message):
         retry_after_seconds: _builtins.float = ...,
         rewritten: Global___Rewritten | None = ...,
         refused: _builtins.bool = ...,
+        refused_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "rewritten", b"rewritten"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "refused", b"refused", "retry_after_seconds", b"retry_after_seconds", "rewritten", b"rewritten", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "refused", b"refused", "refused_by", b"refused_by", "retry_after_seconds", b"retry_after_seconds", "rewritten", b"rewritten", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
