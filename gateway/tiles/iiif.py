@@ -1,4 +1,4 @@
-"""IIIF Image API 3.0, level 0, below /iiif/. It serves the stored tiles as they are, and decodes nothing.
+"""IIIF Image API 3.0 and 2.1, level 0, below /iiif/. It serves the stored tiles as they are, and decodes nothing.
 
     /iiif/<tile_id>                                            redirects to info.json
     /iiif/<tile_id>/info.json                                  describes the image
@@ -7,10 +7,12 @@
     /iiif/<tile_id>/full/max/0/default.jpg                     the whole image, with edges of at most FULL_EDGE pixels
 
     /iiif/<dataset_id>/manifest.json                           Presentation API 3.0: the dataset's texts and its image
+    /iiif/3/…                                                  the same
+    /iiif/2/…                                                  the same by Image API 2.1 and Presentation API 2.1
 
 In place of the tile_id, a dataset's id stands for the pyramid that the dataset shows now.
 
-Section numbers refer to the Image API 3.0.0 (iiif.io/api/image/3.0).
+Section numbers refer to the Image API 3.0.0 (iiif.io/api/image/3.0), or 2.1.1 for version 2.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 from starlette.types import Scope
 
+from gateway.tiles import iiif_2
 from gateway.tiles.dataset_addresses import DatasetAddresses
 from gateway.tiles.manifest import CONTEXT as MANIFEST_CONTEXT
 from gateway.tiles.manifest import manifest
@@ -35,23 +38,43 @@ IIIF_PREFIX = "/iiif/"
 CONTEXT = "http://iiif.io/api/image/3/context.json"
 PROTOCOL = "http://iiif.io/api/image"
 
-PROFILE_LINK = (b"link", b'<http://iiif.io/api/image/3/level0.json>;rel="profile"')
+PROFILE_LINK = {
+    version: (b"link", b'<http://iiif.io/api/image/%b/level0.json>;rel="profile"' % version.encode())
+    for version in ("2", "3")
+}
+"""The header that names the level, by version."""
 
 FEATURES = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
 """Features beyond level 0 (section 5.7)."""
 
 _DECIMAL = r"[0-9]+(?:\.[0-9]+)?"
+_REGION = rf"full|square|[0-9]+,[0-9]+,[0-9]+,[0-9]+|pct:{_DECIMAL},{_DECIMAL},{_DECIMAL},{_DECIMAL}"
+_SIZE = rf"max|[0-9]+,|,[0-9]+|pct:{_DECIMAL}|!?[0-9]+,[0-9]+"
+_FORMATS = "jpg|tif|png|gif|jp2|pdf|webp"
 _SYNTAX = {
-    "region": re.compile(rf"full|square|[0-9]+,[0-9]+,[0-9]+,[0-9]+|pct:{_DECIMAL},{_DECIMAL},{_DECIMAL},{_DECIMAL}"),
-    "size": re.compile(rf"\^?(?:max|[0-9]+,|,[0-9]+|pct:{_DECIMAL}|!?[0-9]+,[0-9]+)"),
-    "rotation": re.compile(rf"!?{_DECIMAL}"),
-    "quality": re.compile(r"(?:color|gray|bitonal|default)\.(?:jpg|tif|png|gif|jp2|pdf|webp)"),
+    "3": {
+        "region": re.compile(_REGION),
+        "size": re.compile(rf"\^?(?:{_SIZE})"),
+        "rotation": re.compile(rf"!?{_DECIMAL}"),
+        "quality": re.compile(rf"(?:color|gray|bitonal|default)\.(?:{_FORMATS})"),
+    },
+    # Clients of version 1 send `native`.
+    "2": {
+        "region": re.compile(_REGION),
+        "size": re.compile(rf"full|{_SIZE}"),
+        "rotation": re.compile(rf"!?{_DECIMAL}"),
+        "quality": re.compile(rf"(?:color|gray|bitonal|default|native)\.(?:{_FORMATS})"),
+    },
 }
 """Syntax of section 4. A request that breaks it is answered with 400; a valid one that is not stored, with 404."""
 
 
 GetDataset = Callable[[str], Awaitable[pb.Dataset]]
 """Returns a dataset; raises NotFound or StatusUnavailable."""
+
+
+_Wanted = tuple[int, int | None]
+"""A width and a height in pixels; the height is None if it follows from the width."""
 
 
 class Iiif(PyramidApp):
@@ -76,24 +99,33 @@ class Iiif(PyramidApp):
         self._get_dataset = get_dataset
 
     def split(self, path: str) -> tuple[str, list[str]]:
-        name, *rest = path.removeprefix(IIIF_PREFIX).split("/")
-        return name, rest
+        """As PyramidApp.split. The first of the other parts is the version."""
+        version, *rest = path.removeprefix(IIIF_PREFIX).split("/", 1)
+        if version in PROFILE_LINK and rest:
+            path = rest[0]
+        else:
+            version, path = "", path.removeprefix(IIIF_PREFIX)
+        name, *parts = path.split("/")
+        return name, [version, *parts]
 
     async def find(self, pyramid: OpenPyramid, name: str, parts: list[str], scope: Scope) -> Found | None:
-        address = f"{self.base(scope)}{IIIF_PREFIX}{name}"
+        named, *parts = parts
+        version = named or ("2" if parts == ["info.json"] and _accepts(scope, iiif_2.IMAGE_CONTEXT) else "3")
+        base = self.base(scope)
+        address = f"{base}{IIIF_PREFIX}{f'{named or version}/' if named or version == '2' else ''}{name}"
         match parts:
             case []:
                 return _redirect(pyramid, f"{address}/info.json", self.address_cache)
             case ["info.json"]:
-                return _info(pyramid, address, scope, self.address_cache)
+                return _info(pyramid, address, version, scope, self.address_cache)
             case ["manifest.json"] if self._get_dataset is not None and name != pyramid.tile_id:
-                return _manifest(pyramid, await self._get_dataset(name), self.base(scope), scope, self.address_cache)
+                return _manifest(pyramid, await self._get_dataset(name), base, version, scope, self.address_cache)
             case [region, size, rotation, file]:
-                _check_syntax(region, size, rotation, file)
+                _check_syntax(version, region, size, rotation, file)
                 quality, _, extension = file.partition(".")
-                if (rotation, quality) != ("0", "default"):
+                if rotation != "0" or quality not in {"default", "native"}:
                     return None
-                return _picture(pyramid, region, size, extension)
+                return _picture(pyramid, region, size, extension, PROFILE_LINK[version])
         return None
 
 
@@ -153,16 +185,35 @@ def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:
     )
 
 
-def _manifest(pyramid: OpenPyramid, dataset: pb.Dataset, base: str, scope: Scope, cache_control: bytes) -> Found:
+def _manifest(
+    pyramid: OpenPyramid, dataset: pb.Dataset, base: str, version: str, scope: Scope, cache_control: bytes
+) -> Found:
     """Return the manifest, as JSON-LD if the Accept header names it (Presentation API 3.0, section 6.2)."""
-    text = json.dumps(manifest(dataset, pyramid.geometry, base))
-    return _json(pyramid, "manifest", text, MANIFEST_CONTEXT, scope, cache_control)
+    if version == "2":
+        text, context = json.dumps(iiif_2.manifest_2(dataset, pyramid.geometry, base)), iiif_2.PRESENTATION_CONTEXT
+    else:
+        text, context = json.dumps(manifest(dataset, pyramid.geometry, base)), MANIFEST_CONTEXT
+    return _json(pyramid, "manifest", text, context, scope, cache_control)
 
 
-def _info(pyramid: OpenPyramid, address: str, scope: Scope, cache_control: bytes) -> Found:
+def _info(pyramid: OpenPyramid, address: str, version: str, scope: Scope, cache_control: bytes) -> Found:
     """Return info.json, as JSON-LD if the Accept header names it (section 5.1)."""
-    text = json.dumps(info(pyramid.geometry, pyramid.format, address))
-    return _json(pyramid, "info", text, CONTEXT, scope, cache_control, [PROFILE_LINK])
+    geometry, tile_format = pyramid.geometry, pyramid.format
+    if version == "2":
+        document = iiif_2.info_2(geometry, tile_format, address, _sizes(geometry, tile_format))
+    else:
+        document = info(geometry, tile_format, address)
+    context = iiif_2.IMAGE_CONTEXT if version == "2" else CONTEXT
+    return _json(pyramid, "info", json.dumps(document), context, scope, cache_control, [PROFILE_LINK[version]])
+
+
+def _accept(scope: Scope) -> bytes:
+    return b",".join(value for header, value in scope["headers"] if header == b"accept")
+
+
+def _accepts(scope: Scope, context: str) -> bool:
+    """Return whether a request prefers the version with this context (Image API 3.0, section 5.1)."""
+    return context.encode() in _accept(scope)
 
 
 def _json(
@@ -174,8 +225,7 @@ def _json(
     cache_control: bytes,
     headers: Headers = (),
 ) -> Found:
-    accept = b",".join(value for header, value in scope["headers"] if header == b"accept")
-    is_linked_data = b"application/ld+json" in accept
+    is_linked_data = b"application/ld+json" in _accept(scope)
     media_type = f'application/ld+json;profile="{context}"' if is_linked_data else "application/json"
     name = f"{name}-ld" if is_linked_data else name
     headers = [*headers, (b"vary", b"Accept")]
@@ -183,13 +233,15 @@ def _json(
     return fixed(pyramid, name, media_type, text, cache_control, headers, suffix=None)
 
 
-def _check_syntax(*parts: str) -> None:
-    for (name, pattern), part in zip(_SYNTAX.items(), parts, strict=True):
+def _check_syntax(version: str, *parts: str) -> None:
+    for (name, pattern), part in zip(_SYNTAX[version].items(), parts, strict=True):
         if not pattern.fullmatch(part):
-            raise Malformed(f"{part[:50]} is not a valid {name} in the IIIF Image API 3.0 (section 4).")
+            raise Malformed(f"{part[:50]} is not a valid {name} in the IIIF Image API {version} (section 4).")
 
 
-def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Found | None:
+def _picture(
+    pyramid: OpenPyramid, region: str, size: str, extension: str, profile_link: tuple[bytes, bytes]
+) -> Found | None:
     geometry = pyramid.geometry
     area = _area(geometry, region)
     if area is None:
@@ -198,7 +250,8 @@ def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Fo
     if not (width and height and x < geometry.width and y < geometry.height):
         raise Malformed(f"Region {region} is empty, or outside the image of {geometry.width} x {geometry.height}.")
     full = geometry.level(geometry.full_level)
-    wanted = full[:2] if size == "max" and area[2:] == geometry.level(geometry.max_level)[:2] else _pair(size)
+    is_all = area[2:] == geometry.level(geometry.max_level)[:2]
+    wanted = full[:2] if size in {"max", "full"} and is_all else _pair(size)
     if wanted is None:
         return None
     if extension == pyramid.format.value and (place := _tile(geometry, area, wanted)):
@@ -206,11 +259,11 @@ def _picture(pyramid: OpenPyramid, region: str, size: str, extension: str) -> Fo
         etag = "{}-i-{}-{}-{}".format(pyramid.tile_id, *place)
         read = pyramid.files.read
         media_type = pyramid.format.media_type
-        return Found(etag, media_type, lambda: read(position), headers=[PROFILE_LINK])
-    if extension == Format.JPEG.value and area == (0, 0, geometry.width, geometry.height) and wanted == full[:2]:
+        return Found(etag, media_type, lambda: read(position), headers=[profile_link])
+    if extension == Format.JPEG.value and area == (0, 0, geometry.width, geometry.height) and _fits(wanted, *full[:2]):
         read_file = pyramid.files.read_file
         etag = f"{pyramid.tile_id}-i-full"
-        return Found(etag, Format.JPEG.media_type, lambda: read_file(FULL), headers=[PROFILE_LINK])
+        return Found(etag, Format.JPEG.media_type, lambda: read_file(FULL), headers=[profile_link])
     return None
 
 
@@ -225,15 +278,23 @@ def _area(geometry: Geometry, region: str) -> tuple[int, int, int, int] | None:
     return x, y, width, height
 
 
-def _pair(size: str) -> tuple[int, int] | None:
+def _pair(size: str) -> _Wanted | None:
+    """Return a size as width and height in pixels; None for a form that never names a stored size.
+
+    `w,` has no height. It is the canonical form of version 2 (section 4.7 there).
+    """
+    width, comma, height = size.partition(",")
     try:
-        width, height = map(number, size.split(","))
+        return (number(width), number(height) if height else None) if comma else None
     except ValueError:
         return None
-    return width, height
 
 
-def _tile(geometry: Geometry, area: tuple[int, int, int, int], wanted: tuple[int, int]) -> tuple[int, int, int] | None:
+def _fits(wanted: _Wanted, width: int, height: int) -> bool:
+    return wanted[0] == width and wanted[1] in (None, height)
+
+
+def _tile(geometry: Geometry, area: tuple[int, int, int, int], wanted: _Wanted) -> tuple[int, int, int] | None:
     """Return level, column and row of the tile that shows a region at a size, at the largest level if several do.
 
     A tile of scale factor s covers s times its pixels, cropped at the image's edge. Its size is rounded up (section
@@ -244,7 +305,7 @@ def _tile(geometry: Geometry, area: tuple[int, int, int, int], wanted: tuple[int
         step = geometry.tile_size << halvings
         column, row = x // step, y // step
         if (
-            wanted == (-(-width >> halvings), -(-height >> halvings))
+            _fits(wanted, -(-width >> halvings), -(-height >> halvings))
             and (x, y) == (column * step, row * step)
             and (width, height) == (min(step, geometry.width - x), min(step, geometry.height - y))
         ):

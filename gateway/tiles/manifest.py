@@ -13,6 +13,9 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 CONTEXT = "http://iiif.io/api/presentation/3/context.json"
 
+LABELS = frozenset({"Category", "Rights", "Size", "Subject", "Tags"})
+"""Labels in English; all others are the client's own."""
+
 
 def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, Any]:
     """Return the manifest of a dataset (section 5.2).
@@ -36,21 +39,12 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
     }
     if dataset.description:
         document["summary"] = _text(dataset.description)
-    facts = {
-        "Category": dataset.category,
-        "Subject": dataset.subject,
-        "Size": f"{geometry.width} x {geometry.height} pixels",
-    }
-    own = {entry.key: entry.value for entry in dataset.metadata}
     document["metadata"] = [
-        {"label": _english(label), "value": _text(value)} for label, value in facts.items() if value
-    ] + [{"label": _text(key), "value": _text(value)} for key, value in own.items()]
-    if dataset.tags:
-        document["metadata"].append({"label": _english("Tags"), "value": {"none": list(dataset.tags)}})
+        {"label": _english(label) if label in LABELS else _text(label), "value": _text(value)}
+        for label, value in facts_of(dataset, geometry)
+    ]
     if dataset.rights.url:
         document["rights"] = dataset.rights.url
-    if dataset.rights.text:
-        document["metadata"].append({"label": _english("Rights"), "value": _text(dataset.rights.text)})
     if dataset.HasField("attribution"):
         document["requiredStatement"] = {"label": _english("Attribution"), "value": _statement(dataset.attribution)}
     document |= {
@@ -106,6 +100,18 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
         ],
     }
     return document
+
+
+def facts_of(dataset: pb.Dataset, geometry: Geometry) -> list[tuple[str, str]]:
+    """Return labels and values of what a manifest says about a dataset, the client's own metadata among it."""
+    ours = {
+        "Category": dataset.category,
+        "Subject": dataset.subject,
+        "Size": f"{geometry.width} x {geometry.height} pixels",
+    }
+    more = {"Tags": ", ".join(dataset.tags), "Rights": dataset.rights.text}
+    facts = [*ours.items(), *((entry.key, entry.value) for entry in dataset.metadata), *more.items()]
+    return [(label, value) for label, value in facts if value]
 
 
 def thumbnail_size(geometry: Geometry) -> tuple[int, int]:

@@ -51,6 +51,18 @@ def test_the_iiif_validator_has_nothing_to_complain_of(stack: LaunchedStack, til
     assert f"Done ({len(extra)} tests, 0 failures)" in more.stderr, more.stderr
 
 
+def test_nor_of_version_2(stack: LaunchedStack, tile_id: str) -> None:
+    server = stack.url.removeprefix("http://")
+    common = ["-s", server, "-p", "iiif/2", "-i", tile_id, "--version", "2.0"]
+    done = conformance.run(conformance.FOLDER / "bin/iiif-validate.py", *common, "--level", "0")
+    extra = ["cors", "jsonld", "baseurl_redirect", "linkheader_profile"]
+    more = conformance.run(
+        conformance.FOLDER / "bin/iiif-validate.py", *common, *(word for name in extra for word in ("--test", name))
+    )
+    assert re.search(r"Done \([1-9] tests, 0 failures\)", done.stderr), done.stderr
+    assert f"Done ({len(extra)} tests, 0 failures)" in more.stderr, more.stderr
+
+
 def test_its_successor_has_nothing_to_complain_of(
     stack: LaunchedStack, tile_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

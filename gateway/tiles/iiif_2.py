@@ -1,0 +1,125 @@
+"""The documents of the older IIIF versions: Image API 2.1 and Presentation API 2.1. Pure.
+
+Section numbers refer to the Image API 2.1.1 (iiif.io/api/image/2.1) and the Presentation API 2.1.1
+(iiif.io/api/presentation/2.1).
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.tiles.manifest import facts_of, thumbnail_size
+from pipeline.pyramids import Format, Geometry, Level
+from protos.tilewright.status.v1 import status_pb2 as pb
+
+IMAGE_CONTEXT = "http://iiif.io/api/image/2/context.json"
+PRESENTATION_CONTEXT = "http://iiif.io/api/presentation/2/context.json"
+LEVEL_0 = "http://iiif.io/api/image/2/level0.json"
+
+_SUPPORTED = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
+"""Features beyond level 0 (Image API, section 5.3)."""
+
+
+def info_2(geometry: Geometry, tile_format: Format, address: str, sizes: Sequence[Level]) -> dict[str, Any]:
+    """Return the content of a pyramid's info.json (Image API, section 5.2).
+
+    Parameters
+    ----------
+    address: URL of the image, without a trailing slash.
+    sizes: of the stored images.
+    """
+    profile: dict[str, Any] = {"formats": [tile_format.value], "qualities": ["default"], "supports": _SUPPORTED}
+    if geometry.full_level < geometry.max_level:
+        profile["maxWidth"] = max(geometry.level(geometry.full_level)[:2])
+    return {
+        "@context": IMAGE_CONTEXT,
+        "@id": address,
+        "protocol": "http://iiif.io/api/image",
+        "width": geometry.width,
+        "height": geometry.height,
+        "sizes": [{"width": level.width, "height": level.height} for level in sizes],
+        "tiles": [{"width": geometry.tile_size, "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)]}],
+        "profile": [LEVEL_0, profile],
+    }
+
+
+def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, Any]:
+    """Return the manifest of a dataset (Presentation API, section 5.1).
+
+    Parameters
+    ----------
+    dataset: its texts are used.
+    geometry: of the pyramid that the dataset shows.
+    base: what absolute URLs begin with, without a trailing slash.
+    """
+    image = f"{base}/iiif/2/{dataset.dataset_id}"
+    tiles = f"{base}/tiles/{dataset.dataset_id}"
+    whole = geometry.level(geometry.full_level)
+    width, height = thumbnail_size(geometry)
+    document: dict[str, Any] = {
+        "@context": PRESENTATION_CONTEXT,
+        "@id": f"{image}/manifest.json",
+        "@type": "sc:Manifest",
+        "label": dataset.name,
+    }
+    if dataset.description:
+        document["description"] = dataset.description
+    if dataset.HasField("attribution"):
+        document["attribution"] = _statement(dataset.attribution)
+    if dataset.rights.url:
+        document["license"] = dataset.rights.url
+    canvas = f"{image}/canvas/0"
+    resource = {
+        "@id": f"{image}/full/full/0/default.jpg",
+        "@type": "dctypes:Image",
+        "format": "image/jpeg",
+        "width": whole.width,
+        "height": whole.height,
+        "service": {"@context": IMAGE_CONTEXT, "@id": image, "profile": LEVEL_0},
+    }
+    painting = {
+        "@id": f"{canvas}/image",
+        "@type": "oa:Annotation",
+        "motivation": "sc:painting",
+        "on": canvas,
+        "resource": resource,
+    }
+    return document | {
+        "metadata": [{"label": label, "value": value} for label, value in facts_of(dataset, geometry)],
+        "thumbnail": {
+            "@id": f"{tiles}/thumbnail.jpg",
+            "@type": "dctypes:Image",
+            "format": "image/jpeg",
+            "width": width,
+            "height": height,
+        },
+        "related": {"@id": f"{base}/view/{dataset.dataset_id}", "format": "text/html"},
+        "rendering": {
+            "@id": f"{tiles}.szi",
+            "format": "application/zip",
+            "label": "All Deep Zoom tiles in one zip file",
+        },
+        "seeAlso": {"@id": f"{base}/api/datasets/{dataset.dataset_id}", "format": "application/json"},
+        "sequences": [
+            {
+                "@type": "sc:Sequence",
+                "canvases": [
+                    {
+                        "@id": canvas,
+                        "@type": "sc:Canvas",
+                        "label": dataset.name,
+                        "width": geometry.width,
+                        "height": geometry.height,
+                        "images": [painting],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _statement(statement: pb.Statement) -> str:
+    text = html.escape(statement.text or statement.url)
+    return f'<a href="{html.escape(statement.url)}">{text}</a>' if statement.url else f"<span>{text}</span>"
