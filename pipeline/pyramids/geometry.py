@@ -21,7 +21,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Literal, NamedTuple, Protocol
 
-PYRAMID_VERSION = 9
+PYRAMID_VERSION = 10
 """Part of every tile_id. Increase it with any change that alters a stored pixel or an address."""
 
 DEFAULT_TILE_SIZE = 256

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish
@@ -33,6 +34,32 @@ def samples() -> dict[str, Pixels]:
     heights[3, 4] = -9999
     stars = np.random.default_rng(1).gamma(0.6, 40, (150, 200, 1)).astype(np.float32)
     return {"slide": ramp, "terrain": heights, "stars": stars}
+
+
+def test_few_bright_pixels_on_black_are_shown_with_their_levels(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    # Given masks, cells or stars: less than 2 % is not 0, and its values have levels
+    y, x = np.mgrid[:150, :200]
+    bright = np.where((y - 70) ** 2 + (x - 90) ** 2 < 100, 200 + x, 0)
+    ids = {}
+    for kind in ("u2", "i2", "u4", "f4"):
+        tiffs.write(tmp_path / f"few-{kind}.tif", bright.astype(kind)[..., None])
+        ids[f"few-{kind}.tif"] = bright
+    Image.fromarray(bright.astype(np.uint16)).save(tmp_path / "few.png")
+    ids["few.png"] = bright
+    submitted = {name: client.submit(files.url(f"/{name}"), name, format="png")["dataset_id"] for name in ids}
+    for name, dataset_id in submitted.items():
+        last = finish(client, str(dataset_id))
+        assert last["status"] == "ready", last
+        assert last["stretch"] == {"rule": "percentile:0,100", "low": 0.0, "high": float(bright.max())}, name
+        found = shown(last["tile_info"]["tile_id"], LEVEL)[..., 0].astype(int)
+        assert np.abs(found - np.rint(bright / bright.max() * 255)).max() <= 1, name
+    # And one of a single value keeps its upper 8 bits
+    tiffs.write(tmp_path / "flat.tif", np.full((150, 200, 1), 0x4567, np.uint16))
+    last = finish(client, str(client.submit(files.url("/flat.tif"), "flat", format="png")["dataset_id"]))
+    assert (last["status"], last["stretch"]) == ("ready", None)
+    assert np.unique(shown(last["tile_info"]["tile_id"], LEVEL)).tolist() == [0x45]
 
 
 def test_samples_are_shown_by_the_rule_or_as_asked_and_the_figures_are_told(

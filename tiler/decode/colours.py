@@ -15,7 +15,7 @@ from itertools import chain, product
 import pyvips
 
 from pipeline.errors import StageError
-from pipeline.stretch import PERCENTILES, Kind, Stretch
+from pipeline.stretch import Kind, Stretch
 from tiler.decode import tone_mapping
 from tiler.decode.colour_spaces import ColourSpace, Range, by_cicp
 from tiler.decode.decoder_messages import heard
@@ -23,7 +23,7 @@ from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import IGNORED, PROFILE, UNUSABLE, cicp_in, is_whole_profile
 from tiler.decode.percentiles import SCALED
 from tiler.decode.reader import Reader
-from tiler.decode.samples import Shown, show, transparency
+from tiler.decode.samples import AUTO, Shown, automatic, show, transparency
 from tiler.decode.sampling import Sample
 
 PROFILE_TOLERANCE = 2
@@ -34,7 +34,6 @@ _STEPS = {1: range(256), 3: range(0, 256, 17), 4: range(0, 256, 85)}
 _NAMES = {1: "b-w", 3: "srgb", 4: "cmyk"}
 """Samples of the test colours, and their colour space, by the number of bands."""
 
-AUTO = Stretch(Kind.PERCENTILE, *PERCENTILES[Kind.AUTO])
 """How samples are mapped whose range nothing states."""
 
 _SPACES = {"lab", "labs", "labq", "xyz"}
@@ -109,15 +108,10 @@ def _rule(
         found = pixels().range(AUTO)
         if found and stated[0] <= found[0] and found[1] <= stated[1]:
             return Stretch(Kind.RANGE, *stated), pixels
-    if image.format == "ushort" and (_has_profile(image) or reader.states_colours or _is_flat(pixels())):
+    if image.format == "ushort" and (_has_profile(image) or reader.states_colours):
         return None, pixels
-    return AUTO, pixels
-
-
-def _is_flat(sample: Sample) -> bool:
-    """Return whether 16-bit samples have no range of their own, so that only that of their type is left."""
-    found = sample.range(AUTO)
-    return found is None or found[0] == found[1]
+    # 16-bit samples of a single value have no range of their own, so that only that of their type is left.
+    return automatic(pixels()) or (None if image.format == "ushort" else AUTO), pixels
 
 
 def _reason(asked: Stretch, rule: Stretch) -> str:

@@ -14,16 +14,11 @@ from typing import NamedTuple
 import pyvips
 
 from pipeline.channel_choice import hexadecimal
-from pipeline.stretch import PERCENTILES, Kind, Stretch
+from pipeline.stretch import Kind, Stretch
 from tiler.decode.layers import Layer
 from tiler.decode.reader import Reader
-from tiler.decode.samples import Shown, show
+from tiler.decode.samples import AUTO, Shown, automatic, show
 from tiler.decode.sampling import Sample
-
-AUTO = Stretch(Kind.PERCENTILE, *PERCENTILES[Kind.AUTO])
-
-WIDEST = Stretch(Kind.PERCENTILE, 0.0, 100.0)
-"""The percentiles of a channel with few bright pixels: both ends of AUTO are its background."""
 
 AS_IT_IS = Stretch(Kind.NONE)
 
@@ -122,4 +117,4 @@ def _rule(band: pyvips.Image, layer: Layer, asked: Stretch, sample: Callable[[],
     found = sample().range(AUTO)
     if layer.stated is not None and found and layer.stated[0] <= found[0] and found[1] <= layer.stated[1]:
         return Stretch(Kind.RANGE, *layer.stated)
-    return WIDEST if found and found[0] == found[1] else AUTO
+    return automatic(sample()) or AUTO

@@ -13,9 +13,14 @@ from typing import NamedTuple
 
 import pyvips
 
-from pipeline.stretch import Kind, Stretch
+from pipeline.stretch import PERCENTILES, Kind, Stretch
 from tiler.decode.percentiles import FRACTIONS, INTEGERS, SCALED
 from tiler.decode.sampling import Sample
+
+AUTO = Stretch(Kind.PERCENTILE, *PERCENTILES[Kind.AUTO])
+
+WIDEST = Stretch(Kind.PERCENTILE, 0.0, 100.0)
+"""The rule for images with few bright pixels: both percentiles of AUTO are their background."""
 
 FLOAT_SPANS = (1e-30, 1e38)
 """Least and greatest width of a range for which 32-bit float arithmetic neither overflows nor loses a level."""
@@ -46,6 +51,17 @@ class Shown(NamedTuple):
             return f"{self.samples} samples without a finite value among them mapped as if from 0 to 0"
         first, last = (self.high, self.low) if self.is_reversed else (self.low, self.high)
         return f"{self.samples} samples from {first:g} to {last:g} mapped to 0 to 255"
+
+
+def automatic(sample: Sample) -> Stretch | None:
+    """Return the rule for samples whose range nothing states; None if they have a single value, or there are none."""
+    found = sample.range(AUTO)
+    if found is None:
+        return None
+    if found[0] != found[1]:
+        return AUTO
+    least, greatest = sample.range(WIDEST) or found
+    return None if least == greatest else WIDEST
 
 
 def show(

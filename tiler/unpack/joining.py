@@ -87,7 +87,7 @@ def _decoded(place: Place, data: bytes) -> bytes:
             )
         pixels: bytes = _srgb(image).write_to_memory()
     except pyvips.Error as error:
-        why = sentence(said_by(error), 100).rstrip(".")
+        why = sentence(" ".join(said_by(error).split()), 100).rstrip(".")
         raise StageError("image_corrupt", f"{where} cannot be decoded ({why}). {_ADVICE}") from error
     return pixels
 

@@ -177,6 +177,8 @@ class StackReader(TiffReader):
             return False
         if len(lost) > 1 and reduce(or_, [missing.mask() for missing in lost]).min():
             return False
+        # Of a channel that is whole, nothing is said.
+        lost = [missing for missing in lost if missing.mask().max()] or lost[:1]
         what = ", and in another channel ".join(missing.what for missing in lost if missing.what)
         self.missing = Missing(what, reason, lambda: reduce(or_, [missing.mask() for missing in lost]))
         return True
