@@ -101,19 +101,21 @@ def test_what_is_wrong_with_the_url_is_told_to_all_that_wait(client: Client, sou
         exchange.wait(gate)
         status(404)(exchange)
 
-    ids = posted(client, sources, "/missing.jpg", missing)
+    ids = posted(client, sources, "/missing-for-all.jpg", missing)
     # When it says so, then it has said so to all
     gate.set()
     assert [finish(client, one)["error"]["code"] for one in ids] == ["source_not_found"] * POSTS
     # Twice: a range that is refused is asked for again as a whole file
-    assert sources.requests["/missing.jpg"] == 2
+    assert sources.requests["/missing-for-all.jpg"] == 2
 
 
 def test_a_url_that_is_being_tiled_is_not_downloaded_again(
     client: Client, sources: SourceServer, picture_folder: Path
 ) -> None:
     # Given a dataset whose file is stored and is being tiled, from a server that sends no validators
-    url = sources.on("/tiled.jpg", whole((picture_folder / "huge.jpg").read_bytes()))
+    data = (picture_folder / "huge.jpg").read_bytes()
+    # With a comment of its own: other tests have had the same picture tiled.
+    url = sources.on("/tiled.jpg", whole(data[:2] + b"\xff\xfe\x00\x06same" + data[2:]))
     first = submit(client, url)
     until(client, first, "TILING")
     # When its URL is submitted with other tiles, then the file is used, and the status says whose it is

@@ -31,4 +31,4 @@ def test_all_is_lost_if_every_tile_lacks_a_plane(lost: set[int], what: str, is_a
         layout = layout_of(directory)
         assert layout is not None
         found = Lost(directory, layout, bytes(LOST * (number in lost) for number in range(layout.chunks)))
-    assert (found.what(), found.is_all) == (what, is_all)
+        assert (found.what(), found.is_all) == (what, is_all)

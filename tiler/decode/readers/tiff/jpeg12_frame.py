@@ -81,8 +81,6 @@ def load() -> None:
     """
     global _library  # noqa: PLW0603  a library is loaded once a process
     library = bundled.load("libtiff", "Pillow", "PIL", "pillow.libs/libtiff", _FUNCTIONS)
-    library.TIFFSetErrorHandler(_hear)
-    library.TIFFSetWarningHandler(_hear)
     _library = library
 
 
@@ -189,6 +187,9 @@ def _opened(library: ctypes.CDLL, whole: bytes) -> Iterator[int | None]:
         return len(data)
 
     _said.clear()
+    # Each time, because Pillow removes all handlers when it reads a TIFF.
+    library.TIFFSetErrorHandler(_hear)
+    library.TIFFSetWarningHandler(_hear)
     callbacks = (
         *(_Read(read), _Read(lambda *_: 0), _Seek(lambda _, offset, whence: file.seek(offset, whence))),
         *(_Close(lambda _: 0), _Size(lambda _: len(whole))),

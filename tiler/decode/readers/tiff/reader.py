@@ -199,8 +199,8 @@ class TiffReader(Reader):
             require_readable(directory)
             header = self._by_libvips(page=self.page)
             lost = lost_of(directory, self.path.stat().st_size, lambda part: self._decodes(part, file, header))
-        if lost is None or lost.is_all:
-            return False
+            if lost is None or lost.is_all:
+                return False
         self._lost = lost
         self._at.replace(self.page, lost.directory)
         self._readings, self._judged = {}, {}
