@@ -38,6 +38,13 @@ REPEATABLE = (
 """Codes after which an rpc may be repeated: every rpc of the pipeline is idempotent."""
 
 
+def is_search(request: pb.ListDatasetsRequest) -> bool:
+    """Return whether a list may take as long as a search: it looks for a text, or no index covers all its filters."""
+    one_each = (request.states, request.category, request.subject, request.url, request.sha256, request.reference)
+    filters = sum(map(bool, one_each)) + len(request.tags) + len(request.metadata)
+    return bool(request.query) or filters > 1
+
+
 class StatusClient:
     """Client of PipelineService for threads. The channel is made on first use, since the worker's CLI forks before."""
 

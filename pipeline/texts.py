@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+DATASET_ID = r"custom_[0-9a-f]{8,64}"
+"""Pattern of a dataset's id."""
+
 MAX_NAME = 200
 """In characters, as all of these limits."""
 
@@ -25,6 +28,9 @@ MAX_TAGS, MAX_TAG = 50, 100
 
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 50, 64, 1000
 """Most keys of a dataset's metadata, and most characters of a key and of a value."""
+
+MAX_FILTERS = 10
+"""Most tags and metadata entries that a list may be filtered by: each is a look-up for each row."""
 
 MAX_STATEMENT = 1000
 """Most characters of the text of a statement of rights or attribution."""

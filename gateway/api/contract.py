@@ -20,9 +20,6 @@ from pipeline.texts import amount
 from pipeline.tile_formats import FORMATS
 from protos.tilewright.status.v1 import status_pb2 as pb
 
-DATASET_ID = r"custom_[0-9a-f]{8,64}"
-"""Pattern of a dataset's id."""
-
 
 class Shown(NamedTuple):
     """What the API shows for a state in the database."""

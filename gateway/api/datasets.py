@@ -24,12 +24,13 @@ from gateway.http import StateConflict, examples, few, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
 from pipeline.sources import MAX_URL_LENGTH
-from pipeline.texts import MAX_KEY, MAX_LABEL, MAX_QUERY, MAX_REFERENCE
+from pipeline.status import is_search
+from pipeline.texts import DATASET_ID, MAX_FILTERS, MAX_KEY, MAX_LABEL, MAX_QUERY, MAX_REFERENCE
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 StatusBody = schemas.Working | schemas.Ready | schemas.Failed
 
-_DATASET_ID = re.compile(contract.DATASET_ID)
+_DATASET_ID = re.compile(DATASET_ID)
 _TEXT = r"^[^\x00]*$"
 _SHA256 = r"^([0-9a-fA-F]{64})?$"
 
@@ -156,7 +157,7 @@ async def catalogue(
     tag: Annotated[
         list[str] | None,
         few(),
-        Query(max_length=own_texts.MAX_FILTERS, description="Only datasets with all of these tags."),
+        Query(max_length=MAX_FILTERS, description="Only datasets with all of these tags."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
     cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of the page before.")] = "",
@@ -175,7 +176,7 @@ async def catalogue(
         tags=tag,
         metadata=own_texts.filters(request.query_params.multi_items()),
     )
-    if q or own_texts.count_filters(wanted) > 1:
+    if is_search(wanted):
         found = await context.searches.find(wanted, disconnected(request.receive))
         if found is None:
             return Response(status_code=204)  # The client has disconnected: nobody reads this.

@@ -11,9 +11,6 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 PREFIX = "metadata."
 """How the name of a query parameter begins that filters by a key of the metadata."""
 
-MAX_FILTERS = 10
-"""Most tags to filter by; statussvc limits tags and metadata together."""
-
 FILTER: dict[str, Any] = {
     "parameters": [
         {
@@ -47,12 +44,6 @@ def filters(parameters: Iterable[tuple[str, str]]) -> list[pb.MetadataEntry]:
         for name, value in parameters
         if name.startswith(PREFIX)
     ]
-
-
-def count_filters(wanted: pb.ListDatasetsRequest) -> int:
-    """Return how many filters a list has. No index covers several, so that such a list may take as long as a search."""
-    one_each = (wanted.states, wanted.category, wanted.subject, wanted.url, wanted.sha256, wanted.reference)
-    return sum(map(bool, one_each)) + len(wanted.tags) + len(wanted.metadata)
 
 
 def update(dataset_id: str, new: request_schemas.DatasetChange) -> pb.UpdateDatasetRequest:

@@ -10,11 +10,11 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api import contract
 from gateway.api.polls import Polls
 from gateway.http import is_not_modified
+from pipeline.texts import DATASET_ID
 
-_PATH = re.compile(rf"/api/datasets/({contract.DATASET_ID})/status")
+_PATH = re.compile(rf"/api/datasets/({DATASET_ID})/status")
 
 _UNSUPPORTED = frozenset({b"origin", b"access-control-request-method"})
 """Headers that change the response: such requests go to the framework."""

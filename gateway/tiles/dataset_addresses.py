@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from pipeline import texts
 from pipeline.errors import NotFound, StatusUnavailable, TilewrightError
 
 logger = logging.getLogger(__name__)
 
-DATASET_ID = re.compile(r"custom_[0-9a-f]{8,64}")
+DATASET_ID = re.compile(texts.DATASET_ID)
 
 RENEW_AFTER = 1.0
 """Seconds after which an answer is renewed in the background when it is used."""

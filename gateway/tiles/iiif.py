@@ -48,24 +48,20 @@ FEATURES = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
 """Features beyond level 0 (section 5.7)."""
 
 _DECIMAL = r"[0-9]+(?:\.[0-9]+)?"
-_REGION = rf"full|square|[0-9]+,[0-9]+,[0-9]+,[0-9]+|pct:{_DECIMAL},{_DECIMAL},{_DECIMAL},{_DECIMAL}"
 _SIZE = rf"max|[0-9]+,|,[0-9]+|pct:{_DECIMAL}|!?[0-9]+,[0-9]+"
 _FORMATS = "jpg|tif|png|gif|jp2|pdf|webp"
-_SYNTAX = {
-    "3": {
-        "region": re.compile(_REGION),
-        "size": re.compile(rf"\^?(?:{_SIZE})"),
-        "rotation": re.compile(rf"!?{_DECIMAL}"),
-        "quality": re.compile(rf"(?:color|gray|bitonal|default)\.(?:{_FORMATS})"),
-    },
-    # Clients of version 1 send `native`.
-    "2": {
-        "region": re.compile(_REGION),
-        "size": re.compile(rf"full|{_SIZE}"),
-        "rotation": re.compile(rf"!?{_DECIMAL}"),
-        "quality": re.compile(rf"(?:color|gray|bitonal|default|native)\.(?:{_FORMATS})"),
-    },
+_SYNTAX_3 = {
+    "region": re.compile(rf"full|square|[0-9]+,[0-9]+,[0-9]+,[0-9]+|pct:{_DECIMAL},{_DECIMAL},{_DECIMAL},{_DECIMAL}"),
+    "size": re.compile(rf"\^?(?:{_SIZE})"),
+    "rotation": re.compile(rf"!?{_DECIMAL}"),
+    "quality": re.compile(rf"(?:color|gray|bitonal|default)\.(?:{_FORMATS})"),
 }
+_SYNTAX_2 = _SYNTAX_3 | {
+    "size": re.compile(rf"full|{_SIZE}"),
+    # Clients of version 1 send `native`.
+    "quality": re.compile(rf"(?:color|gray|bitonal|default|native)\.(?:{_FORMATS})"),
+}
+_SYNTAX = {"2": _SYNTAX_2, "3": _SYNTAX_3}
 """Syntax of section 4. A request that breaks it is answered with 400; a valid one that is not stored, with 404."""
 
 
@@ -112,7 +108,8 @@ class Iiif(PyramidApp):
         named, *parts = parts
         version = named or ("2" if parts == ["info.json"] and _accepts(scope, iiif_2.IMAGE_CONTEXT) else "3")
         base = self.base(scope)
-        address = f"{base}{IIIF_PREFIX}{f'{named or version}/' if named or version == '2' else ''}{name}"
+        prefix = f"{version}/" if named or version == "2" else ""
+        address = f"{base}{IIIF_PREFIX}{prefix}{name}"
         match parts:
             case []:
                 return _redirect(pyramid, f"{address}/info.json", self.address_cache)

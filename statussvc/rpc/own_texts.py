@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pipeline.sources import MAX_URL_LENGTH
 from pipeline.texts import (
+    MAX_FILTERS,
     MAX_METADATA,
     MAX_METADATA_KEY,
     MAX_METADATA_VALUE,
@@ -20,9 +21,6 @@ from pipeline.texts import (
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import as_json, labels
 from statussvc.rpc.malformed import Malformed
-
-MAX_FILTERS = 10
-"""Tags and entries that a list may be filtered by: each is a look-up for each row."""
 
 
 def stored(request: pb.CreateDatasetRequest) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-from google.protobuf import json_format
-
 from pipeline.channel_choice import COLOUR, MOST_TEXT
 from pipeline.channel_choice import MOST as MOST_CHANNELS
 from pipeline.channel_choice import parse as parse_channels
@@ -26,7 +24,7 @@ from pipeline.texts import (
     sentence,
 )
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, catalogue, stages
+from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, as_json, catalogue, stages
 from statussvc.enums import STAGES, STATES, TILE_FORMATS, asked_page
 from statussvc.rpc import own_texts
 from statussvc.rpc.malformed import Malformed
@@ -100,7 +98,7 @@ def _more(options: pb.TileOptions) -> str:
         more.channels.extend(parse_channels(options.channels))
     except ValueError as error:
         raise Malformed(f"options.channels: {error}") from error
-    return json_format.MessageToJson(more, indent=None, sort_keys=True) if more.ListFields() else ""
+    return as_json(more)
 
 
 def new_texts(request: pb.UpdateDatasetRequest) -> catalogue.Texts:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from pipeline.status import is_search
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
@@ -65,7 +66,7 @@ class StatusService(pb_grpc.StatusServiceServicer):
         wanted = requests.page(request)
         if request.query:
             return await self._search(wanted, lambda connection: search.find(connection, request.query, wanted))
-        if wanted.may_take_long:
+        if is_search(request):
             return await self._search(wanted, lambda connection: catalogue.page_seqs(connection, wanted))
         entries = await self._entries(lambda connection: catalogue.page(connection, wanted))
         shown = entries[: wanted.size]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, select, union_all, update
@@ -255,12 +255,6 @@ class Page:
     reference: str = ""
     label_hashes: tuple[str, ...] = ()
 
-    @property
-    def may_take_long(self) -> bool:
-        """Whether no index has just the rows that all filters select: many others may have to be looked at."""
-        one_each = (self.states, self.category, self.subject, self.url, self.sha256, self.reference)
-        return sum(map(bool, one_each)) + len(self.label_hashes) > 1
-
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """All filters but that by state."""
         has_own_index = not (self.url or self.sha256 or self.reference or self.label_hashes)
@@ -281,7 +275,7 @@ class Page:
 
     def is_in(self, state: State) -> ColumnElement[bool]:
         """Whether a dataset is in a state."""
-        has_other_index = self.reference or self.label_hashes or (self.sha256 and not self.url)
+        has_other_index = self.reference or (self.sha256 and not self.url)
         return has(datasets.c.state, state) if has_other_index else datasets.c.state == state
 
 
@@ -318,7 +312,6 @@ def _seqs(wanted: Page, state: State | None) -> Select[int]:
         )
         if wanted.states:
             query = query.where(datasets.c.state.concat("").in_(wanted.states))
-        wanted = replace(wanted, label_hashes=wanted.label_hashes[1:])
     query = query.where(datasets.c.deleted_at.is_(None), IS_DATASET)
     if state:
         query = query.where(wanted.is_in(state))
