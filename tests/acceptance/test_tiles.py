@@ -13,7 +13,7 @@ import pyvips
 import requests
 
 from tests.acceptance.jobs import ready, submit
-from tests.support.images.pictures import decode
+from tests.support.images.pictures import decode, save
 from tests.support.network.sources import SourceServer
 from tilewright.client import Client
 from tilewright.embedded import LaunchedStack
@@ -166,3 +166,20 @@ def test_transparency_is_kept_in_png_tiles(stack: LaunchedStack, client: Client,
     answer = get(f"{stack.url}/tiles/{tile_info['tile_id']}_files/10/0_0.png")
     assert answer.headers["Content-Type"] == "image/png"
     assert shape(answer) == (256, 256, 4)
+
+
+@pytest.mark.parametrize("tile_format", ["png", "webp"])
+def test_a_picture_that_is_transparent_in_part_is_shown(
+    tile_format: str, client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given a picture of several tiles: libwebp writes no transparency into those that are opaque all over
+    pixels = np.full((600, 900, 4), (200, 40, 40, 255), dtype=np.uint8)
+    pixels[:, 600:, 3] = 0
+    save(pixels, tmp_path / "partly.png")
+    # When tiles with transparency are made
+    dataset_id = client.submit(files.url("/partly.png"), "Partly", format=tile_format)["dataset_id"]
+    tile_id = ready(client, dataset_id)["tile_id"]
+    # Then its thumbnail shows the colour on the left, and white on the right
+    thumbnail = decode(get(f"{client.server}/tiles/{tile_id}/thumbnail.jpg").content).astype(int)
+    assert np.abs(thumbnail[100, 100] - (200, 40, 40)).max() < 12
+    assert thumbnail[100, -50:].min() > 250

@@ -24,7 +24,7 @@ def write_small(out: Path, geometry: Geometry, tile_format: Format, index: Index
             for y in range(level.rows)
             for x in range(level.columns)
         ]
-    decoded = [decode_tile(tile, tile_format) for tile in tiles]
+    decoded = _alike([decode_tile(tile, tile_format) for tile in tiles])
     whole = pyvips.Image.arrayjoin(decoded, across=level.columns).crop(0, 0, level.width, level.height)
     if whole.hasalpha():
         whole = whole.flatten(background=255)
@@ -35,6 +35,13 @@ def write_small(out: Path, geometry: Geometry, tile_format: Format, index: Index
         whole.jpegsave(str(out / FULL), Q=FULL_QUALITY, keep="none")
     thumbnail = whole.thumbnail_image(THUMBNAIL_EDGE, height=THUMBNAIL_EDGE, size="down")
     thumbnail.jpegsave(str(out / THUMBNAIL), Q=DEFAULT_QUALITY, keep="none")
+
+
+def _alike(tiles: list[pyvips.Image]) -> list[pyvips.Image]:
+    """Give all tiles alpha if one has it: libwebp writes none into a tile that is opaque all over."""
+    if not any(tile.hasalpha() for tile in tiles):
+        return tiles
+    return [tile if tile.hasalpha() else tile.addalpha() for tile in tiles]
 
 
 def _read(archive: BinaryIO, index: Index, position: int) -> bytes:

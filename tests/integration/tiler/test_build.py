@@ -279,6 +279,21 @@ def test_the_thumbnail_of_a_transparent_picture_is_flattened_on_white(tmp_path: 
     assert (thumbnail == 255).all()
 
 
+@pytest.mark.parametrize("tile_format", ["png", "webp"])
+def test_tiles_with_and_without_transparency_join_to_one_thumbnail(
+    tile_format: str, tmp_path: Path, make: MakeBuild
+) -> None:
+    # Given a picture of four tiles, black on the left and wholly transparent on the right
+    pixels = np.zeros((512, 512, 4), dtype=np.uint8)
+    pixels[:, :256, 3] = 255
+    result = make(pictures.save(pixels, tmp_path / "source.png"), tile_format=tile_format)
+    # Then the thumbnail is black and white
+    thumbnail = pictures.decode((result.folder / "thumbnail.jpg").read_bytes())
+    assert thumbnail.shape == (512, 512, 3)
+    assert thumbnail[:, :240].max() <= 2
+    assert thumbnail[:, 272:].min() >= 253
+
+
 def test_the_description_says_what_the_pyramid_is(tmp_path: Path, make: MakeBuild) -> None:
     result = make(pictures.jpeg(tmp_path / "source.jpg", 700, 301))
     description = result.description

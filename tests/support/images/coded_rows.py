@@ -80,7 +80,7 @@ def wide_zeros() -> bytes:
 
 def empty_comments() -> bytes:
     """A PGM of four samples behind as many comments as there can be."""
-    return text(2, 2, 2, b"#\n" * 4_000_000 + b"1 2 3 4")
+    return text(2, 2, 2, b"#\n" * 4_000_000 + b"1 2 3 4\n")
 
 
 def long_numbers() -> bytes:
