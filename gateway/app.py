@@ -2,7 +2,7 @@
 
 RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ plain ASGI apps that share one cache of
                                 ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
-                                └ the rest   FastAPI: the API, health, the pages
+                                └ the rest   FastAPI: the API, IIIF collections, health, the pages
 
 A plain GET of a tile that is in memory never gets here: gateway.http_server_protocol responds to it.
 """
@@ -20,7 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api import ROUTERS, Context, Publisher, StatusApp, Sweeper, cached_document
+from gateway.api import IIIF_PATHS, ROUTERS, Context, Publisher, StatusApp, Sweeper, cached_document
 from gateway.http import (
     AccessLog,
     BodyLimit,
@@ -98,7 +98,7 @@ class Gateway:
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway does not support {scope['type']}")
         for prefix, app in self._apps.items():
-            if scope["path"].startswith(prefix):
+            if scope["path"].startswith(prefix) and not scope["path"].startswith(IIIF_PATHS):
                 await app(scope, receive, send)
                 return
         if scope["method"] == "HEAD":

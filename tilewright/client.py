@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -253,6 +253,13 @@ class Client:
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+    def collection_url(self, **filters: str | list[str] | None) -> str:
+        """Return the address of the IIIF collection with some filters of `page`, all but `status` and `limit`."""
+        given = {name: value for name, value in filters.items() if value}
+        return (
+            f"{self.server}/iiif/collections/all{'?' if given else ''}{urlencode(given, doseq=True, quote_via=quote)}"
+        )
 
     def cancel(self, dataset_id: str) -> Json:
         """Cancel a dataset. Raises Problem with status 409 if it has ended already."""

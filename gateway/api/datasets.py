@@ -11,11 +11,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from gateway.api import contract, own_texts, request_schemas, schemas
 from gateway.api.context import Context
 from gateway.api.creation import PREFER, created_responses, require_acceptable, require_allowed, respond_when_preferred
+from gateway.api.listing import TEXT, Filters, find
 from gateway.api.routing import (
     RETRY_AFTER,
     KnownFieldsRoute,
     Parts,
-    disconnected,
     json_response,
     request_header,
     response_header,
@@ -23,16 +23,12 @@ from gateway.api.routing import (
 from gateway.http import StateConflict, examples, few, is_not_modified
 from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
-from pipeline.sources import MAX_URL_LENGTH
-from pipeline.status import is_search
-from pipeline.texts import DATASET_ID, MAX_FILTERS, MAX_KEY, MAX_LABEL, MAX_QUERY, MAX_REFERENCE
+from pipeline.texts import DATASET_ID, MAX_KEY
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 StatusBody = schemas.Working | schemas.Ready | schemas.Failed
 
 _DATASET_ID = re.compile(DATASET_ID)
-_TEXT = r"^[^\x00]*$"
-_SHA256 = r"^([0-9a-fA-F]{64})?$"
 
 
 _ETAG = response_header("ETag", "Send it as If-None-Match with the next poll.")
@@ -127,62 +123,22 @@ async def create(
 async def catalogue(
     context: Parts,
     request: Request,
+    wanted: Filters,
     *,
     status_: Annotated[
         list[schemas.Status] | None,
         few(),
         Query(alias="status", description="Only datasets with one of these statuses."),
     ] = None,
-    category: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this category.")] = "",
-    subject: Annotated[str, Query(max_length=MAX_LABEL, pattern=_TEXT, description="Only this subject.")] = "",
-    q: Annotated[
-        str,
-        Query(
-            max_length=MAX_QUERY,
-            pattern=_TEXT,
-            description="Only datasets whose name or description contains this text; case is ignored.",
-        ),
-    ] = "",
-    url: Annotated[
-        str,
-        Query(max_length=MAX_URL_LENGTH, pattern=_TEXT, description="Only datasets submitted with exactly this URL."),
-    ] = "",
-    sha256: Annotated[
-        str,
-        Query(pattern=_SHA256, description="Only datasets whose downloaded source has this SHA-256, in hex."),
-    ] = "",
-    reference: Annotated[
-        str, Query(max_length=MAX_REFERENCE, pattern=_TEXT, description="Only the dataset with this reference.")
-    ] = "",
-    tag: Annotated[
-        list[str] | None,
-        few(),
-        Query(max_length=MAX_FILTERS, description="Only datasets with all of these tags."),
-    ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of datasets.")] = 50,
-    cursor: Annotated[str, Query(max_length=1000, pattern=_TEXT, description="`next_cursor` of the page before.")] = "",
+    cursor: Annotated[str, Query(max_length=1000, pattern=TEXT, description="`next_cursor` of the page before.")] = "",
 ) -> Response:
     """Newest first, in pages."""
-    wanted = pb.ListDatasetsRequest(
-        states={state for word in status_ or () for state in contract.FILTERS[word]},
-        category=category,
-        subject=subject,
-        query=q,
-        page_size=limit,
-        page_token=cursor,
-        url=url,
-        sha256=sha256.lower(),
-        reference=reference,
-        tags=tag,
-        metadata=own_texts.filters(request.query_params.multi_items()),
-    )
-    if is_search(wanted):
-        found = await context.searches.find(wanted, disconnected(request.receive))
-        if found is None:
-            return Response(status_code=204)  # The client has disconnected: nobody reads this.
-        response = found
-    else:
-        response = await ask(context.rpc.ListDatasets, wanted)
+    wanted.states.extend({state for word in status_ or () for state in contract.FILTERS[word]})
+    wanted.page_size, wanted.page_token = limit, cursor
+    response = await find(context, wanted, request)
+    if response is None:
+        return Response(status_code=204)  # The client has disconnected: nobody reads this.
     datasets = [contract.dataset(row, context.links) for row in response.datasets]
     return json_response(schemas.Page(datasets=datasets, next_cursor=response.next_page_token or None))
 

@@ -14,6 +14,7 @@ from gateway.http.etags import is_not_modified
 from gateway.http.forwarded import Forwarded
 from gateway.http.limited_protocol import RESPONDED, LimitedProtocol
 from gateway.http.limits import SWEEP, Limits
+from gateway.http.own_address import base_of
 from gateway.http.preferences import preferred_wait
 from gateway.http.problem_schemas import Problem, State
 from gateway.http.problems import (
@@ -57,6 +58,7 @@ __all__ = [
     "Unsent",
     "absent",
     "access_logger",
+    "base_of",
     "error_codes_page",
     "error_response",
     "examples",

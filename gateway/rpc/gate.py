@@ -91,7 +91,7 @@ class RefuseCrowd:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._gate.is_full() and scope["path"].startswith("/api/"):
+        if self._gate.is_full() and scope["path"].startswith(("/api/", "/iiif/")):
             await asyncio.sleep(REFUSED_AFTER)
             raise Busy(TOO_MANY)
         await self._app(scope, receive, send)

@@ -10,8 +10,8 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.tiles.manifest import facts_of, thumbnail_size
-from pipeline.pyramids import Format, Geometry, Level
+from gateway.tiles.manifest import facts_of
+from pipeline.pyramids import Format, Geometry, Level, thumbnail_size
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 IMAGE_CONTEXT = "http://iiif.io/api/image/2/context.json"

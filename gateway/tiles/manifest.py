@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from pipeline.pyramids import THUMBNAIL_EDGE, Geometry
+from pipeline.pyramids import Geometry, thumbnail_size
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CONTEXT = "http://iiif.io/api/presentation/3/context.json"
@@ -112,18 +112,6 @@ def facts_of(dataset: pb.Dataset, geometry: Geometry) -> list[tuple[str, str]]:
     more = {"Tags": ", ".join(dataset.tags), "Rights": dataset.rights.text}
     facts = [*ours.items(), *((entry.key, entry.value) for entry in dataset.metadata), *more.items()]
     return [(label, value) for label, value in facts if value]
-
-
-def thumbnail_size(geometry: Geometry) -> tuple[int, int]:
-    """Return width and height of a pyramid's thumbnail in pixels.
-
-    The tiler makes it from the level that full.jpg shows, by vips_thumbnail_image() with size=down.
-    """
-    whole = geometry.level(geometry.full_level)
-    shrink = max(whole.width, whole.height) / THUMBNAIL_EDGE
-    if shrink <= 1:
-        return whole.width, whole.height
-    return max(1, int(whole.width / shrink + 0.5)), max(1, int(whole.height / shrink + 0.5))
 
 
 def _link(address: str, kind: str, media_type: str, label: dict[str, list[str]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import error_response, is_not_modified, problem_response
+from gateway.http import base_of, error_response, is_not_modified, problem_response
 from gateway.tiles.build_files import Damaged, Stale
 from gateway.tiles.dataset_addresses import DATASET_ID, DatasetAddresses
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
@@ -61,9 +61,6 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 """Each number has only one spelling, so that each tile has only one URL and caches keep it once."""
 
 logger = logging.getLogger(__name__)
-
-_HOST = re.compile(r"(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""A host name or an address, with an optional port (RFC 9110, 7.2)."""
 
 Body = Callable[[], Awaitable[bytes]]
 Headers = Sequence[tuple[bytes, bytes]]
@@ -171,7 +168,7 @@ class PyramidApp(ABC):
 
     def base(self, scope: Scope) -> str:
         """Return the base of absolute URLs, without a trailing slash."""
-        return self._public_url or _base_of(scope)
+        return self._public_url or base_of(scope)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         name, parts = self.split(scope["path"])
@@ -269,16 +266,6 @@ def fixed(
 def canonical_headers(target: bytes) -> Headers:
     """Return the headers that name a response's immutable address."""
     return (b"content-location", target), (b"link", b'<%b>; rel="canonical"' % target)
-
-
-def _base_of(scope: Scope) -> str:
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    if not _HOST.fullmatch(host):
-        # HTTP/1.0 needs no Host, and a malformed one must not get into a response that caches keep. Use the address
-        # that the client connected to instead.
-        address, port = scope.get("server") or ("localhost", None)
-        host = f"{address}:{port}" if port else address
-    return f"{scope.get('scheme', 'http')}://{host}"
 
 
 async def _respond(found: Found, scope: Scope, send: Send, more: Headers) -> None:

@@ -29,6 +29,7 @@ from pipeline.pyramids.geometry import (
     tile_id,
 )
 from pipeline.pyramids.index import Buffer, Entry, Index, IndexWriter, index_bytes
+from pipeline.pyramids.thumbnails import thumbnail_size
 
 __all__ = [
     "CHECKED",
@@ -59,6 +60,7 @@ __all__ = [
     "deep_zoom_descriptor",
     "index_bytes",
     "sealed",
+    "thumbnail_size",
     "tile_id",
     "tilejson",
 ]

@@ -514,6 +514,12 @@ def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
     expect(page.get_by_role("link", name="Leaflet 05")).to_be_focused()
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
 
+    # And what is ready of them is a IIIF collection, which a state that has no manifests is not
+    collection = page.get_by_role("link", name="IIIF collection")
+    expect(collection).to_have_attribute("href", re.compile(r"/iiif/collections/all\?q=leaflet$"))
+    page.get_by_label("State").select_option("Failed")
+    expect(collection).to_be_hidden()
+
     # When only ready ones are asked for, then there is none, and the page says so
     page.get_by_label("State").select_option("Ready")
     expect(leaflets).to_have_count(0)
@@ -524,6 +530,9 @@ def test_the_catalogue_is_found_by_word_and_state_and_goes_on_page_by_page(
     expect(page.get_by_role("searchbox", name="Search")).to_have_value("leaflet")
     page.get_by_role("searchbox", name="Search").fill("halves")
     expect(card(page, "Two halves")).to_be_visible()
+    expect(collection).to_have_attribute("href", re.compile(r"\?q=halves$"))
+    found = requests.get(str(collection.get_attribute("href")), timeout=60).json()
+    assert {"none": ["Two halves"]} in [item["label"] for item in found["items"]]
 
 
 def test_what_is_missing_in_an_image_is_told_beside_it(

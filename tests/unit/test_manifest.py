@@ -6,8 +6,7 @@ import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.tiles.manifest import thumbnail_size
-from pipeline.pyramids import THUMBNAIL_EDGE, Geometry
+from pipeline.pyramids import THUMBNAIL_EDGE, Geometry, thumbnail_size
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000))

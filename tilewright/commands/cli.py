@@ -371,6 +371,9 @@ def list_datasets(
             note("There are no such datasets." if any(filters.values()) else "There are no datasets yet.")
         if more and not quiet:
             note("There are more: use --all, or a higher --limit.")
+        is_ready = filters.pop("status") in (None, "ready")
+        if any(filters.values()) and is_ready and not (as_json or quiet):
+            note(f"As a IIIF collection: {client.collection_url(**filters)}")
 
 
 @app.command()

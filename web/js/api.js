@@ -78,6 +78,7 @@ export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
 /** URLs that people open or copy. */
 export const viewUrl = (id) => new URL(`view/${encodeURIComponent(id)}`, ROOT).href;
 export const embedUrl = (id) => new URL(`embed/${encodeURIComponent(id)}`, ROOT).href;
+export const collectionUrl = (filters) => new URL(`iiif/collections/all?${new URLSearchParams(filters)}`, ROOT).href;
 export const statusUrl = (id) => `${path(id)}/status`;
 
 const path = (id) => `${DATASETS}/${encodeURIComponent(id)}`;

@@ -1,6 +1,6 @@
 /** The catalogue: filters, search, pages, and cards that are updated while they are visible. */
 
-import { listDatasets } from "./api.js";
+import { collectionUrl, listDatasets } from "./api.js";
 import { Card } from "./card.js";
 import { announce } from "./dom.js";
 
@@ -14,7 +14,7 @@ export class Catalogue {
   #request = null;
   #watcher = new IntersectionObserver((entries) => entries.forEach((entry) => this.#seen(entry)), { rootMargin: "100px" });
 
-  /** parts: the page's own elements {list, empty, more, status, search, problem}. */
+  /** parts: the page's own elements {list, empty, more, status, search, collection, problem}. */
   constructor(parts) {
     this.parts = parts;
     this.#restoreFilters();
@@ -38,6 +38,7 @@ export class Catalogue {
   /** Load the first page again with the current filters. */
   async load() {
     this.#rememberFilters();
+    this.#showCollection();
     const page = await this.#fetch({});
     if (!page) return;
     for (const card of [...this.#cards.values()]) this.#drop(card);
@@ -143,6 +144,13 @@ export class Catalogue {
     this.parts.empty.textContent = this.#filtered
       ? "No images match. Try another word, or all states."
       : "No images yet. The first one you submit appears here.";
+  }
+
+  /** A IIIF collection has the images that are ready. */
+  #showCollection() {
+    const { status, q } = this.#filters;
+    this.parts.collection.hidden = !q || !["", "ready"].includes(status);
+    this.parts.collection.href = collectionUrl({ q });
   }
 
   #showProblem(text) {

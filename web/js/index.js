@@ -12,6 +12,7 @@ const catalogue = new Catalogue({
   more: byId("catalogue-more"),
   status: byId("filter-status"),
   search: byId("filter-search"),
+  collection: byId("catalogue-collection"),
   problem: byId("catalogue-problem"),
 });
 const submission = new Submission(byId("submission"));
