@@ -58,6 +58,13 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
     tiles = f"{base}/tiles/{dataset.dataset_id}"
     whole = geometry.level(geometry.full_level)
     width, height = thumbnail_size(geometry)
+    thumbnail = {
+        "@id": f"{tiles}/thumbnail.jpg",
+        "@type": "dctypes:Image",
+        "format": "image/jpeg",
+        "width": width,
+        "height": height,
+    }
     document: dict[str, Any] = {
         "@context": PRESENTATION_CONTEXT,
         "@id": f"{image}/manifest.json",
@@ -88,13 +95,7 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
     }
     return document | {
         "metadata": [{"label": label, "value": value} for label, value in facts_of(dataset, geometry)],
-        "thumbnail": {
-            "@id": f"{tiles}/thumbnail.jpg",
-            "@type": "dctypes:Image",
-            "format": "image/jpeg",
-            "width": width,
-            "height": height,
-        },
+        "thumbnail": thumbnail,
         "related": {"@id": f"{base}/view/{dataset.dataset_id}", "format": "text/html"},
         "rendering": {
             "@id": f"{tiles}.szi",
@@ -110,6 +111,7 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
                         "@id": canvas,
                         "@type": "sc:Canvas",
                         "label": dataset.name,
+                        "thumbnail": thumbnail,
                         "width": geometry.width,
                         "height": geometry.height,
                         "images": [painting],

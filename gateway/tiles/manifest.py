@@ -31,6 +31,13 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
     canvas = f"{image}/canvas/0"
     whole = geometry.level(geometry.full_level)
     width, height = thumbnail_size(geometry)
+    thumbnail = {
+        "id": f"{tiles}/thumbnail.jpg",
+        "type": "Image",
+        "format": "image/jpeg",
+        "width": width,
+        "height": height,
+    }
     document: dict[str, Any] = {
         "@context": CONTEXT,
         "id": f"{image}/manifest.json",
@@ -48,15 +55,7 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
     if dataset.HasField("attribution"):
         document["requiredStatement"] = {"label": _english("Attribution"), "value": _statement(dataset.attribution)}
     document |= {
-        "thumbnail": [
-            {
-                "id": f"{tiles}/thumbnail.jpg",
-                "type": "Image",
-                "format": "image/jpeg",
-                "width": width,
-                "height": height,
-            }
-        ],
+        "thumbnail": [thumbnail],
         "homepage": [
             _link(f"{base}/view/{dataset.dataset_id}", "Text", "text/html", _english("Viewer")),
         ],
@@ -72,6 +71,9 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
             {
                 "id": canvas,
                 "type": "Canvas",
+                # Viewers list canvases by these two. Without them, Mirador shows an address as the name.
+                "label": _text(dataset.name),
+                "thumbnail": [thumbnail],
                 "width": geometry.width,
                 "height": geometry.height,
                 "items": [

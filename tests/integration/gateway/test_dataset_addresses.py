@@ -223,6 +223,8 @@ def test_a_manifest_has_the_texts_and_the_image(site: Site) -> None:
     assert body["service"][0]["id"] == f"{base}/iiif/{DATASET_ID}"
     image = pictures.decode(site.get(body["id"].removeprefix(base), app=site.iiif).body)
     assert image.shape[:2] == (body["height"], body["width"])
+    assert canvas["label"] == document["label"]
+    assert canvas["thumbnail"] == document["thumbnail"]
     (thumbnail,) = document["thumbnail"]
     assert pictures.decode(site.get(thumbnail["id"].removeprefix(base)).body).shape[:2] == (
         thumbnail["height"],

@@ -112,6 +112,7 @@ def test_the_older_manifest_names_what_is_there(site: Site) -> None:
     ((canvas,),) = [sequence["canvases"] for sequence in manifest["sequences"]]
     resource = canvas["images"][0]["resource"]
     assert (canvas["width"], canvas["height"]) == (1500, 700)
+    assert (canvas["label"], canvas["thumbnail"]) == (manifest["label"], manifest["thumbnail"])
     image = get(site, resource["@id"].removeprefix(f"{BASE}/iiif"))
     assert pictures.decode(image.body).shape[:2] == (resource["height"], resource["width"])
     service = document(site, resource["service"]["@id"].removeprefix(f"{BASE}/iiif") + "/info.json")
