@@ -148,13 +148,13 @@ async def _get_dataset(context: Context, dataset_id: str) -> pb.Dataset:
     return response.dataset
 
 
-async def _shown_by(context: Context, dataset_id: str) -> str:
-    """Return the tile_id of the pyramid that a dataset shows. Raises NotFound, NotReady or Deleted."""
+async def _shown_by(context: Context, dataset_id: str) -> pb.Pyramid:
+    """Return the pyramid that a dataset shows. Raises NotFound, NotReady or Deleted."""
     response = await ask(context.rpc.ResolveDataset, pb.ResolveDatasetRequest(dataset_id=dataset_id))
     if response.deleted:
         raise Deleted(f"The dataset {dataset_id} was deleted.")
     if response.HasField("pyramid"):
-        return response.pyramid.tile_id
+        return response.pyramid
     if response.state == pb.STATE_CANCELLED:
         raise NotReady(f"The dataset {dataset_id} has no tiles: it was cancelled. Retry it.", will_be=False)
     if response.HasField("failure"):

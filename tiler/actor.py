@@ -144,11 +144,19 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         bytes=built.size,
         stretch=pb.Stretch(rule=built.stretch, low=built.low, high=built.high) if built.stretch else None,
         channels=_channels(built),
+        pixel_size=_pixel_size(built),
         warnings=[
             pb.Warning(code=code, message=message)
             for code, message in zip(built.warning_codes, built.warnings, strict=True)
         ],
     )
+
+
+def _pixel_size(built: Built) -> pb.PixelSize | None:
+    if not built.pixel_size:
+        return None
+    x, y = built.pixel_size
+    return pb.PixelSize(x=x, y=y, unit=built.pixel_unit)
 
 
 def _channels(built: Built) -> list[pb.Channel]:

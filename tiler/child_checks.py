@@ -11,6 +11,7 @@ import stat
 from itertools import islice
 from pathlib import Path
 
+from pipeline import pixel_size
 from pipeline.channel_choice import COLOUR, MOST, MOST_TEXT
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES
 from pipeline.formats.header import Header
@@ -126,8 +127,20 @@ def _is_of_this_job(built: Built, job: Job) -> bool:
         and len(built.stretch) <= MAX_LENGTH
         and all(map(math.isfinite, (built.low, built.high, *built.channel_lows, *built.channel_highs)))
         and _are_channels(built)
+        and _is_scale(built)
         and all(len(message) <= MOST_WARNING and is_unicode(message) for message in built.warnings)
     )
+
+
+def _is_scale(built: Built) -> bool:
+    if not (built.pixel_size or built.pixel_unit):
+        return True
+    try:
+        x, y = built.pixel_size
+        pixel_size.parse(x, y, built.pixel_unit)
+    except ValueError:
+        return False
+    return True
 
 
 def _are_channels(built: Built) -> bool:

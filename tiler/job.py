@@ -99,6 +99,7 @@ class Built(NamedTuple):
     channels: the numbers of the channels that were composed, from 0; none if a page was shown as it is.
     channel_names, channel_colours, channel_rules, channel_lows, channel_highs: for each its name, its colour such as
         "#00ff00", and as `stretch`, `low` and `high`.
+    pixel_size, pixel_unit: width and height of a pixel, and their unit: see pipeline.pixel_size. Empty if unknown.
     warnings, warning_codes: what is to know about the image: messages, and for each a key of WARNING_CODES
         (pipeline.errors).
     """
@@ -119,6 +120,8 @@ class Built(NamedTuple):
     channel_rules: tuple[str, ...] = ()
     channel_lows: tuple[float, ...] = ()
     channel_highs: tuple[float, ...] = ()
+    pixel_size: tuple[float, ...] = ()
+    pixel_unit: str = ""
 
 
 class Failed(NamedTuple):

@@ -62,6 +62,8 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
     if tile_info:
         rows.append(("size", f"{tile_info['width']:,} x {tile_info['height']:,} pixels"))
         rows.append(("zooms", f"0 to {tile_info['max_zoom']}"))
+        if size := tile_info.get("pixel_size"):
+            rows.append(("pixel size", f"{size['x']:g} x {size['y']:g} {size['unit']}"))
         rows.append(("view", view_url(dataset_id, server)))
         rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
     print_rows(rows + rewritten_rows(status) + _stretch(status) + _channels(status) + _warnings(status))

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.api import own_text_schemas, schemas
 from gateway.http import State
 from pipeline.logs import MASK
+from pipeline.pixel_size import METRES
 from pipeline.texts import amount
 from pipeline.tile_formats import FORMATS
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -173,6 +174,7 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         error=error(row.status) if shown.status == "failed" else None,
         warnings=warnings(row.status),
         stretch=stretch(row.status),
+        pixel_size=pixel_size(row if row.HasField("pixel_size") else row.status.pyramid),
     )
     if row.status.HasField("rewritten"):
         found.rewritten = rewritten(row.status.rewritten)
@@ -324,7 +326,7 @@ def etag(row: pb.DatasetStatus, now: float) -> str:
 
 def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
     """Return what a viewer needs to know about a pyramid."""
-    return schemas.TileInfo(
+    info = schemas.TileInfo(
         tile_id=pyramid.tile_id,
         max_zoom=pyramid.max_zoom,
         status="completed",
@@ -335,6 +337,17 @@ def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
         dzi=links.dzi(pyramid),
         xyz=links.xyz(pyramid),
     )
+    if size := pixel_size(pyramid):
+        info.pixel_size = size
+    return info
+
+
+def pixel_size(said_by: pb.Pyramid | pb.Dataset) -> own_text_schemas.PixelSize | None:
+    """Return how large a pixel is; None if that is unknown."""
+    size = said_by.pixel_size
+    if not said_by.HasField("pixel_size") or size.unit not in METRES:
+        return None
+    return own_text_schemas.PixelSize.model_validate({"x": size.x, "y": size.y, "unit": size.unit})
 
 
 def error(row: pb.DatasetStatus) -> schemas.Error:

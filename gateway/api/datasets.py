@@ -96,6 +96,7 @@ async def create(
             metadata=own_texts.entries(new.metadata),
             rights=own_texts.statement(new.rights),
             attribution=own_texts.statement(new.attribution),
+            pixel_size=own_texts.pixel_size(new.pixel_size),
         ),
     )
     context.relay.poke()

@@ -1,4 +1,4 @@
-"""A client's own texts in requests: reference, tags, metadata, rights and attribution."""
+"""What a client says of its image in requests: reference, tags, metadata, rights, attribution, size of a pixel."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def statement(given: own_text_schemas.Statement | None) -> pb.Statement:
     return pb.Statement() if given is None else pb.Statement(text=given.text, url=given.url)
 
 
+def pixel_size(given: own_text_schemas.PixelSize | None) -> pb.PixelSize | None:
+    """Return how large a pixel is said to be; None for null."""
+    return None if given is None else pb.PixelSize(x=given.x, y=given.y, unit=given.unit)
+
+
 def filters(parameters: Iterable[tuple[str, str]]) -> list[pb.MetadataEntry]:
     """Return the entries that a list is filtered by, of all query parameters."""
     return [
@@ -61,4 +66,6 @@ def update(dataset_id: str, new: request_schemas.DatasetChange) -> pb.UpdateData
         request.rights.CopyFrom(statement(new.rights))
     if "attribution" in new.model_fields_set:
         request.attribution.CopyFrom(statement(new.attribution))
+    if "pixel_size" in new.model_fields_set:
+        request.pixel_size.CopyFrom(pixel_size(new.pixel_size) or pb.PixelSize())
     return request

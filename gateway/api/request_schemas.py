@@ -19,9 +19,11 @@ from gateway.api.own_text_schemas import (
     NO_NUL,
     NOT_BLANK,
     OWN_TEXTS,
+    PIXEL_SIZE,
     REFERENCE,
     RIGHTS,
     TAGS,
+    PixelSizeOption,
     Statement,
     example,
 )
@@ -95,6 +97,7 @@ class NewDataset(BaseModel):
         {"name": "Cells", "url": "https://example.org/cells.ome.tif", "channels": ["DAPI", "GFP"]},
         {"name": "Two maps", "url": "https://example.org/maps.zip", "member": "maps/1850.tif"},
         {"name": "Sheet 7", "url": "https://example.org/7.tif", **OWN_TEXTS},
+        {"name": "A leaf", "url": "https://example.org/leaf.jpg", "pixel_size": {"x": 5.1, "y": 5.1, "unit": "µm"}},
     )
 
     name: Name = Field(description="Name to show to people; surrounding spaces are removed.")
@@ -154,6 +157,11 @@ class NewDataset(BaseModel):
     )
     rights: Statement | None = Field(default=None, description=RIGHTS)
     attribution: Statement | None = Field(default=None, description=ATTRIBUTION)
+    pixel_size: PixelSizeOption = Field(
+        default=None,
+        description=f"{PIXEL_SIZE} Default: what the file says.",
+        examples=[{"x": 0.25, "y": 0.25, "unit": "µm"}, "0.25 µm", "21 x 42 µm"],
+    )
 
 
 _NEW_URL = "https://example.org/blue-marble.jpg?token=new"
@@ -177,6 +185,7 @@ class DatasetChange(BaseModel):
     )
     rights: Statement | None = Field(default=None, description=RIGHTS)
     attribution: Statement | None = Field(default=None, description=ATTRIBUTION)
+    pixel_size: PixelSizeOption = Field(default=None, description=f"{PIXEL_SIZE} null: what the file says.")
     # null is refused for what cannot be cleared. Such a default only marks an absent field, so it is not shown.
     name: Name = Field(default="", description="Name to show to people.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")

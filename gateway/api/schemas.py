@@ -17,6 +17,7 @@ from gateway.api.own_text_schemas import (
     REFERENCE,
     RIGHTS,
     TAGS,
+    PixelSize,
     Statement,
     example,
 )
@@ -82,6 +83,7 @@ _DATASET: dict[str, Any] = {
     "error": None,
     "warnings": [],
     "stretch": None,
+    "pixel_size": None,
 }
 
 
@@ -139,6 +141,7 @@ class TileInfo(BaseModel):
     format: Extension = Field(description="File extension of the tiles.")
     dzi: str = Field(description="URL of the Deep Zoom descriptor.")
     xyz: str = Field(description="URL template of the XYZ tiles.")
+    pixel_size: PixelSize | SkipJsonSchema[None] = absent("How large a pixel is; left out if nothing says it.")
 
 
 class Error(BaseModel):
@@ -376,6 +379,10 @@ class Dataset(BaseModel):
         "channel has its own figures."
     )
     channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
+    pixel_size: PixelSize | None = Field(
+        description="How large a pixel of the full image is: what the request said, else what the file says; null if "
+        "neither, and until the dataset is ready if only the file may say it."
+    )
 
 
 class Page(BaseModel):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline import texts
 from pipeline.errors import NotFound, StatusUnavailable, TilewrightError
+from protos.tilewright.status.v1 import status_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +25,20 @@ KEEP = 5.0
 """Seconds for which an answer may be used without being renewed. A deleted pyramid is served as long."""
 
 CAPACITY = 4096
-"""Datasets whose answers are kept: about a megabyte."""
+"""Datasets whose answers are kept: a few megabytes."""
 
-Resolve = Callable[[str], Awaitable[str]]
-"""Returns the tile_id that a dataset shows. Raises NotFound (with its subclasses NotReady and Deleted) or
+Resolve = Callable[[str], Awaitable[pb.Pyramid]]
+"""Returns the pyramid that a dataset shows. Raises NotFound (with its subclasses NotReady and Deleted) or
 StatusUnavailable."""
 
 
 class _Answer(NamedTuple):
-    tile_id: str
+    pyramid: pb.Pyramid
     at: float
+
+    @property
+    def tile_id(self) -> str:
+        return self.pyramid.tile_id
 
 
 class DatasetAddresses:
@@ -83,6 +88,11 @@ class DatasetAddresses:
                 raise
             return last.tile_id
 
+    def pyramid(self, dataset_id: str) -> pb.Pyramid | None:
+        """Return the pyramid of the last answer, with what the client says of the image; None if there was none."""
+        answer = self._answers.get(dataset_id)
+        return answer and answer.pyramid
+
     def forget(self, dataset_id: str) -> None:
         """Have statussvc asked before the next answer, because the dataset has changed."""
         self._answers.pop(dataset_id, None)
@@ -98,14 +108,14 @@ class DatasetAddresses:
     async def _renew(self, dataset_id: str) -> str:
         asked_at = self._clock()
         try:
-            tile_id = await self._resolve(dataset_id)
+            pyramid = await self._resolve(dataset_id)
         except NotFound:
             self.forget(dataset_id)
             raise
-        self._answers[dataset_id] = _Answer(tile_id, asked_at)
+        self._answers[dataset_id] = _Answer(pyramid, asked_at)
         if len(self._answers) > CAPACITY:
             self._answers.popitem(last=False)
-        return tile_id
+        return pyramid.tile_id
 
     def _end(self, dataset_id: str, task: asyncio.Task[str]) -> None:
         del self._asking[dataset_id]

@@ -30,6 +30,7 @@ from gateway.tiles.manifest import CONTEXT as MANIFEST_CONTEXT
 from gateway.tiles.manifest import manifest
 from gateway.tiles.pyramid_app import Found, Headers, Malformed, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
+from gateway.tiles.scale import service_2, service_3
 from pipeline.pyramids import FULL, Format, Geometry, Level
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -114,7 +115,7 @@ class Iiif(PyramidApp):
             case []:
                 return _redirect(pyramid, f"{address}/info.json", self.address_cache)
             case ["info.json"]:
-                return _info(pyramid, address, version, scope, self.address_cache)
+                return _info(pyramid, self.said_of(pyramid, name), address, version, scope, self.address_cache)
             case ["manifest.json"] if self._get_dataset is not None and name != pyramid.tile_id:
                 return _manifest(pyramid, await self._get_dataset(name), base, version, scope, self.address_cache)
             case [region, size, rotation, file]:
@@ -193,13 +194,15 @@ def _manifest(
     return _json(pyramid, "manifest", text, context, scope, cache_control)
 
 
-def _info(pyramid: OpenPyramid, address: str, version: str, scope: Scope, cache_control: bytes) -> Found:
+def _info(
+    pyramid: OpenPyramid, said: pb.Pyramid, address: str, version: str, scope: Scope, cache_control: bytes
+) -> Found:
     """Return info.json, as JSON-LD if the Accept header names it (section 5.1)."""
     geometry, tile_format = pyramid.geometry, pyramid.format
     if version == "2":
-        document = iiif_2.info_2(geometry, tile_format, address, _sizes(geometry, tile_format))
+        document = iiif_2.info_2(geometry, tile_format, address, _sizes(geometry, tile_format)) | service_2(said)
     else:
-        document = info(geometry, tile_format, address)
+        document = info(geometry, tile_format, address) | service_3(said, address)
     context = iiif_2.IMAGE_CONTEXT if version == "2" else CONTEXT
     return _json(pyramid, "info", json.dumps(document), context, scope, cache_control, [PROFILE_LINK[version]])
 

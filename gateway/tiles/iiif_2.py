@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.tiles.manifest import facts_of
+from gateway.tiles.scale import service_2
 from pipeline.pyramids import Format, Geometry, Level, thumbnail_size
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -114,6 +115,7 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
                         "thumbnail": thumbnail,
                         "width": geometry.width,
                         "height": geometry.height,
+                        **service_2(dataset.status.pyramid),
                         "images": [painting],
                     }
                 ],

@@ -8,12 +8,13 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from gateway.tiles.scale import service_3
 from pipeline.pyramids import Geometry, thumbnail_size
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 CONTEXT = "http://iiif.io/api/presentation/3/context.json"
 
-LABELS = frozenset({"Category", "Rights", "Size", "Subject", "Tags"})
+LABELS = frozenset({"Category", "Pixel size", "Rights", "Size", "Subject", "Tags"})
 """Labels in English; all others are the client's own."""
 
 
@@ -22,7 +23,7 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
 
     Parameters
     ----------
-    dataset: its texts are used.
+    dataset: its texts are used, and how large a pixel is.
     geometry: of the pyramid that the dataset shows.
     base: what absolute URLs begin with, without a trailing slash.
     """
@@ -76,6 +77,7 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
                 "thumbnail": [thumbnail],
                 "width": geometry.width,
                 "height": geometry.height,
+                **service_3(dataset.status.pyramid, canvas),
                 "items": [
                     {
                         "id": f"{canvas}/page",
@@ -110,10 +112,17 @@ def facts_of(dataset: pb.Dataset, geometry: Geometry) -> list[tuple[str, str]]:
         "Category": dataset.category,
         "Subject": dataset.subject,
         "Size": f"{geometry.width} x {geometry.height} pixels",
+        "Pixel size": _pixel_size(dataset.status.pyramid),
     }
     more = {"Tags": ", ".join(dataset.tags), "Rights": dataset.rights.text}
     facts = [*ours.items(), *((entry.key, entry.value) for entry in dataset.metadata), *more.items()]
     return [(label, value) for label, value in facts if value]
+
+
+def _pixel_size(pyramid: pb.Pyramid) -> str:
+    size = pyramid.pixel_size
+    edges = f"{size.x:g}" if size.x == size.y else f"{size.x:g} x {size.y:g}"
+    return f"{edges} {size.unit}" if pyramid.HasField("pixel_size") else ""
 
 
 def _link(address: str, kind: str, media_type: str, label: dict[str, list[str]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gateway.tiles.dataset_addresses import DATASET_ID, DatasetAddresses
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.tiles.streams import Stream
 from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageError
+from protos.tilewright.status.v1 import status_pb2 as pb
 
 METHODS = "GET, HEAD, OPTIONS"
 
@@ -169,6 +170,16 @@ class PyramidApp(ABC):
     def base(self, scope: Scope) -> str:
         """Return the base of absolute URLs, without a trailing slash."""
         return self._public_url or base_of(scope)
+
+    def said_of(self, pyramid: OpenPyramid, name: str) -> pb.Pyramid:
+        """Return what is known of a pyramid. At a dataset's address, what its client says of the image counts.
+
+        Parameters
+        ----------
+        name: as `find`.
+        """
+        shown = self._addresses.pyramid(name) if self._addresses is not None and name != pyramid.tile_id else None
+        return shown if shown is not None and shown.tile_id == pyramid.tile_id else pyramid.row
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         name, parts = self.split(scope["path"])

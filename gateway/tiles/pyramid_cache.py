@@ -22,9 +22,15 @@ GetPyramid = Callable[[str], Awaitable[pb.Pyramid]]
 
 
 class OpenPyramid:
-    """One build with its files open."""
+    """One build with its files open.
+
+    Attributes
+    ----------
+    row: what statussvc says of it.
+    """
 
     def __init__(self, pyramid: pb.Pyramid, files: Files) -> None:
+        self.row = pyramid
         self.tile_id = pyramid.tile_id
         self.build = pyramid.build
         if pyramid.format not in FORMATS:

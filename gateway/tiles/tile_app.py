@@ -24,6 +24,7 @@ from starlette.types import Scope
 from gateway.tiles.dataset_addresses import DATASET_ID
 from gateway.tiles.pyramid_app import TILE_ID, Found, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid
+from gateway.tiles.scale import pixel_size_field
 from gateway.tiles.streams import Stream
 from pipeline.pyramids import SZI, THUMBNAIL, deep_zoom_descriptor, tilejson
 
@@ -59,7 +60,8 @@ class Tiles(PyramidApp):
                 case ["", "tilejson.json"]:
                     extension = "" if is_permanent else f".{pyramid.format}"
                     address = f"{self.base(scope)}{TILES_PREFIX}{name}/{{z}}/{{x}}/{{y}}{extension}"
-                    text = json.dumps(tilejson(geometry, pyramid.format, address))
+                    said = pixel_size_field(self.said_of(pyramid, name))
+                    text = json.dumps(tilejson(geometry, pyramid.format, address) | said)
                     return fixed(pyramid, "tilejson", "application/json", text, self.address_cache, suffix=None)
                 case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")

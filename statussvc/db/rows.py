@@ -113,7 +113,7 @@ class Counts:
 
 
 def own_texts(more_texts: str) -> pb.Dataset:
-    """The tags, metadata, rights and attribution that a column holds, in the fields of a Dataset."""
+    """What else a client says of its image, as a column holds it: tags, metadata and more in a Dataset."""
     texts = pb.Dataset()
     return json_format.Parse(more_texts, texts) if more_texts else texts
 
@@ -197,7 +197,7 @@ class DatasetRow:
 
     @property
     def own_texts(self) -> pb.Dataset:
-        """Tags, metadata, rights and attribution, in the fields of a Dataset."""
+        """What else the client says of its image, in the fields of a Dataset."""
         return own_texts(self.more_texts)
 
     @property
@@ -280,6 +280,7 @@ class PyramidRow:
     warnings: list[list[str]]
     stretch: list[str | float] | None
     channels: list[list[str | float]] | None
+    more: str
 
 
 @dataclass(frozen=True, slots=True)

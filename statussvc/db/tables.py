@@ -296,6 +296,8 @@ class PyramidColumns(TypedColumns):
     stretch: Named[list[str | float] | None] = Column(JSON(none_as_null=True))
     # The channels that were composed: number, name, colour, and the figures of each as in `stretch`.
     channels: Named[list[list[str | float]] | None] = Column(JSON(none_as_null=True))
+    # What else is known of it: a Pyramid as JSON. Empty if nothing is.
+    more: Named[str] = Column(Text, server_default="")
 
 
 pyramids = Table("pyramids", metadata, PyramidColumns)

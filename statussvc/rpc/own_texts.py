@@ -1,4 +1,4 @@
-"""A client's own texts in requests: tags, metadata, rights and attribution.
+"""What a client says of its image in requests: tags, metadata, rights, attribution and the size of a pixel.
 
 Every function raises Malformed where a request breaks the rules of status.proto.
 """
@@ -6,8 +6,10 @@ Every function raises Malformed where a request breaks the rules of status.proto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 from urllib.parse import urlsplit
 
+from pipeline.pixel_size import parse as parse_pixel_size
 from pipeline.sources import MAX_URL_LENGTH
 from pipeline.texts import (
     MAX_FILTERS,
@@ -22,10 +24,12 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import as_json, labels
 from statussvc.rpc.malformed import Malformed
 
+_FIELDS: Final = ("tags", "metadata", "rights", "attribution", "pixel_size")
+
 
 def stored(request: pb.CreateDatasetRequest) -> str:
     """The texts of a new dataset, as its column holds them."""
-    texts = pb.Dataset(tags=_tags(request.tags), metadata=_entries(request.metadata))
+    texts = pb.Dataset(tags=_tags(request.tags), metadata=_entries(request.metadata), pixel_size=pixel_size(request))
     _state(texts.rights, "rights", request.rights)
     _state(texts.attribution, "attribution", request.attribution)
     _leave_out_empty(texts)
@@ -34,8 +38,9 @@ def stored(request: pb.CreateDatasetRequest) -> str:
 
 def change(request: pb.UpdateDatasetRequest) -> Callable[[pb.Dataset], pb.Dataset] | None:
     """A function that returns the new texts for the present ones; None if nothing changes."""
-    if not any(request.HasField(field) for field in ("tags", "metadata", "rights", "attribution")):
+    if not any(request.HasField(field) for field in _FIELDS):
         return None
+    size = pixel_size(request)
     tags, entries = _tags(request.tags.tags), _entries(request.metadata.entries)
     rights, attribution = pb.Statement(), pb.Statement()
     _state(rights, "rights", request.rights)
@@ -52,10 +57,25 @@ def change(request: pb.UpdateDatasetRequest) -> Callable[[pb.Dataset], pb.Datase
             rights=rights if request.HasField("rights") else present.rights,
             attribution=attribution if request.HasField("attribution") else present.attribution,
         )
+        if request.HasField("pixel_size"):
+            merged.pixel_size.MergeFrom(size or pb.PixelSize())
+        elif present.HasField("pixel_size"):
+            merged.pixel_size.CopyFrom(present.pixel_size)
         _leave_out_empty(merged)
         return merged
 
     return merge
+
+
+def pixel_size(request: pb.CreateDatasetRequest | pb.UpdateDatasetRequest | pb.TilerResult) -> pb.PixelSize | None:
+    """Check how large a pixel is said to be, and return it; None if nothing is said, or it is to be forgotten."""
+    given = request.pixel_size
+    if not given.ListFields():
+        return None
+    try:
+        return pb.PixelSize(**parse_pixel_size(given.x, given.y, given.unit)._asdict())
+    except ValueError as error:
+        raise Malformed(f"pixel_size: {error}") from error
 
 
 def filters(request: pb.ListDatasetsRequest) -> tuple[str, ...]:
@@ -110,7 +130,7 @@ def _is_web_address(url: str) -> bool:
 
 
 def _leave_out_empty(texts: pb.Dataset) -> None:
-    """Leave out statements that say nothing."""
-    for field in ("rights", "attribution"):
+    """Leave out messages that say nothing."""
+    for field in ("rights", "attribution", "pixel_size"):
         if not getattr(texts, field).ListFields():
             texts.ClearField(field)

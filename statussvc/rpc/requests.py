@@ -245,7 +245,13 @@ def built(result: pb.TilerResult) -> stages.Built:
     return stages.Built(
         *(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings, stretch),
         channels=_channels(result) or None,
+        more=as_json(_more_of_pyramid(result)),
     )
+
+
+def _more_of_pyramid(result: pb.TilerResult) -> pb.Pyramid:
+    """What has no column of its own, in the fields of a Pyramid."""
+    return pb.Pyramid(pixel_size=own_texts.pixel_size(result))
 
 
 def _stretch(used: pb.Stretch) -> list[str | float]:

@@ -71,7 +71,7 @@ def _failure(failure: Failure) -> pb.Failure:
 
 def pyramid(row: PyramidRow) -> pb.Pyramid:
     """A pyramid."""
-    return pb.Pyramid(
+    message = pb.Pyramid(
         tile_id=row.tile_id,
         build=row.build,
         width=row.width,
@@ -84,6 +84,15 @@ def pyramid(row: PyramidRow) -> pb.Pyramid:
         stretch=_stretch(row.stretch),
         channels=_channels(row.channels),
     )
+    return json_format.Parse(row.more, message) if row.more else message
+
+
+def _shown_pyramid(row: DatasetRow, built: PyramidRow) -> pb.Pyramid:
+    """A dataset's pyramid. What the client says of the image counts instead of what the source says."""
+    message, said = pyramid(built), row.own_texts
+    if said.HasField("pixel_size"):
+        message.pixel_size.CopyFrom(said.pixel_size)
+    return message
 
 
 def resolved(entry: CatalogueEntry | None) -> pb.ResolveDatasetResponse:
@@ -93,7 +102,7 @@ def resolved(entry: CatalogueEntry | None) -> pb.ResolveDatasetResponse:
     row = entry.row
     message = pb.ResolveDatasetResponse(state=STATE_VALUES[row.state])
     if row.state is State.READY and entry.pyramid is not None:
-        message.pyramid.CopyFrom(pyramid(entry.pyramid))
+        message.pyramid.CopyFrom(_shown_pyramid(row, entry.pyramid))
     if row.state is State.FAILED and row.failure is not None:
         message.failure.CopyFrom(_failure(row.failure))
     return message
@@ -144,7 +153,7 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
         if entry.pyramid is None:
             raise LookupError(f"{row.dataset_id} is ready without a pyramid")
         message.progress.tiles_done = message.progress.tiles_total = entry.pyramid.tile_count
-        message.pyramid.CopyFrom(pyramid(entry.pyramid))
+        message.pyramid.CopyFrom(_shown_pyramid(row, entry.pyramid))
         message.warnings.extend(pb.Warning(code=code, message=text) for code, text in entry.pyramid.warnings)
     return message
 

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.tiles.dataset_addresses import CAPACITY, KEEP, RENEW_AFTER, DatasetAddresses
 from pipeline.errors import NotFound, StatusUnavailable
+from protos.tilewright.status.v1 import status_pb2 as pb
 
 ID = "custom_0a1b2c3d"
 
@@ -21,13 +22,13 @@ class Status:
         self.asked = 0
         self.shown: str | Exception = "a"
 
-    async def resolve(self, _dataset_id: str) -> str:
+    async def resolve(self, _dataset_id: str) -> pb.Pyramid:
         self.asked += 1
         found = self.shown
         await asyncio.sleep(0)
         if isinstance(found, Exception):
             raise found
-        return found
+        return pb.Pyramid(tile_id=found)
 
 
 Story = Callable[[Status, DatasetAddresses], Awaitable[None]]

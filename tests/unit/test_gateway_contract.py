@@ -286,6 +286,7 @@ DESCRIBED: dict[str, Any] = {
     "attribution": None,
     "created_at": "2024-05-01T12:00:00.000Z",
     "urls": URLS,
+    "pixel_size": None,
 }
 NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
 

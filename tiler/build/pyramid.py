@@ -85,6 +85,7 @@ def build(picture: Picture, job: Job, meter: Meter) -> Built:
         warning_codes=tuple(warned.code for warned in warnings),
         **_shown(picture),
         **_channels(picture),
+        **_scale(picture),
     )
 
 
@@ -106,6 +107,12 @@ def _shown(picture: Picture) -> dict[str, Any]:
         return {}
     rule, low, high = picture.shown.rule, picture.shown.low, picture.shown.high
     return {"stretch": str(rule), "low": low or 0.0, "high": high or 0.0}
+
+
+def _scale(picture: Picture) -> dict[str, Any]:
+    """Return how large a pixel is, as fields of Built; none if that is unknown."""
+    size = picture.pixel_size
+    return {"pixel_size": (size.x, size.y), "pixel_unit": size.unit} if size else {}
 
 
 def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Require) -> None:
@@ -209,6 +216,8 @@ def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, ob
             dict(zip(("number", "name", "colour", "stretch", "low", "high"), values, strict=True))
             for values in zip(*_channels(picture).values(), strict=True)
         ]
+    if picture.pixel_size:
+        described["pixel_size"] = picture.pixel_size._asdict()
     if job.accept_damage:
         described["damage"] = "accept"
     if picture.missing is not None:

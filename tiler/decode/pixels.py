@@ -6,15 +6,17 @@ described in words for pyramid.json.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 import pyvips
 
-from pipeline.errors import MOST_WARNINGS
+from pipeline.errors import MOST_WARNINGS, StageError
 from pipeline.formats import budget
 from pipeline.formats.header import Header, pixel_bytes
+from pipeline.pixel_size import PixelSize
 from pipeline.pyramids import Format
 from pipeline.stretch import DEFAULT, Stretch
 from tiler.decode.colours import to_srgb
@@ -33,6 +35,9 @@ ORIENTATION = "orientation"
 UPRIGHT = 1
 MIRRORED = 2
 """The only EXIF orientation besides upright that streams: it reverses each row."""
+
+TURNED = 5
+"""The least of the orientations that swap width and height."""
 
 _CARRIED = (
     b"icc-profile-data",
@@ -62,6 +67,7 @@ class Picture:
     remarks: returns what else is to know, once the image was decoded: see tiler.decode.reader.Reader.remarks.
     shown: how its samples were mapped to 8 bits; None if they are colours as they are stored, or channels.
     channels: the channels that it is composed of, and how the samples of each were mapped to 8 bits.
+    pixel_size: how large a pixel of the upright image is; None if the file does not say it.
     """
 
     image: pyvips.Image
@@ -73,6 +79,7 @@ class Picture:
     remarks: Callable[[], list[Warned]] = list
     shown: Shown | None = None
     channels: list[tuple[Layer, Shown]] = field(default_factory=list)
+    pixel_size: PixelSize | None = None
 
     def warnings(self) -> list[Warned]:
         """Return what is to know about the image. Must be called after it was decoded."""
@@ -127,7 +134,18 @@ def open_picture(
         _hear_out(reader, meter)
     samples = (layers[0].reader if layers else reader).samples
     described = _describe(stored, header, reader.page, samples)
-    return Picture(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown, channels)
+    return Picture(
+        *(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown, channels),
+        pixel_size=_pixel_size(reader, orientation),
+    )
+
+
+def _pixel_size(reader: Reader, orientation: int) -> PixelSize | None:
+    """Return how large a pixel of the upright image is. Nothing that a file says of it makes the image fail."""
+    with suppress(struct.error, ValueError, ArithmeticError, LookupError, OSError, StageError):
+        size = reader.pixel_size()
+        return size.turned() if size and orientation >= TURNED else size
+    return None
 
 
 def _open_layers(layers: tuple[Layer, ...], stretch: Stretch, meter: Meter) -> tuple[pyvips.Image, Composed, list[str]]:

@@ -18,6 +18,7 @@ from pipeline.formats import budget
 from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
 from pipeline.formats.tiff.raw_photographs import require_developed
+from pipeline.pixel_size import PixelSize
 from pipeline.source_formats import IMAGES
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.decoder_messages import Words, heard, listen
@@ -202,6 +203,15 @@ class Reader:
         The names include broken metadata, which the decoder leaves out.
         """
         return frozenset()
+
+    def pixel_size(self) -> PixelSize | None:
+        """Return how large a pixel of the page is, before its orientation is applied; None if the file does not say it.
+
+        Raises
+        ------
+        struct.error, ValueError, ArithmeticError: if the file says it in a broken way.
+        """
+        return None
 
     @property
     def is_quiet(self) -> bool:

@@ -210,6 +210,10 @@ def submit(
     ] = None,
     rights: Annotated[str | None, typer.Option(help="Terms of use that viewers show: a text, or a URL.")] = None,
     attribution: Annotated[str | None, typer.Option(help="Whom viewers name: a text, or a URL.")] = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(help='How large a pixel is, as "0.25 µm" or "21 x 42 µm", if the file does not say it.'),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
     ] = None,
@@ -253,6 +257,7 @@ def submit(
             metadata=key_values(metadata, "--metadata"),
             rights=as_statement(rights),
             attribution=as_statement(attribution),
+            pixel_size=pixel_size,
         )
         if wait:
             _wait(client, answer["dataset_id"], as_json=as_json, quiet=quiet)

@@ -23,6 +23,23 @@ MOST_CHANNELS = 10_000
 TABLE = 3 * 256
 """Bytes of a lookup table: the reds, the greens, the blues."""
 
+METRES = {
+    "nm": 1e-9,
+    "nanometer": 1e-9,
+    "µm": 1e-6,
+    "\u03bcm": 1e-6,
+    "um": 1e-6,
+    "micron": 1e-6,
+    "microns": 1e-6,
+    "micrometer": 1e-6,
+    "mm": 1e-3,
+    "millimeter": 1e-3,
+    "meter": 1.0,
+    "m": 1.0,
+    "km": 1e3,
+}
+"""Units of lengths that people write in ImageJ, in metres."""
+
 _LINE = re.compile(r"^(\w+)=(.*?)\r?$", re.MULTILINE)
 
 _BYTES, _LONG = 1, 4
@@ -98,6 +115,12 @@ def described(directory: Directory, text: bytes) -> Described | None:
         _step(values.get("finterval"), values.get("tunit", "s")),
         labels,
     )
+
+
+def unit_of(text: bytes) -> str:
+    """Return the unit of lengths in ImageJ's description of a file; empty if none is stated."""
+    values: dict[str, str] = dict(_LINE.findall(_decoded(text[:MOST_TEXT])))
+    return values.get("unit", "").replace("\\u00B5", "µ").strip()
 
 
 def _decoded(text: bytes) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
+from pipeline.pixel_size import PixelSize, of_metres
+
 MOST_XML = 1 << 25
 """Most bytes of OME-XML that are read. It has about a kilobyte for each plane, and a file has thousands of planes."""
 
@@ -30,6 +32,23 @@ MOST_DEPTH = 64
 
 _INVALID = expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN]
 """Code of the error for bytes that are no characters, and of others."""
+
+METRES = {
+    "pm": 1e-12,
+    "Å": 1e-10,
+    "nm": 1e-9,
+    "µm": 1e-6,
+    "\u03bcm": 1e-6,
+    "um": 1e-6,
+    "mm": 1e-3,
+    "cm": 1e-2,
+    "dm": 1e-1,
+    "m": 1.0,
+    "km": 1e3,
+    "in": 0.0254,
+    "ft": 0.3048,
+}
+"""Units of lengths, in metres. `pixel` and `reference frame` are units there, too, which say nothing."""
 
 _ORDERS = {"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"}
 
@@ -72,6 +91,7 @@ class Pixels(NamedTuple):
     bits: of a sample that are used; 0 if not stated.
     z_step, t_step: distance of two planes with its unit; empty if not stated.
     z_labels, t_labels: positions of planes of the first channel with their units, by the number of z or t.
+    pixel_size: by PhysicalSizeX and PhysicalSizeY; None if not stated.
     """
 
     order: str
@@ -84,6 +104,7 @@ class Pixels(NamedTuple):
     uuid: str
     z_labels: dict[int, str]
     t_labels: dict[int, str]
+    pixel_size: PixelSize | None = None
 
     def planes(self, samples: int) -> dict[tuple[int, int, int], int]:
         """Return the number of the directory, with masks, of each plane (channel, z, t) that is in this file.
@@ -230,7 +251,18 @@ def _pixels(values: dict[str, str], uuid: str) -> Pixels:
         uuid,
         {},
         {},
+        _pixel_size(values),
     )
+
+
+def _pixel_size(values: dict[str, str]) -> PixelSize | None:
+    edges = []
+    for name in ("PhysicalSizeX", "PhysicalSizeY"):
+        metres, size = METRES.get(values.get(f"{name}Unit", "µm").strip()), _finite(values.get(name, ""))
+        edges.append(size * metres if metres is not None and size is not None else math.nan)
+    # Some writers state the width alone.
+    x, y = edges if "PhysicalSizeY" in values else (edges[0], edges[0])
+    return of_metres(x, y)
 
 
 def _element(values: dict[str, str]) -> Element:

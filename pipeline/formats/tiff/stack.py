@@ -19,13 +19,11 @@ from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
 from pipeline.formats.tiff.directory import Directory, File, Tag, seek_to
 from pipeline.formats.tiff.layout import RGB, Compression, layout_of
 from pipeline.formats.tiff.pages import places
+from pipeline.formats.tiff.texts import description_of
 from pipeline.texts import sentence
 
 MOST_NAME, MOST_STEP = 100, 40
 """Most characters of a channel's name, and of a distance with its unit."""
-
-_TEXTS = {1, 2, 7}
-"""Types of bytes, text and undefined."""
 
 Colour = tuple[int, int, int]
 
@@ -131,7 +129,7 @@ def stack_of(file: File, number: int, page: Directory) -> Stack | None:
     struct.error: if the file ends within its first directory.
     """
     first = page if number == 0 else next(iter(places(file))).read(file)
-    text = _description(first)
+    text = description_of(first, ome.MOST_XML)
     if text.startswith(b"ImageJ="):
         return _by_imagej(file, first, text, number, page)
     return _by_ome(text, number, page) if b"OME" in text else None
@@ -204,13 +202,6 @@ def significant_bits(page: Directory, stack: Stack | None) -> tuple[float, float
     if stack is None or not 0 < stack.bits < page.value(Tag.BITS, 1) or page.value(Tag.SAMPLE_FORMAT, 1) != 1:
         return None
     return 0.0, float((1 << stack.bits) - 1)
-
-
-def _description(directory: Directory) -> bytes:
-    entry = directory.entries.get(Tag.DESCRIPTION)
-    if entry is None or entry.kind not in _TEXTS or entry.length > ome.MOST_XML:
-        return b""
-    return directory.beginning(entry, ome.MOST_XML).split(b"\0")[0]
 
 
 def _by_ome(text: bytes, number: int, page: Directory) -> Stack | None:

@@ -54,6 +54,7 @@ class Built:
     warnings: code and message of each.
     stretch: how samples became 8 bits: the rule, and the samples that became 0 and 255; None if they already were.
     channels: the channels that were composed: number, name, colour, and the figures of each as in `stretch`.
+    more: what else is known: a Pyramid as JSON.
     """
 
     width: int
@@ -64,6 +65,7 @@ class Built:
     warnings: list[list[str]] = field(default_factory=list)
     stretch: list[str | float] | None = None
     channels: list[list[str | float]] | None = None
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)

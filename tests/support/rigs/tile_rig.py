@@ -65,7 +65,7 @@ class Catalogue:
             raise NotFound(f"no pyramid {tile_id}")
         return self.pyramids[tile_id]
 
-    async def resolve(self, dataset_id: str) -> str:
+    async def resolve(self, dataset_id: str) -> pb.Pyramid:
         self.asked.append(dataset_id)
         await asyncio.sleep(0)
         if self.away:
@@ -73,7 +73,7 @@ class Catalogue:
         found = self.shown.get(dataset_id, NotFound(f"no dataset {dataset_id}"))
         if isinstance(found, NotFound):
             raise found
-        return found
+        return self.pyramids.get(found, pb.Pyramid(tile_id=found))
 
     async def dataset(self, dataset_id: str) -> pb.Dataset:
         await self.resolve(dataset_id)

@@ -18,7 +18,9 @@ from typing import BinaryIO, ClassVar, NamedTuple
 import pyvips
 
 from pipeline.errors import StageError
+from pipeline.formats import density
 from pipeline.formats.decoder_errors import CUT_SHORT, damaged
+from pipeline.pixel_size import PixelSize
 from tiler.decode.colour_spaces import ColourSpace
 from tiler.decode.limited import spread
 from tiler.decode.metadata import EXIF, PROFILE, orientation_in
@@ -122,6 +124,11 @@ class PngReader(Reader):
     def states_colours(self) -> bool:
         """As Reader.states_colours. A chunk sRGB states them without naming another space."""
         return self._chunks.stated.is_stated
+
+    def pixel_size(self) -> PixelSize | None:
+        """As Reader.pixel_size: by the chunk pHYs."""
+        with self.path.open("rb") as file:
+            return density.of_png(file)
 
     def require_sound_data(self) -> None:
         """As Reader.require_sound_data: verifies the checksums that libpng ignores."""

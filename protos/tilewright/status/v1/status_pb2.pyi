@@ -277,6 +277,35 @@ class Stretch(_message.Message):
 Global___Stretch: _TypeAlias = Stretch  # noqa: Y015
 
 @_typing.final
+class PixelSize(_message.Message):
+    """How large a pixel of the upright image is in the real world."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """Its width and its height, in units."""
+    y: _builtins.float
+    unit: _builtins.str
+    """"nm", "µm", "mm", "cm", "m", "km" or "in"."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PixelSize: _TypeAlias = PixelSize  # noqa: Y015
+
+@_typing.final
 class Channel(_message.Message):
     """A channel of a stack: a grey image of its own at each z and t."""
 
@@ -535,6 +564,7 @@ class Pyramid(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     tile_id: _builtins.str
     """SHA-256, in hex, over the source's hash, the options and the pyramid version."""
     build: _builtins.str
@@ -561,6 +591,12 @@ class Pyramid(_message.Message):
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
         """The channels that were composed; none where a page was shown as it is."""
 
+    @_builtins.property
+    def pixel_size(self) -> Global___PixelSize:
+        """How large a pixel is, as the source says; not set if it does not. In a dataset's status, what the client says
+        counts instead.
+        """
+
     def __init__(
         self,
         *,
@@ -575,10 +611,11 @@ class Pyramid(_message.Message):
         bytes: _builtins.int = ...,
         stretch: Global___Stretch | None = ...,
         channels: _abc.Iterable[Global___Channel] | None = ...,
+        pixel_size: Global___PixelSize | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -826,6 +863,7 @@ class Dataset(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     RIGHTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """"custom_" and eight or more lower-case hex digits."""
     name: _builtins.str
@@ -868,6 +906,10 @@ class Dataset(_message.Message):
     def attribution(self) -> Global___Statement:
         """Whom viewers have to name."""
 
+    @_builtins.property
+    def pixel_size(self) -> Global___PixelSize:
+        """How large a pixel is, as the client says."""
+
     def __init__(
         self,
         *,
@@ -885,10 +927,11 @@ class Dataset(_message.Message):
         metadata: _abc.Iterable[Global___MetadataEntry] | None = ...,
         rights: Global___Statement | None = ...,
         attribution: Global___Statement | None = ...,
+        pixel_size: Global___PixelSize | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "create_time", b"create_time", "options", b"options", "rights", b"rights", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "create_time", b"create_time", "options", b"options", "pixel_size", b"pixel_size", "rights", b"rights", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "options", b"options", "reference", b"reference", "rights", b"rights", "status", b"status", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "options", b"options", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "status", b"status", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -965,6 +1008,7 @@ class CreateDatasetRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     RIGHTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A name for a person; 1 to 200 characters."""
     description: _builtins.str
@@ -1003,6 +1047,10 @@ class CreateDatasetRequest(_message.Message):
     def attribution(self) -> Global___Statement:
         """Whom viewers have to name."""
 
+    @_builtins.property
+    def pixel_size(self) -> Global___PixelSize:
+        """How large a pixel is; not set: as the source says."""
+
     def __init__(
         self,
         *,
@@ -1019,10 +1067,11 @@ class CreateDatasetRequest(_message.Message):
         metadata: _abc.Iterable[Global___MetadataEntry] | None = ...,
         rights: Global___Statement | None = ...,
         attribution: Global___Statement | None = ...,
+        pixel_size: Global___PixelSize | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "options", b"options", "rights", b"rights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "options", b"options", "pixel_size", b"pixel_size", "rights", b"rights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "options", b"options", "reference", b"reference", "rights", b"rights", "sha256", b"sha256", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "options", b"options", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "sha256", b"sha256", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1215,6 +1264,7 @@ class UpdateDatasetRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     RIGHTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     name: _builtins.str
@@ -1247,6 +1297,10 @@ class UpdateDatasetRequest(_message.Message):
     def attribution(self) -> Global___Statement:
         """New attribution; empty for none."""
 
+    @_builtins.property
+    def pixel_size(self) -> Global___PixelSize:
+        """New size of a pixel; empty: as the source says."""
+
     def __init__(
         self,
         *,
@@ -1261,10 +1315,11 @@ class UpdateDatasetRequest(_message.Message):
         metadata: Global___MetadataChange | None = ...,
         rights: Global___Statement | None = ...,
         attribution: Global___Statement | None = ...,
+        pixel_size: Global___PixelSize | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "description", b"description", "metadata", b"metadata", "name", b"name", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "description", b"description", "metadata", b"metadata", "name", b"name", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
     _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
@@ -2209,6 +2264,7 @@ class TilerResult(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the full picture in pixels."""
     height: _builtins.int
@@ -2231,6 +2287,10 @@ class TilerResult(_message.Message):
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
         """The channels that were composed, at most three; none where a page was shown as it is."""
 
+    @_builtins.property
+    def pixel_size(self) -> Global___PixelSize:
+        """How large a pixel is; not set if the source does not say it."""
+
     def __init__(
         self,
         *,
@@ -2242,10 +2302,11 @@ class TilerResult(_message.Message):
         warnings: _abc.Iterable[Global___Warning] | None = ...,
         stretch: Global___Stretch | None = ...,
         channels: _abc.Iterable[Global___Channel] | None = ...,
+        pixel_size: Global___PixelSize | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stretch", b"stretch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,9 @@ from typing import BinaryIO, ClassVar
 
 import pyvips
 
+from pipeline.formats import density
 from pipeline.formats.header import is_interlaced
+from pipeline.pixel_size import PixelSize
 from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
@@ -92,6 +94,11 @@ class JpegReader(Reader):
         self._rows = range(good)
         self.missing = rows_missing(self._rows, header.width, header.height, reason)
         return True
+
+    def pixel_size(self) -> PixelSize | None:
+        """As Reader.pixel_size: by JFIF's or EXIF's density."""
+        with self.path.open("rb") as file:
+            return density.of_jpeg(file)
 
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by. libvips leaves out a profile whose first part is missing."""

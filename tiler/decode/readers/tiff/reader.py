@@ -25,7 +25,9 @@ from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
 from pipeline.formats.tiff.layout import PALETTE, held_bytes, stored_bytes
 from pipeline.formats.tiff.samples import range_of_bits
+from pipeline.formats.tiff.scale import pixel_size_of
 from pipeline.formats.tiff.stated_range import stated_range
+from pipeline.pixel_size import PixelSize
 from tiler.decode.bundled import NoLibrary
 from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.decoder_warnings import PASSING, without
@@ -165,6 +167,11 @@ class TiffReader(Reader):
             if directory := self._at.directory(file, self.page):
                 return range_of_bits(directory)
         return None
+
+    def pixel_size(self) -> PixelSize | None:
+        """As Reader.pixel_size: by OME-XML, Aperio's or ImageJ's description, or the resolution."""
+        with self.path.open("rb") as file:
+            return pixel_size_of(file, self.page)
 
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work."""
