@@ -142,6 +142,7 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
             kept=lambda count: run.report(bytes_kept=count),
             room=lambda needed: require_room(storage, needed, settings.disk_reserve_bytes),
             waiting=run.note_waiting,
+            asking=lambda host: run.report(source_host=host),
             known=_known(known),
             expected_sha256=run.grant.expected_sha256,
         )

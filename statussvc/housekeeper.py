@@ -8,8 +8,9 @@ from contextlib import suppress
 from sqlalchemy import Connection
 
 from statussvc.core import Core
-from statussvc.db import Reply, RunRow, outbox, stages, turns
+from statussvc.db import Reply, RunRow, outbox, places, stages, turns
 from statussvc.enums import StopReason
+from statussvc.leases import Lease
 from statussvc.lifecycle import Stage
 from statussvc.slots import who_gives_way
 
@@ -57,7 +58,7 @@ class Housekeeper:
                 hub.notify(lease.dataset_id)
 
     async def share_slots(self) -> None:
-        """Ask the slowest download to give its slot to others, if any wait."""
+        """Ask the slowest download to give its slot to others, and the slowest of a host its place, if any wait."""
         core = self._core
         at_work, now = core.leases.of(Stage.INGEST), core.leases.now
         for lease in at_work:
@@ -65,14 +66,27 @@ class Housekeeper:
             lease.received.note(lease.progress.bytes_downloaded, now)
         if not at_work or not core.policy.slot_rate:
             return
-        since = await core.database.read(lambda connection: turns.waits_since(connection, Stage.INGEST))
-        if since is None:
-            return
-        waited = core.now() - since
-        chosen = who_gives_way(at_work, now, waited, core.policy.slot_rate, core.policy.slot_seconds)
+        policy, today = core.policy, core.now()
+
+        def look(connection: Connection) -> tuple[float | None, list[tuple[float, set[str]]]]:
+            return turns.waits_since(connection, Stage.INGEST), places.waits_since(connection, policy, today)
+
+        since, at_hosts = await core.database.read(look)
+        if since is not None:
+            chosen = who_gives_way(at_work, now, today - since, policy.slot_rate, policy.slot_seconds)
+            self._ask(chosen, now, for_place=False)
+        for since_then, run_ids in at_hosts:
+            own = [lease for lease in at_work if lease.run_id in run_ids]
+            waited = today - since_then
+            chosen = who_gives_way(own, now, waited, policy.slot_rate, policy.slot_seconds, for_place=True)
+            self._ask(chosen, now, for_place=True)
+
+    @staticmethod
+    def _ask(chosen: Lease | None, now: float, *, for_place: bool) -> None:
         if chosen is not None:
-            chosen.gives_way_since = now
-            logger.info("%s: run %s is asked to give way to others", chosen.dataset_id, chosen.run_id)
+            chosen.gives_way_since, chosen.gives_place = now, for_place
+            others = "others that wait for its host" if for_place else "others"
+            logger.info("%s: run %s is asked to give way to %s", chosen.dataset_id, chosen.run_id, others)
 
     async def expire(self, longest: float) -> None:
         """Expire the runs whose heartbeats stopped. At most `longest` seconds since the last call count.

@@ -83,13 +83,17 @@ class Lease:
     """Percent that earlier runs had downloaded by then; None where that is not known yet."""
     facts: Facts = field(default_factory=Facts)
     """What the run has found out about its source, as last written to the dataset's row."""
+    host: str = ""
+    """Hash of the host that it downloads from, as its row has it; "" where that is not known yet."""
     pace: Rate = field(default_factory=Rate)
     received: Rate = field(default_factory=Rate)
     """How fast bytes arrive, measured at each tick, so that silence counts."""
     resumable: bool = False
     """Whether a later run can resume from what this one has downloaded."""
     gives_way_since: float | None = None
-    """When it was asked to give its slot to others; None where it was not."""
+    """When it was asked to give its slot or place to others; None where it was not."""
+    gives_place: bool = False
+    """Whether it was asked for its place at a host, not for its slot."""
     eta: float | None = None
     """Seconds until the stage ends at the pace so far, as of the last change; None while it is too early to tell."""
 
@@ -140,16 +144,22 @@ class Leases:
         self._last_tick = clock()
         self._leases: dict[str, Lease] = {}
 
-    def grant(self, run_id: str, dataset_id: str, stage: Stage, attempt: int = 1) -> None:
-        """Give a run its lease. Does nothing where it has one."""
+    def grant(self, run_id: str, dataset_id: str, stage: Stage, attempt: int = 1, host: str = "") -> None:
+        """Give a run its lease. Does nothing where it has one.
+
+        Parameters
+        ----------
+        host: hash of its URL's host.
+        """
         if run_id not in self._leases:
-            self._leases[run_id] = Lease(run_id, dataset_id, stage, began=self._clock(), attempt=attempt)
+            lease = Lease(run_id, dataset_id, stage, began=self._clock(), attempt=attempt, host=host)
+            self._leases[run_id] = lease
 
     def adopt(self, run: RunRow) -> bool:
         """Adopt a run that is at work by its row, with the row's counts. Returns False where it has a lease."""
         if run.run_id in self._leases:
             return False
-        self.grant(run.run_id, run.dataset_id, run.stage, run.attempt)
+        self.grant(run.run_id, run.dataset_id, run.stage, run.attempt, run.host_hash or "")
         lease = self._leases[run.run_id]
         lease.progress = pb.Progress(
             bytes_downloaded=run.bytes_downloaded,

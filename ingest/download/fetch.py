@@ -72,6 +72,7 @@ class Fetch:
     kept: called with the number of bytes that come from an earlier run.
     room: checks that the given number of bytes fits on the disk; default: no check.
     waiting: called regularly while the host has no room for another connection, or sends what is there already.
+    asking: called with the host before each request over the first connection. Additional ones fetch the same file.
     known: a finished download of this URL. If its version is still current, the file is not downloaded again.
     expected_sha256: expected SHA-256 of the file in hex; "" for any.
     """
@@ -88,6 +89,7 @@ class Fetch:
         hosts: Hosts | None = None,
         room: Room = lambda _: None,
         waiting: Callable[[], None] = lambda: None,
+        asking: Callable[[str], None] = lambda _: None,
         known: Fetched | None = None,
         expected_sha256: str = "",
     ) -> None:
@@ -106,7 +108,7 @@ class Fetch:
             Connection, settings, guard, hosts or Hosts(settings.source_host_connections), self._cancellation
         )
         self._waiting = waiting
-        self._connection = self._make_connection(waiting)
+        self._connection = self._make_connection(waiting, asking)
         self._side: Connection | None = None
         self._opened: Stream | Fetched | Tiling | None = None
         self._parts = 0

@@ -61,6 +61,7 @@ class Connection:
     ----------
     parent: the download's cancellation, which also cancels this connection.
     waiting: if given, `get` waits for room at the host and calls this meanwhile; if not, it raises Crowded.
+    asking: called with the host before each request.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Connection:
         hosts: Hosts,
         parent: Cancellation,
         waiting: Callable[[], None] | None = None,
+        asking: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.host = ""
         self.cancellation = parent.child()
         self._settings = settings
         self._hosts = hosts
         self._waiting = waiting
+        self._asking = asking
         self._adapter = GuardedAdapter(
             guard, self.cancellation, settings.source_max_header_bytes, settings.source_ca_bundle
         )
@@ -101,6 +104,7 @@ class Connection:
     def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         wanted = check_url(url)
         host = wanted.host
+        self._asking(host)
         self._enter(host)
         self.host = host
         seconds = self._settings.source_answer_timeout

@@ -51,6 +51,7 @@ class Run:
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
         self._beat = pb.ReportProgressRequest(run_id=run_id)
+        self._has_moved = False
         self._progressed_at = time.monotonic()
         self._worked: Callable[[], float] = lambda: 0.0
         self._worked_by_then = 0.0
@@ -68,8 +69,12 @@ class Run:
         preview: pb.Preview | None = None,
         resumable: bool | None = None,
         rewritten: pb.Rewritten | None = None,
+        source_host: str | None = None,
     ) -> None:
         """Record progress and results so far. The next heartbeat sends them; a preview is sent at once.
+
+        The second host is sent at once too: until then, the run takes a place of the first one. Further hosts are not,
+        or a server could cause a heartbeat with each redirect.
 
         Arguments that are left out keep their values.
         """
@@ -93,6 +98,11 @@ class Run:
                 self._beat.source.CopyFrom(source)
             if rewritten is not None:
                 self._beat.rewritten.CopyFrom(rewritten)
+            if source_host is not None and source_host != self._beat.source_host:
+                if self._beat.source_host and not self._has_moved:
+                    self._has_moved = True
+                    self.urgent.set()
+                self._beat.source_host = source_host
             if preview is not None:
                 self._beat.preview.CopyFrom(preview)
                 self.urgent.set()
@@ -162,6 +172,12 @@ class Run:
         """What the source's link was rewritten to; None if it was not, or not yet."""
         with self._lock:
             return self._beat.rewritten if self._beat.HasField("rewritten") else None
+
+    @property
+    def source_host(self) -> str:
+        """The host that was asked last; "" before the first request."""
+        with self._lock:
+            return self._beat.source_host
 
     def snapshot(self) -> tuple[pb.ReportProgressRequest, float]:
         """Return the next heartbeat's request, and the monotonic time of the last progress."""

@@ -120,7 +120,7 @@ def _report(
         _end_without_result(status, run, beat, error, stopping)
         return None
     beat.settle()
-    complete = pb.CompleteStageRequest(run_id=run.run_id, rewritten=run.rewritten)
+    complete = pb.CompleteStageRequest(run_id=run.run_id, rewritten=run.rewritten, source_host=run.source_host)
     match result:
         case pb.IngestResult():
             complete.ingest.CopyFrom(result)

@@ -260,6 +260,7 @@ class RunRow:
     tiles_done: int
     tiles_total: int | None
     stage_percent: float | None
+    host_hash: str | None
 
 
 @dataclass(frozen=True, slots=True)

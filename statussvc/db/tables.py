@@ -127,6 +127,8 @@ class DatasetColumns(TypedColumns):
 _NOT_DELETED = text("deleted_at IS NULL")
 _WAITS = text("deleted_at IS NULL AND held_by IS NULL")
 _HELD = text("deleted_at IS NULL AND held_by IS NOT NULL")
+HELD_BY_HOST = text("deleted_at IS NULL AND held_by >= 'host:'")
+"""Rows that wait for their host. Spelled out, or SQLite would not use the index on them."""
 _REFERENCE = text("reference IS NOT NULL AND deleted_at IS NULL")
 IN_INGEST = text("state IN ('QUEUED', 'DOWNLOADING')")
 """Rows that wait for a download or are at it. Spelled out, or SQLite would not use the index on them."""
@@ -147,6 +149,15 @@ datasets = Table(
     ),
     # Whom rows wait for, and the rows that do.
     Index("ix_datasets_held", "held_by", "seq", sqlite_where=_HELD, postgresql_where=_HELD),
+    # Of the rows that wait for a host, the one that has waited longest.
+    Index(
+        "ix_datasets_held_by_host",
+        "held_by",
+        "queued_at",
+        "seq",
+        sqlite_where=HELD_BY_HOST,
+        postgresql_where=HELD_BY_HOST,
+    ),
     # Which rows of a URL wait or download.
     Index(
         "ix_datasets_same_url",
@@ -264,6 +275,8 @@ class RunColumns(TypedColumns):
     tiles_done: Named[int] = Column(BigInteger)
     tiles_total: Named[int | None] = Column(BigInteger)
     stage_percent: Named[float | None] = Column(Float(53))
+    # The host that it asked last, if it reported one other than its URL's (ingest).
+    host_hash: Named[str | None] = Column(String(16))
 
 
 runs = Table(

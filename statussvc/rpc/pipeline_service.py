@@ -109,7 +109,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
         begun, result = await self._core.database.write(begin)
         if not isinstance(result, Drop):
-            self._core.leases.grant(request.run_id, begun.dataset_id, wake_up.stage, result.wake_up.attempt)
+            host = turns.host_hash(result.url)
+            self._core.leases.grant(request.run_id, begun.dataset_id, wake_up.stage, result.wake_up.attempt, host)
         self._notify([begun.dataset_id, *begun.held])
         if isinstance(result, Drop):
             return pb.BeginStageResponse(drop=DROP_VALUES[result])
@@ -121,10 +122,20 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         # Before the beat is taken: while the database is away, the worker repeats a beat whose facts were not written.
         facts = requests.facts(request)
         lease = leases.get(request.run_id)
-        if lease is not None and facts != lease.facts:
-            await self._core.database.write(lambda connection: stages.describe(connection, request.run_id, facts))
-            lease.facts = facts
-            self._core.hub.notify(lease.dataset_id)
+        host = self._new_host(request)
+        if lease is not None and (facts != lease.facts or host):
+            is_new = facts != lease.facts
+
+            def note(connection: Connection) -> None:
+                if is_new:
+                    stages.describe(connection, request.run_id, facts)
+                if host:
+                    stages.note_host(connection, request.run_id, host)
+
+            await self._core.database.write(note)
+            lease.facts, lease.host = facts, host or lease.host
+            if is_new:
+                self._core.hub.notify(lease.dataset_id)
         reason, changed = leases.beat(request.run_id, request.beat_seq, request.progress)
         if reason:
             return pb.ReportProgressResponse(order=pb.ReportProgressResponse.ORDER_STOP, reason=reason)
@@ -142,10 +153,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         match request.WhichOneof("result"):
             case "ingest":
                 fetched, lease = requests.fetched(request.ingest), self._core.policy.publish_lease
-                facts = Facts(rewritten=requests.rewritten(request))
+                facts, host = Facts(rewritten=requests.rewritten(request)), self._new_host(request)
 
                 def complete(connection: Connection) -> Reply:
                     stages.describe(connection, request.run_id, facts)
+                    if host:
+                        stages.note_host(connection, request.run_id, host)
                     return stages.complete_ingest(connection, request.run_id, fetched, now, lease)
 
                 reply = await self._core.database.write(complete)
@@ -189,6 +202,8 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         def release(connection: Connection) -> Reply:
             if is_too_slow:
                 return stages.fail(connection, request.run_id, TOO_SLOW, policy, now)
+            if request.gave_way:
+                return stages.give_way(connection, request.run_id, policy, now)
             return stages.release(connection, request.run_id, now)
 
         reply = await self._core.database.write(release)
@@ -252,6 +267,12 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         if stage is Stage.INGEST and places.limit(connection, row.host_hash, self._core.policy, now) is not None:
             grant.connections = 1  # each run has one place
         return grant
+
+    def _new_host(self, request: pb.ReportProgressRequest | pb.CompleteStageRequest) -> str:
+        """Hash of the host that a run downloads from, where its row does not have it yet; "" where it has."""
+        lease = self._core.leases.get(request.run_id)
+        host = turns.hash_of(request.source_host) if request.source_host else ""
+        return "" if lease is not None and host == lease.host else host
 
     def _notify(self, dataset_ids: Iterable[str]) -> None:
         for dataset_id in dataset_ids:

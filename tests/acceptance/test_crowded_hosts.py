@@ -123,3 +123,34 @@ def test_a_stranger_to_whom_a_url_leads_does_not_speak_for_its_host(
             assert client.status(open_one)["state"] == "DOWNLOADING"
             gate.set()
             ready(client, open_one)
+
+
+@pytest.mark.parametrize(("way", "refusal"), [("redirect", "503"), ("manifest", "text")])
+def test_a_slow_stranger_to_whom_a_url_leads_takes_no_place_of_its_host(
+    start_stack: StartStack, sources: SourceServer, picture_folder: Path, way: str, refusal: str
+) -> None:
+    gate = threading.Event()
+    with serve(host="127.0.0.2") as stranger:
+        # Given a URL at one host that leads to a stranger's server, which sends nothing more for hours
+        stranger.on("/slow.jpg", gated((picture_folder / "map.jpg").read_bytes(), 100, gate))
+        slow = stranger.url("/slow.jpg", "127.0.0.2")
+        manifest = whole(dumped(presentation_3({"type": "Image", "id": slow})), {"Content-Type": "application/json"})
+        led = sources.on(f"/held-{way}.jpg", redirect(slow) if way == "redirect" else manifest)
+        # And one that the host always refuses
+        refused = sources.on(f"/no-{way}", REFUSALS[refusal])
+        stack = start_stack(allow=("127.0.0.1", "127.0.0.2"))
+        with closing(Client(stack.url)) as client:
+            one = submit(client, led)
+            stranger.wait_for("/slow.jpg")
+            busy = submit(client, refused)
+            # Then the refusal is a retry of its own, and no sign of a limit
+            said = ("Waiting for 127.0.0.1, which allows", "Retrying in")
+            told = next(now for now in client.watch(busy, pause=LOOK) if now["message"].startswith(said))
+            assert told["message"].startswith("Retrying in")
+            # And other pictures of the host are tiled meanwhile
+            others = [submit(client, sources.url(f"/map.jpg?{way}-{number}")) for number in range(3)]
+            for other in others:
+                ready(client, other)
+            assert client.status(one)["state"] == "DOWNLOADING"
+            gate.set()
+            ready(client, one)

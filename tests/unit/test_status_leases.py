@@ -123,6 +123,7 @@ def test_after_a_restart_what_was_kept_before_is_no_pace_either() -> None:
         tiles_done=0,
         tiles_total=None,
         stage_percent=60.0,
+        host_hash=None,
     )
     assert leases.adopt(row)
     # When it brings another 100 in ten seconds

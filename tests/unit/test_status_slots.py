@@ -93,6 +93,18 @@ def test_turns_double_so_that_what_cannot_be_gone_on_with_comes_to_its_end() -> 
     assert not has_had_longest(last, AFTER)
 
 
+@pytest.mark.parametrize(("resumable", "longest"), [(True, LONGEST_TURN_KEPT), (False, LONGEST_TURN)])
+def test_a_place_at_a_host_is_kept_for_the_longest_turn(resumable: bool, longest: float) -> None:
+    # Given a slow download, and others that wait for its host: each turn costs that host a request
+    for now in (longest - 1.0, longest):
+        slow = lease("drips", 10.0, resumable=resumable)
+        found = who_gives_way([slow], now, 60.0, RATE, AFTER, for_place=True)
+        assert (found is slow) == (now == longest)
+    # Then one that starts over is too slow after the first such turn
+    slow.gives_way_since, slow.gives_place = longest, True
+    assert has_had_longest(slow, AFTER) == (not resumable)
+
+
 def test_what_has_come_as_a_whole_is_being_stored_and_is_not_slow() -> None:
     assert chosen(lease("stored", 0.0, total=0)) is None
     assert chosen(lease("drips", 10.0, total=10_000)) == "drips"

@@ -6,14 +6,15 @@ Only hosts that refused a connection have a row in `hosts`. Places shrink with a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, union_all, update
 
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.transitions import has
 from statussvc.db.repository.turns import UNHELD
 from statussvc.db.rows import DatasetRow, RunRow
-from statussvc.db.tables import HOST, datasets, hosts, runs
+from statussvc.db.tables import HELD_BY_HOST, HOST, datasets, hosts, runs
 from statussvc.enums import Outcome
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
@@ -25,7 +26,10 @@ LONGEST_GROWTH = 3600.0
 """Seconds. Each time that one download more is refused, the time until the next is doubled."""
 
 UNLIMITED = 8
-"""Places with which a host's row counts no more: the default of TILEWRIGHT_SOURCE_HOST_CONNECTIONS."""
+"""Places with which a host's row counts no more: the default of TILEWRIGHT_source_host_CONNECTIONS."""
+
+IN_LINE_FOR_HOST = (datasets.c.queued_at, datasets.c.seq)
+"""The order of rows that wait for a host. A row that was refused or gave way is behind those that waited then."""
 
 MOST_HELD = 1000
 """Rows of a host that are held at once. Further ones are held when they are begun."""
@@ -41,6 +45,10 @@ MOST_LOOKED_AT = 100
 
 MOST_HOSTS = 50
 """Hosts that one call looks at. The next call goes on with the next ones."""
+
+
+_source_host = func.coalesce(runs.c.host_hash, datasets.c.host_hash)
+"""The host that a run downloads from: its URL's, unless the run has reported another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +78,24 @@ def limit(connection: Connection, host: str | None, policy: Policy, now: float) 
 
 
 def at_work(connection: Connection, host: str | None) -> int:
-    """How many downloads of a host are at work."""
-    query = select(func.count()).where(datasets.c.state == State.DOWNLOADING, datasets.c.host_hash == host, *UNHELD)
+    """How many places of a host are taken: by downloads of its URLs that have not been led to another host."""
+    query = _downloading(func.count()).where(datasets.c.host_hash == host, _source_host == host)
     return connection.scalar(query) or 0
 
 
-def has_overlapped(connection: Connection, row: DatasetRow, run: RunRow, now: float) -> bool:
-    """Whether another download of a row's host was at work beside the row's run, and has ended since.
+def others_at(connection: Connection, host: str | None, row: DatasetRow) -> int:
+    """How many downloads other than a row's come from a host, whichever URLs led them there."""
+    query = _downloading(func.count()).where(_source_host == host, datasets.c.seq != row.seq)
+    return connection.scalar(query) or 0
+
+
+def has_overlapped(connection: Connection, host: str | None, row: DatasetRow, run: RunRow, now: float) -> bool:
+    """Whether another download came from a host beside a row's run, and has ended since.
 
     The host may have refused this one for its sake. Runs that failed do not count: the host may have refused all.
     """
     lately = (
-        select(runs.c.dataset_id)
+        select(runs.c.dataset_id, runs.c.host_hash)
         .where(
             runs.c.ended_at >= max(run.begun_at, now - OVERLAP_SECONDS),
             runs.c.ended_at <= now,
@@ -90,11 +104,14 @@ def has_overlapped(connection: Connection, row: DatasetRow, run: RunRow, now: fl
         )
         .order_by(runs.c.ended_at.desc())
         .limit(MOST_LOOKED_AT)
+        .subquery()
     )
-    others = select(datasets.c.host_hash).where(
-        datasets.c.dataset_id.in_(lately.scalar_subquery()), datasets.c.dataset_id != row.dataset_id
+    others = (
+        select(func.coalesce(lately.c.host_hash, datasets.c.host_hash))
+        .join_from(lately, datasets, datasets.c.dataset_id == lately.c.dataset_id)
+        .where(datasets.c.dataset_id != row.dataset_id)
     )
-    return row.host_hash is not None and row.host_hash in connection.scalars(others).all()
+    return host is not None and host in connection.scalars(others).all()
 
 
 def shrink(connection: Connection, host: str, others: int, known: Limit | None, now: float) -> int:
@@ -144,6 +161,26 @@ def hold(connection: Connection, row: DatasetRow, by: Limit, policy: Policy, now
     )
 
 
+def behind_others(connection: Connection, row: DatasetRow, policy: Policy, now: float) -> dict[str, object]:
+    """The columns of a row that gives its place to others that wait for its host; none where no other waits."""
+    host, allows = row.host_hash, limit(connection, row.host_hash, policy, now)
+    if host is None or allows is None or _longest_held(connection, HOST + host, policy, now) is None:
+        return {}
+    return held_columns(host, allows)
+
+
+def waits_since(connection: Connection, policy: Policy, now: float) -> list[tuple[float, set[str]]]:
+    """For each host that others wait for: since when the first of them waits, and the runs that take its places."""
+    if not _held_hosts(connection, "", most=1):
+        return []
+    taken: dict[str, set[str]] = {}
+    own = _downloading(datasets.c.host_hash, datasets.c.run_id).where(datasets.c.host_hash == _source_host)
+    for host, run_id in connection.execute(own):
+        taken.setdefault(host, set()).add(run_id)
+    found = ((_longest_held(connection, HOST + host, policy, now), run_ids) for host, run_ids in taken.items())
+    return [(since, run_ids) for since, run_ids in found if since is not None]
+
+
 def held_columns(host: str, by: Limit) -> dict[str, object]:
     """The columns of a row that waits for its host."""
     if by.blocked_until is not None:
@@ -180,10 +217,34 @@ def due(policy: Policy, now: float) -> ColumnElement[bool]:
     return or_(column.is_(None), column <= now, column > now + policy.longest_delay)
 
 
-def _held_hosts(connection: Connection, after: str) -> list[str]:
+def _downloading(*columns: Any) -> Select[*tuple[Any, ...]]:
+    """Downloads at work, each with its run."""
+    return (
+        select(*columns)
+        .select_from(datasets)
+        .outerjoin(runs, runs.c.run_id == datasets.c.run_id)
+        .where(datasets.c.state == State.DOWNLOADING, *UNHELD)
+    )
+
+
+def _longest_held(connection: Connection, held_by: str, policy: Policy, now: float) -> float | None:
+    """Since when the first row has waited that waits for its host and is due; None where none is.
+
+    Its own delay counts too. Otherwise, rows that are refused again and again would restart the time that others wait.
+    """
+    query = (
+        select(datasets.c.queued_at)
+        .where(datasets.c.held_by == held_by, HELD_BY_HOST, due(policy, now))
+        .order_by(*IN_LINE_FOR_HOST)
+        .limit(1)
+    )
+    return connection.scalar(query)
+
+
+def _held_hosts(connection: Connection, after: str, most: int = MOST_HOSTS) -> list[str]:
     found: list[str] = []
     after = after or HOST
-    while len(found) < MOST_HOSTS:
+    while len(found) < most:
         following: str | None = connection.scalar(
             select(func.min(datasets.c.held_by)).where(datasets.c.held_by > after, datasets.c.deleted_at.is_(None))
         )
@@ -206,8 +267,8 @@ def _about_to_begin(connection: Connection, host: str, policy: Policy, now: floa
 def _free(connection: Connection, held_by: str, most: int, policy: Policy, now: float) -> list[str]:
     seqs = (
         select(datasets.c.seq)
-        .where(datasets.c.held_by == held_by, datasets.c.deleted_at.is_(None), due(policy, now))
-        .order_by(datasets.c.seq)
+        .where(datasets.c.held_by == held_by, HELD_BY_HOST, due(policy, now))
+        .order_by(*IN_LINE_FOR_HOST)
         .limit(most)
     )
     return list(

@@ -188,6 +188,11 @@ def describe(connection: Connection, run_id: str, facts: Facts) -> None:
     )
 
 
+def note_host(connection: Connection, run_id: str, host: str) -> None:
+    """Write down which host a run downloads from, by its hash."""
+    connection.execute(update(runs).where(runs.c.run_id == run_id).values(host_hash=host))
+
+
 def complete_ingest(
     connection: Connection, run_id: str, fetched: Fetched, now: float, publish_lease: float = 15.0
 ) -> Reply:
@@ -310,11 +315,13 @@ def _waits_for_source(
     """Have a row wait for its host, or for as long as its source asks, where that costs no retry.
 
     Its host is the one of its URL. Whatever another one answers, to which a redirect or a description led, only this
-    row waits: a stranger's server must not speak for the host that others download from.
+    row waits: a stranger's server must not speak for the host that others download from. Nor is it why that host
+    refuses: only downloads that come from the host that refused count.
     """
-    is_own = not failure.refused_by or hash_of(failure.refused_by) == row.host_hash
-    others = places.at_work(connection, row.host_hash) - 1
-    if failure.is_refusal and others == 0 and places.has_overlapped(connection, row, run, now):
+    refusing = hash_of(failure.refused_by) if failure.refused_by else row.host_hash
+    is_own = refusing == row.host_hash
+    others = places.others_at(connection, refusing, row)
+    if failure.is_refusal and others == 0 and places.has_overlapped(connection, refusing, row, run, now):
         others = 1
     is_crowded = failure.is_refusal and others > 0 and row.host_hash is not None
     if row.host_hash is not None and is_crowded and is_own and row.refusals < MOST_REFUSALS:
@@ -335,7 +342,6 @@ def _waits_for_source(
     if not wait:
         if is_own or not is_crowded or row.refusals >= MOST_REFUSALS:
             return False
-        # The others at work may have been led to the same host.
         refusals = row.refusals + 1
         not_before = now + policy.back_off(refusals, failure.retry_after)
         wait_again(connection, row, Event.GIVEN_BACK, now, **reason, not_before=not_before, refusals=refusals)
@@ -354,6 +360,18 @@ def release(connection: Connection, run_id: str, now: float) -> Reply:
         return current
     run, row = current
     wait_again(connection, row, Event.GIVEN_BACK, now)
+    return end(connection, run, Outcome.RELEASED, Answer.WON, now)
+
+
+def give_way(connection: Connection, run_id: str, policy: Policy, now: float) -> Reply:
+    """Record that the worker gave the stage back for others. If they wait for the row's host, it waits behind them."""
+    current = _current(connection, run_id, Outcome.RELEASED)
+    if isinstance(current, Reply):
+        return current
+    run, row = current
+    is_download = row.state is State.DOWNLOADING
+    behind = places.behind_others(connection, row, policy, now) if is_download else {}
+    wait_again(connection, row, Event.GIVEN_BACK, now, **behind)
     return end(connection, run, Outcome.RELEASED, Answer.WON, now)
 
 

@@ -361,10 +361,16 @@ def test_a_refusal_is_reported_with_the_host_that_refused(
                 "own": refused,
             }[way],
         )
+        asked: list[str] = []
+        settings = IngestSettings(source_connections=1)
+        fetching = Fetch(
+            url, tmp_path / "got", settings=settings, guard=LOCAL, progress=lambda *_: None, asking=asked.append
+        )
         with pytest.raises(StageError) as failure:
-            fetch(url, tmp_path / "got")
-    # Then the error names that host, in the form in which URLs name it
+            fetching.run()
+    # Then the error names that host, in the form in which URLs name it, and it was reported before it was asked
     host = "127.0.0.1" if way == "own" else "127.0.0.2"
+    assert (asked[0], asked[-1]) == ("127.0.0.1", host)
     assert failure.value.refused_by == host == check_url(f"http://{host}/").host
     assert host in failure.value.message
     assert failure.value.message.startswith("The tile at 0, 0") == (way == "tiles")

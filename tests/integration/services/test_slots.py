@@ -121,3 +121,27 @@ def test_a_worker_that_stops_blames_nobody_whatever_was_asked_of_its_run(
     status.pipeline.ReleaseStage(pb.ReleaseStageRequest(run_id="a" * 32))
     assert status.state(dataset_id) == "QUEUED"
     assert not status.get(dataset_id).HasField("failure")
+
+
+def test_the_slowest_of_a_host_gives_way_to_those_that_wait_for_it_and_waits_behind_them(
+    status: Status, client: StatusClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a silent download that can be resumed, and another one that its host refuses meanwhile
+    monkeypatch.setattr(slots, "LONGEST_TURN_KEPT", 0.5)
+    slow, other = status.create(), status.create()
+
+    def silent(run: Run) -> pb.IngestResult:
+        run.report(resumable=True, source_host="example.org")
+        status.begin(other, "b" * 32)
+        failure = pb.Failure(code="source_unavailable", message="It is busy.", retryable=True)
+        status.pipeline.FailStage(pb.FailStageRequest(run_id="b" * 32, failure=failure, refused=True))
+        assert status.get(other).hold.connections == 1
+        # Then it is asked to give way, although nobody waits for a slot
+        assert run.stopped.wait(WAIT_LIMIT), "nobody told it to stop"
+        raise Stopped(run.stop_reason)
+
+    run_stage(client, wake_up(slow), silent, stopping=threading.Event(), limits=Limits(60.0, 60.0))
+    # And it waits for its host, behind the other, which gets the place
+    seen = status.get(slow)
+    assert (seen.hold.host, seen.attempt, seen.HasField("failure")) == ("example.org", 2, False)
+    assert [one for one, *_ in status.pending()] == [other]

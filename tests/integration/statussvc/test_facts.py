@@ -283,3 +283,30 @@ def test_warnings_belong_to_the_pyramid_and_all_that_show_it(status: Status, run
     status.complete_ingest(run)
     assert status.state(second) == "READY"
     assert list(status.get(first).warnings) == list(status.get(second).warnings) == [warning]
+
+
+@pytest.mark.parametrize("way", ["beat", "completed"])
+def test_a_run_that_says_where_it_downloads_from_is_no_reason_for_its_urls_host_to_refuse(
+    status: Status, run_ids: Iterator[str], way: str
+) -> None:
+    # Given a download that says that it was led to another host, and one that the host of both URLs refuses
+    one, other = next(run_ids), next(run_ids)
+    status.begin(status.create(), one)
+    refused = status.create()
+    status.begin(refused, other)
+    if way == "beat":
+        report(status, one, 1, source_host="example.org")
+        report(status, one, 2, source_host="stranger.example")
+        report(status, one, 3)  # as an older worker would go on
+    else:
+        result = pb.IngestResult(sha256=SHA, bytes=1234)
+        status.pipeline.CompleteStage(
+            pb.CompleteStageRequest(run_id=one, ingest=result, source_host="stranger.example")
+        )
+    failure = pb.Failure(code="source_unavailable", message="It is busy.", retryable=True)
+    status.pipeline.FailStage(
+        pb.FailStageRequest(run_id=other, failure=failure, refused=True, refused_by="example.org")
+    )
+    # Then that counts as a retry, and nobody waits for the host
+    seen = status.get(refused)
+    assert (seen.failure.code, seen.HasField("hold")) == ("source_unavailable", False)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select, update
 
 from statussvc.db.repository import addresses, holds, outbox, places, reusable, stages, user_actions
 from statussvc.db.repository.catalogue import NewDataset, Texts, create, describe
-from statussvc.db.repository.turns import Turns
+from statussvc.db.repository.turns import Turns, hash_of
 from statussvc.db.rows import DatasetRow, Facts, Failure, Rewritten, fetch_one
 from statussvc.db.tables import datasets
 from statussvc.enums import Drop
@@ -303,9 +303,10 @@ def test_a_host_that_refuses_gets_as_many_downloads_as_it_allows_and_who_waits_s
     refuse(rows, run, now=NOW + 61.0)
     assert (rows.row(ids[3]).retries, rows.row(ids[3]).held_places) == (0, 2)
     assert free_places(rows, NOW + 125.0) == []
-    assert free_places(rows, NOW + 182.0) == [ids[3]]
+    # And whoever was refused is behind those that have waited since
+    assert free_places(rows, NOW + 182.0) == [more[0]]
     # And a host that refuses nothing for long has no limit any more
-    assert set(free_places(rows, NOW + 3600.0)) == set(more)
+    assert set(free_places(rows, NOW + 3600.0)) == {more[1], ids[3]}
 
 
 def test_a_refusal_of_the_only_download_counts_as_a_retry(rows: Rows) -> None:
@@ -433,8 +434,9 @@ def test_a_long_retry_after_of_another_host_concerns_only_the_row_that_was_led_t
 
 
 def test_a_refusal_by_another_host_takes_no_place_from_the_urls_own(rows: Rows) -> None:
-    # Given a URL that leads to another host, which refuses, while others of the URL's host are at work
-    (busy, _), (one, run) = begun(rows, 2).items()
+    # Given two URLs that lead to another host, which refuses one of them, and a download of the URL's host itself
+    (busy, other), (one, run), _ = begun(rows, 3).items()
+    stages.note_host(rows.connection, other, hash_of(STRANGER))
     now = NOW
     waits = []
     for number in range(MOST_REFUSALS):
@@ -454,8 +456,11 @@ def test_a_refusal_by_another_host_takes_no_place_from_the_urls_own(rows: Rows) 
     assert (rows.row(one).retries, rows.row(busy).state) == (1, State.DOWNLOADING)
 
 
-def test_a_refusal_by_another_host_counts_as_a_retry_if_no_other_download_is_at_work(rows: Rows) -> None:
-    ((one, run),) = begun(rows, 1).items()
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_refusal_by_another_host_counts_as_a_retry_if_no_other_download_comes_from_there(
+    rows: Rows, others: int
+) -> None:
+    (one, run), *_ = begun(rows, 1 + others).items()
     refuse(rows, run, by=STRANGER)
     assert (rows.row(one).retries, rows.row(one).error_code) == (1, "source_unavailable")
 
@@ -475,3 +480,103 @@ def test_a_refusal_by_another_host_counts_as_a_retry_if_no_other_download_is_at_
 def test_hosts_are_compared_as_urls_name_them(rows: Rows, url: str, host: str, is_own: bool) -> None:
     refuse(rows, rows.begin(rows.submit(url)), retry_after=3600.0, by=host)
     assert (rows.begin(rows.submit(url + "?other")) == Drop.HELD) == is_own
+
+
+def led(rows: Rows, run_id: str) -> str:
+    stages.note_host(rows.connection, run_id, hash_of(STRANGER))
+    return run_id
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_who_was_led_away_is_not_why_the_urls_host_refuses(rows: Rows, has_ended: bool) -> None:
+    # Given a download whose URL has led to another host, and one that the URL's own host refuses
+    (_, run), (one, refused) = begun(rows, 2).items()
+    led(rows, run)
+    if has_ended:
+        stages.release(rows.connection, run, NOW)
+    refuse(rows, refused, now=NOW + 1.0)
+    # Then it is a retry, and the host has all its places
+    row = rows.row(one)
+    assert (row.retries, row.held_by) == (1, None)
+    assert places.limit(rows.connection, row.host_hash, POLICY, NOW) is None
+    # While it is not known where a download comes from, it counts for its URL's host
+    if not has_ended:
+        (two, again), (_, unknown) = begun(rows, 2).items()
+        refuse(rows, again, now=NOW + 1.0)
+        assert (rows.row(two).retries, rows.row(two).held_places) == (0, 1)
+        # And so does one that has come back there
+        stages.note_host(rows.connection, run, row.host_hash or "")
+        assert places.at_work(rows.connection, row.host_hash) == 2
+        led(rows, unknown)
+        assert places.at_work(rows.connection, row.host_hash) == 1
+
+
+def test_who_was_led_away_takes_no_place(rows: Rows) -> None:
+    # Given a host that allows one download, and one of its URLs that leads elsewhere
+    (away, run), (_, busy), (one, refused) = begun(rows, 3).items()
+    led(rows, run)
+    refuse(rows, refused)
+    third = rows.submit(URL + "?third")
+    assert rows.begin(third) == Drop.HELD
+    assert free_places(rows, NOW) == []
+    # When the one that comes from the host ends, then the next begins
+    rows.complete(busy)
+    assert free_places(rows, NOW) == [one]
+    assert rows.begin(one) not in list(Drop)
+    assert (rows.row(away).state, rows.begin(rows.submit(URL + "?fourth"))) == (State.DOWNLOADING, Drop.HELD)
+
+
+def test_who_is_led_to_a_host_takes_none_of_its_places_and_may_be_why_it_refuses(rows: Rows) -> None:
+    # Given a URL of another host that has led to this one, which refuses its only own download
+    other = rows.begin(rows.submit(f"https://{STRANGER}/{next(NUMBERS)}"))
+    stages.note_host(rows.connection, other, hash_of("example.org"))
+    ((one, run),) = begun(rows, 1).items()
+    refuse(rows, run)
+    # Then that costs no retry, and the place that is left is not the other's
+    assert (rows.row(one).retries, rows.row(one).held_places) == (0, 1)
+    assert free_places(rows, NOW) == [one]
+
+
+def test_a_url_that_is_always_refused_does_not_take_the_only_place_each_time(rows: Rows) -> None:
+    # Given a host with one place, a row that it refuses each time, and others that wait
+    (one, run), (_, busy) = begun(rows, 2).items()
+    refuse(rows, run, now=NOW + 1.0)
+    others = [rows.submit(f"{URL}?{next(NUMBERS)}") for _ in range(3)]
+    assert rows.begin(others[0], now=NOW + 1.0) == Drop.HELD
+    for number in range(3):
+        # Then each time that a place is free, one of those is next that were not refused
+        rows.complete(busy)
+        assert free_places(rows, NOW + 2.0 + number) == [others[number]]
+        busy = rows.begin(others[number])
+    rows.complete(busy)
+    assert free_places(rows, NOW + 9.0) == [one]
+
+
+def test_a_download_that_gives_way_waits_behind_those_that_wait_for_its_host(rows: Rows) -> None:
+    # Given a host with one place, which a slow download has, and two others that wait for it
+    (slow, run), (one, refused) = begun(rows, 2).items()
+    assert places.waits_since(rows.connection, POLICY, NOW) == []
+    refuse(rows, refused, retry_after=30.0)
+    assert places.waits_since(rows.connection, POLICY, NOW + 29.0) == []
+    assert places.waits_since(rows.connection, POLICY, NOW + 31.0) == [(NOW, {run})]
+    other = rows.submit(URL + "?other")
+    assert rows.begin(other) == Drop.HELD
+    assert places.waits_since(rows.connection, POLICY, NOW + 29.0) == [(NOW, {run})]
+    # When it gives way, then they are before it
+    stages.give_way(rows.connection, run, POLICY, NOW + 50.0)
+    row = rows.row(slow)
+    assert (row.state, row.retries, row.held_places) == (State.QUEUED, 0, 1)
+    for expected in (one, other, slow):
+        assert free_places(rows, NOW + 51.0) == [expected]
+        rows.complete(rows.begin(expected, now=NOW + 51.0))
+    # And where nobody waits for its host, it waits for a worker only
+    ((two, again),) = begun(rows, 1).items()
+    stages.give_way(rows.connection, again, POLICY, NOW + 52.0)
+    assert rows.held_by(two) == [None]
+
+
+def test_whoever_was_led_away_is_not_asked_for_a_place(rows: Rows) -> None:
+    (_, run), (_, busy), (_, refused) = begun(rows, 3).items()
+    led(rows, run)
+    refuse(rows, refused)
+    assert places.waits_since(rows.connection, POLICY, NOW) == [(NOW, {busy})]

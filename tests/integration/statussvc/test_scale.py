@@ -45,13 +45,14 @@ STEPS = 60_000
 TOUCHED = 3_000
 """Rows that PostgreSQL may touch in one statement."""
 
-# Of ten rows seven are ready, two wait for ingest and one for a tiler, all published: nothing is due. Every
+# Of ten rows seven are ready, two wait for ingest and one for a tiler, all published: nothing is due, and every
+# second one that waits for ingest is held by a host. Every
 # thousandth has failed, and is of a seldom category and subject. Nearly all are of one host.
 FILL = """
 INSERT INTO datasets (seq, dataset_id, kind, expected_sha256, tile_format, tile_quality, page, name, description,
                       category, subject, url, tile_size, state, attempt, crashes, retries, revision,
                       created_at, queued_at, started_at, published_at, host_hash, source_key, source_sha256, tile_id,
-                      url_hash, reference)
+                      url_hash, reference, held_by)
 SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END,
        CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'https://example.org/a', 256,
@@ -60,7 +61,8 @@ SELECT n, 'custom_' || n, 'dataset', '', '', 0, 0, 'Name ' || n, '',
        1, 0, 0, 1, :now - 1000, :now - 1000, :now - 900, CASE WHEN n % 10 < 7 THEN NULL ELSE :now - 500 END,
        CASE WHEN n % 1000 = 777 THEN 'host' || n ELSE 'flood' END,
        'sources/custom_' || n || '/1', CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE 'often' END, 'tile' || n,
-       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE :often END, 'ref' || n
+       CASE WHEN n % 1000 = 0 THEN 'seldom' ELSE :often END, 'ref' || n,
+       CASE WHEN n % 10 = 8 THEN 'host:crowd' END
 FROM numbers
 """
 FILL_TAGS = """
@@ -204,9 +206,23 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         None,
     ),
     "BeginStage, what a host allows": (lambda connection: places.at_work(connection, "flood"), None),
+    "FailStage, who else comes from a host": (
+        lambda connection: places.others_at(connection, "flood", catalogue.get(connection, "custom_5000").row),
+        None,
+    ),
+    "LeasePending, who waits for a host": (
+        lambda connection: places.settle(connection, POLICY, NOW, "")[0],
+        places.MOST_FREED,
+    ),
+    "since when others wait for a place": (lambda connection: places.waits_since(connection, POLICY, NOW), 0),
+    "since when a host is waited for": (
+        lambda connection: [places._longest_held(connection, "host:crowd", POLICY, NOW)],
+        1,
+    ),
     "FailStage, whose download has just ended": (
         lambda connection: places.has_overlapped(
             connection,
+            "flood",
             catalogue.get(connection, "custom_5000").row,
             fetch_all(connection, RunRow, select(runs).where(runs.c.run_id == "run5000"))[0],
             NOW - 790.0,

@@ -226,7 +226,9 @@ class Model:
             return
         about = [one for one in self.waiting("INGEST") if not self._is_delayed(one)]
         free = len(held) if allowed is None else allowed - self.at_host() - len(about)
-        for one in [one for one in held if not self._is_delayed(one)][: max(0, free)]:
+        # Whoever was refused is behind those that have waited since.
+        due = sorted((one for one in held if not self._is_delayed(one)), key=lambda one: one.queued)
+        for one in due[: max(0, free)]:
             one.free()
             one.not_before = None
 

@@ -2116,12 +2116,17 @@ class ReportProgressRequest(_message.Message):
     PREVIEW_FIELD_NUMBER: _builtins.int
     RESUMABLE_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
+    SOURCE_HOST_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     beat_seq: _builtins.int
     """Rises with every beat; a beat that does not rise counts for nothing."""
     resumable: _builtins.bool
     """Whether a later run goes on from what this one has done, should it give its stage back (ingest)."""
+    source_host: _builtins.str
+    """The host that was asked last, as URLs name it: a redirect or a description may have led away from the URL's own
+    (ingest). Empty before the first request, and from older workers.
+    """
     @_builtins.property
     def progress(self) -> Global___Progress:
         """What the stage has done so far."""
@@ -2148,10 +2153,11 @@ class ReportProgressRequest(_message.Message):
         preview: Global___Preview | None = ...,
         resumable: _builtins.bool = ...,
         rewritten: Global___Rewritten | None = ...,
+        source_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "progress", b"progress", "rewritten", b"rewritten", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "resumable", b"resumable", "rewritten", b"rewritten", "run_id", b"run_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seq", b"beat_seq", "preview", b"preview", "progress", b"progress", "resumable", b"resumable", "rewritten", b"rewritten", "run_id", b"run_id", "source", b"source", "source_host", b"source_host"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2323,8 +2329,11 @@ class CompleteStageRequest(_message.Message):
     TILER_FIELD_NUMBER: _builtins.int
     INSPECT_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
+    SOURCE_HOST_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
+    source_host: _builtins.str
+    """As the run's last beat had it, or would have had it (ingest)."""
     @_builtins.property
     def ingest(self) -> Global___IngestResult:
         """Of STAGE_INGEST."""
@@ -2349,10 +2358,11 @@ class CompleteStageRequest(_message.Message):
         tiler: Global___TilerResult | None = ...,
         inspect: Global___InspectionReport | None = ...,
         rewritten: Global___Rewritten | None = ...,
+        source_host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "rewritten", b"rewritten", "tiler", b"tiler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "rewritten", b"rewritten", "run_id", b"run_id", "tiler", b"tiler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "inspect", b"inspect", "result", b"result", "rewritten", b"rewritten", "run_id", b"run_id", "source_host", b"source_host", "tiler", b"tiler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["ingest", "tiler", "inspect"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
