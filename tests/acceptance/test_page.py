@@ -642,6 +642,166 @@ def test_the_controls_zoom_turn_and_fill_the_screen(new_page: NewPage, picture: 
     expect(page.get_by_label("Scale")).to_have_text(scale)
 
 
+METRES = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3}
+
+VIEWER = "OpenSeadragon.getViewer(document.querySelector('.stage-canvas'))"
+
+
+def metres(text: str) -> float:
+    number, unit = text.split(" ")
+    return float(number.replace(",", "")) * METRES[unit]
+
+
+def per_pixel(page: Page) -> float:
+    """How many metres of the image a pixel of the screen shows along its width, as the scale bar says."""
+    line = page.locator(".scale-line").bounding_box()
+    assert line is not None
+    return metres(page.locator(".scale-bar").inner_text().strip()) / line["width"]
+
+
+def measured_by_shift_drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> Locator:
+    """Drags between two places of the stage, given in shares of its size, and returns the label."""
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    ends = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.keyboard.down("Shift")
+    page.mouse.move(*ends[0])
+    page.mouse.down()
+    page.mouse.move(*ends[1], steps=5)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    label = page.locator(".measure-label")
+    expect(label).to_be_visible()
+    line = page.locator(".measure-line").bounding_box()
+    assert line is not None
+    # The line lies where the pointer went, give or take its ticks.
+    xs, ys = sorted(x for x, _ in ends), sorted(y for _, y in ends)
+    assert (line["x"], line["x"] + line["width"]) == pytest.approx(xs, abs=12)
+    assert (line["y"], line["y"] + line["height"]) == pytest.approx(ys, abs=12)
+    return label
+
+
+@pytest.fixture
+def oblong(client: Client, sources: SourceServer, halves: bytes) -> str:
+    """The halves, ready, whose pixels are 2 mm wide and 1 mm high."""
+    url = sources.on("/page-oblong.jpg", status(200, data=halves))
+    dataset_id = client.submit(url, "Two halves", pixel_size="2 x 1 mm")["dataset_id"]
+    ready(client, dataset_id)
+    return str(dataset_id)
+
+
+def test_the_scale_bar_and_measured_distances_are_true_however_the_image_lies(new_page: NewPage, oblong: str) -> None:
+    # Given an image whose pixels are not square, at a place of 600 of its pixels
+    page = new_page(f"/view/{oblong}#x=600&y=400&w=600", reduced_motion="reduce")
+    shows(zoomable(page, "Two halves"), 0.1, 0.5, RED)
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    one = 600 / box["width"]  # pixels of the image for a pixel of the screen
+
+    # Then the bar has a round length, and is as long as it says
+    assert per_pixel(page) == pytest.approx(one * 2e-3, rel=0.02)
+    assert page.locator(".scale-bar").inner_text().strip() in {"10 cm", "20 cm"}
+    expect(page.get_by_role("img", name="The bar is")).to_be_visible()
+    expect(page.locator("#facts")).to_contain_text("2.4 m \u00d7 80 cm")
+
+    # When half of the width is measured, then the image has not moved, and the distance is right
+    label = measured_by_shift_drag(page, (0.25, 0.5), (0.75, 0.5))
+    assert metres(label.inner_text()) == pytest.approx(300 * 2e-3, rel=0.01)
+    assert cursor(page)["x"] == 600
+    expect(page.locator("#announcer")).to_have_text(re.compile("The distance is (60|59.9|60.[01]).* cm."))
+    down = measured_by_shift_drag(page, (0.5, 0.3), (0.5, 0.7))
+    assert metres(down.inner_text()) == pytest.approx(0.4 * box["height"] * one * 1e-3, rel=0.01)
+
+    # When it is zoomed, the measure stays on the image
+    before = label.inner_text()
+    page.get_by_role("button", name="Zoom in").click()
+    page.wait_for_function("() => Number(new URLSearchParams(location.hash.slice(1)).get('w')) < 400")
+    assert label.inner_text() == before
+    assert per_pixel(page) == pytest.approx(one * 2e-3 / 1.6, rel=0.02)
+
+    # When it is turned, then the screen's width is the image's height
+    page.get_by_role("button", name="Turn right").click()
+    page.wait_for_function("() => location.hash.endsWith('&r=90')")
+    assert per_pixel(page) == pytest.approx(one * 1e-3 / 1.6, rel=0.02)
+    label = measured_by_shift_drag(page, (0.3, 0.5), (0.7, 0.5))
+    assert metres(label.inner_text()) == pytest.approx(0.4 * box["width"] * one * 1e-3 / 1.6, rel=0.01)
+
+    # When it is mirrored, too, then the line still lies where the pointer went
+    page.evaluate(f"{VIEWER}.viewport.setFlip(true)")
+    label = measured_by_shift_drag(page, (0.2, 0.4), (0.6, 0.7))
+    across, down_by = 0.4 * box["width"] * one / 1.6, 0.3 * box["height"] * one / 1.6
+    assert metres(label.inner_text()) == pytest.approx((across**2 + (2 * down_by) ** 2) ** 0.5 * 1e-3, rel=0.01)
+
+    # When it is turned by any angle, then all of it still holds
+    page.evaluate(f"{VIEWER}.viewport.setFlip(false); {VIEWER}.viewport.setRotation(30, true)")
+    expect(page.locator(".measure-line")).to_be_visible()
+    turned = ((0.75**0.5 * 2e-3) ** 2 + (0.5 * 1e-3) ** 2) ** 0.5 * one / 1.6
+    assert per_pixel(page) == pytest.approx(turned, rel=0.02)
+    label = measured_by_shift_drag(page, (0.3, 0.5), (0.7, 0.5))
+    assert metres(label.inner_text()) == pytest.approx(0.4 * box["width"] * turned, rel=0.01)
+
+    # And Escape removes it
+    page.keyboard.press("Escape")
+    expect(label).to_be_hidden()
+
+
+def test_distances_are_measured_by_keyboard_and_button_and_without_a_scale(
+    new_page: NewPage, oblong: str, picture: str
+) -> None:
+    # Given an image whose scale nobody knows
+    page = new_page(f"/view/{picture}#x=600&y=400&w=600", reduced_motion="reduce")
+    canvas = zoomable(page, "Two halves")
+    shows(canvas, 0.1, 0.5, RED)
+    expect(page.locator(".scale-bar")).to_have_count(0)
+
+    # When it is measured by the keyboard, then in its pixels
+    canvas.focus()
+    page.keyboard.press("m")
+    expect(page.locator(".measure-label")).to_have_text("0 px")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".measure-label")).not_to_have_text("0 px")
+    page.keyboard.press("m")
+    label = page.locator(".measure-label").inner_text()
+    assert re.fullmatch(r"\d+ px", label)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#announcer")).to_have_text(f"The distance is {label}.")
+    expect(page.locator(".measure-label")).to_have_text(label)
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    page.keyboard.press("Escape")
+    expect(page.locator(".measure-label")).to_be_hidden()
+
+    # When the button is pressed, then any drag measures, until it is pressed again
+    button = page.get_by_role("button", name="Measure")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=4)
+    page.mouse.up()
+    expect(page.locator(".measure-label")).to_have_text(re.compile(r"^\d+ px$"))
+    assert int(page.locator(".measure-label").inner_text()[:-3]) == pytest.approx(100 * 600 / box["width"], abs=1)
+    button.click()
+    place = cursor(page)
+    page.mouse.move(box["x"] + 200, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 300, steps=4)
+    page.mouse.up()
+    page.wait_for_function(f"() => Number(new URLSearchParams(location.hash.slice(1)).get('x')) < {place['x']}")
+
+    # And on a phone, a tablet and a desk, all of it finds its room
+    for width, scheme in ((360, "dark"), (768, "light"), (1440, "dark")):
+        other = new_page(f"/view/{oblong}", viewport={"width": width, "height": 640}, color_scheme=scheme)
+        shows(zoomable(other, "Two halves"), 0.3, 0.5, RED)
+        bar, controls = (other.locator(name).bounding_box() for name in (".scale-bar", ".stage-controls"))
+        assert bar is not None
+        assert controls is not None
+        is_above = bar["y"] + bar["height"] <= controls["y"]
+        assert is_above or bar["x"] >= controls["x"] + controls["width"]
+        assert controls["x"] + controls["width"] <= width
+        assert other.evaluate("() => document.documentElement.scrollWidth") == width
+
+
 def test_the_copy_buttons_give_what_works_elsewhere(
     new_page: NewPage, stack: LaunchedStack, client: Client, picture: str
 ) -> None:

@@ -25,6 +25,22 @@ export function bytes(value) {
   return `${unit < 2 || value >= 100 ? whole.format(value) : tenth.format(value)} ${UNITS[unit]}`;
 }
 
+const LENGTHS = [
+  [1e-6, 1e-9, "nm"],
+  [1e-3, 1e-6, "µm"],
+  [1e-2, 1e-3, "mm"],
+  [1, 1e-2, "cm"],
+  [1e3, 1, "m"],
+  [Infinity, 1e3, "km"],
+];
+
+/** 0.00123456 (metres) → "1.235 mm". */
+export function length(metres) {
+  // A hair more, so that 0.000001 is 1 µm although it is stored as a little less.
+  const [, unit, name] = LENGTHS.find(([below]) => metres * (1 + 1e-9) < below);
+  return `${significant.format(metres / unit)} ${name}`;
+}
+
 /** 75 → "about 2 min"; rounded, because it is an estimate. */
 export function duration(seconds) {
   if (seconds < 5) return "a few seconds";

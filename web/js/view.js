@@ -3,9 +3,10 @@
 import { embedUrl, getDataset, ROOT, statusUrl, viewUrl } from "./api.js";
 import { copyField } from "./copy.js";
 import { el, sourceLink } from "./dom.js";
-import { count, decoded, number, pixels, size, when } from "./format.js";
+import { count, decoded, length, number, pixels, size, when } from "./format.js";
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
+import { metresOf } from "./scale.js";
 import { openViewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
@@ -77,6 +78,12 @@ function facts(dataset) {
   const pairs = [];
   if (info) {
     pairs.push(["Size", size(info.width, info.height)], ["Pixels", pixels(info.width, info.height)]);
+    const metres = metresOf(info.pixel_size);
+    if (metres) {
+      const { x, y, unit } = info.pixel_size;
+      pairs.push(["Pixel size", x === y ? `${number(x)} ${unit}` : `${number(x)} × ${number(y)} ${unit}`]);
+      pairs.push(["Real size", `${length(info.width * metres.x)} × ${length(info.height * metres.y)}`]);
+    }
     pairs.push(["Tiles", `${info.tile_size} px, ${info.format}, zoom 0 to ${count(info.max_zoom)}`]);
   }
   if (dataset.category) pairs.push(["Category", dataset.category]);

@@ -1,7 +1,9 @@
 /** The viewer: OpenSeadragon with our controls, labels and keys. */
 
 import { el, icon } from "./dom.js";
+import { measuring } from "./measure.js";
 import { bindPosition } from "./position.js";
+import { metresOf, scaleBar } from "./scale.js";
 
 const LIBRARY = new URL("../openseadragon/openseadragon.min.js", import.meta.url).href;
 const ZOOM_STEP = 1.6;
@@ -45,7 +47,11 @@ export async function openViewer(stage, dataset, { remember = false } = {}) {
   });
   await opened(viewer);
   describe(viewer, dataset.name);
-  stage.append(controls(viewer, stage));
+  const metres = metresOf(dataset.tile_info.pixel_size);
+  const bar = controls(viewer, stage);
+  bar.lastChild.before(measuring(viewer, stage, metres));
+  stage.append(bar);
+  if (metres) stage.append(scaleBar(viewer, stage, metres));
   wireKeys(viewer, stage);
   viewer.addHandler("tile-load-failed", () => {
     notice.textContent = "Some tiles could not be loaded. Move the image to try again.";
@@ -93,7 +99,7 @@ function opened(viewer) {
 function describe(viewer, name) {
   viewer.canvas.setAttribute("role", "application");
   viewer.canvas.setAttribute("aria-roledescription", "zoomable image");
-  viewer.canvas.setAttribute("aria-label", `${name}. Arrow keys move, plus and minus zoom, 0 shows the whole image.`);
+  viewer.canvas.setAttribute("aria-label", `${name}. Arrow keys move, plus and minus zoom, 0 shows the whole image, m measures.`);
   viewer.navigator.element.setAttribute("aria-hidden", "true");
   for (const inner of viewer.navigator.element.querySelectorAll("[tabindex]")) inner.setAttribute("tabindex", "-1");
 }
