@@ -2,7 +2,7 @@
 
 RequestId ▸ AccessLog ▸ Gateway ┬ /tiles/…   Deep Zoom and XYZ ┐ plain ASGI apps that share one cache of
                                 ├ /iiif/…    IIIF Image API    ┘ pyramids: no routing, no dependency injection
-                                └ the rest   FastAPI: the API, IIIF collections, health, the pages
+                                └ the rest   FastAPI: the API, IIIF collections and changes, health, the pages
 
 A plain GET of a tile that is in memory never gets here: gateway.http_server_protocol responds to it.
 """
@@ -38,7 +38,7 @@ from gateway.pages import page_routes
 from gateway.rpc import RefuseCrowd, ask
 from gateway.settings import GatewaySettings
 from gateway.tiles import IIIF_PREFIX, TILES_PREFIX, DatasetAddresses, Iiif, PyramidApp, PyramidCache, QuickTiles, Tiles
-from pipeline.errors import TilewrightError
+from pipeline.errors import NotFound, TilewrightError
 from pipeline.identity import Identified
 from pipeline.status import AsyncStatusClient
 from pipeline.storage import Storage
@@ -144,7 +144,12 @@ async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:
 
 
 async def _get_dataset(context: Context, dataset_id: str) -> pb.Dataset:
-    response = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
+    """Return a dataset. Raises NotFound or Deleted."""
+    try:
+        response = await ask(context.rpc.GetDataset, pb.GetDatasetRequest(dataset_id=dataset_id))
+    except NotFound:
+        await _shown_by(context, dataset_id)  # raises Deleted
+        raise
     return response.dataset
 
 

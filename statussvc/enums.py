@@ -16,6 +16,16 @@ class Kind(StrEnum):
     INSPECTION = "inspection"
 
 
+class Change(StrEnum):
+    """What happened to a dataset that the stream of changes tells: as in the IIIF Change Discovery API."""
+
+    CREATE = "CREATE"
+    """It was ready for the first time."""
+    UPDATE = "UPDATE"
+    """Its pyramid or its texts changed."""
+    DELETE = "DELETE"
+
+
 class TileFormat(StrEnum):
     """The image format of tiles."""
 
@@ -98,6 +108,12 @@ ANSWER_VALUES: Final[dict[Answer, pb.Answer.ValueType]] = {
     Answer.WON: pb.ANSWER_WON,
     Answer.LOST: pb.ANSWER_LOST,
     Answer.REFUSED: pb.ANSWER_REFUSED,
+}
+
+CHANGE_VALUES: Final[dict[Change, pb.ChangeType.ValueType]] = {
+    Change.CREATE: pb.CHANGE_TYPE_CREATE,
+    Change.UPDATE: pb.CHANGE_TYPE_UPDATE,
+    Change.DELETE: pb.CHANGE_TYPE_DELETE,
 }
 
 DROP_VALUES: Final[dict[Drop, pb.BeginStageResponse.Drop.ValueType]] = {

@@ -23,7 +23,7 @@ class Purger:
 
     Parameters
     ----------
-    keep: seconds for which deleted datasets and runs that a later one followed are kept; None: for ever.
+    keep: seconds for which deleted datasets and runs and changes that a later one followed are kept; None: for ever.
     """
 
     def __init__(self, core: Core, keep: float | None) -> None:
@@ -54,6 +54,9 @@ class Purger:
             before, position = now - self._keep, self._position
             removed["deleted datasets"] = await database.keep_house(
                 lambda connection: purge.deleted(connection, before, now)
+            )
+            removed["changes"] = await database.keep_house(
+                lambda connection: purge.overtaken_changes(connection, before)
             )
             removed["runs"], self._position = await database.keep_house(
                 lambda connection: purge.overtaken_runs(connection, before, position, now)

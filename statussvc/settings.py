@@ -107,8 +107,8 @@ class StatusSettings(Settings):
         30.0,
         ge=0,
         description=(
-            "Days after which the rows of deleted datasets, and of runs that a later run followed, are removed. Long "
-            "enough to find out what happened. 0: never."
+            "Days after which the rows of deleted datasets, and of runs and changes that later ones followed, are "
+            "removed. Long enough to find out what happened. 0: never."
         ),
     )
     slot_rate: float = Field(

@@ -8,6 +8,7 @@ from statussvc.db.claim import LOST, InUse
 from statussvc.db.database import Database
 from statussvc.db.repository import (
     catalogue,
+    changes,
     garbage,
     holds,
     identity,
@@ -61,6 +62,7 @@ __all__ = [
     "WakeUp",
     "as_json",
     "catalogue",
+    "changes",
     "garbage",
     "holds",
     "identity",

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select
 
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.tables import datasets
-from statussvc.enums import MAIN_PICTURE, TILE_FORMAT_VALUES, Answer, Kind, Outcome, TileFormat
+from statussvc.enums import MAIN_PICTURE, TILE_FORMAT_VALUES, Answer, Change, Kind, Outcome, TileFormat
 from statussvc.lifecycle import Stage, State
 
 R = TypeVar("R")
@@ -261,6 +261,18 @@ class RunRow:
     tiles_total: int | None
     stage_percent: float | None
     host_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A row of `changes`. Its fields are the table's columns, in their order."""
+
+    seq: int
+    dataset_id: str
+    change: Change
+    began_at: float | None
+    ended_at: float
+    overtaken: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from pipeline.texts import MAX_REFERENCE
-from statussvc.enums import Answer, Kind, Outcome, TileFormat
+from statussvc.enums import Answer, Change, Kind, Outcome, TileFormat
 from statussvc.lifecycle import Stage, State
 
 metadata = MetaData(
@@ -345,6 +345,35 @@ class FormerIdColumns(TypedColumns):
 
 
 former_ids = Table("former_ids", metadata, FormerIdColumns)
+
+
+class ChangeColumns(TypedColumns):
+    """What harvesters read: see repository/changes.py."""
+
+    # Decides the page. It has gaps where changes were removed.
+    seq: Named[int] = Column(RisingKey, primary_key=True, autoincrement=True)
+    dataset_id: Named[str] = Column(String(40))
+    change: Named[Change] = Column(_text_of(Change, 8))
+    began_at: Named[float | None] = Column(Float(53))
+    ended_at: Named[float] = Column(Float(53))
+    # Whether a later change of the same dataset followed.
+    overtaken: Named[bool] = Column(Boolean, server_default=false())
+
+
+changes = Table(
+    "changes",
+    metadata,
+    ChangeColumns,
+    Index("ix_changes_dataset_id", "dataset_id", "seq"),
+    # Those that may be purged.
+    Index(
+        "ix_changes_overtaken",
+        "ended_at",
+        sqlite_where=text("overtaken = 1"),
+        postgresql_where=text("overtaken"),
+    ),
+    sqlite_autoincrement=True,
+)
 
 
 class HostColumns(TypedColumns):

@@ -14,7 +14,7 @@ from pipeline.status import is_search
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import CatalogueEntry, DatasetRow, catalogue, identity, inspections, search, user_actions
+from statussvc.db import CatalogueEntry, DatasetRow, catalogue, changes, identity, inspections, search, user_actions
 from statussvc.enums import StopReason
 from statussvc.lifecycle import FINAL
 from statussvc.rpc import requests, views
@@ -128,6 +128,10 @@ class StatusService(pb_grpc.StatusServiceServicer):
     async def ResolveDataset(self, request: pb.ResolveDatasetRequest, context: Context) -> pb.ResolveDatasetResponse:
         entry = await self._core.database.read(lambda connection: catalogue.resolve(connection, request.dataset_id))
         return views.resolved(entry)
+
+    async def ListChanges(self, request: pb.ListChangesRequest, context: Context) -> pb.ListChangesResponse:
+        number = request.page if request.HasField("page") else None
+        return views.change_pages(await self._core.database.read(lambda connection: changes.pages(connection, number)))
 
     async def CreateInspection(
         self, request: pb.CreateInspectionRequest, context: Context

@@ -8,8 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pipeline.pyramids import Geometry
 from pipeline.sources import check_url
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db import HOST, CatalogueEntry, DatasetRow, Failure, PyramidRow
-from statussvc.enums import STATE_VALUES, TILE_FORMAT_VALUES
+from statussvc.db import HOST, CatalogueEntry, DatasetRow, Failure, PyramidRow, changes
+from statussvc.enums import CHANGE_VALUES, STATE_VALUES, TILE_FORMAT_VALUES
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State
 
@@ -93,6 +93,25 @@ def _shown_pyramid(row: DatasetRow, built: PyramidRow) -> pb.Pyramid:
     if said.HasField("pixel_size"):
         message.pixel_size.CopyFrom(said.pixel_size)
     return message
+
+
+def change_pages(found: changes.Pages) -> pb.ListChangesResponse:
+    """A page of changes, and where the others are."""
+    return pb.ListChangesResponse(
+        changes=[
+            pb.Change(
+                type=CHANGE_VALUES[row.change],
+                dataset_id=row.dataset_id,
+                start_time=timestamp(row.began_at),
+                end_time=timestamp(row.ended_at),
+            )
+            for row in found.changes
+        ],
+        first_page=found.first,
+        last_page=found.last,
+        previous_page=found.previous,
+        next_page=found.next,
+    )
 
 
 def resolved(entry: CatalogueEntry | None) -> pb.ResolveDatasetResponse:

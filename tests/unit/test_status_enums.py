@@ -20,6 +20,7 @@ from statussvc.lifecycle import Stage, State
         (Stage, enums.STAGE_VALUES, pb.Stage, "STAGE"),
         (enums.TileFormat, enums.TILE_FORMAT_VALUES, pb.TileFormat, "TILE_FORMAT"),
         (enums.Answer, enums.ANSWER_VALUES, pb.Answer, "ANSWER"),
+        (enums.Change, enums.CHANGE_VALUES, pb.ChangeType, "CHANGE_TYPE"),
         (enums.Drop, enums.DROP_VALUES, pb.BeginStageResponse.Drop, "DROP"),
     ],
 )
@@ -36,7 +37,7 @@ def test_every_member_has_the_value_of_its_name(
 
 
 def test_stored_texts_stay_what_they_are() -> None:
-    stored = (State, Stage, enums.Kind, enums.TileFormat, enums.Outcome, enums.Answer)
+    stored = (State, Stage, enums.Kind, enums.TileFormat, enums.Outcome, enums.Answer, enums.Change)
     assert {kind.__name__: " ".join(kind) for kind in stored} == {
         "State": "QUEUED DOWNLOADING DOWNLOADED TILING READY FAILED CANCELLED REQUESTED INSPECTING",
         "Stage": "INGEST TILER INSPECT",
@@ -44,4 +45,5 @@ def test_stored_texts_stay_what_they_are() -> None:
         "TileFormat": " JPEG PNG WEBP",
         "Outcome": "completed failed released expired stopped",
         "Answer": "WON LOST REFUSED",
+        "Change": "CREATE UPDATE DELETE",
     }

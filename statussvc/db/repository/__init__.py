@@ -6,6 +6,7 @@ inspections   inspections: create, read
 user_actions  cancel, retry, delete
 outbox        wake-ups to publish
 stages        begin a run, record its outcome
+changes       what harvesters read of datasets that came, changed and went
 turns         whose turn it is, in each stage
 reusable      what a download can reuse
 transitions   lock a row and move it to another state, end a run

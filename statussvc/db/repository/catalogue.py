@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, 
 
 from pipeline.errors import Conflict, NotFound
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db.repository import addresses, labels, searchable
+from statussvc.db.repository import addresses, changes, labels, searchable
 from statussvc.db.repository.holds import holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import fresh_download, url_hash
@@ -326,18 +326,20 @@ def describe(connection: Connection, dataset_id: str, texts: Texts) -> Catalogue
     row = lock_present(connection, dataset_id)
     if texts.url is not None:
         addresses.change(connection, row, texts.url)
-    changes = texts.given()
+    given = texts.given()
     if texts.reference is not None:
         require_free(connection, texts.reference, row.seq)
-        changes["reference"] = texts.reference or None
+        given["reference"] = texts.reference or None
     if texts.merge is not None:
         merged = texts.merge(row.own_texts)
-        changes["more_texts"] = as_json(merged)
+        given["more_texts"] = as_json(merged)
         labels.drop(connection, row.seq)
         labels.put(connection, row.seq, merged)
     connection.execute(
-        update(datasets).where(datasets.c.dataset_id == dataset_id).values(**changes, revision=datasets.c.revision + 1)
+        update(datasets).where(datasets.c.dataset_id == dataset_id).values(**given, revision=datasets.c.revision + 1)
     )
+    if row.state is State.READY and any(getattr(row, column) != value for column, value in given.items()):
+        changes.shown(connection, row)
     entry = get(connection, dataset_id)
     if texts.name is not None or texts.description is not None:
         searchable.change(connection, entry.row.seq, entry.row.name, entry.row.description)

@@ -10,7 +10,7 @@ from statussvc.db.repository.catalogue import IDEMPOTENCY_SECONDS
 from statussvc.db.repository.insert import insert_those_missing
 from statussvc.db.repository.inspections import KEEP_SECONDS
 from statussvc.db.repository.outbox import CLOCK_SLACK
-from statussvc.db.tables import datasets, former_ids, idempotency, runs
+from statussvc.db.tables import changes, datasets, former_ids, idempotency, runs
 from statussvc.enums import Kind
 from statussvc.lifecycle import Stage, State
 
@@ -27,6 +27,18 @@ def keys(connection: Connection, now: float) -> int:
     """Remove idempotency keys that have expired. Returns how many."""
     old = select(idempotency.c.key).where(idempotency.c.created_at < now - IDEMPOTENCY_SECONDS).limit(BATCH)
     return connection.execute(delete(idempotency).where(idempotency.c.key.in_(old.scalar_subquery()))).rowcount
+
+
+def overtaken_changes(connection: Connection, before: float) -> int:
+    """Remove changes older than a time that were followed by a later one of their dataset. Returns how many."""
+    old = (
+        select(changes.c.seq)
+        .where(changes.c.overtaken, changes.c.ended_at < before)
+        .order_by(changes.c.ended_at)
+        .limit(BATCH)
+    )
+    found = connection.scalars(old).all()
+    return connection.execute(delete(changes).where(changes.c.seq.in_(found))).rowcount if found else 0
 
 
 def inspections(connection: Connection, now: float) -> int:

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, select, update
 
 from pipeline.errors import NotFound
+from statussvc.db.repository import changes
 from statussvc.db.rows import DatasetRow, RunRow, fetch_one
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Kind, Outcome
@@ -128,3 +129,5 @@ def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, 
     if state is State.READY:
         implied |= NO_FAILURE
     connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))
+    if state is State.READY and row.kind is Kind.DATASET:
+        changes.shown(connection, row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
-from statussvc.db.repository import addresses, labels, searchable
+from statussvc.db.repository import addresses, changes, labels, searchable
 from statussvc.db.repository.transitions import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
 from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
@@ -62,6 +62,7 @@ def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
     )
     searchable.drop(connection, row.seq)
     labels.drop(connection, row.seq)
+    changes.gone(connection, dataset_id)
     return _stop(connection, row, now)
 
 

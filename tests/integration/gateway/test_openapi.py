@@ -72,6 +72,8 @@ def test_the_documented_operations_are_the_contracts(document: dict[str, Any]) -
         "GET /api/datasets/{dataset_id}/status",
         "GET /api/inspections/{inspection_id}",
         "GET /healthz",
+        "GET /iiif/activity/all-changes",
+        "GET /iiif/activity/page-{number}",
         "GET /iiif/collections/all",
         "GET /iiif/collections/tag/{name}",
         "GET /readyz",

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, select, text
 
 from statussvc.db.repository import (
     catalogue,
+    changes,
     garbage,
     holds,
     labels,
@@ -29,7 +30,7 @@ from statussvc.db.repository import (
     turns,
 )
 from statussvc.db.repository.turns import Turns
-from statussvc.db.rows import RunRow, fetch_all
+from statussvc.db.rows import DatasetRow, RunRow, fetch_all
 from statussvc.db.tables import runs
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import Policy
@@ -72,6 +73,11 @@ SELECT CASE WHEN n % 1000 = 0 THEN :seldom_tag ELSE :often_tag END, n FROM numbe
 FILL_ENTRIES = """
 INSERT INTO dataset_labels (label_hash, seq) SELECT :entry, n FROM numbers
 """
+# Every thousandth was followed by another.
+FILL_CHANGES = """
+INSERT INTO changes (dataset_id, change, began_at, ended_at, overtaken)
+SELECT 'custom_' || n, 'CREATE', :now - 1000, :now - 800, n % 1000 = 0 FROM numbers
+"""
 FILL_RUNS = """
 INSERT INTO runs (run_id, dataset_id, attempt, stage, worker, begun_at, published_at, ended_at, outcome, answer,
                   bytes_downloaded, tiles_done)
@@ -108,7 +114,7 @@ LABELS = {
 def fill(engine: Engine) -> Engine:
     with engine.begin() as connection:
         texts = FILL_TEXTS.format(grams=GRAMS[engine.dialect.name])
-        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TAGS, FILL_ENTRIES, texts):
+        for statement in (FILL, FILL_RUNS, FILL_PYRAMIDS, FILL_TAGS, FILL_ENTRIES, FILL_CHANGES, texts):
             numbers, (into, select) = NUMBERS[engine.dialect.name], statement.split("SELECT", 1)
             # SQLite takes a WITH before INSERT, PostgreSQL before SELECT too.
             values = {"now": NOW, "rows": ROWS, "often": reusable.url_hash(URL), **LABELS}
@@ -163,6 +169,10 @@ def page(**wanted: Any) -> Callable[[Connection], Any]:
 def found(query: str, **wanted: Any) -> Callable[[Connection], Any]:
     asked = {"states": (), "category": "", "subject": "", "size": 50, "before": None, **wanted}
     return lambda connection: search.find(connection, query, catalogue.Page(**asked))
+
+
+def a_dataset(connection: Connection) -> DatasetRow:
+    return catalogue.get(connection, "custom_50001").row
 
 
 WORKING = (State.QUEUED, State.DOWNLOADING, State.DOWNLOADED, State.TILING)
@@ -280,6 +290,11 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         lambda connection: reusable.finished_download(connection, catalogue.get(connection, "custom_5000").row),
         None,
     ),
+    "ListChanges": (lambda connection: changes.pages(connection, 500).changes, 100),
+    "ListChanges, the first and the last page": (lambda connection: changes.pages(connection, None), None),
+    "a change of a dataset": (lambda connection: changes.shown(connection, a_dataset(connection)), None),
+    "a dataset's deletion": (lambda connection: changes.gone(connection, "custom_5001"), None),
+    "a purge of changes": (lambda connection: purge.overtaken_changes(connection, NOW), None),
     "a purge of runs": (lambda connection: purge.overtaken_runs(connection, NOW, purge.START, NOW), 2),
     "a purge of runs, later": (
         lambda connection: purge.overtaken_runs(connection, NOW, (NOW - 800, "run5"), NOW),

@@ -165,6 +165,34 @@ DAMAGE_ACCEPT: Damage.ValueType  # 2
 """What can be decoded is shown; the rest is transparent or grey, and a warning says how much it is."""
 Global___Damage: _TypeAlias = Damage  # noqa: Y015
 
+class _ChangeType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_TYPE_UNSPECIFIED: _ChangeType.ValueType  # 0
+    """Never sent."""
+    CHANGE_TYPE_CREATE: _ChangeType.ValueType  # 1
+    """It was ready for the first time."""
+    CHANGE_TYPE_UPDATE: _ChangeType.ValueType  # 2
+    """Its pyramid or its texts changed."""
+    CHANGE_TYPE_DELETE: _ChangeType.ValueType  # 3
+    """It was deleted."""
+
+class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
+    """What happened to a dataset."""
+
+CHANGE_TYPE_UNSPECIFIED: ChangeType.ValueType  # 0
+"""Never sent."""
+CHANGE_TYPE_CREATE: ChangeType.ValueType  # 1
+"""It was ready for the first time."""
+CHANGE_TYPE_UPDATE: ChangeType.ValueType  # 2
+"""Its pyramid or its texts changed."""
+CHANGE_TYPE_DELETE: ChangeType.ValueType  # 3
+"""It was deleted."""
+Global___ChangeType: _TypeAlias = ChangeType  # noqa: Y015
+
 class _Answer:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1762,6 +1790,117 @@ class ResolveDatasetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveDatasetResponse: _TypeAlias = ResolveDatasetResponse  # noqa: Y015
+
+@_typing.final
+class ListChangesRequest(_message.Message):
+    """Asks for a page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    page: _builtins.int
+    """Its number, from 0; not set: only the numbers of the first and the last page."""
+    def __init__(
+        self,
+        *,
+        page: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
+    _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page) -> _WhichOneofReturnType__page | None: ...
+
+Global___ListChangesRequest: _TypeAlias = ListChangesRequest  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    """A change of a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    type: Global___ChangeType.ValueType
+    """What happened."""
+    dataset_id: _builtins.str
+    """The dataset's public id."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the work began; not set where there was none."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened. Never before the change before it."""
+
+    def __init__(
+        self,
+        *,
+        type: Global___ChangeType.ValueType = ...,
+        dataset_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "end_time", b"end_time", "start_time", b"start_time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class ListChangesResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    FIRST_PAGE_FIELD_NUMBER: _builtins.int
+    LAST_PAGE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_FIELD_NUMBER: _builtins.int
+    first_page: _builtins.int
+    """The page with the oldest change; 0 if there is none."""
+    last_page: _builtins.int
+    """The page with the newest change; 0 if there is none."""
+    previous_page: _builtins.int
+    """The next older page that has changes."""
+    next_page: _builtins.int
+    """The next newer page that has changes."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """In the order in which they happened. Not all pages have equally many: old changes that later ones of the same
+        dataset followed are removed.
+        """
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        first_page: _builtins.int = ...,
+        last_page: _builtins.int = ...,
+        previous_page: _builtins.int | None = ...,
+        next_page: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_page", b"_next_page", "_previous_page", b"_previous_page", "next_page", b"next_page", "previous_page", b"previous_page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_page", b"_next_page", "_previous_page", b"_previous_page", "changes", b"changes", "first_page", b"first_page", "last_page", b"last_page", "next_page", b"next_page", "previous_page", b"previous_page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_page: _TypeAlias = _typing.Literal["next_page"]  # noqa: Y015
+    _WhichOneofArgType__next_page: _TypeAlias = _typing.Literal["_next_page", b"_next_page"]  # noqa: Y015
+    _WhichOneofReturnType__previous_page: _TypeAlias = _typing.Literal["previous_page"]  # noqa: Y015
+    _WhichOneofArgType__previous_page: _TypeAlias = _typing.Literal["_previous_page", b"_previous_page"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_page) -> _WhichOneofReturnType__next_page | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_page) -> _WhichOneofReturnType__previous_page | None: ...
+
+Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
 
 @_typing.final
 class WakeUp(_message.Message):

@@ -90,6 +90,11 @@ class StatusServiceStub:
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetResponse.FromString,
                 _registered_method=True)
+        self.ListChanges = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/ListChanges',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListChangesRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
         self.CreateInspection = channel.unary_unary(
                 '/tilewright.status.v1.StatusService/CreateInspection',
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.CreateInspectionRequest.SerializeToString,
@@ -188,6 +193,13 @@ class StatusServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChanges(self, request, context):
+        """What happened to datasets that harvesters know of, oldest first, by pages. NOT_FOUND for a page beyond the last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateInspection(self, request, context):
         """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header.
         """
@@ -266,6 +278,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.ResolveDataset,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetResponse.SerializeToString,
+            ),
+            'ListChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChanges,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListChangesRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListChangesResponse.SerializeToString,
             ),
             'CreateInspection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateInspection,
@@ -581,6 +598,33 @@ class StatusService:
             '/tilewright.status.v1.StatusService/ResolveDataset',
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetRequest.SerializeToString,
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ResolveDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/ListChanges',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListChangesRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

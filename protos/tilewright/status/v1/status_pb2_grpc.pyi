@@ -63,6 +63,8 @@ class StatusServiceStub:
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
     ResolveDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.ResolveDatasetRequest, _status_pb2.ResolveDatasetResponse]
     """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset."""
+    ListChanges: _grpc.UnaryUnaryMultiCallable[_status_pb2.ListChangesRequest, _status_pb2.ListChangesResponse]
+    """What happened to datasets that harvesters know of, oldest first, by pages. NOT_FOUND for a page beyond the last."""
     CreateInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]
@@ -97,6 +99,8 @@ class StatusServiceAsyncStub(StatusServiceStub):
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
     ResolveDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.ResolveDatasetRequest, _status_pb2.ResolveDatasetResponse]  # type: ignore[assignment]
     """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset."""
+    ListChanges: _aio.UnaryUnaryMultiCallable[_status_pb2.ListChangesRequest, _status_pb2.ListChangesResponse]  # type: ignore[assignment]
+    """What happened to datasets that harvesters know of, oldest first, by pages. NOT_FOUND for a page beyond the last."""
     CreateInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.CreateInspectionRequest, _status_pb2.CreateInspectionResponse]  # type: ignore[assignment]
     """Commits a new inspection in STATE_REQUESTED: a look at a source that fetches only its header."""
     GetInspection: _aio.UnaryUnaryMultiCallable[_status_pb2.GetInspectionRequest, _status_pb2.GetInspectionResponse]  # type: ignore[assignment]
@@ -194,6 +198,14 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.ResolveDatasetResponse, _abc.Awaitable[_status_pb2.ResolveDatasetResponse]]:
         """What a dataset's permanent addresses show now. NOT_FOUND: there was never such a dataset."""
+
+    @_abc_1.abstractmethod
+    def ListChanges(
+        self,
+        request: _status_pb2.ListChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.ListChangesResponse, _abc.Awaitable[_status_pb2.ListChangesResponse]]:
+        """What happened to datasets that harvesters know of, oldest first, by pages. NOT_FOUND for a page beyond the last."""
 
     @_abc_1.abstractmethod
     def CreateInspection(
