@@ -149,4 +149,4 @@ oracles: $(VENV)/.conformance tests/viewers/node_modules/.package-lock.json
 
 .PHONY: debian
 debian:
-	@scripts/debian-packages rabbitmq-server postgresql chromium libmagic1
+	@scripts/debian-packages rabbitmq-server postgresql chromium libmagic1 nginx-light

@@ -21,10 +21,10 @@ from tests.acceptance.jobs import ready, submit
 from tests.acceptance.test_page import ARGUMENTS
 from tests.support.network.answers import status
 from tests.support.network.sources import SourceServer
+from tests.support.rigs.static_hosts import nginx
 from tilewright.client import Client
 from tilewright.commands.export import export
 from tilewright.commands.layout import Layout
-from tilewright.commands.pictures import served
 from tilewright.embedded import LaunchedStack
 from tilewright.gauge import gauge
 
@@ -70,6 +70,9 @@ def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(VIEWERS / "leaflet/dist", folder / "leaflet")
     shutil.copytree(OPENSEADRAGON, folder / "openseadragon")
+    shutil.copytree(ROOT / "packages/openseadragon-tilewright", folder / "openseadragon-tilewright")
+    (build,) = (stack.data / "storage/pyramids" / picture.tile_id).iterdir()
+    shutil.copytree(build, folder / "bucket")
     for path in ("leaflet-iiif/leaflet-iiif.js", "ol/dist/ol.js", "ol/ol.css"):
         shutil.copy(VIEWERS / path, folder)
     with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
@@ -85,7 +88,7 @@ def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPa
     for name in ("openseadragon", "openseadragon-iiif"):
         text = (folder / f"{name}.html").read_text(encoding="utf-8").replace(picture.tile_id, picture.dataset_id)
         (folder / f"{name}-permanent.html").write_text(text, encoding="utf-8")
-    with served(folder) as url:
+    with nginx(folder) as url:
         yield url
 
 
@@ -124,7 +127,7 @@ def test_the_page_of_the_documentation_shows_the_picture(
             wrong.append(f"{url} is another host's")
         if code >= 400 and not url.endswith("/favicon.ico"):
             wrong.append(f"{url}: {code}")
-        if url.endswith(".jpg"):
+        if url.endswith((".jpg", ".szi")):
             tiles.append(url)
 
     page.on("response", lambda response: note(response.url, response.status))
@@ -138,7 +141,7 @@ def test_the_page_of_the_documentation_shows_the_picture(
     assert any(shows_halves(page) for _ in range(LOOKS)), (name, wrong, tiles)
     assert wrong == []
     assert tiles
-    home = site if name.startswith("static-") else stack.url
+    home = site if name.startswith(("static-", "bucket")) else stack.url
     assert all(url.startswith(home) for url in tiles)
     context.close()
 
@@ -209,4 +212,5 @@ def test_there_is_a_page_for_every_viewer_named() -> None:
         "leaflet-iiif",
         "static-openseadragon",
         "static-leaflet",
+        "bucket",
     }
