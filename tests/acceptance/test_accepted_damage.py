@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -236,24 +237,35 @@ def test_bytes_behind_the_last_block_of_a_jpeg_are_harmless_and_among_the_blocks
         ("plain", {}),
         ("restarts", {"restart_marker_rows": 1}),
         ("progressive", {"progressive": True}),
+        ("fine", {"subsampling": 0}),
     ]
     for name, options in kinds:
         whole = salvage.by_pillow("JPEG", quality=85, **options)
         (tmp_path / f"{name}.jpg").write_bytes(whole.data[:-2] + b"stray bytes" + whole.data[-2:])
         third = len(whole.data) // 3
         (tmp_path / f"{name}-middle.jpg").write_bytes(whole.data[:third] + bytes(300) + whole.data[third:])
-        # A plain scan without restart markers has nothing by which a decoder could tell.
-        for post, pixels in ((name, whole.pixels), *([(f"{name}-middle", None)] if options else [])):
+        for post, pixels in ((name, whole.pixels), (f"{name}-middle", None)):
             made = client.submit(files.url(f"/{post}.jpg"), "Stray", **asked)
             ids[post] = str(made["dataset_id"]), pixels
+    # And bytes among the blocks in an archive
+    with zipfile.ZipFile(tmp_path / "middle.zip", "w") as archive:
+        archive.write(tmp_path / "plain-middle.jpg", "plain.jpg")
+    # And a sound one with another image behind it
+    (tmp_path / "two.jpg").write_bytes(whole.data + whole.data)
+    for post, pixels in (("middle.zip", None), ("two.jpg", whole.pixels)):
+        ids[post] = str(client.submit(files.url(f"/{post}"), "Stray", **asked)["dataset_id"]), pixels
     for name, (dataset_id, pixels) in ids.items():
         last = finish(client, dataset_id)
         if pixels is None:
-            assert (last["status"], last["error"]["code"]) == ("failed", "image_corrupt"), name
+            assert (last["status"], (last.get("error") or {}).get("code")) == ("failed", "image_corrupt"), name
             continue
         assert last["status"] == "ready", (name, last)
         found = shown(last["tile_info"]["tile_id"], LEVEL)
         assert np.abs(found[..., :3].astype(int) - pixels).max() <= salvage.JPEG_LOSS, name
-    assert finish(client, ids["progressive"][0])["warnings"] == [
-        {"code": "bytes_ignored", "message": "11 bytes behind the last block of the JPEG were ignored."}
-    ]
+    for name, _ in kinds:
+        assert finish(client, ids[name][0])["warnings"] == [
+            {"code": "bytes_ignored", "message": "11 bytes behind the last block of the JPEG were ignored."}
+        ], name
+    assert finish(client, ids["two.jpg"][0])["warnings"] == []
+    # And accepted damage that may lie anywhere shows nothing
+    assert "Nothing of it can be decoded." in accepted(client, files.url("/plain-middle.jpg"))["error"]["message"]

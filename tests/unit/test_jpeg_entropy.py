@@ -44,7 +44,7 @@ def test_grey_is_coded_in_blocks_of_its_own() -> None:
 def test_bytes_among_the_blocks_of_the_last_scan_break_a_rule(kind: str) -> None:
     # Given bytes put among the blocks, which libjpeg reports only if something is left at the end
     data = salvage.by_pillow("JPEG", 160, 120, **KINDS[kind]).data
-    first = data.rindex(b"\xff\xda") + 10
+    first = data.rindex(b"\xff\xda") + 14
     chance, left, broken = random.Random(7), [], 0  # noqa: S311  a test's, not a secret's
     for number in range(60):
         at = chance.randrange(first, len(data) - 40)
@@ -55,6 +55,16 @@ def test_bytes_among_the_blocks_of_the_last_scan_break_a_rule(kind: str) -> None
     # Then hardly any is taken for harmless bytes behind the last block
     assert sum(map(bool, left)) <= 1
     assert broken > len(left)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, options in KINDS.items() if "progressive" not in options])
+def test_blocks_behind_the_last_block_of_a_sequential_scan_are_no_stray_bytes(kind: str) -> None:
+    # Given zeros among the blocks: they are valid blocks, behind which the coding falls into step again
+    data = salvage.by_pillow("JPEG", 160, 120, **KINDS[kind]).data
+    first = data.rindex(b"\xff\xda") + 14
+    for at in range(first, len(data) - 200, 97):
+        with pytest.raises(Broken):
+            stray_bytes(data[:at] + bytes(300) + data[at:])
 
 
 @pytest.mark.parametrize("cut", range(2, 2000, 97))

@@ -87,12 +87,14 @@ def sound_rows(image: pyvips.Image) -> tuple[int, Exception | None]:
     The rows before that, and the error; None if there is none.
     """
     region = pyvips.Region.new(image)
-    for top in range(0, image.height, STEP):
+    # Read here: reading an attribute empties the buffer of errors, in which the last call may leave warnings.
+    width, height = image.width, image.height
+    for top in range(0, height, STEP):
         try:
-            region.fetch(0, top, image.width, min(STEP, image.height - top))
+            region.fetch(0, top, width, min(STEP, height - top))
         except pyvips.Error as error:
             return top, error
-    return image.height, None
+    return height, None
 
 
 def marked(image: pyvips.Image, missing: Missing, tile_format: Format | None, decisions: list[str]) -> pyvips.Image:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import pyvips
 
 from pipeline.formats.decoder_errors import said_by
+from tiler.decode.decoder_messages import heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.missing import sound_rows
 from tiler.decode.prefix import Prefix
@@ -36,11 +37,11 @@ def sound_rows_of(image: pyvips.Image, file: BinaryIO) -> int:
     image: opened so that any warning of libjpeg is an error.
     file: the same JPEG.
     """
-    rows, error = sound_rows(image)
-    if error is None:
-        return rows
-    said = said_by(error)
-    if CUT in said:
+    with heard() as words:
+        rows, error = sound_rows(image)
+    # libvips reports libjpeg's warnings about the last rows only in its error buffer.
+    said = "\n".join(words.errors) if error is None else said_by(error)
+    if not said or CUT in said:
         return rows
     interval = restarts(file, image.width)
     if interval is not None:
@@ -49,6 +50,16 @@ def sound_rows_of(image: pyvips.Image, file: BinaryIO) -> int:
     # Data that ends at the end of the image may lack a piece anywhere. At another marker, damage has made that marker.
     is_anywhere = RAN_OUT in said and ends_after_scan(file)
     return 0 if is_anywhere else max(0, rows - MARGIN)
+
+
+def rows_before_last_interval(file: BinaryIO, width: int, height: int) -> int:
+    """Return the number of rows that are sound if data is left behind the last block of a baseline JPEG.
+
+    Without restart markers the damage may lie anywhere. With them, only in the last interval: libjpeg would have warned
+    at the marker that ends another.
+    """
+    interval = restarts(file, width)
+    return 0 if interval is None else max(0, height // interval - 2) * interval
 
 
 def sound_scans(path: Path) -> Prefix | None:

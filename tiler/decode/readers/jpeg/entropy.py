@@ -160,7 +160,10 @@ def _decoded(scan: _Scan, components: dict[int, _Component], pieces: list[bytes]
     for piece in pieces:
         if left:
             raise Broken("bytes follow the last block before a restart marker")
-        left = _Bits(piece).decode(scan, islice(places, step), is_progressive=is_progressive)
+        bits = _Bits(piece)
+        left = bits.decode(scan, islice(places, step), is_progressive=is_progressive)
+    if left and not is_progressive and bits.continues(scan, [(dc, ac) for _, _, dc, ac in _unit(scan, components)]):
+        raise Broken("further blocks follow the last one")
     return left
 
 
@@ -191,6 +194,12 @@ def _places(scan: _Scan, components: dict[int, _Component]) -> Iterator[_Place]:
                         yield component.blocks, (row * rows + y) * stride + column * columns + x, dc, ac
 
 
+def _unit(scan: _Scan, components: dict[int, _Component]) -> Iterator[_Place]:
+    """Yield the blocks of a scan's first unit."""
+    count = sum(components[name].units[0] * components[name].units[1] for name, _, _ in scan.components)
+    return islice(_places(scan, components), count if len(scan.components) > 1 else 1)
+
+
 def _stride(component: _Component) -> int:
     """Return the blocks of a row, including those that only fill a unit."""
     columns = component.units[0]
@@ -205,7 +214,7 @@ class _Bits:
         self._size = 8 * len(data)
         # Ones fill the last byte, and no code consists of ones only.
         self._padded = data + b"\xff" * 8
-        self._at = 0
+        self._at = self._behind = 0
 
     def decode(self, scan: _Scan, places: Iterable[_Place], *, is_progressive: bool) -> int:
         """Decode blocks, and return the whole bytes that are left."""
@@ -222,10 +231,26 @@ class _Bits:
             self._spectrum(scan, places)
         if self._at > self._size:
             raise Broken("a scan has too few bytes")
-        rest = -self._at % 8
-        if self._bits(rest) != (1 << rest) - 1:
+        self._behind = self._at
+        if not self._is_filled():
             raise Broken("the last byte of a scan is not filled with ones")
         return (self._size - self._at) // 8
+
+    def continues(self, scan: _Scan, unit: list[tuple[int, int]]) -> bool:
+        """Return whether what follows the blocks of a sequential scan is blocks, too, up to the end of the data."""
+        self._at = self._behind
+        try:
+            while self._at <= self._size - 8:
+                for dc, ac in unit:
+                    self._bits(self._symbol(scan.tables[0, dc]))
+                    self._plain(scan.tables[1, ac], 1, 63)
+        except Broken:
+            return False
+        return self._at <= self._size and self._is_filled()
+
+    def _is_filled(self) -> bool:
+        rest = -self._at % 8
+        return self._bits(rest) == (1 << rest) - 1
 
     def _spectrum(self, scan: _Scan, places: Iterable[_Place]) -> None:
         run, refine = 0, bool(scan.high)

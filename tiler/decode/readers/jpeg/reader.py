@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, ClassVar
 
 import pyvips
 
 from pipeline.formats import density
+from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.header import is_interlaced
 from pipeline.pixel_size import PixelSize
-from tiler.decode.decoder_messages import heard
+from tiler.decode.decoder_messages import Words, heard
 from tiler.decode.libvips_texts import ERRORS
 from tiler.decode.metadata import PROFILE
 from tiler.decode.missing import Warned, no_pixels_missing, only_rows, rows_missing
 from tiler.decode.prefix import Prefix
 from tiler.decode.reader import Reader
-from tiler.decode.readers.jpeg.damage import sound_rows_of, sound_scans
+from tiler.decode.readers.jpeg.damage import rows_before_last_interval, sound_rows_of, sound_scans
 from tiler.decode.readers.jpeg.entropy import MOST_BYTES, Broken, stray_bytes
-from tiler.decode.readers.jpeg.scans import require_sound_scans
+from tiler.decode.readers.jpeg.scans import begin_of_only_scan, require_sound_scans
 from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
+from tiler.decode.readers.jpeg.unread import END, Unread, end_of_only_scan, first_end
 from tiler.decode.smaller_versions import is_cheap, shows_all
 
 HARMLESS = re.compile(
@@ -33,6 +35,9 @@ HARMLESS = re.compile(
 STRAY = "extraneous bytes before marker"
 """libjpeg's warning about bytes outside of any segment: harmless before the pixels and behind the last block of a scan,
 a sign of damage among the blocks. See tiler.decode.readers.jpeg.entropy."""
+
+JPEG = "VipsJpeg"
+"""Beginning of libvips' lines that quote libjpeg."""
 
 COUNTED = re.compile(r"read gave (\d+) warnings")
 """libvips' message when it closes a JPEG about which libjpeg gave warnings."""
@@ -49,13 +54,39 @@ class JpegReader(Reader):
     _rows: range | None = None
     _scans: Prefix | None = None
     _stray: Sequence[int] = ()
+    _unread: tuple[Unread, ...] = ()
+    _has_odd_blocks: bool | None = None
 
     def open(self, **options: int) -> pyvips.Image:
         """As Reader.open."""
         image = super().open(**options)
         if self._scans is not None:
             return self._scans.open(access="sequential", fail_on="error")
-        return image if self._rows is None else only_rows(image, self._rows)
+        if self._rows is not None:
+            return only_rows(image, self._rows)
+        with self.path.open("rb") as file:
+            end = None if options or image.get("vips-loader") != "jpegload" else end_of_only_scan(file)
+        if end is None:
+            return image
+        # Kept, since each has to live as long as its image.
+        self._unread = (*self._unread, unread := Unread(self.path, end))
+        return unread.open(**self._settings())
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """As Reader.heeded.
+
+        Raises
+        ------
+        StageError: image_corrupt, if the data of a JPEG's only scan is not read up to its end, and the rest is not
+        harmless.
+        """
+        before = {unread: unread.farthest for unread in self._unread}
+        with super().heeded():
+            yield
+        for unread in self._unread:
+            if before.get(unread, 0) < unread.farthest < unread.end:
+                self._require_sound_blocks(unread.farthest)
 
     def require_sound_layout(self) -> None:
         """As Reader.require_sound_layout: checks the scans of a JPEG that has several."""
@@ -88,7 +119,10 @@ class JpegReader(Reader):
             self.missing = no_pixels_missing(reason)
             return True
         with self.path.open("rb") as file:
-            good = sound_rows_of(header, file)
+            if self._has_odd_blocks:
+                good = rows_before_last_interval(file, header.width, header.height)
+            else:
+                good = sound_rows_of(header, file)
         if not good:
             return False
         self._rows = range(good)
@@ -137,6 +171,37 @@ class JpegReader(Reader):
             with suppress(Broken):
                 self._stray = stray_bytes(file.read())
         return any(self._stray)
+
+    def _missing(self, words: Words) -> str | None:
+        """As Reader._missing. libvips fails at a warning of libjpeg when it reads the next rows: never for the last."""
+        late = "" if self.lenient or self.missing else "\n".join(line for line in words.errors if JPEG in line)
+        return super()._missing(words) or late or None
+
+    def _require_sound_blocks(self, place: int) -> None:
+        """Raise StageError("image_corrupt") if data from a place on was not decoded, and is no harmless rest."""
+        if self._has_odd_blocks is None:
+            with self.path.open("rb") as file:
+                self._has_odd_blocks = self._is_damaged_before(place, file)
+        if self._has_odd_blocks:
+            raise damaged("data is left behind the last row, so blocks before it are wrong")
+
+    def _is_damaged_before(self, place: int, file: BinaryIO) -> bool:
+        """Return whether bytes from a place on show that blocks before it are wrong."""
+        end = first_end(file, begin_of_only_scan(file) or 0)
+        if end is None or end <= place:
+            return False  # the bytes belong to another image in the same file
+        if end > MOST_BYTES:
+            file.seek(place)
+            # Writers fill up with a single value, and coded data never has one.
+            rest = file.read(min(end - place, MOST_BYTES))
+            self._stray = (len(rest),)
+            return len(set(rest)) > 1
+        file.seek(0)
+        try:
+            self._stray = stray_bytes(file.read(end + len(END)))
+        except Broken:
+            return True
+        return False
 
     def _settings(self, page: int = 0, subifd: int | None = None, **options: int) -> dict[str, str | bool]:
         settings = super()._settings(page, subifd, **options)

@@ -28,6 +28,9 @@ _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of a frame's header. The excluded ones mark tables."""
 
+_SEQUENTIAL_FRAMES = {0xC0, 0xC1}
+"""Those of the sequential process with Huffman codes."""
+
 _MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")
 """The marker that ends coded data. Within coded data, 0xFF is followed by 0 or by the number of a restart marker. TEM
 (1) does not end it either: TEM has no length (T.81, B.1.1.3), and a scan may follow it."""
@@ -89,6 +92,21 @@ def ends_of_scans(file: BinaryIO) -> list[int]:
                 ends.append(file.tell() - 2)
         file.seek(behind)
     return ends
+
+
+def begin_of_only_scan(file: BinaryIO) -> int | None:
+    """Return where the coded data begins of a sequential JPEG whose first scan has all components; None for another."""
+    file.seek(2)
+    components = -1
+    for _ in range(_MOST_SEGMENTS):
+        if (marker := _next_marker(file)) in (None, _END_OF_IMAGE):
+            return None
+        body = file.read(max(2, int.from_bytes(file.read(2), "big")) - 2)
+        if marker in _FRAMES:
+            components = body[5] if marker in _SEQUENTIAL_FRAMES and len(body) > 5 else -1
+        elif marker == _START_OF_SCAN:
+            return file.tell() if body[:1] == bytes((max(0, components),)) else None
+    return None
 
 
 def _begun(body: bytes) -> set[int]:

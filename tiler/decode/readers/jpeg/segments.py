@@ -13,6 +13,7 @@ _SEGMENTS = 1000
 
 _START_OF_SCAN, _APP2, _RESTART_INTERVAL = 0xDA, 0xE2, 0xDD
 _PROFILE = b"ICC_PROFILE\0"
+_SEVERAL_IMAGES = b"MPF\0"
 _SEQUENTIAL_FRAMES = {0xC0, 0xC1}
 _WHOLE_SPECTRUM = bytes((0, 63, 0))
 """A sequential scan's start and end of the spectral selection, and its successive approximation."""
@@ -40,6 +41,11 @@ def has_stray_bytes(file: BinaryIO) -> bool:
 def has_profile(file: BinaryIO) -> bool:
     """Return whether a JPEG has a part of a colour profile before its first scan (ICC.1:2022, B.4)."""
     return any(marker == _APP2 and body.startswith(_PROFILE) for marker, body in _segments(file))
+
+
+def has_several_images(file: BinaryIO) -> bool:
+    """Return whether further images follow the first one (CIPA DC-007, Multi-Picture Format)."""
+    return any(marker == _APP2 and body.startswith(_SEVERAL_IMAGES) for marker, body in _segments(file))
 
 
 def restarts(file: BinaryIO, width: int) -> int | None:
