@@ -1,8 +1,13 @@
-"""docs/viewers.md: each of its pages, copied from there into a folder, shows the picture in a real browser."""
+"""docs/viewers.md: each of its pages, copied from there into a folder, shows the picture in a real browser.
+
+The picture's halves are red and blue, in squares of two pixels that are lighter and darker. Only the finest tiles show
+the squares; on all other levels, they blend into one colour.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,12 +18,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import pyvips
+import requests
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
 from tests.acceptance.conftest import ENVIRONMENT
 from tests.acceptance.jobs import ready, submit
 from tests.acceptance.test_page import ARGUMENTS
+from tests.support.images import pictures
 from tests.support.network.answers import status
 from tests.support.network.sources import SourceServer
 from tests.support.rigs.static_hosts import nginx
@@ -32,7 +39,8 @@ ROOT = Path(__file__).parents[2]
 OPENSEADRAGON = ROOT / "web/node_modules/openseadragon/build/openseadragon"
 VIEWERS = ROOT / "tests/viewers/node_modules"
 PAGE = re.compile(r"<!-- page: ([\w-]+) -->\n```html\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = dict(PAGE.findall((ROOT / "docs/viewers.md").read_text(encoding="utf-8")))
+TEXT = (ROOT / "docs/viewers.md").read_text(encoding="utf-8")
+PAGES = dict(PAGE.findall(TEXT))
 
 PATIENCE = 60_000
 """Milliseconds to wait for a page's tiles."""
@@ -46,8 +54,40 @@ GLASS = (200, 60, 0, 128)
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 
 
+CONTRAST = 40
+"""Levels by which a square differs from the mean."""
+
+COPIES = {
+    "leaflet": VIEWERS / "leaflet/dist",
+    "leaflet-iiif.js": VIEWERS / "leaflet-iiif/leaflet-iiif.js",
+    "ol.js": VIEWERS / "ol/dist/ol.js",
+    "ol.css": VIEWERS / "ol/ol.css",
+    "openseadragon": OPENSEADRAGON,
+    "openseadragon-2": VIEWERS / "openseadragon-2/build/openseadragon",
+    "uv": VIEWERS / "universalviewer/dist",
+    "mirador-3": VIEWERS / "mirador-3/dist",
+    "mirador-4": VIEWERS / "mirador-4/dist",
+    "tify": VIEWERS / "tify/dist",
+    "clover": VIEWERS / "@samvera/clover-iiif/dist/web-components",
+}
+"""What the documentation says is to be put beside its pages."""
+
+VARIANTS = {
+    "mirador-3": ("mirador", "mirador/", "mirador-3/"),
+    "mirador-4": ("mirador", "mirador/", "mirador-4/"),
+    "openseadragon-iiif": ("openseadragon", "/tiles/423cd200….dzi", "/iiif/423cd200…/info.json"),
+    "openseadragon-permanent": ("openseadragon", "423cd200…", "custom_908561d2"),
+}
+"""More pages: the page of the documentation that each is made from, and what is replaced there."""
+
+NAMES = [name for name in PAGES if name != "mirador"] + list(VARIANTS)
+
+WITH_THUMBNAIL = {"mirador-3", "mirador-4", "tify", "clover"}
+"""Pages that show the dataset's thumbnail. Universal Viewer shows those of several canvases only."""
+
+
 class Picture(NamedTuple):
-    """What was tiled: its left half is red, its right half blue."""
+    """What was tiled."""
 
     dataset_id: str
     tile_id: str
@@ -55,8 +95,11 @@ class Picture(NamedTuple):
 
 @pytest.fixture(scope="module")
 def picture(stack: LaunchedStack, sources: SourceServer) -> Iterator[Picture]:
-    left, right = (pyvips.Image.black(700, 900, bands=3).linear([1, 1, 1], list(colour)) for colour in (RED, BLUE))
-    image = left.join(right, "horizontal").cast("uchar").copy(interpretation="srgb")
+    rows, columns = np.mgrid[:2400, :3200]
+    # Each pixel of the next level is the mean of four squares.
+    squares = ((rows + 1) // 2 + (columns + 1) // 2) % 2 * (2 * CONTRAST) - CONTRAST
+    halves = np.where((columns < 1600)[..., None], RED, BLUE) + squares[..., None]
+    image = pyvips.Image.new_from_array(halves.astype(np.uint8)).copy(interpretation="srgb")
     url = sources.on("/viewers-halves.jpg", status(200, data=bytes(image.jpegsave_buffer(Q=95))))
     with closing(Client(stack.url)) as client:
         dataset_id = submit(client, url)
@@ -68,26 +111,20 @@ def picture(stack: LaunchedStack, sources: SourceServer) -> Iterator[Picture]:
 def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of plain files: the pages of the documentation, and beside them what they say is to be put there."""
     folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(VIEWERS / "leaflet/dist", folder / "leaflet")
-    shutil.copytree(OPENSEADRAGON, folder / "openseadragon")
+    for name, original in COPIES.items():
+        (folder / name).symlink_to(original)
+    (folder / "favicon.ico").touch()
     shutil.copytree(ROOT / "packages/openseadragon-tilewright", folder / "openseadragon-tilewright")
     (build,) = (stack.data / "storage/pyramids" / picture.tile_id).iterdir()
     shutil.copytree(build, folder / "bucket")
-    for path in ("leaflet-iiif/leaflet-iiif.js", "ol/dist/ol.js", "ol/ol.css"):
-        shutil.copy(VIEWERS / path, folder)
     with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
         for name, layout in (("earth", Layout.DZI), ("map", Layout.XYZ)):
             export(client, picture.dataset_id, folder / name, layout, quiet, force=False, url="")
-    for name, text in PAGES.items():
+    pages = PAGES | {name: PAGES[page].replace(old, new) for name, (page, old, new) in VARIANTS.items()}
+    for name, text in pages.items():
         page = text.replace("http://127.0.0.1:8000", stack.url)
         page = page.replace("423cd200…", picture.tile_id).replace("custom_908561d2", picture.dataset_id)
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
-    info = f'"{stack.url}/iiif/{picture.tile_id}/info.json"'
-    deep_zoom = (folder / "openseadragon.html").read_text(encoding="utf-8")
-    (folder / "openseadragon-iiif.html").write_text(re.sub(r'"[^"]*\.dzi"', info, deep_zoom), encoding="utf-8")
-    for name in ("openseadragon", "openseadragon-iiif"):
-        text = (folder / f"{name}.html").read_text(encoding="utf-8").replace(picture.tile_id, picture.dataset_id)
-        (folder / f"{name}-permanent.html").write_text(text, encoding="utf-8")
     with nginx(folder) as url:
         yield url
 
@@ -100,18 +137,73 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def seen(page: Page) -> pictures.Pixels:
+    """Return what the window shows now."""
+    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+
+
+def places(pixels: pictures.Pixels, colour: tuple[int, ...]) -> tuple[pictures.Pixels, pictures.Pixels]:
+    """Return the rows and columns where a colour is seen."""
+    rows, columns = np.nonzero(np.abs(pixels - colour).max(axis=2) < 24)
+    return rows, columns
+
+
 def shows_halves(page: Page) -> bool:
     """Whether red and blue take up a good part of what is seen, red on the left."""
-    seen = Image.open(io.BytesIO(page.locator("#picture").screenshot())).convert("RGB")
-    pixels = np.asarray(seen).astype(int)
-    columns = [np.nonzero(np.abs(pixels - colour).max(axis=2) < 24)[1] for colour in (RED, BLUE)]
-    enough = all(len(found) > 0.04 * pixels.shape[0] * pixels.shape[1] for found in columns)
-    return enough and bool(columns[0].max() < columns[1].max() and columns[0].min() < columns[1].min())
+    pixels = seen(page)
+    red, blue = (places(pixels, colour)[1] for colour in (RED, BLUE))
+    enough = min(len(red), len(blue)) > 0.04 * pixels.shape[0] * pixels.shape[1]
+    return enough and bool(red.max() < blue.max() and red.min() < blue.min())
 
 
-@pytest.mark.parametrize(
-    "name", [*PAGES, "openseadragon-iiif", "openseadragon-permanent", "openseadragon-iiif-permanent"]
-)
+def shows_squares(page: Page, x: int, y: int) -> bool:
+    """Whether the squares are seen at a place, in one of the halves."""
+    around = seen(page)[y - 24 : y + 24, x - 24 : x + 24]
+    is_sharp = around.mean(axis=2).std() > CONTRAST / 2
+    return bool(is_sharp and any(np.abs(around.mean(axis=(0, 1)) - colour).max() < 24 for colour in (RED, BLUE)))
+
+
+class Watched:
+    """A page, and what went wrong in it."""
+
+    def __init__(self, page: Page, *hosts: str) -> None:
+        self.wrong: list[str] = []
+        self.tiles: list[str] = []
+        self.awaited: set[Request] = set()
+        self._hosts = ("data:", "blob:", *hosts)
+        page.on("request", self._asked)
+        page.on("requestfinished", self._finished)
+        page.on("requestfailed", self._failed)
+        page.on("response", self._answered)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("console", self._said)
+
+    def _asked(self, request: Request) -> None:
+        self.awaited.add(request)
+
+    def _finished(self, request: Request) -> None:
+        self.awaited.discard(request)
+
+    def _answered(self, response: Response) -> None:
+        if not response.url.startswith(self._hosts):
+            self.wrong.append(f"{response.url} is another host's")
+        if response.status >= 400:
+            self.wrong.append(f"{response.url}: {response.status}")
+        if response.url.endswith((".jpg", ".szi")):
+            self.tiles.append(response.url)
+
+    def _failed(self, request: Request) -> None:
+        self.awaited.discard(request)
+        # A viewer gives up a tile that went out of sight.
+        if request.failure != "net::ERR_ABORTED":
+            self.wrong.append(f"{request.url}: {request.failure}")
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.wrong.append(f"console: {message.text}")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_page_of_the_documentation_shows_the_picture(
     name: str, site: str, stack: LaunchedStack, browser: Browser
 ) -> None:
@@ -119,30 +211,38 @@ def test_the_page_of_the_documentation_shows_the_picture(
     context = browser.new_context(viewport={"width": 900, "height": 700})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
-    wrong: list[str] = []
-    tiles: list[str] = []
-
-    def note(url: str, code: int) -> None:
-        if not url.startswith((site, stack.url, "data:", "blob:")):
-            wrong.append(f"{url} is another host's")
-        if code >= 400 and not url.endswith("/favicon.ico"):
-            wrong.append(f"{url}: {code}")
-        if url.endswith((".jpg", ".szi")):
-            tiles.append(url)
-
-    page.on("response", lambda response: note(response.url, response.status))
-    page.on("requestfailed", lambda request: wrong.append(f"{request.url}: {request.failure}"))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+    watched = Watched(page, site, stack.url)
 
     # When it is opened
     page.goto(f"{site}/{name}.html", wait_until="networkidle")
 
-    # Then it shows the picture, from where it says, and asks for nothing that is not there
-    assert any(shows_halves(page) for _ in range(LOOKS)), (name, wrong, tiles)
-    assert wrong == []
-    assert tiles
+    # Then it shows the picture, and its thumbnail
+    assert any(shows_halves(page) for _ in range(LOOKS)), (name, watched.wrong, watched.tiles)
+    if name in WITH_THUMBNAIL:
+        page.wait_for_function(
+            "[...document.images].some(image => image.src.endsWith('/thumbnail.jpg') && image.naturalWidth > 0)"
+        )
+
+    # When it is zoomed in, then the finest tiles appear
+    rows, columns = places(seen(page), RED)
+    x, y = int(np.median(columns)), int(np.median(rows))
+
+    def zoom() -> bool:
+        if name == "clover":
+            page.get_by_title("Zoom in").click()
+        else:
+            page.mouse.move(x, y)
+            page.mouse.wheel(0, -200)
+        return False
+
+    assert any(shows_squares(page, x, y) or zoom() for _ in range(LOOKS)), (name, watched.wrong, watched.tiles)
+
+    # And all comes from where the page says, is there, and leaves the console without an error
+    assert any(not watched.awaited or not seen(page).size for _ in range(LOOKS)), watched.awaited
+    assert watched.wrong == []
+    assert watched.tiles
     home = site if name.startswith(("static-", "bucket")) else stack.url
-    assert all(url.startswith(home) for url in tiles)
+    assert all(url.startswith(home) for url in watched.tiles)
     context.close()
 
 
@@ -207,10 +307,45 @@ def test_transparency_is_drawn_as_bright_as_it_is_and_without_seams(
 def test_there_is_a_page_for_every_viewer_named() -> None:
     assert set(PAGES) == {
         "openseadragon",
+        "openseadragon-2",
         "leaflet",
         "openlayers",
+        "openlayers-iiif",
         "leaflet-iiif",
+        "universal-viewer",
+        "mirador",
+        "tify",
+        "clover",
         "static-openseadragon",
         "static-leaflet",
         "bucket",
     }
+
+
+def test_the_versions_named_are_those_that_are_opened_here() -> None:
+    # Given the packages of the lock: none that a viewer was built from is among them
+    lock = json.loads((VIEWERS.parent / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {key.removeprefix("node_modules/"): value for key, value in lock["packages"].items() if key}
+    assert set(packages) == set(lock["packages"][""]["dependencies"])
+    opened = {f"{package.get('name', name)}@{package['version']}" for name, package in packages.items()}
+    # Then those that the documentation says to copy are among them
+    named = set(re.findall(r"`((?:@[a-z-]+/)?[a-z-]+@[0-9.]+)`", TEXT))
+    assert len(named) > 6
+    assert named <= opened
+
+
+def test_the_tiles_that_qgis_is_told_of_are_there(picture: Picture, stack: LaunchedStack) -> None:
+    # Given the URL of the documentation, and the greatest zoom of the status
+    (template,) = re.findall(r"^\| URL \| `([^`]+)`", TEXT, re.MULTILINE)
+    template = template.replace("http://127.0.0.1:8000", stack.url).replace("custom_908561d2", picture.dataset_id)
+    with closing(Client(stack.url)) as client:
+        assert template == stack.url + client.get(picture.dataset_id)["urls"]["xyz"]
+        info = client.status(picture.dataset_id)["tile_info"]
+    # When QGIS asks for the corners of each zoom, then they are tiles of the size that it expects
+    for zoom in range(info["max_zoom"] + 1):
+        scale = info["tile_size"] << (info["max_zoom"] - zoom)
+        for x in {0, (info["width"] - 1) // scale}:
+            for y in {0, (info["height"] - 1) // scale}:
+                tile = requests.get(template.format(z=zoom, x=x, y=y), timeout=60)
+                assert tile.status_code == 200
+                assert pictures.decode(tile.content).shape[:2] == (info["tile_size"], info["tile_size"])

@@ -128,7 +128,24 @@ def soak(farm: Farm, sources: SourceServer, *, count: int, seconds: float, seed:
         over.set()
         killer.join()
     sweep(farm)
-    return _report(farm, ids, kills)
+    report = _report(farm, ids, kills)
+    if not report.is_clean():
+        sys.stderr.write(_explanation(farm))
+    return report
+
+
+def _explanation(farm: Farm) -> str:
+    """Return the datasets that are not ready, and the runs of pyramids with two winners, as lines."""
+    rows: dict[str, Row] = {row["dataset_id"]: dict(row) for row in farm.rows()}
+    lines = [
+        f"{row['dataset_id']}: {row['state']}, attempt {row['attempt']}: {row['error_code']}: {row['error_message']}"
+        for row in rows.values()
+        if row["state"] != "READY"
+    ]
+    runs = [(rows[run["dataset_id"]]["tile_id"], dict(run)) for run in farm.rows("runs") if run["stage"] == "TILER"]
+    winners = Counter(tile_id for tile_id, run in runs if run["answer"] == "WON")
+    lines += [f"{tile_id}: {run}" for tile_id, run in runs if winners[tile_id] > 1]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _files() -> Iterator[bytes]:
