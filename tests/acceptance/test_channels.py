@@ -141,6 +141,32 @@ def channels_of(client: Client, dataset_id: str) -> list[Json]:
     return list(client.status(dataset_id)["channels"])
 
 
+def test_none_takes_the_upper_bits_of_each_channel_and_a_lost_description_is_told(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    # Given samples of which rounding would make other levels than their upper 8 bits
+    wide = stacks.planes(2, scale=60)
+    stacks.write_ome(tmp_path / "wide.ome.tif", wide, ["A", "B"], [RED, GREEN], compression="zlib")
+    # And the same file without its end, where programs write the description
+    whole = (tmp_path / "wide.ome.tif").read_bytes()
+    (tmp_path / "cut.ome.tif").write_bytes(whole[:-200])
+    asked = {"format": "png", "stretch": "none"}
+    none = client.submit(files.url("/wide.ome.tif"), "None", **asked)["dataset_id"]
+    cut = client.submit(files.url("/cut.ome.tif"), "Cut", format="png", damage="accept")["dataset_id"]
+    last = finish(client, str(none))
+    found = shown(last["tile_info"]["tile_id"], LEVEL)
+    assert np.array_equal(found[..., 0], wide[0, 0] >> 8)
+    assert np.array_equal(found[..., 1], wide[0, 1] >> 8)
+    assert not found[..., 2].any()
+    # Then its first page is shown alone, and a warning says why
+    last = finish(client, str(cut))
+    assert last["status"] == "ready", last
+    found = shown(last["tile_info"]["tile_id"], LEVEL)[..., :3].astype(int)
+    assert np.abs(found - stretched(wide[0, 0][..., None])).max() <= 1
+    [lost] = [each["message"] for each in last["warnings"] if each["code"] == "metadata_ignored"]
+    assert "ends within its description" in lost
+
+
 def test_an_unknown_channel_fails_and_lists_those_that_exist(
     client: Client, files: SourceServer, command: Command, tmp_path: Path
 ) -> None:

@@ -430,3 +430,11 @@ def test_metadata_of_imagej_that_is_cut_off_or_lies_is_ignored(tmp_path: Path) -
             picture = open_here(path)
             assert len(picture.channels) == 2
             assert picture.image.avg() >= 0
+
+
+def test_none_takes_the_upper_bits_of_16_in_each_channel(tmp_path: Path) -> None:
+    # Given samples that would be rounded up to the next level, and the ends of their type
+    samples = np.repeat(np.array([[[[0, 255, 511, 512, 32767, 65279, 65535]]]], np.uint16), 2, axis=1)
+    path = stacks.write_ome(tmp_path / "a.ome.tif", samples, ["A", "B"], [RED, BLUE])
+    found = open_here(path, stretch="none").image.numpy()
+    assert found[..., 0].tolist() == found[..., 2].tolist() == [[0, 0, 1, 2, 127, 254, 255]]

@@ -272,6 +272,13 @@ def test_no_data_changes_nothing_of_the_type_of_integers(kind: str, asked: str, 
         assert np.array_equal(pixels[..., :3][pixels[..., 3] > 0], pixels_of(without)[pixels[..., 3] > 0])
 
 
+def test_none_takes_the_upper_bits_of_16_where_some_have_no_data_too(tmp_path: Path) -> None:
+    values = np.array([[1, 255, 511], [32767, 65279, 65535]], np.uint16)[..., None]
+    found = pixels_of(open_here(tiffs.write(tmp_path / "nodata.tif", values, more={42113: ("B", b"1\0")}), "none"))
+    assert found[..., 0].tolist() == [[0, 0, 1], [127, 254, 255]]
+    assert found[..., 3].tolist() == [[0, 255, 255], [255, 255, 255]]
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, 7.0, -3.0])
 def test_a_picture_of_one_value_is_black(value: float, tmp_path: Path) -> None:
     picture = open_here(constant([value], np.float32, "b-w", tmp_path / "source.tif"))

@@ -98,9 +98,11 @@ def show(
             return Sample(both.image.extract_band(0, n=colours), both.hidden)
 
     low, high = _range(rule, stored, pixels) or (None, None)
-    shown = _mapped(
-        image.extract_band(0, n=colours), low or 0.0, high or 0.0, is_asinh=rule.kind is Kind.ASINH, reverse=reverse
-    )
+    seen = image.extract_band(0, n=colours)
+    if rule.kind is Kind.NONE and stored == "ushort":
+        shown = _upper_bits(seen, reverse=reverse)
+    else:
+        shown = _mapped(seen, low or 0.0, high or 0.0, is_asinh=rule.kind is Kind.ASINH, reverse=reverse)
     if image.bands > colours and not is_left_out:
         shown = shown.bandjoin(transparency(image.extract_band(colours)))
     shown = shown.copy(interpretation="b-w" if colours == 1 else "srgb")
@@ -114,6 +116,17 @@ def _is_transparency(image: pyvips.Image, stored: str, sample: Callable[[], Samp
     band = sample().image.extract_band(image.bands - 1)
     # Comparisons with not-a-number are false: what is hidden says nothing.
     return bool(((band < 0) | (band > 1)).max() == 0)
+
+
+def _upper_bits(samples: pyvips.Image, *, reverse: bool) -> pyvips.Image:
+    """Return the upper 8 of 16 bits, as libvips does it; black for not-a-number."""
+    if samples.format == "ushort":
+        level = (samples >> 8).cast("uchar")
+        return 255 - level if reverse else level
+    # Comparisons with not-a-number are false. The division by a power of 2 is exact.
+    is_sample = samples >= 0
+    level = (samples / 256).floor()
+    return is_sample.ifthenelse(255 - level if reverse else level, 0).cast("uchar")
 
 
 def transparency(band: pyvips.Image) -> pyvips.Image:

@@ -42,7 +42,7 @@ from tiler.decode.readers.tiff.overviews import overview
 from tiler.decode.readers.tiff.places import Key, Places
 from tiler.decode.readers.tiff.premultiplied import unmarked
 from tiler.decode.readers.tiff.reading import Reading, reading_of, settings_for
-from tiler.decode.readers.tiff.salvage import Lost, lost_of
+from tiler.decode.readers.tiff.salvage import Lost, lost_of, without_cut_texts
 from tiler.decode.readers.tiff.sampled import write_sample
 from tiler.decode.readers.tiff.slimmed import Slimmed
 from tiler.decode.readers.tiff.virtual_pages import VirtualPages, as_grey
@@ -67,6 +67,11 @@ FORGIVEN = re.compile(
 """Warnings of libtiff about a directory that do not concern the pixels. After any other one, such as for a palette that
 it ignores, it shows something else than the file says."""
 
+CUT_DESCRIPTION = (
+    "The file ends within its description, which programs write last. What it says of channels, depth and time, or of "
+    "the size of a pixel, is lost, and the page is shown alone."
+)
+
 REMARKED = re.compile(f"Bad value|{FORGIVEN.pattern}")
 """Warnings about a directory that are passed on to the person."""
 
@@ -90,6 +95,7 @@ class TiffReader(Reader):
         self._judged: dict[Key, bool] = {}
         self._lost: Lost | None = None
         self._main: tiff.Main | None = None
+        self._lacks_description = False
 
     def prepare(self) -> None:
         """As Reader.prepare."""
@@ -205,6 +211,7 @@ class TiffReader(Reader):
                 return False
             require_readable(directory)
             header = self._by_libvips(page=self.page)
+            directory, self._lacks_description = without_cut_texts(directory, self.path.stat().st_size)
             lost = lost_of(directory, self.path.stat().st_size, lambda part: self._decodes(part, file, header))
             if lost is None or lost.is_all:
                 return False
@@ -212,14 +219,15 @@ class TiffReader(Reader):
         self._at.replace(self.page, lost.directory)
         self._readings, self._judged = {}, {}
         self._virtual = VirtualPages(self.path, super()._settings)
-        self.missing = Missing(lost.what(), reason, lost.mask)
+        self.missing = Missing(lost.what() if any(lost.marks) else "", reason, lost.mask)
         return True
 
     def remarks(self) -> list[Warned]:
         """As Reader.remarks, with libtiff's about directories, and the page that was chosen if there was a choice."""
         said = sorted(line.rstrip(".") for line in self._of_header if REMARKED.search(line))
         heard_of = [Warned("decoder_remark", f"The decoder remarked: {line}.") for line in said]
-        return [*self._choice(), *super().remarks(), *heard_of]
+        cut = [Warned("metadata_ignored", CUT_DESCRIPTION)] if self._lacks_description else []
+        return [*cut, *self._choice(), *super().remarks(), *heard_of]
 
     def _choice(self) -> list[Warned]:
         main = self._main

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 import pyvips
 
 from pipeline.formats.tiff import PLACES, Directory, Tag
 from pipeline.formats.tiff.checks import HEAD_SIZE
+from pipeline.formats.tiff.directory import Entry
 from pipeline.formats.tiff.layout import Compression, Layout, is_coarse, layout_of
 from tiler.decode.readers.tiff.left_out import LeftOut
 
@@ -17,6 +19,10 @@ SPLIT_BYTES = 1 << 16
 """Most bytes of an uncompressed strip: larger ones are split, so that less is lost with one. libtiff does the same."""
 
 LOST = 255
+
+_ASCII = 2
+_TEXTS = {700, 33723, 34377, 37724, Tag.IMAGEJ, Tag.IMAGEJ_COUNTS}
+"""Tags of bytes that do not concern pixels: XMP, IPTC, Photoshop's resources and layers, and what ImageJ says."""
 
 
 class Lost(NamedTuple):
@@ -83,6 +89,27 @@ def lost_of(directory: Directory, size: int, decodes: Callable[[Directory], bool
     search = _Search(directory, layout, size, decodes)
     search.narrow(range(layout.down), range(search.across))
     return Lost(search.directory, layout, bytes(search.marks))
+
+
+def without_cut_texts(directory: Directory, size: int) -> tuple[Directory, bool]:
+    """Leave out the texts within which the file ends. They do not concern pixels, and many writers put them last.
+
+    Parameters
+    ----------
+    size: of the file in bytes.
+
+    Returns
+    -------
+    The directory, and whether its description is left out.
+    """
+    found = copy(directory)
+    found.entries = {tag: entry for tag, entry in directory.entries.items() if not _is_cut_text(directory, entry, size)}
+    return found, len(found.entries) < len(directory.entries) and Tag.DESCRIPTION not in found.entries
+
+
+def _is_cut_text(directory: Directory, entry: Entry, size: int) -> bool:
+    is_text = (entry.kind == _ASCII and entry.tag != Tag.NODATA) or entry.tag in _TEXTS
+    return is_text and entry.length > len(entry.value) and directory.place(entry) + entry.length > size
 
 
 class _Search:
