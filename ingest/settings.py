@@ -85,9 +85,13 @@ class IngestSettings(WorkerSettings, SourceSettings, PictureSettings):
     )
     source_contact: str = Field(
         "",
+        max_length=200,
+        # It stands in a comment of the header (RFC 9110, 5.6.5): ASCII without brackets, backslashes and line breaks.
+        pattern=r"^[ -'*-\[\]-~]*$",
         description=(
             "URL or e-mail address in the User-Agent, so that a server's owner can contact you. Some servers require "
-            "one. Without it, the User-Agent has the project's address."
+            "one, among them those of Wikimedia and OpenStreetMap. Without it, the User-Agent is only "
+            "`Tilewright/VERSION`."
         ),
     )
     preflight_min_bytes: int = Field(

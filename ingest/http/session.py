@@ -12,9 +12,6 @@ from requests.structures import CaseInsensitiveDict
 from ingest.http.adapter import GuardedAdapter
 from ingest.settings import IngestSettings
 
-PROJECT = "https://tilewright.example/"
-"""The project's address, for servers that want to know who asks. There is none yet that leads anywhere."""
-
 
 class Session(requests.Session):
     """A requests.Session that never follows redirects itself."""
@@ -45,8 +42,8 @@ def session(settings: IngestSettings, adapter: GuardedAdapter) -> Session:
 
 
 def user_agent(contact: str) -> str:
-    """Return the User-Agent, with the operator's contact, or else the project's address."""
-    return f"Tilewright/{_version()} (+{contact or PROJECT})"
+    """Return the User-Agent, with the operator's contact if there is one."""
+    return f"Tilewright/{_version()} (+{contact})" if contact else f"Tilewright/{_version()}"
 
 
 @cache

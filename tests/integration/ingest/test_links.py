@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from ingest.download import link_answers
 from ingest.download.fetch import Fetch, Fetched
@@ -168,6 +170,14 @@ def test_an_answer_that_drips_is_too_slow_whatever_it_may_be(
         assert failure.value.code == "source_too_slow"
 
 
+@pytest.mark.parametrize("contact", ["a\nX-Injected: 1", "(nested)", "back\\slash", "bücher@example.org", "x" * 201])
+def test_a_contact_that_a_header_cannot_carry_is_refused_at_the_start(contact: str) -> None:
+    with pytest.raises(ValidationError, match="source_contact"):
+        IngestSettings(source_contact=contact)
+    two = "https://example.org/bot; ops@example.org"
+    assert IngestSettings(source_contact=two).source_contact == two
+
+
 @pytest.mark.parametrize("status", [403, 429])
 def test_a_server_that_may_want_a_contact_is_named_with_the_setting(status: int, tmp_path: Path) -> None:
     # Given a server that answers only those who say who they are, by an address of their own
@@ -180,8 +190,8 @@ def test_a_server_that_may_want_a_contact_is_named_with_the_setting(status: int,
         # When no contact is set, then the message says what the operator can do
         with pytest.raises(StageError, match="TILEWRIGHT_SOURCE_CONTACT"):
             fetch(url, tmp_path / "got")
-        # And the request named at least the project
-        assert "(+https://" in server.headers["/a"][0]["User-Agent"]
+        # And the request named the program and its version, and no address that leads nowhere
+        assert server.headers["/a"][0]["User-Agent"] == f"Tilewright/{version('tilewright')}"
         # When one is set, then the file is there; and where that did not help, the setting is not named again
         assert fetch(url, tmp_path / "got", source_contact="https://example.org/me").bytes == len(IMAGE)
         with pytest.raises(StageError) as failure:
