@@ -12,6 +12,7 @@ import dramatiq
 
 from pipeline.errors import ObjectMissing, StageError, StorageError
 from pipeline.formats import admission
+from pipeline.georeference import Georeference, Located, ground_size
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
 from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
@@ -21,7 +22,8 @@ from pipeline.storage import Storage, pyramid_key, require_room
 from pipeline.tile_formats import FORMATS, NUMBERS
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
-from tiler.job import Built, Job, Previewed
+from tiler.job import Built, Job, Previewed, place_of
+from tiler.place import locate
 from tiler.settings import TilerSettings
 from tiler.unpack import unpacked
 
@@ -115,6 +117,9 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             member=source.member,
             pixels_per_byte=settings.max_pixels_per_byte,
             memory_bytes=settings.memory_limit,
+            world=source.beside.world,
+            projection=source.beside.projection,
+            auxiliary=source.beside.auxiliary,
             work_seconds=int(settings.stage_time_limit) * CORES,
         )
 
@@ -128,6 +133,10 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             built = parent.build(
                 run, job, threads=settings.tiler_threads, check_room=check_room, keep_preview=keep_preview
             )
+        place = place_of(built)
+        located = place and locate(
+            place, built.width, built.height, scratch, on_start=lambda child: run.on_stop(child.kill)
+        )
         for name in FILES:
             run.check()
             storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))
@@ -144,7 +153,8 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
         bytes=built.size,
         stretch=pb.Stretch(rule=built.stretch, low=built.low, high=built.high) if built.stretch else None,
         channels=_channels(built),
-        pixel_size=_pixel_size(built),
+        pixel_size=_pixel_size(built, located),
+        georeference=_georeference(place, located),
         warnings=[
             pb.Warning(code=code, message=message)
             for code, message in zip(built.warning_codes, built.warnings, strict=True)
@@ -152,11 +162,24 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
     )
 
 
-def _pixel_size(built: Built) -> pb.PixelSize | None:
-    if not built.pixel_size:
+def _pixel_size(built: Built, located: Located | None) -> pb.PixelSize | None:
+    """Return how large a pixel is, as the file says, or else on the ground."""
+    if built.pixel_size:
+        x, y = built.pixel_size
+        return pb.PixelSize(x=x, y=y, unit=built.pixel_unit)
+    size = ground_size(located) if located else None
+    return pb.PixelSize(**size._asdict()) if size else None
+
+
+def _georeference(place: Georeference | None, located: Located | None) -> pb.Georeference | None:
+    if place is None:
         return None
-    x, y = built.pixel_size
-    return pb.PixelSize(x=x, y=y, unit=built.pixel_unit)
+    message = pb.Georeference(crs=place.crs, transform=place.transform)
+    if located:
+        message.bounds.extend(located.bounds)
+        for x, y, longitude, latitude in located.points:
+            message.control_points.add(x=x, y=y, longitude=longitude, latitude=latitude)
+    return message
 
 
 def _channels(built: Built) -> list[pb.Channel]:

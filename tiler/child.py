@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from pipeline.formats import admission
+from pipeline.formats.side_files import SideFiles
 from pipeline.pyramids import Format, Geometry
 from pipeline.sandbox import child
 from pipeline.sandbox import confine as sandbox
@@ -64,7 +65,8 @@ def _outcome(job: Job) -> Built | Failed:
 
     def tile() -> Built:
         wanted = Format(job.tile_format) if job.tile_format else None
-        picture = open_picture(reader, meter=meter, tile_format=wanted, stretch=stretch)
+        beside = SideFiles(job.world, job.projection, job.auxiliary)
+        picture = open_picture(reader, meter=meter, tile_format=wanted, stretch=stretch, beside=beside)
         geometry = Geometry(picture.image.width, picture.image.height, job.tile_size)
         reporter.tiles_total = geometry.tile_count
         require_room(job, geometry, picture.format)

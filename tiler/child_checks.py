@@ -16,6 +16,7 @@ from pipeline.channel_choice import COLOUR, MOST, MOST_TEXT
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES
 from pipeline.formats.header import Header
 from pipeline.formats.probe import MOST_NUMBER, MOST_WORDS, is_plausible
+from pipeline.georeference import MOST_POINTS, sane
 from pipeline.pyramids import (
     DESCRIPTION,
     FILES,
@@ -34,7 +35,7 @@ from pipeline.pyramids import (
 )
 from pipeline.stretch import MAX_LENGTH
 from pipeline.texts import is_unicode
-from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report
+from tiler.job import Built, Failed, Job, Opened, Previewed, Progress, Report, place_of
 
 MOST_FILES = 200
 """Most files in a job's scratch folder: a build has ten, and libvips a few temporary ones."""
@@ -128,6 +129,7 @@ def _is_of_this_job(built: Built, job: Job) -> bool:
         and all(map(math.isfinite, (built.low, built.high, *built.channel_lows, *built.channel_highs)))
         and _are_channels(built)
         and _is_scale(built)
+        and _is_place(built)
         and all(len(message) <= MOST_WARNING and is_unicode(message) for message in built.warnings)
     )
 
@@ -141,6 +143,15 @@ def _is_scale(built: Built) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_place(built: Built) -> bool:
+    if not (built.crs or built.transform or built.geo_points):
+        return True
+    if len(built.geo_points) > 4 * MOST_POINTS or len(built.geo_points) % 4 or not is_unicode(built.crs):
+        return False
+    found = place_of(built)
+    return found is not None and sane(found) == found
 
 
 def _are_channels(built: Built) -> bool:

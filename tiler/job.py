@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.georeference import Georeference
 from pipeline.sandbox.lines import Codec
 
 
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     stretch: how samples become 8 bits: a value that pipeline.stretch.parse takes.
     channels: the channels of a stack to compose, as pipeline.channel_choice.parse returns them.
     archive, archive_bytes, member: see tiler.unpack.Source.
+    world, projection, auxiliary: see pipeline.formats.side_files.SideFiles.
     work_seconds: CPU seconds of all threads together; None for no limit.
     """
 
@@ -60,6 +62,9 @@ class Job(NamedTuple):
     member: str = ""
     stretch: str = ""
     channels: tuple[str, ...] = ()
+    world: str = ""
+    projection: str = ""
+    auxiliary: str = ""
 
 
 class Opened(NamedTuple):
@@ -100,6 +105,8 @@ class Built(NamedTuple):
     channel_names, channel_colours, channel_rules, channel_lows, channel_highs: for each its name, its colour such as
         "#00ff00", and as `stretch`, `low` and `high`.
     pixel_size, pixel_unit: width and height of a pixel, and their unit: see pipeline.pixel_size. Empty if unknown.
+    crs, transform, geo_points: see pipeline.georeference.Georeference; the numbers of all points in a row. Empty if
+        unknown.
     warnings, warning_codes: what is to know about the image: messages, and for each a key of WARNING_CODES
         (pipeline.errors).
     """
@@ -122,6 +129,18 @@ class Built(NamedTuple):
     channel_highs: tuple[float, ...] = ()
     pixel_size: tuple[float, ...] = ()
     pixel_unit: str = ""
+    crs: str = ""
+    transform: tuple[float, ...] = ()
+    geo_points: tuple[float, ...] = ()
+
+
+def place_of(built: Built) -> Georeference | None:
+    """Return where the image of a report lies; None if that is unknown."""
+    if not (built.transform or built.geo_points):
+        return None
+    numbers = built.geo_points
+    points = tuple(zip(numbers[::4], numbers[1::4], numbers[2::4], numbers[3::4], strict=True))
+    return Georeference(built.crs, built.transform, points)
 
 
 class Failed(NamedTuple):

@@ -119,6 +119,9 @@ class Links:
             embed=f"{self.base}/embed/{dataset_id}",
         )
 
+    def georeference(self, dataset_id: str) -> str:
+        return f"{self.base}/iiif/{dataset_id}/georeference.json"
+
     def dzi(self, pyramid: pb.Pyramid) -> str:
         return f"{self.base}/tiles/{pyramid.tile_id}.dzi"
 
@@ -175,7 +178,10 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         warnings=warnings(row.status),
         stretch=stretch(row.status),
         pixel_size=pixel_size(row if row.HasField("pixel_size") else row.status.pyramid),
+        georeference=georeference(row.status.pyramid),
     )
+    if row.status.pyramid.georeference.bounds:
+        found.urls.georeference = links.georeference(row.dataset_id)
     if row.status.HasField("rewritten"):
         found.rewritten = rewritten(row.status.rewritten)
     if row.status.pyramid.channels:
@@ -348,6 +354,22 @@ def pixel_size(said_by: pb.Pyramid | pb.Dataset) -> own_text_schemas.PixelSize |
     if not said_by.HasField("pixel_size") or size.unit not in METRES:
         return None
     return own_text_schemas.PixelSize.model_validate({"x": size.x, "y": size.y, "unit": size.unit})
+
+
+def georeference(pyramid: pb.Pyramid) -> own_text_schemas.Georeference | None:
+    """Return where an image lies on Earth; None if that is unknown."""
+    place = pyramid.georeference
+    if not pyramid.HasField("georeference"):
+        return None
+    return own_text_schemas.Georeference(
+        crs=place.crs,
+        transform=list(place.transform) or None,
+        control_points=[
+            own_text_schemas.ControlPoint(x=each.x, y=each.y, longitude=each.longitude, latitude=each.latitude)
+            for each in place.control_points
+        ],
+        bounds=list(place.bounds) or None,
+    )
 
 
 def error(row: pb.DatasetStatus) -> schemas.Error:

@@ -97,6 +97,7 @@ async def create(
             rights=own_texts.statement(new.rights),
             attribution=own_texts.statement(new.attribution),
             pixel_size=own_texts.pixel_size(new.pixel_size),
+            georeference=own_texts.place(new.georeference),
         ),
     )
     context.relay.poke()

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
 
-from pipeline import pixel_size
+from gateway.http import few
+from pipeline import georeference, pixel_size
 from pipeline.texts import MAX_METADATA, MAX_STATEMENT
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL's text type cannot hold U+0000.
@@ -24,6 +25,10 @@ TAGS = "Your own words to filter by."
 METADATA = f"Your own keys and texts, at most {MAX_METADATA}. They can be filtered by."
 RIGHTS = "Under which terms the image may be used. Viewers show it."
 ATTRIBUTION = "Whom to name with the image. Viewers show it."
+GEOREFERENCE = (
+    "Where the full, upright image lies on Earth, if the file does not say it or is wrong: `crs` (EPSG:4326 or "
+    "EPSG:3857) and `transform`, or `control_points` in degrees."
+)
 PIXEL_SIZE = "How large a pixel of the full, upright image is, if the file does not say it or is wrong."
 
 
@@ -92,6 +97,103 @@ PixelSizeOption = Annotated[
                     "required": ["x", "unit"],
                 },
                 {"type": "string", "pattern": f"^{pixel_size.TEXT.pattern}$"},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+
+
+class ControlPoint(BaseModel):
+    """A pixel of the full, upright image with its place on Earth, in degrees of WGS 84."""
+
+    x: float = Field(description="Pixels from the left edge.")
+    y: float = Field(description="Pixels from the upper edge.")
+    longitude: float = Field(ge=-180, le=180)
+    latitude: float = Field(ge=-90, le=90)
+
+
+class Georeference(BaseModel):
+    """Where the full, upright image lies on Earth."""
+
+    model_config = example(
+        {
+            "crs": "EPSG:3857",
+            "transform": [10.0, 0.0, 1000000.0, 0.0, -10.0, 6000000.0],
+            "control_points": [{"x": 0.0, "y": 0.0, "longitude": 8.983152841, "latitude": 47.357434646}],
+            "bounds": [8.983152841, 47.308739214, 9.072984369, 47.357434646],
+        }
+    )
+
+    crs: str = Field(description='Coordinate reference system, as "EPSG:3857" or WKT; empty if unknown.')
+    transform: list[float] | None = Field(
+        description="[a, b, c, d, e, f] with X = a x + b y + c and Y = d x + e y + f, from pixels, whose first has its "
+        "outer corner at (0, 0), to the crs; null if there are control points alone."
+    )
+    control_points: list[ControlPoint] = Field(description="None if the crs could not be converted to WGS 84.")
+    bounds: list[float] | None = Field(
+        description="West, south, east and north in degrees of WGS 84; null if the crs could not be converted. West is "
+        "greater than east if the antimeridian is between them."
+    )
+
+
+class PlaceOption(BaseModel):
+    """Where an image lies, as a client says it."""
+
+    crs: str = Field(default="", max_length=20)
+    transform: Annotated[list[float], few(6)] = Field(default=[], max_length=6)
+    control_points: Annotated[list[ControlPoint], few(georeference.MOST_POINTS)] = Field(
+        default=[], max_length=georeference.MOST_POINTS
+    )
+
+
+def _place(given: Any) -> georeference.Georeference | None:
+    """Return what was given as an object, or as a text such as `EPSG:3857 10 0 1000000 0 -10 6000000`."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return georeference.parse_text(given[:_MOST_PLACE_TEXT])
+    said = PlaceOption.model_validate(
+        {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+    )
+    points = [(point.x, point.y, point.longitude, point.latitude) for point in said.control_points]
+    return georeference.given(said.crs, said.transform, points)
+
+
+_MOST_PLACE_TEXT = 10_000
+_NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": "number"}, "minItems": 6, "maxItems": 6}
+_POINTS: dict[str, Any] = {
+    "type": "array",
+    "minItems": georeference.LEAST_POINTS,
+    "maxItems": georeference.MOST_POINTS,
+    "items": {
+        "type": "object",
+        "properties": {
+            "x": {"type": "number"},
+            "y": {"type": "number"},
+            "longitude": {"type": "number", "minimum": -180, "maximum": 180},
+            "latitude": {"type": "number", "minimum": -90, "maximum": 90},
+        },
+        "required": ["x", "y", "longitude", "latitude"],
+    },
+}
+
+PlaceField = Annotated[
+    georeference.Georeference | None,
+    PlainValidator(_place),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "properties": {
+                        "crs": {"enum": [georeference.DEGREES, georeference.MERCATOR]},
+                        "transform": _NUMBERS,
+                    },
+                    "required": ["crs", "transform"],
+                },
+                {"type": "object", "properties": {"control_points": _POINTS}, "required": ["control_points"]},
+                {"type": "string", "pattern": f"^{georeference.TRANSFORM_TEXT.pattern}$"},
                 {"type": "null"},
             ]
         }

@@ -1,4 +1,4 @@
-"""What a client says of its image in requests: reference, tags, metadata, rights, attribution, size of a pixel."""
+"""What a client says of its image in requests: reference, tags, metadata, rights, attribution, scale, place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.api import own_text_schemas, request_schemas
+from pipeline.georeference import Georeference
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 PREFIX = "metadata."
@@ -42,6 +43,16 @@ def pixel_size(given: own_text_schemas.PixelSize | None) -> pb.PixelSize | None:
     return None if given is None else pb.PixelSize(x=given.x, y=given.y, unit=given.unit)
 
 
+def place(given: Georeference | None) -> pb.Georeference | None:
+    """Return where an image is said to lie; None for null."""
+    if given is None:
+        return None
+    message = pb.Georeference(crs=given.crs, transform=given.transform)
+    for x, y, longitude, latitude in given.points:
+        message.control_points.add(x=x, y=y, longitude=longitude, latitude=latitude)
+    return message
+
+
 def filters(parameters: Iterable[tuple[str, str]]) -> list[pb.MetadataEntry]:
     """Return the entries that a list is filtered by, of all query parameters."""
     return [
@@ -68,4 +79,6 @@ def update(dataset_id: str, new: request_schemas.DatasetChange) -> pb.UpdateData
         request.attribution.CopyFrom(statement(new.attribution))
     if "pixel_size" in new.model_fields_set:
         request.pixel_size.CopyFrom(pixel_size(new.pixel_size) or pb.PixelSize())
+    if "georeference" in new.model_fields_set:
+        request.georeference.CopyFrom(place(new.georeference) or pb.Georeference())
     return request

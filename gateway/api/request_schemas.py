@@ -15,6 +15,7 @@ from pydantic import (
 
 from gateway.api.own_text_schemas import (
     ATTRIBUTION,
+    GEOREFERENCE,
     METADATA,
     NO_NUL,
     NOT_BLANK,
@@ -24,6 +25,7 @@ from gateway.api.own_text_schemas import (
     RIGHTS,
     TAGS,
     PixelSizeOption,
+    PlaceField,
     Statement,
     example,
 )
@@ -162,6 +164,14 @@ class NewDataset(BaseModel):
         description=f"{PIXEL_SIZE} Default: what the file says.",
         examples=[{"x": 0.25, "y": 0.25, "unit": "µm"}, "0.25 µm", "21 x 42 µm"],
     )
+    georeference: PlaceField = Field(
+        default=None,
+        description=f"{GEOREFERENCE} Default: what the file says.",
+        examples=[
+            {"crs": "EPSG:3857", "transform": [10, 0, 1000000, 0, -10, 6000000]},
+            "EPSG:3857 10 0 1000000 0 -10 6000000",
+        ],
+    )
 
 
 _NEW_URL = "https://example.org/blue-marble.jpg?token=new"
@@ -186,6 +196,7 @@ class DatasetChange(BaseModel):
     rights: Statement | None = Field(default=None, description=RIGHTS)
     attribution: Statement | None = Field(default=None, description=ATTRIBUTION)
     pixel_size: PixelSizeOption = Field(default=None, description=f"{PIXEL_SIZE} null: what the file says.")
+    georeference: PlaceField = Field(default=None, description=f"{GEOREFERENCE} null: what the file says.")
     # null is refused for what cannot be cleared. Such a default only marks an absent field, so it is not shown.
     name: Name = Field(default="", description="Name to show to people.", json_schema_extra=without_default)
     description: Description | None = Field(default=None, description="Free text.")

@@ -17,6 +17,7 @@ from gateway.api.own_text_schemas import (
     REFERENCE,
     RIGHTS,
     TAGS,
+    Georeference,
     PixelSize,
     Statement,
     example,
@@ -84,6 +85,7 @@ _DATASET: dict[str, Any] = {
     "warnings": [],
     "stretch": None,
     "pixel_size": None,
+    "georeference": None,
 }
 
 
@@ -101,6 +103,9 @@ class Urls(BaseModel):
     szi: str = Field(description="All Deep Zoom tiles in one zip file.")
     view: str = Field(description="Web page that shows the progress, then the image.")
     embed: str = Field(description="The same page for an `<iframe>` of any site.")
+    georeference: str | SkipJsonSchema[None] = absent(
+        "IIIF Georeference Annotation; left out unless the dataset is ready, and its place in WGS 84 is known."
+    )
 
 
 class Created(BaseModel):
@@ -382,6 +387,10 @@ class Dataset(BaseModel):
     pixel_size: PixelSize | None = Field(
         description="How large a pixel of the full image is: what the request said, else what the file says; null if "
         "neither, and until the dataset is ready if only the file may say it."
+    )
+    georeference: Georeference | None = Field(
+        description="Where the full image lies on Earth: what the request said, else what the file says; null if "
+        "neither, and until the dataset is ready."
     )
 
 

@@ -7,6 +7,7 @@
     /iiif/<tile_id>/full/max/0/default.jpg                     the whole image, with edges of at most FULL_EDGE pixels
 
     /iiif/<dataset_id>/manifest.json                           Presentation API 3.0: the dataset's texts and its image
+    /iiif/<dataset_id>/georeference.json                       Georeference Extension 1.0: where the image lies on Earth
     /iiif/3/…                                                  the same
     /iiif/2/…                                                  the same by Image API 2.1 and Presentation API 2.1
 
@@ -24,7 +25,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from gateway.tiles import iiif_2
+from gateway.tiles import georeference, iiif_2
 from gateway.tiles.dataset_addresses import DatasetAddresses
 from gateway.tiles.manifest import CONTEXT as MANIFEST_CONTEXT
 from gateway.tiles.manifest import manifest
@@ -118,6 +119,10 @@ class Iiif(PyramidApp):
                 return _info(pyramid, self.said_of(pyramid, name), address, version, scope, self.address_cache)
             case ["manifest.json"] if self._get_dataset is not None and name != pyramid.tile_id:
                 return _manifest(pyramid, await self._get_dataset(name), base, version, scope, self.address_cache)
+            case [georeference.PATH] if self._get_dataset is not None and name != pyramid.tile_id and not named:
+                found = georeference.annotation_page(await self._get_dataset(name), pyramid.geometry, base)
+                context = georeference.CONTEXT
+                return _json(pyramid, "place", json.dumps(found), context, scope, self.address_cache) if found else None
             case [region, size, rotation, file]:
                 _check_syntax(version, region, size, rotation, file)
                 quality, _, extension = file.partition(".")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from gateway.tiles import georeference
 from gateway.tiles.scale import service_3
 from pipeline.pyramids import Geometry, thumbnail_size
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -78,6 +79,7 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
                 "width": geometry.width,
                 "height": geometry.height,
                 **service_3(dataset.status.pyramid, canvas),
+                **_annotations(dataset, image),
                 "items": [
                     {
                         "id": f"{canvas}/page",
@@ -117,6 +119,13 @@ def facts_of(dataset: pb.Dataset, geometry: Geometry) -> list[tuple[str, str]]:
     more = {"Tags": ", ".join(dataset.tags), "Rights": dataset.rights.text}
     facts = [*ours.items(), *((entry.key, entry.value) for entry in dataset.metadata), *more.items()]
     return [(label, value) for label, value in facts if value]
+
+
+def _annotations(dataset: pb.Dataset, image: str) -> dict[str, Any]:
+    """Return the canvas's property that leads to the Georeference Annotation, if there is one."""
+    if not dataset.status.pyramid.georeference.bounds:
+        return {}
+    return {"annotations": [{"id": f"{image}/{georeference.PATH}", "type": "AnnotationPage"}]}
 
 
 def _pixel_size(pyramid: pb.Pyramid) -> str:

@@ -4,6 +4,7 @@
     /tiles/<tile_id>.szi                              all Deep Zoom tiles in one zip file; supports range requests
     /tiles/<tile_id>_files/<level>/<x>_<y>.<ext>      Deep Zoom tile
     /tiles/<tile_id>/<z>/<x>/<y>.<ext>                XYZ tile
+    /tiles/<tile_id>/mercator/<z>/<x>/<y>.<ext>       the same tiles by the numbers of the world's grid
     /tiles/<tile_id>/tilejson.json                    TileJSON 3.0
     /tiles/<tile_id>/thumbnail.jpg                    at most 512 pixels
 
@@ -18,11 +19,13 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
+from typing import Any
 
 from starlette.types import Scope
 
+from gateway.tiles import mercator
 from gateway.tiles.dataset_addresses import DATASET_ID
-from gateway.tiles.pyramid_app import TILE_ID, Found, PyramidApp, fixed, number
+from gateway.tiles.pyramid_app import SHORT, TILE_ID, Found, PyramidApp, fixed, number
 from gateway.tiles.pyramid_cache import OpenPyramid
 from gateway.tiles.scale import pixel_size_field
 from gateway.tiles.streams import Stream
@@ -58,15 +61,22 @@ class Tiles(PyramidApp):
                     read = pyramid.files.read_file
                     return Found(f"{pyramid.tile_id}-thumbnail", "image/jpeg", lambda: read(THUMBNAIL))
                 case ["", "tilejson.json"]:
-                    extension = "" if is_permanent else f".{pyramid.format}"
-                    address = f"{self.base(scope)}{TILES_PREFIX}{name}/{{z}}/{{x}}/{{y}}{extension}"
-                    said = pixel_size_field(self.said_of(pyramid, name))
-                    text = json.dumps(tilejson(geometry, pyramid.format, address) | said)
+                    text = json.dumps(self._tilejson(pyramid, name, scope))
                     return fixed(pyramid, "tilejson", "application/json", text, self.address_cache, suffix=None)
                 case ["_files", level, file]:
                     x, y = _stem(file, pyramid).split("_")
                     place = number(level), number(x), number(y)
                     return _tile(pyramid, "d", place, geometry.deep_zoom_position(*place))
+                case ["", mercator.PATH, zoom, x, file]:
+                    grid = mercator.grid_of(self.said_of(pyramid, name), geometry)
+                    y = file if is_permanent and "." not in file else _stem(file, pyramid)
+                    if grid is None:
+                        return None
+                    place = grid.own_place(geometry, number(zoom), number(x), number(y))
+                    # A client's word may change what lies at the grid's address, so none is immutable.
+                    found = _tile(pyramid, "m", place, geometry.xyz_position(*place), None)
+                    found.cache_control = SHORT
+                    return found
                 case ["", zoom, x, y] if is_permanent and "." not in y:
                     place = number(zoom), number(x), number(y)
                     return _tile(pyramid, "x", place, geometry.xyz_position(*place), f".{pyramid.format}")
@@ -77,8 +87,22 @@ class Tiles(PyramidApp):
             pass
         return None
 
+    def _tilejson(self, pyramid: OpenPyramid, name: str, scope: Scope) -> dict[str, Any]:
+        """Return TileJSON. Its bounds are true if the image lies on the world's tile grid."""
+        said, geometry = self.said_of(pyramid, name), pyramid.geometry
+        extension = "" if name != pyramid.tile_id else f".{pyramid.format}"
+        tiles = f"{self.base(scope)}{TILES_PREFIX}{name}"
+        address = f"{{z}}/{{x}}/{{y}}{extension}"
+        described = tilejson(geometry, pyramid.format, f"{tiles}/{address}") | pixel_size_field(said)
+        grid = mercator.grid_of(said, geometry)
+        if grid is not None:
+            described |= mercator.true_bounds(grid, said, f"{tiles}/{mercator.PATH}/{address}")
+        return described
 
-def _tile(pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position: int, suffix: str = "") -> Found:
+
+def _tile(
+    pyramid: OpenPyramid, kind: str, place: tuple[int, int, int], position: int, suffix: str | None = ""
+) -> Found:
     etag = "{}-{}-{}-{}-{}".format(pyramid.tile_id, kind, *place)
     return Found(etag, pyramid.format.media_type, partial(pyramid.files.read, position), suffix=suffix)
 

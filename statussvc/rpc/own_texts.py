@@ -1,4 +1,4 @@
-"""What a client says of its image in requests: tags, metadata, rights, attribution and the size of a pixel.
+"""What a client says of its image in requests: tags, metadata, rights, attribution, scale and place.
 
 Every function raises Malformed where a request breaks the rules of status.proto.
 """
@@ -22,14 +22,20 @@ from pipeline.texts import (
 )
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import as_json, labels
+from statussvc.rpc import places
 from statussvc.rpc.malformed import Malformed
 
-_FIELDS: Final = ("tags", "metadata", "rights", "attribution", "pixel_size")
+_FIELDS: Final = ("tags", "metadata", "rights", "attribution", "pixel_size", "georeference")
 
 
 def stored(request: pb.CreateDatasetRequest) -> str:
     """The texts of a new dataset, as its column holds them."""
-    texts = pb.Dataset(tags=_tags(request.tags), metadata=_entries(request.metadata), pixel_size=pixel_size(request))
+    texts = pb.Dataset(
+        tags=_tags(request.tags),
+        metadata=_entries(request.metadata),
+        pixel_size=pixel_size(request),
+        georeference=places.given(request),
+    )
     _state(texts.rights, "rights", request.rights)
     _state(texts.attribution, "attribution", request.attribution)
     _leave_out_empty(texts)
@@ -40,7 +46,7 @@ def change(request: pb.UpdateDatasetRequest) -> Callable[[pb.Dataset], pb.Datase
     """A function that returns the new texts for the present ones; None if nothing changes."""
     if not any(request.HasField(field) for field in _FIELDS):
         return None
-    size = pixel_size(request)
+    size, place = pixel_size(request), places.given(request)
     tags, entries = _tags(request.tags.tags), _entries(request.metadata.entries)
     rights, attribution = pb.Statement(), pb.Statement()
     _state(rights, "rights", request.rights)
@@ -61,6 +67,10 @@ def change(request: pb.UpdateDatasetRequest) -> Callable[[pb.Dataset], pb.Datase
             merged.pixel_size.MergeFrom(size or pb.PixelSize())
         elif present.HasField("pixel_size"):
             merged.pixel_size.CopyFrom(present.pixel_size)
+        if request.HasField("georeference"):
+            merged.georeference.MergeFrom(place or pb.Georeference())
+        elif present.HasField("georeference"):
+            merged.georeference.CopyFrom(present.georeference)
         _leave_out_empty(merged)
         return merged
 
@@ -131,6 +141,6 @@ def _is_web_address(url: str) -> bool:
 
 def _leave_out_empty(texts: pb.Dataset) -> None:
     """Leave out messages that say nothing."""
-    for field in ("rights", "attribution", "pixel_size"):
+    for field in ("rights", "attribution", "pixel_size", "georeference"):
         if not getattr(texts, field).ListFields():
             texts.ClearField(field)

@@ -26,7 +26,7 @@ from pipeline.texts import (
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db import Facts, Failure, Preview, Rewritten, SourceInfo, WakeUp, as_json, catalogue, stages
 from statussvc.enums import STAGES, STATES, TILE_FORMATS, asked_page
-from statussvc.rpc import own_texts
+from statussvc.rpc import own_texts, places
 from statussvc.rpc.malformed import Malformed
 
 TILE_SIZES = (256, 512)
@@ -251,7 +251,7 @@ def built(result: pb.TilerResult) -> stages.Built:
 
 def _more_of_pyramid(result: pb.TilerResult) -> pb.Pyramid:
     """What has no column of its own, in the fields of a Pyramid."""
-    return pb.Pyramid(pixel_size=own_texts.pixel_size(result))
+    return pb.Pyramid(pixel_size=own_texts.pixel_size(result), georeference=places.built(result))
 
 
 def _stretch(used: pb.Stretch) -> list[str | float]:

@@ -12,6 +12,7 @@ from statussvc.db import HOST, CatalogueEntry, DatasetRow, Failure, PyramidRow, 
 from statussvc.enums import CHANGE_VALUES, STATE_VALUES, TILE_FORMAT_VALUES
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State
+from statussvc.rpc import places
 
 SETTLED_PERCENT = {
     State.QUEUED: 0.0,
@@ -92,6 +93,8 @@ def _shown_pyramid(row: DatasetRow, built: PyramidRow) -> pb.Pyramid:
     message, said = pyramid(built), row.own_texts
     if said.HasField("pixel_size"):
         message.pixel_size.CopyFrom(said.pixel_size)
+    if said.HasField("georeference"):
+        message.georeference.CopyFrom(places.shown(said.georeference, built.width, built.height))
     return message
 
 

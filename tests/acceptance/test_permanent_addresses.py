@@ -95,6 +95,8 @@ import json, sys
 from iiif_prezi3 import Manifest
 given = json.load(sys.stdin)
 made = json.loads(Manifest.model_validate(given).json())
+for page in made["items"][0].get("annotations", []):
+    assert page.pop("items") == []  # the reader adds them to a page that lies elsewhere
 assert made == given, (made, given)
 """
 """Reads a manifest by the schema of the Presentation API, and writes it again."""
@@ -111,6 +113,8 @@ def test_the_manifest_has_the_schema_of_the_specification(
         "metadata": {"shelf": "K 12"},
         "rights": {"text": "CC BY", "url": "http://creativecommons.org/licenses/by/4.0/"},
         "attribution": {"text": "A & B", "url": "https://example.org"},
+        "pixel_size": "0.1 mm",
+        "georeference": "EPSG:4326 0.01 0 7 0 -0.01 48",
     }
     nothing: dict[str, Any] = {}
     for given in (nothing, words):

@@ -287,6 +287,7 @@ DESCRIBED: dict[str, Any] = {
     "created_at": "2024-05-01T12:00:00.000Z",
     "urls": URLS,
     "pixel_size": None,
+    "georeference": None,
 }
 NO_URLS = {"dzi": None, "xyz": None, "thumbnail": None}
 

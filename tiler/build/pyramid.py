@@ -12,6 +12,7 @@ import pyvips
 
 from pipeline.channel_choice import hexadecimal
 from pipeline.errors import StageError
+from pipeline.georeference import Georeference, located_by_formula
 from pipeline.pyramids import (
     CHECKED,
     DEFAULT_QUALITY,
@@ -110,9 +111,21 @@ def _shown(picture: Picture) -> dict[str, Any]:
 
 
 def _scale(picture: Picture) -> dict[str, Any]:
-    """Return how large a pixel is, as fields of Built; none if that is unknown."""
-    size = picture.pixel_size
-    return {"pixel_size": (size.x, size.y), "pixel_unit": size.unit} if size else {}
+    """Return how large a pixel is and where the image lies, as fields of Built; none if that is unknown."""
+    size, place = picture.pixel_size, picture.georeference
+    found: dict[str, Any] = {"pixel_size": (size.x, size.y), "pixel_unit": size.unit} if size else {}
+    if place is not None:
+        found |= {"crs": place.crs, "transform": place.transform}
+        found["geo_points"] = tuple(number for point in place.points for number in point)
+    return found
+
+
+def _place(found: Georeference, geometry: Geometry) -> dict[str, Any]:
+    """Return where the image lies, for pyramid.json: in WGS 84 only if that takes no more than a formula."""
+    described: dict[str, Any] = {"crs": found.crs}
+    described |= {"transform": found.transform} if found.transform else {"control_points": found.points}
+    located = located_by_formula(found, geometry.width, geometry.height)
+    return described | ({"bounds": located.bounds} if located else {})
 
 
 def _tiles(picture: Picture, target: Path, job: Job, meter: Meter, require: Require) -> None:
@@ -218,6 +231,8 @@ def _description(picture: Picture, geometry: Geometry, job: Job) -> dict[str, ob
         ]
     if picture.pixel_size:
         described["pixel_size"] = picture.pixel_size._asdict()
+    if picture.georeference:
+        described["georeference"] = _place(picture.georeference, geometry)
     if job.accept_damage:
         described["damage"] = "accept"
     if picture.missing is not None:

@@ -16,6 +16,9 @@ import pyvips
 from pipeline.errors import MOST_WARNINGS, StageError
 from pipeline.formats import budget
 from pipeline.formats.header import Header, pixel_bytes
+from pipeline.formats.side_files import NONE_BESIDE, SideFiles, combined
+from pipeline.georeference import Georeference, sane, stored_by_upright
+from pipeline.georeference import turned as turned_to
 from pipeline.pixel_size import PixelSize
 from pipeline.pyramids import Format
 from pipeline.stretch import DEFAULT, Stretch
@@ -38,6 +41,9 @@ MIRRORED = 2
 
 TURNED = 5
 """The least of the orientations that swap width and height."""
+
+_UNSAID = (struct.error, ValueError, ArithmeticError, LookupError, OSError, StageError)
+"""What is raised if a file says nothing usable about scale or place."""
 
 _CARRIED = (
     b"icc-profile-data",
@@ -68,6 +74,7 @@ class Picture:
     shown: how its samples were mapped to 8 bits; None if they are colours as they are stored, or channels.
     channels: the channels that it is composed of, and how the samples of each were mapped to 8 bits.
     pixel_size: how large a pixel of the upright image is; None if the file does not say it.
+    georeference: where the upright image lies on Earth; None if neither the file nor one beside it says it.
     """
 
     image: pyvips.Image
@@ -80,6 +87,7 @@ class Picture:
     shown: Shown | None = None
     channels: list[tuple[Layer, Shown]] = field(default_factory=list)
     pixel_size: PixelSize | None = None
+    georeference: Georeference | None = None
 
     def warnings(self) -> list[Warned]:
         """Return what is to know about the image. Must be called after it was decoded."""
@@ -90,7 +98,12 @@ class Picture:
 
 
 def open_picture(
-    reader: Reader, *, meter: Meter, tile_format: Format | None = None, stretch: Stretch = DEFAULT
+    reader: Reader,
+    *,
+    meter: Meter,
+    tile_format: Format | None = None,
+    stretch: Stretch = DEFAULT,
+    beside: SideFiles = NONE_BESIDE,
 ) -> Picture:
     """Open a page of a stored source.
 
@@ -101,6 +114,7 @@ def open_picture(
     meter: receives the progress of extra passes.
     tile_format: of the tiles. Default: PNG for an image with transparency, else JPEG.
     stretch: how samples become 8 bits.
+    beside: the small files beside the source.
 
     Raises
     ------
@@ -137,14 +151,27 @@ def open_picture(
     return Picture(
         *(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown, channels),
         pixel_size=_pixel_size(reader, orientation),
+        georeference=_georeference(reader, orientation, stored.width, stored.height, beside),
     )
 
 
 def _pixel_size(reader: Reader, orientation: int) -> PixelSize | None:
     """Return how large a pixel of the upright image is. Nothing that a file says of it makes the image fail."""
-    with suppress(struct.error, ValueError, ArithmeticError, LookupError, OSError, StageError):
+    with suppress(*_UNSAID):
         size = reader.pixel_size()
         return size.turned() if size and orientation >= TURNED else size
+    return None
+
+
+def _georeference(reader: Reader, orientation: int, width: int, height: int, beside: SideFiles) -> Georeference | None:
+    """Return where the upright image lies. Nothing that a file says of it makes the image fail."""
+    inside: Georeference | None = None
+    with suppress(*_UNSAID):
+        inside = reader.georeference()
+    with suppress(*_UNSAID):
+        # The files beside an image are about its main picture.
+        found = combined(beside, inside) if reader.page == 0 or reader.is_main else inside
+        return sane(turned_to(found, stored_by_upright(orientation, width, height))) if found else None
     return None
 
 

@@ -18,6 +18,7 @@ from pipeline.formats import budget
 from pipeline.formats.decoder_errors import said_by
 from pipeline.formats.header import Header, header_of, memory_of, pixel_bytes, require_page
 from pipeline.formats.tiff.raw_photographs import require_developed
+from pipeline.georeference import Georeference
 from pipeline.pixel_size import PixelSize
 from pipeline.source_formats import IMAGES
 from tiler.decode.colour_spaces import ColourSpace
@@ -74,6 +75,11 @@ class Reader:
         StageError: page_not_found, if the file has no main picture.
         """
         return self._main_page() if self._asked_page is None else self._asked_page
+
+    @property
+    def is_main(self) -> bool:
+        """Whether the page is read because it is the main picture."""
+        return self._asked_page is None
 
     def prepare(self) -> None:
         """Load the libraries needed to read the file. Must be called before the process is confined."""
@@ -210,6 +216,15 @@ class Reader:
         Raises
         ------
         struct.error, ValueError, ArithmeticError: if the file says it in a broken way.
+        """
+        return None
+
+    def georeference(self) -> Georeference | None:
+        """Return where the page lies, before its orientation is applied; None if the file does not say it.
+
+        Raises
+        ------
+        As `pixel_size`.
         """
         return None
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from pipeline.errors import StageError
 from pipeline.formats import admission, budget
-from pipeline.formats.archives import find, most_unpacked
+from pipeline.formats.archives import beside, find, most_unpacked
 from pipeline.formats.decoder_errors import DISK_FULL, MEMORY_FULL
 from pipeline.formats.header import Header
 from pipeline.formats.signatures import ARCHIVE_HEAD, archive_kind
@@ -96,7 +96,8 @@ def _unpacked(job: Job, archive: BinaryIO) -> Unpacked:
     child.watch_life_line()
     found = find(archive, job.member)
     with target.open("xb") as file:
-        return Unpacked(found.name, write(found, file, size, job.most), found.label)
+        written = write(found, file, size, job.most)
+    return Unpacked(found.name, written, found.label, *beside(archive, found.name))
 
 
 def _reported(job: Job, archive: BinaryIO, work: Callable[[Job, BinaryIO], Unpacked]) -> Unpacked | Failed:

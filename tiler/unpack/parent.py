@@ -11,6 +11,7 @@ from pipeline.errors import DATASET_CODES, StageError
 from pipeline.formats import admission, libvips
 from pipeline.formats.archives import NO_ARCHIVE
 from pipeline.formats.probe import MOST_WORDS, VERDICTS
+from pipeline.formats.side_files import MOST_AUX, NONE_BESIDE, SideFiles
 from pipeline.formats.signatures import ARCHIVE_HEAD, archive_kind
 from pipeline.sandbox import confine as sandbox
 from pipeline.sandbox import parent
@@ -41,6 +42,7 @@ class Source(NamedTuple):
     archive_bytes: of the archive that the image was unpacked from; None if there is none.
     member: name of the image in that archive; empty in a gzip file.
     label: names the image in messages, such as "earth.tif in the ZIP archive".
+    beside: the small files beside the image in the archive.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Source(NamedTuple):
     archive_bytes: int | None = None
     member: str = ""
     label: str = ""
+    beside: SideFiles = NONE_BESIDE
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -106,7 +109,9 @@ def unpacked(
     match outcome:
         case Unpacked() if child.exit_code == 0 and len(outcome.name) <= MOST_NAME and is_unicode(outcome.name):
             label = sentence(outcome.label, MOST_LABEL)
-            return Source(folder / TARGET, kind, source.stat().st_size, outcome.name, label)
+            texts = (outcome.world, outcome.projection, outcome.auxiliary)
+            beside = SideFiles(*(text if len(text) <= MOST_AUX and is_unicode(text) else "" for text in texts))
+            return Source(folder / TARGET, kind, source.stat().st_size, outcome.name, label, beside)
         case Failed() if outcome.code in DATASET_CODES and is_unicode(outcome.message):
             raise StageError(outcome.code, outcome.message[:MOST_WORDS])
         case None:

@@ -43,11 +43,15 @@ class Unpacked(NamedTuple):
     name: in the archive; empty for a gzip file.
     size: in bytes.
     label: names it in messages.
+    world, projection, auxiliary: see pipeline.formats.side_files.SideFiles.
     """
 
     name: str
     size: int
     label: str
+    world: str = ""
+    projection: str = ""
+    auxiliary: str = ""
 
 
 Report = Unpacked | Failed

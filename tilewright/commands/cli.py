@@ -214,6 +214,12 @@ def submit(
         str | None,
         typer.Option(help='How large a pixel is, as "0.25 µm" or "21 x 42 µm", if the file does not say it.'),
     ] = None,
+    georeference: Annotated[
+        str | None,
+        typer.Option(
+            help='Where the image lies, as "EPSG:3857 a b c d e f", or control points as "x y longitude latitude; …".'
+        ),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key creates no second dataset.")
     ] = None,
@@ -258,6 +264,7 @@ def submit(
             rights=as_statement(rights),
             attribution=as_statement(attribution),
             pixel_size=pixel_size,
+            georeference=georeference,
         )
         if wait:
             _wait(client, answer["dataset_id"], as_json=as_json, quiet=quiet)

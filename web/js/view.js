@@ -84,6 +84,13 @@ function facts(dataset) {
       pairs.push(["Pixel size", x === y ? `${number(x)} ${unit}` : `${number(x)} × ${number(y)} ${unit}`]);
       pairs.push(["Real size", `${length(info.width * metres.x)} × ${length(info.height * metres.y)}`]);
     }
+    const bounds = dataset.georeference?.bounds;
+    if (bounds) {
+      const [west, south, east, north] = bounds.map((degrees) => degrees.toFixed(4));
+      pairs.push(["Bounds", `${south}, ${west} to ${north}, ${east}`]);
+    } else if (dataset.georeference) {
+      pairs.push(["Bounds", "in a system that was not converted"]);
+    }
     pairs.push(["Tiles", `${info.tile_size} px, ${info.format}, zoom 0 to ${count(info.max_zoom)}`]);
   }
   if (dataset.category) pairs.push(["Category", dataset.category]);

@@ -4,7 +4,7 @@ Imports `pipeline`. The tiler uses it, and the probe, which has only parts of an
 Others import what is listed here.
 """
 
-from pipeline.formats.archives.find import NO_ARCHIVE, find
+from pipeline.formats.archives.find import NO_ARCHIVE, beside, find
 from pipeline.formats.archives.limits import FREE_BYTES, MOST_DIRECTORY, MOST_FILES, most_unpacked, too_large
 from pipeline.formats.archives.member import Member, Withheld
 
@@ -15,6 +15,7 @@ __all__ = [
     "NO_ARCHIVE",
     "Member",
     "Withheld",
+    "beside",
     "find",
     "most_unpacked",
     "too_large",

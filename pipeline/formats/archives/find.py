@@ -7,6 +7,7 @@ from typing import BinaryIO
 from pipeline.errors import StageError
 from pipeline.formats.archives import gzips, zips
 from pipeline.formats.archives.member import Member
+from pipeline.formats.side_files import SideFiles
 from pipeline.formats.signatures import archive_kind
 
 PIECE = 1 << 20
@@ -36,3 +37,9 @@ def find(archive: BinaryIO, member: str, piece: int = PIECE) -> Member:
     if member:
         raise StageError("member_not_found", "The file is a gzip file, which has one content: leave out `member`.")
     return gzips.content(archive, piece)
+
+
+def beside(archive: BinaryIO, image: str) -> SideFiles:
+    """Return the small files beside an image of a ZIP archive; none of a gzip file, where `image` is empty."""
+    archive.seek(0)
+    return zips.beside(archive, image) if image else SideFiles()

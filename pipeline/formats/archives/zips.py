@@ -15,6 +15,7 @@ from pipeline.errors import StageError
 from pipeline.formats.archives.limits import MOST_DIRECTORY, MOST_FILES
 from pipeline.formats.archives.member import ADVICE, ERRORS, Member, Withheld, damaged, guarded, is_image, shown
 from pipeline.formats.kinds import HEAD
+from pipeline.formats.side_files import MOST_AUX, SideFiles, names_beside
 from pipeline.formats.signatures import archive_kind, packed_kind
 
 LISTED = 6
@@ -43,6 +44,33 @@ def chosen(archive: BinaryIO, member: str, piece: int) -> Member:
         return Member(info.filename, label, guarded(_read(found, info, piece), label), info.file_size, stored_at)
     except ERRORS as error:
         raise damaged("The ZIP archive", error) from error
+
+
+def beside(archive: BinaryIO, image: str) -> SideFiles:
+    """Return the small files that say where an image of a ZIP archive lies; empty ones for those that are not there.
+
+    Parameters
+    ----------
+    image: its name in the archive.
+    """
+    contents = dict.fromkeys(SideFiles._fields, "")
+    try:
+        found = zipfile.ZipFile(_Bounded(archive))
+        by_name = {info.filename.lower(): info for info in found.infolist() if _is_readable(info)}
+        for field, names in names_beside(image).items():
+            info = next((by_name[name] for name in names if name in by_name), None)
+            if info is not None:
+                contents[field] = _text(found, info)
+    except (*ERRORS, StageError, Withheld):
+        pass  # The image itself is sound.
+    return SideFiles(**contents)
+
+
+def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    """Return the text of a small file; none if it is too large."""
+    with archive.open(info) as file:
+        data = file.read(MOST_AUX + 1)
+    return data.decode("utf-8-sig", errors="replace") if len(data) <= MOST_AUX else ""
 
 
 class _Bounded(io.BufferedIOBase):

@@ -334,6 +334,82 @@ class PixelSize(_message.Message):
 Global___PixelSize: _TypeAlias = PixelSize  # noqa: Y015
 
 @_typing.final
+class Georeference(_message.Message):
+    """Where the upright image lies on Earth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRS_FIELD_NUMBER: _builtins.int
+    TRANSFORM_FIELD_NUMBER: _builtins.int
+    CONTROL_POINTS_FIELD_NUMBER: _builtins.int
+    BOUNDS_FIELD_NUMBER: _builtins.int
+    crs: _builtins.str
+    """The coordinate reference system: "EPSG:" with a number, or WKT; empty if unknown."""
+    @_builtins.property
+    def transform(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Six numbers a, b, c, d, e, f that lead from pixels to the system: X = a x + b y + c, Y = d x + e y + f. The outer
+        corner of the first pixel is (0, 0). None if there are control points alone.
+        """
+
+    @_builtins.property
+    def control_points(self) -> _containers.RepeatedCompositeFieldContainer[Global___ControlPoint]:
+        """Pixels with their places in WGS 84, at most 100; none if the system could not be converted."""
+
+    @_builtins.property
+    def bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """West, south, east and north in degrees of WGS 84; none if the system could not be converted. West is greater than
+        east if the antimeridian is between them.
+        """
+
+    def __init__(
+        self,
+        *,
+        crs: _builtins.str = ...,
+        transform: _abc.Iterable[_builtins.float] | None = ...,
+        control_points: _abc.Iterable[Global___ControlPoint] | None = ...,
+        bounds: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "control_points", b"control_points", "crs", b"crs", "transform", b"transform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Georeference: _TypeAlias = Georeference  # noqa: Y015
+
+@_typing.final
+class ControlPoint(_message.Message):
+    """A pixel with its place in WGS 84."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    LONGITUDE_FIELD_NUMBER: _builtins.int
+    LATITUDE_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """In pixels of the upright image; (0, 0) is the outer corner of the first one."""
+    y: _builtins.float
+    longitude: _builtins.float
+    """In degrees."""
+    latitude: _builtins.float
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+        longitude: _builtins.float = ...,
+        latitude: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latitude", b"latitude", "longitude", b"longitude", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlPoint: _TypeAlias = ControlPoint  # noqa: Y015
+
+@_typing.final
 class Channel(_message.Message):
     """A channel of a stack: a grey image of its own at each z and t."""
 
@@ -593,6 +669,7 @@ class Pyramid(_message.Message):
     STRETCH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
+    GEOREFERENCE_FIELD_NUMBER: _builtins.int
     tile_id: _builtins.str
     """SHA-256, in hex, over the source's hash, the options and the pyramid version."""
     build: _builtins.str
@@ -625,6 +702,12 @@ class Pyramid(_message.Message):
         counts instead.
         """
 
+    @_builtins.property
+    def georeference(self) -> Global___Georeference:
+        """Where it lies, as its source says; not set if it does not. In a dataset's status, what the client says counts
+        instead.
+        """
+
     def __init__(
         self,
         *,
@@ -640,10 +723,11 @@ class Pyramid(_message.Message):
         stretch: Global___Stretch | None = ...,
         channels: _abc.Iterable[Global___Channel] | None = ...,
         pixel_size: Global___PixelSize | None = ...,
+        georeference: Global___Georeference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["georeference", b"georeference", "pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "max_zoom", b"max_zoom", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "georeference", b"georeference", "height", b"height", "max_zoom", b"max_zoom", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -892,6 +976,7 @@ class Dataset(_message.Message):
     RIGHTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
+    GEOREFERENCE_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """"custom_" and eight or more lower-case hex digits."""
     name: _builtins.str
@@ -938,6 +1023,10 @@ class Dataset(_message.Message):
     def pixel_size(self) -> Global___PixelSize:
         """How large a pixel is, as the client says."""
 
+    @_builtins.property
+    def georeference(self) -> Global___Georeference:
+        """Where the image lies, as the client says: a transform, or control points."""
+
     def __init__(
         self,
         *,
@@ -956,10 +1045,11 @@ class Dataset(_message.Message):
         rights: Global___Statement | None = ...,
         attribution: Global___Statement | None = ...,
         pixel_size: Global___PixelSize | None = ...,
+        georeference: Global___Georeference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "create_time", b"create_time", "options", b"options", "pixel_size", b"pixel_size", "rights", b"rights", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "create_time", b"create_time", "georeference", b"georeference", "options", b"options", "pixel_size", b"pixel_size", "rights", b"rights", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "options", b"options", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "status", b"status", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "georeference", b"georeference", "metadata", b"metadata", "name", b"name", "options", b"options", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "status", b"status", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1037,6 +1127,7 @@ class CreateDatasetRequest(_message.Message):
     RIGHTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
+    GEOREFERENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A name for a person; 1 to 200 characters."""
     description: _builtins.str
@@ -1079,6 +1170,10 @@ class CreateDatasetRequest(_message.Message):
     def pixel_size(self) -> Global___PixelSize:
         """How large a pixel is; not set: as the source says."""
 
+    @_builtins.property
+    def georeference(self) -> Global___Georeference:
+        """Where the image lies: a transform in EPSG:4326 or EPSG:3857, or control points. Not set: as the source says."""
+
     def __init__(
         self,
         *,
@@ -1096,10 +1191,11 @@ class CreateDatasetRequest(_message.Message):
         rights: Global___Statement | None = ...,
         attribution: Global___Statement | None = ...,
         pixel_size: Global___PixelSize | None = ...,
+        georeference: Global___Georeference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "options", b"options", "pixel_size", b"pixel_size", "rights", b"rights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "georeference", b"georeference", "options", b"options", "pixel_size", b"pixel_size", "rights", b"rights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "description", b"description", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "options", b"options", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "sha256", b"sha256", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "category", b"category", "description", b"description", "georeference", b"georeference", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "options", b"options", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "sha256", b"sha256", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1293,6 +1389,7 @@ class UpdateDatasetRequest(_message.Message):
     RIGHTS_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
+    GEOREFERENCE_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     name: _builtins.str
@@ -1329,6 +1426,10 @@ class UpdateDatasetRequest(_message.Message):
     def pixel_size(self) -> Global___PixelSize:
         """New size of a pixel; empty: as the source says."""
 
+    @_builtins.property
+    def georeference(self) -> Global___Georeference:
+        """New place, as in a new dataset; empty: as the source says."""
+
     def __init__(
         self,
         *,
@@ -1344,10 +1445,11 @@ class UpdateDatasetRequest(_message.Message):
         rights: Global___Statement | None = ...,
         attribution: Global___Statement | None = ...,
         pixel_size: Global___PixelSize | None = ...,
+        georeference: Global___Georeference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "description", b"description", "metadata", b"metadata", "name", b"name", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "description", b"description", "georeference", b"georeference", "metadata", b"metadata", "name", b"name", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "metadata", b"metadata", "name", b"name", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_description", b"_description", "_name", b"_name", "_reference", b"_reference", "_subject", b"_subject", "_url", b"_url", "attribution", b"attribution", "category", b"category", "dataset_id", b"dataset_id", "description", b"description", "georeference", b"georeference", "metadata", b"metadata", "name", b"name", "pixel_size", b"pixel_size", "reference", b"reference", "rights", b"rights", "subject", b"subject", "tags", b"tags", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
     _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
@@ -2410,6 +2512,7 @@ class TilerResult(_message.Message):
     STRETCH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
+    GEOREFERENCE_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the full picture in pixels."""
     height: _builtins.int
@@ -2436,6 +2539,10 @@ class TilerResult(_message.Message):
     def pixel_size(self) -> Global___PixelSize:
         """How large a pixel is; not set if the source does not say it."""
 
+    @_builtins.property
+    def georeference(self) -> Global___Georeference:
+        """Where the image lies; not set if its source does not say it."""
+
     def __init__(
         self,
         *,
@@ -2448,10 +2555,11 @@ class TilerResult(_message.Message):
         stretch: Global___Stretch | None = ...,
         channels: _abc.Iterable[Global___Channel] | None = ...,
         pixel_size: Global___PixelSize | None = ...,
+        georeference: Global___Georeference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["georeference", b"georeference", "pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "height", b"height", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "georeference", b"georeference", "height", b"height", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

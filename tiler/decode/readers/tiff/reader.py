@@ -23,10 +23,12 @@ from pipeline.formats.decoder_errors import damaged
 from pipeline.formats.tiff.alpha import is_transparency, premultiplied_by
 from pipeline.formats.tiff.checks import require_complete, require_readable
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO
+from pipeline.formats.tiff.geo_keys import georeference_of
 from pipeline.formats.tiff.layout import PALETTE, held_bytes, stored_bytes
 from pipeline.formats.tiff.samples import range_of_bits
 from pipeline.formats.tiff.scale import pixel_size_of
 from pipeline.formats.tiff.stated_range import stated_range
+from pipeline.georeference import Georeference
 from pipeline.pixel_size import PixelSize
 from tiler.decode.bundled import NoLibrary
 from tiler.decode.decoder_messages import Words, heard
@@ -178,6 +180,11 @@ class TiffReader(Reader):
         """As Reader.pixel_size: by OME-XML, Aperio's or ImageJ's description, or the resolution."""
         with self.path.open("rb") as file:
             return pixel_size_of(file, self.page)
+
+    def georeference(self) -> Georeference | None:
+        """As Reader.georeference: by GeoTIFF's tags."""
+        with self.path.open("rb") as file:
+            return georeference_of(file, self.page)
 
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work."""
