@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 import grpc
@@ -37,27 +39,46 @@ from gateway.http import (
 from gateway.pages import page_routes
 from gateway.rpc import RefuseCrowd, ask
 from gateway.settings import GatewaySettings
-from gateway.tiles import IIIF_PREFIX, TILES_PREFIX, DatasetAddresses, Iiif, PyramidApp, PyramidCache, QuickTiles, Tiles
-from pipeline.errors import NotFound, TilewrightError
+from gateway.tiles import (
+    IIIF_PREFIX,
+    TILES_PREFIX,
+    DatasetAddresses,
+    Iiif,
+    PyramidApp,
+    PyramidCache,
+    QuickTiles,
+    RegionCache,
+    Regions,
+    Tiles,
+)
+from pipeline.errors import NotFound, StorageError, TilewrightError
 from pipeline.identity import Identified
+from pipeline.machine import usable_cores
 from pipeline.status import AsyncStatusClient
-from pipeline.storage import Storage
+from pipeline.storage import Storage, pyramid_folder
 from protos.tilewright.status.v1 import status_pb2 as pb
+
+logger = logging.getLogger(__name__)
 
 TEND_INTERVAL = 5.0
 """Seconds for which a deleted pyramid may still be served and occupy disk space."""
 
+SWEEP_INTERVAL = 300.0
+"""Seconds for which regions of a deleted pyramid may stay in the cache. They are not served."""
+
+MOST_IIIF_WORKERS = 4
+"""Child processes that make regions, by default: more cores should be left to tiles and to the tiler."""
+
 
 class Gateway:
     """The ASGI app that the server runs.
-
-    `close()` closes the open files of pyramids. A later request opens them again.
 
     Parameters
     ----------
     context: the shared objects. Set `context.stopping` before the server stops.
     api: handles all requests that `apps` do not handle.
     pyramids, addresses: the caches that `apps` share.
+    regions: what makes regions of pyramids.
     apps: apps by the prefix of the paths that they handle.
     """
 
@@ -67,14 +88,16 @@ class Gateway:
         api: ASGIApp,
         pyramids: PyramidCache,
         addresses: DatasetAddresses,
+        regions: Regions,
         apps: Mapping[str, PyramidApp],
     ) -> None:
         self.context = context
         self._api = StatusApp(RefuseCrowd(api, context.gate), context.polls)
         self._apps = apps
-        self.close = pyramids.close
-        self._drop_deleted = pyramids.drop_deleted
+        self._pyramids = pyramids
+        self._regions = regions
         context.background.add("tend", self.tend)
+        context.background.add("regions", self.sweep_regions)
         context.background.add("storage watch", context.storage_watch.watch)
         settings = context.settings
         checked = CrossSiteCheck(
@@ -85,11 +108,31 @@ class Gateway:
         forwarded = Forwarded(checked, trusted, context.warnings, has_public_url=bool(settings.public_url))
         self._app = RequestId(AccessLog(ErrorResponses(forwarded)))
 
+    def close(self) -> None:
+        """Close the open files of pyramids, and end the processes that make regions."""
+        self._pyramids.close()
+        self._regions.close()
+
     async def tend(self) -> None:
         """Close the files of deleted pyramids every TEND_INTERVAL, to free their disk space. Runs until cancelled."""
         while True:
             await asyncio.sleep(TEND_INTERVAL)
-            await self._drop_deleted()
+            await self._pyramids.drop_deleted()
+
+    async def sweep_regions(self) -> None:
+        """Remove regions of deleted pyramids from the cache every SWEEP_INTERVAL. Runs until cancelled."""
+        storage = self.context.storage
+
+        def exists(tile_id: str) -> bool:
+            return next(iter(storage.list_prefix(pyramid_folder(tile_id))), None) is not None
+
+        while True:
+            # While the storage does not answer, nothing is removed.
+            with suppress(StorageError):
+                removed = await self._regions.drop_gone(exists)
+                if removed:
+                    logger.info("removed %d regions of deleted pyramids from the cache", removed)
+            await asyncio.sleep(SWEEP_INTERVAL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -131,11 +174,23 @@ def create_app(
         partial(_get_pyramid, context), storage, threads=context.storage_threads, missed=janitor.suspect
     )
     addresses = DatasetAddresses(partial(_shown_by, context))
+    regions = _make_regions(settings)
+    context.regions = regions.facts
     apps: dict[str, PyramidApp] = {
         TILES_PREFIX: Tiles(pyramids, addresses, public_url=settings.public_url),
-        IIIF_PREFIX: Iiif(pyramids, addresses, partial(_get_dataset, context), public_url=settings.public_url),
+        IIIF_PREFIX: Iiif(pyramids, regions, addresses, partial(_get_dataset, context), public_url=settings.public_url),
     }
-    return Gateway(context, _make_api(context), pyramids, addresses, apps)
+    return Gateway(context, _make_api(context), pyramids, addresses, regions, apps)
+
+
+def _make_regions(settings: GatewaySettings) -> Regions:
+    folder = settings.iiif_cache or settings.storage.parent / "iiif-cache"
+    return Regions(
+        settings.iiif_max_area,
+        settings.iiif_workers or min(MOST_IIIF_WORKERS, usable_cores()),
+        settings.iiif_time_limit,
+        RegionCache(folder, settings.iiif_cache_bytes, settings.disk_reserve_bytes),
+    )
 
 
 async def _get_pyramid(context: Context, tile_id: str) -> pb.Pyramid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -133,6 +134,42 @@ class GatewaySettings(StatusClientSettings, BrokerSettings, StorageSettings, Sou
         description=(
             "Seconds between two checks for empty RabbitMQ queues, which detect lost messages: half of "
             "TILEWRIGHT_LOST_AFTER_SECONDS."
+        ),
+    )
+    iiif_max_area: int = Field(
+        4 << 20,
+        ge=1 << 20,
+        description=(
+            "Maximum pixels of an image that the IIIF service makes on request, at least 1,048,576. The default is "
+            "2,048 x 2,048: a large screen, and a fifth of a second of work."
+        ),
+    )
+    iiif_workers: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Maximum child processes that make IIIF images, each with up to 64 MiB and 20 bytes for each pixel of the "
+            "largest. Default: one a core, at most 4."
+        ),
+    )
+    iiif_time_limit: float = Field(
+        20.0,
+        gt=0,
+        description="Maximum seconds to make one IIIF image, a hundred times what the largest takes; 503 beyond.",
+    )
+    iiif_cache: Path | None = Field(
+        None,
+        description=(
+            "Directory in which IIIF images that were made are kept. Default: `iiif-cache` beside TILEWRIGHT_STORAGE. "
+            "A local disk is best; each gateway has a folder of its own in it."
+        ),
+    )
+    iiif_cache_bytes: int = Field(
+        1 << 30,
+        ge=0,
+        description=(
+            "Maximum bytes of that directory for each gateway: 20,000 thumbnails of 50 kB. 0: nothing is kept. Those "
+            "that were not requested for the longest time are removed first."
         ),
     )
     stop_timeout: int = Field(

@@ -6,6 +6,7 @@
     ├── StatusUnavailable    statussvc cannot be reached
     │   └── TooBusy          too many calls are under way
     ├── SearchTooSlow        a search took longer than allowed
+    ├── RegionsBusy          too many regions of images are being made
     ├── NotFound             no such dataset or pyramid
     ├── Conflict             the dataset's current state does not allow the change
     ├── UnknownStage         a wake-up names a stage that this version does not have
@@ -301,6 +302,10 @@ class TooBusy(StatusUnavailable):
 
 class SearchTooSlow(TilewrightError):
     """Raised when a search took longer than allowed."""
+
+
+class RegionsBusy(TilewrightError):
+    """Raised when too many regions of images are being made, or one took too long."""
 
 
 class NotFound(TilewrightError):

@@ -48,6 +48,11 @@ def keep_what_was_loaded() -> None:
     gc.freeze()
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def most_connections() -> int:
     """Return how many connections of clients this process may have, so that enough descriptors remain for the rest."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -55,6 +55,7 @@ class Context:
     sandbox: for each layer of the decoders' sandbox, "ok" or what is missing; None if this process runs no tiler.
     identity: checks that the storage belongs to the database; None to skip this check.
     warnings: what is configured wrongly, as requests have shown, by kind.
+    regions: returns what was done to make regions of pyramids.
     stopping: set when the gateway stops; every request that waits then returns.
     """
 
@@ -68,6 +69,7 @@ class Context:
     storage_threads: StorageThreads = field(default_factory=StorageThreads)
     background: Background = field(default_factory=Background)
     warnings: dict[str, str] = field(default_factory=dict)
+    regions: Callable[[], dict[str, float]] = dict
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:

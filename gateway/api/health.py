@@ -56,6 +56,13 @@ class Readiness(BaseModel):
             "`tilewright up`; separate workers report this in their logs."
         ),
     )
+    iiif: dict[str, float] | None = Field(
+        None,
+        description=(
+            "What the IIIF service has made on request since the gateway's start: counts of results, those that are "
+            "being made or wait, `made_seconds` of work, and how often its cache had one."
+        ),
+    )
     warnings: list[str] | None = Field(
         None, description="What is probably configured wrongly, as requests have shown; left out if nothing is."
     )
@@ -98,6 +105,7 @@ async def readyz(request: Request) -> Response:
             "status": status,
             "checks": checks,
             "sandbox": context.sandbox,
+            "iiif": context.regions() or None,
             "warnings": list(context.warnings.values()) or None,
         }
     )

@@ -8,6 +8,8 @@ from gateway.tiles.iiif import IIIF_PREFIX, Iiif
 from gateway.tiles.pyramid_app import PyramidApp
 from gateway.tiles.pyramid_cache import PyramidCache
 from gateway.tiles.quick_tiles import QuickTiles
+from gateway.tiles.region_cache import RegionCache
+from gateway.tiles.regions import Regions
 from gateway.tiles.tile_app import TILES_PREFIX, Tiles
 
 __all__ = [
@@ -18,5 +20,7 @@ __all__ = [
     "PyramidApp",
     "PyramidCache",
     "QuickTiles",
+    "RegionCache",
+    "Regions",
     "Tiles",
 ]

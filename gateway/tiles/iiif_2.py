@@ -10,30 +10,48 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.tiles.image_request import Limits
 from gateway.tiles.manifest import facts_of
 from gateway.tiles.scale import service_2
 from pipeline.pyramids import Format, Geometry, Level, thumbnail_size
+from pipeline.regions import QUALITIES
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 IMAGE_CONTEXT = "http://iiif.io/api/image/2/context.json"
 PRESENTATION_CONTEXT = "http://iiif.io/api/presentation/2/context.json"
-LEVEL_0 = "http://iiif.io/api/image/2/level0.json"
+LEVEL_2 = "http://iiif.io/api/image/2/level2.json"
 
-_SUPPORTED = ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"]
-"""Features beyond level 0 (Image API, section 5.3)."""
+_SUPPORTED = [
+    "baseUriRedirect",
+    "cors",
+    "jsonldMediaType",
+    "mirroring",
+    "profileLinkHeader",
+    "regionSquare",
+    "sizeAboveFull",
+]
+"""Features beyond level 2 (Image API, section 5.3)."""
 
 
-def info_2(geometry: Geometry, tile_format: Format, address: str, sizes: Sequence[Level]) -> dict[str, Any]:
+def info_2(
+    geometry: Geometry, tile_format: Format, address: str, sizes: Sequence[Level], limits: Limits
+) -> dict[str, Any]:
     """Return the content of a pyramid's info.json (Image API, section 5.2).
 
     Parameters
     ----------
     address: URL of the image, without a trailing slash.
     sizes: of the stored images.
+    limits: of other ones.
     """
-    profile: dict[str, Any] = {"formats": [tile_format.value], "qualities": ["default"], "supports": _SUPPORTED}
-    if geometry.full_level < geometry.max_level:
-        profile["maxWidth"] = max(geometry.level(geometry.full_level)[:2])
+    profile = {
+        # The first one is preferred by some viewers.
+        "formats": sorted(Format, key=lambda kind: kind is not tile_format),
+        "qualities": list(QUALITIES),
+        "supports": _SUPPORTED,
+        "maxWidth": limits.edge,
+        "maxArea": limits.area,
+    }
     return {
         "@context": IMAGE_CONTEXT,
         "@id": address,
@@ -42,7 +60,7 @@ def info_2(geometry: Geometry, tile_format: Format, address: str, sizes: Sequenc
         "height": geometry.height,
         "sizes": [{"width": level.width, "height": level.height} for level in sizes],
         "tiles": [{"width": geometry.tile_size, "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)]}],
-        "profile": [LEVEL_0, profile],
+        "profile": [LEVEL_2, profile],
     }
 
 
@@ -80,12 +98,12 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
         document["license"] = dataset.rights.url
     canvas = f"{image}/canvas/0"
     resource = {
-        "@id": f"{image}/full/full/0/default.jpg",
+        "@id": f"{image}/full/{whole.width},/0/default.jpg",
         "@type": "dctypes:Image",
         "format": "image/jpeg",
         "width": whole.width,
         "height": whole.height,
-        "service": {"@context": IMAGE_CONTEXT, "@id": image, "profile": LEVEL_0},
+        "service": {"@context": IMAGE_CONTEXT, "@id": image, "profile": LEVEL_2},
     }
     painting = {
         "@id": f"{canvas}/image",

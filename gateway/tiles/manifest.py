@@ -91,12 +91,12 @@ def manifest(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, An
                                 "motivation": "painting",
                                 "target": canvas,
                                 "body": {
-                                    "id": f"{image}/full/max/0/default.jpg",
+                                    "id": f"{image}/full/{whole.width},{whole.height}/0/default.jpg",
                                     "type": "Image",
                                     "format": "image/jpeg",
                                     "width": whole.width,
                                     "height": whole.height,
-                                    "service": [{"id": image, "type": "ImageService3", "profile": "level0"}],
+                                    "service": [{"id": image, "type": "ImageService3", "profile": "level2"}],
                                 },
                             }
                         ],

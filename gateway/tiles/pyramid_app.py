@@ -6,6 +6,7 @@ errors, ETags, caching and CORS. If the files of a build are gone, it asks again
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -18,8 +19,8 @@ from gateway.http import base_of, error_response, is_not_modified, problem_respo
 from gateway.tiles.build_files import Damaged, Stale
 from gateway.tiles.dataset_addresses import DATASET_ID, DatasetAddresses
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
-from gateway.tiles.streams import Stream
-from pipeline.errors import NotFound, ObjectMissing, StatusUnavailable, StorageError
+from gateway.tiles.streams import Stream, client_leaves
+from pipeline.errors import NotFound, ObjectMissing, RegionsBusy, StatusUnavailable, StorageError
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 METHODS = "GET, HEAD, OPTIONS"
@@ -79,9 +80,10 @@ class Found:
     headers: additional headers, also sent with a 304.
     status: status of the response to a GET, unless that is 304.
     suffix: what the path lacks to be the canonical one; None if no immutable address has this content.
+    is_slow: whether `body` has to be cancelled if the client leaves.
     """
 
-    __slots__ = ("body", "cache_control", "etag", "headers", "media_type", "size", "status", "suffix")
+    __slots__ = ("body", "cache_control", "etag", "headers", "is_slow", "media_type", "size", "status", "suffix")
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Found:
         headers: Headers = (),
         status: int = 200,
         suffix: str | None = "",
+        is_slow: bool = False,
     ) -> None:
         self.etag = f'"{etag}"'.encode()
         self.media_type = media_type.encode()
@@ -103,6 +106,7 @@ class Found:
         self.headers = headers
         self.status = status
         self.suffix = suffix
+        self.is_slow = is_slow
 
 
 class Malformed(Exception):
@@ -162,7 +166,7 @@ class PyramidApp(ABC):
                 return
             except Malformed as error:
                 response = problem_response(scope, 400, "invalid_request", str(error))
-            except (NotFound, StatusUnavailable, StorageError) as error:
+            except (NotFound, RegionsBusy, StatusUnavailable, StorageError) as error:
                 response = error_response(error, scope)
         response.raw_headers.extend(CORS)
         await response(scope, receive, send)
@@ -218,7 +222,7 @@ class PyramidApp(ABC):
             else:
                 if is_current and found.cache_control != UNKEPT:
                     found.cache_control = CURRENT
-                await _respond(found, scope, send, more)
+                await _respond(found, scope, receive, send, more)
         except (ObjectMissing, Stale):
             self.pyramids.forget(pyramid)
             if self._addresses is not None:
@@ -279,14 +283,27 @@ def canonical_headers(target: bytes) -> Headers:
     return (b"content-location", target), (b"link", b'<%b>; rel="canonical"' % target)
 
 
-async def _respond(found: Found, scope: Scope, send: Send, more: Headers) -> None:
+async def _respond(found: Found, scope: Scope, receive: Receive, send: Send, more: Headers) -> None:
     if found.status == 200 and is_not_modified(scope["headers"], found.etag):
         await _send(send, 304, found, b"", None, more)
     elif scope["method"] == "HEAD" and found.size is not None:
         await _send(send, found.status, found, b"", found.size, more)
     else:
-        body = await found.body()
+        body = await (_unless_client_leaves(found.body, receive) if found.is_slow else found.body())
+        if body is None:
+            return
         await _send(send, found.status, found, b"" if scope["method"] == "HEAD" else body, len(body), more)
+
+
+async def _unless_client_leaves(body: Body, receive: Receive) -> bytes | None:
+    """Return a body, or None once the client has left: it is then cancelled."""
+    reading, leaving = asyncio.ensure_future(body()), asyncio.create_task(client_leaves(receive))
+    try:
+        await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await reading if reading.done() else None
+    finally:
+        reading.cancel()
+        leaving.cancel()
 
 
 async def _send(send: Send, status: int, found: Found, body: bytes, length: int | None, more: Headers) -> None:

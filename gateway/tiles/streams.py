@@ -80,7 +80,7 @@ class Stream:
         pieces = self._read(offset, 0 if scope["method"] == "HEAD" else length)
         first = await anext(pieces, b"")
         await send({"type": "http.response.start", "status": 200 if part is None else 206, "headers": headers})
-        gone = asyncio.create_task(_client_leaves(receive))
+        gone = asyncio.create_task(client_leaves(receive))
         try:
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in pieces:
@@ -112,6 +112,7 @@ class Stream:
         return offset, end - offset
 
 
-async def _client_leaves(receive: Receive) -> None:
+async def client_leaves(receive: Receive) -> None:
+    """Return once the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -69,10 +69,11 @@ def receive(length: int) -> bytes:
     return bytes(data)
 
 
-def say(line: bytes) -> None:
-    """Write one line, including its newline, to the parent."""
-    while line:
-        line = line[os.write(STDOUT, line) :]
+def say(line: bytes | memoryview) -> None:
+    """Write one line, including its newline, to the parent. A child with another protocol may write any bytes."""
+    left = memoryview(line)
+    while left:
+        left = left[os.write(STDOUT, left) :]
 
 
 def origin(error: Exception) -> str:

@@ -21,7 +21,8 @@ from typing import NamedTuple
 from pipeline.sandbox import imports, landlock, seccomp
 
 NICENESS = 10
-"""Added to the child's niceness: it uses all cores, and services that answer requests on the same machine go first."""
+"""Added to a child's niceness by default: it uses all cores, and services that answer requests on the same machine go
+first."""
 
 OPEN_FILES = 256
 """Most open descriptors: a build needs about ten, and libvips a few for each thread."""
@@ -70,6 +71,7 @@ class Allowance:
     cpu: CPU seconds of all its threads together; None for no limit. See also `allow_cpu`.
     most_cpu: CPU seconds to which `allow_cpu` may raise the limit. Default: `cpu`.
     file: most bytes of a file that it writes; None for no limit.
+    niceness: added to that of the process.
     """
 
     read: tuple[Path, ...] = ()
@@ -78,6 +80,7 @@ class Allowance:
     cpu: int | None = None
     most_cpu: int | None = None
     file: int | None = None
+    niceness: int = NICENESS
 
 
 def environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
@@ -109,7 +112,7 @@ def confine(allowance: Allowance) -> tuple[Layer, ...]:
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  as quick as can be: no Path is wanted
     if threads != 1:
         raise RuntimeError(f"{threads} threads are running: only the calling one would be confined")
-    os.nice(NICENESS)
+    os.nice(allowance.niceness)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_AS, allowance.memory)

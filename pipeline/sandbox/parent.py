@@ -7,6 +7,7 @@ pipeline.sandbox.child.
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import resource
@@ -148,6 +149,30 @@ class Child:
         if rest:
             yield rest
         self._await_end()
+
+    def receive(self, length: int) -> bytes:
+        """Read exactly `length` bytes of the child's standard output, instead of lines.
+
+        The caller limits the time, by a call of `kill` in another thread.
+
+        Raises
+        ------
+        EOFError: the child has ended.
+        """
+        data = bytearray()
+        while len(data) < length:
+            piece = os.read(self._stdout.fileno(), length - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return bytes(data)
+
+    def widen_pipes(self, size: int) -> None:
+        """Let the pipes hold `size` bytes, so that large messages need fewer switches between the processes."""
+        for pipe in (self._stdin, self._stdout):
+            # An operator may allow less.
+            with suppress(OSError):
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, size)
 
     def worked(self) -> float:
         """Return the CPU seconds of all the child's threads so far. May be called from any thread."""

@@ -32,6 +32,11 @@ def pyramid_key(tile_id: str, build: str, name: str = "") -> str:
     return f"pyramids/{tile_id}/{build}/{name}"
 
 
+def pyramid_folder(tile_id: str) -> str:
+    """Return the prefix of all builds of a pyramid."""
+    return f"pyramids/{tile_id}"
+
+
 class Storage(Protocol):
     """The interface of storage.
 

@@ -34,7 +34,7 @@ def site(tmp_path: Path, kiln: Kiln) -> Iterator[Site]:
     site.store(pictures.jpeg(tmp_path / "newer.jpg", 900, 301), tile_id=NEWER, run="b")
     site.catalogue.shown[DATASET_ID] = TILE_ID
     yield site
-    site.pyramids.close()
+    site.close()
 
 
 def canonical(path: str) -> str:
@@ -135,7 +135,7 @@ def test_a_pyramid_that_is_gone_is_asked_for_once_more(site: Site) -> None:
     site.get(TILES[0])
     site.catalogue.shown[DATASET_ID] = NEWER
     del site.catalogue.pyramids[TILE_ID]
-    site.pyramids.close()
+    site.close()
     assert site.get(TILES[0]).headers["content-location"] == TILES[0].replace(DATASET_ID, NEWER)
 
 

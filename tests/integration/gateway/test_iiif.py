@@ -1,4 +1,7 @@
-"""IIIF Image API 3.0, level 0: what info.json promises is there, from the stored bytes, and nothing else is."""
+"""IIIF Image API 3.0: the tiles and sizes that info.json lists are there, from the stored bytes.
+
+Regions that are made on request have a file of their own, test_regions.py.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.tiles.iiif import Iiif, info
+from gateway.tiles.image_request import Limits
 from pipeline.pyramids.geometry import Format, Geometry
 from pipeline.storage.directory import DirectoryStorage
 from tests.support.images import pictures
@@ -28,7 +32,7 @@ BASE = f"/iiif/{TILE_ID}"
 def empty(tmp_path: Path, kiln: Kiln) -> Iterator[Site]:
     site = Site(DirectoryStorage(tmp_path / "storage"), tmp_path, kiln)
     yield site
-    site.pyramids.close()
+    site.close()
 
 
 @pytest.fixture
@@ -66,10 +70,11 @@ def test_info_json_says_what_there_is(site: Site) -> None:
         "id": ADDRESS,
         "type": "ImageService3",
         "protocol": "http://iiif.io/api/image",
-        "profile": "level0",
+        "profile": "level2",
         "width": 1500,
         "height": 700,
-        "maxWidth": 750,
+        "maxWidth": 8192,
+        "maxArea": 4 << 20,
         "sizes": [
             {"width": 1, "height": 1},
             {"width": 2, "height": 1},
@@ -83,7 +88,16 @@ def test_info_json_says_what_there_is(site: Site) -> None:
             {"width": 750, "height": 350},
         ],
         "tiles": [{"width": 256, "scaleFactors": [1, 2, 4, 8]}],
-        "extraFeatures": ["baseUriRedirect", "cors", "jsonldMediaType", "profileLinkHeader"],
+        "extraFormats": ["webp"],
+        "extraQualities": ["color", "gray", "bitonal"],
+        "extraFeatures": [
+            "baseUriRedirect",
+            "cors",
+            "jsonldMediaType",
+            "mirroring",
+            "profileLinkHeader",
+            "sizeUpscaling",
+        ],
     }
 
 
@@ -108,7 +122,7 @@ def test_every_tile_that_info_json_promises_is_the_stored_deep_zoom_tile(
         assert answer.body == stored[place]
         seen.add(place)
     assert seen == {place for place in stored if place[0] >= 8}
-    site.pyramids.close()
+    site.close()
 
 
 def test_every_size_that_info_json_promises_is_there_in_that_size(site: Site) -> None:
@@ -118,8 +132,8 @@ def test_every_size_that_info_json_promises_is_there_in_that_size(site: Site) ->
         assert pictures.decode(answer.body).shape == (size["height"], size["width"], 3)
 
 
-def test_max_is_the_whole_picture_within_max_width_and_shows_its_level(site: Site) -> None:
-    answer = get(site, "/full/max/0/default.jpg")
+def test_the_largest_level_of_a_screenful_is_stored_as_one_jpeg(site: Site) -> None:
+    answer = get(site, "/full/750,350/0/default.jpg")
     whole = pictures.decode(answer.body).astype(int)
     assert whole.shape == (350, 750, 3)
     # It is joined from the level's tiles, which are compressed already
@@ -129,23 +143,14 @@ def test_max_is_the_whole_picture_within_max_width_and_shows_its_level(site: Sit
             tile = pictures.decode(data)
             level[y * 256 : y * 256 + tile.shape[0], x * 256 : x * 256 + tile.shape[1]] = tile
     assert np.abs(whole - level).mean() < 4
-    # By its size it is the same
-    assert get(site, "/full/750,350/0/default.jpg").body == answer.body
-    assert get(site, "/0,0,1500,700/750,350/0/default.jpg").body == answer.body
-
-
-@pytest.mark.parametrize("tile_size", [256, 512])
-def test_a_picture_of_a_screenful_is_there_in_full(empty: Site, tile_size: int) -> None:
-    # Given a picture of 1,024 pixels, and of as few as one
-    for width, height in ((1024, 513), (tile_size, 17), (1, 1)):
-        empty.store(pictures.jpeg(empty.folder / "source.jpg", width, height), tile_size=tile_size, run=f"{width}")
-        empty.pyramids.close()
-        # Then max is all of it, and nothing limits it
-        document = info_of(empty)
-        assert "maxWidth" not in document
-        answer = get(empty, "/full/max/0/default.jpg")
-        assert pictures.decode(answer.body).shape == (height, width, 3)
-        assert {"width": width, "height": height} in document["sizes"]
+    # It is the same however it is asked for, and no process was started to make it
+    for same in (
+        "full/pct:50/0/color.jpg",
+        "0,0,1500,700/750,350/0/default.jpg",
+        "pct:0,0,100,100/!750,750/0/default.jpg",
+    ):
+        assert get(site, f"/{same}").body == answer.body
+    assert site.regions.pool.stats.started == 0
 
 
 def test_transparent_tiles_are_png_and_the_whole_is_jpeg_on_white(empty: Site) -> None:
@@ -156,18 +161,17 @@ def test_transparent_tiles_are_png_and_the_whole_is_jpeg_on_white(empty: Site) -
     empty.store(pictures.save(pixels, empty.folder / "source.png"))
     document = info_of(empty)
     # Then viewers hear which format to ask for
-    assert document["preferredFormats"] == document["extraFormats"] == ["png"]
+    assert document["preferredFormats"] == ["png"]
     # And tiles and sizes are there in it
     for _, address in regions(document):
         assert get(empty, f"{address}.png").headers["content-type"] == "image/png"
-        assert get(empty, f"{address}.jpg").status == 404
     for size in document["sizes"]:
         assert get(empty, f"/full/{size['width']},{size['height']}/0/default.png").status == 200
-    # And level 0's JPEG is the whole, on white
+    # And the whole as JPEG is on white
     whole = pictures.decode(get(empty, "/full/max/0/default.jpg").body)
     assert whole.shape == (300, 600, 3)
     assert whole[:, :290].min() >= 250
-    assert get(empty, "/full/max/0/default.png").status == 404
+    assert empty.regions.pool.stats.started == 0
 
 
 def test_a_small_transparent_picture_is_there_in_full_as_png(empty: Site) -> None:
@@ -201,33 +205,8 @@ def test_what_is_no_iiif_request_is_a_400_that_says_why(site: Site, path: str) -
     assert json.loads(answer.body)["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/info.xml",
-        "/full/max/0",
-        "/full/max/0/default.jpg/more",
-        "/full/max/90/default.jpg",
-        "/full/max/!0/default.jpg",
-        "/full/max/0/gray.jpg",
-        "/full/max/0/default.png",
-        "/full/^max/0/default.jpg",
-        "/full/751,350/0/default.jpg",
-        "/full/1500,700/0/default.jpg",
-        "/full/376,/0/default.jpg",
-        "/full/!300,300/0/default.jpg",
-        "/full/pct:50/0/default.jpg",
-        "/square/max/0/default.jpg",
-        "/pct:0,0,50,50/max/0/default.jpg",
-        "/10,0,256,256/256,256/0/default.jpg",
-        "/0,0,256,256/255,256/0/default.jpg",
-        "/0,0,300,256/300,256/0/default.jpg",
-        "/1280,0,256,256/256,256/0/default.jpg",  # over the edge: 220 pixels are left
-        "/00,0,256,256/256,256/0/default.jpg",
-    ],
-)
-def test_what_is_not_stored_is_not_found(site: Site, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/info.xml", "/full/max/0", "/full/max/0/default.jpg/more"])
+def test_what_is_no_address_is_not_found(site: Site, path: str) -> None:
     answer = get(site, path)
     assert (answer.status, json.loads(answer.body)["code"]) == (404, "not_found")
 
@@ -253,16 +232,19 @@ def test_info_json_is_json_ld_for_those_who_ask(site: Site) -> None:
 
 
 def test_a_public_url_stands_in_info_json(site: Site) -> None:
-    app = Iiif(site.pyramids, public_url="https://cdn.example.org/maps/")
+    app = Iiif(site.pyramids, site.regions, public_url="https://cdn.example.org/maps/")
     document = json.loads(site.get(f"{BASE}/info.json", app=app).body)
     assert document["id"] == f"https://cdn.example.org/maps{BASE}"
 
 
-@pytest.mark.parametrize("path", ["/full/max/0/default.jpg", "/0,0,256,256/256,256/0/default.jpg", "/info.json"])
+@pytest.mark.parametrize(
+    "path",
+    ["/full/750,350/0/default.jpg", "/full/400,/90/gray.png", "/0,0,256,256/256,256/0/default.jpg", "/info.json"],
+)
 def test_answers_name_their_profile_and_can_be_asked_for_again(site: Site, path: str) -> None:
     answer = get(site, path)
-    assert answer.headers["link"] == '<http://iiif.io/api/image/3/level0.json>;rel="profile"'
-    assert ("immutable" in answer.headers["cache-control"]) == path.endswith(".jpg")
+    assert answer.headers["link"] == '<http://iiif.io/api/image/3/level2.json>;rel="profile"'
+    assert ("immutable" in answer.headers["cache-control"]) == ("default" in path or "gray" in path)
     assert get(site, path, if_none_match=answer.headers["etag"])[::2] == (304, b"")
     assert get(site, path, "HEAD") == (200, answer.headers, b"")
 
@@ -271,16 +253,16 @@ EDGES = st.one_of(st.integers(1, 70_000), st.integers(0, 16).map(lambda power: 2
 
 
 @given(EDGES, EDGES, st.sampled_from([256, 512]), st.sampled_from(Format))
-def test_info_json_promises_no_tile_above_its_max_width(width: int, height: int, tile: int, kind: Format) -> None:
-    geometry = Geometry(width, height, tile)
-    document = info(geometry, kind, "http://x/iiif/y")
-    limit = document.get("maxWidth", max(width, height))
-    assert min(tile, width) <= limit
-    assert min(tile, height) <= limit
-    # And `max` is what maxWidth makes of the picture (5.3): both edges within it, one of them all of it
-    full = geometry.level(geometry.full_level)
-    assert max(full.width, full.height) == limit
-    assert all(max(size["width"], size["height"]) <= limit for size in document["sizes"])
+def test_info_json_promises_no_tile_and_no_size_above_its_limits(
+    width: int, height: int, tile: int, kind: Format
+) -> None:
+    # Given the least limits that an operator may set
+    document = info(Geometry(width, height, tile), kind, "http://x/iiif/y", Limits.of(1 << 20))
+    assert tile <= document["maxWidth"]
+    assert tile * tile <= document["maxArea"]
+    for size in document["sizes"]:
+        assert max(size["width"], size["height"]) <= document["maxWidth"]
+        assert size["width"] * size["height"] <= document["maxArea"]
     assert document["tiles"][0]["scaleFactors"][-1] * tile >= max(width, height)
 
 
@@ -290,4 +272,4 @@ def test_the_documentation_shows_what_is_answered() -> None:
     blocks = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (shown,) = (json.loads(block) for block in blocks if "@context" in block)
     # Then it is that of its picture
-    assert shown == info(Geometry(10_800, 5_400), Format.JPEG, shown["id"])
+    assert shown == info(Geometry(10_800, 5_400), Format.JPEG, shown["id"], Limits.of(4 << 20))

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Message
 from gateway.tiles.dataset_addresses import DatasetAddresses
 from gateway.tiles.iiif import Iiif
 from gateway.tiles.pyramid_cache import PyramidCache
+from gateway.tiles.region_cache import RegionCache
+from gateway.tiles.regions import Regions
 from gateway.tiles.tile_app import Tiles
 from pipeline.errors import NotFound, StatusUnavailable
 from pipeline.pyramids.geometry import FILES, Geometry
@@ -110,7 +112,8 @@ class Site:
         self.now = 0.0
         self.addresses = DatasetAddresses(self.catalogue.resolve, lambda: self.now)
         self.tiles = Tiles(self.pyramids, self.addresses)
-        self.iiif = Iiif(self.pyramids, self.addresses, self.catalogue.dataset)
+        self.regions = Regions(4 << 20, 2, 20.0, RegionCache(folder / "iiif-cache", 1 << 30, 0))
+        self.iiif = Iiif(self.pyramids, self.regions, self.addresses, self.catalogue.dataset)
 
     def store(self, source: Path, *, tile_id: str = TILE_ID, run: str = "a", tile_size: int = 256) -> pb.Pyramid:
         folder, built = self.kiln.build(source, tile_size)
@@ -135,6 +138,12 @@ class Site:
     def stored(self, name: str, run: str = "a") -> Path:
         return self.storage.root / pyramid_key(TILE_ID, run, name)
 
+    def close(self) -> None:
+        self.pyramids.close()
+        self.regions.close()
+        for thread in self.regions.pool.threads:
+            thread.join()
+
     def get(self, path: str, method: str = "GET", app: ASGIApp | None = None, **headers: str) -> Answer:
         return run(call(app or self.tiles, path, method, **headers))
 
@@ -150,8 +159,13 @@ async def call(app: ASGIApp, path: str, method: str = "GET", **headers: str) -> 
     async def send(message: Message) -> None:
         sent.append(message)
 
+    received: list[Message] = []
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if received:
+            await asyncio.Event().wait()  # the client stays
+        received.append({"type": "http.request", "body": b"", "more_body": False})
+        return received[0]
 
     given = {"host": "tiles.example.org"} | {name.replace("_", "-"): value for name, value in headers.items()}
     scope = {
