@@ -103,6 +103,7 @@ def ingest(run: Run, dependencies: Dependencies) -> pb.IngestResult:
             with suppress(StorageError):
                 storage.drop_scratch(run.run_id)
     return pb.IngestResult(
+        unchanged=fetched.is_known and run.grant.known.only_confirm,
         sha256=fetched.sha256,
         bytes=fetched.bytes,
         etag=fetched.version.etag,
@@ -165,6 +166,9 @@ def _fetch(run: Run, path: Path, dependencies: Dependencies) -> Fetched:
         finally:
             fetch.close()
         run.check()
+        if fetched.is_known and known.only_confirm:
+            _report(run, fetched.bytes, fetched.bytes)
+            return fetched
         if not fetched.is_known:
             storage.put_file(path, run.grant.source_key)
             return fetched
@@ -209,7 +213,11 @@ def _preflight(run: Run, fetch: Fetch, settings: IngestSettings, folder: Path) -
 
 def _known(source: pb.KnownSource) -> Fetched | None:
     version = Version(source.etag, source.last_modified)
-    return Fetched(source.sha256, source.bytes, version) if source.source_key and version else None
+    return (
+        Fetched(source.sha256, source.bytes, version)
+        if (source.source_key or source.only_confirm) and version
+        else None
+    )
 
 
 def _may_go_on(run: Run, error: Exception) -> bool:

@@ -170,6 +170,7 @@ WARNING_CODES: dict[str, str] = {
     "metadata_ignored": "Metadata that would change what is shown, such as a colour profile, is unusable.",
     "page_chosen": "The file has several pages or images, and one of them was chosen.",
     "channels_chosen": "The file is a stack, and `channels` was not given: some channels at one z and t were chosen.",
+    "refresh_failed": "A refresh could not use the source. An earlier image is shown.",
     "decoder_remark": "The decoder remarked on the file, but not on the pixels that are shown.",
 }
 """Codes of warnings: what is to know about a dataset that is ready."""

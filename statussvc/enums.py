@@ -14,6 +14,8 @@ class Kind(StrEnum):
 
     DATASET = "dataset"
     INSPECTION = "inspection"
+    REFRESH = "refresh"
+    """Fetches the source of a dataset again. Its `owner` gets what it makes."""
 
 
 class Change(StrEnum):

@@ -2,6 +2,7 @@
 
 A dataset:      QUEUED → DOWNLOADING → DOWNLOADED → TILING → READY
                 and back from READY only if its pyramid's files are lost
+A refresh:      as a dataset, beside the one that it is for
 An inspection:  REQUESTED → INSPECTING → READY
 """
 
@@ -57,6 +58,8 @@ class Event(StrEnum):
     """The files of its pyramid are lost; its source is still stored."""
     REBUILD_FROM_START = "REBUILD_FROM_START"
     """The files of its pyramid are lost, and so is its source."""
+    REFRESHED = "REFRESHED"
+    """A refresh has made another pyramid for it."""
 
 
 WAITING = {State.QUEUED: Stage.INGEST, State.DOWNLOADED: Stage.TILER, State.REQUESTED: Stage.INSPECT}
@@ -88,6 +91,11 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.CANCELLED, Event.RETRY_FROM_START): State.QUEUED,
     (State.READY, Event.REBUILD_WITH_SOURCE): State.DOWNLOADED,
     (State.READY, Event.REBUILD_FROM_START): State.QUEUED,
+    **{
+        (state, Event.REFRESHED): State.READY
+        for state in State
+        if state not in (State.CANCELLED, State.REQUESTED, State.INSPECTING)
+    },
     **{(state, Event.FAIL): State.FAILED for state in State if state not in FINAL},
     **{(state, Event.CANCEL): State.CANCELLED for state in State if state not in FINAL},
 }

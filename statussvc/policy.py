@@ -36,6 +36,8 @@ class Policy:
     retry_after_cap: the longest Retry-After that is waited for.
     publish_lease: for how long a wake-up is one publisher's. Longer than a publish may block (10 s).
     source_fresh: how long after its download the file of a dataset that is ready is used without asking its server.
+    keep_versions: how many versions of a dataset are kept, the present one included.
+    version_grace: how long the others are kept after a refresh has replaced them.
     slot_rate, slot_seconds: see slots.who_gives_way.
     """
 
@@ -48,6 +50,8 @@ class Policy:
     publish_lease: float = 15.0
     retry_after_cap: float = 86400.0
     source_fresh: float = 0.0
+    keep_versions: int = 1
+    version_grace: float = 3600.0
     slot_rate: float = 0.0
     slot_seconds: float = 5.0
 

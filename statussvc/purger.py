@@ -49,6 +49,7 @@ class Purger:
         removed = {
             "idempotency keys": await database.keep_house(lambda connection: purge.keys(connection, now)),
             "inspections": await database.keep_house(lambda connection: purge.inspections(connection, now)),
+            "refreshes": await database.keep_house(lambda connection: purge.refreshes(connection, now)),
         }
         if self._keep is not None:
             before, position = now - self._keep, self._position

@@ -39,6 +39,8 @@ def policy_of(settings: StatusSettings) -> Policy:
     """The policy that the settings ask for. Times in seconds."""
     days = settings.keep_sources_days
     return Policy(
+        keep_versions=settings.keep_versions,
+        version_grace=settings.version_grace_seconds,
         crash_limit=settings.crash_limit,
         retry_limit=settings.retry_limit,
         retry_base=settings.retry_base_seconds,

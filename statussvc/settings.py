@@ -103,6 +103,22 @@ class StatusSettings(Settings):
             "downloads it again. Empty: for ever, because its server may no longer have it."
         ),
     )
+    keep_versions: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description=(
+            "How many versions of a dataset are kept when refreshes replace its pyramid, the present one included. 1: "
+            "only the present one, because each takes the disk space of its tiles."
+        ),
+    )
+    version_grace_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description=(
+            "Seconds for which a replaced pyramid is kept in any case: viewers that were opened before go on that long."
+        ),
+    )
     purge_days: float = Field(
         30.0,
         ge=0,

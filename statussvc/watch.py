@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from statussvc.db import shown_id
+
 
 class _Topic:
     def __init__(self) -> None:
@@ -36,9 +38,10 @@ class Hub:
         self._topics: dict[str, _Topic] = {}
 
     def notify(self, dataset_id: str) -> None:
-        """Wake a dataset's watchers."""
-        topic = self._topics.get(dataset_id)
-        if topic is not None:
+        """Wake a dataset's watchers; for a refresh, also those of its owner."""
+        for topic in {self._topics.get(each) for each in (dataset_id, shown_id(dataset_id))}:
+            if topic is None:
+                continue
             # Replacing the event wakes all present watchers; later ones wait for the next change.
             topic.event.set()
             topic.event = asyncio.Event()

@@ -274,6 +274,21 @@ class Client:
         """
         return self._json("POST", f"{_path(dataset_id)}/retry", json={} if url is None else {"url": url})
 
+    def refresh(self, dataset_id: str, *, force: bool = False) -> Json:
+        """Have a ready dataset's source fetched again. Raises Problem with status 409 for any other.
+
+        Parameters
+        ----------
+        force: whether new tiles are made even if nothing has changed.
+        """
+        params = {"force": "true"} if force else None
+        return self._json("POST", f"{_path(dataset_id)}/refresh", params=params)
+
+    def versions(self, dataset_id: str) -> list[Json]:
+        """Return the versions of a dataset that are kept, newest first."""
+        found: list[Json] = self._json("GET", f"{_path(dataset_id)}/versions")["versions"]
+        return found
+
     def delete(self, dataset_id: str) -> None:
         """Delete a dataset."""
         self._send("DELETE", _path(dataset_id))

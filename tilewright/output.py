@@ -66,7 +66,9 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
             rows.append(("pixel size", f"{size['x']:g} x {size['y']:g} {size['unit']}"))
         rows.append(("view", view_url(dataset_id, server)))
         rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
-    print_rows(rows + rewritten_rows(status) + _stretch(status) + _channels(status) + _warnings(status))
+    print_rows(
+        rows + _refresh(status) + rewritten_rows(status) + _stretch(status) + _channels(status) + _warnings(status)
+    )
 
 
 def print_result(dataset: Json, server: str) -> None:
@@ -87,6 +89,11 @@ def print_datasets(datasets: Iterable[Json]) -> int:
     elif rows:
         _print_table(COLUMNS, rows)
     return len(rows)
+
+
+def _refresh(status: Json) -> list[tuple[str, str]]:
+    """Return a row that says what is being done to refresh a dataset, or what came of it."""
+    return [("refresh", status["refresh"]["message"])] if status.get("refresh") else []
 
 
 def _stretch(shown: Json) -> list[tuple[str, str]]:

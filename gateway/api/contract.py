@@ -7,13 +7,14 @@ A field that is not passed to a model is left out of the JSON. A value that is n
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.api import own_text_schemas, schemas
+from gateway.api import own_text_schemas, refresh_schemas, schemas
 from gateway.http import State
 from pipeline.logs import MASK
 from pipeline.pixel_size import METRES
@@ -59,6 +60,13 @@ DAMAGE: dict[str | None, pb.Damage.ValueType] = {
     "refuse": pb.DAMAGE_UNSPECIFIED,
     "accept": pb.DAMAGE_ACCEPT,
 }
+
+WORK: dict[schemas.Progress | None, refresh_schemas.RefreshState] = {
+    "queued": "queued",
+    "downloading": "downloading",
+    "generating_tiles": "generating_tiles",
+}
+"""What a refresh at work shows for its own progress."""
 
 WAITING = frozenset({pb.STATE_QUEUED, pb.STATE_DOWNLOADED})
 """States in which a dataset waits for a worker."""
@@ -186,6 +194,8 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         found.rewritten = rewritten(row.status.rewritten)
     if row.status.pyramid.channels:
         found.channels = channels(row.status)
+    if row.status.HasField("refresh"):
+        found.refresh = refresh(row.status.refresh, time.time())
     return found
 
 
@@ -222,6 +232,8 @@ def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
         )
         if row.pyramid.channels:
             ready.channels = channels(row)
+        if row.HasField("refresh"):
+            ready.refresh = refresh(row.refresh, now)
         return ready
     if shown.progress is None:
         return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
@@ -258,6 +270,46 @@ def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
 def _shown(row: pb.DatasetStatus) -> Shown:
     is_shown = row.state != pb.STATE_READY or row.pyramid.format in EXTENSION
     return SHOWN.get(row.state, UNKNOWN) if is_shown else UNKNOWN
+
+
+def refresh(row: pb.Refresh, now: float) -> refresh_schemas.Refresh:
+    """Return what is being done to refresh a dataset, or what came of it.
+
+    Parameters
+    ----------
+    now: wall clock, in seconds since the epoch.
+    """
+    requested_at = timestamp(row.request_time)
+    if row.HasField("status"):
+        shown = _shown(row.status)
+        found = refresh_schemas.Refresh(
+            state=WORK.get(shown.progress, "generating_tiles"),
+            message=message(row.status, now),
+            requested_at=requested_at,
+        )
+        if row.status.HasField("percent"):
+            found.percent = round(row.status.percent, 1)
+        return found
+    state, said = _refreshed(row)
+    found = refresh_schemas.Refresh(state=state, message=said, requested_at=requested_at)
+    if row.HasField("finish_time"):
+        found.finished_at = timestamp(row.finish_time)
+    if row.HasField("failure"):
+        found.error = refresh_schemas.RefreshError(code=row.failure.code, message=row.failure.message)
+    return found
+
+
+def _refreshed(row: pb.Refresh) -> tuple[refresh_schemas.RefreshState, str]:
+    """What came of a refresh that has ended."""
+    if row.failure.code == "cancelled":
+        return "cancelled", row.failure.message
+    if row.changed and row.failure.code:
+        return "changed", "The source could not be used. New tiles were made of the file that was fetched before."
+    if row.changed:
+        return "changed", "New tiles are shown."
+    if row.failure.code:
+        return "failed", row.failure.message
+    return "unchanged", "The source has not changed, so nothing was done."
 
 
 def source(info: pb.SourceInfo) -> schemas.SourceInfo:
@@ -326,7 +378,7 @@ def retry_in(row: pb.DatasetStatus, now: float) -> int:
 
 def etag(row: pb.DatasetStatus, now: float) -> str:
     """Return a weak ETag of the status. It changes whenever the JSON does, except for `eta_seconds`."""
-    seconds = retry_in(row, now)
+    seconds = retry_in(row.refresh.status if row.refresh.HasField("status") else row, now)
     return f'W/"{row.revision}-{seconds}"' if seconds else f'W/"{row.revision}"'
 
 
@@ -345,6 +397,8 @@ def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
     )
     if size := pixel_size(pyramid):
         info.pixel_size = size
+    if pyramid.version:
+        info.pyramid_version = pyramid.version
     return info
 
 

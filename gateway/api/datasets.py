@@ -183,7 +183,7 @@ async def change(context: Parts, dataset_id: str, new: request_schemas.DatasetCh
     try:
         response = await ask(context.rpc.UpdateDataset, request)
     except Conflict as conflict:
-        raise await _with_state(context, conflict, dataset_id) from conflict
+        raise await with_state(context, conflict, dataset_id) from conflict
     if "url" in new.model_fields_set:
         context.relay.poke()
     return json_response(contract.dataset(response.dataset, context.links))
@@ -255,7 +255,7 @@ async def retry(context: Parts, dataset_id: str, new: request_schemas.Retry | No
     try:
         response = await ask(context.rpc.RetryDataset, request)
     except Conflict as conflict:
-        raise await _with_state(context, conflict, dataset_id) from conflict
+        raise await with_state(context, conflict, dataset_id) from conflict
     context.relay.poke()
     return json_response(contract.status(response.status, context.links, time.time()), 202)
 
@@ -266,15 +266,19 @@ async def retry(context: Parts, dataset_id: str, new: request_schemas.Retry | No
     responses={200: {"model": StatusBody}, **examples("forbidden_origin", "not_found", "conflict")},
 )
 async def cancel(context: Parts, dataset_id: str) -> Response:
-    """The dataset's status becomes `failed`, with the code `cancelled`. A retry resumes it."""
+    """The dataset's status becomes `failed`, with the code `cancelled`. A retry resumes it.
+
+    A ready dataset stays ready: this ends its refresh, if one is at work.
+    """
     try:
         response = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
     except Conflict as conflict:
-        raise await _with_state(context, conflict, dataset_id) from conflict
+        raise await with_state(context, conflict, dataset_id) from conflict
     return json_response(contract.status(response.status, context.links, time.time()))
 
 
-async def _with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
+async def with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
+    """Return the error for a request that the dataset's present state does not allow."""
     present = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
     return StateConflict(str(conflict), contract.SHOWN[present.status.state].state)
 

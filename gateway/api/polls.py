@@ -110,7 +110,8 @@ class Polls:
             row = await self._ask(dataset_id)
             now = time.time()
             body = contract.status(row, self._links, now).model_dump_json(exclude_unset=True).encode()
-            response = StatusResponse(contract.etag(row, now), body, row.state in FINAL)
+            is_final = row.state in FINAL and not row.refresh.HasField("status")
+            response = StatusResponse(contract.etag(row, now), body, is_final)
         except Exception as error:  # noqa: BLE001  # raised in each request that waits
             batch.response.set_exception(error)
             batch.response.exception()  # Marks it as retrieved: every client may have disconnected.

@@ -22,6 +22,7 @@ from gateway.api.own_text_schemas import (
     Statement,
     example,
 )
+from gateway.api.refresh_schemas import REFRESH_FIELD, Refresh
 from gateway.http import State, absent
 
 Status = Literal["queued", "processing", "ready", "failed"]
@@ -40,6 +41,7 @@ _TILE_INFO: dict[str, Any] = {
     "format": "jpg",
     "dzi": f"/tiles/{_TILE_ID}.dzi",
     "xyz": f"/tiles/{_TILE_ID}/{{z}}/{{x}}/{{y}}.jpg",
+    "pyramid_version": 10,
 }
 _REWRITTEN = {"rule": "Dropbox", "url": "https://www.dropbox.com/scl/fi/k/earth.tif?***", "note": ""}
 _URLS = {
@@ -146,6 +148,9 @@ class TileInfo(BaseModel):
     format: Extension = Field(description="File extension of the tiles.")
     dzi: str = Field(description="URL of the Deep Zoom descriptor.")
     xyz: str = Field(description="URL template of the XYZ tiles.")
+    pyramid_version: int | SkipJsonSchema[None] = absent(
+        "The version of Tilewright's tiles that made them: newer ones are better. Left out if it is not known."
+    )
     pixel_size: PixelSize | SkipJsonSchema[None] = absent("How large a pixel is; left out if nothing says it.")
 
 
@@ -320,6 +325,7 @@ class Ready(BaseModel):
         "channel has its own figures."
     )
     channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
+    refresh: Refresh | SkipJsonSchema[None] = absent(REFRESH_FIELD)
 
 
 class Failed(BaseModel):
@@ -384,6 +390,7 @@ class Dataset(BaseModel):
         "channel has its own figures."
     )
     channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
+    refresh: Refresh | SkipJsonSchema[None] = absent(REFRESH_FIELD)
     pixel_size: PixelSize | None = Field(
         description="How large a pixel of the full image is: what the request said, else what the file says; null if "
         "neither, and until the dataset is ready if only the file may say it."

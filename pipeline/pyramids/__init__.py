@@ -27,6 +27,7 @@ from pipeline.pyramids.geometry import (
     Level,
     Options,
     tile_id,
+    version_of,
 )
 from pipeline.pyramids.index import Buffer, Entry, Index, IndexWriter, index_bytes
 from pipeline.pyramids.thumbnails import thumbnail_size
@@ -63,4 +64,5 @@ __all__ = [
     "thumbnail_size",
     "tile_id",
     "tilejson",
+    "version_of",
 ]

@@ -24,6 +24,9 @@ from typing import Literal, NamedTuple, Protocol
 PYRAMID_VERSION = 10
 """Part of every tile_id. Increase it with any change that alters a stored pixel or an address."""
 
+MOST_VERSIONS = 100
+"""Versions to look at for the one that a pyramid is of."""
+
 DEFAULT_TILE_SIZE = 256
 """Pixels: the tile size that viewers assume by default (Deep Zoom, slippy maps)."""
 
@@ -124,7 +127,7 @@ class Options(Protocol):
         """The channels of a stack to compose: numbers from 0, or names; none for the default."""
 
 
-def tile_id(source_sha256: str, options: Options) -> str:
+def tile_id(source_sha256: str, options: Options, version: int = 0) -> str:
     """Return the id of the pyramid of a source with these options: 64 lower-case hex digits.
 
     Parameters
@@ -132,13 +135,14 @@ def tile_id(source_sha256: str, options: Options) -> str:
     source_sha256: the SHA-256 of the source's bytes, in hex.
     options: of the pyramid. A default and its explicit value result in the same id, except for `page`: which page the
         main picture is, only the file shows.
+    version: a PYRAMID_VERSION; 0 for today's.
     """
     import hashlib  # noqa: PLC0415  # loads OpenSSL, which takes a tenth of the start of the tiler's child
 
     identity = {
         "source": source_sha256.lower(),
         "tile_size": options.tile_size or DEFAULT_TILE_SIZE,
-        "version": PYRAMID_VERSION,
+        "version": version or PYRAMID_VERSION,
     }
     # Defaults are left out, so that a new option does not change existing ids.
     if options.format:
@@ -157,6 +161,17 @@ def tile_id(source_sha256: str, options: Options) -> str:
         identity["channels"] = list(options.channels)
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def version_of(wanted: str, source_sha256: str, options: Options) -> int:
+    """Return the PYRAMID_VERSION of which a pyramid of a source with these options is; 0 if it is of none.
+
+    Parameters
+    ----------
+    wanted: its tile_id.
+    """
+    versions = range(PYRAMID_VERSION, max(0, PYRAMID_VERSION - MOST_VERSIONS), -1)
+    return next((version for version in versions if tile_id(source_sha256, options, version) == wanted), 0)
 
 
 class Level(NamedTuple):

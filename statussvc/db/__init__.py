@@ -18,11 +18,13 @@ from statussvc.db.repository import (
     outbox,
     places,
     purge,
+    refreshes,
     reusable,
     search,
     stages,
     turns,
     user_actions,
+    versions,
 )
 from statussvc.db.repository.catalogue import KeyReused
 from statussvc.db.repository.outbox import WakeUp
@@ -35,10 +37,13 @@ from statussvc.db.rows import (
     Failure,
     Preview,
     PyramidRow,
+    RefreshEnd,
     Rewritten,
     RunRow,
     SourceInfo,
+    VersionRow,
     as_json,
+    shown_id,
 )
 from statussvc.db.tables import HOST
 
@@ -55,10 +60,12 @@ __all__ = [
     "KeyReused",
     "Preview",
     "PyramidRow",
+    "RefreshEnd",
     "Reply",
     "Rewritten",
     "RunRow",
     "SourceInfo",
+    "VersionRow",
     "WakeUp",
     "as_json",
     "catalogue",
@@ -72,9 +79,12 @@ __all__ = [
     "outbox",
     "places",
     "purge",
+    "refreshes",
     "reusable",
     "search",
+    "shown_id",
     "stages",
     "turns",
     "user_actions",
+    "versions",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Select, select
 
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.tables import datasets
@@ -15,6 +16,9 @@ from statussvc.enums import MAIN_PICTURE, TILE_FORMAT_VALUES, Answer, Change, Ki
 from statussvc.lifecycle import Stage, State
 
 R = TypeVar("R")
+
+DATASET_PREFIX = "custom_"
+"""How the ids of datasets begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,46 @@ def as_json(message: Message) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class RefreshEnd:
+    """How a refresh ended.
+
+    Parameters
+    ----------
+    requested_at, finished_at: seconds since the epoch.
+    changed: whether a new pyramid is shown.
+    code, message: why the source could not be fetched, or was of no use; "" if it was.
+    """
+
+    requested_at: float
+    finished_at: float
+    changed: bool
+    code: str = ""
+    message: str = ""
+
+    def as_json(self) -> str:
+        """As a column holds it."""
+        return json.dumps(asdict(self))
+
+
+REFRESH_PREFIX = "fresh_"
+"""How the ids of refreshes begin. They may hold others, so they sort before tables.HOST."""
+
+
+def refresh_prefix(dataset_id: str) -> str:
+    """How the ids of a dataset's refreshes begin."""
+    return f"{REFRESH_PREFIX}{dataset_id.removeprefix(DATASET_PREFIX)}_"
+
+
+def shown_id(dataset_id: str) -> str:
+    """The id that people are shown for a row's: a refresh is shown as its owner."""
+    if not dataset_id.startswith(REFRESH_PREFIX):
+        return dataset_id
+    return DATASET_PREFIX + dataset_id.removeprefix(REFRESH_PREFIX).partition("_")[0]
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A row of `datasets`: a dataset or an inspection. Its fields are the table's columns, in their order."""
+    """A row of `datasets`. Its fields are the table's columns, in their order."""
 
     seq: int
     dataset_id: str
@@ -183,6 +225,10 @@ class DatasetRow:
     error_code: str | None
     error_message: str | None
     error_retryable: bool | None
+    owner: str | None
+    forced: bool
+    refresh_id: str | None
+    last_refresh: str | None
 
     @property
     def options(self) -> pb.TileOptions:
@@ -221,8 +267,13 @@ class DatasetRow:
         """The dataset that downloaded the source, if another one did."""
         if self.source_key is None:
             return None
-        dataset_id = self.source_key.split("/")[1]
-        return dataset_id if dataset_id != self.dataset_id else None
+        dataset_id = shown_id(self.source_key.split("/")[1])
+        return dataset_id if dataset_id != shown_id(self.dataset_id) else None
+
+    @property
+    def refreshed(self) -> RefreshEnd | None:
+        """How its last refresh ended; of a refresh, why its source could not be fetched."""
+        return None if self.last_refresh is None else RefreshEnd(**json.loads(self.last_refresh))
 
     @property
     def facts(self) -> Facts:
@@ -297,11 +348,32 @@ class PyramidRow:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A row of `versions`. Its fields are the table's columns, in their order."""
+
+    seq: int
+    dataset_id: str
+    tile_id: str
+    pyramid_version: int
+    source_sha256: str
+    source_bytes: int
+    source_modified: str
+    created_at: float
+    replaced_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A dataset, and its pyramid where that is built."""
+    """A dataset, its pyramid where that is built, and its refresh where one is at work."""
 
     row: DatasetRow
     pyramid: PyramidRow | None
+    refresh: DatasetRow | None = None
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs at work on it."""
+        return [row.run_id for row in (self.row, self.refresh) if row is not None and row.run_id is not None]
 
 
 def fetch_all(connection: Connection, kind: type[R], query: Select[*tuple[Any, ...]]) -> list[R]:
@@ -321,4 +393,11 @@ def fetch_entries(connection: Connection, query: Select[*tuple[Any, ...]]) -> li
     for values in connection.execute(query):
         row, pyramid = values[:width], values[width:]
         entries.append(CatalogueEntry(DatasetRow(*row), None if pyramid[0] is None else PyramidRow(*pyramid)))
-    return entries
+    wanted = [entry.row.refresh_id for entry in entries if entry.row.refresh_id is not None]
+    if not wanted:
+        return entries
+    # One that has ended since the entries were read is left out.
+    at_work = select(datasets).where(datasets.c.dataset_id.in_(wanted), datasets.c.deleted_at.is_(None))
+    found = fetch_all(connection, DatasetRow, at_work)
+    refreshes = {row.dataset_id: row for row in found}
+    return [replace(entry, refresh=refreshes.get(entry.row.refresh_id or "")) for entry in entries]

@@ -55,7 +55,7 @@ def _text_of(members: type[StrEnum], length: int) -> Enum:
 
 
 class DatasetColumns(TypedColumns):
-    """Datasets and inspections: both follow the same rules for runs."""
+    """Datasets, inspections and refreshes: all follow the same rules for runs."""
 
     seq: Named[int] = Column(RisingKey, primary_key=True, autoincrement=True)
     dataset_id: Named[str] = Column(String(40), unique=True)
@@ -122,6 +122,12 @@ class DatasetColumns(TypedColumns):
     error_code: Named[str | None] = Column(String(64))
     error_message: Named[str | None] = Column(Text)
     error_retryable: Named[bool | None] = Column(Boolean)
+    # Of a refresh: the dataset that it is for, and whether a pyramid is made even if nothing has changed.
+    owner: Named[str | None] = Column(String(40))
+    forced: Named[bool] = Column(Boolean, server_default=false())
+    # Of a dataset: the refresh at work, and how the last one ended: a RefreshEnd as JSON.
+    refresh_id: Named[str | None] = Column(String(40))
+    last_refresh: Named[str | None] = Column(Text)
 
 
 _NOT_DELETED = text("deleted_at IS NULL")
@@ -314,6 +320,29 @@ class PyramidColumns(TypedColumns):
 
 
 pyramids = Table("pyramids", metadata, PyramidColumns)
+
+
+class VersionColumns(TypedColumns):
+    """Pyramids that datasets have shown, and the sources that they were made of. They are no garbage."""
+
+    seq: Named[int] = Column(RisingKey, primary_key=True, autoincrement=True)
+    dataset_id: Named[str] = Column(String(40))
+    tile_id: Named[str] = Column(String(64), index=True)
+    pyramid_version: Named[int] = Column(Integer)
+    source_sha256: Named[str] = Column(String(64))
+    source_bytes: Named[int] = Column(BigInteger)
+    source_modified: Named[str] = Column(Text)
+    created_at: Named[float] = Column(Float(53))
+    replaced_at: Named[float] = Column(Float(53), index=True)
+
+
+versions = Table(
+    "versions",
+    metadata,
+    VersionColumns,
+    Index("ix_versions_dataset_id", "dataset_id", "seq"),
+    sqlite_autoincrement=True,
+)
 
 
 class GarbageColumns(TypedColumns):

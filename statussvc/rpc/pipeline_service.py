@@ -24,9 +24,11 @@ from statussvc.db import (
     lost_builds,
     outbox,
     places,
+    refreshes,
     reusable,
     stages,
     turns,
+    versions,
 )
 from statussvc.enums import ANSWER_VALUES, DROP_VALUES, STAGE_VALUES, STAGES, Drop
 from statussvc.lifecycle import Stage
@@ -214,13 +216,14 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         if len(request.found) > garbage.MOST:
             raise Malformed(f"found: must have at most {garbage.MOST} items; ask about the others in further calls")
         prefixes, now = [item.prefix for item in request.found], self._core.now()
-        keep, after = self._core.policy.keep_sources, self._last_build
+        policy, after = self._core.policy, self._last_build
 
         def lease(connection: Connection) -> tuple[list[str], str]:
             identity.require_token(connection, request.token)
             garbage.forget_old(connection, garbage.MOST, now)
+            versions.forget_old(connection, policy.keep_versions, policy.version_grace, now)
             unreferenced, last = garbage.unreferenced_builds(connection, after)
-            return garbage.lease(connection, [*prefixes, *unreferenced], keep, now), last
+            return garbage.lease(connection, [*prefixes, *unreferenced], policy.keep_sources, now), last
 
         leased, self._last_build = await self._core.database.write(lease)
         return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
@@ -292,11 +295,16 @@ def _grant(connection: Connection, row: DatasetRow, stage: Stage) -> pb.Grant:
             grant.source_key = source_key(row.dataset_id, row.attempt)
             grant.expected_sha256 = row.expected_sha256
             grant.resume_run_id = reusable.previous_download(connection, row.dataset_id) or ""
-            earlier = reusable.finished_download(connection, row)
-            if earlier is not None:
-                grant.known.source_key, grant.known.bytes = earlier.key, earlier.size
-                grant.known.sha256 = earlier.sha256
-                grant.known.etag, grant.known.last_modified = earlier.etag, earlier.modified
+            confirmed = refreshes.to_confirm(connection, row)
+            # A forced refresh downloads the file, whatever its server says about the one that is stored.
+            earlier = None if row.forced else reusable.finished_download(connection, row)
+            is_newer = confirmed is not None and earlier is not None and earlier.sha256 != confirmed.sha256
+            known = earlier if confirmed is None or is_newer else confirmed
+            if known is not None:
+                grant.known.source_key, grant.known.bytes = known.key, known.size
+                grant.known.sha256 = known.sha256
+                grant.known.etag, grant.known.last_modified = known.etag, known.modified
+                grant.known.only_confirm = known is confirmed
         case Stage.TILER:
             source = row.stored_source
             if source is None or row.tile_id is None:

@@ -230,7 +230,9 @@ def fetched(result: pb.IngestResult) -> stages.Fetched:
         raise Malformed("ingest.sha256: must be 64 lower-case hex digits")
     if result.bytes < 0:
         raise Malformed("ingest.bytes: must not be negative")
-    return stages.Fetched(result.sha256, result.bytes, result.etag, result.last_modified, result.lost_build)
+    return stages.Fetched(
+        result.sha256, result.bytes, result.etag, result.last_modified, result.lost_build, result.unchanged
+    )
 
 
 def built(result: pb.TilerResult) -> stages.Built:

@@ -14,10 +14,24 @@ from pipeline.status import is_search
 from protos.tilewright.status.v1 import status_pb2 as pb
 from protos.tilewright.status.v1 import status_pb2_grpc as pb_grpc
 from statussvc.core import Core
-from statussvc.db import CatalogueEntry, DatasetRow, catalogue, changes, identity, inspections, search, user_actions
+from statussvc.db import (
+    CatalogueEntry,
+    DatasetRow,
+    PyramidRow,
+    VersionRow,
+    catalogue,
+    changes,
+    identity,
+    inspections,
+    refreshes,
+    search,
+    user_actions,
+    versions,
+)
 from statussvc.enums import StopReason
+from statussvc.leases import Lease
 from statussvc.lifecycle import FINAL
-from statussvc.rpc import requests, views
+from statussvc.rpc import requests, version_views, views
 from statussvc.rpc.malformed import Malformed
 
 if TYPE_CHECKING:
@@ -73,9 +87,9 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return self._page(shown, str(shown[-1].row.seq) if len(entries) > wanted.size else "")
 
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:
-        texts = requests.new_texts(request)
+        texts, now = requests.new_texts(request), self._core.now()
         entry = await self._core.database.write(
-            lambda connection: catalogue.describe(connection, request.dataset_id, texts)
+            lambda connection: catalogue.describe(connection, request.dataset_id, texts, now)
         )
         self._core.hub.notify(request.dataset_id)
         return pb.UpdateDatasetResponse(dataset=self._dataset(entry))
@@ -120,6 +134,25 @@ class StatusService(pb_grpc.StatusServiceServicer):
         )
         self._core.hub.notify(request.dataset_id)
         return pb.RetryDatasetResponse(status=await self._status(request.dataset_id))
+
+    async def RefreshDataset(self, request: pb.RefreshDatasetRequest, context: Context) -> pb.RefreshDatasetResponse:
+        now = self._core.now()
+
+        def begin(connection: Connection) -> None:
+            self._core.require_room()
+            refreshes.begin(connection, request.dataset_id, now, force=request.force)
+
+        await self._core.database.write(begin)
+        self._core.hub.notify(request.dataset_id)
+        return pb.RefreshDatasetResponse(status=await self._status(request.dataset_id))
+
+    async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
+        def read(connection: Connection) -> tuple[CatalogueEntry, list[tuple[VersionRow, PyramidRow]]]:
+            return catalogue.get(connection, request.dataset_id), versions.kept(connection, request.dataset_id)
+
+        entry, earlier = await self._core.database.read(read)
+        policy = self._core.policy
+        return version_views.versions(entry, earlier, policy.keep_versions, policy.version_grace)
 
     async def GetPyramid(self, request: pb.GetPyramidRequest, context: Context) -> pb.GetPyramidResponse:
         row = await self._core.database.read(lambda connection: catalogue.pyramid(connection, request.tile_id))
@@ -214,18 +247,19 @@ class StatusService(pb_grpc.StatusServiceServicer):
         leases = self._core.leases
         for _ in range(READS):
             entries = await self._core.database.read(read)
-            adopted = [entry.row for entry in entries if leases.first_beat_wait(entry.row.run_id)]
-            for row in adopted:
-                await self._first_beat(row)
-            if not adopted and all(entry.row.run_id is None or leases.get(entry.row.run_id) for entry in entries):
+            runs = [(run_id, entry.row.dataset_id) for entry in entries for run_id in entry.run_ids]
+            adopted = [run for run in runs if leases.first_beat_wait(run[0])]
+            for run_id, dataset_id in adopted:
+                await self._first_beat(run_id, dataset_id)
+            if not adopted and all(leases.get(run_id) for run_id, _ in runs):
                 break
         return entries
 
-    async def _first_beat(self, row: DatasetRow) -> None:
+    async def _first_beat(self, run_id: str, dataset_id: str) -> None:
         """Wait for the first heartbeat of a run that was found at work after a restart."""
-        with self._core.hub.watch(row.dataset_id) as watch:
+        with self._core.hub.watch(dataset_id) as watch:
             watch.begin()
-            while seconds := self._core.leases.first_beat_wait(row.run_id):
+            while seconds := self._core.leases.first_beat_wait(run_id):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(watch.changed(), seconds)
                 watch.begin()
@@ -238,7 +272,12 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return await self._core.database.read(lambda connection: inspections.get(connection, inspection_id, now))
 
     def _show(self, entry: CatalogueEntry) -> pb.DatasetStatus:
-        return views.status(entry, self._core.leases.get(entry.row.run_id))
+        return views.status(entry, *self._leases(entry))
 
     def _dataset(self, entry: CatalogueEntry) -> pb.Dataset:
-        return views.dataset(entry, self._core.leases.get(entry.row.run_id))
+        return views.dataset(entry, *self._leases(entry))
+
+    def _leases(self, entry: CatalogueEntry) -> tuple[Lease | None, Lease | None]:
+        """The leases of the runs at work on a dataset and on its refresh."""
+        get = self._core.leases.get
+        return get(entry.row.run_id), get(entry.refresh.run_id) if entry.refresh is not None else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from pipeline.pyramids import Geometry
+from pipeline.errors import MOST_WARNING
+from pipeline.pyramids import Geometry, version_of
 from pipeline.sources import check_url
 from protos.tilewright.status.v1 import status_pb2 as pb
-from statussvc.db import HOST, CatalogueEntry, DatasetRow, Failure, PyramidRow, changes
+from statussvc.db import HOST, CatalogueEntry, DatasetRow, Failure, PyramidRow, RefreshEnd, changes, shown_id
 from statussvc.enums import CHANGE_VALUES, STATE_VALUES, TILE_FORMAT_VALUES
 from statussvc.leases import STAGE_SPAN, Lease
 from statussvc.lifecycle import FINAL, WORKING, Stage, State
@@ -25,6 +28,9 @@ SETTLED_PERCENT = {
 
 MAX_CHANGES = 1 << 32
 """A status's revision is the row's revision times this, plus the number of its run's live changes."""
+
+REFRESH_CHANGES = 1 << 20
+"""A refresh counts as this many live changes of its owner for each change of its own row."""
 
 
 def _stretch(used: list[str | float] | None) -> pb.Stretch | None:
@@ -88,13 +94,15 @@ def pyramid(row: PyramidRow) -> pb.Pyramid:
     return json_format.Parse(row.more, message) if row.more else message
 
 
-def _shown_pyramid(row: DatasetRow, built: PyramidRow) -> pb.Pyramid:
+def shown_pyramid(row: DatasetRow, built: PyramidRow) -> pb.Pyramid:
     """A dataset's pyramid. What the client says of the image counts instead of what the source says."""
     message, said = pyramid(built), row.own_texts
     if said.HasField("pixel_size"):
         message.pixel_size.CopyFrom(said.pixel_size)
     if said.HasField("georeference"):
         message.georeference.CopyFrom(places.shown(said.georeference, built.width, built.height))
+    if row.source_sha256 is not None:
+        message.version = version_of(built.tile_id, row.source_sha256, row.options)
     return message
 
 
@@ -124,19 +132,35 @@ def resolved(entry: CatalogueEntry | None) -> pb.ResolveDatasetResponse:
     row = entry.row
     message = pb.ResolveDatasetResponse(state=STATE_VALUES[row.state])
     if row.state is State.READY and entry.pyramid is not None:
-        message.pyramid.CopyFrom(_shown_pyramid(row, entry.pyramid))
+        message.pyramid.CopyFrom(shown_pyramid(row, entry.pyramid))
     if row.state is State.FAILED and row.failure is not None:
         message.failure.CopyFrom(_failure(row.failure))
     return message
 
 
-def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
+def status(entry: CatalogueEntry, lease: Lease | None, refresh_lease: Lease | None = None) -> pb.DatasetStatus:
     """A dataset's status.
 
     Parameters
     ----------
     lease: of the run at work on it, if there is one.
+    refresh_lease: of the run at work on its refresh, if there is one.
     """
+    message, row = _status(entry, lease), entry.row
+    if entry.refresh is not None:
+        at_work = _status(CatalogueEntry(entry.refresh, None), refresh_lease)
+        at_work.dataset_id = row.dataset_id
+        changes = entry.refresh.revision * REFRESH_CHANGES + (refresh_lease.changes if refresh_lease else 0)
+        message.revision += min(changes, MAX_CHANGES // 2)
+        message.refresh.CopyFrom(pb.Refresh(status=at_work, request_time=timestamp(entry.refresh.created_at)))
+    elif row.refreshed is not None:
+        message.refresh.CopyFrom(_ended(row.refreshed))
+        if row.state is State.READY and row.refreshed.code not in ("", "cancelled"):
+            message.warnings.append(_not_refreshed(row.refreshed))
+    return message
+
+
+def _status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
     row, state = entry.row, entry.row.state
     message = pb.DatasetStatus(
         dataset_id=row.dataset_id,
@@ -172,17 +196,38 @@ def status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
     if row.source_bytes is not None and state not in (State.QUEUED, State.DOWNLOADING):
         message.progress.bytes_downloaded = message.progress.bytes_total = row.source_bytes
     if state is State.READY:
-        if entry.pyramid is None:
-            raise LookupError(f"{row.dataset_id} is ready without a pyramid")
-        message.progress.tiles_done = message.progress.tiles_total = entry.pyramid.tile_count
-        message.pyramid.CopyFrom(_shown_pyramid(row, entry.pyramid))
-        message.warnings.extend(pb.Warning(code=code, message=text) for code, text in entry.pyramid.warnings)
+        _show_pyramid(entry, message)
     return message
+
+
+def _show_pyramid(entry: CatalogueEntry, message: pb.DatasetStatus) -> None:
+    row = entry.row
+    if entry.pyramid is None:
+        raise LookupError(f"{row.dataset_id} is ready without a pyramid")
+    message.progress.tiles_done = message.progress.tiles_total = entry.pyramid.tile_count
+    message.pyramid.CopyFrom(shown_pyramid(row, entry.pyramid))
+    message.warnings.extend(pb.Warning(code=code, message=text) for code, text in entry.pyramid.warnings)
+
+
+def _ended(end: RefreshEnd) -> pb.Refresh:
+    message = pb.Refresh(
+        request_time=timestamp(end.requested_at), finish_time=timestamp(end.finished_at), changed=end.changed
+    )
+    if end.code:
+        message.failure.CopyFrom(pb.Failure(code=end.code, message=end.message, retryable=True))
+    return message
+
+
+def _not_refreshed(end: RefreshEnd) -> pb.Warning:
+    made_of = "The tiles were made again, of the file fetched before." if end.changed else "The image stays as it was."
+    when = datetime.fromtimestamp(end.finished_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    text = f"The refresh of {when} could not use the source. {made_of} The reason: {end.message}"
+    return pb.Warning(code="refresh_failed", message=text[:MOST_WARNING])
 
 
 def _hold(row: DatasetRow, held_by: str) -> pb.Hold:
     if not held_by.startswith(HOST):
-        return pb.Hold(dataset_id=held_by)
+        return pb.Hold(dataset_id=shown_id(held_by))
     host = check_url(row.url).host
     if row.held_places is None:
         return pb.Hold(host=host, until=timestamp(row.not_before))
@@ -202,7 +247,7 @@ def _show_live(lease: Lease, message: pb.DatasetStatus) -> None:
         message.bytes_per_second = lease.pace.per_second
 
 
-def dataset(entry: CatalogueEntry, lease: Lease | None) -> pb.Dataset:
+def dataset(entry: CatalogueEntry, lease: Lease | None, refresh_lease: Lease | None = None) -> pb.Dataset:
     """A dataset with its status. Parameters as of `status`."""
     row = entry.row
     message = pb.Dataset(
@@ -214,7 +259,7 @@ def dataset(entry: CatalogueEntry, lease: Lease | None) -> pb.Dataset:
         url=row.url,
         options=row.options,
         create_time=timestamp(row.created_at),
-        status=status(entry, lease),
+        status=status(entry, lease, refresh_lease),
         reference=row.reference or "",
     )
     message.MergeFrom(row.own_texts)

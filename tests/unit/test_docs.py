@@ -14,7 +14,7 @@ import pytest
 import typer
 from pydantic import BaseModel, ValidationError
 
-from gateway.api import health, inspection_schemas, own_text_schemas, request_schemas, schemas
+from gateway.api import health, inspection_schemas, own_text_schemas, refresh_schemas, request_schemas, schemas
 from gateway.http import problem_schemas
 from gateway.http.problems import STATUS_OF_CODE
 from protos.tilewright.status.v1 import status_pb2 as pb
@@ -36,6 +36,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     schemas.Working,
     schemas.Ready,
     schemas.Failed,
+    refresh_schemas.Versions,
     health.Alive,
     health.Readiness,
     problem_schemas.Problem,
@@ -47,6 +48,10 @@ BODIES: tuple[type[BaseModel], ...] = (
     request_schemas.NewDataset,
     request_schemas.DatasetChange,
     schemas.TileInfo,
+    refresh_schemas.Refresh,
+    refresh_schemas.RefreshError,
+    refresh_schemas.Version,
+    refresh_schemas.VersionSource,
     schemas.Error,
     schemas.TileUrls,
     schemas.Urls,

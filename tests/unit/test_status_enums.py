@@ -41,7 +41,7 @@ def test_stored_texts_stay_what_they_are() -> None:
     assert {kind.__name__: " ".join(kind) for kind in stored} == {
         "State": "QUEUED DOWNLOADING DOWNLOADED TILING READY FAILED CANCELLED REQUESTED INSPECTING",
         "Stage": "INGEST TILER INSPECT",
-        "Kind": "dataset inspection",
+        "Kind": "dataset inspection refresh",
         "TileFormat": " JPEG PNG WEBP",
         "Outcome": "completed failed released expired stopped",
         "Answer": "WON LOST REFUSED",

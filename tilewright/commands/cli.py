@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import TilewrightError
-from tilewright.commands import inspection, stored
+from tilewright.commands import inspection, refreshing, stored
 from tilewright.commands.arguments import (
     DEFAULT_SERVER,
     FAILED,
@@ -428,6 +428,10 @@ def retry(
             print_json(answer)
         else:
             print_line(f"{dataset_id} is waiting for a worker again")
+
+
+app.command()(refreshing.refresh)
+app.command()(refreshing.versions)
 
 
 @app.command()

@@ -4,6 +4,10 @@ catalogue     datasets: create, read, list, describe
 search        datasets by a text (searchable: the texts' index)
 inspections   inspections: create, read
 user_actions  cancel, retry, delete
+refreshes     fetch a dataset's source again: begin, end early
+handover      what a refresh has made becomes its dataset's
+versions      pyramids that refreshes have replaced
+ids           ids of new rows
 outbox        wake-ups to publish
 stages        begin a run, record its outcome
 changes       what harvesters read of datasets that came, changed and went

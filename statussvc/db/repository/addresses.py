@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, update
 
 from pipeline.errors import Conflict
-from statussvc.db.repository import holds
+from statussvc.db.repository import holds, refreshes
 from statussvc.db.repository.reusable import url_hash
 from statussvc.db.repository.transitions import NO_FAILURE, NO_REWRITTEN
 from statussvc.db.repository.turns import host_hash
@@ -28,10 +28,10 @@ def address(url: str) -> dict[str, str | None]:
     return {"url": url, "url_hash": url_hash(url), "host_hash": host_hash(url), **NO_REWRITTEN}
 
 
-def change(connection: Connection, row: DatasetRow, url: str) -> None:
+def change(connection: Connection, row: DatasetRow, url: str, now: float) -> None:
     """Change the URL of a locked dataset. A source that is stored already is not used any more.
 
-    A dataset that waits for another try is due at once. Raises Conflict.
+    A dataset that waits for another try is due at once. A refresh of the old URL ends. Raises Conflict.
     """
     if url == row.url:
         return
@@ -40,6 +40,7 @@ def change(connection: Connection, row: DatasetRow, url: str) -> None:
             f"The dataset is {row.state.lower()}: its source's URL can be changed while it is queued, or after it has "
             "failed or was cancelled."
         )
+    refreshes.drop(connection, row, now)
     due = {
         "held_by": None,
         "held_places": None,

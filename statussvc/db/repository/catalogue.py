@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,11 @@ from pipeline.errors import Conflict, NotFound
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import addresses, changes, labels, searchable
 from statussvc.db.repository.holds import holder
+from statussvc.db.repository.ids import free_id
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import fresh_download, url_hash
 from statussvc.db.repository.transitions import first_attempt, has, lock_present
-from statussvc.db.rows import CatalogueEntry, PyramidRow, as_json, fetch_entries, fetch_one, own_texts
+from statussvc.db.rows import DATASET_PREFIX, CatalogueEntry, PyramidRow, as_json, fetch_entries, fetch_one, own_texts
 from statussvc.db.tables import dataset_labels, datasets, former_ids, idempotency, pyramids
 from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
@@ -25,7 +25,7 @@ from statussvc.lifecycle import State
 IDEMPOTENCY_SECONDS = 24 * 3600.0
 """Seconds for which an Idempotency-Key is kept: a day, as at Stripe."""
 
-IS_DATASET = datasets.c.kind != Kind.INSPECTION
+IS_DATASET = datasets.c.kind.not_in([Kind.INSPECTION, Kind.REFRESH])
 """Nearly all rows are datasets. Asked for `kind = 'dataset'`, SQLite would use that index and then sort them all."""
 
 
@@ -118,7 +118,7 @@ def create(connection: Connection, new: NewDataset, now: float, source_fresh: fl
     ----------
     source_fresh: seconds after its download for which the file of a dataset that is ready is used without asking.
     """
-    dataset_id = free_id(connection, "custom_")
+    dataset_id = free_id(connection, DATASET_PREFIX)
     if new.idempotency_key:
         expired = (idempotency.c.key == new.idempotency_key) & (idempotency.c.created_at < now - IDEMPOTENCY_SECONDS)
         connection.execute(idempotency.delete().where(expired))
@@ -193,23 +193,6 @@ def _holder(connection: Connection, new: NewDataset, source_fresh: float, now: f
     if by is None and (fresh := fresh_download(connection, new.url, new.sha256, source_fresh, now)) is not None:
         by = fresh.dataset_id
     return by
-
-
-def free_id(connection: Connection, prefix: str) -> str:
-    """An id that no row has, and that no dataset ever had; inspections' ids may be used again.
-
-    Eight hex digits, as in the contract's example; more where such an id is taken.
-    """
-    for size in (4, 6, 8):
-        dataset_id = f"{prefix}{secrets.token_hex(size)}"
-        if not connection.scalar(
-            select(
-                exists().where(datasets.c.dataset_id == dataset_id)
-                | exists().where(former_ids.c.dataset_id == dataset_id)
-            )
-        ):
-            break
-    return dataset_id
 
 
 def _exists(connection: Connection, dataset_id: str) -> bool:
@@ -321,11 +304,11 @@ def _seqs(wanted: Page, state: State | None) -> Select[int]:
     return query.order_by(seq.desc()).limit(wanted.size + 1)
 
 
-def describe(connection: Connection, dataset_id: str, texts: Texts) -> CatalogueEntry:
+def describe(connection: Connection, dataset_id: str, texts: Texts, now: float) -> CatalogueEntry:
     """Change descriptive texts, and the source's URL. Raises NotFound, Conflict."""
     row = lock_present(connection, dataset_id)
     if texts.url is not None:
-        addresses.change(connection, row, texts.url)
+        addresses.change(connection, row, texts.url, now)
     given = texts.given()
     if texts.reference is not None:
         require_free(connection, texts.reference, row.seq)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, delete, exists, or_, select, update
 from pipeline.storage import pyramid_key, source_key
 from statussvc.db.repository.insert import insert_those_missing
 from statussvc.db.repository.reusable import previous_download
-from statussvc.db.tables import datasets, garbage, pyramids, runs
+from statussvc.db.tables import datasets, garbage, pyramids, runs, versions
 from statussvc.lifecycle import FINAL, State
 
 LEASE_SECONDS = 600.0
@@ -241,9 +241,11 @@ def _unused_builds(connection: Connection, builds: Collection[_Build]) -> set[_B
 
 
 def _referred(connection: Connection, tile_ids: Collection[str]) -> set[str]:
-    """Those of the pyramids that a dataset refers to."""
+    """Those of the pyramids that a dataset refers to, or that are kept as a version."""
     refers = exists().where(datasets.c.tile_id == pyramids.c.tile_id, datasets.c.deleted_at.is_(None))
-    return set(connection.scalars(select(pyramids.c.tile_id).where(pyramids.c.tile_id.in_(tile_ids), refers)))
+    is_version = exists().where(versions.c.tile_id == pyramids.c.tile_id)
+    wanted = pyramids.c.tile_id.in_(tile_ids)
+    return set(connection.scalars(select(pyramids.c.tile_id).where(wanted, refers | is_version)))
 
 
 def _take(connection: Connection, prefixes: Collection[str], now: float) -> list[str]:

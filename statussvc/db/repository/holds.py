@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, Select, func, literal, select, update
 from pipeline.errors import URL_FAULTS
 from pipeline.pyramids import tile_id as tile_id_of
 from statussvc.db.repository.reusable import url_hash
-from statussvc.db.repository.transitions import is_built, move_row
+from statussvc.db.repository.transitions import is_found, move_row
 from statussvc.db.rows import DatasetRow, Facts, Failure, StoredSource, fetch_all
 from statussvc.db.tables import HOST, IN_INGEST, datasets
 from statussvc.lifecycle import Event, State
@@ -207,7 +207,7 @@ def _use(
         if row in others:
             continue
         tile_id = tile_id_of(source.sha256, row.options)
-        event = Event.FOUND if is_built(connection, tile_id) else Event.SHARED
+        event = Event.FOUND if is_found(connection, row, tile_id) else Event.SHARED
         values = {
             "source_key": source.key,
             "source_sha256": source.sha256,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, insert, select
 
 from pipeline.errors import NotFound
-from statussvc.db.repository.catalogue import free_id
+from statussvc.db.repository.ids import free_id
 from statussvc.db.repository.transitions import first_attempt
 from statussvc.db.repository.turns import host_hash
 from statussvc.db.rows import DatasetRow, fetch_one

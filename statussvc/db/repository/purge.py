@@ -17,6 +17,10 @@ from statussvc.lifecycle import Stage, State
 BATCH = 100
 """Rows of a kind in one transaction: it takes some milliseconds, and all other writes wait for it."""
 
+REFRESH_SECONDS = 600.0
+"""Seconds for which the row of a refresh that has ended is kept: lists of datasets have to step over it. Others that
+share its file finish by then, and a worker that lost an answer has repeated its report."""
+
 Position = tuple[float, str]
 """A run's end (seconds since the epoch) and its id."""
 
@@ -57,12 +61,28 @@ def inspections(connection: Connection, now: float) -> int:
     return _remove(connection, connection.scalars(old).all())
 
 
+def refreshes(connection: Connection, now: float) -> int:
+    """Remove refreshes that have ended, and their runs. Returns how many."""
+    old = (
+        select(datasets.c.dataset_id)
+        .where(
+            datasets.c.kind == Kind.REFRESH,
+            datasets.c.deleted_at < now - REFRESH_SECONDS,
+            datasets.c.dataset_id.not_in(list(_newest(connection, now).values())),
+        )
+        .order_by(datasets.c.created_at)
+        .limit(BATCH)
+    )
+    return _remove(connection, connection.scalars(old).all())
+
+
 def deleted(connection: Connection, before: float, now: float) -> int:
     """Remove datasets deleted before a time, and their runs; their ids stay taken. Returns how many."""
     old = (
         select(datasets.c.dataset_id)
         .where(
             datasets.c.deleted_at < before,
+            datasets.c.kind != Kind.REFRESH,
             datasets.c.dataset_id.not_in(list(_newest(connection, now).values())),
         )
         .order_by(datasets.c.deleted_at)

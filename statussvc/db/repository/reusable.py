@@ -16,7 +16,7 @@ from sqlalchemy import Connection, or_, select
 from statussvc.db.repository.transitions import has
 from statussvc.db.rows import DatasetRow, StoredSource, fetch_all, fetch_one
 from statussvc.db.tables import datasets, runs
-from statussvc.enums import Outcome
+from statussvc.enums import Kind, Outcome
 from statussvc.lifecycle import Stage, State
 
 MOST_LOOKED_AT = 100
@@ -68,7 +68,7 @@ def fresh_download(
 
     Either that dataset is not ready, and its download ended within UNFINISHED_SECONDS, or it is ready, and its download
     ended within `seconds`. A row that is tried again uses only a file whose download ended since: whoever retries may
-    have replaced the file.
+    have replaced the file. So does a refresh.
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ def fresh_download(
             if source is None or ended is None or not 0.0 <= now - ended <= longest:
                 continue
             is_wanted = expected_sha256 in ("", source.sha256)
-            if is_wanted and (row is None or row.attempt == 1 or row.queued_at <= ended):
+            may_be_old = row is None or (row.attempt == 1 and row.kind is not Kind.REFRESH)
+            if is_wanted and (may_be_old or (row is not None and row.queued_at <= ended)):
                 return other
     return None
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, true, update
 
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
-from statussvc.db.repository import places
+from statussvc.db.repository import places, refreshes
 from statussvc.db.repository.holds import hold_one, hold_same_url, holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import WakeUp, confirm_published
 from statussvc.db.repository.reusable import fresh_download
-from statussvc.db.repository.transitions import Reply, end, has, is_built, lock, move_row, run_of, wait_again
+from statussvc.db.repository.transitions import Reply, end, has, is_found, lock, move_row, run_of, wait_again
 from statussvc.db.repository.turns import Turns, hash_of
 from statussvc.db.rows import Counts, DatasetRow, Facts, Failure, RunRow, fetch_all
 from statussvc.db.tables import datasets, pyramids, runs
@@ -36,6 +36,7 @@ class Fetched:
     Parameters
     ----------
     lost_build: the build of its pyramid whose files the worker did not find in storage; "" for none.
+    is_confirmed: whether the server only confirmed the known source, and nothing was stored.
     """
 
     sha256: str
@@ -43,6 +44,7 @@ class Fetched:
     etag: str = ""
     modified: str = ""
     lost_build: str = ""
+    is_confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def _why_not(connection: Connection, row: DatasetRow | None, wake_up: WakeUp, ru
         return Drop.BUSY if (row.attempt, WORKING[row.state]) == asked else Drop.SUPERSEDED
     if (row.attempt, WAITING[row.state]) != asked or run_of(connection, run_id) is not None:
         return Drop.SUPERSEDED
-    if wake_up.stage is Stage.TILER and is_built(connection, row.tile_id):
+    if wake_up.stage is Stage.TILER and is_found(connection, row, row.tile_id):
         move_row(connection, row, Event.FOUND, now)
         return Drop.FINISHED
     return None
@@ -219,7 +221,14 @@ def complete_ingest(
         # The next build replaces it. Where one has done so already, its name differs, and it stays.
         lost = (pyramids.c.tile_id == tile_id) & (pyramids.c.build == fetched.lost_build)
         connection.execute(update(pyramids).where(lost).values(lost=True))
-    if is_built(connection, tile_id):
+    if fetched.is_confirmed:
+        if refreshes.is_confirmed(connection, row, fetched.sha256):
+            move_row(connection, row, Event.FOUND, now, tile_id=tile_id)
+        else:
+            # Somebody has asked for more meanwhile, or its pyramid is lost: the file is wanted after all.
+            wait_again(connection, row, Event.GIVEN_BACK, now)
+        return end(connection, run, Outcome.COMPLETED, Answer.WON, now)
+    if is_found(connection, row, tile_id):
         move_row(connection, row, Event.FOUND, now, **values)
         return end(connection, run, Outcome.COMPLETED, Answer.WON, now)
     # The ingest worker publishes the tiler's wake-up itself, so it gets the lease that the relay would get.
@@ -228,7 +237,10 @@ def complete_ingest(
 
 
 def complete_tiler(connection: Connection, run_id: str, built: Built, now: float) -> Reply:
-    """Record that a build is stored. The first build of a tile_id counts; it replaces one lost or being deleted."""
+    """Record that a build is stored. The first build of a tile_id counts; it replaces one lost or being deleted.
+
+    A build that was forced replaces any.
+    """
     current = _current(connection, run_id, Outcome.COMPLETED, Stage.TILER)
     if isinstance(current, Reply):
         return current
@@ -246,13 +258,16 @@ def complete_tiler(connection: Connection, run_id: str, built: Built, now: float
         won = (
             connection.execute(
                 update(pyramids)
-                .where(pyramids.c.tile_id == row.tile_id, pyramids.c.deleting | pyramids.c.lost)
+                .where(
+                    pyramids.c.tile_id == row.tile_id,
+                    true() if row.forced else pyramids.c.deleting | pyramids.c.lost,
+                )
                 .values(**values)
             ).rowcount
             == 1
         )
         if won:
-            # For all datasets that show the lost build. They are ready, so nobody watches them any more.
+            # For all datasets that show the replaced build. They are ready, so nobody watches them any more.
             connection.execute(
                 update(datasets)
                 .where(datasets.c.tile_id == row.tile_id, has(datasets.c.state, State.READY))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, select, update
 
 from pipeline.errors import NotFound
-from statussvc.db.repository import changes
+from statussvc.db.repository import changes, handover
 from statussvc.db.rows import DatasetRow, RunRow, fetch_one
 from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Kind, Outcome
@@ -101,6 +103,11 @@ def is_built(connection: Connection, tile_id: str | None) -> bool:
     return connection.scalars(query).one_or_none() in (False, 0)
 
 
+def is_found(connection: Connection, row: DatasetRow, tile_id: str | None) -> bool:
+    """Whether a row needs no build, because its pyramid is built."""
+    return not row.forced and is_built(connection, tile_id)
+
+
 def wait_again(connection: Connection, row: DatasetRow, event: Event, now: float, **values: object) -> None:
     """Move a row to a waiting state, as another attempt. Parameters and errors as of `move_row`."""
     move_row(connection, row, event, now, **{"attempt": row.attempt + 1, **values})
@@ -109,10 +116,33 @@ def wait_again(connection: Connection, row: DatasetRow, event: Event, now: float
 def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, **values: object) -> None:
     """Move a row to the state after an event, and set what that state implies. Raises Conflict.
 
+    The end of a refresh changes its owner too.
+
     Parameters
     ----------
     values: columns to set besides. They win over what the state implies.
     """
+    is_refresh = row.kind is Kind.REFRESH
+    if is_refresh and event is Event.FAIL and (original := handover.fall_back(connection, row, values, now)):
+        event, values = Event.DONE if row.state is State.DOWNLOADING else Event.SHARED, original
+    state = _set_state(connection, row, event, now, values)
+    if is_refresh and state in FINAL:
+        ended = fetch_one(connection, DatasetRow, select(datasets).where(datasets.c.seq == row.seq))
+        if ended is not None:
+            handover.settle(connection, ended, now, partial(_take, connection, now))
+
+
+def _take(connection: Connection, now: float, row: DatasetRow, event: Event, **values: object) -> None:
+    """Move the owner of a refresh. A run at work on it has nothing more to do."""
+    run = run_of(connection, row.run_id) if row.run_id else None
+    _set_state(connection, row, event, now, values)
+    if run is not None and run.ended_at is None:
+        end(connection, run, Outcome.STOPPED, Answer.REFUSED, now)
+
+
+def _set_state(
+    connection: Connection, row: DatasetRow, event: Event, now: float, values: Mapping[str, object]
+) -> State:
     state = move(row.state, event)
     implied: dict[str, object] = {"state": state, "revision": row.revision + 1, "held_by": None, "held_places": None}
     if state in WORKING:
@@ -131,3 +161,4 @@ def move_row(connection: Connection, row: DatasetRow, event: Event, now: float, 
     connection.execute(update(datasets).where(datasets.c.seq == row.seq).values(**{**implied, **values}))
     if state is State.READY and row.kind is Kind.DATASET:
         changes.shown(connection, row)
+    return state

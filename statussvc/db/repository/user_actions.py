@@ -5,18 +5,25 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
-from statussvc.db.repository import addresses, changes, labels, searchable
+from statussvc.db.repository import addresses, changes, labels, refreshes, searchable, versions
 from statussvc.db.repository.transitions import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
 from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
 from statussvc.enums import Answer, Outcome
-from statussvc.lifecycle import Event
+from statussvc.lifecycle import FINAL, Event
 
 CANCELLED = Failure("cancelled", "The dataset was cancelled on request.", retryable=True)
 
 
 def cancel(connection: Connection, dataset_id: str, now: float) -> str | None:
-    """Cancel a dataset. Returns the run to stop, if one is at work. Raises NotFound, Conflict."""
+    """Cancel a dataset, or the refresh of a ready one. Returns the run to stop, if one is at work.
+
+    Raises NotFound, Conflict.
+    """
+    row = lock_present(connection, dataset_id)
+    dropped = refreshes.drop(connection, row, now)
+    if row.refresh_id is not None and row.state in FINAL:
+        return dropped
     row = lock_present(connection, dataset_id)
     move_row(connection, row, Event.CANCEL, now, **CANCELLED.columns())
     return _stop(connection, row, now)
@@ -33,7 +40,7 @@ def retry(connection: Connection, dataset_id: str, now: float, url: str = "") ->
     """
     row = lock_present(connection, dataset_id)
     if url:
-        addresses.change(connection, row, url)
+        addresses.change(connection, row, url, now)
         row = lock_present(connection, dataset_id)
     source = None if row.error_code in BAD_SOURCE else row.source_key
     event = Event.RETRY_WITH_SOURCE if source else Event.RETRY_FROM_START
@@ -55,15 +62,17 @@ def retry(connection: Connection, dataset_id: str, now: float, url: str = "") ->
 def delete(connection: Connection, dataset_id: str, now: float) -> str | None:
     """Mark a dataset as deleted, in any state. Returns the run to stop, if one is at work. Raises NotFound."""
     row = lock_present(connection, dataset_id)
+    dropped = refreshes.drop(connection, row, now)
+    versions.forget_all(connection, dataset_id)
     connection.execute(
         update(datasets)
         .where(datasets.c.seq == row.seq)
-        .values(deleted_at=now, run_id=None, leased_until=None, revision=row.revision + 1)
+        .values(deleted_at=now, run_id=None, leased_until=None, revision=datasets.c.revision + 1)
     )
     searchable.drop(connection, row.seq)
     labels.drop(connection, row.seq)
     changes.gone(connection, dataset_id)
-    return _stop(connection, row, now)
+    return _stop(connection, row, now) or dropped
 
 
 def _stop(connection: Connection, row: DatasetRow, now: float) -> str | None:

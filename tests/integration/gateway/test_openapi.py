@@ -70,6 +70,7 @@ def test_the_documented_operations_are_the_contracts(document: dict[str, Any]) -
         "GET /api/datasets/{dataset_id}",
         "GET /api/datasets/{dataset_id}/preview",
         "GET /api/datasets/{dataset_id}/status",
+        "GET /api/datasets/{dataset_id}/versions",
         "GET /api/inspections/{inspection_id}",
         "GET /healthz",
         "GET /iiif/activity/all-changes",
@@ -80,6 +81,7 @@ def test_the_documented_operations_are_the_contracts(document: dict[str, Any]) -
         "PATCH /api/datasets/{dataset_id}",
         "POST /api/datasets",
         "POST /api/datasets/{dataset_id}/cancel",
+        "POST /api/datasets/{dataset_id}/refresh",
         "POST /api/datasets/{dataset_id}/retry",
         "POST /api/inspections",
     ]

@@ -57,7 +57,7 @@ class Rows:
         stages.fail(self.connection, run_id, Failure("source_unreachable", "Away.", retryable=True), POLICY, NOW)
 
     def change_url(self, dataset_id: str, url: str) -> None:
-        describe(self.connection, dataset_id, Texts(url=url))
+        describe(self.connection, dataset_id, Texts(url=url), NOW)
 
     def settle(self) -> None:
         holds.settle(self.connection, NOW)
@@ -217,11 +217,11 @@ def test_who_gets_another_url_leaves_the_queue_of_the_old_one(rows: Rows) -> Non
     # Given one that downloads, one that waits for it, and one that gets another URL meanwhile
     first, second, third = (rows.submit() for _ in range(3))
     run = rows.begin(first)
-    addresses.change(rows.connection, rows.row(third), URL + "?2")
+    addresses.change(rows.connection, rows.row(third), URL + "?2", NOW)
     assert rows.held_by(third) == [None]
     # When the first is to try again, and its URL is changed
     stages.release(rows.connection, run, NOW)
-    addresses.change(rows.connection, rows.row(first), URL + "?3")
+    addresses.change(rows.connection, rows.row(first), URL + "?3", NOW)
     # Then the second does not get the file of the new URL, and takes over
     rows.complete(rows.begin(first))
     rows.settle()

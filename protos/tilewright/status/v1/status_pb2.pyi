@@ -670,6 +670,7 @@ class Pyramid(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     GEOREFERENCE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     tile_id: _builtins.str
     """SHA-256, in hex, over the source's hash, the options and the pyramid version."""
     build: _builtins.str
@@ -688,6 +689,8 @@ class Pyramid(_message.Message):
     """Number of Deep Zoom tiles over all levels."""
     bytes: _builtins.int
     """Bytes stored for this build."""
+    version: _builtins.int
+    """The pyramid version that made it; 0 where it is not known, and in GetPyramid."""
     @_builtins.property
     def stretch(self) -> Global___Stretch:
         """How samples became 8 bits; not set if they already were colours."""
@@ -724,10 +727,11 @@ class Pyramid(_message.Message):
         channels: _abc.Iterable[Global___Channel] | None = ...,
         pixel_size: Global___PixelSize | None = ...,
         georeference: Global___Georeference | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["georeference", b"georeference", "pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "georeference", b"georeference", "height", b"height", "max_zoom", b"max_zoom", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "bytes", b"bytes", "channels", b"channels", "format", b"format", "georeference", b"georeference", "height", b"height", "max_zoom", b"max_zoom", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "tile_id", b"tile_id", "tile_size", b"tile_size", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -812,6 +816,7 @@ class DatasetStatus(_message.Message):
     HOLD_FIELD_NUMBER: _builtins.int
     REWRITTEN_FIELD_NUMBER: _builtins.int
     DOWNLOADED_BY_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -876,6 +881,10 @@ class DatasetStatus(_message.Message):
     def rewritten(self) -> Global___Rewritten:
         """What the source's link was rewritten to, where it was."""
 
+    @_builtins.property
+    def refresh(self) -> Global___Refresh:
+        """The refresh at work, or the last one that ended; not set where there was none."""
+
     def __init__(
         self,
         *,
@@ -899,10 +908,11 @@ class DatasetStatus(_message.Message):
         hold: Global___Hold | None = ...,
         rewritten: Global___Rewritten | None = ...,
         downloaded_by: _builtins.str = ...,
+        refresh: Global___Refresh | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "refresh", b"refresh", "retry_time", b"retry_time", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "downloaded_by", b"downloaded_by", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "downloaded_by", b"downloaded_by", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "refresh", b"refresh", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
@@ -918,6 +928,52 @@ class DatasetStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
 
 Global___DatasetStatus: _TypeAlias = DatasetStatus  # noqa: Y015
+
+@_typing.final
+class Refresh(_message.Message):
+    """A refresh of a dataset: its source is fetched again while its pyramid is shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """After its end: whether a new pyramid is shown."""
+    @_builtins.property
+    def status(self) -> Global___DatasetStatus:
+        """While it is at work: its own status, by stages as a dataset's. Not set after its end."""
+
+    @_builtins.property
+    def request_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """After its end: why the source could not be fetched, or why it was of no use."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___DatasetStatus | None = ...,
+        request_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        changed: _builtins.bool = ...,
+        failure: Global___Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "finish_time", b"finish_time", "request_time", b"request_time", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "failure", b"failure", "finish_time", b"finish_time", "request_time", b"request_time", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refresh: _TypeAlias = Refresh  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
@@ -1788,6 +1844,156 @@ class RetryDatasetResponse(_message.Message):
 Global___RetryDatasetResponse: _TypeAlias = RetryDatasetResponse  # noqa: Y015
 
 @_typing.final
+class RefreshDatasetRequest(_message.Message):
+    """Names the dataset to refresh."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset's public id."""
+    force: _builtins.bool
+    """Whether a new pyramid is made also where the source has not changed."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "force", b"force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshDatasetRequest: _TypeAlias = RefreshDatasetRequest  # noqa: Y015
+
+@_typing.final
+class RefreshDatasetResponse(_message.Message):
+    """The dataset with its refresh at work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___DatasetStatus:
+        """Its status."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___DatasetStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshDatasetResponse: _TypeAlias = RefreshDatasetResponse  # noqa: Y015
+
+@_typing.final
+class ListVersionsRequest(_message.Message):
+    """Names a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset's public id."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsRequest: _TypeAlias = ListVersionsRequest  # noqa: Y015
+
+@_typing.final
+class Version(_message.Message):
+    """A pyramid that a dataset shows or has shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PYRAMID_FIELD_NUMBER: _builtins.int
+    SOURCE_SHA256_FIELD_NUMBER: _builtins.int
+    SOURCE_BYTES_FIELD_NUMBER: _builtins.int
+    SOURCE_MODIFIED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REPLACE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    source_sha256: _builtins.str
+    """SHA-256 of the source it was made of, in hex."""
+    source_bytes: _builtins.int
+    """Bytes of that source."""
+    source_modified: _builtins.str
+    """The Last-Modified that the source came with; may be empty."""
+    @_builtins.property
+    def pyramid(self) -> Global___Pyramid:
+        """The pyramid, which is served by its tile_id."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when the dataset has shown it."""
+
+    @_builtins.property
+    def replace_time(self) -> _timestamp_pb2.Timestamp:
+        """When another one took its place; not set for the present one."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is kept at least; not set where newer ones have to follow first."""
+
+    def __init__(
+        self,
+        *,
+        pyramid: Global___Pyramid | None = ...,
+        source_sha256: _builtins.str = ...,
+        source_bytes: _builtins.int = ...,
+        source_modified: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        replace_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "pyramid", b"pyramid", "replace_time", b"replace_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "pyramid", b"pyramid", "replace_time", b"replace_time", "source_bytes", b"source_bytes", "source_modified", b"source_modified", "source_sha256", b"source_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Version: _TypeAlias = Version  # noqa: Y015
+
+@_typing.final
+class ListVersionsResponse(_message.Message):
+    """The pyramids that are kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Version]:
+        """The present one first, then the newest."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___Version] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsResponse: _TypeAlias = ListVersionsResponse  # noqa: Y015
+
+@_typing.final
 class GetPyramidRequest(_message.Message):
     """Names a pyramid."""
 
@@ -2317,6 +2523,7 @@ class KnownSource(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     LAST_MODIFIED_FIELD_NUMBER: _builtins.int
+    ONLY_CONFIRM_FIELD_NUMBER: _builtins.int
     source_key: _builtins.str
     """Where it lies."""
     bytes: _builtins.int
@@ -2327,6 +2534,8 @@ class KnownSource(_message.Message):
     """The strong ETag it came with, in its quotes; may be empty."""
     last_modified: _builtins.str
     """The Last-Modified it came with; may be empty."""
+    only_confirm: _builtins.bool
+    """Whether nothing has to be stored where the validator holds: IngestResult.unchanged. It need not be stored now."""
     def __init__(
         self,
         *,
@@ -2335,10 +2544,11 @@ class KnownSource(_message.Message):
         sha256: _builtins.str = ...,
         etag: _builtins.str = ...,
         last_modified: _builtins.str = ...,
+        only_confirm: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "sha256", b"sha256", "source_key", b"source_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "only_confirm", b"only_confirm", "sha256", b"sha256", "source_key", b"source_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2470,6 +2680,7 @@ class IngestResult(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     LAST_MODIFIED_FIELD_NUMBER: _builtins.int
     LOST_BUILD_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 over the source's bytes, in hex."""
     bytes: _builtins.int
@@ -2480,6 +2691,8 @@ class IngestResult(_message.Message):
     """The Last-Modified that the server gave; empty where it gave none."""
     lost_build: _builtins.str
     """The build of this pyramid that counts and whose files are not in storage: it counts no longer."""
+    unchanged: _builtins.bool
+    """Whether the server confirmed the known source, of which confirming is enough: nothing was stored."""
     def __init__(
         self,
         *,
@@ -2488,10 +2701,11 @@ class IngestResult(_message.Message):
         etag: _builtins.str = ...,
         last_modified: _builtins.str = ...,
         lost_build: _builtins.str = ...,
+        unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "lost_build", b"lost_build", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "etag", b"etag", "last_modified", b"last_modified", "lost_build", b"lost_build", "sha256", b"sha256", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

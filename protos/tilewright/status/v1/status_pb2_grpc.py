@@ -80,6 +80,16 @@ class StatusServiceStub:
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RetryDatasetRequest.SerializeToString,
                 response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RetryDatasetResponse.FromString,
                 _registered_method=True)
+        self.RefreshDataset = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/RefreshDataset',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RefreshDatasetRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RefreshDatasetResponse.FromString,
+                _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/tilewright.status.v1.StatusService/ListVersions',
+                request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
         self.GetPyramid = channel.unary_unary(
                 '/tilewright.status.v1.StatusService/GetPyramid',
                 request_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.GetPyramidRequest.SerializeToString,
@@ -166,7 +176,7 @@ class StatusServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelDataset(self, request, context):
-        """Ends a dataset in STATE_CANCELLED. FAILED_PRECONDITION when it is in a final state.
+        """Ends a dataset in STATE_CANCELLED, or the refresh of one that is ready. FAILED_PRECONDITION when nothing is at work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +184,21 @@ class StatusServiceServicer:
 
     def RetryDataset(self, request, context):
         """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshDataset(self, request, context):
+        """Has the source of a ready dataset fetched again, and a new pyramid made where it has changed. The dataset stays
+        ready. While a refresh is at work, another call answers with that one. FAILED_PRECONDITION in any other state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """The pyramids of a dataset that are kept: the present one, then those that refreshes have replaced.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -268,6 +293,16 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.RetryDataset,
                     request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RetryDatasetRequest.FromString,
                     response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RetryDatasetResponse.SerializeToString,
+            ),
+            'RefreshDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshDataset,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RefreshDatasetRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RefreshDatasetResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListVersionsRequest.FromString,
+                    response_serializer=protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListVersionsResponse.SerializeToString,
             ),
             'GetPyramid': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPyramid,
@@ -544,6 +579,60 @@ class StatusService:
             '/tilewright.status.v1.StatusService/RetryDataset',
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RetryDatasetRequest.SerializeToString,
             protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RetryDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/RefreshDataset',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RefreshDatasetRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.RefreshDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tilewright.status.v1.StatusService/ListVersions',
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListVersionsRequest.SerializeToString,
+            protos_dot_tilewright_dot_status_dot_v1_dot_status__pb2.ListVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,9 +56,15 @@ class StatusServiceStub:
     WatchDataset: _grpc.UnaryStreamMultiCallable[_status_pb2.WatchDatasetRequest, _status_pb2.WatchDatasetResponse]
     """The present status at once, then each change; ends after a final state or a deletion."""
     CancelDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.CancelDatasetRequest, _status_pb2.CancelDatasetResponse]
-    """Ends a dataset in STATE_CANCELLED. FAILED_PRECONDITION when it is in a final state."""
+    """Ends a dataset in STATE_CANCELLED, or the refresh of one that is ready. FAILED_PRECONDITION when nothing is at work."""
     RetryDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.RetryDatasetRequest, _status_pb2.RetryDatasetResponse]
     """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
+    RefreshDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.RefreshDatasetRequest, _status_pb2.RefreshDatasetResponse]
+    """Has the source of a ready dataset fetched again, and a new pyramid made where it has changed. The dataset stays
+    ready. While a refresh is at work, another call answers with that one. FAILED_PRECONDITION in any other state.
+    """
+    ListVersions: _grpc.UnaryUnaryMultiCallable[_status_pb2.ListVersionsRequest, _status_pb2.ListVersionsResponse]
+    """The pyramids of a dataset that are kept: the present one, then those that refreshes have replaced."""
     GetPyramid: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetPyramidRequest, _status_pb2.GetPyramidResponse]
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
     ResolveDataset: _grpc.UnaryUnaryMultiCallable[_status_pb2.ResolveDatasetRequest, _status_pb2.ResolveDatasetResponse]
@@ -92,9 +98,15 @@ class StatusServiceAsyncStub(StatusServiceStub):
     WatchDataset: _aio.UnaryStreamMultiCallable[_status_pb2.WatchDatasetRequest, _status_pb2.WatchDatasetResponse]  # type: ignore[assignment]
     """The present status at once, then each change; ends after a final state or a deletion."""
     CancelDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.CancelDatasetRequest, _status_pb2.CancelDatasetResponse]  # type: ignore[assignment]
-    """Ends a dataset in STATE_CANCELLED. FAILED_PRECONDITION when it is in a final state."""
+    """Ends a dataset in STATE_CANCELLED, or the refresh of one that is ready. FAILED_PRECONDITION when nothing is at work."""
     RetryDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.RetryDatasetRequest, _status_pb2.RetryDatasetResponse]  # type: ignore[assignment]
     """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
+    RefreshDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.RefreshDatasetRequest, _status_pb2.RefreshDatasetResponse]  # type: ignore[assignment]
+    """Has the source of a ready dataset fetched again, and a new pyramid made where it has changed. The dataset stays
+    ready. While a refresh is at work, another call answers with that one. FAILED_PRECONDITION in any other state.
+    """
+    ListVersions: _aio.UnaryUnaryMultiCallable[_status_pb2.ListVersionsRequest, _status_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    """The pyramids of a dataset that are kept: the present one, then those that refreshes have replaced."""
     GetPyramid: _aio.UnaryUnaryMultiCallable[_status_pb2.GetPyramidRequest, _status_pb2.GetPyramidResponse]  # type: ignore[assignment]
     """The build that counts for a tile_id. NOT_FOUND when there is none."""
     ResolveDataset: _aio.UnaryUnaryMultiCallable[_status_pb2.ResolveDatasetRequest, _status_pb2.ResolveDatasetResponse]  # type: ignore[assignment]
@@ -173,7 +185,7 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _status_pb2.CancelDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.CancelDatasetResponse, _abc.Awaitable[_status_pb2.CancelDatasetResponse]]:
-        """Ends a dataset in STATE_CANCELLED. FAILED_PRECONDITION when it is in a final state."""
+        """Ends a dataset in STATE_CANCELLED, or the refresh of one that is ready. FAILED_PRECONDITION when nothing is at work."""
 
     @_abc_1.abstractmethod
     def RetryDataset(
@@ -182,6 +194,24 @@ class StatusServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.RetryDatasetResponse, _abc.Awaitable[_status_pb2.RetryDatasetResponse]]:
         """Sets a failed or cancelled dataset to work again. FAILED_PRECONDITION in any other state."""
+
+    @_abc_1.abstractmethod
+    def RefreshDataset(
+        self,
+        request: _status_pb2.RefreshDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.RefreshDatasetResponse, _abc.Awaitable[_status_pb2.RefreshDatasetResponse]]:
+        """Has the source of a ready dataset fetched again, and a new pyramid made where it has changed. The dataset stays
+        ready. While a refresh is at work, another call answers with that one. FAILED_PRECONDITION in any other state.
+        """
+
+    @_abc_1.abstractmethod
+    def ListVersions(
+        self,
+        request: _status_pb2.ListVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.ListVersionsResponse, _abc.Awaitable[_status_pb2.ListVersionsResponse]]:
+        """The pyramids of a dataset that are kept: the present one, then those that refreshes have replaced."""
 
     @_abc_1.abstractmethod
     def GetPyramid(
