@@ -186,6 +186,29 @@ def test_an_unknown_channel_fails_and_lists_those_that_exist(
     assert "1 GFP in #00ff00" in " ".join(ended.out.split()), ended
 
 
+def test_channels_in_other_files_of_a_set_are_named(
+    client: Client, files: SourceServer, shown: Callable[..., Pixels], tmp_path: Path
+) -> None:
+    samples = stacks.planes(2)[0]
+    places = [("urn:a", "a.ome.tif", 0), ("urn:a", "a.ome.tif", 1), ("urn:b", "b.ome.tif", 0)]
+    blocks = "".join(
+        f'<TiffData IFD="{at}" FirstC="{number}"><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for number, (uuid, name, at) in enumerate(places)
+    )
+    pixels = '<Pixels DimensionOrder="XYCZT" SizeC="3" SizeZ="1" SizeT="1">' + "<Channel/>" * 3
+    text = f'<OME UUID="urn:a"><Image>{pixels}{blocks}</Pixels></Image></OME>'
+    stacks.describe(tmp_path / "set.ome.tif", samples, text)
+    all_here = client.submit(files.url("/set.ome.tif"), "Here", format="png")["dataset_id"]
+    other = client.submit(files.url("/set.ome.tif"), "There", format="png", channels=[2])["dataset_id"]
+    last = finish(client, str(all_here))
+    found = shown(last["tile_info"]["tile_id"], LEVEL)[..., :3].astype(int)
+    assert np.abs(found - composed(list(samples), [GREEN, MAGENTA])).max() <= 2
+    assert "1 plane is not in this file, but in others of its set (b.ome.tif)" in last["warnings"][0]["message"]
+    error = finish(client, str(other))["error"]
+    assert error["code"] == "channel_not_found"
+    assert "b.ome.tif: submit that file." in error["message"]
+
+
 def test_an_inspection_lists_channels_depth_and_time(
     client: Client, files: SourceServer, command: Command, tmp_path: Path
 ) -> None:

@@ -438,3 +438,50 @@ def test_none_takes_the_upper_bits_of_16_in_each_channel(tmp_path: Path) -> None
     path = stacks.write_ome(tmp_path / "a.ome.tif", samples, ["A", "B"], [RED, BLUE])
     found = open_here(path, stretch="none").image.numpy()
     assert found[..., 0].tolist() == found[..., 2].tolist() == [[0, 0, 1, 2, 127, 254, 255]]
+
+
+def a_set(first: int, uuid: str = ' UUID="urn:a"') -> str:
+    """OME-XML of four channels: `first` of them in this file, the others in b.ome.tif."""
+    blocks = "".join(
+        f'<TiffData IFD="{number if is_here else number - first}" FirstC="{number}">'
+        f'<UUID FileName="{"a" if is_here else "b"}.ome.tif">urn:{"a" if is_here else "b"}</UUID></TiffData>'
+        for number, is_here in ((number, number < first) for number in range(4))
+    )
+    channels = "".join(f'<Channel Name="{name}"/>' for name in ("DAPI", "GFP", "Cy3", "Cy5"))
+    pixels = '<Pixels DimensionOrder="XYCZT" SizeC="4" SizeZ="1" SizeT="1">'
+    return f"<OME{uuid}><Image>{pixels}{channels}{blocks}</Pixels></Image></OME>"
+
+
+def said_of(picture: Picture) -> list[str]:
+    return [warned.message for warned in picture.warnings() if warned.code == "channels_chosen"]
+
+
+def test_planes_in_other_files_of_a_set_are_named_and_never_taken_from_this_one(tmp_path: Path) -> None:
+    samples = stacks.planes(2)[0]
+    # Given a set of which two channels are in this file
+    path = stacks.describe(tmp_path / "a.ome.tif", samples, a_set(2))
+    [said] = said_of(open_here(path))
+    assert said == (
+        "The channels 0 DAPI, 1 GFP are shown. 2 planes are not in this file, but in others of its set (b.ome.tif): "
+        "submit those."
+    )
+    with pytest.raises(StageError) as caught:
+        open_here(path, "cy3")
+    assert caught.value.code == "channel_not_found"
+    assert caught.value.message == (
+        "Channel 2 Cy3 is not in this file. It is in another file of its set, b.ome.tif: submit that file."
+    )
+    # And one channel of a set is a page, and more is told
+    [said] = said_of(open_here(stacks.describe(tmp_path / "one.ome.tif", samples[:1], a_set(1))))
+    assert said.startswith("A single page of a set of files is shown. 3 planes are not in this file")
+    # And where nothing says which file of the set this is, its pages are pages, and no channels
+    unknown = stacks.describe(tmp_path / "unknown.ome.tif", samples, a_set(2, ""))
+    assert stack_at(unknown) is None
+    assert not open_here(unknown).channels
+
+
+def test_many_planes_in_other_files_are_read_in_bounded_time() -> None:
+    blocks = '<o:TiffData IFD="0" PlaneCount="999999999"><o:UUID FileName="b.tif">urn:b</o:UUID></o:TiffData>'
+    text = xml('DimensionOrder="XYZCT"', blocks).replace(b'SizeZ="3"', b'SizeZ="999999999"')
+    [pixels] = ome.parse(text)
+    assert len(pixels.elsewhere(1)) == ome.MOST_BLOCKS

@@ -27,6 +27,9 @@ MOST_CHANNELS = 10_000
 MOST_LABELS = 100
 """Most planes in depth, and in time, whose positions are read."""
 
+MOST_NAME = 200
+"""Most characters of a file's name."""
+
 MOST_DEPTH = 64
 """Most levels of elements. The data model has a dozen."""
 
@@ -73,12 +76,14 @@ class Block(NamedTuple):
     Parameters
     ----------
     uuid: of the file that holds the planes; empty for this file.
+    file: name of that file; empty if it is not stated.
     """
 
     directory: int | None
     first: dict[str, int]
     planes: int | None
     uuid: str = ""
+    file: str = ""
 
 
 class Pixels(NamedTuple):
@@ -113,17 +118,37 @@ class Pixels(NamedTuple):
         ----------
         samples: of a pixel. Each plane has as many channels, and their numbers here are those of the planes.
         """
-        sizes = self._sizes(samples)
         found: dict[tuple[int, int, int], int] = {}
         for place, numbers in self._runs(samples):
             for rest, number in enumerate(numbers, place):
                 if len(found) >= MOST_BLOCKS:
                     return found
-                at = {}
-                for letter in self.order:
-                    rest, at[letter] = divmod(rest, sizes[letter])  # noqa: PLW2901
-                found[at["C"], at["Z"], at["T"]] = number
+                found[self._at(rest, samples)] = number
         return found
+
+    def elsewhere(self, samples: int) -> dict[tuple[int, int, int], str]:
+        """Return the name of the file of each plane (channel, z, t) that is in another file of a set; see `planes`."""
+        found: dict[tuple[int, int, int], str] = {}
+        for block, place, numbers in self._all_runs(samples):
+            if self._is_here(block):
+                continue
+            for rest in range(place, place + len(numbers)):
+                if len(found) >= MOST_BLOCKS:
+                    return found
+                found[self._at(rest, samples)] = block.file
+        return found
+
+    def _at(self, place: int, samples: int) -> tuple[int, int, int]:
+        """Return the channel, z and t of a plane by its place among all planes."""
+        sizes, at = self._sizes(samples), {}
+        for letter in self.order:
+            place, at[letter] = divmod(place, sizes[letter])
+        return at["C"], at["Z"], at["T"]
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the planes lie in several files, and it is not said which of them this is."""
+        return not self.uuid and len({block.uuid for block in self.blocks if block.uuid}) > 1
 
     def has(self, directory: int, samples: int) -> bool:
         """Return whether a directory is one of the planes, without listing them: there may be thousands of images."""
@@ -134,18 +159,24 @@ class Pixels(NamedTuple):
 
     def _runs(self, samples: int) -> Iterator[tuple[int, range]]:
         """Yield the place of a plane among all planes, and the directories of that plane and of those that follow."""
+        for block, place, numbers in self._all_runs(samples):
+            if self._is_here(block):
+                yield place, numbers
+
+    def _is_here(self, block: Block) -> bool:
+        return not (block.uuid and self.uuid and block.uuid != self.uuid)
+
+    def _all_runs(self, samples: int) -> Iterator[tuple[Block, int, range]]:
         sizes = self._sizes(samples)
         total = sizes["C"] * sizes["Z"] * sizes["T"]
         for block in self.blocks or [Block(None, {}, None)]:
-            if block.uuid and self.uuid and block.uuid != self.uuid:
-                continue
             place, step = 0, 1
             for letter in self.order:
                 place += step * block.first.get(letter, 0)
                 step *= sizes[letter]
             count = block.planes if block.planes is not None else total if block.directory is None else 1
             first = block.directory or 0
-            yield place, range(first, first + max(0, min(count, total - place)))
+            yield block, place, range(first, first + max(0, min(count, total - place)))
 
 
 def parse(xml: bytes) -> list[Pixels]:
@@ -220,6 +251,9 @@ class _Reader:
                 if self._blocks > MOST_BLOCKS:
                     raise _Refused
                 self.images[-1].blocks.append(_block(values))
+            case ["OME", "Image", "Pixels", "TiffData", "UUID"]:
+                blocks = self.images[-1].blocks
+                blocks[-1] = blocks[-1]._replace(file=values.get("FileName", "")[:MOST_NAME])
         self._text = ""
 
     def _end(self, _name: str) -> None:

@@ -6,8 +6,9 @@ See docs/decisions/0027.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.channel_choice import choose, hexadecimal
@@ -75,6 +76,8 @@ class Stack(NamedTuple):
     z_labels, t_labels: what the file says of each plane in depth and in time, of the first MOST_LABELS: its position
         with its unit, or a name; none if it does not say it of all.
     limits: the display range of one of several channels, it is unknown of which; None if not stated.
+    elsewhere: the name of the file of each plane that is in another file of a set, by its place among the planes;
+        empty where it is not stated.
     """
 
     channels: tuple[Channel, ...]
@@ -90,6 +93,7 @@ class Stack(NamedTuple):
     limits: tuple[float, float] | None = None
     z_labels: tuple[str, ...] = ()
     t_labels: tuple[str, ...] = ()
+    elsewhere: Mapping[tuple[int, int, int], str] = MappingProxyType({})
 
     def plane(self, channel: int, z: int, t: int) -> Plane | None:
         """Return where a channel lies, from 0; None if it is not in this file."""
@@ -111,6 +115,10 @@ class Stack(NamedTuple):
         if self.is_joined:
             return 0 if directory == 0 else None
         return next((channel for (channel, _, _), number in self.pages.items() if number == directory), None)
+
+    def file_of(self, channel: int, z: int, t: int) -> str | None:
+        """Return the name of the other file that holds a plane, empty if it is not stated; None if there is none."""
+        return self.elsewhere.get((channel // self.samples, z, t))
 
     def named(self, channel: int) -> str:
         """Return the number and the name of a channel, for messages."""
@@ -209,6 +217,8 @@ def _by_ome(text: bytes, number: int, page: Directory) -> Stack | None:
     if photometric not in {BLACK_IS_ZERO, WHITE_IS_ZERO, RGB} or not 1 <= samples <= ome.MOST_CHANNELS:
         return None
     for pixels in ome.parse(text):
+        if pixels.is_ambiguous:
+            return None
         if not pixels.has(number, samples):
             continue
         planes = pixels.planes(samples)
@@ -228,6 +238,7 @@ def _by_ome(text: bytes, number: int, page: Directory) -> Stack | None:
             bits=pixels.bits,
             z_labels=_labels(pixels.z_labels, sizes["Z"]),
             t_labels=_labels(pixels.t_labels, sizes["T"]),
+            elsewhere={place: _clean(file) for place, file in pixels.elsewhere(samples).items()},
         )
     return None
 

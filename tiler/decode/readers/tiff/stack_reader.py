@@ -93,7 +93,7 @@ class StackReader(TiffReader):
                 page = None if plane is None else self._page_of(file, plane)
                 directory = None if page is None else self._at.directory(file, page)
                 if plane is None or page is None or directory is None:
-                    raise StageError("channel_not_found", f"Channel {stack.named(number)} is not in this file.")
+                    raise StageError("channel_not_found", self._not_here(stack, number))
                 self._require_alike(file, directory)
                 is_apart = directory.value(tiff.Tag.PLANAR, 1) == APART and directory.value(tiff.Tag.SAMPLES, 1) > 1
                 key = page, plane.sample if is_apart else -1, plane.before
@@ -112,6 +112,14 @@ class StackReader(TiffReader):
                     )
                 )
         return tuple(layers)
+
+    def _not_here(self, stack: Stack, channel: int) -> str:
+        at = " and ".join(_places(self.position[0], stack.z, self.position[1], stack.t))
+        said = f"Channel {stack.named(channel)}{f' at {at}' if at else ''} is not in this file."
+        file = stack.file_of(channel, *self.position)
+        if file is None:
+            return said
+        return f"{said} It is in another file of its set{f', {file}' if file else ''}: submit that file."
 
     def _reader(self, page: int, plane: Plane, is_apart: bool) -> TiffReader:
         if is_apart or plane.before:
@@ -227,17 +235,21 @@ class StackReader(TiffReader):
     def _choice(self) -> list[Warned]:
         stack = self.stack
         if not self._layers or stack is None:
-            return super()._choice()
+            lacks = stack is not None and self._asked_page is None and _other_files(stack)
+            alone = [Warned("channels_chosen", f"A single page of a set of files is shown.{lacks}")] if lacks else []
+            return [*super()._choice(), *alone]
         z, t = self.position
         at = list(_places(z, stack.z, t, stack.t))
         shown = [layer.number for layer in self._layers]
         others = [number for number in range(len(stack.channels)) if number not in shown]
-        if self.channels or not (others or at):
+        if self.channels or not (others or at or stack.elsewhere):
             return []
         where = f" at {' and '.join(at)}" if at else ""
         message = f"The channels {_listed(stack, shown)} are shown{where}."
-        if others:
-            message += f" Choose others by `channels`: {_listed(stack, others)}."
+        here = [number for number in others if self._plane(stack, number)]
+        if here:
+            message += f" Choose others by `channels`: {_listed(stack, here)}."
+        message += _other_files(stack)
         if at and not stack.is_joined:
             message += " Choose z and t by `channels` together with `page`, the number of any page there."
         return [Warned("channels_chosen", message)]
@@ -246,6 +258,18 @@ class StackReader(TiffReader):
 def _listed(stack: Stack, numbers: list[int]) -> str:
     more = f" and {len(numbers) - MOST_LISTED:,} more" if len(numbers) > MOST_LISTED else ""
     return ", ".join(stack.named(number) for number in numbers[:MOST_LISTED]) + more
+
+
+def _other_files(stack: Stack) -> str:
+    """Return a sentence about the planes of a stack that are in other files; empty if there are none."""
+    if not stack.elsewhere:
+        return ""
+    files = [file for file in dict.fromkeys(stack.elsewhere.values()) if file]
+    more = f" and {len(files) - MOST_LISTED:,} more" if len(files) > MOST_LISTED else ""
+    named = f" ({', '.join(files[:MOST_LISTED])}{more})" if files else ""
+    count = len(stack.elsewhere)
+    planes = "1 plane is" if count == 1 else f"{count:,} planes are"
+    return f" {planes} not in this file, but in others of its set{named}: submit those."
 
 
 def _places(z: int, z_size: int, t: int, t_size: int) -> Iterator[str]:
