@@ -114,7 +114,12 @@ class _Inspection:
         try:
             self._fetch.open()
             seen = read_header(
-                self._fetch, settings=self._settings, page=None, folder=self._folder, on_start=self._started
+                self._fetch,
+                settings=self._settings,
+                page=None,
+                folder=self._folder,
+                member=self._run.grant.options.member,
+                on_start=self._started,
             )
             self._run.check()
             self._check_time()

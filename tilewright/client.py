@@ -321,9 +321,15 @@ class Client:
                     f"The connection to {self.server} broke after {done:,} of {total:,} bytes. Try again."
                 ) from error
 
-    def inspect(self, url: str) -> Json:
-        """Inspect a source, and return the inspection once it has ended, with a `report` or an `error`."""
-        answer = self._json("POST", "/api/inspections", json={"url": url}, headers={"Prefer": f"wait={INSPECT_WAIT}"})
+    def inspect(self, url: str, member: str | None = None) -> Json:
+        """Inspect a source, and return the inspection once it has ended, with a `report` or an `error`.
+
+        Parameters
+        ----------
+        member: name of the image in a ZIP archive that has several.
+        """
+        body = {"url": url} | ({} if member is None else {"member": member})
+        answer = self._json("POST", "/api/inspections", json=body, headers={"Prefer": f"wait={INSPECT_WAIT}"})
         path = f"/api/inspections/{quote(answer['inspection_id'], safe='')}"
         while answer["status"] not in FINAL:
             time.sleep(POLL_INTERVAL)

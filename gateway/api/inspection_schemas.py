@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from gateway.api.request_schemas import Member
 from gateway.api.schemas import REWRITTEN_FIELD, Error, Rewritten, SourceInfo
 from gateway.http import absent
 
@@ -69,12 +70,23 @@ class Stack(BaseModel):
 class NewInspection(BaseModel):
     """The source to inspect. Unknown fields are ignored."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"url": "https://example.org/blue-marble.tif"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"url": "https://example.org/blue-marble.tif"},
+                {"url": "https://example.org/maps.zip", "member": "maps/1850.tif"},
+            ]
+        }
+    )
 
     url: str = Field(
         pattern=r"^[^\x00]*$",
         description="URL of the image: http or https, a public address, without a password.",
         json_schema_extra={"format": "uri"},
+    )
+    member: Member | None = Field(
+        default="",
+        description="Name of the image in a ZIP archive that has several. `report.refused` lists them.",
     )
 
 

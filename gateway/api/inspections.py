@@ -54,7 +54,7 @@ router = APIRouter(tags=["inspections"], route_class=KnownFieldsRoute)
 async def create(context: Parts, request: Request, new: NewInspection) -> Response:
     """Reads the source's header, never the whole file, and reports what it is and how it would be tiled."""
     require_acceptable(context, new.url)
-    response = await ask(context.rpc.CreateInspection, pb.CreateInspectionRequest(url=new.url))
+    response = await ask(context.rpc.CreateInspection, pb.CreateInspectionRequest(url=new.url, member=new.member or ""))
     context.relay.poke()
     inspection_id = response.inspection.inspection_id
     location = f"{context.links.base}/api/inspections/{inspection_id}"

@@ -91,14 +91,25 @@ def _more(options: pb.TileOptions) -> str:
     more = pb.TileOptions(stretch="" if stretch == DEFAULT else str(stretch))
     if options.damage == pb.DAMAGE_ACCEPT:
         more.damage = options.damage
-    if len(options.member) > MAX_MEMBER:
-        raise Malformed(f"options.member: must have at most {MAX_MEMBER:,} characters")
+    check_member(options.member, "options.member")
     more.member = options.member
     try:
         more.channels.extend(parse_channels(options.channels))
     except ValueError as error:
         raise Malformed(f"options.channels: {error}") from error
     return as_json(more)
+
+
+def inspected(request: pb.CreateInspectionRequest) -> str:
+    """The options of an inspection, as JSON; "" if all have their defaults. Checks them."""
+    check_member(request.member, "member")
+    return as_json(pb.TileOptions(member=request.member))
+
+
+def check_member(member: str, field: str) -> None:
+    """Check the name of an image in an archive. Raises Malformed."""
+    if len(member) > MAX_MEMBER:
+        raise Malformed(f"{field}: must have at most {MAX_MEMBER:,} characters")
 
 
 def new_texts(request: pb.UpdateDatasetRequest) -> catalogue.Texts:

@@ -170,11 +170,12 @@ class StatusService(pb_grpc.StatusServiceServicer):
         self, request: pb.CreateInspectionRequest, context: Context
     ) -> pb.CreateInspectionResponse:
         requests.check_source(request.url)
+        options = requests.inspected(request)
         now = self._core.now()
 
         def create(connection: Connection) -> DatasetRow:
             self._core.require_room()
-            return inspections.create(connection, request.url, now)
+            return inspections.create(connection, request.url, options, now)
 
         row = await self._core.database.write(create)
         return pb.CreateInspectionResponse(inspection=views.inspection(row))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import tifffile
 
 from tests.acceptance import jobs
@@ -203,6 +204,30 @@ def test_member_chooses_one_of_several_images(
         assert error["code"] in {"member_not_found", "not_an_image"}
     with pytest.raises(Problem):
         client.submit(served.url("/two.zip"), "Two", member="x" * 1001)
+
+
+def test_an_inspection_takes_the_member(
+    client: Client, served: SourceServer, command: Command, stack: LaunchedStack
+) -> None:
+    (height, width), (other_height, other_width) = EARTH.shape[:2], OTHER.shape[:2]
+    url = served.url("/two.zip")
+    # Given an archive of several images, then its inspection lists them
+    assert "a/earth.tif, b/other.tif" in client.inspect(url)["report"]["refused"]["message"]
+    # When one is chosen, then that one is inspected
+    for member, size in (("a/earth.tif", (width, height)), ("b/other.tif", (other_width, other_height))):
+        report = client.inspect(url, member)["report"]
+        assert (report["source"]["width"], report["source"]["height"]) == size
+        assert report["refused"] is None
+    ended = command("inspect", url, "--member", "b/other.tif")
+    assert (ended.code, f"{other_width:,} x {other_height:,} pixels" in ended.out) == (0, True), ended
+    # And no such file, no archive, and no name at all are told as for a dataset
+    for name, words in (("two.zip", "no file c.tif. Choose one by"), ("plain.tif", "leave out `member`")):
+        assert words in client.inspect(served.url(f"/{name}"), "c.tif")["report"]["refused"]["message"]
+    for wrong in ("x" * 1001, 1, ["a"]):
+        answer = requests.post(f"{stack.url}/api/inspections", json={"url": url, "member": wrong}, timeout=30)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/member")
+    answer = requests.post(f"{stack.url}/api/inspections", json={"url": url, "member": None}, timeout=30)
+    assert answer.status_code == 202
 
 
 def test_an_archive_that_is_damaged_or_has_no_one_image_fails_with_its_reason(

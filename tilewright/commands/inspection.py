@@ -14,6 +14,7 @@ from tilewright.output import Json, cell, note, print_json, print_rows, rewritte
 
 def inspect(
     url: Annotated[str, typer.Argument(metavar="URL", help="URL of the image, http or https.")],
+    member: Annotated[str | None, typer.Option(help="Name of the image in a ZIP archive that has several.")] = None,
     as_json: AsJson = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
@@ -23,12 +24,13 @@ def inspect(
     Examples:
       tilewright inspect https://example.org/scan.tif
       tilewright inspect https://example.org/scan.tif --json | jq .report.source
+      tilewright inspect https://example.org/maps.zip --member maps/1850.tif
 
     The server fetches some kilobytes, never the whole file. Exits with 1 if the image would be refused or could not be
     inspected.
     """
     with connect(server) as client:
-        inspection = client.inspect(url)
+        inspection = client.inspect(url, member)
     if as_json:
         print_json(inspection)
     elif inspection["report"]:

@@ -17,8 +17,8 @@ KEEP_SECONDS = 86400.0
 """Seconds for which an inspection is kept: the source may have changed by tomorrow."""
 
 
-def create(connection: Connection, url: str, now: float) -> DatasetRow:
-    """Insert an inspection in REQUESTED."""
+def create(connection: Connection, url: str, options: str, now: float) -> DatasetRow:
+    """Insert an inspection in REQUESTED, with options as `catalogue.NewDataset.more_options` has them."""
     inspection_id = free_id(connection, "inspect_")
     connection.execute(
         insert(datasets).values(
@@ -35,7 +35,7 @@ def create(connection: Connection, url: str, now: float) -> DatasetRow:
             tile_format=TileFormat.UNSPECIFIED,
             tile_quality=0,
             page=0,
-            more_options="",
+            more_options=options,
             **first_attempt(State.REQUESTED, now),
         )
     )
