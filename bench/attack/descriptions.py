@@ -38,6 +38,13 @@ def _descriptions() -> dict[str, str]:
         "a million levels": "<OME>" * (LONG // 5),
         "many images": f"<OME>{image * (LONG // len(image))}</OME>",
         "many blocks": f"<OME><Image><Pixels {SIZES}>{'<TiffData/>' * (LONG // 11)}</Pixels></Image></OME>",
+        "many blocks with a scale": (
+            f'<OME><Image><Pixels PhysicalSizeX="1" {SIZES}>{"<TiffData/>" * (LONG // 11)}</Pixels></Image></OME>'
+        ),
+        "many images with a scale": (
+            "<OME>" + '<Image><Pixels PhysicalSizeX="1e999"><TiffData IFD="9"/></Pixels></Image>' * 9999 + "</OME>"
+        ),
+        "other elements and a scale": f'<OME>{"<a/>" * (LONG // 4)}<b c="PhysicalSizeX"/></OME>',
         "many planes": f"<OME><Image><Pixels {SIZES}><TiffData/></Pixels></Image></OME>",
         "many other elements": f"<OME>{'<a/>' * (LONG // 4)}</OME>",
         "a long name": f'<OME><Image><Pixels><Channel Name="{"x " * (LONG // 2)}"/></Pixels></Image></OME>',

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import BinaryIO
 
 from pipeline import pixel_size
@@ -18,7 +19,7 @@ from pipeline.pixel_size import PixelSize
 INCH, CENTIMETRE = 2, 3
 """Values of ResolutionUnit."""
 
-METRES = {INCH: 0.0254, CENTIMETRE: 0.01}
+METRES: Mapping[float, float] = {INCH: 0.0254, CENTIMETRE: 0.01}
 
 DEFAULTS = (1, 25.4, 72, 96, 100, 120, 144, 180, 192, 240, 300, 314, 350)
 """Pixels per inch that cameras, screens and programs write without having measured anything: 1 and 25.4 (libvips), 72,
@@ -63,7 +64,7 @@ def _is_default(edge: float) -> bool:
 
 def by_directory(directory: tiff.Directory) -> PixelSize | None:
     """Return the size of a pixel by the resolution in a TIFF's directory, or in EXIF's first one."""
-    metres = METRES.get(directory.value(tiff.Tag.RESOLUTION_UNIT, INCH))
+    metres = METRES.get((decimals(directory, tiff.Tag.RESOLUTION_UNIT, 1) or (INCH,))[0])
     across = decimals(directory, tiff.Tag.X_RESOLUTION, 1)
     down = decimals(directory, tiff.Tag.Y_RESOLUTION, 1) or across
     return measured(across[0], down[0], metres) if metres and across else None
@@ -76,10 +77,10 @@ def is_photograph(file: tiff.File, directory: tiff.Directory) -> bool:
     ------
     struct.error: if the file ends within that EXIF.
     """
-    offset = directory.value(tiff.Tag.EXIF, 0)
+    offset = decimals(directory, tiff.Tag.EXIF, 1)
     if not offset:
         return False
-    exif = tiff.Directory(file, directory.order, directory.big, offset)
+    exif = tiff.Directory(file, directory.order, directory.big, int(offset[0]))
     return any(tag in exif.entries for tag in PHOTOGRAPHED)
 
 

@@ -389,6 +389,8 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
     page.get_by_label("Quality, 1 to 100").fill("70")
     page.get_by_label("Page, from 0").fill("2")
     page.get_by_label("Channels").fill("DAPI, 2")
+    page.get_by_label("Size of a pixel").fill("0.25 µm")
+    page.get_by_label("Place on Earth").fill("EPSG:4326 1 0 0 0 -1 0")
     page.get_by_label("If the file is damaged").select_option("Show what can be decoded")
     page.get_by_label("SHA-256 of the file").fill("abc")
     fill_in(page, "https://example.org/a.tif", "Asked")
@@ -400,6 +402,7 @@ def test_what_is_asked_of_the_tiles_is_sent_as_it_is_meant(new_page: NewPage) ->
     page.get_by_role("button", name="Make tiles").click()
     expect(page.get_by_text("Not today.")).to_be_visible()
     asked = {"format": "webp", "quality": 70, "page": 2, "channels": "DAPI, 2", "damage": "accept", "sha256": "ab" * 32}
+    asked |= {"pixel_size": "0.25 µm", "georeference": "EPSG:4326 1 0 0 0 -1 0"}
     assert sent[0].items() >= asked.items()
 
 
@@ -685,7 +688,8 @@ def measured_by_shift_drag(page: Page, start: tuple[float, float], end: tuple[fl
 def oblong(client: Client, sources: SourceServer, halves: bytes) -> str:
     """The halves, ready, whose pixels are 2 mm wide and 1 mm high."""
     url = sources.on("/page-oblong.jpg", status(200, data=halves))
-    dataset_id = client.submit(url, "Two halves", pixel_size="2 x 1 mm")["dataset_id"]
+    place = "EPSG:4326 0.01 0 7 0 -0.01 48"
+    dataset_id = client.submit(url, "Two halves", pixel_size="2 x 1 mm", georeference=place)["dataset_id"]
     ready(client, dataset_id)
     return str(dataset_id)
 
@@ -703,6 +707,7 @@ def test_the_scale_bar_and_measured_distances_are_true_however_the_image_lies(ne
     assert page.locator(".scale-bar").inner_text().strip() in {"10 cm", "20 cm"}
     expect(page.get_by_role("img", name="The bar is")).to_be_visible()
     expect(page.locator("#facts")).to_contain_text("2.4 m \u00d7 80 cm")
+    expect(page.locator("#facts")).to_contain_text("40.0000, 7.0000 to 48.0000, 19.0000")
 
     # When half of the width is measured, then the image has not moved, and the distance is right
     label = measured_by_shift_drag(page, (0.25, 0.5), (0.75, 0.5))

@@ -62,7 +62,7 @@ def _converted(
             on_start(child)
             for line in child.lines():
                 outcome = REPORTS.decode(line)
-    except (StageError, ValueError) as error:
+    except (StageError, ValueError, OSError) as error:
         logger.warning("the coordinates of an image are not converted: %s", error)
         return None
     if isinstance(outcome, Converted) and len(outcome.degrees) == 2 * len(pairs):

@@ -7,7 +7,7 @@ import struct
 
 from pipeline.formats.tiff.directory import Directory
 
-_FORMATS = {3: "H", 4: "I", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
+_FORMATS = {3: "H", 4: "I", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 18: "Q"}
 _RATIONALS = {5: "II", 10: "ii"}
 
 

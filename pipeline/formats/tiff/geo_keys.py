@@ -69,9 +69,10 @@ def by_directory(directory: tiff.Directory) -> Georeference | None:
 
 def _keys(directory: tiff.Directory) -> dict[int, int | tuple[int, int]]:
     """Return the geo keys that are numbers, and for texts their places."""
-    values = directory.values(tiff.Tag.GEO_KEYS)
+    # Not more than the keys need: a tag may have hundreds of megabytes.
+    values = [int(value) for value in decimals(directory, tiff.Tag.GEO_KEYS, 4 * _MOST_KEYS)]
     found: dict[int, int | tuple[int, int]] = {}
-    for at in range(4, min(len(values), 4 * _MOST_KEYS) - 3, 4):
+    for at in range(4, len(values) - 3, 4):
         key, where, count, value = values[at : at + 4]
         if where == 0:
             found[key] = value

@@ -16,6 +16,9 @@ from pipeline.formats.tiff.texts import description_of
 from pipeline.pixel_size import PixelSize
 
 _MPP = re.compile(rb"\|\s*MPP\s*=\s*(\d{1,9}(?:\.\d{0,18})?)\s*(?:[|\r\n]|$)")
+_SIZED = re.compile(rb"<(?:\w+:)?Pixels\b[^<>]{0,8000}\bPhysicalSizeX\b")
+"""What OME-XML with a scale has: only then it is worth the seconds that 32 MB of XML take."""
+
 _MOST_APERIO = 1 << 16
 
 _SAME_SHAPE = 0.03
@@ -45,7 +48,7 @@ def pixel_size_of(file: tiff.File, page: int) -> PixelSize | None:
     text = description_of(first, ome.MOST_XML)
     if text.startswith(b"Aperio"):
         return _scaled(_by_aperio(text), first, directory)
-    if b"OME" in text and b"PhysicalSizeX" in text:
+    if b"OME" in text and _SIZED.search(text):
         samples = max(1, directory.value(tiff.Tag.SAMPLES, 1))
         for pixels in ome.parse(text):
             if pixels.has(place.number, samples):

@@ -336,7 +336,15 @@ def test_what_would_harm_who_serves_it_is_not_published(
 
 @pytest.mark.parametrize(
     "change",
-    [{"width": 5000}, {"height": -3}, {"extension": "gif"}, {"tile_count": 4}, {"size": 5}],
+    [
+        *({"width": 5000}, {"height": -3}, {"extension": "gif"}, {"tile_count": 4}, {"size": 5}),
+        *({"pixel_size": (1.0, -1.0), "pixel_unit": "m"}, {"pixel_size": (1.0, 1.0), "pixel_unit": "light year"}),
+        *({"pixel_unit": "m"}, {"pixel_size": (1.0,), "pixel_unit": "m"}, {"crs": "EPSG:4326"}),
+        *({"transform": (0.0,) * 6}, {"transform": (1.0, 0.0, 0.0, 0.0, 1.0)}, {"geo_points": (1.0,) * 5}),
+        *({"transform": (1.0, 0.0, 1e13, 0.0, 1.0, 0.0)}, {"geo_points": (1.0,) * 404}),
+        {"transform": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), "crs": "x" * 8001},
+        {"transform": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), "crs": "a\nb"},
+    ],
 )
 def test_a_build_that_is_not_the_one_told_of_is_not_published(
     change: dict[str, Any], run: Run, job: Job, made: tuple[Path, Built]
