@@ -1,4 +1,4 @@
-"""docs/viewers.md: each of its pages, copied from there into a folder, shows the picture in a real browser.
+"""docs/viewers.md and exports.md: each of their pages, copied into a folder, shows the picture in a real browser.
 
 The picture's halves are red and blue, in squares of two pixels that are lighter and darker. Only the finest tiles show
 the squares; on all other levels, they blend into one colour.
@@ -30,7 +30,7 @@ from tests.support.network.answers import status
 from tests.support.network.sources import SourceServer
 from tests.support.rigs.static_hosts import nginx
 from tilewright.client import Client
-from tilewright.commands.export import export
+from tilewright.commands.export import Served, export
 from tilewright.commands.layout import Layout
 from tilewright.embedded import LaunchedStack
 from tilewright.gauge import gauge
@@ -40,7 +40,18 @@ OPENSEADRAGON = ROOT / "web/node_modules/openseadragon/build/openseadragon"
 VIEWERS = ROOT / "tests/viewers/node_modules"
 PAGE = re.compile(r"<!-- page: ([\w-]+) -->\n```html\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = (ROOT / "docs/viewers.md").read_text(encoding="utf-8")
-PAGES = dict(PAGE.findall(TEXT))
+PAGES = dict(PAGE.findall(TEXT + (ROOT / "docs/exports.md").read_text(encoding="utf-8")))
+
+EXPORTS = {
+    "earth": Layout.DZI,
+    "map": Layout.XYZ,
+    "tms": Layout.TMS,
+    "iiif": Layout.IIIF,
+    "zoomify": Layout.ZOOMIFY,
+    "bucket": Layout.BUCKET,
+    "site": Layout.SITE,
+}
+"""Folders of the server of plain files, and what is exported into them."""
 
 PATIENCE = 60_000
 """Milliseconds to wait for a page's tiles."""
@@ -80,7 +91,7 @@ VARIANTS = {
 }
 """More pages: the page of the documentation that each is made from, and what is replaced there."""
 
-NAMES = [name for name in PAGES if name != "mirador"] + list(VARIANTS)
+NAMES = [name for name in PAGES if name != "mirador"] + list(VARIANTS) + ["site/index"]
 
 WITH_THUMBNAIL = {"mirador-3", "mirador-4", "tify", "clover"}
 """Pages that show the dataset's thumbnail. Universal Viewer shows those of several canvases only."""
@@ -115,17 +126,17 @@ def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPa
         (folder / name).symlink_to(original)
     (folder / "favicon.ico").touch()
     shutil.copytree(ROOT / "packages/openseadragon-tilewright", folder / "openseadragon-tilewright")
-    (build,) = (stack.data / "storage/pyramids" / picture.tile_id).iterdir()
-    shutil.copytree(build, folder / "bucket")
-    with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
-        for name, layout in (("earth", Layout.DZI), ("map", Layout.XYZ)):
-            export(client, picture.dataset_id, folder / name, layout, quiet, force=False, url="")
     pages = PAGES | {name: PAGES[page].replace(old, new) for name, (page, old, new) in VARIANTS.items()}
     for name, text in pages.items():
         page = text.replace("http://127.0.0.1:8000", stack.url)
         page = page.replace("423cd200…", picture.tile_id).replace("custom_908561d2", picture.dataset_id)
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     with nginx(folder) as url:
+        with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
+            for name, layout in EXPORTS.items():
+                address = f"{url}/{name}" if layout is Layout.IIIF else ""
+                source = Served(client, picture.dataset_id)
+                export(source, folder / name, layout, quiet, force=False, url=address)
         yield url
 
 
@@ -241,7 +252,7 @@ def test_the_page_of_the_documentation_shows_the_picture(
     assert any(not watched.awaited or not seen(page).size for _ in range(LOOKS)), watched.awaited
     assert watched.wrong == []
     assert watched.tiles
-    home = site if name.startswith(("static-", "bucket")) else stack.url
+    home = site if name.startswith(("static-", "export-", "bucket", "site")) else stack.url
     assert all(url.startswith(home) for url in watched.tiles)
     context.close()
 
@@ -319,6 +330,9 @@ def test_there_is_a_page_for_every_viewer_named() -> None:
         "static-openseadragon",
         "static-leaflet",
         "bucket",
+        "export-zoomify",
+        "export-iiif",
+        "export-tms",
     }
 
 
@@ -349,3 +363,21 @@ def test_the_tiles_that_qgis_is_told_of_are_there(picture: Picture, stack: Launc
                 tile = requests.get(template.format(z=zoom, x=x, y=y), timeout=60)
                 assert tile.status_code == 200
                 assert pictures.decode(tile.content).shape[:2] == (info["tile_size"], info["tile_size"])
+
+
+def test_an_exported_site_opens_from_a_disk(
+    picture: Picture, stack: LaunchedStack, browser: Browser, tmp_path: Path
+) -> None:
+    # Given a dataset as a site in a folder, without any server
+    with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
+        source = Served(client, picture.dataset_id)
+        entrance = export(source, tmp_path / "site", Layout.SITE, quiet, force=False, url="")
+    # When its page is opened as a file
+    context = browser.new_context(viewport={"width": 900, "height": 700}, offline=True)
+    page = context.new_page()
+    watched = Watched(page, "file:")
+    page.goto(entrance.as_uri(), wait_until="load")
+    # Then it shows the picture, and the console is empty
+    assert any(shows_halves(page) for _ in range(LOOKS)), watched.wrong
+    assert watched.wrong == []
+    context.close()

@@ -1,11 +1,18 @@
 """`tilewright export`: write a pyramid as plain files, for any host for static files.
 
-    dzi   <id>.dzi and <id>_files/<level>/<x>_<y>.<ext>     for OpenSeadragon and other Deep Zoom viewers
-    xyz   <z>/<x>/<y>.<ext> and tilejson.json               for Leaflet, OpenLayers and other map viewers
-    szi   <id>.szi                                          one file, an uncompressed zip of the dzi files
+    dzi       <id>.dzi and <id>_files/<level>/<x>_<y>.<ext>   for OpenSeadragon and other Deep Zoom viewers
+    xyz       <z>/<x>/<y>.<ext> and tilejson.json             for Leaflet, OpenLayers and other map viewers
+    tms       <z>/<x>/<y>.<ext> and tilemapresource.xml       the same, with rows counted from the south
+    iiif      info.json and <region>/<size>/0/default.<ext>   for IIIF viewers (Image API 3, level 0)
+    zoomify   ImageProperties.xml and TileGroup<n>/           for Zoomify viewers
+    pmtiles   <id>.pmtiles                                    one file, for map viewers, read by ranges
+    mbtiles   <id>.mbtiles                                    one file, an SQLite database, for map programs
+    szi       <id>.szi                                        one file, an uncompressed zip of the dzi files
+    bucket    pyramid.json, tiles.idx and pyramid.szi         for packages/openseadragon-tilewright
+    site      index.html, a viewer and the dzi files          a page for any web host, or to open from a disk
 
-The pyramid is downloaded from the server as one file. Its tiles are checked and unpacked one by one. When all are
-there, they are moved into place, and the file that viewers open is moved last.
+The pyramid is downloaded from the server as one file, or read from a storage. Its tiles are checked, written into a
+working folder, and read again and compared. Then they are moved into place, the file that viewers open last.
 """
 
 from __future__ import annotations
@@ -15,35 +22,29 @@ import json
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from pipeline.errors import TilewrightError
-from pipeline.pyramids import Format, Geometry, deep_zoom_descriptor, tilejson
-from tiler import szi
+from pipeline.pyramids import DESCRIPTION, EDGES, FULL, INDEX, SZI, Format, Geometry, Index
+from tiler.file_checksums import crc32_of
 from tilewright.client import Client, Json
+from tilewright.commands.exports import archives, trees
+from tilewright.commands.exports.site import site
+from tilewright.commands.exports.tiles import DamagedExport, Tiles
+from tilewright.commands.exports.trees import NotExported
 from tilewright.commands.layout import Layout
 from tilewright.gauge import Gauge
 
 UNFINISHED = ".tilewright-export-"
 """Prefix of the folder that an export fills, so that nobody takes it for a finished one."""
 
-TILEJSON = "tilejson.json"
+DOWNLOADED = ".pyramid.szi"
+PADDED = ".edges.bin"
+"""Files of the working folder that are not part of the export."""
 
-FETCHERS = 8
-"""Edge tiles that are fetched at once: they are few, and a distant server answers slowly."""
-
-
-class NotExported(TilewrightError):
-    """Raised when there is nothing to export, or nowhere to write it. The message says what to do."""
-
-
-class DamagedExport(TilewrightError):
-    """Raised when the downloaded file is not the pyramid that the server described."""
+WITH_EDGES = (Layout.XYZ, Layout.TMS, Layout.MBTILES, Layout.PMTILES)
+"""Layouts of square tiles, which need the padded edge tiles."""
 
 
 class Pyramid:
@@ -59,60 +60,175 @@ class Pyramid:
     """
 
     def __init__(self, dataset: Json) -> None:
-        self.dataset_id: str = dataset["dataset_id"]
+        self.dataset = dataset
+        self.name: str = dataset["dataset_id"]
         info = dataset.get("tile_info")
         if info is None:
             raise NotExported(
-                f"{self.dataset_id} has no tiles: it is {dataset['status']}. See `tilewright status {self.dataset_id}`."
+                f"{self.name} has no tiles: it is {dataset['status']}. See `tilewright status {self.name}`."
             )
         self.tile_id: str = info["tile_id"]
         self.format = Format(info["format"])
         self.geometry = Geometry(info["width"], info["height"], info["tile_size"])
 
-    @property
-    def archive(self) -> str:
-        """The server's path of all tiles as one file."""
-        return f"/tiles/{self.tile_id}.szi"
-
-    def xyz(self, zoom: int, x: int, y: int) -> str:
-        """Return the path of an XYZ tile, below `/tiles/{tile_id}/` and below the folder of an export."""
-        return f"{zoom}/{x}/{y}.{self.format}"
+    @contextmanager
+    def tiles(self, archive: Path) -> Iterator[Tiles]:
+        """Yield the tiles of a .szi file of this pyramid."""
+        with Tiles(archive, self.geometry, self.format, self.name, self.tile_id) as tiles:
+            yield tiles
 
 
-def export(
-    client: Client, dataset_id: str, folder: Path, layout: Layout, gauge: Gauge, *, force: bool, url: str
-) -> Path:
+class Served:
+    """A pyramid on a server."""
+
+    def __init__(self, client: Client, dataset_id: str) -> None:
+        self._client = client
+        self.pyramid = Pyramid(client.get(dataset_id))
+
+    @contextmanager
+    def open(self, work: Path, gauge: Gauge, *, edges: bool) -> Iterator[Tiles]:
+        """Download the tiles into a working folder, with the padded edge tiles if `edges`."""
+        tile_id = self.pyramid.tile_id
+        gauge.step("Downloading", in_bytes=True)
+        self._client.download(f"/tiles/{tile_id}.szi", work / DOWNLOADED, gauge.move)
+        with self.pyramid.tiles(work / DOWNLOADED) as tiles:
+            if edges:
+                gauge.step("Fetching edge tiles")
+                tiles.fetch_edges(
+                    lambda path: self._client.tile_bytes(f"/tiles/{tile_id}/{path}"), work / PADDED, gauge
+                )
+            yield tiles
+
+    def full(self) -> bytes:
+        """Return the stored JPEG of the whole image."""
+        width, height = self.pyramid.geometry.level(self.pyramid.geometry.full_level)[:2]
+        return self._client.tile_bytes(f"/iiif/{self.pyramid.tile_id}/full/{width},{height}/0/default.jpg")
+
+    def put_archive(self, tiles: Tiles, target: Path, gauge: Gauge) -> None:  # noqa: ARG002  there is nothing to wait for
+        """Put the archive of the tiles at a path of the working folder."""
+        tiles.archive.rename(target)
+
+
+class Stored:
+    """A pyramid in the directory of a storage, which needs no server.
+
+    Parameters
+    ----------
+    build: the folder of the finished build.
+    dataset: the dataset that shows it, as the API returns it; None if it is not known.
+    """
+
+    def __init__(self, build: Path, dataset: Json | None) -> None:
+        self._build = build
+        try:
+            described = json.loads((build / DESCRIPTION).read_text(encoding="utf-8"))
+            self._sums: dict[str, str] = described.get("crc32", {})
+            self.pyramid = Pyramid({"dataset_id": build.parent.name[:12]} | (dataset or {}) | {"tile_info": described})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedExport(f"{build / DESCRIPTION} cannot be read ({error}).") from error
+
+    @contextmanager
+    def open(self, work: Path, gauge: Gauge, *, edges: bool) -> Iterator[Tiles]:  # noqa: ARG002  nothing is downloaded
+        """Open the tiles where they are stored, with the padded edge tiles if `edges`."""
+        with self.pyramid.tiles(self._build / SZI) as tiles:
+            if edges:
+                self._check(INDEX)
+                self._check(EDGES)
+                try:
+                    tiles.use_edges(Index((self._build / INDEX).read_bytes()), self._build / EDGES)
+                except (ValueError, IndexError) as error:
+                    raise DamagedExport(f"{self._build / INDEX} cannot be used: {error}.") from error
+            yield tiles
+
+    def full(self) -> bytes:
+        """Return the stored JPEG of the whole image."""
+        self._check(FULL)
+        return (self._build / FULL).read_bytes()
+
+    def put_archive(self, tiles: Tiles, target: Path, gauge: Gauge) -> None:
+        """Put the archive of the tiles at a path of the working folder."""
+        archives.copy_archive(tiles, target, gauge)
+
+    def _check(self, name: str) -> None:
+        """Require that a file has the checksum that the description says."""
+        if name in self._sums and crc32_of(self._build / name) != self._sums[name]:
+            raise DamagedExport(
+                f"{self._build / name} is damaged: its CRC-32 differs from the description's. "
+                f"See `tilewright verify {self.pyramid.tile_id}`."
+            )
+
+
+def export(source: Served | Stored, folder: Path, layout: Layout, gauge: Gauge, *, force: bool, url: str) -> Path:
     """Write a pyramid's files into a folder, and return the path of the file to open.
 
     Parameters
     ----------
     folder: created if it is missing.
     force: write into a folder that is not empty, and replace the files of an earlier export.
-    url: public address of the folder, for the addresses in the TileJSON; if empty, they are relative.
+    url: public address of the folder, for the addresses in TileJSON and info.json. The TileJSON's are relative if it
+        is empty.
 
     Raises
     ------
     NotExported, DamagedExport, ClientError
     """
-    pyramid = Pyramid(client.get(dataset_id))
     with unfinished(folder, force=force) as work:
-        gauge.step("Downloading", in_bytes=True)
-        archive = work / f"{dataset_id}.szi"
-        client.download(pyramid.archive, archive, gauge.move)
-        match layout:
-            case Layout.DZI:
-                _deep_zoom(pyramid, archive, work, gauge)
-            case Layout.XYZ:
-                _xyz(client, pyramid, archive, work, gauge, url)
-            case Layout.SZI:
-                _check(pyramid, archive, gauge)
-        if layout is not Layout.SZI:
-            archive.unlink()
-        return _publish(work, folder, _entrance(dataset_id, layout))
+        with source.open(work, gauge, edges=layout in WITH_EDGES) as tiles:
+            entrance = _write(source, tiles, layout, work, gauge, url)
+        for name in (DOWNLOADED, PADDED):
+            (work / name).unlink(missing_ok=True)
+        return _publish(work, folder, entrance)
 
 
-def _entrance(dataset_id: str, layout: Layout) -> str:
-    return {Layout.DZI: f"{dataset_id}.dzi", Layout.XYZ: TILEJSON, Layout.SZI: f"{dataset_id}.szi"}[layout]
+def _write(source: Served | Stored, tiles: Tiles, layout: Layout, work: Path, gauge: Gauge, url: str) -> str:
+    """Write the files of a layout, check them, and return the name of the one to open."""
+    dataset, name = source.pyramid.dataset, source.pyramid.name
+    match layout:
+        case Layout.DZI:
+            tree = trees.deep_zoom(tiles, name)
+        case Layout.XYZ:
+            tree = trees.xyz(tiles, url)
+        case Layout.TMS:
+            tree = trees.tms(tiles, dataset.get("name") or name)
+        case Layout.IIIF:
+            tree = trees.iiif(tiles, url, source.full)
+        case Layout.ZOOMIFY:
+            tree = trees.zoomify(tiles)
+        case Layout.SITE:
+            tree = site(tiles, name, dataset)
+        case _:
+            return _write_archive(source, tiles, layout, work, gauge)
+    trees.write_tree(tree, tiles, work, gauge)
+    return tree.entrance
+
+
+def _write_archive(source: Served | Stored, tiles: Tiles, layout: Layout, work: Path, gauge: Gauge) -> str:
+    pyramid = source.pyramid
+    name = SZI if layout is Layout.BUCKET else f"{pyramid.name}.{layout}"
+    match layout:
+        case Layout.PMTILES:
+            archives.write_pmtiles(tiles, work / name, _words(pyramid.dataset, pyramid.name), gauge)
+        case Layout.MBTILES:
+            archives.write_mbtiles(tiles, work / name, _words(pyramid.dataset, pyramid.name), gauge)
+        case Layout.BUCKET:
+            source.put_archive(tiles, work / name, gauge)
+            archives.write_index(tiles, work)
+            with pyramid.tiles(work / name) as copied:
+                archives.check_archive(copied, gauge)
+            return DESCRIPTION
+        case _:
+            source.put_archive(tiles, work / name, gauge)
+            with pyramid.tiles(work / name) as copied:
+                archives.check_archive(copied, gauge)
+    return name
+
+
+def _words(dataset: Json, name: str) -> dict[str, str]:
+    """Return what a map file says of its image."""
+    words = {"name": dataset.get("name") or name, "description": dataset.get("description") or ""}
+    said = dataset.get("attribution") or {}
+    words["attribution"] = said.get("text") or said.get("url") or ""
+    return {key: value for key, value in words.items() if value}
 
 
 @contextmanager
@@ -152,69 +268,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _check(pyramid: Pyramid, archive: Path, gauge: Gauge) -> None:
-    gauge.step("Checking")
-    for _ in _tiles(pyramid, archive, gauge):
-        pass
-
-
-def _deep_zoom(pyramid: Pyramid, archive: Path, work: Path, gauge: Gauge) -> None:
-    gauge.step("Unpacking")
-    for (level, x, y), data in _tiles(pyramid, archive, gauge):
-        _write(work / f"{pyramid.dataset_id}_files/{level}/{x}_{y}.{pyramid.format}", data)
-    text = deep_zoom_descriptor(pyramid.geometry, pyramid.format)
-    (work / f"{pyramid.dataset_id}.dzi").write_text(text, encoding="utf-8")
-
-
-def _xyz(client: Client, pyramid: Pyramid, archive: Path, work: Path, gauge: Gauge, url: str) -> None:
-    geometry = pyramid.geometry
-    first = geometry.level_of_zoom(0)
-    gauge.step("Unpacking")
-    for (level, x, y), data in _tiles(pyramid, archive, gauge):
-        if level >= first and geometry.edge_position(level - first, x, y) is None:
-            _write(work / pyramid.xyz(level - first, x, y), data)
-
-    def fetch(edge: tuple[int, int, int]) -> None:
-        path = pyramid.xyz(*edge)
-        _write(work / path, client.tile_bytes(f"/tiles/{pyramid.tile_id}/{path}"))
-
-    gauge.step("Fetching edge tiles")
-    with ThreadPoolExecutor(FETCHERS) as pool:
-        for done, _ in enumerate(pool.map(fetch, geometry.edges()), 1):
-            gauge.move(done, geometry.edge_count)
-    base = f"{url.rstrip('/')}/" if url else ""
-    document = tilejson(geometry, pyramid.format, f"{base}{{z}}/{{x}}/{{y}}.{pyramid.format}")
-    (work / TILEJSON).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _tiles(pyramid: Pyramid, archive: Path, gauge: Gauge) -> Iterator[tuple[tuple[int, int, int], bytes]]:
-    """Yield every tile of the zip as (level, column, row) and bytes, checked. Raises DamagedExport."""
-    total, seen = pyramid.geometry.tile_count, set()
-    try:
-        with archive.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            for stored in szi.files(archive):
-                if stored.tile is None:
-                    continue
-                tile = data[stored.offset : stored.offset + stored.length]
-                if zlib.crc32(tile) != stored.crc32:
-                    advice = f"Have the operator run `tilewright verify {pyramid.tile_id}`."
-                    raise DamagedExport(f"{stored.name} is damaged: its CRC-32 differs from the zip's. {advice}")
-                seen.add(pyramid.geometry.deep_zoom_position(*stored.tile))
-                yield stored.tile, tile
-                gauge.move(len(seen), total)
-    except (ValueError, IndexError) as error:
-        raise DamagedExport(
-            f"The file that the server sent for {pyramid.dataset_id} does not match its pyramid: {error}."
-        ) from error
-    if len(seen) != total:
-        raise DamagedExport(f"{total - len(seen)} of {total} tiles are missing from {pyramid.archive}.")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 def _publish(work: Path, folder: Path, entrance: str) -> Path:

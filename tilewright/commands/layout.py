@@ -10,4 +10,15 @@ class Layout(StrEnum):
 
     DZI = "dzi"
     XYZ = "xyz"
+    TMS = "tms"
+    IIIF = "iiif"
+    ZOOMIFY = "zoomify"
+    PMTILES = "pmtiles"
+    MBTILES = "mbtiles"
     SZI = "szi"
+    BUCKET = "bucket"
+    SITE = "site"
+
+
+ADDRESSED = (Layout.XYZ, Layout.IIIF)
+"""Layouts with a file that names the public address of the folder."""

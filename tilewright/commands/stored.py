@@ -9,20 +9,30 @@ from typing import Annotated
 
 import typer
 
-from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, DatasetId, Quiet, Server, connect
-from tilewright.commands.layout import Layout
+from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, Quiet, Server, connect
+from tilewright.commands.layout import ADDRESSED, Layout
 from tilewright.output import print_json, print_line
 
 TILE_ID = re.compile("[0-9a-f]{64}")
 
 
 def export(
-    dataset_id: DatasetId,
+    dataset_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a dataset; with --storage or --data also a tile_id.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; created if missing.")],
     *,
     layout: Annotated[Layout, typer.Option("--as", help="Layout of the exported tiles.")] = Layout.DZI,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
-    url: Annotated[str, typer.Option("--url", help="Public address of the folder, for the TileJSON of xyz.")] = "",
+    url: Annotated[
+        str, typer.Option("--url", help="Public address of the folder: for the TileJSON of xyz, and needed for iiif.")
+    ] = "",
+    storage: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Read the tiles from the directory of a storage.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(file_okay=False, help="The same, by the data directory of `tilewright up`.")
+    ] = None,
     quiet: Quiet = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
@@ -30,21 +40,40 @@ def export(
 
     \b
     Examples:
+      tilewright export custom_a1b2c3d4 site/earth --as site        a page, for any web host or a disk
       tilewright export custom_a1b2c3d4 site/earth                  for OpenSeadragon
       tilewright export custom_a1b2c3d4 site/earth --as xyz         for Leaflet and other map viewers
-      tilewright export custom_a1b2c3d4 . --as szi --force          one file, a zip
+      tilewright export custom_a1b2c3d4 site/earth --as iiif --url https://example.org/earth
+      tilewright export custom_a1b2c3d4 . --as pmtiles --force      one file; also mbtiles and szi
 
-    Works with any server, over HTTP. The tiles are downloaded as one file, checked and unpacked one by one, and moved
-    into place at the end. For dzi and xyz, the disk needs twice their size meanwhile. docs/viewers.md has pages that
-    show the files.
+    The tiles are copied as they are, never decoded. Each is checked by its checksum, written, and read again and
+    compared. All files are moved into place at the end; an export that fails leaves nothing. docs/exports.md describes
+    the layouts.
+
+    Works with any server, over HTTP, and downloads the tiles as one file, so the disk needs twice their size
+    meanwhile. With --storage or --data nothing is downloaded, and a tile_id needs no server.
     """
+    from tilewright.commands.export import Pyramid, Served, Stored
     from tilewright.commands.export import export as export_pyramid
+    from tilewright.commands.verify import builds
     from tilewright.gauge import gauge
 
-    if url and layout is not Layout.XYZ:
-        raise typer.BadParameter(f"it is only for --as xyz, not for {layout}", param_hint="--url")
+    if url and layout not in ADDRESSED:
+        raise typer.BadParameter(f"it is only for --as xyz and iiif, not for {layout}", param_hint="--url")
+    if layout is Layout.IIIF and not url.startswith(("http://", "https://")):
+        raise typer.BadParameter("--as iiif needs the public http(s) address of the folder", param_hint="--url")
+    storage = data / "storage" if data else storage
+    if storage is None and TILE_ID.fullmatch(dataset_id):
+        raise typer.BadParameter("a tile_id needs --storage or --data", param_hint="ID")
     with connect(server) as client, gauge(quiet=quiet) as progress:
-        entrance = export_pyramid(client, dataset_id, folder, layout, progress, force=force, url=url)
+        source: Served | Stored
+        if storage is None:
+            source = Served(client, dataset_id)
+        else:
+            dataset = None if TILE_ID.fullmatch(dataset_id) else client.get(dataset_id)
+            build = builds(storage, dataset_id if dataset is None else Pyramid(dataset).tile_id)[-1]
+            source = Stored(build, dataset)
+        entrance = export_pyramid(source, folder, layout, progress, force=force, url=url)
     print_line(str(entrance))
 
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from xml.etree import ElementTree as ET
 
 import pytest
+from pmtiles.reader import MemorySource, Reader, all_tiles
+from pmtiles.tile import TileType
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from pipeline.pyramids.geometry import Geometry
+from pipeline.pyramids.geometry import Format, Geometry
+from pipeline.pyramids.index import Index
 from pipeline.storage.directory import DirectoryStorage
 from tests.support.images import pictures
 from tests.support.rigs.command import Ended, run_command
 from tests.support.rigs.tile_rig import TILE_ID, Kiln, Server, Site
 from tilewright.commands import export as exporting
+from tilewright.commands.exports import trees
+from tilewright.commands.exports.tiles import Tiles
+from tilewright.commands.exports.trees import NotExported
+from tilewright.commands.layout import Layout
 
 ID = "custom_0123abcd"
 WIDTH, HEIGHT = 700, 301
@@ -39,6 +50,8 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == f"/api/datasets/{ID}":
             await JSONResponse(self.dataset)(scope, receive, send)
+        elif scope["path"].startswith("/iiif/"):
+            await self.site.iiif(scope, receive, send)
         elif self.most is not None and scope["path"].endswith(".szi"):
             headers = [(b"content-length", b"%d" % (2 * self.most))]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -80,7 +93,7 @@ def test_a_deep_zoom_tree_has_every_tile_and_a_descriptor(service: Service, expo
     ended = export(tmp_path / "site" / "earth")
     # Then the descriptor is named, and each step was told
     assert (ended.code, ended.out) == (0, f"{tmp_path}/site/earth/{ID}.dzi\n")
-    assert ended.err.splitlines() == ["Downloading…", "Unpacking…"]
+    assert ended.err.splitlines() == ["Downloading…", "Unpacking…", "Verifying…"]
     # And the folder holds the descriptor and all tiles as the server gives them, and nothing else
     stored = pictures.deep_zoom(service.site.stored("pyramid.szi"))
     expected = {f"{ID}_files/{level}/{x}_{y}.jpg": data for (level, x, y), data in stored.items()}
@@ -126,7 +139,7 @@ def test_an_address_that_nothing_would_name_is_refused(layout: str, export: Expo
 
 def test_an_szi_is_the_stored_file_and_a_zip_to_others(service: Service, export: Export, tmp_path: Path) -> None:
     ended = export(tmp_path / "site", "--as", "szi")
-    assert (ended.code, ended.err.splitlines()) == (0, ["Downloading…", "Checking…"])
+    assert (ended.code, ended.err.splitlines()) == (0, ["Downloading…", "Verifying…"])
     assert files(tmp_path / "site") == {f"{ID}.szi": service.site.stored("pyramid.szi").read_bytes()}
     with zipfile.ZipFile(tmp_path / "site" / f"{ID}.szi") as archive:
         assert archive.testzip() is None
@@ -205,7 +218,7 @@ def test_two_exports_into_one_folder_do_not_take_each_others_files(export: Expor
     assert export(site).code == 0
 
 
-@pytest.mark.parametrize("layout", ["dzi", "xyz", "szi"])
+@pytest.mark.parametrize("layout", [layout.value for layout in Layout])
 def test_a_damaged_tile_is_not_exported(service: Service, export: Export, tmp_path: Path, layout: str) -> None:
     # Given a byte of one tile that the disk has changed
     path = service.site.stored("pyramid.szi")
@@ -214,7 +227,8 @@ def test_a_damaged_tile_is_not_exported(service: Service, export: Export, tmp_pa
     data[data.index(tile) + 500] ^= 1
     path.write_bytes(data)
     # When it is exported, then the tile is named, and nothing is there
-    ended = export(tmp_path / "site", "--as", layout)
+    url = ["--url", "https://example.org/earth"] if layout == "iiif" else []
+    ended = export(tmp_path / "site", "--as", layout, *url)
     assert ended.code == 1
     assert "/10/1_0.jpeg is damaged" in ended.err
     assert list((tmp_path / "site").iterdir()) == []
@@ -224,7 +238,7 @@ def test_what_is_no_pyramid_is_not_exported(service: Service, export: Export, tm
     service.site.stored("pyramid.szi").write_bytes(b"something else")
     ended = export(tmp_path / "site")
     assert (ended.code, list((tmp_path / "site").iterdir())) == (1, [])
-    assert f"The file that the server sent for {ID} does not match its pyramid: not a zip." in ended.err
+    assert f"The tiles of {ID} do not match its pyramid: not a zip." in ended.err
 
 
 def test_a_picture_of_another_size_is_not_exported(service: Service, export: Export, tmp_path: Path) -> None:
@@ -240,3 +254,249 @@ def test_a_dataset_that_is_not_ready_says_so(service: Service, export: Export, t
     assert ended.code == 1
     assert f"tilewright status {ID}" in ended.err
     assert not (tmp_path / "site").exists()
+
+
+def served(service: Service, path: str, app: Any = None) -> bytes:
+    """What the gateway serves at a path."""
+    answer = service.site.get(path, app=app)
+    service.site.pyramids.close()
+    assert answer.status == 200, path
+    return answer.body
+
+
+def map_tiles(service: Service) -> dict[tuple[int, int, int], bytes]:
+    """Every XYZ tile, as it is served."""
+    found = {}
+    for zoom in range(GEOMETRY.max_zoom + 1):
+        level = GEOMETRY.level(GEOMETRY.level_of_zoom(zoom))
+        for x in range(level.columns):
+            for y in range(level.rows):
+                found[zoom, x, y] = served(service, f"/tiles/{TILE_ID}/{zoom}/{x}/{y}.jpg")
+    return found
+
+
+def test_a_tms_tree_counts_rows_from_the_south(service: Service, export: Export, tmp_path: Path) -> None:
+    service.dataset["name"] = "Earth & <Moon>"
+    ended = export(tmp_path / "site", "--as", "tms")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/tilemapresource.xml\n")
+    found = files(tmp_path / "site")
+    described = ET.fromstring(found.pop("tilemapresource.xml"))  # noqa: S314  the test's own
+    assert described.findtext("Title") == "Earth & <Moon>"
+    assert [one.get("href") for one in described.iter("TileSet")] == ["0", "1", "2"]
+    box = described.find("BoundingBox")
+    assert box is not None
+    assert float(box.get("maxy", "")) == pytest.approx(20037508.34, abs=0.01)
+    # The image covers 700 x 301 of 1,024 x 1,024 pixels, from the upper left
+    width = float(box.get("maxx", "")) - float(box.get("minx", ""))
+    height = float(box.get("maxy", "")) - float(box.get("miny", ""))
+    assert width / height == pytest.approx(WIDTH / HEIGHT)
+    assert found == {f"{z}/{x}/{2**z - 1 - y}.jpg": data for (z, x, y), data in map_tiles(service).items()}
+
+
+def test_an_mbtiles_file_has_every_map_tile(service: Service, export: Export, tmp_path: Path) -> None:
+    service.dataset |= {"name": "Earth", "attribution": {"text": "Map Library", "url": None}}
+    ended = export(tmp_path / "site", "--as", "mbtiles")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/{ID}.mbtiles\n")
+    assert ended.err.splitlines() == ["Downloading…", "Fetching edge tiles…", "Writing…", "Verifying…"]
+    assert [path.name for path in (tmp_path / "site").iterdir()] == [f"{ID}.mbtiles"]
+    with closing(sqlite3.connect(tmp_path / f"site/{ID}.mbtiles")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        metadata = dict(database.execute("SELECT name, value FROM metadata"))
+        tiles = {(z, x, 2**z - 1 - row): data for z, x, row, data in database.execute("SELECT * FROM tiles")}
+    assert tiles == map_tiles(service)
+    assert (metadata["name"], metadata["format"], metadata["attribution"]) == ("Earth", "jpg", "Map Library")
+    assert (metadata["minzoom"], metadata["maxzoom"]) == ("0", "2")
+    bounds = json.loads(served(service, f"/tiles/{TILE_ID}/tilejson.json"))["bounds"]
+    assert [float(edge) for edge in metadata["bounds"].split(",")] == bounds
+
+
+def test_a_pmtiles_file_has_every_map_tile(service: Service, export: Export, tmp_path: Path) -> None:
+    service.dataset["name"] = "Earth"
+    ended = export(tmp_path / "site", "--as", "pmtiles")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/{ID}.pmtiles\n")
+    (data,) = files(tmp_path / "site").values()
+    source = MemorySource(data)
+    assert dict(all_tiles(source)) == map_tiles(service)
+    reader = Reader(source)
+    header = reader.header()
+    assert (header["tile_type"], header["min_zoom"], header["max_zoom"]) == (TileType.JPEG, 0, 2)
+    assert header["clustered"] is True
+    assert header["min_lon_e7"] == -180 * 10**7
+    assert reader.metadata()["name"] == "Earth"
+
+
+def test_an_iiif_tree_has_all_that_its_info_lists(service: Service, export: Export, tmp_path: Path) -> None:
+    # When it is exported for an address
+    ended = export(tmp_path / "site", "--as", "iiif", "--url", "https://example.org/earth/")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/info.json\n")
+    found = files(tmp_path / "site")
+    info = json.loads(found.pop("info.json"))
+    assert (info["id"], info["profile"]) == ("https://example.org/earth", "level0")
+    # Then each file is what the gateway serves at the same path
+    assert found == {path: served(service, f"/iiif/{TILE_ID}/{path}", service.site.iiif) for path in found}
+    # And every size and tile that a client may ask for is there
+    for size in info["sizes"]:
+        assert f"full/{size['width']},{size['height']}/0/default.jpg" in found
+    assert "full/max/0/default.jpg" in found
+    (tiles,) = info["tiles"]
+    for scale in tiles["scaleFactors"]:
+        step = tiles["width"] * scale
+        for x in range(0, WIDTH, step):
+            for y in range(0, HEIGHT, step):
+                width, height = min(step, WIDTH - x), min(step, HEIGHT - y)
+                assert f"{x},{y},{width},{height}/{-(-width // scale)},{-(-height // scale)}/0/default.jpg" in found
+
+
+@pytest.mark.parametrize("url", [[], ["--url", "earth"]])
+def test_an_iiif_tree_needs_its_address(url: list[str], export: Export, tmp_path: Path) -> None:
+    ended = export(tmp_path / "site", "--as", "iiif", *url)
+    assert ended.code == 2
+    assert "needs the public http(s) address" in " ".join(ended.err.split())
+
+
+def test_a_zoomify_tree_has_the_tiles_of_its_tiers(service: Service, export: Export, tmp_path: Path) -> None:
+    ended = export(tmp_path / "site", "--as", "zoomify")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/ImageProperties.xml\n")
+    found = files(tmp_path / "site")
+    described = ET.fromstring(found.pop("ImageProperties.xml"))  # noqa: S314  the test's own
+    assert described.attrib == {
+        "WIDTH": "700",
+        "HEIGHT": "301",
+        "NUMTILES": "9",
+        "NUMIMAGES": "1",
+        "VERSION": "1.8",
+        "TILESIZE": "256",
+    }
+    # Tiers of 175 x 75, 350 x 150 and 700 x 301 pixels
+    grids = [(8, 1, 1), (9, 2, 1), (10, 3, 2)]
+    assert found == {
+        f"TileGroup0/{tier}-{x}-{y}.jpg": served(service, f"/tiles/{TILE_ID}_files/{level}/{x}_{y}.jpg")
+        for tier, (level, columns, rows) in enumerate(grids)
+        for y in range(rows)
+        for x in range(columns)
+    }
+
+
+def test_a_zoomify_tree_begins_a_folder_every_256_tiles_and_rounds_down(tmp_path: Path) -> None:
+    # Given an image whose half is 1,025 pixels wide in Deep Zoom, and 1,024 in Zoomify
+    tiles = cast("Tiles", SimpleNamespace(geometry=Geometry(2049, 8192), format=Format.JPEG, name="x"))
+    tree = trees.zoomify(tiles)
+    placed = dict(tree.placed())
+    # Then the column of the one pixel is left out: 4 x 16 tiles, not 5 x 16, and so below
+    tiers = [name.split("/")[1].split("-")[0] for name in placed]
+    counts = {tier: tiers.count(tier) for tier in tiers}
+    assert counts == {"0": 1, "1": 2, "2": 4, "3": 2 * 8, "4": 4 * 16, "5": 9 * 32}
+    assert len(placed) == tree.count == sum(counts.values())
+    assert [name.split("/")[0] for name in placed][255:257] == ["TileGroup0", "TileGroup1"]
+
+
+def test_what_zoomify_cannot_have_is_said(service: Service, export: Export, tmp_path: Path) -> None:
+    service.dataset["tile_info"]["format"] = "png"
+    ended = export(tmp_path / "site", "--as", "zoomify")
+    assert ended.code == 1
+    assert "Zoomify's tiles are JPEG" in ended.err
+    assert list((tmp_path / "site").iterdir()) == []
+    thin = cast("Tiles", SimpleNamespace(geometry=Geometry(1, 2000), format=Format.JPEG, name="x"))
+    with pytest.raises(NotExported, match="too narrow"):
+        trees.zoomify(thin)
+
+
+def test_a_folder_for_a_bucket_has_the_three_files(service: Service, export: Export, tmp_path: Path) -> None:
+    ended = export(tmp_path / "site", "--as", "bucket")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/pyramid.json\n")
+    found = files(tmp_path / "site")
+    assert found.keys() == {"pyramid.json", "tiles.idx", "pyramid.szi"}
+    assert found["pyramid.szi"] == service.site.stored("pyramid.szi").read_bytes()
+    index, stored = Index(found["tiles.idx"]), Index(service.site.stored("tiles.idx").read_bytes())
+    assert (index.tile_count, index.edge_count) == (GEOMETRY.tile_count, 0)
+    assert [index.entry(at) for at in range(len(index))] == [stored.entry(at) for at in range(GEOMETRY.tile_count)]
+    described = json.loads(found["pyramid.json"])
+    assert (described["width"], described["height"], described["format"]) == (WIDTH, HEIGHT, "jpg")
+
+
+def test_a_site_has_a_page_a_viewer_and_the_tiles(service: Service, export: Export, tmp_path: Path) -> None:
+    service.dataset |= {
+        "name": "Earth</title><script>alert(1)</script>",
+        "description": "From & to",
+        "rights": {"text": None, "url": "javascript:alert(1)"},
+        "attribution": {"text": "Map Library", "url": "https://example.org/?a=1&b=2"},
+    }
+    ended = export(tmp_path / "site", "--as", "site")
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/index.html\n")
+    found = files(tmp_path / "site")
+    assert {"site.js", "openseadragon/openseadragon.min.js", "openseadragon/LICENSE.txt"} <= found.keys()
+    assert found[f"{ID}_files/10/2_1.jpg"] == served(service, f"/tiles/{TILE_ID}_files/10/2_1.jpg")
+    # What people have written stays text
+    page = found["index.html"].decode()
+    assert "<script>alert" not in page
+    assert "<p>From &amp; to</p>" in page
+    assert '<a href="https://example.org/?a=1&amp;b=2">Map Library</a>' in page
+    assert "<p>javascript:alert(1)</p>" in page
+
+
+@pytest.mark.parametrize("layout", [layout.value for layout in Layout])
+def test_a_storage_gives_the_same_as_the_server(layout: str, service: Service, export: Export, tmp_path: Path) -> None:
+    # Given the same dataset, by the server, by the storage, and by the storage without a server
+    more = ["--as", layout, *(["--url", "https://example.org/earth"] if layout == "iiif" else [])]
+    storage = ["--storage", str(tmp_path / "storage")]
+    assert export(tmp_path / "served", *more).code == 0
+    ended = export(tmp_path / "stored", *more, *storage)
+    assert (ended.code, "Downloading" in ended.err) == (0, False)
+    # Then all are the same
+    assert files(tmp_path / "stored") == files(tmp_path / "served")
+    # And the storage is as it was
+    assert service.site.stored("pyramid.szi").stat().st_nlink == 1
+
+
+def test_a_tile_id_needs_no_server(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TILEWRIGHT_SERVER", "http://127.0.0.1:1")
+    arguments = ["export", TILE_ID, str(tmp_path / "site"), "--as", "mbtiles"]
+    refused = run_command(monkeypatch, capsys, *arguments)
+    assert (refused.code, "needs --storage or --data" in refused.err) == (2, True)
+    ended = run_command(monkeypatch, capsys, *arguments, "--storage", str(tmp_path / "storage"))
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/{TILE_ID[:12]}.mbtiles\n")
+
+
+@pytest.mark.parametrize(("name", "layout"), [("edges.bin", "xyz"), ("tiles.idx", "xyz"), ("full.jpg", "iiif")])
+def test_a_damaged_file_of_a_storage_is_not_exported(
+    name: str, layout: str, service: Service, export: Export, tmp_path: Path
+) -> None:
+    data = bytearray(service.site.stored(name).read_bytes())
+    data[len(data) // 2] ^= 1
+    service.site.stored(name).write_bytes(data)
+    url = ["--url", "https://example.org/earth"] if layout == "iiif" else []
+    ended = export(tmp_path / "site", "--as", layout, *url, "--storage", str(tmp_path / "storage"))
+    assert ended.code == 1
+    assert f"{name} is damaged" in ended.err
+    assert list((tmp_path / "site").iterdir()) == []
+
+
+@pytest.mark.parametrize("layout", ["dzi", "iiif", "mbtiles", "pmtiles", "szi", "bucket"])
+def test_what_the_disk_has_changed_is_noticed_before_it_is_published(
+    layout: str, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk that loses a bit of one tile on its way
+    read = Tiles.read
+
+    def lose(self: Tiles, position: int) -> bytes:
+        data = bytearray(read(self, position))
+        data[-1] ^= position == GEOMETRY.tile_count - 1 or position == GEOMETRY.xyz_position(2, 2, 1)
+        return bytes(data)
+
+    def put(self: exporting.Served, tiles: Tiles, target: Path, gauge: object) -> None:
+        data = bytearray(tiles.archive.read_bytes())
+        data[sum(tiles.place(GEOMETRY.tile_count - 1)) - 1] ^= 1
+        target.write_bytes(data)
+
+    if layout in ("szi", "bucket"):
+        monkeypatch.setattr(exporting.Served, "put_archive", put)
+    else:
+        monkeypatch.setattr(Tiles, "read", lose)
+    # When it is exported, then nothing is left
+    url = ["--url", "https://example.org/earth"] if layout == "iiif" else []
+    ended = export(tmp_path / "site", "--as", layout, *url)
+    assert ended.code == 1
+    assert "CRC-32" in ended.err
+    assert list((tmp_path / "site").iterdir()) == []
