@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from bench import fetching, samples, serving, tiling
+from bench import fetching, regions, samples, serving, tiling
 from bench.memory import watched
 from bench.picture import SIDE, cached_picture, variant
 from bench.posts import Poster, percentile
@@ -67,8 +67,11 @@ def main() -> None:
             measured = measure(stack, picture, folder, url)
             say("Serving tiles, compared with nginx")
             served_tiles = serve(stack, picture, folder, url)
+            say("Making regions of a gigapixel, compared with iipsrv")
+            made_regions = make_regions(stack, folder, url)
     report(measured, picture.stat().st_size)
     serving.report(served_tiles)
+    regions.report(made_regions)
     tiling.compare()
     samples.compare()
     fetching.compare()
@@ -95,6 +98,16 @@ def serve(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> servin
     path = variant(picture, 0, folder / "pictures")
     (folder / "nginx").mkdir()
     return serving.measure(stack, tiled(stack.url, f"{url}/{path.name}"), folder / "nginx")
+
+
+def make_regions(stack: LaunchedStack, folder: Path, url: str) -> regions.Compared:
+    """Measure how fast regions are made. The image and the TIFF for iipsrv are made once."""
+    picture = cached_picture(regions.SIDE)
+    linked = folder / "pictures" / "gigapixel.jpg"
+    linked.symlink_to(picture)
+    (folder / "iipsrv").mkdir()
+    image = f"{stack.url}/iiif/{tiled(stack.url, f'{url}/{linked.name}')}"
+    return regions.measure(image, regions.pyramidal_tiff(picture), regions.SIDE, folder / "iipsrv")
 
 
 def through_the_stack(server: str, url: str) -> float:

@@ -17,6 +17,7 @@ ATTACKS: tuple[str, ...] = (
     "descriptions",
     "floods",
     "heads",
+    "regions",
     "search",
     "slow_sources",
     "unpacking",
