@@ -31,7 +31,7 @@ from playwright.sync_api import (
 from pipeline.source_formats import listed
 from tests.acceptance.jobs import finish, ready, submit
 from tests.support.images import stacks
-from tests.support.network.answers import gated, status
+from tests.support.network.answers import gated, ranges, status
 from tests.support.network.sources import SourceServer
 from tests.support.rigs import waiting
 from tilewright.client import Client
@@ -312,6 +312,40 @@ def test_cancel_stops_the_work_and_says_so(
     expect(endless.get_by_role("button", name="Retry Endless")).to_be_focused()
     assert client.status(dataset_id)["error"]["code"] == "cancelled"
     expect(endless).to_contain_text(re.compile("cancelled"))
+
+
+def test_a_refresh_says_what_came_of_it_and_shows_what_has_changed(
+    new_page: NewPage, client: Client, sources: SourceServer, halves: bytes
+) -> None:
+    # Given a dataset that is ready, and its page
+    dataset_id = submit(client, sources.on("/page-refreshed.jpg", ranges(halves, '"first"')), "Two halves, refreshed")
+    ready(client, dataset_id)
+    page = new_page(f"/view/{dataset_id}")
+    opened = zoomable(page, "Two halves, refreshed")
+    shows(opened, 0.25, 0.5, RED)
+    button = page.get_by_role("button", name="Refresh Two halves, refreshed")
+    # When nothing has changed, then that is said
+    button.click()
+    details = page.get_by_role("complementary", name="About this image")
+    expect(details.get_by_text("The source has not changed, so nothing was done.")).to_be_visible()
+    expect(button).to_be_enabled()
+    # When the halves have changed places, then they do so in the viewer, and both versions are there
+    turned = pyvips.Image.new_from_buffer(halves, "").fliphor().jpegsave_buffer(Q=95)
+    sources.on("/page-refreshed.jpg", ranges(bytes(turned), '"second"'))
+    button.click()
+    expect(details.get_by_text("New tiles are shown.")).to_be_visible()
+    shows(opened, 0.25, 0.5, BLUE)
+    page.get_by_text("2 versions").click()
+    expect(page.get_by_role("link", name=re.compile("1,200 . 800, until"))).to_be_visible()
+    # When the source is gone, then the picture stays, and the reason is said
+    sources.on("/page-refreshed.jpg", status(404))
+    button.click()
+    expect(details.get_by_text("404 Not Found").first).to_be_visible()
+    shows(opened, 0.25, 0.5, BLUE)
+    # And an embedded page has no button
+    framed = new_page(f"/embed/{dataset_id}")
+    shows(zoomable(framed, "Two halves, refreshed"), 0.25, 0.5, BLUE)
+    expect(framed.get_by_role("button", name="Refresh Two halves, refreshed")).to_have_count(0)
 
 
 def test_delete_asks_first(new_page: NewPage, client: Client, sources: SourceServer) -> None:

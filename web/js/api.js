@@ -72,6 +72,8 @@ export async function getStatus(id, { etag, signal } = {}) {
 
 /** Retry a dataset. `url` is a new URL of its source; empty: the present one. */
 export const retryDataset = (id, url = "") => send(`${path(id)}/retry`, { method: "POST", body: url ? { url } : {} });
+export const refreshDataset = async (id) => (await send(`${path(id)}/refresh`, { method: "POST" })).json();
+export const getVersions = async (id) => (await (await send(`${path(id)}/versions`)).json()).versions;
 export const cancelDataset = (id) => send(`${path(id)}/cancel`, { method: "POST" });
 export const deleteDataset = (id) => send(path(id), { method: "DELETE" });
 

@@ -7,6 +7,7 @@ import { count, decoded, length, number, pixels, size, when } from "./format.js"
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
 import { metresOf } from "./scale.js";
+import { refreshing } from "./refresh.js";
 import { openViewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
@@ -69,6 +70,9 @@ function showDataset(dataset) {
   byId("description").textContent = dataset.description;
   byId("facts").replaceChildren(...facts(dataset).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
   byId("addresses").replaceChildren(...addresses(dataset));
+  // The tiles that are shown are of one version, so the page is opened again for another one.
+  const refresh = dataset.status === "ready" && !embedded ? refreshing(dataset, { onChanged: () => location.reload() }) : null;
+  byId("refresh").replaceChildren(...(refresh ? [refresh] : []));
   byId("details").hidden = false;
 }
 

@@ -1,4 +1,4 @@
-/** Poll a dataset's status until it is `ready`; throw if it is `failed`. */
+/** Poll a dataset's status until it is `ready`, or refreshed; throw if it is `failed`. */
 
 import { getStatus } from "./api.js";
 
@@ -25,7 +25,19 @@ export class DatasetFailed extends Error {
  * as a lost connection, which does not end the wait. Returns the ready status. Throws DatasetFailed, a Problem (404:
  * the dataset was deleted), or the signal's AbortError.
  */
-export async function waitUntilReady(id, { onStatus = () => {}, onTrouble = () => {}, signal } = {}) {
+export function waitUntilReady(id, options = {}) {
+  return poll(id, (status) => status.status === "ready", options);
+}
+
+/** Wait until a dataset's refresh has ended. Parameters, result and errors are those of waitUntilReady. */
+export function waitUntilRefreshed(id, options = {}) {
+  return poll(id, (status) => status.status === "ready" && !isRefreshing(status.refresh), options);
+}
+
+/** Whether a refresh, if there is one, is at work. */
+export const isRefreshing = (refresh) => Boolean(refresh && !refresh.finished_at);
+
+async function poll(id, isOver, { onStatus = () => {}, onTrouble = () => {}, signal } = {}) {
   let etag = null;
   let troubles = 0;
   for (;;) {
@@ -37,7 +49,7 @@ export async function waitUntilReady(id, { onStatus = () => {}, onTrouble = () =
       pause = answer.retryAfter ?? DEFAULT_PAUSE;
       if (answer.status) {
         onStatus(answer.status);
-        if (answer.status.status === "ready") return answer.status;
+        if (isOver(answer.status)) return answer.status;
         if (answer.status.status === "failed") throw new DatasetFailed(answer.status.error);
       }
     } catch (error) {
