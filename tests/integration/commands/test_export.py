@@ -500,3 +500,28 @@ def test_what_the_disk_has_changed_is_noticed_before_it_is_published(
     assert ended.code == 1
     assert "CRC-32" in ended.err
     assert list((tmp_path / "site").iterdir()) == []
+
+
+def test_tiles_with_transparency_stay_png(service: Service, export: Export, tmp_path: Path) -> None:
+    # Given an image with transparency, whose tiles are PNG
+    source = pictures.save(pictures.scene(WIDTH, HEIGHT, bands=4), tmp_path / "source.png")
+    service.site.store(source, run="b")
+    service.dataset["tile_info"]["format"] = "png"
+    # When it is exported, then each layout says so, and has the tiles as they are served
+    for layout in ("xyz", "mbtiles", "pmtiles", "iiif", "site"):
+        url = ["--url", "https://example.org/earth"] if layout == "iiif" else []
+        assert export(tmp_path / layout, "--as", layout, *url).code == 0
+    corner = served(service, f"/tiles/{TILE_ID}/2/2/1.png")
+    assert files(tmp_path / "xyz")["2/2/1.png"] == corner
+    assert pictures.decode(corner).shape == (256, 256, 4)
+    reader = Reader(MemorySource(files(tmp_path / "pmtiles")[f"{ID}.pmtiles"]))
+    assert (reader.header()["tile_type"], reader.get(2, 2, 1)) == (TileType.PNG, corner)
+    with closing(sqlite3.connect(tmp_path / f"mbtiles/{ID}.mbtiles")) as database:
+        assert database.execute("SELECT value FROM metadata WHERE name = 'format'").fetchall() == [("png",)]
+    found = files(tmp_path / "iiif")
+    info = json.loads(found["info.json"])
+    assert (info["preferredFormats"], info["extraFormats"]) == (["png"], ["png"])
+    assert "0,0,256,256/256,256/0/default.png" in found
+    assert all(f"full/{size['width']},{size['height']}/0/default.png" in found for size in info["sizes"])
+    assert found["full/max/0/default.jpg"][:3] == b"\xff\xd8\xff"
+    assert '"isTransparent": true' in files(tmp_path / "site")["index.html"].decode()

@@ -30,7 +30,9 @@ VERSIONS = {
     "4": ROOT / "tests/viewers/node_modules/openseadragon-4/build/openseadragon",
     "6": ROOT / "web/node_modules/openseadragon/build/openseadragon",
 }
-CORS = re.search(r"```json\n(\{\s*\"CORSRules\".*?)```", (ROOT / "docs/viewers.md").read_text("utf-8"), re.DOTALL)
+DOCUMENT = (ROOT / "docs/viewers.md").read_text(encoding="utf-8")
+CORS = re.search(r"```json\n(\{\s*\"CORSRules\".*?)```", DOCUMENT, re.DOTALL)
+NGINX = re.search(r"```nginx\n(add_header.*?)```", DOCUMENT, re.DOTALL)
 
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--no-first-run", "--disable-3d-apis"]
 
@@ -86,13 +88,15 @@ def hosts(kiln: Kiln, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
     closed = f"location /closed {{ alias {folder}/site/tiles; }}"
     more = "max_ranges 0; add_header Access-Control-Allow-Origin *;"
     whole = f"location /whole {{ alias {folder}/site/tiles; {more} }}"
-    with nginx(folder / "site") as site, nginx(folder, closed + whole) as other, bucket() as made:
-        assert CORS is not None
+    assert CORS is not None
+    assert NGINX is not None
+    opened = f"location /opened {{ alias {folder}/site/tiles; {NGINX[1]} }}"
+    with nginx(folder / "site") as site, nginx(folder, closed + whole + opened) as other, bucket() as made:
         made.allow(CORS[1])
         for name in ("pyramid.json", "tiles.idx", "pyramid.szi"):
             made.put(f"earth/{name}", (built / name).read_bytes())
         addresses = {"nginx": "tiles/", "s3": f"{made.url}/earth"}
-        addresses |= {name: f"{other}/{name}/" for name in ("closed", "whole")}
+        addresses |= {name: f"{other}/{name}/" for name in ("closed", "opened", "whole")}
         yield Hosts(site, folder / "site", addresses, made)
 
 
@@ -156,7 +160,7 @@ def test_the_package_needs_nothing_but_openseadragon() -> None:
     assert described["files"] == ["index.js", "index.d.ts", "lib"]
 
 
-@pytest.mark.parametrize("host", ["nginx", "s3"])
+@pytest.mark.parametrize("host", ["nginx", "opened", "s3"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_pyramid_is_shown_from_a_host_for_static_files(
     version: str, host: str, hosts: Hosts, browser: Browser
