@@ -50,6 +50,7 @@ from gateway.tiles import (
     RegionCache,
     Regions,
     Tiles,
+    page_of,
 )
 from pipeline.errors import NotFound, StorageError, TilewrightError
 from pipeline.identity import Identified
@@ -208,9 +209,10 @@ async def _get_dataset(context: Context, dataset_id: str) -> pb.Dataset:
     return response.dataset
 
 
-async def _shown_by(context: Context, dataset_id: str) -> pb.Pyramid:
-    """Return the pyramid that a dataset shows. Raises NotFound, NotReady or Deleted."""
-    response = await ask(context.rpc.ResolveDataset, pb.ResolveDatasetRequest(dataset_id=dataset_id))
+async def _shown_by(context: Context, name: str) -> pb.Pyramid:
+    """Return the pyramid that a dataset, or a page of it, shows. Raises NotFound, NotReady or Deleted."""
+    dataset_id, page = page_of(name)
+    response = await ask(context.rpc.ResolveDataset, pb.ResolveDatasetRequest(dataset_id=dataset_id, page=page))
     if response.deleted:
         raise Deleted(f"The dataset {dataset_id} was deleted.")
     if response.HasField("pyramid"):

@@ -120,6 +120,11 @@ DATASET_CODES: dict[str, Code] = {
     "page_not_found": Code(
         False, "The file does not have the requested page.", "Pages are counted from 0: give a lower number."
     ),
+    "too_many_pages": Code(
+        False,
+        "The file has more pages than this installation shows of one file.",
+        "Leave out `pages`, or give one `page`. Or have the operator raise the limit.",
+    ),
     "channel_not_found": Code(
         False,
         "The image does not have the requested channel.",

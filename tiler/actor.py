@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import dramatiq
 
-from pipeline.errors import ObjectMissing, StageError, StorageError
+from pipeline.errors import MOST_WARNING, MOST_WARNINGS, ObjectMissing, StageError, StorageError
 from pipeline.formats import admission
-from pipeline.georeference import Georeference, Located, ground_size
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
-from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, Format
+from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, page_tile_id
 from pipeline.run import Limits, Run, run_stage
 from pipeline.status import StatusClient
 from pipeline.storage import Storage, pyramid_key, require_room
-from pipeline.tile_formats import FORMATS, NUMBERS
+from pipeline.tile_formats import FORMATS
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import parent
 from tiler.job import Built, Job, Previewed, place_of
 from tiler.place import locate
+from tiler.results import result_of
 from tiler.settings import TilerSettings
+from tiler.share import Share
 from tiler.unpack import unpacked
 
 CORES = len(os.sched_getaffinity(0))
@@ -107,6 +110,7 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
             tile_format=FORMATS[grant.options.format].value if grant.options.format else "",
             quality=grant.options.quality,
             page=grant.options.page if grant.options.HasField("page") else None,
+            most_pages=settings.max_pages if grant.options.all_pages else None,
             accept_damage=grant.options.damage == pb.DAMAGE_ACCEPT,
             stretch=grant.options.stretch,
             channels=tuple(grant.options.channels),
@@ -129,69 +133,96 @@ def tile(run: Run, settings: TilerSettings, storage: Storage) -> pb.TilerResult:
                 storage.put_file(scratch / name, key)
             run.report(preview=pb.Preview(width=made.width, height=made.height, key=key))
 
-        with source.named():
-            built = parent.build(
-                run, job, threads=settings.tiler_threads, check_room=check_room, keep_preview=keep_preview
-            )
-        place = place_of(built)
-        located = place and locate(
-            place, built.width, built.height, scratch, on_start=lambda child: run.on_stop(child.kill)
-        )
-        for name in FILES:
-            run.check()
-            storage.put_file(scratch / name, pyramid_key(grant.tile_id, run.run_id, name))
-        run.report(tiles_done=built.tile_count, tiles_total=built.tile_count, stage_percent=100.0)
+        share = Share()
+        build = partial(parent.build, run, threads=settings.tiler_threads, check_room=check_room, share=share)
+        with source.named(), _naming(share):
+            built = build(job, keep_preview=keep_preview)
+            result = _result(run, built, scratch)
+            _publish(run, storage, scratch, grant.tile_id)
+            if grant.options.all_pages:
+                _build_further(run, storage, job, share, build, built, result)
+        done = share.tiles or built.tile_count
+        run.report(tiles_done=done, tiles_total=done, stage_percent=100.0)
     finally:
         # If the storage fails here, the janitor removes the scratch folder later.
         with suppress(StorageError):
             storage.drop_scratch(run.run_id)
-    return pb.TilerResult(
-        width=built.width,
-        height=built.height,
-        format=NUMBERS[Format(built.extension)],
-        tile_count=built.tile_count,
-        bytes=built.size,
-        stretch=pb.Stretch(rule=built.stretch, low=built.low, high=built.high) if built.stretch else None,
-        channels=_channels(built),
-        pixel_size=_pixel_size(built, located),
-        georeference=_georeference(place, located),
-        warnings=[
-            pb.Warning(code=code, message=message)
-            for code, message in zip(built.warning_codes, built.warnings, strict=True)
-        ],
-    )
+    return result
 
 
-def _pixel_size(built: Built, located: Located | None) -> pb.PixelSize | None:
-    """Return how large a pixel is, as the file says, or else on the ground."""
-    if built.pixel_size:
-        x, y = built.pixel_size
-        return pb.PixelSize(x=x, y=y, unit=built.pixel_unit)
-    size = ground_size(located) if located else None
-    return pb.PixelSize(**size._asdict()) if size else None
+def _result(run: Run, built: Built, folder: Path) -> pb.TilerResult:
+    """Return what a build is, and where on Earth it lies."""
+    place = place_of(built)
+    located = place and locate(place, built.width, built.height, folder, on_start=lambda child: run.on_stop(child.kill))
+    return result_of(built, place, located)
 
 
-def _georeference(place: Georeference | None, located: Located | None) -> pb.Georeference | None:
-    if place is None:
-        return None
-    message = pb.Georeference(crs=place.crs, transform=place.transform)
-    if located:
-        message.bounds.extend(located.bounds)
-        for x, y, longitude, latitude in located.points:
-            message.control_points.add(x=x, y=y, longitude=longitude, latitude=latitude)
-    return message
+def _publish(run: Run, storage: Storage, folder: Path, tile_id: str) -> None:
+    """Store the files of a build."""
+    for name in FILES:
+        run.check()
+        storage.put_file(folder / name, pyramid_key(tile_id, run.run_id, name))
 
 
-def _channels(built: Built) -> list[pb.Channel]:
-    rows = zip(
-        *(built.channels, built.channel_names, built.channel_colours),
-        *(built.channel_rules, built.channel_lows, built.channel_highs),
-        strict=True,
-    )
+def _build_further(
+    run: Run,
+    storage: Storage,
+    job: Job,
+    share: Share,
+    build: Callable[[Job], Built],
+    built: Built,
+    result: pb.TilerResult,
+) -> None:
+    """Build the pages after the first one, one after another, and add them to the result.
+
+    Parameters
+    ----------
+    job: that of the first page.
+    built: the first page.
+    """
+    if not share.pages:
+        raise ValueError("the child does not say which pages there are")
+    scratch = Path(job.scratch)
+    result.page = share.page
+    told = _told(result, share)
+    while share.next(built.tile_count):
+        run.check()
+        folder, tile_id = scratch / f"page-{share.page}", page_tile_id(run.grant.tile_id, share.page)
+        folder.mkdir()
+        room = job.room
+        if room is not None and (free := storage.free_bytes()) is not None:
+            room = min(room, free)
+        page = job._replace(
+            scratch=str(folder), tile_id=tile_id, page=share.page, most_pages=None, preview=False, room=room
+        )
+        built = build(page)
+        further = _result(run, built, folder)
+        _publish(run, storage, folder, tile_id)
+        shutil.rmtree(folder)
+        further.page = share.page
+        told += _told(further, share)
+        result.pages.append(further)
+    del result.warnings[:]
+    result.warnings.extend(told[:MOST_WARNINGS])
+
+
+def _told(result: pb.TilerResult, share: Share) -> list[pb.Warning]:
+    """Return the warnings of a page, each with its number."""
     return [
-        pb.Channel(number=number, name=name, colour=colour, stretch=pb.Stretch(rule=rule, low=low, high=high))
-        for number, name, colour, rule, low, high in rows
+        pb.Warning(code=warning.code, message=share.named(warning.message)[:MOST_WARNING])
+        for warning in result.warnings
     ]
+
+
+@contextmanager
+def _naming(share: Share) -> Iterator[None]:
+    """Say in errors which page of several they are about."""
+    try:
+        yield
+    except StageError as error:
+        if share.place < len(share.pages):
+            raise error.copy(share.named(error.message)) from error
+        raise
 
 
 def _source(run: Run, storage: Storage, scratch: Path) -> Path:

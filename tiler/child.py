@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from pipeline.errors import StageError
 from pipeline.formats import admission
 from pipeline.formats.side_files import SideFiles
 from pipeline.pyramids import Format, Geometry
@@ -51,8 +52,15 @@ def _outcome(job: Job) -> Built | Failed:
     confined.confine(reader, job.min_libvips, job.untrusted, allowance)
 
     def begin() -> None:
+        pages = reader.take_all() if job.most_pages is not None else ()
         header = reader.header()
-        child.say(REPORTS.encode(Opened(*header)))
+        child.say(REPORTS.encode(Opened(*header, shown=pages[: job.most_pages])))
+        if job.most_pages is not None and len(pages) > job.most_pages:
+            raise StageError(
+                "too_many_pages",
+                f"The file has {len(pages):,} pages. This installation shows {job.most_pages:,} of one file at most "
+                "(TILEWRIGHT_MAX_PAGES).",
+            )
         limits = admission.Limits(job.max_pixels, job.pixels_per_byte, job.memory_bytes)
         confined.admit(reader, header, job.tile_size, job.tile_format, limits, stored=job.archive_bytes)
         sandbox.limit_file(largest_file(header, job.tile_size))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import stat
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from pipeline import pixel_size
 from pipeline.channel_choice import COLOUR, MOST, MOST_TEXT
 from pipeline.errors import DATASET_CODES, MOST_WARNING, MOST_WARNINGS, WARNING_CODES
-from pipeline.formats.header import Header
 from pipeline.formats.probe import MOST_NUMBER, MOST_WORDS, is_plausible
 from pipeline.georeference import MOST_POINTS, sane
 from pipeline.pyramids import (
@@ -104,7 +103,9 @@ def _size(scratch: Path, name: str) -> int:
 def _is_plausible(report: Report, job: Job) -> bool:
     match report:
         case Opened():
-            return is_plausible(Header(*report))
+            shown = report.shown
+            is_rising = all(0 <= before < after <= MOST_NUMBER for before, after in pairwise((*shown, MOST_NUMBER)))
+            return is_plausible(report.header) and len(shown) <= (job.most_pages or 0) and is_rising
         case Previewed():
             return all(0 < edge <= PREVIEW_EDGE for edge in report)
         case Progress():

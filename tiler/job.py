@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.formats.header import Header
 from pipeline.georeference import Georeference
 from pipeline.sandbox.lines import Codec
 
@@ -29,6 +30,7 @@ class Job(NamedTuple):
     tile_format: of the tiles, a value of pipeline.pyramids.Format; empty for PNG with transparency, else JPEG.
     quality: of JPEG and WebP tiles, 1 to 100; 0 for the default.
     page: of the source, from 0; None for the main picture.
+    most_pages: to show all pages, of which `page` is the first: how many there may be. None to show one page.
     accept_damage: whether to show what can be decoded of a damaged source.
     preview: whether to make a preview first.
     untrusted: untrusted formats that are allowed: keys of pipeline.formats.libvips.UNTRUSTED_LOADERS.
@@ -51,6 +53,7 @@ class Job(NamedTuple):
     tile_format: str = ""
     quality: int = 0
     page: int | None = None
+    most_pages: int | None = None
     accept_damage: bool = False
     preview: bool = False
     pixels_per_byte: int = 5000
@@ -68,12 +71,22 @@ class Job(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The source's header: see pipeline.formats.header.Header."""
+    """The source's header: see pipeline.formats.header.Header.
+
+    Parameters
+    ----------
+    shown: the numbers of all pages to show, if the job asks for them.
+    """
 
     format: str
     width: int
     height: int
     pages: int
+    shown: tuple[int, ...] = ()
+
+    @property
+    def header(self) -> Header:
+        return Header(*self[:4])
 
 
 class Previewed(NamedTuple):

@@ -14,6 +14,7 @@ from pipeline.sandbox import parent
 from protos.tilewright.status.v1 import status_pb2 as pb
 from tiler import child_checks
 from tiler.job import JOBS, REPORTS, Built, Failed, Job, Opened, Previewed, Progress, Report
+from tiler.share import Share
 
 COMMAND = parent.command("tiler.child")
 
@@ -28,6 +29,7 @@ def build(
     command: tuple[str, ...] = COMMAND,
     check_room: Callable[[], None] = lambda: None,
     keep_preview: Callable[[Previewed], None] = lambda _: None,
+    share: Share | None = None,
 ) -> Built:
     """Let a child process do a job. Returns or raises when the process has ended.
 
@@ -38,6 +40,7 @@ def build(
     command: the command to start.
     check_room: called repeatedly. If it raises, the child is ended and the error raised.
     keep_preview: called when a preview lies in the job's scratch folder.
+    share: of the run's work that this job is; None for all of it.
 
     Raises
     ------
@@ -46,6 +49,7 @@ def build(
     RuntimeError: if the child exited without an outcome.
     ValueError: if the child sends invalid reports or leaves invalid files: see tiler.child_checks.
     """
+    share = share or Share()
     outcome: Report | None = None
     scratch = Path(job.scratch)
 
@@ -63,19 +67,16 @@ def build(
             report = outcome = REPORTS.decode(line)
             child_checks.require_plausible(report, job)
             match report:
-                case Opened() if job.archive == "tiles":
-                    pass  # ingest has reported what the tiles are; the joined file is of no interest
                 case Opened():
-                    run.report(source=pb.SourceInfo(**report._asdict()))
+                    share.open(report.shown)
+                    # Of joined tiles, ingest has reported what they are: the joined file is of no interest.
+                    if job.archive != "tiles" and share.place == 0:
+                        run.report(source=pb.SourceInfo(**report.header._asdict()))
                 case Previewed():
                     child_checks.require_preview(scratch)
                     keep_preview(report)
                 case Progress():
-                    run.report(
-                        tiles_done=report.tiles_done,
-                        tiles_total=report.tiles_total or None,
-                        stage_percent=report.percent,
-                    )
+                    share.report(run, report)
     run.check()
     if isinstance(outcome, Built) and child.exit_code == 0:
         child_checks.require_sound(scratch, outcome, job.tile_size)

@@ -12,6 +12,15 @@ class TilerSettings(WorkerSettings, PictureSettings):
     """Settings of the tiler."""
 
     tiler_threads: int = Field(0, ge=0, description="Threads of libvips in one tiling; 0 for one per core.")
+    max_pages: int = Field(
+        500,
+        ge=1,
+        le=500,
+        description=(
+            "Most pages of a file of which all pages are shown. Each is a pyramid of its own, and they are made one "
+            "after another, within one run's time limit."
+        ),
+    )
     preview: bool = Field(
         True,
         description=(

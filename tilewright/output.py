@@ -67,7 +67,13 @@ def print_status(dataset_id: str, status: Json, server: str) -> None:
         rows.append(("view", view_url(dataset_id, server)))
         rows.extend((name, urljoin(f"{server}/", tile_info[name])) for name in ("dzi", "xyz"))
     print_rows(
-        rows + _refresh(status) + rewritten_rows(status) + _stretch(status) + _channels(status) + _warnings(status)
+        rows
+        + _refresh(status)
+        + rewritten_rows(status)
+        + _pages(status)
+        + _stretch(status)
+        + _channels(status)
+        + _warnings(status)
     )
 
 
@@ -77,7 +83,9 @@ def print_result(dataset: Json, server: str) -> None:
     rows: list[tuple[str, str]] = [("dataset", dataset["dataset_id"]), ("status", dataset["status"])]
     rows.append(("view", view_url(dataset["dataset_id"], server)))
     rows.extend((name, urljoin(f"{server}/", urls[name])) for name in ("dzi", "xyz", "thumbnail") if urls.get(name))
-    print_rows(rows + rewritten_rows(dataset) + _stretch(dataset) + _channels(dataset) + _warnings(dataset))
+    print_rows(
+        rows + rewritten_rows(dataset) + _pages(dataset) + _stretch(dataset) + _channels(dataset) + _warnings(dataset)
+    )
 
 
 def print_datasets(datasets: Iterable[Json]) -> int:
@@ -100,6 +108,11 @@ def _stretch(shown: Json) -> list[tuple[str, str]]:
     """Return a row that says how samples became 8 bits, if they did."""
     used = shown.get("stretch")
     return [("stretch", f"{used['rule']}: {used['low']:g} to {used['high']:g}")] if used else []
+
+
+def _pages(shown: Json) -> list[tuple[str, str]]:
+    """Return a row that says how many pages there are, if all are shown."""
+    return [("pages", str(len(shown["pages"])))] if shown.get("pages") else []
 
 
 def _channels(shown: Json) -> list[tuple[str, str]]:

@@ -130,6 +130,11 @@ class Links:
     def georeference(self, dataset_id: str) -> str:
         return f"{self.base}/iiif/{dataset_id}/georeference.json"
 
+    def page(self, dataset_id: str, page: int | None) -> str:
+        """Return the permanent URL of a page's info.json; None stands for the first page."""
+        name = dataset_id if page is None else f"{dataset_id}-p{page}"
+        return f"{self.base}/iiif/{name}/info.json"
+
     def dzi(self, pyramid: pb.Pyramid) -> str:
         return f"{self.base}/tiles/{pyramid.tile_id}.dzi"
 
@@ -196,6 +201,8 @@ def dataset(row: pb.Dataset, links: Links) -> schemas.Dataset:
         found.channels = channels(row.status)
     if row.status.HasField("refresh"):
         found.refresh = refresh(row.status.refresh, time.time())
+    if pyramid and row.status.pages:
+        found.pages = pages(row.status, links)
     return found
 
 
@@ -234,6 +241,8 @@ def _status(row: pb.DatasetStatus, links: Links, now: float) -> Status:
             ready.channels = channels(row)
         if row.HasField("refresh"):
             ready.refresh = refresh(row.refresh, now)
+        if row.pages:
+            ready.pages = pages(row, links)
         return ready
     if shown.progress is None:
         return schemas.Failed(dataset_id=row.dataset_id, status="failed", error=error(row))
@@ -400,6 +409,19 @@ def tile_info(pyramid: pb.Pyramid, links: Links) -> schemas.TileInfo:
     if pyramid.version:
         info.pyramid_version = pyramid.version
     return info
+
+
+def pages(row: pb.DatasetStatus, links: Links) -> list[schemas.PageInfo]:
+    """Return the pages of a dataset of which all are shown."""
+    return [
+        schemas.PageInfo(
+            **tile_info(page.pyramid, links).model_dump(exclude_unset=True),
+            page=page.number,
+            thumbnail=links.thumbnail(page.pyramid),
+            iiif=links.page(row.dataset_id, page.number if place else None),
+        )
+        for place, page in enumerate(row.pages)
+    ]
 
 
 def pixel_size(said_by: pb.Pyramid | pb.Dataset) -> own_text_schemas.PixelSize | None:

@@ -88,6 +88,7 @@ async def create(
                 member=new.member or "",
                 stretch=new.stretch or "",
                 channels=new.channels,
+                all_pages=new.pages == "all",
             ),
             sha256=(new.sha256 or "").lower(),
             idempotency_key=idempotency_key or "",

@@ -10,7 +10,9 @@ from pydantic import (
     Field,
     PlainValidator,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
 
 from gateway.api.own_text_schemas import (
@@ -144,6 +146,11 @@ class NewDataset(BaseModel):
         "0, or names, in a list or with commas between them. Default: the first three channels of a stack.",
         examples=[["DAPI", "GFP"], [0, 2], "0,2"],
     )
+    pages: Literal["all"] | None = Field(
+        default=None,
+        description="`all`: each page of a multi-page source becomes a pyramid, except smaller versions, labels and "
+        "macro views, and the dataset is ready when all are. Goes with neither `page` nor `channels`.",
+    )
     member: Member | None = Field(
         default="",
         description="Name of the image in a ZIP archive that has several. The failure's message lists them.",
@@ -172,6 +179,13 @@ class NewDataset(BaseModel):
             "EPSG:3857 10 0 1000000 0 -10 6000000",
         ],
     )
+
+    @field_validator("pages")
+    @classmethod
+    def _goes_alone(cls, pages: str | None, info: ValidationInfo) -> str | None:
+        if pages and (info.data.get("page") is not None or info.data.get("channels")):
+            raise ValueError("goes with neither page nor channels")
+        return pages
 
 
 _NEW_URL = "https://example.org/blue-marble.jpg?token=new"

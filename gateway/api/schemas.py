@@ -154,6 +154,26 @@ class TileInfo(BaseModel):
     pixel_size: PixelSize | SkipJsonSchema[None] = absent("How large a pixel is; left out if nothing says it.")
 
 
+class PageInfo(TileInfo):
+    """A page of a dataset of which all pages are shown: what a viewer needs to know about its pyramid."""
+
+    model_config = example(
+        {
+            **_TILE_INFO,
+            "page": 3,
+            "thumbnail": f"/tiles/{_TILE_INFO['tile_id']}/thumbnail.jpg",
+            "iiif": "/iiif/custom_a1b2c3d4-p3/info.json",
+        }
+    )
+
+    page: int = Field(description="Its number in the source, from 0.")
+    thumbnail: str = Field(description="URL of its thumbnail.")
+    iiif: str = Field(description="Permanent URL of its `info.json`. The name in it works in all permanent addresses.")
+
+
+PAGES_FIELD = "Each page, if the request asked for all of them; left out until the dataset is ready, and in lists."
+
+
 class Error(BaseModel):
     """Why a dataset or an inspection failed."""
 
@@ -326,6 +346,7 @@ class Ready(BaseModel):
     )
     channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
     refresh: Refresh | SkipJsonSchema[None] = absent(REFRESH_FIELD)
+    pages: list[PageInfo] | SkipJsonSchema[None] = absent(PAGES_FIELD)
 
 
 class Failed(BaseModel):
@@ -391,6 +412,7 @@ class Dataset(BaseModel):
     )
     channels: list[Channel] | SkipJsonSchema[None] = absent(CHANNELS_FIELD)
     refresh: Refresh | SkipJsonSchema[None] = absent(REFRESH_FIELD)
+    pages: list[PageInfo] | SkipJsonSchema[None] = absent(PAGES_FIELD)
     pixel_size: PixelSize | None = Field(
         description="How large a pixel of the full image is: what the request said, else what the file says; null if "
         "neither, and until the dataset is ready if only the file may say it."

@@ -3,7 +3,7 @@
 Imports `gateway.http`, `gateway.storage` and `pipeline`. The app and the server import what is listed here.
 """
 
-from gateway.tiles.dataset_addresses import DatasetAddresses
+from gateway.tiles.dataset_addresses import DatasetAddresses, page_of
 from gateway.tiles.iiif import IIIF_PREFIX, Iiif
 from gateway.tiles.pyramid_app import PyramidApp
 from gateway.tiles.pyramid_cache import PyramidCache
@@ -23,4 +23,5 @@ __all__ = [
     "RegionCache",
     "Regions",
     "Tiles",
+    "page_of",
 ]

@@ -16,7 +16,9 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
-DATASET_ID = re.compile(texts.DATASET_ID)
+DATASET_ID = re.compile(rf"{texts.DATASET_ID}(?:-p[1-9][0-9]{{0,5}})?")
+"""What permanent addresses begin with: a dataset's id, for a page after the first one of several with "-p" and its
+number in the source. The first page has only one address."""
 
 RENEW_AFTER = 1.0
 """Seconds after which an answer is renewed in the background when it is used."""
@@ -39,6 +41,12 @@ class _Answer(NamedTuple):
     @property
     def tile_id(self) -> str:
         return self.pyramid.tile_id
+
+
+def page_of(name: str) -> tuple[str, int]:
+    """Split the name in an address into the dataset's id and the number of the page."""
+    dataset_id, _, page = name.partition("-p")
+    return dataset_id, int(page or 0)
 
 
 class DatasetAddresses:

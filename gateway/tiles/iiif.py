@@ -28,7 +28,7 @@ from typing import Any
 from starlette.types import Scope
 
 from gateway.tiles import georeference, iiif_2
-from gateway.tiles.dataset_addresses import DatasetAddresses
+from gateway.tiles.dataset_addresses import DatasetAddresses, page_of
 from gateway.tiles.image_request import ImageRequest, Limits, parse
 from gateway.tiles.manifest import CONTEXT as MANIFEST_CONTEXT
 from gateway.tiles.manifest import manifest
@@ -105,6 +105,8 @@ class Iiif(PyramidApp):
                 return _redirect(pyramid, f"{address}/info.json", self.address_cache)
             case ["info.json"]:
                 return self._info(pyramid, self.said_of(pyramid, name), address, version, scope)
+            case ["manifest.json" | georeference.PATH] if page_of(name)[1]:
+                return None
             case ["manifest.json"] if self._get_dataset is not None and name != pyramid.tile_id:
                 return _manifest(pyramid, await self._get_dataset(name), base, version, scope, self.address_cache)
             case [georeference.PATH] if self._get_dataset is not None and name != pyramid.tile_id and not named:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.tiles.image_request import Limits
-from gateway.tiles.manifest import facts_of
+from gateway.tiles.manifest import PageOf, facts_of, pages_of
 from gateway.tiles.scale import service_2
-from pipeline.pyramids import Format, Geometry, Level, thumbnail_size
+from pipeline.pyramids import Format, Geometry, Level
 from pipeline.regions import QUALITIES
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -74,16 +74,7 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
     base: what absolute URLs begin with, without a trailing slash.
     """
     image = f"{base}/iiif/2/{dataset.dataset_id}"
-    tiles = f"{base}/tiles/{dataset.dataset_id}"
-    whole = geometry.level(geometry.full_level)
-    width, height = thumbnail_size(geometry)
-    thumbnail = {
-        "@id": f"{tiles}/thumbnail.jpg",
-        "@type": "dctypes:Image",
-        "format": "image/jpeg",
-        "width": width,
-        "height": height,
-    }
+    canvases = [_canvas(page, image) for page in pages_of(dataset, geometry, base)]
     document: dict[str, Any] = {
         "@context": PRESENTATION_CONTEXT,
         "@id": f"{image}/manifest.json",
@@ -96,7 +87,22 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
         document["attribution"] = _statement(dataset.attribution)
     if dataset.rights.url:
         document["license"] = dataset.rights.url
-    canvas = f"{image}/canvas/0"
+    if len(canvases) == 1:
+        document["rendering"] = canvases[0].pop("rendering")
+    return document | {
+        "metadata": [{"label": label, "value": value} for label, value in facts_of(dataset, geometry)],
+        "thumbnail": canvases[0]["thumbnail"],
+        "related": {"@id": f"{base}/view/{dataset.dataset_id}", "format": "text/html"},
+        "seeAlso": {"@id": f"{base}/api/datasets/{dataset.dataset_id}", "format": "application/json"},
+        "sequences": [{"@type": "sc:Sequence", "canvases": canvases}],
+    }
+
+
+def _canvas(page: PageOf, manifest_image: str) -> dict[str, Any]:
+    """Return the canvas of a page (Presentation API, section 5.3), with its archive of tiles."""
+    image, canvas = f"{page.base}/iiif/2/{page.name}", f"{manifest_image}/canvas/{page.place}"
+    whole = page.geometry.level(page.geometry.full_level)
+    width, height = page.thumbnail_size
     resource = {
         "@id": f"{image}/full/{whole.width},/0/default.jpg",
         "@type": "dctypes:Image",
@@ -112,33 +118,26 @@ def manifest_2(dataset: pb.Dataset, geometry: Geometry, base: str) -> dict[str, 
         "on": canvas,
         "resource": resource,
     }
-    return document | {
-        "metadata": [{"label": label, "value": value} for label, value in facts_of(dataset, geometry)],
-        "thumbnail": thumbnail,
-        "related": {"@id": f"{base}/view/{dataset.dataset_id}", "format": "text/html"},
+    return {
+        "@id": canvas,
+        "@type": "sc:Canvas",
+        "label": page.label,
+        "thumbnail": {
+            "@id": f"{page.tiles}/thumbnail.jpg",
+            "@type": "dctypes:Image",
+            "format": "image/jpeg",
+            "width": width,
+            "height": height,
+        },
         "rendering": {
-            "@id": f"{tiles}.szi",
+            "@id": f"{page.tiles}.szi",
             "format": "application/zip",
             "label": "All Deep Zoom tiles in one zip file",
         },
-        "seeAlso": {"@id": f"{base}/api/datasets/{dataset.dataset_id}", "format": "application/json"},
-        "sequences": [
-            {
-                "@type": "sc:Sequence",
-                "canvases": [
-                    {
-                        "@id": canvas,
-                        "@type": "sc:Canvas",
-                        "label": dataset.name,
-                        "thumbnail": thumbnail,
-                        "width": geometry.width,
-                        "height": geometry.height,
-                        **service_2(dataset.status.pyramid),
-                        "images": [painting],
-                    }
-                ],
-            }
-        ],
+        "width": page.geometry.width,
+        "height": page.geometry.height,
+        **service_2(page.pyramid),
+        "images": [painting],
     }
 
 

@@ -26,6 +26,7 @@ from pipeline.pyramids.geometry import (
     Geometry,
     Level,
     Options,
+    page_tile_id,
     tile_id,
     version_of,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Options",
     "deep_zoom_descriptor",
     "index_bytes",
+    "page_tile_id",
     "sealed",
     "thumbnail_size",
     "tile_id",

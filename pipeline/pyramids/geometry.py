@@ -14,7 +14,7 @@ from left to right, without a corner that was already counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -126,6 +126,10 @@ class Options(Protocol):
     def channels(self) -> Sequence[str]:
         """The channels of a stack to compose: numbers from 0, or names; none for the default."""
 
+    @property
+    def all_pages(self) -> bool:
+        """Whether each page of the source becomes a pyramid."""
+
 
 def tile_id(source_sha256: str, options: Options, version: int = 0) -> str:
     """Return the id of the pyramid of a source with these options: 64 lower-case hex digits.
@@ -137,9 +141,7 @@ def tile_id(source_sha256: str, options: Options, version: int = 0) -> str:
         main picture is, only the file shows.
     version: a PYRAMID_VERSION; 0 for today's.
     """
-    import hashlib  # noqa: PLC0415  # loads OpenSSL, which takes a tenth of the start of the tiler's child
-
-    identity = {
+    identity: dict[str, object] = {
         "source": source_sha256.lower(),
         "tile_size": options.tile_size or DEFAULT_TILE_SIZE,
         "version": version or PYRAMID_VERSION,
@@ -159,6 +161,25 @@ def tile_id(source_sha256: str, options: Options, version: int = 0) -> str:
         identity["stretch"] = options.stretch
     if options.channels:
         identity["channels"] = list(options.channels)
+    if options.all_pages:
+        identity["pages"] = "all"
+    return _digest(identity)
+
+
+def page_tile_id(first: str, page: int) -> str:
+    """Return the id of a page's pyramid, if all pages of a source are shown.
+
+    Parameters
+    ----------
+    first: the tile_id of the first page shown, which is that of the options.
+    page: the number of a later one in the source.
+    """
+    return _digest({"first": first, "page": page})
+
+
+def _digest(identity: Mapping[str, object]) -> str:
+    import hashlib  # noqa: PLC0415  # loads OpenSSL, which takes a tenth of the start of the tiler's child
+
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -345,6 +345,9 @@ class PyramidRow:
     stretch: list[str | float] | None
     channels: list[list[str | float]] | None
     more: str
+    pages: int | None
+    first_page: str | None
+    page: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,11 +367,17 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A dataset, its pyramid where that is built, and its refresh where one is at work."""
+    """A dataset, its pyramid where that is built, and its refresh where one is at work.
+
+    Parameters
+    ----------
+    further: the pyramids of its further pages, in order. In lists there are none.
+    """
 
     row: DatasetRow
     pyramid: PyramidRow | None
     refresh: DatasetRow | None = None
+    further: tuple[PyramidRow, ...] = ()
 
     @property
     def run_ids(self) -> list[str]:

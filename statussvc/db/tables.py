@@ -317,9 +317,27 @@ class PyramidColumns(TypedColumns):
     channels: Named[list[list[str | float]] | None] = Column(JSON(none_as_null=True))
     # What else is known of it: a Pyramid as JSON. Empty if nothing is.
     more: Named[str] = Column(Text, server_default="")
+    # If all pages of a source are shown: how many, in the row of the first one; in those of the others, the first one's
+    # tile_id; and the number of each in the source.
+    pages: Named[int | None] = Column(Integer)
+    first_page: Named[str | None] = Column(String(64))
+    page: Named[int | None] = Column(Integer)
 
 
-pyramids = Table("pyramids", metadata, PyramidColumns)
+_FURTHER_PAGE = text("first_page IS NOT NULL")
+
+pyramids = Table(
+    "pyramids",
+    metadata,
+    PyramidColumns,
+    Index(
+        "ix_pyramids_first_page",
+        "first_page",
+        "page",
+        sqlite_where=_FURTHER_PAGE,
+        postgresql_where=_FURTHER_PAGE,
+    ),
+)
 
 
 class VersionColumns(TypedColumns):

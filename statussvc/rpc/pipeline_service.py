@@ -165,9 +165,9 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
 
                 reply = await self._core.database.write(complete)
             case "tiler":
-                built = requests.built(request.tiler)
+                built, further = requests.built(request.tiler), requests.further_pages(request.tiler)
                 reply = await self._core.database.write(
-                    lambda connection: stages.complete_tiler(connection, request.run_id, built, now)
+                    lambda connection: stages.complete_tiler(connection, request.run_id, built, now, further)
                 )
             case "inspect":
                 report = json_format.MessageToJson(request.inspect, indent=None)

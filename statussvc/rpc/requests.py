@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 from pipeline.channel_choice import COLOUR, MOST_TEXT
 from pipeline.channel_choice import MOST as MOST_CHANNELS
@@ -97,6 +98,9 @@ def _more(options: pb.TileOptions) -> str:
         more.channels.extend(parse_channels(options.channels))
     except ValueError as error:
         raise Malformed(f"options.channels: {error}") from error
+    if options.all_pages and (options.HasField("page") or more.channels):
+        raise Malformed("options.all_pages: goes with neither page nor channels")
+    more.all_pages = options.all_pages
     return as_json(more)
 
 
@@ -259,7 +263,18 @@ def built(result: pb.TilerResult) -> stages.Built:
         *(result.width, result.height, tile_format, result.tile_count, result.bytes, warnings, stretch),
         channels=_channels(result) or None,
         more=as_json(_more_of_pyramid(result)),
+        page=result.page,
     )
+
+
+def further_pages(result: pb.TilerResult) -> list[stages.Built]:
+    """The builds of the pages after the first one."""
+    numbers = [result.page, *(page.page for page in result.pages)]
+    if not all(0 <= before < after <= MAX_NUMBER for before, after in pairwise([*numbers, MAX_NUMBER])):
+        raise Malformed("tiler.page: the numbers of the pages must rise")
+    if any(page.pages for page in result.pages):
+        raise Malformed("tiler.pages: a page has no pages")
+    return [built(page) for page in result.pages]
 
 
 def _more_of_pyramid(result: pb.TilerResult) -> pb.Pyramid:

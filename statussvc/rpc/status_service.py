@@ -159,7 +159,11 @@ class StatusService(pb_grpc.StatusServiceServicer):
         return pb.GetPyramidResponse(pyramid=views.pyramid(row))
 
     async def ResolveDataset(self, request: pb.ResolveDatasetRequest, context: Context) -> pb.ResolveDatasetResponse:
-        entry = await self._core.database.read(lambda connection: catalogue.resolve(connection, request.dataset_id))
+        if request.page < 0:
+            raise Malformed("page: must not be negative")
+        entry = await self._core.database.read(
+            lambda connection: catalogue.resolve(connection, request.dataset_id, request.page)
+        )
         return views.resolved(entry)
 
     async def ListChanges(self, request: pb.ListChangesRequest, context: Context) -> pb.ListChangesResponse:

@@ -102,7 +102,7 @@ def shown_pyramid(row: DatasetRow, built: PyramidRow) -> pb.Pyramid:
     if said.HasField("georeference"):
         message.georeference.CopyFrom(places.shown(said.georeference, built.width, built.height))
     if row.source_sha256 is not None:
-        message.version = version_of(built.tile_id, row.source_sha256, row.options)
+        message.version = version_of(built.first_page or built.tile_id, row.source_sha256, row.options)
     return message
 
 
@@ -196,17 +196,23 @@ def _status(entry: CatalogueEntry, lease: Lease | None) -> pb.DatasetStatus:
     if row.source_bytes is not None and state not in (State.QUEUED, State.DOWNLOADING):
         message.progress.bytes_downloaded = message.progress.bytes_total = row.source_bytes
     if state is State.READY:
-        _show_pyramid(entry, message)
+        _show_pyramids(entry, message)
     return message
 
 
-def _show_pyramid(entry: CatalogueEntry, message: pb.DatasetStatus) -> None:
-    row = entry.row
-    if entry.pyramid is None:
+def _show_pyramids(entry: CatalogueEntry, message: pb.DatasetStatus) -> None:
+    row, first = entry.row, entry.pyramid
+    if first is None:
         raise LookupError(f"{row.dataset_id} is ready without a pyramid")
-    message.progress.tiles_done = message.progress.tiles_total = entry.pyramid.tile_count
-    message.pyramid.CopyFrom(shown_pyramid(row, entry.pyramid))
-    message.warnings.extend(pb.Warning(code=code, message=text) for code, text in entry.pyramid.warnings)
+    message.progress.tiles_done = message.progress.tiles_total = first.tile_count
+    message.pyramid.CopyFrom(shown_pyramid(row, first))
+    message.warnings.extend(pb.Warning(code=code, message=text) for code, text in first.warnings)
+    if first.pages and len(entry.further) == first.pages - 1:
+        message.pages.add(number=first.page or 0, pyramid=message.pyramid)
+        for page in entry.further:
+            message.pages.add(number=page.page or 0, pyramid=shown_pyramid(row, page))
+        message.progress.tiles_done = sum(page.pyramid.tile_count for page in message.pages)
+        message.progress.tiles_total = message.progress.tiles_done
 
 
 def _ended(end: RefreshEnd) -> pb.Refresh:

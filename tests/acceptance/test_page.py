@@ -30,6 +30,7 @@ from playwright.sync_api import (
 
 from pipeline.source_formats import listed
 from tests.acceptance.jobs import finish, ready, submit
+from tests.acceptance.test_all_pages import several_pages
 from tests.support.images import stacks
 from tests.support.network.answers import gated, ranges, status
 from tests.support.network.sources import SourceServer
@@ -1042,3 +1043,24 @@ def test_no_registry_stands_in_the_lock() -> None:
     # Then it names versions and hashes, and no host that serves them
     assert lock.count('"integrity": "sha512-') == 3
     assert '"resolved"' not in lock
+
+
+def test_the_page_shows_one_page_after_another(
+    stack: LaunchedStack, client: Client, sources: SourceServer, new_page: NewPage
+) -> None:
+    url = sources.on("/paged.tif", status(200, data=several_pages(4)))
+    dataset_id = str(client.submit(url, "A book", pages="all")["dataset_id"])
+    ready(client, dataset_id)
+    page = new_page()
+    page.goto(f"{stack.url}/view/{dataset_id}")
+    expect(page.get_by_role("heading", name="A book, page 1 of 3")).to_be_visible()
+    expect(page.get_by_text("Page 1 of 3", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Next page").click()
+    expect(page.get_by_role("heading", name="A book, page 2 of 3")).to_be_visible()
+    assert page.evaluate("document.querySelector('#facts dd').textContent").startswith("700")
+    expect(page.get_by_role("link", name="Next page")).to_be_visible()
+    page.keyboard.press("PageDown")
+    expect(page.get_by_role("heading", name="A book, page 3 of 3")).to_be_visible()
+    page.get_by_role("link", name="Previous page").click()
+    expect(page).to_have_url(f"{stack.url}/view/{dataset_id}?page=1")
+    client.delete(dataset_id)

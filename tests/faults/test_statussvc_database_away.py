@@ -72,7 +72,7 @@ def all_calls(status: Status, dataset_id: str, run_id: str) -> dict[str, Callabl
         (users.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=dataset_id)),
         (users.GetStatus, pb.GetStatusRequest(**named)),
         (users.RetryDataset, pb.RetryDatasetRequest(**named)),
-        (users.ResolveDataset, pb.ResolveDatasetRequest(**named)),
+        (users.ResolveDataset, pb.ResolveDatasetRequest(dataset_id=dataset_id)),
         (users.GetPyramid, pb.GetPyramidRequest(tile_id=SHA)),
         (pipeline.LeasePending, pb.LeasePendingRequest()),
         (pipeline.ConfirmPublished, pb.ConfirmPublishedRequest(wake_up=wake_up)),

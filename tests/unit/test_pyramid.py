@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pyramids.geometry import Format, Geometry, Level, tile_id
+from pipeline.pyramids.geometry import Format, Geometry, Level, page_tile_id, tile_id
 from pipeline.pyramids.index import Entry, Index, IndexWriter
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -29,6 +29,7 @@ class Asked:
     stretch: str = ""
     member: str = ""
     channels: tuple[str, ...] = ()
+    all_pages: bool = False
     has_page: bool = False
 
     def HasField(self, name: str, /) -> bool:  # noqa: N802  the proto's name
@@ -77,8 +78,14 @@ def test_whatever_changes_pixels_changes_the_tile_id() -> None:
         Asked(channels=("0", "1")),
         Asked(channels=("0,1",)),
         Asked(stretch="percentile:1,99"),
+        Asked(all_pages=True),
+        Asked(512, all_pages=True),
     ]
     assert len({tile_id(EMPTY, options) for options in asked}) == len(asked)
+    # And so does each page, where all are shown
+    first, other = (tile_id(EMPTY, Asked(size, all_pages=True)) for size in (256, 512))
+    further = {page_tile_id(each, page) for each in (first, other) for page in range(1, 20)}
+    assert len({first, other, *further}) == 2 * 20
     assert tile_id(hashlib.sha256(b"x").hexdigest(), Asked()) != tile_id(EMPTY, Asked())
 
 

@@ -81,6 +81,18 @@ class Reader:
         """Whether the page is read because it is the main picture."""
         return self._asked_page is None
 
+    def take_all(self) -> tuple[int, ...]:
+        """Read the first of the pages to show if all are asked for. Return the numbers of all, at least one.
+
+        Must be called before the page is read.
+
+        Raises
+        ------
+        As `open`.
+        """
+        self._asked_page = 0
+        return tuple(range(max(1, self.header().pages)))
+
     def prepare(self) -> None:
         """Load the libraries needed to read the file. Must be called before the process is confined."""
         listen()

@@ -68,6 +68,12 @@ class TileFormat(StrEnum):
     WEBP = "webp"
 
 
+class Pages(StrEnum):
+    """Values of `submit --pages`."""
+
+    ALL = "all"
+
+
 class Damage(StrEnum):
     """Values of `submit --damage`."""
 
@@ -181,6 +187,9 @@ def submit(
     page: Annotated[
         int | None, typer.Option(min=0, help="Page of a multi-page source, counted from 0. Default: the main picture.")
     ] = None,
+    pages: Annotated[
+        Pages | None, typer.Option(help="all: show each page of a multi-page source, one after another.")
+    ] = None,
     damage: Annotated[
         Damage | None,
         typer.Option(help="Of a damaged image, refuse all (the default), or accept and show what can be decoded."),
@@ -253,6 +262,7 @@ def submit(
             format=tile_format,
             quality=quality,
             page=page,
+            pages=pages,
             damage=damage,
             member=member,
             stretch=stretch,

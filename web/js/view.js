@@ -6,6 +6,7 @@ import { el, sourceLink } from "./dom.js";
 import { count, decoded, length, number, pixels, size, when } from "./format.js";
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
+import { onlyPage, pageOf, pager } from "./pages.js";
 import { metresOf } from "./scale.js";
 import { refreshing } from "./refresh.js";
 import { openViewer } from "./viewer.js";
@@ -22,9 +23,13 @@ start();
 async function start() {
   try {
     const dataset = await getDataset(id);
-    showDataset(dataset);
-    if (dataset.status === "ready") await showPicture(dataset);
+    const pages = dataset.pages ?? [];
+    const number = pageOf(location.search, pages);
+    const shown = pages.length > 1 ? onlyPage(dataset, number) : dataset;
+    showDataset(shown);
+    if (dataset.status === "ready") await showPicture(shown);
     else await showProgress(dataset);
+    if (pages.length > 1) stage.append(pager(number, pages.length));
   } catch (error) {
     if (error.status === 404) showGone();
     else showMessage("Something went wrong", error.message);

@@ -4,7 +4,7 @@ Imports `pipeline.errors` and the limits of `pipeline.formats`. Pure functions o
 """
 
 from pipeline.formats.tiff.directory import NATIVE, PLACES, Directory, Entry, File, Tag
-from pipeline.formats.tiff.main_page import Main, is_named, labels_in_ome, main_page
+from pipeline.formats.tiff.main_page import Main, full_pages, is_named, labels_in_ome, main_page
 from pipeline.formats.tiff.pages import (
     MASK,
     REDUCED,
@@ -30,6 +30,7 @@ __all__ = [
     "Tag",
     "directories",
     "find",
+    "full_pages",
     "is_named",
     "kind_of",
     "labels_in_ome",

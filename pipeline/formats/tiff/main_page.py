@@ -115,6 +115,29 @@ def main_page(file: File) -> Main | None:
     return Main(chosen.page, chosen.width, chosen.height, max(0, len(full) - 1) + named, named, is_sure)
 
 
+def full_pages(file: File) -> list[int]:
+    """Return the numbers of all pages that are no smaller version, no label and no macro view.
+
+    If there is none, it is the main picture.
+
+    Raises
+    ------
+    StageError: page_not_found, as main_page.
+    struct.error: if the file ends within a directory.
+    """
+    found = []
+    by_ome: frozenset[int] = frozenset()
+    for page, place in enumerate(islice(pages(file), MOST_PAGES)):
+        directory = place.read(file)
+        if page == 0:
+            by_ome = labels_in_ome(directory)
+        if not (place.is_reduced or place.number in by_ome or is_named(directory)):
+            found.append(page)
+    if not found and (main := main_page(file)) is not None:
+        found.append(main.page)
+    return found
+
+
 def is_named(directory: Directory) -> bool:
     """Return whether a page is marked as a label or a macro view.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, select, union_all, update
@@ -17,7 +17,16 @@ from statussvc.db.repository.ids import free_id
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.reusable import fresh_download, url_hash
 from statussvc.db.repository.transitions import first_attempt, has, lock_present
-from statussvc.db.rows import DATASET_PREFIX, CatalogueEntry, PyramidRow, as_json, fetch_entries, fetch_one, own_texts
+from statussvc.db.rows import (
+    DATASET_PREFIX,
+    CatalogueEntry,
+    PyramidRow,
+    as_json,
+    fetch_all,
+    fetch_entries,
+    fetch_one,
+    own_texts,
+)
 from statussvc.db.tables import dataset_labels, datasets, former_ids, idempotency, pyramids
 from statussvc.enums import Kind, TileFormat
 from statussvc.lifecycle import State
@@ -201,23 +210,45 @@ def _exists(connection: Connection, dataset_id: str) -> bool:
 
 
 def get(connection: Connection, dataset_id: str) -> CatalogueEntry:
-    """One dataset. Raises NotFound."""
+    """One dataset, with its further pages. Raises NotFound."""
     found = fetch_entries(connection, _entries().where(datasets.c.dataset_id == dataset_id))
     if not found:
         raise NotFound(f"There is no dataset {dataset_id}.")
-    return found[0]
+    entry = found[0]
+    if entry.pyramid is None or (entry.pyramid.pages or 0) < 2:
+        return entry
+    further = select(pyramids).where(pyramids.c.first_page == entry.pyramid.tile_id).order_by(pyramids.c.page)
+    return replace(entry, further=tuple(fetch_all(connection, PyramidRow, further)))
 
 
-def resolve(connection: Connection, dataset_id: str) -> CatalogueEntry | None:
-    """One dataset; None if it was deleted. Raises NotFound if there was never such a dataset."""
+def resolve(connection: Connection, dataset_id: str, page: int = 0) -> CatalogueEntry | None:
+    """One dataset, or a page of it; None if it was deleted. Raises NotFound if there was never such a dataset or page.
+
+    Parameters
+    ----------
+    page: its number in the source, after the first one, whose pyramid the entry then has; 0: the first one.
+    """
     found = fetch_entries(connection, _entries().where(datasets.c.dataset_id == dataset_id))
     if found:
-        return found[0]
+        return _page_of(connection, found[0], page) if page else found[0]
     # Rows that are not deleted are found above, unless the dataset was created meanwhile.
     was_there = exists().where(datasets.c.dataset_id == dataset_id, datasets.c.deleted_at.is_not(None), IS_DATASET)
     if connection.scalar(select(was_there | exists().where(former_ids.c.dataset_id == dataset_id))):
         return None
     raise NotFound(f"There is no dataset {dataset_id}.")
+
+
+def _page_of(connection: Connection, entry: CatalogueEntry, page: int) -> CatalogueEntry:
+    first = entry.pyramid
+    if first is None or entry.row.state is not State.READY:
+        if not entry.row.options.all_pages:
+            raise NotFound(f"The dataset {entry.row.dataset_id} has one page.")
+        return entry
+    wanted = (pyramids.c.first_page == first.tile_id) & (pyramids.c.page == page) & ~pyramids.c.deleting
+    found = fetch_one(connection, PyramidRow, select(pyramids).where(wanted))
+    if found is None:
+        raise NotFound(f"The dataset {entry.row.dataset_id} shows no further page {page}.")
+    return replace(entry, pyramid=found)
 
 
 @dataclass(frozen=True, slots=True)

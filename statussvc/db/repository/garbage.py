@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 
 from pipeline.storage import pyramid_key, source_key
 from statussvc.db.repository.insert import insert_those_missing
@@ -241,9 +241,13 @@ def _unused_builds(connection: Connection, builds: Collection[_Build]) -> set[_B
 
 
 def _referred(connection: Connection, tile_ids: Collection[str]) -> set[str]:
-    """Those of the pyramids that a dataset refers to, or that are kept as a version."""
-    refers = exists().where(datasets.c.tile_id == pyramids.c.tile_id, datasets.c.deleted_at.is_(None))
-    is_version = exists().where(versions.c.tile_id == pyramids.c.tile_id)
+    """Those of the pyramids that a dataset refers to, or that are kept as a version.
+
+    Those of further pages are referred to by that of the first page.
+    """
+    first = func.coalesce(pyramids.c.first_page, pyramids.c.tile_id)
+    refers = exists().where(datasets.c.tile_id == first, datasets.c.deleted_at.is_(None))
+    is_version = exists().where(versions.c.tile_id == first)
     wanted = pyramids.c.tile_id.in_(tile_ids)
     return set(connection.scalars(select(pyramids.c.tile_id).where(wanted, refers | is_version)))
 

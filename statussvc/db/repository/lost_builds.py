@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection, exists, func, select, update
 
 from pipeline.pyramids import tile_id as tile_id_of
 from statussvc.db.repository.transitions import has, wait_again
@@ -15,7 +15,10 @@ SETTLED = 60.0
 
 _IS_READY = has(datasets.c.state, State.READY)
 
-_SHOWN = exists().where(datasets.c.tile_id == pyramids.c.tile_id, _IS_READY, datasets.c.deleted_at.is_(None))
+_FIRST = func.coalesce(pyramids.c.first_page, pyramids.c.tile_id)
+"""What datasets that show a pyramid refer to: that of page 0 for those of further pages."""
+
+_SHOWN = exists().where(datasets.c.tile_id == _FIRST, _IS_READY, datasets.c.deleted_at.is_(None))
 
 
 def builds(connection: Connection, after: str, size: int, now: float) -> tuple[list[tuple[str, str]], str]:
@@ -57,10 +60,11 @@ def report(connection: Connection, tile_id: str, build: str, now: float) -> str:
         & ~pyramids.c.deleting
         & (pyramids.c.created_at < now - SETTLED)
     )
-    if connection.execute(select(pyramids.c.tile_id).where(counts).with_for_update()).first() is None:
+    first = connection.scalars(select(_FIRST).where(counts).with_for_update()).first()
+    if first is None:
         return ""
     connection.execute(update(pyramids).where(counts).values(lost=True))
-    wanted = (datasets.c.tile_id == tile_id) & datasets.c.deleted_at.is_(None)
+    wanted = (datasets.c.tile_id == first) & datasets.c.deleted_at.is_(None)
     at_work = select(datasets.c.seq).where(wanted, datasets.c.state.not_in(list(FINAL))).limit(1)
     if connection.execute(at_work).first() is not None:
         return ""

@@ -5,11 +5,13 @@ Every function locks the dataset's row first, so that another service cannot mov
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
 
 from sqlalchemy import Connection, insert, select, true, update
 
+from pipeline.pyramids import page_tile_id
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.db.repository import places, refreshes
@@ -57,6 +59,7 @@ class Built:
     stretch: how samples became 8 bits: the rule, and the samples that became 0 and 255; None if they already were.
     channels: the channels that were composed: number, name, colour, and the figures of each as in `stretch`.
     more: what else is known: a Pyramid as JSON.
+    page: the number of the page in the source, from 0, if all pages were asked for.
     """
 
     width: int
@@ -68,6 +71,7 @@ class Built:
     stretch: list[str | float] | None = None
     channels: list[list[str | float]] | None = None
     more: str = ""
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,45 +240,58 @@ def complete_ingest(
     return end(connection, run, Outcome.COMPLETED, Answer.WON, now, next_attempt=row.attempt)
 
 
-def complete_tiler(connection: Connection, run_id: str, built: Built, now: float) -> Reply:
+def complete_tiler(
+    connection: Connection, run_id: str, built: Built, now: float, further: Sequence[Built] = ()
+) -> Reply:
     """Record that a build is stored. The first build of a tile_id counts; it replaces one lost or being deleted.
 
     A build that was forced replaces any.
+
+    Parameters
+    ----------
+    further: the builds of the pages after the first one, if all pages were asked for.
     """
     current = _current(connection, run_id, Outcome.COMPLETED, Stage.TILER)
     if isinstance(current, Reply):
         return current
     run, row = current
-    values = {
-        "build": run_id,
-        "deleting": False,
-        "lost": False,
-        "tile_size": row.tile_size,
-        "created_at": now,
-        **asdict(built),
-    }
-    won = insert_once(connection, pyramids, tile_id=row.tile_id, **values)
-    if not won:
-        won = (
-            connection.execute(
-                update(pyramids)
-                .where(
-                    pyramids.c.tile_id == row.tile_id,
-                    true() if row.forced else pyramids.c.deleting | pyramids.c.lost,
-                )
-                .values(**values)
-            ).rowcount
-            == 1
+    first = row.tile_id or ""
+    same = {"build": run_id, "deleting": False, "lost": False, "tile_size": row.tile_size, "created_at": now}
+    pages = len(further) + 1 if row.options.all_pages else None
+    page = (built.page or 0) if pages else None
+    values = {**same, **asdict(built), "pages": pages, "page": page}
+    kept = [_keep(connection, first, values, forced=row.forced)]
+    for each in further if pages else ():
+        tile_id = page_tile_id(first, each.page or 0)
+        values = {**same, **asdict(each), "first_page": first}
+        kept.append(_keep(connection, tile_id, values, forced=row.forced))
+    if any(each is _Kept.REPLACED for each in kept):
+        # For all datasets that show the replaced build. They are ready, so nobody watches them any more.
+        connection.execute(
+            update(datasets)
+            .where(datasets.c.tile_id == first, has(datasets.c.state, State.READY))
+            .values(revision=datasets.c.revision + 1)
         )
-        if won:
-            # For all datasets that show the replaced build. They are ready, so nobody watches them any more.
-            connection.execute(
-                update(datasets)
-                .where(datasets.c.tile_id == row.tile_id, has(datasets.c.state, State.READY))
-                .values(revision=datasets.c.revision + 1)
-            )
     move_row(connection, row, Event.DONE, now)
+    won = any(each is not _Kept.NO for each in kept)
     return end(connection, run, Outcome.COMPLETED, Answer.WON if won else Answer.LOST, now)
+
+
+class _Kept(Enum):
+    """Whether a build counts."""
+
+    NO = 0
+    NEW = 1
+    REPLACED = 2
+
+
+def _keep(connection: Connection, tile_id: str, values: Mapping[str, object], *, forced: bool) -> _Kept:
+    """Have a build count, unless another one does. One that was forced replaces any."""
+    if insert_once(connection, pyramids, tile_id=tile_id, **values):
+        return _Kept.NEW
+    may_go = true() if forced else pyramids.c.deleting | pyramids.c.lost
+    replaced = update(pyramids).where(pyramids.c.tile_id == tile_id, may_go).values(**values)
+    return _Kept.REPLACED if connection.execute(replaced).rowcount else _Kept.NO
 
 
 def complete_inspect(connection: Connection, run_id: str, report: str, now: float) -> Reply:

@@ -16,6 +16,8 @@ from statussvc.db.tables import datasets, pyramids, runs
 from statussvc.enums import Answer, Kind, Outcome
 from statussvc.lifecycle import FINAL, WAITING, WORKING, Event, Stage, State, move
 
+_USABLE = (~pyramids.c.deleting, ~pyramids.c.lost)
+
 Member = TypeVar("Member", State, Stage)
 
 NO_FAILURE: Final[dict[str, object]] = {"error_code": None, "error_message": None, "error_retryable": None}
@@ -97,10 +99,15 @@ def end(
 
 
 def is_built(connection: Connection, tile_id: str | None) -> bool:
-    """Whether a pyramid is built."""
+    """Whether a pyramid is built, with those of all further pages if it has some."""
     # Locked, so that nobody can mark it for deletion before this dataset refers to it.
-    query = select(pyramids.c.deleting | pyramids.c.lost).where(pyramids.c.tile_id == tile_id).with_for_update()
-    return connection.scalars(query).one_or_none() in (False, 0)
+    first = select(pyramids.c.pages).where(pyramids.c.tile_id == tile_id, *_USABLE).with_for_update()
+    found = connection.execute(first).one_or_none()
+    if found is None:
+        return False
+    (pages,) = found
+    further = select(pyramids.c.tile_id).where(pyramids.c.first_page == tile_id, *_USABLE).with_for_update()
+    return not pages or len(connection.scalars(further).all()) == pages - 1
 
 
 def is_found(connection: Connection, row: DatasetRow, tile_id: str | None) -> bool:

@@ -235,6 +235,7 @@ class TileOptions(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     STRETCH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    ALL_PAGES_FIELD_NUMBER: _builtins.int
     tile_size: _builtins.int
     """Edge of a tile in pixels: 256 or 512; 0 stands for 256."""
     format: Global___TileFormat.ValueType
@@ -249,6 +250,8 @@ class TileOptions(_message.Message):
     """Name of the image in a ZIP archive; empty for the only one. At most 1,000 characters."""
     stretch: _builtins.str
     """How samples become 8 bits, such as "percentile:2,98" (docs/formats.md); empty: "auto"."""
+    all_pages: _builtins.bool
+    """Whether each page of the source becomes a pyramid of its own, except smaller versions, labels and macro views. Then neither `page` nor `channels` may be set."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The channels of a stack to compose, at most three: numbers from 0, or names. None: the service's choice."""
@@ -264,10 +267,11 @@ class TileOptions(_message.Message):
         member: _builtins.str = ...,
         stretch: _builtins.str = ...,
         channels: _abc.Iterable[_builtins.str] | None = ...,
+        all_pages: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "channels", b"channels", "damage", b"damage", "format", b"format", "member", b"member", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page", b"_page", "all_pages", b"all_pages", "channels", b"channels", "damage", b"damage", "format", b"format", "member", b"member", "page", b"page", "quality", b"quality", "stretch", b"stretch", "tile_size", b"tile_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page: _TypeAlias = _typing.Literal["page"]  # noqa: Y015
     _WhichOneofArgType__page: _TypeAlias = _typing.Literal["_page", b"_page"]  # noqa: Y015
@@ -817,6 +821,7 @@ class DatasetStatus(_message.Message):
     REWRITTEN_FIELD_NUMBER: _builtins.int
     DOWNLOADED_BY_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
     state: Global___State.ValueType
@@ -885,6 +890,10 @@ class DatasetStatus(_message.Message):
     def refresh(self) -> Global___Refresh:
         """The refresh at work, or the last one that ended; not set where there was none."""
 
+    @_builtins.property
+    def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Page]:
+        """Each page, in STATE_READY, if all pages were asked for; not in lists."""
+
     def __init__(
         self,
         *,
@@ -909,10 +918,11 @@ class DatasetStatus(_message.Message):
         rewritten: Global___Rewritten | None = ...,
         downloaded_by: _builtins.str = ...,
         refresh: Global___Refresh | None = ...,
+        pages: _abc.Iterable[Global___Page] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "bytes_per_second", b"bytes_per_second", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "refresh", b"refresh", "retry_time", b"retry_time", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "downloaded_by", b"downloaded_by", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "refresh", b"refresh", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_eta_seconds", b"_eta_seconds", "_percent", b"_percent", "attempt", b"attempt", "bytes_per_second", b"bytes_per_second", "dataset_id", b"dataset_id", "downloaded_by", b"downloaded_by", "eta_seconds", b"eta_seconds", "failure", b"failure", "finish_time", b"finish_time", "hold", b"hold", "pages", b"pages", "percent", b"percent", "preview", b"preview", "progress", b"progress", "pyramid", b"pyramid", "queue_time", b"queue_time", "refresh", b"refresh", "retry_time", b"retry_time", "revision", b"revision", "rewritten", b"rewritten", "source", b"source", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
@@ -928,6 +938,34 @@ class DatasetStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
 
 Global___DatasetStatus: _TypeAlias = DatasetStatus  # noqa: Y015
+
+@_typing.final
+class Page(_message.Message):
+    """A page of a dataset of several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PYRAMID_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number in the source, from 0."""
+    @_builtins.property
+    def pyramid(self) -> Global___Pyramid:
+        """What it is shown by."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        pyramid: Global___Pyramid | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pyramid", b"pyramid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "pyramid", b"pyramid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Page: _TypeAlias = Page  # noqa: Y015
 
 @_typing.final
 class Refresh(_message.Message):
@@ -2046,16 +2084,20 @@ class ResolveDatasetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset's public id."""
+    page: _builtins.int
+    """A page after the first one, by its number in the source, of a dataset of several; 0: the first one."""
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2727,6 +2769,8 @@ class TilerResult(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     PIXEL_SIZE_FIELD_NUMBER: _builtins.int
     GEOREFERENCE_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the full picture in pixels."""
     height: _builtins.int
@@ -2737,6 +2781,8 @@ class TilerResult(_message.Message):
     """Number of Deep Zoom tiles over all levels."""
     bytes: _builtins.int
     """Bytes stored."""
+    page: _builtins.int
+    """If all pages were asked for: its number in the source, from 0."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
         """What there is to know about the picture: at most 20, of at most 500 characters each."""
@@ -2757,6 +2803,12 @@ class TilerResult(_message.Message):
     def georeference(self) -> Global___Georeference:
         """Where the image lies; not set if its source does not say it."""
 
+    @_builtins.property
+    def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___TilerResult]:
+        """If all pages were asked for: the second and later ones, in order. The other fields are those of the first one, and
+        `warnings` are those of all pages.
+        """
+
     def __init__(
         self,
         *,
@@ -2770,10 +2822,12 @@ class TilerResult(_message.Message):
         channels: _abc.Iterable[Global___Channel] | None = ...,
         pixel_size: Global___PixelSize | None = ...,
         georeference: Global___Georeference | None = ...,
+        pages: _abc.Iterable[Global___TilerResult] | None = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["georeference", b"georeference", "pixel_size", b"pixel_size", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "georeference", b"georeference", "height", b"height", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channels", b"channels", "format", b"format", "georeference", b"georeference", "height", b"height", "page", b"page", "pages", b"pages", "pixel_size", b"pixel_size", "stretch", b"stretch", "tile_count", b"tile_count", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

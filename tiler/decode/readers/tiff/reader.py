@@ -315,6 +315,16 @@ class TiffReader(Reader):
             return held_bytes(file, self.path.stat().st_size, self.page)
         return 0
 
+    def take_all(self) -> tuple[int, ...]:
+        """As Reader.take_all: all pages but smaller versions, labels and macro views."""
+        try:
+            with self.path.open("rb") as file:
+                found = tiff.full_pages(file)
+        except struct.error as error:
+            raise damaged("its directories cannot be read as a whole") from error
+        self._asked_page = found[0] if found else 0
+        return tuple(found) or (0,)
+
     def _main_page(self) -> int:
         try:
             with self.path.open("rb") as file:
