@@ -17,7 +17,7 @@ from gateway.tiles.image_request import ImageRequest, Limits
 from gateway.tiles.pyramid_cache import OpenPyramid
 from gateway.tiles.region_cache import RegionCache
 from pipeline.errors import StorageError
-from pipeline.regions import Job, Plan, Pool, Spoiled, most_tiles, plan
+from pipeline.regions import Busy, Job, Plan, Pool, Spoiled, most_tiles, plan
 
 VERSION = 1
 """Part of every ETag and of the name in the cache. Increase it with any change of the pixels that are made."""
@@ -183,11 +183,16 @@ class Regions:
 
         def fetch(first: int, last: int) -> Sequence[bytes]:
             reading = _read(pyramid, chosen, first, last)
-            return asyncio.run_coroutine_threadsafe(reading, loop).result(FETCH_PATIENCE)
+            try:
+                future = asyncio.run_coroutine_threadsafe(reading, loop)
+            except RuntimeError as error:  # The loop is closed.
+                reading.close()
+                raise Busy("The gateway is stopping.") from error
+            return future.result(FETCH_PATIENCE)
 
-        future = self.pool.submit(_job(pyramid, request, chosen), fetch)
+        making = self.pool.submit(_job(pyramid, request, chosen), fetch)
         try:
-            return await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(making)
         except Spoiled as error:
             raise Damaged(f"{pyramid.build}: {error}") from error
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from starlette.types import Message, Scope
 
 from gateway.tiles.region_cache import RegionCache
 from gateway.tiles.regions import Regions
-from pipeline.errors import NotFound
+from pipeline.errors import NotFound, RegionsBusy
 from pipeline.pyramids import Geometry
-from pipeline.regions import Pool, Region, plan
+from pipeline.regions import Job, Pool, Region, plan
 from pipeline.storage.directory import DirectoryStorage
 from tests.support.images import pictures
 from tests.support.rigs.tile_rig import DATASET_ID, TILE_ID, Answer, Kiln, RemoteStorage, Site, call
+from tests.support.rigs.waiting import until
 
 WIDTH, HEIGHT = 1501, 1103
 
@@ -332,6 +335,56 @@ def test_a_child_that_hangs_dies_or_lies_costs_only_its_result(
     # The stored tiles are served all the while
     assert get(site, "0,0,256,256/256,256/0/default.jpg").status == 200
     pool.close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_made(site: Site) -> None:
+    # Given a single child that is busy
+    site.regions.pool.close()
+    pool = site.regions.pool = Pool(1, 5, 20.0, 4 << 20, command=HANGING)
+    begun, end = threading.Event(), threading.Event()
+
+    def fetch(*_: int) -> list[bytes]:
+        begun.set()
+        end.wait()
+        return []
+
+    job = Job("jpg", (1,), (1,), 0, 0, 1, 1, 1, 1, False, 0, "default", "jpg")
+    busy = pool.submit(job, fetch)
+    assert begun.wait(20)
+
+    async def go() -> None:
+        leave = asyncio.Event()
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        def asked(number: int) -> Scope:
+            path = f"/iiif/{TILE_ID}/0,0,100,100/{number},/0/default.jpg"
+            return {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"x")], "scheme": "http"}
+
+        # And two requests for each of five regions, which take all places
+        waiting = [asyncio.create_task(site.iiif(asked(50 + number % 5), receive, send)) for number in range(10)]
+        await asyncio.to_thread(until, lambda: pool.waiting == 5, "five that wait")
+        # When all clients leave
+        leave.set()
+        await asyncio.gather(*waiting)
+        # Then nothing is answered, and the places are free
+        assert sent == []
+        later = [pool.submit(job, fetch) for _ in range(5)]
+        with pytest.raises(RegionsBusy):
+            pool.submit(job, fetch)
+        for one in later:
+            assert one.cancel()
+
+    asyncio.run(go())
+    pool.close()
+    end.set()
+    assert busy.exception(20) is not None
 
 
 def test_an_idle_child_is_ended(site: Site) -> None:
