@@ -155,7 +155,12 @@ def info(geometry: Geometry, tile_format: Format, address: str, limits: Limits) 
         "maxArea": limits.area,
         "sizes": [{"width": level.width, "height": level.height} for level in _sizes(geometry, tile_format)],
         "tiles": [
-            {"width": geometry.tile_size, "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)]},
+            {
+                "width": geometry.tile_size,
+                # It may be left out, but then OpenLayers 10.10 draws the tiles distorted.
+                "height": geometry.tile_size,
+                "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)],
+            },
         ],
         "extraFormats": [Format.WEBP.value],
         "extraQualities": QUALITIES,

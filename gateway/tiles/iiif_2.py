@@ -59,7 +59,13 @@ def info_2(
         "width": geometry.width,
         "height": geometry.height,
         "sizes": [{"width": level.width, "height": level.height} for level in sizes],
-        "tiles": [{"width": geometry.tile_size, "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)]}],
+        "tiles": [
+            {
+                "width": geometry.tile_size,
+                "height": geometry.tile_size,
+                "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)],
+            }
+        ],
         "profile": [LEVEL_2, profile],
     }
 

@@ -93,6 +93,19 @@ VARIANTS = {
 
 NAMES = [name for name in PAGES if name != "mirador"] + list(VARIANTS) + ["site/index"]
 
+IIIF = [
+    "universal-viewer",
+    "mirador-3",
+    "mirador-4",
+    "tify",
+    "clover",
+    "leaflet-iiif",
+    "openlayers-iiif",
+    "openseadragon-2",
+    "openseadragon-iiif",
+]
+"""Pages that show an image through IIIF."""
+
 WITH_THUMBNAIL = {"mirador-3", "mirador-4", "tify", "clover"}
 """Pages that show the dataset's thumbnail. Universal Viewer shows those of several canvases only."""
 
@@ -119,18 +132,18 @@ def picture(stack: LaunchedStack, sources: SourceServer) -> Iterator[Picture]:
 
 
 @pytest.fixture(scope="module")
-def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="module")
+def site(picture: Picture, stack: LaunchedStack, folder: Path) -> Iterator[str]:
     """A server of plain files: the pages of the documentation, and beside them what they say is to be put there."""
-    folder = tmp_path_factory.mktemp("site")
     for name, original in COPIES.items():
         (folder / name).symlink_to(original)
     (folder / "favicon.ico").touch()
     shutil.copytree(ROOT / "packages/openseadragon-tilewright", folder / "openseadragon-tilewright")
-    pages = PAGES | {name: PAGES[page].replace(old, new) for name, (page, old, new) in VARIANTS.items()}
-    for name, text in pages.items():
-        page = text.replace("http://127.0.0.1:8000", stack.url)
-        page = page.replace("423cd200…", picture.tile_id).replace("custom_908561d2", picture.dataset_id)
-        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    write_pages(folder, stack.url, picture)
     with nginx(folder) as url:
         with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
             for name, layout in EXPORTS.items():
@@ -138,6 +151,15 @@ def site(picture: Picture, stack: LaunchedStack, tmp_path_factory: pytest.TempPa
                 source = Served(client, picture.dataset_id)
                 export(source, folder / name, layout, quiet, force=False, url=address)
         yield url
+
+
+def write_pages(folder: Path, server: str, picture: Picture, mark: str = "") -> None:
+    """Write the pages of the documentation, with the addresses of a picture, as `{name}{mark}.html`."""
+    pages = PAGES | {name: PAGES[page].replace(old, new) for name, (page, old, new) in VARIANTS.items()}
+    for name, text in pages.items():
+        page = text.replace("http://127.0.0.1:8000", server)
+        page = page.replace("423cd200…", picture.tile_id).replace("custom_908561d2", picture.dataset_id)
+        (folder / f"{name}{mark}.html").write_text(page, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +276,63 @@ def test_the_page_of_the_documentation_shows_the_picture(
     assert watched.tiles
     home = site if name.startswith(("static-", "export-", "bucket", "site")) else stack.url
     assert all(url.startswith(home) for url in watched.tiles)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def striped(stack: LaunchedStack, sources: SourceServer, folder: Path) -> Iterator[None]:
+    """The halves, with a transparent stripe across them, as PNG and as WebP tiles. Their pages end in the format."""
+    pixels = np.full((1200, 1600, 4), (*RED, 255), dtype=np.uint8)
+    pixels[:, 800:, :3] = BLUE
+    pixels[400:800, :, 3] = 0
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation="srgb")
+    url = sources.on("/viewers-stripe.png", status(200, data=bytes(image.pngsave_buffer())))
+    with closing(Client(stack.url)) as client:
+        ids = {kind: client.submit(url, "Stripe", format=kind, quality=95)["dataset_id"] for kind in ("png", "webp")}
+        for kind, dataset_id in ids.items():
+            write_pages(folder, stack.url, Picture(dataset_id, ready(client, dataset_id)["tile_id"]), f"-{kind}")
+        yield
+        for dataset_id in ids.values():
+            client.delete(dataset_id)
+
+
+def shows_stripe(page: Page) -> bool:
+    """Whether the halves are seen above and below the stripe, as wide and as high as they are to each other."""
+    pixels = seen(page)
+    red, blue = (np.abs(pixels - colour).max(axis=2) < 24 for colour in (RED, BLUE))
+    # Thumbnails show the halves too, but their border is shorter.
+    meet = red[:, :-4] & blue[:, 4:]
+    x = int(meet.sum(axis=0).argmax())
+    rows = np.flatnonzero(meet[:, x])
+    if len(rows) < 50:
+        return False
+    gaps = np.diff(rows)
+    end = int(gaps.argmax())
+    height, stripe = int(rows[end] - rows[0]), int(gaps[end])
+    left = red[rows[end] - 4, x::-1]
+    width = len(left) if left.all() else int(left.argmin())
+    # Each part is 800 pixels wide and 400 high.
+    return abs(width / height - 2) < 0.15 and abs(stripe / height - 1) < 0.1
+
+
+@pytest.mark.usefixtures("striped")
+@pytest.mark.parametrize(
+    ("name", "tile_format"),
+    [*((name, "webp") for name in IIIF), *((name, "png") for name in ("universal-viewer", "leaflet-iiif", "tify"))],
+)
+def test_transparency_is_shown_through_iiif(
+    name: str, tile_format: str, site: str, stack: LaunchedStack, browser: Browser
+) -> None:
+    # When the page is opened for a dataset with transparency, whose tiles no viewer expects to be JPEG
+    context = browser.new_context(viewport={"width": 900, "height": 700})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    watched = Watched(page, site, stack.url)
+    page.goto(f"{site}/{name}-{tile_format}.html", wait_until="networkidle")
+    # Then it shows the image, and all that it asks for is there
+    assert any(shows_stripe(page) for _ in range(LOOKS)), (name, watched.wrong)
+    assert any(not watched.awaited or not seen(page).size for _ in range(LOOKS)), watched.awaited
+    assert watched.wrong == []
     context.close()
 
 

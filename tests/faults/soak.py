@@ -143,9 +143,14 @@ def _explanation(farm: Farm) -> str:
         if row["state"] != "READY"
     ]
     runs = [(rows[run["dataset_id"]]["tile_id"], dict(run)) for run in farm.rows("runs") if run["stage"] == "TILER"]
-    winners = Counter(tile_id for tile_id, run in runs if run["answer"] == "WON")
+    winners = Counter(tile_id for tile_id, run in runs if _won(run))
     lines += [f"{tile_id}: {run}" for tile_id, run in runs if winners[tile_id] > 1]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _won(run: Row) -> bool:
+    """Whether a run's build counts. A run that failed has "won", too: its word counted."""
+    return bool(run["outcome"] == "COMPLETED" and run["answer"] == "WON")
 
 
 def _files() -> Iterator[bytes]:
@@ -167,7 +172,7 @@ def _report(farm: Farm, ids: list[str], kills: int) -> Report:
     children: Counter[str] = Counter()
     for service in farm.services.values():
         children.update(CHILD_STARTED.findall(service.log.read_text(errors="replace")))
-    winners = Counter(rows[run["dataset_id"]]["tile_id"] for run in tilings if run["answer"] == "WON")
+    winners = Counter(rows[run["dataset_id"]]["tile_id"] for run in tilings if _won(run))
     tiled = Counter(run["dataset_id"] for run in tilings)
     undisturbed = [row["dataset_id"] for row in rows.values() if row["attempt"] == 1]
     referred = {row["source_key"] for row in rows.values()} | {

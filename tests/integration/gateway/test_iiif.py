@@ -87,7 +87,7 @@ def test_info_json_says_what_there_is(site: Site) -> None:
             {"width": 188, "height": 88},
             {"width": 750, "height": 350},
         ],
-        "tiles": [{"width": 256, "scaleFactors": [1, 2, 4, 8]}],
+        "tiles": [{"width": 256, "height": 256, "scaleFactors": [1, 2, 4, 8]}],
         "extraFormats": ["webp"],
         "extraQualities": ["color", "gray", "bitonal"],
         "extraFeatures": [
