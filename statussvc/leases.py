@@ -97,6 +97,11 @@ class Lease:
     eta: float | None = None
     """Seconds until the stage ends at the pace so far, as of the last change; None while it is too early to tell."""
 
+    @property
+    def is_served(self) -> bool:
+        """Whether its source has sent bytes in this run."""
+        return self.progress.bytes_downloaded > self.progress.bytes_kept
+
     def percent(self) -> float | None:
         """Percent of the whole job, 0 to 100; None where it is not known."""
         low, high = STAGE_SPAN[self.stage]

@@ -154,3 +154,22 @@ def test_a_slow_stranger_to_whom_a_url_leads_takes_no_place_of_its_host(
             assert client.status(one)["state"] == "DOWNLOADING"
             gate.set()
             ready(client, one)
+
+
+@pytest.mark.parametrize("refusal", ["503", "text"])
+def test_urls_that_are_always_refused_hold_no_others_of_their_host(
+    start_stack: StartStack, sources: SourceServer, refusal: str
+) -> None:
+    # Given a crowd of URLs that their host refuses whatever else it does
+    refused = [sources.on(f"/never-{refusal}-{number}", REFUSALS[refusal]) for number in range(12)]
+    with closing(Client(start_stack().url)) as client:
+        crowd = [submit(client, url) for url in refused]
+        sources.wait_for(f"/never-{refusal}-11")
+        # When others of that host are submitted
+        others = [submit(client, sources.url(f"/map.jpg?{refusal}-{number}")) for number in range(3)]
+        # Then they are ready, and were told of no limit
+        for other in others:
+            assert not [now for now in client.watch(other, pause=LOOK) if "waiting_for" in now]
+            ready(client, other)
+        # And each of the crowd waits for itself only
+        assert not [now for now in map(client.status, crowd) if "waiting_for" in now]

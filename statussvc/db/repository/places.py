@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_, union_all, update
 
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.transitions import has
@@ -83,24 +83,25 @@ def at_work(connection: Connection, host: str | None) -> int:
     return connection.scalar(query) or 0
 
 
-def others_at(connection: Connection, host: str | None, row: DatasetRow) -> int:
-    """How many downloads other than a row's come from a host, whichever URLs led them there."""
-    query = _downloading(func.count()).where(_source_host == host, datasets.c.seq != row.seq)
-    return connection.scalar(query) or 0
+def others_at(connection: Connection, host: str | None, row: DatasetRow) -> list[str]:
+    """The runs of downloads other than a row's that come from a host, whichever URLs led them there."""
+    query = _downloading(datasets.c.run_id).where(_source_host == host, datasets.c.seq != row.seq)
+    return list(connection.scalars(query))
 
 
 def has_overlapped(connection: Connection, host: str | None, row: DatasetRow, run: RunRow, now: float) -> bool:
-    """Whether another download came from a host beside a row's run, and has ended since.
+    """Whether a host sent bytes to another download beside a row's run, which has ended since.
 
     The host may have refused this one for its sake. Runs that failed do not count: the host may have refused all.
     """
+    served = and_(runs.c.outcome != Outcome.FAILED, runs.c.bytes_downloaded > 0)
     lately = (
         select(runs.c.dataset_id, runs.c.host_hash)
         .where(
             runs.c.ended_at >= max(run.begun_at, now - OVERLAP_SECONDS),
             runs.c.ended_at <= now,
             has(runs.c.stage, Stage.INGEST),
-            runs.c.outcome != Outcome.FAILED,
+            or_(runs.c.outcome == Outcome.COMPLETED, served),
         )
         .order_by(runs.c.ended_at.desc())
         .limit(MOST_LOOKED_AT)
@@ -136,13 +137,24 @@ def is_full(connection: Connection, host: str, allows: Limit) -> bool:
     return allows.blocked_until is not None or at_work(connection, host) >= allows.places
 
 
+def is_behind_others(connection: Connection, host: str, row: DatasetRow, policy: Policy, now: float) -> bool:
+    """Whether a row that has been held for its host for longer than this one waits has its turn first."""
+    first = _first_held(connection, HOST + host, policy, now)
+    return first is not None and (row.queued_at, row.seq) > first
+
+
 def hold(connection: Connection, row: DatasetRow, by: Limit, policy: Policy, now: float) -> list[str]:
-    """Hold a row and others of its host that wait for a download and are due, the oldest first. Returns their ids."""
+    """Hold a row and others of its host that wait for a download and are due, the oldest first. Returns their ids.
+
+    While the host has a place, rows that are before all that are held stay as they are: it was given to one of them.
+    """
     host = row.host_hash or ""
+    first = None if is_full(connection, host, by) else _first_held(connection, HOST + host, policy, now)
     # Without an order: an index gives the rows of a host by when they were published, and so the oldest first.
     others = (
         select(datasets.c.seq)
         .where(datasets.c.state == State.QUEUED, datasets.c.host_hash == host, *UNHELD, due(policy, now))
+        .where(*([tuple_(*IN_LINE_FOR_HOST) > tuple_(*first)] if first else []))
         .limit(MOST_HELD)
     )
     seqs = union_all(select(datasets.c.seq).where(datasets.c.seq == row.seq), select(others.subquery().c.seq))
@@ -164,7 +176,7 @@ def hold(connection: Connection, row: DatasetRow, by: Limit, policy: Policy, now
 def behind_others(connection: Connection, row: DatasetRow, policy: Policy, now: float) -> dict[str, object]:
     """The columns of a row that gives its place to others that wait for its host; none where no other waits."""
     host, allows = row.host_hash, limit(connection, row.host_hash, policy, now)
-    if host is None or allows is None or _longest_held(connection, HOST + host, policy, now) is None:
+    if host is None or allows is None or _first_held(connection, HOST + host, policy, now) is None:
         return {}
     return held_columns(host, allows)
 
@@ -177,8 +189,8 @@ def waits_since(connection: Connection, policy: Policy, now: float) -> list[tupl
     own = _downloading(datasets.c.host_hash, datasets.c.run_id).where(datasets.c.host_hash == _source_host)
     for host, run_id in connection.execute(own):
         taken.setdefault(host, set()).add(run_id)
-    found = ((_longest_held(connection, HOST + host, policy, now), run_ids) for host, run_ids in taken.items())
-    return [(since, run_ids) for since, run_ids in found if since is not None]
+    found = ((_first_held(connection, HOST + host, policy, now), run_ids) for host, run_ids in taken.items())
+    return [(first[0], run_ids) for first, run_ids in found if first is not None]
 
 
 def held_columns(host: str, by: Limit) -> dict[str, object]:
@@ -227,18 +239,20 @@ def _downloading(*columns: Any) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _longest_held(connection: Connection, held_by: str, policy: Policy, now: float) -> float | None:
-    """Since when the first row has waited that waits for its host and is due; None where none is.
+def _first_held(connection: Connection, held_by: str, policy: Policy, now: float) -> tuple[float, int] | None:
+    """Of the rows that wait for a host and are due, the place in line of the first; None where no row does.
 
-    Its own delay counts too. Otherwise, rows that are refused again and again would restart the time that others wait.
+    It is since when the row has waited, and its number. Its own delay counts as waiting. Otherwise, rows that are
+    refused again and again would restart the time that others wait.
     """
     query = (
-        select(datasets.c.queued_at)
+        select(*IN_LINE_FOR_HOST)
         .where(datasets.c.held_by == held_by, HELD_BY_HOST, due(policy, now))
         .order_by(*IN_LINE_FOR_HOST)
         .limit(1)
     )
-    return connection.scalar(query)
+    found = connection.execute(query).one_or_none()
+    return None if found is None else (found[0], found[1])
 
 
 def _held_hosts(connection: Connection, after: str, most: int = MOST_HOSTS) -> list[str]:
@@ -256,9 +270,12 @@ def _held_hosts(connection: Connection, after: str, most: int = MOST_HOSTS) -> l
 
 
 def _about_to_begin(connection: Connection, host: str, policy: Policy, now: float) -> int:
+    """How many rows will take a place as soon as they are begun. Those behind a held one will be held instead."""
+    first = _first_held(connection, HOST + host, policy, now)
     some = (
         select(datasets.c.seq)
         .where(datasets.c.state == State.QUEUED, datasets.c.host_hash == host, *UNHELD, due(policy, now))
+        .where(*([tuple_(*IN_LINE_FOR_HOST) < tuple_(*first)] if first else []))
         .limit(UNLIMITED)
     )
     return connection.scalar(select(func.count()).select_from(some.subquery())) or 0

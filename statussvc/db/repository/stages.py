@@ -143,7 +143,14 @@ def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, pol
         if fresh is not None:
             return Begun(row.dataset_id, Drop.HELD, tuple(hold_one(connection, row, fresh.dataset_id)))
         allows = places.limit(connection, row.host_hash, policy, now)
-        if row.host_hash and allows and places.is_full(connection, row.host_hash, allows):
+        if (
+            row.host_hash
+            and allows
+            and (
+                places.is_full(connection, row.host_hash, allows)
+                or places.is_behind_others(connection, row.host_hash, row, policy, now)
+            )
+        ):
             return Begun(row.dataset_id, Drop.HELD, tuple(places.hold(connection, row, allows, policy, now)))
     connection.execute(
         insert(runs).values(
@@ -304,11 +311,17 @@ def complete_inspect(connection: Connection, run_id: str, report: str, now: floa
     return end(connection, run, Outcome.COMPLETED, Answer.WON, now)
 
 
-def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float) -> Reply:
+def fail(
+    connection: Connection, run_id: str, failure: Failure, policy: Policy, now: float, served: Collection[str] = ()
+) -> Reply:
     """Record that the stage failed: retry it after a delay, or fail the dataset.
 
     An inspection is not retried, since somebody waits for its answer; whether a retry can help is kept. A source that
     its server still has to fetch is waited for, and costs no retry.
+
+    Parameters
+    ----------
+    served: the runs at work that have received bytes from their source.
     """
     current = _current(connection, run_id, Outcome.FAILED)
     if isinstance(current, Reply):
@@ -321,7 +334,7 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
         row.state is State.DOWNLOADING
         and failure.retryable
         and failure.code != PENDING
-        and _waits_for_source(connection, row, run, failure, policy, now)
+        and _waits_for_source(connection, row, run, failure, policy, now, served)
     ):
         return end(connection, run, Outcome.FAILED, Answer.WON, now)
     is_source_lost = failure.code == "source_missing" and row.state is State.TILING
@@ -342,21 +355,29 @@ def fail(connection: Connection, run_id: str, failure: Failure, policy: Policy, 
 
 
 def _waits_for_source(
-    connection: Connection, row: DatasetRow, run: RunRow, failure: Failure, policy: Policy, now: float
+    connection: Connection,
+    row: DatasetRow,
+    run: RunRow,
+    failure: Failure,
+    policy: Policy,
+    now: float,
+    served: Collection[str],
 ) -> bool:
     """Have a row wait for its host, or for as long as its source asks, where that costs no retry.
 
     Its host is the one of its URL. Whatever another one answers, to which a redirect or a description led, only this
     row waits: a stranger's server must not speak for the host that others download from. Nor is it why that host
-    refuses: only downloads that come from the host that refused count.
+    refuses: only downloads that come from the host that refused count. Only beside one to which the host sends a file
+    is a refusal a limit of the host: it may as well refuse all that are at work, each for its own reason.
     """
     refusing = hash_of(failure.refused_by) if failure.refused_by else row.host_hash
     is_own = refusing == row.host_hash
-    others = places.others_at(connection, refusing, row)
-    if failure.is_refusal and others == 0 and places.has_overlapped(connection, refusing, row, run, now):
-        others = 1
+    at_work = places.others_at(connection, refusing, row)
+    others, is_serving = len(at_work), any(one in served for one in at_work)
+    if failure.is_refusal and not is_serving and places.has_overlapped(connection, refusing, row, run, now):
+        others, is_serving = max(others, 1), True
     is_crowded = failure.is_refusal and others > 0 and row.host_hash is not None
-    if row.host_hash is not None and is_crowded and is_own and row.refusals < MOST_REFUSALS:
+    if row.host_hash is not None and is_crowded and is_own and is_serving and row.refusals < MOST_REFUSALS:
         known = places.limit(connection, row.host_hash, policy, now)
         allowed = places.shrink(connection, row.host_hash, others, known, now)
         # A host that refuses the same one again may mean that one, so it waits for longer each time.
@@ -372,7 +393,7 @@ def _waits_for_source(
     reason = failure.columns()
     wait = policy.asked_wait(failure.retry_after, row.waited)
     if not wait:
-        if is_own or not is_crowded or row.refusals >= MOST_REFUSALS:
+        if not is_crowded or row.refusals >= MOST_REFUSALS:
             return False
         refusals = row.refusals + 1
         not_before = now + policy.back_off(refusals, failure.retry_after)

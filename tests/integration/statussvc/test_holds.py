@@ -13,7 +13,7 @@ from statussvc.db.repository import addresses, holds, outbox, places, reusable, 
 from statussvc.db.repository.catalogue import NewDataset, Texts, create, describe
 from statussvc.db.repository.turns import Turns, hash_of
 from statussvc.db.rows import DatasetRow, Facts, Failure, Rewritten, fetch_one
-from statussvc.db.tables import datasets
+from statussvc.db.tables import datasets, runs
 from statussvc.enums import Drop
 from statussvc.lifecycle import Stage, State
 from statussvc.policy import MOST_REFUSALS, Policy
@@ -262,10 +262,15 @@ def test_a_crowd_is_held_and_freed_in_batches(rows: Rows, monkeypatch: pytest.Mo
     assert {rows.row(one).source_key for one in crowd} == {f"sources/{crowd[0]}/2"}
 
 
-def refuse(rows: Rows, run_id: str, retry_after: float = 0.0, now: float = NOW, by: str = "") -> None:
+def refuse(
+    rows: Rows, run_id: str, retry_after: float = 0.0, now: float = NOW, by: str = "", served: bool = True
+) -> None:
+    """Has a source refuse a run, while it sends bytes to all others or to none."""
+    at_work = select(datasets.c.run_id).where(datasets.c.state == State.DOWNLOADING, datasets.c.run_id != run_id)
+    others = rows.connection.scalars(at_work).all() if served else []
     failure = Failure("source_unavailable", "It is busy.", retryable=True, retry_after=retry_after, is_refusal=True)
     failure = replace(failure, refused_by=by)
-    stages.fail(rows.connection, run_id, failure, POLICY, now)
+    stages.fail(rows.connection, run_id, failure, POLICY, now, [str(one) for one in others])
 
 
 def begun(rows: Rows, count: int) -> dict[str, str]:
@@ -315,7 +320,7 @@ def test_a_refusal_of_the_only_download_counts_as_a_retry(rows: Rows) -> None:
     assert (rows.row(one).retries, rows.row(one).held_by, rows.row(one).error_code) == (1, None, "source_unavailable")
 
 
-@pytest.mark.parametrize(("outcome", "retries"), [("complete", 0), ("release", 0), ("fail", 1)])
+@pytest.mark.parametrize(("outcome", "retries"), [("complete", 0), ("release", 0), ("release at once", 1), ("fail", 1)])
 def test_a_refusal_for_the_sake_of_one_that_has_ended_since_is_the_hosts_limit(
     rows: Rows, outcome: str, retries: int
 ) -> None:
@@ -325,6 +330,9 @@ def test_a_refusal_for_the_sake_of_one_that_has_ended_since_is_the_hosts_limit(
         case "complete":
             rows.complete(other)
         case "release":
+            rows.connection.execute(update(runs).where(runs.c.run_id == other).values(bytes_downloaded=1))
+            stages.release(rows.connection, other, NOW)
+        case "release at once":
             stages.release(rows.connection, other, NOW)
         case "fail":
             rows.fail(other, "source_not_found")
@@ -550,6 +558,46 @@ def test_a_url_that_is_always_refused_does_not_take_the_only_place_each_time(row
         busy = rows.begin(others[number])
     rows.complete(busy)
     assert free_places(rows, NOW + 9.0) == [one]
+
+
+def test_a_refusal_beside_others_that_get_nothing_is_no_limit_of_the_host(rows: Rows) -> None:
+    # Given three downloads at work, to none of which the host has sent a byte
+    (one, run), (two, other), (three, third) = begun(rows, 3).items()
+    refuse(rows, run, served=False)
+    refuse(rows, other, served=False)
+    # Then that costs no retry while others are at work, and holds nobody
+    told = [rows.row(refused) for refused in (one, two)]
+    assert [(row.retries, row.refusals, row.held_by) for row in told] == [(0, 1, None)] * 2
+    assert all(NOW < (row.not_before or 0.0) <= NOW + POLICY.retry_base for row in told)
+    assert places.limit(rows.connection, told[0].host_hash, POLICY, NOW) is None
+    assert set(begun(rows, 3).values()).isdisjoint(Drop)
+    for run_id in rows.connection.scalars(select(datasets.c.run_id).where(datasets.c.state == State.DOWNLOADING)).all():
+        rows.fail(str(run_id), "source_not_found") if run_id != third else None
+    # And with no other at work it is a retry
+    refuse(rows, third, served=False)
+    assert (rows.row(three).retries, rows.row(three).held_by) == (1, None)
+
+
+def test_whoever_comes_later_does_not_go_before_those_that_wait_for_a_host(rows: Rows) -> None:
+    # Given a host with one place, a row that waits for it, and one whose retry is due later
+    (one, run), (_, other), (late, third) = begun(rows, 3).items()
+    rows.retry_later(third)
+    refuse(rows, run, now=NOW + 1.0)
+    rows.complete(other)
+    refuse(rows, rows.begin(late, now=NOW + 9.0), now=NOW + 9.0, served=False)
+    assert rows.row(late).held_by is None
+    # When the retry is due and another is submitted, then the place is still for the one that waits
+    new = rows.submit(URL + "?new")
+    rows.connection.execute(update(datasets).where(datasets.c.dataset_id == new).values(queued_at=NOW + 20.0))
+    assert rows.begin(new, now=NOW + 20.0) == rows.begin(late, now=NOW + 20.0) == Drop.HELD
+    assert free_places(rows, NOW + 20.0) == [one]
+    # And who is begun before it does not take it
+    assert rows.begin(new, now=NOW + 20.0) == Drop.HELD
+    assert rows.begin(one, now=NOW + 20.0) not in list(Drop)
+    rows.complete(rows.row(one).run_id or "")
+    for expected in (late, new):
+        assert free_places(rows, NOW + 21.0) == [expected]
+        rows.complete(rows.begin(expected, now=NOW + 21.0))
 
 
 def test_a_download_that_gives_way_waits_behind_those_that_wait_for_its_host(rows: Rows) -> None:

@@ -226,7 +226,7 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
     ),
     "since when others wait for a place": (lambda connection: places.waits_since(connection, POLICY, NOW), 0),
     "since when a host is waited for": (
-        lambda connection: [places._longest_held(connection, "host:crowd", POLICY, NOW)],
+        lambda connection: [places._first_held(connection, "host:crowd", POLICY, NOW)],
         1,
     ),
     "FailStage, whose download has just ended": (
