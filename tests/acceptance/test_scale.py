@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,13 @@ def test_a_pixels_size_is_in_every_description_and_the_clients_word_counts(
             )
             assert refused.status_code == 422, (given, refused.text)
             assert refused.json()["errors"][0]["pointer"] == "/pixel_size"
+        # And a dataset that was tiled before there were sizes has one after a forced refresh
+        with closing(sqlite3.connect(stack.data / "tilewright.sqlite3", timeout=60)) as rows, rows:
+            rows.execute("UPDATE pyramids SET more = '' WHERE tile_id = ?", [info["tile_id"]])
+        assert client.get(cells)["pixel_size"] is None
+        again = requests.post(f"{stack.url}/api/datasets/{cells}/refresh?force=true", timeout=60)
+        assert again.status_code == 202
+        until(lambda: client.get(cells)["pixel_size"] == MICRO, "the size of the new pyramid")
     finally:
         for dataset_id in (scan, cells, known_id):
             client.delete(dataset_id)
