@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from pipeline.pyramids import PYRAMID_VERSION
 from tests.acceptance.jobs import LOOK, finish, ready, submit, until
 from tests.support.network.answers import gated
 from tests.support.network.sources import SourceServer
@@ -88,6 +89,7 @@ def test_a_post_is_answered_while_its_source_has_not_sent_a_byte(
         "format": "jpg",
         "dzi": f"/tiles/{tile_id}.dzi",
         "xyz": f"/tiles/{tile_id}/{{z}}/{{x}}/{{y}}.jpg",
+        "pyramid_version": PYRAMID_VERSION,
     }
     dataset = get(stack, f"/api/datasets/{dataset_id}").json()
     assert (dataset["status"], dataset["progress"]) == ("ready", "completed")

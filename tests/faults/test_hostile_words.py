@@ -111,6 +111,8 @@ def test_no_word_of_a_stranger_costs_a_job(postgres_farm: Farm, sources: SourceS
         pb.DeleteDatasetRequest(dataset_id="\0"),
         pb.CancelDatasetRequest(dataset_id="\0"),
         pb.RetryDatasetRequest(dataset_id="\0"),
+        pb.RefreshDatasetRequest(dataset_id="\0"),
+        pb.ListVersionsRequest(dataset_id="\0"),
         pb.UpdateDatasetRequest(dataset_id="\0", name="a"),
         pb.GetStatusRequest(dataset_id="\0"),
         pb.ResolveDatasetRequest(dataset_id="\0"),

@@ -72,6 +72,8 @@ def all_calls(status: Status, dataset_id: str, run_id: str) -> dict[str, Callabl
         (users.UpdateDataset, pb.UpdateDatasetRequest(dataset_id=dataset_id)),
         (users.GetStatus, pb.GetStatusRequest(**named)),
         (users.RetryDataset, pb.RetryDatasetRequest(**named)),
+        (users.RefreshDataset, pb.RefreshDatasetRequest(dataset_id=dataset_id)),
+        (users.ListVersions, pb.ListVersionsRequest(**named)),
         (users.ResolveDataset, pb.ResolveDatasetRequest(dataset_id=dataset_id)),
         (users.GetPyramid, pb.GetPyramidRequest(tile_id=SHA)),
         (pipeline.LeasePending, pb.LeasePendingRequest()),

@@ -131,14 +131,11 @@ def _refreshes(client: Client, wanted: list[str], *, force: bool, at_once: int) 
     """Refresh datasets, and yield each with its status after the end; None if it cannot be refreshed any more."""
     waiting, at_work = iter(wanted), list[str]()
     while True:
-        for dataset_id in waiting:
-            status = _or_none(partial(client.refresh, dataset_id, force=force))
-            if status is None:
+        while len(at_work) < at_once and (dataset_id := next(waiting, None)) is not None:
+            if _or_none(partial(client.refresh, dataset_id, force=force)) is None:
                 yield dataset_id, None
-                continue
-            at_work.append(dataset_id)
-            if len(at_work) >= at_once:
-                break
+            else:
+                at_work.append(dataset_id)
         if not at_work:
             return
         time.sleep(POLL_INTERVAL)

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from pipeline.channels import MAX_MESSAGE
 from pipeline.errors import StatusUnavailable
+from pipeline.pyramids import PYRAMID_VERSION
 from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.database import Database
 from statussvc.db.tables import metadata
@@ -62,6 +63,9 @@ def test_a_dataset_goes_from_queued_to_ready(status: Status) -> None:
     assert (seen.state, seen.percent) == (pb.STATE_READY, 100.0)
     assert (seen.pyramid.build, seen.pyramid.max_zoom, seen.pyramid.tile_size) == ("b" * 32, 2, 256)
     pyramid = status.users.GetPyramid(pb.GetPyramidRequest(tile_id=seen.pyramid.tile_id)).pyramid
+    # The version is that of a dataset's source and options, which the pyramid alone does not name
+    assert seen.pyramid.version == PYRAMID_VERSION
+    pyramid.version = PYRAMID_VERSION
     assert pyramid == seen.pyramid
     # And its permanent addresses show it
     assert resolve(status, dataset_id) == pb.ResolveDatasetResponse(pyramid=pyramid, state=pb.STATE_READY)
