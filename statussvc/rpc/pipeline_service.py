@@ -63,6 +63,7 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         self._core = core
         self._turns = turns.Turns()
         self._last_build = self._last_host = self._last_holder = ""
+        self._last_version = 0
 
     async def LeasePending(self, request: pb.LeasePendingRequest, context: Context) -> pb.LeasePendingResponse:
         # A newer relay may have queues that this version does not know.
@@ -187,11 +188,10 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         failure, now = requests.failure(request), self._core.now()
         facts = Facts(rewritten=requests.rewritten(request))
-        served = {lease.run_id for lease in self._core.leases.of(Stage.INGEST) if lease.is_served}
 
         def fail(connection: Connection) -> Reply:
             stages.describe(connection, request.run_id, facts)
-            return stages.fail(connection, request.run_id, failure, self._core.policy, now, served)
+            return stages.fail(connection, request.run_id, failure, self._core.policy, now)
 
         reply = await self._core.database.write(fail)
         self._ended(request.run_id, reply)
@@ -217,16 +217,16 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
         if len(request.found) > garbage.MOST:
             raise Malformed(f"found: must have at most {garbage.MOST} items; ask about the others in further calls")
         prefixes, now = [item.prefix for item in request.found], self._core.now()
-        policy, after = self._core.policy, self._last_build
+        policy, after, last_version = self._core.policy, self._last_build, self._last_version
 
-        def lease(connection: Connection) -> tuple[list[str], str]:
+        def lease(connection: Connection) -> tuple[list[str], str, int]:
             identity.require_token(connection, request.token)
             garbage.forget_old(connection, garbage.MOST, now)
-            versions.forget_old(connection, policy.keep_versions, policy.version_grace, now)
+            version = versions.forget_old(connection, policy.keep_versions, policy.version_grace, now, last_version)
             unreferenced, last = garbage.unreferenced_builds(connection, after)
-            return garbage.lease(connection, [*prefixes, *unreferenced], policy.keep_sources, now), last
+            return garbage.lease(connection, [*prefixes, *unreferenced], policy.keep_sources, now), last, version
 
-        leased, self._last_build = await self._core.database.write(lease)
+        leased, self._last_build, self._last_version = await self._core.database.write(lease)
         return pb.LeaseGarbageResponse(garbage=[pb.StoredItem(prefix=prefix) for prefix in leased])
 
     async def ConfirmGarbage(self, request: pb.ConfirmGarbageRequest, context: Context) -> pb.ConfirmGarbageResponse:

@@ -8,8 +8,8 @@ from pipeline.pyramids import version_of
 from statussvc.db.rows import DatasetRow, PyramidRow, VersionRow
 from statussvc.db.tables import pyramids, versions
 
-BATCH = 500
-"""Versions that one call forgets: the next sweep goes on."""
+LOOK = 200
+"""Versions that one call of `forget_old` looks at."""
 
 MOST_LISTED = 200
 """Versions of one dataset in a list."""
@@ -56,25 +56,35 @@ def kept(connection: Connection, dataset_id: str) -> list[tuple[VersionRow, Pyra
     return [(VersionRow(*values[:width]), PyramidRow(*values[width:])) for values in rows]
 
 
-def forget_old(connection: Connection, keep: int, grace: float, now: float) -> int:
-    """Forget versions that are kept no longer: their pyramids may be garbage then. Returns how many.
+def forget_old(connection: Connection, keep: int, grace: float, now: float, after: int = 0) -> int:
+    """Forget versions that are kept no longer: their pyramids may be garbage then.
+
+    Each call looks at LOOK versions, since all of them may have to be kept. Returns the `seq` after which the next call
+    continues; 0 at the end.
 
     Parameters
     ----------
     keep: how many versions of a dataset are kept whatever their age, the present one included.
     grace: seconds for which the others are kept after they were replaced.
     """
-    newer = versions.alias()
-    followers = (
-        select(func.count())
-        .where(newer.c.dataset_id == versions.c.dataset_id, newer.c.seq > versions.c.seq)
-        .scalar_subquery()
-    )
-    old = select(versions.c.seq).where(versions.c.replaced_at <= now - grace)
-    if keep > 1:
-        old = old.where(followers >= keep - 1)
-    old = old.order_by(versions.c.replaced_at).limit(BATCH)
-    return connection.execute(delete(versions).where(versions.c.seq.in_(old.scalar_subquery()))).rowcount
+    found = connection.execute(
+        select(versions.c.seq, versions.c.replaced_at)
+        .where(versions.c.seq > after)
+        .order_by(versions.c.seq)
+        .limit(LOOK)
+    ).all()
+    old = [seq for seq, replaced_at in found if replaced_at <= now - grace]
+    if old:
+        newer = versions.alias()
+        followers = (
+            select(func.count())
+            .where(newer.c.dataset_id == versions.c.dataset_id, newer.c.seq > versions.c.seq)
+            .scalar_subquery()
+        )
+        outlived = select(versions.c.seq).where(versions.c.seq.in_(old), followers >= keep - 1)
+        gone = connection.scalars(outlived).all()
+        connection.execute(delete(versions).where(versions.c.seq.in_(gone)))
+    return found[-1][0] if len(found) == LOOK else 0
 
 
 def forget_all(connection: Connection, dataset_id: str) -> None:
