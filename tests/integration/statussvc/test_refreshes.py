@@ -124,6 +124,24 @@ def test_as_many_versions_are_kept_as_the_operator_says_and_one_that_is_shown_ag
         assert {prefix.split("/")[1] for prefix in sweep(status)} == {shown[3], shown[2]}
 
 
+def test_a_sweep_goes_on_with_the_versions_that_the_one_before_has_not_looked_at(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two replaced versions, of which one call looks at one
+    monkeypatch.setattr("statussvc.db.repository.versions.LOOK", 1)
+    dataset_id = make_ready(status)
+    for sha256 in (OTHER, "ef" * 32):
+        refresh(status, dataset_id)
+        row_id, _ = due(status)
+        fetch(status, row_id, sha256=sha256)
+        tile(status, row_id)
+    left = []
+    for _ in range(2):
+        sweep(status)
+        left.append(len(versions(status, dataset_id)))
+    assert left == [2, 1]
+
+
 def test_a_source_that_its_server_confirms_needs_nothing(status: Status) -> None:
     dataset_id = make_ready(status)
     before = status.get(dataset_id)
