@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import example, given
@@ -15,43 +15,39 @@ from tiler import job
 
 REPORTS: list[Codec[Any]] = [probe_job.REPORTS, job.REPORTS]
 
-numbers = st.integers(-MOST_NUMBER, MOST_NUMBER)
-texts = st.text()  # with halves of characters: a path may hold bytes that are no UTF-8
-counts = st.none() | numbers
-percents = st.floats(0, 100)
-samples = st.floats(allow_nan=False, allow_infinity=False)
-lists = st.lists(texts).map(tuple)
+VALUES: dict[Any, st.SearchStrategy[Any]] = {
+    int: st.integers(-MOST_NUMBER, MOST_NUMBER),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    str: st.text(),  # with halves of characters: a path may hold bytes that are no UTF-8
+}
+KINDS: list[tuple[Codec[Any], list[type[Any]]]] = [
+    (probe_job.JOBS, [probe_job.Job]),
+    (probe_job.REPORTS, [probe_job.Read, probe_job.Found, probe_job.Failed, probe_job.Unknown]),
+    (job.JOBS, [job.Job]),
+    (job.REPORTS, [job.Opened, job.Previewed, job.Progress, job.Built, job.Failed]),
+]
+
+
+def of_type(wanted: Any) -> st.SearchStrategy[Any]:
+    """All values of a field's type."""
+    if wanted in VALUES:
+        return VALUES[wanted]
+    inner = [one for one in get_args(wanted) if one not in (type(None), ...)]
+    if get_origin(wanted) is tuple:
+        return st.lists(of_type(*inner)).map(tuple)
+    return st.none() | of_type(*inner)
+
 
 said: list[tuple[Codec[Any], st.SearchStrategy[Any]]] = [
-    (probe_job.JOBS, st.builds(probe_job.Job, counts, numbers, texts, lists)),
-    (probe_job.REPORTS, st.builds(probe_job.Read, numbers, numbers)),
-    (
-        probe_job.REPORTS,
-        st.builds(probe_job.Found, texts, *[numbers] * 8, lists, lists, *[numbers] * 3, texts, texts, lists, lists),
-    ),
-    (probe_job.REPORTS, st.builds(probe_job.Failed, texts, texts)),
-    (probe_job.REPORTS, st.just(probe_job.Unknown())),
-    (
-        job.JOBS,
-        st.builds(
-            job.Job,
-            *(texts, texts, texts, texts, numbers, numbers, texts, counts, texts, numbers, numbers),
-            *(st.booleans(), st.booleans(), numbers, counts, counts, lists),
-        ),
-    ),
-    (job.REPORTS, st.builds(job.Opened, texts, numbers, numbers, numbers)),
-    (job.REPORTS, st.builds(job.Previewed, numbers, numbers)),
-    (job.REPORTS, st.builds(job.Progress, numbers, numbers, percents)),
-    (
-        job.REPORTS,
-        st.builds(
-            job.Built,
-            *(numbers, numbers, texts, numbers, numbers, lists, lists, texts, samples, samples),
-            *(st.lists(numbers).map(tuple), lists, lists, lists, *[st.lists(samples).map(tuple)] * 2),
-        ),
-    ),
-    (job.REPORTS, st.builds(job.Failed, texts, texts)),
+    (codec, st.builds(kind, **{field: of_type(wanted) for field, wanted in get_type_hints(kind).items()}))
+    for codec, kinds in KINDS
+    for kind in kinds
 ]
+
+
+def test_every_line_is_tried() -> None:
+    assert all(set(kinds) == set(codec._names) for codec, kinds in KINDS)
 
 
 @given(st.one_of(*(st.tuples(st.just(codec), things) for codec, things in said)))
