@@ -32,6 +32,14 @@ def test_a_url_becomes_tiles(stack: Stack, client: Client) -> None:
     address = f"http://127.0.0.1:{stack.gateway_port}/tiles/{tile_info['tile_id']}/0/0/0.jpg"
     with urllib.request.urlopen(address) as response:
         assert decode(response.read()).shape == (256, 256, 3)
+    # And any region of it can be had by its id, from a confined child of the gateway
+    region = f"http://127.0.0.1:{stack.gateway_port}/iiif/{dataset_id}/700,300,200,100/150,/90/gray.png"
+    with urllib.request.urlopen(region) as response:
+        assert decode(response.read()).shape[:2] == (150, 75)
+    # And a refresh finds it unchanged
+    answer = requests.post(f"http://127.0.0.1:{stack.gateway_port}/api/datasets/{dataset_id}/refresh", timeout=30)
+    assert answer.ok, answer.text
+    until(lambda: client.get(dataset_id).get("refresh", {}).get("state") == "unchanged", "the end of the refresh", 60)
     # And its row is in PostgreSQL
     database = "postgresql://tilewright:tilewright@127.0.0.1/tilewright"
     rows = stack.compose("exec", "-T", "postgres", "psql", database, "-tAc", "SELECT dataset_id FROM datasets")
