@@ -1061,6 +1061,17 @@ def test_the_page_shows_one_page_after_another(
     expect(page.get_by_role("link", name="Next page")).to_be_visible()
     page.keyboard.press("PageDown")
     expect(page.get_by_role("heading", name="A book, page 3 of 3")).to_be_visible()
+    # The link and the snippet show the same page again
+    link, snippet = (page.get_by_label(label, exact=True) for label in ("Link", "Embed snippet"))
+    expect(link).to_have_value(f"{stack.url}/view/{dataset_id}?page=2")
+    framed = f"<title>x</title>{snippet.input_value()}"
+    page.route("**/pages", lambda route: route.fulfill(content_type="text/html", body=framed))
+    page.goto("/pages")
+    frame = page.frame_locator("iframe[title='A book, page 3 of 3']")
+    expect(frame.get_by_text("Page 3 of 3", exact=True)).to_be_visible()
+    page.goto(f"{stack.url}/view/{dataset_id}?page=2")
     page.get_by_role("link", name="Previous page").click()
     expect(page).to_have_url(f"{stack.url}/view/{dataset_id}?page=1")
+    page.get_by_role("link", name="Previous page").click()
+    expect(link).to_have_value(f"{stack.url}/view/{dataset_id}")
     client.delete(dataset_id)

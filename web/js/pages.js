@@ -8,6 +8,9 @@ export function pageOf(search, pages) {
   return Number.isInteger(number) && number > 0 && number < pages.length ? number : 0;
 }
 
+/** Return the query of a page's URL: none for the first page. */
+export const searchOf = (number) => (number > 0 ? `?page=${number}` : "");
+
 /** Return the dataset as if the page were its only one. */
 export function onlyPage(dataset, number) {
   const page = dataset.pages[number];
@@ -19,8 +22,7 @@ export function onlyPage(dataset, number) {
 export function pager(number, count) {
   const link = (label, sign, to) => {
     const there = to >= 0 && to < count;
-    const search = to > 0 ? `?page=${to}` : "";
-    return el("a", there ? { class: "icon-button", href: location.pathname + search, "aria-label": label, title: label } : { class: "icon-button", role: "link", "aria-disabled": "true", "aria-label": label }, sign);
+    return el("a", there ? { class: "icon-button", href: location.pathname + searchOf(to), "aria-label": label, title: label } : { class: "icon-button", role: "link", "aria-disabled": "true", "aria-label": label }, sign);
   };
   const before = link("Previous page", "‹", number - 1);
   const after = link("Next page", "›", number + 1);

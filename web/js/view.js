@@ -6,7 +6,7 @@ import { el, sourceLink } from "./dom.js";
 import { count, decoded, length, number, pixels, size, when } from "./format.js";
 import { laying } from "./laying.js";
 import { LiveStatus } from "./live.js";
-import { onlyPage, pageOf, pager } from "./pages.js";
+import { onlyPage, pageOf, pager, searchOf } from "./pages.js";
 import { metresOf } from "./scale.js";
 import { refreshing } from "./refresh.js";
 import { openViewer } from "./viewer.js";
@@ -26,7 +26,7 @@ async function start() {
     const pages = dataset.pages ?? [];
     const number = pageOf(location.search, pages);
     const shown = pages.length > 1 ? onlyPage(dataset, number) : dataset;
-    showDataset(shown);
+    showDataset(shown, number);
     if (dataset.status === "ready") await showPicture(shown);
     else await showProgress(dataset);
     if (pages.length > 1) stage.append(pager(number, pages.length));
@@ -69,12 +69,12 @@ function showMessage(title, text) {
   stage.replaceChildren(el("div", { class: "stage-card", role: "alert" }, el("h2", {}, title), el("p", {}, text), back));
 }
 
-function showDataset(dataset) {
+function showDataset(dataset, number) {
   document.title = `${dataset.name} · Tilewright`;
   byId("title").textContent = dataset.name;
   byId("description").textContent = dataset.description;
   byId("facts").replaceChildren(...facts(dataset).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
-  byId("addresses").replaceChildren(...addresses(dataset));
+  byId("addresses").replaceChildren(...addresses(dataset, number));
   // The tiles that are shown are of one version, so the page is opened again for another one.
   const refresh = dataset.status === "ready" && !embedded ? refreshing(dataset, { onChanged: () => location.reload() }) : null;
   byId("refresh").replaceChildren(...(refresh ? [refresh] : []));
@@ -130,10 +130,11 @@ function statement({ text, url }) {
   return url ? el("a", { href: url, rel: "noopener noreferrer" }, text || url) : text;
 }
 
-function addresses(dataset) {
-  const page = viewUrl(id);
+/** Return the addresses to copy, those of the page shown if there are several. */
+function addresses(dataset, number) {
+  const page = viewUrl(id) + searchOf(number);
   const title = dataset.name.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-  const embed = `<iframe src="${embedUrl(id)}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
+  const embed = `<iframe src="${embedUrl(id)}${searchOf(number)}" title="${title}" width="800" height="500" allowfullscreen></iframe>`;
   const fields = [copyField("Link", page), copyField("Embed snippet", embed)];
   if (dataset.tile_urls?.dzi) fields.push(copyField("DZI address", new URL(dataset.tile_urls.dzi, location.href).href));
   fields.push(copyField("curl command", `curl ${statusUrl(id)}`));
