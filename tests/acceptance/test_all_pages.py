@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ import tifffile
 from tests.acceptance.conftest import Command
 from tests.acceptance.jobs import finish, ready
 from tests.acceptance.test_collections import PREZI as PREZI_COLLECTION
+from tests.support.images import stacks
 from tests.support.images.pictures import decode
+from tests.support.images.stretched import stretched
 from tests.support.network.answers import status
 from tests.support.network.sources import SourceServer
 from tests.support.rigs import conformance
@@ -148,7 +151,7 @@ def test_each_page_is_a_pyramid_and_a_canvas(
 
 
 def test_a_page_that_fails_fails_the_dataset_and_is_named(
-    stack: LaunchedStack, client: Client, sources: SourceServer, command: Command
+    stack: LaunchedStack, client: Client, sources: SourceServer, command: Command, tmp_path: Path
 ) -> None:
     # Given a file whose second page is damaged
     first, second, third = pages(2)
@@ -182,7 +185,13 @@ def test_a_page_that_fails_fails_the_dataset_and_is_named(
     url = sources.on("/501-pages.tif", status(200, data=tiff(*[tiny] * 501)))
     many = str(client.submit(url, "Many", pages="all")["dataset_id"])
     assert finish(client, many)["error"]["code"] == "too_many_pages"
-    for each in (failed, dataset_id, many):
+    samples = np.arange(501 * 8, dtype=np.uint16).reshape(501, 1, 2, 4)
+    path = stacks.write_imagej(tmp_path / "many.tif", samples, is_joined=True)
+    url = sources.on("/501-images.tif", status(200, data=path.read_bytes()))
+    images = str(client.submit(url, "Many images", pages="all")["dataset_id"])
+    error = finish(client, images)["error"]
+    assert (error["code"], "501 pages" in error["message"]) == ("too_many_pages", True)
+    for each in (failed, dataset_id, many, images):
         client.delete(each)
 
 
@@ -207,4 +216,29 @@ def test_labels_and_smaller_versions_are_no_pages_to_show(
     assert get(stack, f"/iiif/{dataset_id}/info.json").json()["width"] == SIZES[0][1]
     assert get(stack, f"/iiif/{dataset_id}-p3/info.json").json()["width"] == SIZES[2][1]
     assert get(stack, f"/iiif/{dataset_id}-p1/info.json").status_code == 404
+    client.delete(dataset_id)
+
+
+def test_each_image_for_which_one_directory_stands_is_a_page(
+    stack: LaunchedStack, client: Client, sources: SourceServer, command: Command, tmp_path: Path
+) -> None:
+    # Given an ImageJ stack of two channels and two depths, as ImageJ writes it above 4 GB
+    cells = stacks.planes(2, z=2)
+    path = stacks.write_imagej(tmp_path / "joined.tif", cells, is_joined=True, Labels=["joined", "pages"] * 2)
+    url = sources.on("/joined-pages.tif", status(200, data=path.read_bytes()))
+    dataset_id = str(client.submit(url, "A stack", pages="all", format="png")["dataset_id"])
+    ready(client, dataset_id)
+    # Then all four are shown, each as it is alone
+    found = client.get(dataset_id)["pages"]
+    assert [page["page"] for page in found] == [0, 1, 2, 3]
+    for page in found:
+        tile = decode(get(stack, f"/tiles/{page['tile_id']}_files/8/0_0.png").content)
+        image = cells[divmod(page["page"], 2)]
+        assert np.abs(tile[..., :3].astype(int) - stretched(image[..., None])).max() <= 1, page
+    manifest = get(stack, f"/iiif/{dataset_id}/manifest.json").json()
+    assert len(manifest["items"]) == 4
+    # And a comparison with the original finds the image of each
+    for page in found:
+        ended = command("verify", page["tile_id"], "--source", "--data", str(stack.data))
+        assert (ended.code, "1 match the original" in ended.out) == (0, True), ended
     client.delete(dataset_id)

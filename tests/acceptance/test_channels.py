@@ -90,6 +90,8 @@ def test_channels_are_composed_in_their_colours_by_the_rule_and_as_asked(
         ("vast.ome.tif", {}, composed(list(vast[0]), [GREEN, MAGENTA]), [0, 1]),
         ("vast.ome.tif", {"page": 0}, stretched(vast[0, 0][..., None]), []),
         ("laughs.tif", {}, np.repeat(plain[0, 0][..., None], 3, axis=2), []),
+        ("joined.tif", {"page": 3}, composed([hyper[1, 1]], [(255, 255, 255)], [(20, 400)]), []),
+        ("joined.tif", {"channels": [0], "page": 5}, composed([hyper[2, 0]], [BLUE], [(50, 500)]), [0]),
     ]
     ids = [
         str(client.submit(files.url(f"/{name}"), name, format="png", **asked)["dataset_id"])
@@ -130,7 +132,7 @@ def test_channels_are_composed_in_their_colours_by_the_rule_and_as_asked(
     assert "3 Cy5" in chosen["message"]
     assert "z 0 of 2" in chosen["message"]
     # And a comparison with the original composes the same channels
-    for position in (0, 3, 4, 8, 9, 10, 11):
+    for position in (0, 3, 4, 8, 9, 10, 11, 16, 17):
         ended = command("verify", ids[position], "--source", "--data", str(stack.data))
         assert (ended.code, "1 match the original" in ended.out) == (0, True), (cases[position][:2], ended)
     ended = command("status", ids[0], "--server", stack.url)
@@ -239,6 +241,9 @@ def test_an_inspection_lists_channels_depth_and_time(
     stack = client.inspect(files.url("/b.tif"))["report"]["stack"]
     assert [channel["name"] for channel in stack["channels"]] == ["nuclei", "actin"]
     assert (stack["channel_count"], stack["z_count"], stack["t_count"]) == (2, 3, 1)
+    assert client.inspect(files.url("/b.tif"))["report"]["source"]["pages"] == 6
+    missing = client.submit(files.url("/b.tif"), "B", page=6)["dataset_id"]
+    assert "this TIFF has 6 pages" in finish(client, str(missing))["error"]["message"]
     assert "stack" not in client.inspect(files.url("/map.jpg"))["report"]
     said = " ".join(command("inspect", files.url("/a.ome.tif")).out.split())
     assert "channels 0 DAPI (#0000ff), 1 GFP (#00ff00), 2 (#ff0000)" in said

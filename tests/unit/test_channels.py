@@ -440,6 +440,29 @@ def test_none_takes_the_upper_bits_of_16_in_each_channel(tmp_path: Path) -> None
     assert found[..., 0].tolist() == found[..., 2].tolist() == [[0, 0, 1, 2, 127, 254, 255]]
 
 
+@pytest.mark.parametrize("is_joined", [True, False])
+def test_images_for_which_one_directory_stands_are_pages(is_joined: bool, tmp_path: Path) -> None:
+    cells = stacks.planes(2, z=3)
+    path = stacks.write_imagej(tmp_path / "a.tif", cells, is_joined=is_joined)
+    for page in range(6):
+        found = open_here(path, page=page)
+        assert (found.source["pages"], found.source["page"]) == (6, page)
+        assert np.array_equal(found.image.numpy()[..., :3], stretched(cells[page // 2, page % 2][..., None]))
+        assert found.warnings() == []
+        other = open_here(path, "1", page=page)
+        assert np.abs(other.image.numpy() - composed([cells[page // 2, 1]], [WHITE]).astype(int)).max() <= 1
+    assert open_here(path).source["page"] == 0
+    assert reader_of(path).take_all() == (0, 1, 2, 3, 4, 5)
+    with pytest.raises(StageError, match="this TIFF has 6 pages"):
+        open_here(path, page=6)
+    # And a file that ends before the images do has the one page of its directory
+    if is_joined:
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(StageError, match="this TIFF has one page"):
+            open_here(path, page=1)
+        assert reader_of(path).take_all() == (0,)
+
+
 def a_set(first: int, uuid: str = ' UUID="urn:a"') -> str:
     """OME-XML of four channels: `first` of them in this file, the others in b.ome.tif."""
     blocks = "".join(

@@ -127,8 +127,9 @@ def open_picture(
     layers = reader.layers()
     if layers:
         stored, composed, decisions = _open_layers(layers, stretch, meter)
-        image, hidden, shown = composed.image, composed.hidden, None
-        channels = list(zip(layers, composed.shown, strict=True))
+        image, hidden = composed.image, composed.hidden
+        shown = None if reader.is_composed else composed.shown[0]
+        channels = list(zip(layers, composed.shown, strict=True)) if reader.is_composed else []
     else:
         stored = reader.open()
         decisions, hidden, channels = list(reader.notes), reader.hidden, []
@@ -147,7 +148,7 @@ def open_picture(
     if reader.is_quiet and chosen is not Format.JPEG:
         _hear_out(reader, meter)
     samples = (layers[0].reader if layers else reader).samples
-    described = _describe(stored, header, reader.page, samples)
+    described = _describe(stored, header, reader.number, samples)
     return Picture(
         *(image, chosen, described, reader.heeded, decisions, reader.missing, reader.remarks, shown, channels),
         pixel_size=_pixel_size(reader, orientation),

@@ -93,6 +93,16 @@ class Reader:
         self._asked_page = 0
         return tuple(range(max(1, self.header().pages)))
 
+    @property
+    def number(self) -> int:
+        """The number by which the page is asked for, from 0: `page`, unless one page stands for several images."""
+        return self.page
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether its layers are channels to compose, and not the page itself."""
+        return True
+
     def prepare(self) -> None:
         """Load the libraries needed to read the file. Must be called before the process is confined."""
         listen()

@@ -35,7 +35,7 @@ from pipeline.formats.tiff.checks import require_readable
 from pipeline.formats.tiff.heavy import patched, patches
 from pipeline.formats.tiff.layout import held_bytes
 from pipeline.formats.tiff.raw_photographs import require_developed
-from pipeline.formats.tiff.stack import Stack, asked_for, pages_of, stack_of
+from pipeline.formats.tiff.stack import Stack, asked_for, joined_images, pages_of, stack_of
 from pipeline.formats.tiff.stack import header_of as stack_header
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.sandbox import child
@@ -137,12 +137,15 @@ def _of_image(
         if kind != "tiff":
             return _of_page(pyvips, blocks, kind, page or 0)
         if page is not None:
-            return _with_stack(_of_page(pyvips, blocks, kind, page), blocks, page, channels, is_main=False)
+            at = 0 if page and _joined_images(blocks, page) > 1 else page
+            return _counted(
+                _with_stack(_of_page(pyvips, blocks, kind, at), blocks, at, channels, is_main=False), blocks
+            )
         main = _main_page(blocks)
         if blocks.exhausted:
             return _by_largest(main) if main else Unknown()
         found = _of_page(pyvips, blocks, kind, main.page if main else 0)
-        return _with_stack(found, blocks, main.page if main else 0, channels, is_main=True)
+        return _counted(_with_stack(found, blocks, main.page if main else 0, channels, is_main=True), blocks)
     except StageError as error:
         return Failed(error.code, error.message)
 
@@ -183,6 +186,19 @@ def _stack_of(blocks: Blocks, page: int) -> tuple[Stack | None, tiff.Directory |
             directory = place.read(blocks)
             return stack_of(blocks, place.number, directory), directory
     return None, None
+
+
+def _counted(found: Found | Failed | Unknown, blocks: Blocks) -> Found | Failed | Unknown:
+    """Count the images of a stack for which one directory stands as pages."""
+    images = _joined_images(blocks, 0) if isinstance(found, Found) else 1
+    return found._replace(pages=images) if isinstance(found, Found) and images > 1 else found
+
+
+def _joined_images(blocks: Blocks, page: int) -> int:
+    """As tiff.stack.joined_images; 1 if it cannot be read."""
+    with suppress(struct.error):
+        return joined_images(blocks, page)
+    return 1
 
 
 def _main_page(blocks: Blocks) -> tiff.Main | None:

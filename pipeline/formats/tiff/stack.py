@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pipeline.channel_choice import choose, hexadecimal
 from pipeline.errors import StageError
-from pipeline.formats.header import MOST_CHANNELS, StackHeader
+from pipeline.formats.header import MOST_CHANNELS, Header, StackHeader, require_page
 from pipeline.formats.tiff import imagej, ome
 from pipeline.formats.tiff.alpha import is_transparency
 from pipeline.formats.tiff.colours import BLACK_IS_ZERO, WHITE_IS_ZERO
@@ -108,6 +108,10 @@ class Stack(NamedTuple):
             return (0, 0) if directory == 0 else None
         return next(((z, t) for (_, z, t), number in self.pages.items() if number == directory), None)
 
+    def place_of(self, image: int) -> tuple[int, int, int]:
+        """Return channel, z and t of an image of a stack for which one directory stands, from 0."""
+        return next((place for place, number in self.pages.items() if number == image), (0, 0, 0))
+
     def channel(self, directory: int) -> int | None:
         """Return the channel of a directory that shows only one, from 0; None if it shows none or several."""
         if self.samples > 1:
@@ -141,6 +145,27 @@ def stack_of(file: File, number: int, page: Directory) -> Stack | None:
     if text.startswith(b"ImageJ="):
         return _by_imagej(file, first, text, number, page)
     return _by_ome(text, number, page) if b"OME" in text else None
+
+
+def joined_images(file: File, page: int = 0) -> int:
+    """Return the number of images that the first directory of an ImageJ stack stands for; 1 for another TIFF.
+
+    Parameters
+    ----------
+    page: the number of the image that is asked for, from 0.
+
+    Raises
+    ------
+    StageError: page_not_found, if there are several, and the one that is asked for is not among them.
+    struct.error: if the file ends within its first directory.
+    """
+    first = next(iter(places(file))).read(file)
+    text = description_of(first, ome.MOST_XML)
+    found = _by_imagej(file, first, text, 0, first) if text.startswith(b"ImageJ=") else None
+    if found is None or not found.is_joined:
+        return 1
+    require_page(Header("tiff", 0, 0, len(found.pages)), page)
+    return len(found.pages)
 
 
 def bands_of(page: Directory) -> Stack | None:

@@ -16,9 +16,18 @@ from pipeline.channel_choice import MOST, MOST_LISTED, colours_of
 from pipeline.errors import StageError
 from pipeline.formats import budget, tiff
 from pipeline.formats.decoder_errors import damaged
-from pipeline.formats.header import BASE_MEMORY
+from pipeline.formats.header import BASE_MEMORY, Header
 from pipeline.formats.tiff.layout import APART
-from pipeline.formats.tiff.stack import Channel, Plane, Stack, asked_for, significant_bits, stack_of
+from pipeline.formats.tiff.stack import (
+    Channel,
+    Colour,
+    Plane,
+    Stack,
+    asked_for,
+    joined_images,
+    significant_bits,
+    stack_of,
+)
 from pipeline.formats.tiff.stated_range import stated_range
 from tiler.decode.decoder_messages import Words
 from tiler.decode.layers import Layer, readers_of
@@ -26,9 +35,50 @@ from tiler.decode.missing import Missing, Warned
 from tiler.decode.reader import Reader
 from tiler.decode.readers.tiff.reader import TiffReader
 
+WHITE = (255, 255, 255)
+
 
 class StackReader(TiffReader):
     """Reads a page of a TIFF, or the channels of the stack that the page belongs to."""
+
+    @cached_property
+    def page(self) -> int:
+        """As Reader.page: the first one for any image of a stack for which one directory stands."""
+        return 0 if self._image else super().page
+
+    @property
+    def number(self) -> int:
+        """As Reader.number."""
+        return self._image or self.page
+
+    @property
+    def is_composed(self) -> bool:
+        """As Reader.is_composed."""
+        return not self._image or bool(self.channels)
+
+    @cached_property
+    def _images(self) -> int:
+        with self.path.open("rb") as file, suppress(struct.error):
+            return joined_images(file, self._asked_page or 0)
+        return 1
+
+    @cached_property
+    def _image(self) -> int:
+        """The image that is asked for where one directory stands for several; 0 elsewhere."""
+        asked = self._asked_page or 0
+        return asked if asked and asked < self._images else 0
+
+    def header(self) -> Header:
+        """As Reader.header: counts the images of a stack for which one directory stands as pages."""
+        found = super().header()
+        return found._replace(pages=self._images) if self._images > 1 else found
+
+    def take_all(self) -> tuple[int, ...]:
+        """As Reader.take_all: all images of a stack for which one directory stands, or as TiffReader does."""
+        if self._images == 1:
+            return super().take_all()
+        self._asked_page = 0
+        return tuple(range(self._images))
 
     def layers(self) -> tuple[Layer, ...]:
         """As Reader.layers."""
@@ -48,6 +98,8 @@ class StackReader(TiffReader):
         """z and t of the page, from 0."""
         with self.path.open("rb") as file, suppress(struct.error):
             place = tiff.page_at(file, self.page)
+            if self.stack and self._image:
+                return self.stack.place_of(self._image)[1:]
             found = self.stack.position(place.number) if self.stack and place else None
             return found or (0, 0)
         return 0, 0
@@ -56,6 +108,9 @@ class StackReader(TiffReader):
     def _layers(self) -> tuple[Layer, ...]:
         if self.channels:
             return self._asked()
+        if self._image and self.stack is not None:
+            # The image as it is, in grey.
+            return self._made(self.stack, [self.stack.place_of(self._image)[0]], WHITE)
         if self._asked_page is not None or self.stack is None or len(self.stack.channels) < 2:
             return ()
         here = [number for number in range(len(self.stack.channels)) if self._plane(self.stack, number)][:MOST]
@@ -75,8 +130,12 @@ class StackReader(TiffReader):
     def _plane(self, stack: Stack, channel: int) -> Plane | None:
         return stack.plane(channel, *self.position) if stack.is_described else Plane(-1, channel)
 
-    def _made(self, stack: Stack, numbers: list[int]) -> tuple[Layer, ...]:
+    def _made(self, stack: Stack, numbers: list[int], colour_of_all: Colour | None = None) -> tuple[Layer, ...]:
         """Return the layers of some channels.
+
+        Parameters
+        ----------
+        colour_of_all: instead of their own colours.
 
         Raises
         ------
@@ -85,6 +144,7 @@ class StackReader(TiffReader):
         """
         channels = [stack.channels[number] for number in numbers]
         colours = colours_of([channel.colour for channel in channels])
+        colours = colours if colour_of_all is None else [colour_of_all] * len(numbers)
         readers: dict[tuple[int, int, int], TiffReader] = {}
         layers = []
         with self.path.open("rb") as file:
@@ -234,7 +294,7 @@ class StackReader(TiffReader):
 
     def _choice(self) -> list[Warned]:
         stack = self.stack
-        if not self._layers or stack is None:
+        if not self._layers or stack is None or not self.is_composed:
             lacks = stack is not None and self._asked_page is None and _other_files(stack)
             alone = [Warned("channels_chosen", f"A single page of a set of files is shown.{lacks}")] if lacks else []
             return [*super()._choice(), *alone]
@@ -250,7 +310,7 @@ class StackReader(TiffReader):
         if here:
             message += f" Choose others by `channels`: {_listed(stack, here)}."
         message += _other_files(stack)
-        if at and not stack.is_joined:
+        if at:
             message += " Choose z and t by `channels` together with `page`, the number of any page there."
         return [Warned("channels_chosen", message)]
 
