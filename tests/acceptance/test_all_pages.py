@@ -59,7 +59,7 @@ def get(stack: LaunchedStack, path: str) -> requests.Response:
 
 
 def test_each_page_is_a_pyramid_and_a_canvas(
-    stack: LaunchedStack, client: Client, sources: SourceServer, command: Command
+    stack: LaunchedStack, client: Client, sources: SourceServer, command: Command, tmp_path: Path
 ) -> None:
     # Given a TIFF of three pages, of which all are submitted
     data = several_pages(1)
@@ -139,6 +139,13 @@ def test_each_page_is_a_pyramid_and_a_canvas(
     # The command line says how many pages there are
     shown = command("status", dataset_id, "--server", stack.url)
     assert ["pages", "3"] in [line.split() for line in shown.out.splitlines()]
+    # And exports each of them, as it is served
+    exported = command("export", dataset_id, str(tmp_path / "book"), "--as", "szi", "--server", stack.url)
+    assert exported.code == 0, exported.err
+    names = {f"{dataset_id}{mark}.szi" for mark in ("", "-p1", "-p2")}
+    assert {path.name for path in (tmp_path / "book").iterdir()} == names
+    for name in names:
+        assert (tmp_path / "book" / name).read_bytes() == get(stack, f"/tiles/{name}").content
     for each in (dataset_id, str(one)):
         client.delete(each)
     # What another dataset shows stays; nothing is left of the rest

@@ -148,7 +148,7 @@ def site(picture: Picture, stack: LaunchedStack, folder: Path) -> Iterator[str]:
         with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
             for name, layout in EXPORTS.items():
                 address = f"{url}/{name}" if layout is Layout.IIIF else ""
-                source = Served(client, picture.dataset_id)
+                source = Served(client, client.get(picture.dataset_id))
                 export(source, folder / name, layout, quiet, force=False, url=address)
         yield url
 
@@ -449,7 +449,7 @@ def test_an_exported_site_opens_from_a_disk(
 ) -> None:
     # Given a dataset as a site in a folder, without any server
     with closing(Client(stack.url)) as client, gauge(quiet=True) as quiet:
-        source = Served(client, picture.dataset_id)
+        source = Served(client, client.get(picture.dataset_id))
         entrance = export(source, tmp_path / "site", Layout.SITE, quiet, force=False, url="")
     # When its page is opened as a file
     context = browser.new_context(viewport={"width": 900, "height": 700}, offline=True)

@@ -22,9 +22,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.pyramids import DESCRIPTION, EDGES, FULL, INDEX, SZI, Format, Geometry, Index
 from tiler.file_checksums import crc32_of
@@ -35,6 +36,7 @@ from tilewright.commands.exports.tiles import DamagedExport, Tiles
 from tilewright.commands.exports.trees import NotExported
 from tilewright.commands.layout import Layout
 from tilewright.gauge import Gauge
+from tilewright.gauge import gauge as quiet_gauge
 
 UNFINISHED = ".tilewright-export-"
 """Prefix of the folder that an export fills, so that nobody takes it for a finished one."""
@@ -79,11 +81,16 @@ class Pyramid:
 
 
 class Served:
-    """A pyramid on a server."""
+    """A pyramid on a server.
 
-    def __init__(self, client: Client, dataset_id: str) -> None:
+    Parameters
+    ----------
+    dataset: the dataset, as the API returns it.
+    """
+
+    def __init__(self, client: Client, dataset: Json) -> None:
         self._client = client
-        self.pyramid = Pyramid(client.get(dataset_id))
+        self.pyramid = Pyramid(dataset)
 
     @contextmanager
     def open(self, work: Path, gauge: Gauge, *, edges: bool) -> Iterator[Tiles]:
@@ -158,6 +165,18 @@ class Stored:
             )
 
 
+class Part(NamedTuple):
+    """One of several pyramids that are exported together.
+
+    Parameters
+    ----------
+    folder: name of its folder in the target; empty for a layout of one file, which lies in the target itself.
+    """
+
+    source: Served | Stored
+    folder: str
+
+
 def export(source: Served | Stored, folder: Path, layout: Layout, gauge: Gauge, *, force: bool, url: str) -> Path:
     """Write a pyramid's files into a folder, and return the path of the file to open.
 
@@ -173,11 +192,41 @@ def export(source: Served | Stored, folder: Path, layout: Layout, gauge: Gauge, 
     NotExported, DamagedExport, ClientError
     """
     with unfinished(folder, force=force) as work:
-        with source.open(work, gauge, edges=layout in WITH_EDGES) as tiles:
-            entrance = _write(source, tiles, layout, work, gauge, url)
-        for name in (DOWNLOADED, PADDED):
-            (work / name).unlink(missing_ok=True)
+        entrance = _export_into(work, source, layout, gauge, url)
         return _publish(work, folder, entrance)
+
+
+def export_parts(
+    parts: Sequence[Part], folder: Path, layout: Layout, gauge: Gauge, *, force: bool, url: str
+) -> list[Path]:
+    """Write several pyramids into a folder, all or none, and return the path of the file to open for each.
+
+    The parameters and errors are those of `export`. The address of a part's folder is that of the folder with its name.
+    """
+    entrances = []
+    with unfinished(folder, force=force) as work, quiet_gauge(quiet=True) as quiet:
+        gauge.step("Exporting", unit="pages")
+        for done, part in enumerate(parts, start=1):
+            into = work / part.folder
+            into.mkdir(exist_ok=True)
+            address = f"{url.rstrip('/')}/{part.folder}" if url else ""
+            try:
+                entrance = _export_into(into, part.source, layout, quiet, address)
+            except (NotExported, DamagedExport) as error:
+                raise type(error)(f"{part.source.pyramid.name}: {error}") from error
+            entrances.append(Path(part.folder, entrance))
+            gauge.move(done, len(parts))
+        _publish(work, folder, entrances[0].parts[0])
+    return [folder / entrance for entrance in entrances]
+
+
+def _export_into(work: Path, source: Served | Stored, layout: Layout, gauge: Gauge, url: str) -> str:
+    """Write a pyramid's files into a working folder, check them, and return the name of the one to open."""
+    with source.open(work, gauge, edges=layout in WITH_EDGES) as tiles:
+        entrance = _write(source, tiles, layout, work, gauge, url)
+    for name in (DOWNLOADED, PADDED):
+        (work / name).unlink(missing_ok=True)
+    return entrance
 
 
 def _write(source: Served | Stored, tiles: Tiles, layout: Layout, work: Path, gauge: Gauge, url: str) -> str:

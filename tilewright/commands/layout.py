@@ -22,3 +22,6 @@ class Layout(StrEnum):
 
 ADDRESSED = (Layout.XYZ, Layout.IIIF)
 """Layouts with a file that names the public address of the folder."""
+
+SINGLE_FILES = (Layout.PMTILES, Layout.MBTILES, Layout.SZI)
+"""Layouts of one file, which has the dataset's name."""

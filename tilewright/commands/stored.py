@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tilewright.commands.arguments import DEFAULT_SERVER, FAILED, AsJson, Quiet, Server, connect
-from tilewright.commands.layout import ADDRESSED, Layout
+from tilewright.commands.layout import ADDRESSED, SINGLE_FILES, Layout
 from tilewright.output import print_json, print_line
 
 TILE_ID = re.compile("[0-9a-f]{64}")
@@ -18,12 +18,19 @@ TILE_ID = re.compile("[0-9a-f]{64}")
 
 def export(
     dataset_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of a dataset; with --storage or --data also a tile_id.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Id of a dataset, or of a page of it (custom_a1b2c3d4-p3); with --storage or --data also a tile_id.",
+        ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; created if missing.")],
     *,
     layout: Annotated[Layout, typer.Option("--as", help="Layout of the exported tiles.")] = Layout.DZI,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    page: Annotated[
+        int | None, typer.Option(min=0, help="Page of a dataset of all pages, counted from 0. Default: each page.")
+    ] = None,
     url: Annotated[
         str, typer.Option("--url", help="Public address of the folder: for the TileJSON of xyz, and needed for iiif.")
     ] = "",
@@ -45,16 +52,21 @@ def export(
       tilewright export custom_a1b2c3d4 site/earth --as xyz         for Leaflet and other map viewers
       tilewright export custom_a1b2c3d4 site/earth --as iiif --url https://example.org/earth
       tilewright export custom_a1b2c3d4 . --as pmtiles --force      one file; also mbtiles and szi
+      tilewright export custom_a1b2c3d4-p3 site/page                one page of a dataset of all pages
 
     The tiles are copied as they are, never decoded. Each is checked by its checksum, written, and read again and
     compared. All files are moved into place at the end; an export that fails leaves nothing. docs/exports.md describes
     the layouts.
 
+    A dataset that was submitted with --pages all is exported page by page: each into a folder of DIR, page-0, page-1
+    and so on, or as one file with the page's id as its name. The file to open is printed for each.
+
     Works with any server, over HTTP, and downloads the tiles as one file, so the disk needs twice their size
     meanwhile. With --storage or --data nothing is downloaded, and a tile_id needs no server.
     """
-    from tilewright.commands.export import Pyramid, Served, Stored
+    from tilewright.commands.export import Part, Pyramid, Served, Stored, export_parts
     from tilewright.commands.export import export as export_pyramid
+    from tilewright.commands.exports.pages import Page, pages_of, split
     from tilewright.commands.verify import builds
     from tilewright.gauge import gauge
 
@@ -65,16 +77,31 @@ def export(
     storage = data / "storage" if data else storage
     if storage is None and TILE_ID.fullmatch(dataset_id):
         raise typer.BadParameter("a tile_id needs --storage or --data", param_hint="ID")
+    dataset_id, named = split(dataset_id)
+    if page is not None and (named is not None or TILE_ID.fullmatch(dataset_id)):
+        raise typer.BadParameter("the ID names the page already", param_hint="--page")
+
     with connect(server) as client, gauge(quiet=quiet) as progress:
-        source: Served | Stored
-        if storage is None:
-            source = Served(client, dataset_id)
+
+        def source_of(page: Page) -> Served | Stored:
+            if storage is None:
+                return Served(client, page.dataset)
+            return Stored(builds(storage, Pyramid(page.dataset).tile_id)[-1], page.dataset)
+
+        if storage is not None and TILE_ID.fullmatch(dataset_id):
+            sources: list[Served | Stored] = [Stored(builds(storage, dataset_id)[-1], None)]
+            pages = []
         else:
-            dataset = None if TILE_ID.fullmatch(dataset_id) else client.get(dataset_id)
-            build = builds(storage, dataset_id if dataset is None else Pyramid(dataset).tile_id)[-1]
-            source = Stored(build, dataset)
-        entrance = export_pyramid(source, folder, layout, progress, force=force, url=url)
-    print_line(str(entrance))
+            pages = pages_of(client.get(dataset_id), named if page is None else page)
+            sources = [source_of(page) for page in pages]
+        if len(sources) == 1:
+            entrances = [export_pyramid(sources[0], folder, layout, progress, force=force, url=url)]
+        else:
+            folders = ["" if layout in SINGLE_FILES else page.folder for page in pages]
+            parts = [Part(*part) for part in zip(sources, folders, strict=True)]
+            entrances = export_parts(parts, folder, layout, progress, force=force, url=url)
+    for entrance in entrances:
+        print_line(str(entrance))
 
 
 def verify(

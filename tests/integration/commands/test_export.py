@@ -525,3 +525,125 @@ def test_tiles_with_transparency_stay_png(service: Service, export: Export, tmp_
     assert all(f"full/{size['width']},{size['height']}/0/default.png" in found for size in info["sizes"])
     assert found["full/max/0/default.jpg"][:3] == b"\xff\xd8\xff"
     assert '"isTransparent": true' in files(tmp_path / "site")["index.html"].decode()
+
+
+PAGES = {0: (TILE_ID, ID, WIDTH, HEIGHT), 2: ("2" * 64, f"{ID}-p2", 300, 520), 3: ("3" * 64, f"{ID}-p3", 520, 300)}
+"""Tile_id, name, width and height of the pages of a book by their numbers. Page 1 is a label, which is not shown."""
+
+
+@pytest.fixture
+def book(service: Service, tmp_path: Path) -> Service:
+    """The service, with a dataset that shows three pages."""
+    info = service.dataset["tile_info"]
+    service.dataset |= {"name": "A book", "pages": []}
+    for number, (tile_id, _, width, height) in PAGES.items():
+        if number:
+            service.site.store(pictures.jpeg(tmp_path / f"{number}.jpg", width, height), tile_id=tile_id)
+        page = info | {"tile_id": tile_id, "width": width, "height": height, "page": number}
+        service.dataset["pages"].append(page)
+    return service
+
+
+def sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Width and height that each descriptor in a folder says, by its path."""
+    found = {path: data for path, data in files(folder).items() if path.endswith(".dzi")}
+    size = {path: ET.fromstring(data)[0] for path, data in found.items()}  # noqa: S314  the test's own
+    return {path: (int(one.get("Width", "")), int(one.get("Height", ""))) for path, one in size.items()}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_all_pages_are_exported_each_into_a_folder(stored: bool, book: Service, export: Export, tmp_path: Path) -> None:
+    # When a dataset of several pages is exported, from the server or from the storage
+    storage = ["--storage", str(tmp_path / "storage")] if stored else []
+    ended = export(tmp_path / "site", *storage)
+    # Then the file to open is printed for each, and there are the tiles of all under the pages' numbers in the source
+    names = [f"page-{number}/{name}.dzi" for number, (_, name, _, _) in PAGES.items()]
+    assert (ended.code, ended.out.splitlines()) == (0, [f"{tmp_path}/site/{name}" for name in names])
+    assert ended.err.splitlines() == ["Exporting…"]
+    found = files(tmp_path / "site")
+    assert sizes(tmp_path / "site") == dict(zip(names, [page[2:] for page in PAGES.values()], strict=True))
+    for number, (tile_id, name, width, height) in PAGES.items():
+        level = Geometry(width, height).full_level
+        expected = served(book, f"/tiles/{tile_id}_files/{level}/1_0.jpg")
+        assert found[f"page-{number}/{name}_files/{level}/1_0.jpg"] == expected
+    # And nothing else is left
+    assert {path.split("/")[0] for path in found} == {f"page-{number}" for number in PAGES}
+    # An export into the same folder is refused, and with --force replaces the pages
+    assert export(tmp_path / "site", *storage).code == 1
+    assert export(tmp_path / "site", *storage, "--force").code == 0
+    assert files(tmp_path / "site") == found
+
+
+@pytest.mark.usefixtures("book")
+@pytest.mark.parametrize("layout", ["szi", "pmtiles", "mbtiles"])
+def test_a_layout_of_one_file_is_one_file_a_page(layout: str, export: Export, tmp_path: Path) -> None:
+    ended = export(tmp_path / "site", "--as", layout)
+    names = [f"{name}.{layout}" for _, name, _, _ in PAGES.values()]
+    assert (ended.code, ended.out.splitlines()) == (0, [f"{tmp_path}/site/{name}" for name in names])
+    assert files(tmp_path / "site").keys() == set(names)
+    if layout == "mbtiles":
+        with closing(sqlite3.connect(tmp_path / f"site/{names[1]}")) as database:
+            assert database.execute("SELECT value FROM metadata WHERE name = 'name'").fetchall() == [
+                ("A book, page 2 of 3",)
+            ]
+
+
+@pytest.mark.usefixtures("book")
+def test_each_page_has_the_address_of_its_folder(export: Export, tmp_path: Path) -> None:
+    assert export(tmp_path / "iiif", "--as", "iiif", "--url", "https://example.org/book/").code == 0
+    for number, (_, _, width, height) in PAGES.items():
+        info = json.loads((tmp_path / f"iiif/page-{number}/info.json").read_text())
+        assert (info["id"], info["width"], info["height"]) == (f"https://example.org/book/page-{number}", width, height)
+    assert export(tmp_path / "xyz", "--as", "xyz").code == 0
+    document = json.loads((tmp_path / "xyz/page-3/tilejson.json").read_text())
+    assert (document["tiles"], document["width"]) == (["{z}/{x}/{y}.jpg"], 520)
+
+
+@pytest.mark.usefixtures("book", "export")
+@pytest.mark.parametrize(
+    ("arguments", "number"), [((f"{ID}-p3",), 3), ((ID, "--page", "2"), 2), ((ID, "--page", "0"), 0)]
+)
+def test_one_page_is_exported_by_its_id_or_its_number(
+    arguments: tuple[str, ...],
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended = run_command(monkeypatch, capsys, "export", *arguments, str(tmp_path / "site"))
+    _, name, *size = PAGES[number]
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/site/{name}.dzi\n")
+    assert sizes(tmp_path / "site") == {f"{name}.dzi": tuple(size)}
+
+
+@pytest.mark.usefixtures("export")
+def test_a_page_that_is_not_there_is_refused(
+    book: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(code: int, *arguments: str) -> str:
+        ended = run_command(monkeypatch, capsys, "export", *arguments, str(tmp_path / "site"))
+        assert ended.code == code
+        assert not (tmp_path / "site").exists()
+        return " ".join(ended.err.split())
+
+    for arguments in ((f"{ID}-p1",), (ID, "--page", "1")):
+        assert f"{ID} has no page 1. It has 3 pages, numbered from 0 to 3." in refused(1, *arguments)
+    assert "names the page already" in refused(2, f"{ID}-p3", "--page", "3")
+    assert "names the page already" in refused(2, TILE_ID, "--page", "3", "--storage", str(tmp_path / "storage"))
+    del book.dataset["pages"]
+    assert f"{ID} shows one image" in refused(1, ID, "--page", "0")
+
+
+@pytest.mark.parametrize("layout", ["dzi", "szi"])
+def test_a_page_that_is_damaged_leaves_no_page(layout: str, book: Service, export: Export, tmp_path: Path) -> None:
+    # Given a book whose last page has lost a bit of its last tile
+    (archive,) = (tmp_path / "storage").glob(f"pyramids/{PAGES[3][0]}/*/pyramid.szi")
+    with Tiles(archive, Geometry(520, 300), Format.JPEG, "x", "x") as tiles:
+        end = sum(tiles.place(Geometry(520, 300).tile_count - 1))
+    data = bytearray(archive.read_bytes())
+    data[end - 1] ^= 1
+    archive.write_bytes(data)
+    # When it is exported, then nothing is left, and the page is named
+    ended = export(tmp_path / "site", "--as", layout)
+    assert (ended.code, f"{ID}-p3" in ended.err) == (1, True)
+    assert list((tmp_path / "site").iterdir()) == []
