@@ -17,7 +17,8 @@ from statussvc.settings import StatusSettings
 from tiler.settings import TilerSettings
 
 ROOT = Path(__file__).parents[3]
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+COMPOSE = (ROOT / "compose.yaml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 SETTINGS: dict[str, type[Settings]] = {
     "gateway": GatewaySettings,
     "ingest": IngestSettings,
@@ -81,6 +82,18 @@ def test_each_service_is_told_what_has_no_right_default_in_a_container() -> None
         # When a service has such a setting, then compose sets it
         wanted = {f"TILEWRIGHT_{name.upper()}" for name in local & kind.model_fields.keys()}
         assert wanted <= SERVICES[service]["environment"].keys()
+
+
+def test_each_service_gets_what_the_operator_sets() -> None:
+    # Given the settings that the head of compose.yaml offers, among them the contact that some sources require
+    offered = set(re.findall(r"TILEWRIGHT_[A-Z_]+", COMPOSE.partition("\nname:")[0]))
+    assert "TILEWRIGHT_SOURCE_CONTACT" in offered
+    # When one is set, then each service that has it gets it
+    kinds: dict[str, type[Settings]] = {**SETTINGS, "inspect": IngestSettings}
+    for service, kind in kinds.items():
+        for name in offered & {f"TILEWRIGHT_{field.upper()}" for field in kind.model_fields}:
+            given = SERVICES[service]["environment"].get(name, "")
+            assert given.startswith(f"${{{name}:-"), (service, name)
 
 
 @pytest.mark.parametrize("worker", WORKERS)
