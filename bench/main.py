@@ -97,7 +97,8 @@ def serve(stack: LaunchedStack, picture: Path, folder: Path, url: str) -> servin
     """Measure how fast tiles are served. The image was tiled before."""
     path = variant(picture, 0, folder / "pictures")
     (folder / "nginx").mkdir()
-    return serving.measure(stack, tiled(stack.url, f"{url}/{path.name}"), folder / "nginx")
+    dataset_id, tile_id = tiled(stack.url, f"{url}/{path.name}")
+    return serving.measure(stack, dataset_id, tile_id, folder / "nginx")
 
 
 def make_regions(stack: LaunchedStack, folder: Path, url: str) -> regions.Compared:
@@ -106,7 +107,8 @@ def make_regions(stack: LaunchedStack, folder: Path, url: str) -> regions.Compar
     linked = folder / "pictures" / "gigapixel.jpg"
     linked.symlink_to(picture)
     (folder / "iipsrv").mkdir()
-    image = f"{stack.url}/iiif/{tiled(stack.url, f'{url}/{linked.name}')}"
+    _, tile_id = tiled(stack.url, f"{url}/{linked.name}")
+    image = f"{stack.url}/iiif/{tile_id}"
     return regions.measure(image, regions.pyramidal_tiff(picture), regions.SIDE, folder / "iipsrv")
 
 
@@ -117,8 +119,11 @@ def through_the_stack(server: str, url: str) -> float:
     return time.perf_counter() - begun
 
 
-def tiled(server: str, url: str) -> str:
-    """Tile an image, and return its tile_id. This waits with `Prefer: wait`, because polls would add load."""
+def tiled(server: str, url: str) -> tuple[str, str]:
+    """Tile an image, and return its dataset_id and tile_id.
+
+    This waits with `Prefer: wait`, because polls would add load.
+    """
     body = {"name": "bench", "url": url}
     answer = requests.post(
         f"{server}/api/datasets", json=body, headers={"Prefer": f"wait={LONGEST_JOB}"}, timeout=LONGEST_JOB + 10
@@ -126,7 +131,7 @@ def tiled(server: str, url: str) -> str:
     dataset = answer.json()
     if dataset["status"] != "ready":
         raise RuntimeError(f"the image is not ready: {dataset}")
-    return str(dataset["tile_info"]["tile_id"])
+    return dataset["dataset_id"], dataset["tile_info"]["tile_id"]
 
 
 def by_hand(url: str, folder: Path, memory: dict[str, int]) -> float:

@@ -58,7 +58,7 @@ def main() -> int:
             served(folder / "pictures") as url,
             launched(folder / "data", allow_sources=[urlsplit(url).netloc]) as stack,
         ):
-            tile_id = tiled(stack.url, f"{url}/image.jpg")
+            _, tile_id = tiled(stack.url, f"{url}/image.jpg")
             answers, peak, tiles = _attack(stack.url, tile_id, stack.process.pid)
             cache = sum(path.stat().st_size for path in (folder / "data").rglob("iiif-cache/**/*") if path.is_file())
     peak_mib, cache_mib = peak / 2**20, cache / 2**20
