@@ -95,6 +95,29 @@ def test_what_follows_the_end_marker_does_not_matter(kind: str, tmp_path: Path) 
     assert [warned.code for warned in reader.remarks()] == ["bytes_ignored"]
 
 
+def test_rest_of_a_large_jpeg_is_judged_when_its_last_row_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a JPEG too large to be decoded once more, which is read in parts
+    data = made("fine colours", 900, 700)
+    monkeypatch.setattr(jpeg_reader, "MOST_BYTES", 1000)
+
+    def read(path: Path) -> Reader:
+        reader = reader_of(path)
+        reader.prepare()
+        region = pyvips.Region.new(reader.open())
+        for top in range(0, 700, 100):
+            with reader.heeded(to_end=top == 600):
+                region.fetch(0, top, 900, 100)
+        return reader
+
+    # Then the parts that are not read yet are no rest
+    assert read(written(tmp_path / "sound.jpg", data)).remarks() == []
+    # And a rest is found at the end
+    with pytest.raises(StageError, match="left behind the last row"):
+        read(written(tmp_path / "stray.jpg", data[:-2] + STRAY * 9 + data[-2:]))
+
+
 def test_only_a_sequential_jpeg_of_one_scan_is_read_to_its_end() -> None:
     plain = made("plain")
     assert end_of_only_scan(BytesIO(plain)) == len(plain) - 2

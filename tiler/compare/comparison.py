@@ -28,6 +28,9 @@ BLOCK = 16
 
 UNREADABLE = -1.0
 
+_STEP = 8
+"""Rows that are decoded at once: the rows of libjpeg's blocks."""
+
 
 def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], None]) -> Compared:
     """Decode the whole image, and compare the requested tiles.
@@ -51,12 +54,10 @@ def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], Non
     stored = _Stored(job, geometry)
     step = 1 if not job.most else max(1, -(-level.columns * level.rows // job.most))
     compared = differing = 0
+    rows = _Rows(picture)
     for y in range(level.rows):
-        top = y * job.tile_size
-        strip = image.crop(0, top, job.width, min(job.tile_size, job.height - top))
         # Decode rows without a tile to compare as well, to find damage in them.
-        with picture.heeded():
-            strip = strip.copy_memory()
+        strip = rows.read(min(job.tile_size, job.height - y * job.tile_size))
         for x in range(-(y * level.columns) % step, level.columns, step):
             left = x * job.tile_size
             fresh = strip.crop(left, 0, min(job.tile_size, job.width - left), strip.height)
@@ -70,6 +71,30 @@ def compare(picture: Picture, job: Job, tell: Callable[[Progress | Differs], Non
     if picture.missing is None:
         return Compared(compared, differing)
     return Compared(compared, differing, picture.missing.what, picture.missing.pixels())
+
+
+class _Rows:
+    """Reads a picture from top to bottom.
+
+    A single region reads all rows. After a call that evaluates a whole image, libvips drops the rows that its decoders
+    hold, and the next call might need them: of a strip of a TIFF, or of a row of a JPEG's blocks.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._region = pyvips.Region.new(picture.image)
+        self._top = 0
+
+    def read(self, count: int) -> pyvips.Image:
+        """Decode the next rows into memory; raises as Reader.heeded."""
+        image = self._picture.image
+        width, height, bands, kind = image.width, image.height, image.bands, image.interpretation
+        first, self._top = self._top, self._top + count
+        pixels = bytearray()
+        with self._picture.heeded(to_end=self._top == height):
+            for top in range(first, self._top, _STEP):
+                pixels += self._region.fetch(0, top, width, min(_STEP, self._top - top))
+        return pyvips.Image.new_from_memory(pixels, width, count, bands, "uchar").copy(interpretation=kind)
 
 
 class _Stored:

@@ -80,7 +80,7 @@ class Picture:
     image: pyvips.Image
     format: Format
     source: dict[str, str | int]
-    heeded: Callable[[], AbstractContextManager[None]]
+    heeded: Callable[..., AbstractContextManager[None]]
     decisions: list[str] = field(default_factory=list)
     missing: Missing | None = None
     remarks: Callable[[], list[Warned]] = list

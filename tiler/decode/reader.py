@@ -289,8 +289,12 @@ class Reader:
         return True
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
+    def heeded(self, *, to_end: bool = True) -> Iterator[None]:
         """Watch one call that decodes the source: see tiler.decode.decoder_messages. Each call needs its own context.
+
+        Parameters
+        ----------
+        to_end: whether the image is then read to its end. If not, further calls go on where this one stopped.
 
         Raises
         ------

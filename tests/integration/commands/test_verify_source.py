@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from PIL import Image
 
 from pipeline.pyramids.geometry import DESCRIPTION, FILES, Format
@@ -118,6 +119,18 @@ def test_a_larger_picture_is_compared_strip_by_strip(
     image.write_to_file(str(tmp_path / "a.jpg"), **options)
     ended = verify(shelf.put(tmp_path / "a.jpg"), "--all-tiles")
     assert (ended.code, ended.out.count("54 match the original")) == (0, 1), ended.out
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("rows", [520, 300, 100, 7])
+def test_a_tiff_whose_strips_are_not_rows_of_tiles_matches_its_pyramid(
+    rows: int, planar: str, shelf: Shelf, verify: Verify, tmp_path: Path
+) -> None:
+    pixels = pictures.scene(300, 520)
+    stored = pixels if planar == "contig" else np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar, rowsperstrip=rows)
+    ended = verify(shelf.put(tmp_path / "a.tif"), "--all-tiles")
+    assert (ended.code, ended.out.count("6 match the original")) == (0, 1), ended.out
 
 
 @pytest.mark.parametrize("tile_format", [Format.JPEG, Format.PNG, Format.WEBP])

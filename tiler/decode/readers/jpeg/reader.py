@@ -55,6 +55,7 @@ class JpegReader(Reader):
     _scans: Prefix | None = None
     _stray: Sequence[int] = ()
     _unread: tuple[Unread, ...] = ()
+    _read_before: dict[Unread, int] | None = None
     _has_odd_blocks: bool | None = None
 
     def open(self, **options: int) -> pyvips.Image:
@@ -73,7 +74,7 @@ class JpegReader(Reader):
         return unread.open(**self._settings())
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
+    def heeded(self, *, to_end: bool = True) -> Iterator[None]:
         """As Reader.heeded.
 
         Raises
@@ -81,9 +82,12 @@ class JpegReader(Reader):
         StageError: image_corrupt, if the data of a JPEG's only scan is not read up to its end, and the rest is not
         harmless.
         """
-        before = {unread: unread.farthest for unread in self._unread}
-        with super().heeded():
+        before = self._read_before or {unread: unread.farthest for unread in self._unread}
+        with super().heeded(to_end=to_end):
             yield
+        self._read_before = None if to_end else before
+        if not to_end:
+            return
         for unread in self._unread:
             if before.get(unread, 0) < unread.farthest < unread.end:
                 self._require_sound_blocks(unread.farthest)
