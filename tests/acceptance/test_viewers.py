@@ -106,6 +106,9 @@ IIIF = [
 ]
 """Pages that show an image through IIIF."""
 
+COLLECTION_VIEWERS = ["universal-viewer", "mirador-4"]
+"""Pages of viewers that the documentation says open a collection."""
+
 WITH_THUMBNAIL = {"mirador-3", "mirador-4", "tify", "clover"}
 """Pages that show the dataset's thumbnail. Universal Viewer shows those of several canvases only."""
 
@@ -459,4 +462,50 @@ def test_an_exported_site_opens_from_a_disk(
     # Then it shows the picture, and the console is empty
     assert any(shows_halves(page) for _ in range(LOOKS)), watched.wrong
     assert watched.wrong == []
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def halves(picture: Picture, stack: LaunchedStack, sources: SourceServer, folder: Path) -> Iterator[str]:
+    """Pages that open a collection of two datasets, a grey one and then the halves, whose id this is."""
+    grey = pyvips.Image.black(1600, 1200, bands=3).copy(interpretation="srgb") + 128
+    url = sources.on("/viewers-grey.jpg", status(200, data=bytes(grey.cast("uchar").jpegsave_buffer())))
+    with closing(Client(stack.url)) as client:
+        ids = []
+        for address, name in ((client.get(picture.dataset_id)["url"], "Red and blue"), (url, "All grey")):
+            ids.append(client.submit(address, name, tags=["viewers"])["dataset_id"])
+            ready(client, ids[-1])
+        for name in COLLECTION_VIEWERS:
+            page = (folder / f"{name}.html").read_text(encoding="utf-8")
+            manifest = f"/iiif/{picture.dataset_id}/manifest.json"
+            assert manifest in page
+            page = page.replace(manifest, "/iiif/collections/tag/viewers")
+            (folder / f"{name}-collection.html").write_text(page, encoding="utf-8")
+        yield ids[0]
+        for dataset_id in ids:
+            client.delete(dataset_id)
+
+
+@pytest.mark.parametrize("name", COLLECTION_VIEWERS)
+def test_a_collection_is_opened_and_an_image_chosen(
+    name: str, site: str, halves: str, stack: LaunchedStack, browser: Browser
+) -> None:
+    # Given a page that opens a collection
+    context = browser.new_context(viewport={"width": 900, "height": 700})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    watched = Watched(page, site, stack.url)
+    page.goto(f"{site}/{name}-collection.html", wait_until="networkidle")
+    assert not shows_halves(page)
+
+    # When one of its images is chosen
+    if name.startswith("mirador"):
+        page.get_by_role("button", name="Show collection").click()
+    page.get_by_text("Red and blue", exact=True).first.click()
+
+    # Then it is shown, and all is there and leaves the console without an error
+    assert any(shows_halves(page) for _ in range(LOOKS)), (name, watched.wrong, watched.tiles)
+    assert any(not watched.awaited or not seen(page).size for _ in range(LOOKS)), watched.awaited
+    assert watched.wrong == []
+    assert any(halves in url for url in watched.tiles)
     context.close()
