@@ -269,3 +269,23 @@ def test_bytes_behind_the_last_block_of_a_jpeg_are_harmless_and_among_the_blocks
     assert finish(client, ids["two.jpg"][0])["warnings"] == []
     # And accepted damage that may lie anywhere shows nothing
     assert "Nothing of it can be decoded." in accepted(client, files.url("/plain-middle.jpg"))["error"]["message"]
+
+
+def test_damage_in_the_last_rows_of_a_jpeg_fails_whatever_the_tiles_are(
+    client: Client, files: SourceServer, tmp_path: Path
+) -> None:
+    # Given JPEGs without restart markers that lack the end of their data, which libjpeg reports behind the last row
+    ids: dict[tuple[str, str], str] = {}
+    for name, options in (("fine", {"subsampling": 0}), ("plain", {}), ("restarts", {"restart_marker_rows": 1})):
+        data = salvage.by_pillow("JPEG", quality=84, **options).data
+        (tmp_path / f"{name}-end.jpg").write_bytes(data[:-60] + data[-2:])
+        (tmp_path / f"{name}-all.jpg").write_bytes(data + b"trailer")
+        for which in ("end", "all"):
+            for kind in ("jpeg", "png", "webp"):
+                made = client.submit(files.url(f"/{name}-{which}.jpg"), "End", format=kind)
+                ids[f"{name}-{which}", kind] = str(made["dataset_id"])
+    # Then they fail, and those with all of their data do not
+    for (name, kind), dataset_id in ids.items():
+        last = finish(client, dataset_id)
+        code = (last.get("error") or {}).get("code")
+        assert code == ("image_corrupt" if name.endswith("end") else None), (name, kind, last)

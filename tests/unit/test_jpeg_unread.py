@@ -13,11 +13,14 @@ import pyvips
 from PIL import Image
 
 from pipeline.errors import StageError
+from pipeline.pyramids import Format
 from tests.support.images import pictures
+from tiler.decode import open_picture
 from tiler.decode.reader import Reader
 from tiler.decode.readers.jpeg import reader as jpeg_reader
 from tiler.decode.readers.jpeg.unread import end_of_only_scan
 from tiler.decode.registry import reader_of
+from tiler.progress import Meter
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -151,6 +154,34 @@ def test_data_that_runs_out_in_the_last_row_is_damage(kind: str, height: int, tm
     reader = reader_of(path)
     reader.prepare()
     assert reader.salvage("A reason.") is False
+
+
+@pytest.mark.parametrize("tile_format", Format)
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_in_the_last_row_is_found_although_the_error_buffer_is_closed_while_tiles_are_saved(
+    kind: str, tile_format: Format, tmp_path: Path
+) -> None:
+    # Given a JPEG that lacks the data of its last blocks only, which libjpeg reports once
+    data = made(kind, 500, 500)
+    path = written(tmp_path / "lost.jpg", data[:-60] + data[-2:])
+    sound = written(tmp_path / "sound.jpg", data)
+
+    def tiled(path: Path) -> bytes:
+        reader = reader_of(path)
+        reader.prepare()
+        picture = open_picture(reader, meter=Meter(lambda *_: None), tile_format=tile_format)
+        with picture.heeded():
+            found = bytes(picture.image.write_to_memory())
+            if tile_format is not Format.JPEG:
+                # As if all of it had come while dzsave saved a tile by suffix
+                pyvips.vips_lib.vips_error_clear()
+        return found
+
+    # Then it fails
+    with pytest.raises(ERRORS, match=r"could not be decoded|premature|Corrupt"):
+        tiled(path)
+    # And a sound one does not
+    assert tiled(sound)
 
 
 def test_a_smaller_version_and_a_header_are_no_reason_to_read_the_data_once_more(

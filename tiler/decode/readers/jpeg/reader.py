@@ -133,6 +133,11 @@ class JpegReader(Reader):
         self.missing = rows_missing(self._rows, header.width, header.height, reason)
         return True
 
+    @property
+    def is_quiet(self) -> bool:
+        """As Reader.is_quiet: true for a baseline JPEG. Others are decoded before their first row is read."""
+        return not (self.lenient or self.missing) and not is_interlaced(self._by_libvips())
+
     def pixel_size(self) -> PixelSize | None:
         """As Reader.pixel_size: by JFIF's or EXIF's density."""
         with self.path.open("rb") as file:
