@@ -106,7 +106,8 @@ def export(
 
 def verify(
     pyramid: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Id of a dataset, or a tile_id, which needs no server.")
+        str | None,
+        typer.Argument(metavar="ID", help="Id of a dataset or of a page of it, or a tile_id, which needs no server."),
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Check all stored pyramids.")] = False,
@@ -128,7 +129,8 @@ def verify(
 
     \b
     Examples:
-      tilewright verify custom_a1b2c3d4
+      tilewright verify custom_a1b2c3d4       all pages, if the dataset has several
+      tilewright verify custom_a1b2c3d4-p3    one page
       tilewright verify --all --storage /srv/tilewright/storage
       tilewright verify --source --all        find pyramids that were tiled wrongly
 
@@ -139,6 +141,7 @@ def verify(
     differs should not be ready: delete its dataset and submit it again, and it is tiled again or fails with a reason.
     Reports originals that are no longer stored, and exits with 1 if that is the case for the given ID.
     """
+    from tilewright.commands.exports.pages import split
     from tilewright.commands.originals import Originals, compare_build
     from tilewright.commands.verify import builds, print_report
     from tilewright.commands.verify import verify as verify_build
@@ -149,10 +152,10 @@ def verify(
     if all_tiles and not source:
         raise typer.BadParameter("it needs --source", param_hint="--all-tiles")
     storage = data / "storage" if data else storage
-    originals = Originals(storage, pyramid if pyramid and not TILE_ID.fullmatch(pyramid) else "")
+    originals = Originals(storage, split(pyramid)[0] if pyramid and not TILE_ID.fullmatch(pyramid) else "")
     with gauge(quiet=quiet) as progress:
         reports = []
-        for build in builds(storage, _tile_id(pyramid, server)):
+        for build in [build for tile_id in _tile_ids(pyramid, server) for build in builds(storage, tile_id)]:
             reports.append(report := verify_build(build, progress))
             if source:
                 compare_build(build, originals, report, progress, all_tiles=all_tiles)
@@ -165,10 +168,15 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _tile_id(pyramid: str | None, server: str) -> str | None:
-    if pyramid is None or TILE_ID.fullmatch(pyramid):
-        return pyramid
+def _tile_ids(pyramid: str | None, server: str) -> list[str] | list[None]:
+    """Return the tile_ids of all pages that an ID names; None stands for every stored pyramid."""
+    if pyramid is None:
+        return [None]
+    if TILE_ID.fullmatch(pyramid):
+        return [pyramid]
     from tilewright.commands.export import Pyramid
+    from tilewright.commands.exports.pages import pages_of, split
 
+    dataset_id, number = split(pyramid)
     with connect(server) as client:
-        return Pyramid(client.get(pyramid)).tile_id
+        return [Pyramid(page.dataset).tile_id for page in pages_of(client.get(dataset_id), number)]

@@ -80,6 +80,25 @@ def test_by_a_datasets_id_the_server_is_asked_which_pyramid_that_is(site: Site, 
     assert verify("custom_0123abcd").code == 3
 
 
+def test_all_pages_of_a_dataset_are_verified(site: Site, verify: Verify, tmp_path: Path) -> None:
+    # Given a dataset of two pages, of which the second has the description of another pyramid
+    site.store(tmp_path / "source.jpg", tile_id="2" * 64)
+    info = {"tile_id": TILE_ID, "width": WIDTH, "height": HEIGHT, "tile_size": 256, "format": "jpg"}
+    pages = [info | {"page": 0}, info | {"page": 2, "tile_id": "2" * 64}]
+    dataset = {"dataset_id": "custom_0123abcd", "status": "ready", "tile_info": info, "pages": pages}
+    with scripted_gateway() as gateway:
+        gateway.on("GET /api/datasets/custom_0123abcd", *[Answer(200, dataset)] * 3)
+        whole, page, none = (verify(f"custom_0123abcd{of}", "--server", gateway.url) for of in ("", "-p2", "-p1"))
+    # Then both are read, or the one of the number, and the damage is found
+    second = f"{'2' * 64}/a: 1 finding"
+    finding = f"  pyramid.json belongs to pyramid {TILE_ID}"
+    assert (whole.code, whole.out.splitlines()[1:]) == (1, [second, finding])
+    assert whole.out.startswith(f"{TILE_ID}/a: {TILES} tiles, no damage")
+    assert (page.code, page.out.splitlines()) == (1, [second, finding])
+    assert none.code == 1
+    assert "has no page 1" in none.err
+
+
 def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1
