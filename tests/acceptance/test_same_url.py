@@ -66,6 +66,25 @@ def test_one_of_those_that_wait_takes_over(client: Client, sources: SourceServer
     gate.set()
 
 
+def test_nobody_waits_for_a_download_that_asks_for_other_bytes(
+    client: Client, sources: SourceServer, data: bytes
+) -> None:
+    # Given downloads of a URL that ask for bytes which it does not have, and are slow
+    gate, path = threading.Event(), "/other-bytes.jpg"
+    slow = gated(data, 1000, gate)
+    url = sources.on(path, sequence(slow, slow, whole(data)))
+    strangers = [client.submit(url, "Stranger", sha256=digit * 64)["dataset_id"] for digit in "12"]
+    for one in strangers:
+        until(client, one, "DOWNLOADING")
+    # Then one that takes any bytes is ready meanwhile
+    honest = submit(client, url)
+    assert "waiting_for" not in client.status(honest)
+    ready(client, honest)
+    assert {client.status(one)["state"] for one in strangers} == {"DOWNLOADING"}
+    gate.set()
+    assert {finish(client, one)["error"]["code"] for one in strangers} == {"source_corrupted"}
+
+
 def test_those_that_wait_go_on_when_the_one_that_downloads_gets_another_url(
     client: Client, stack: LaunchedStack, sources: SourceServer, data: bytes
 ) -> None:

@@ -198,10 +198,8 @@ def require_free(connection: Connection, reference: str, seq: int | None = None)
 
 
 def _holder(connection: Connection, new: NewDataset, source_fresh: float, now: float) -> str | None:
-    by = holder(connection, new.url)
-    if by is None and (fresh := fresh_download(connection, new.url, new.sha256, source_fresh, now)) is not None:
-        by = fresh.dataset_id
-    return by
+    by = holder(connection, new.url, new.sha256) or fresh_download(connection, new.url, new.sha256, source_fresh, now)
+    return None if by is None else by.dataset_id
 
 
 def _exists(connection: Connection, dataset_id: str) -> bool:

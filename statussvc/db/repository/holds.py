@@ -6,9 +6,10 @@ A held row is QUEUED, and is neither published nor granted. BeginStage holds row
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, func, literal, select, update
+from sqlalchemy import Column, Connection, Select, func, literal, select, tuple_, update
 
 from pipeline.errors import URL_FAULTS
 from pipeline.pyramids import tile_id as tile_id_of
@@ -37,34 +38,54 @@ _PRESENT = datasets.c.deleted_at.is_(None)
 _HELD_BY_DATASET = (_PRESENT, datasets.c.held_by.is_not(None), datasets.c.held_by < HOST)
 
 
-def holder(connection: Connection, url: str, row: DatasetRow | None = None) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A dataset whose download others wait for, and the SHA-256 that it asks for, if any."""
+
+    dataset_id: str
+    sha256: str
+
+
+def holder(connection: Connection, url: str, sha256: str, row: DatasetRow | None = None) -> Holder | None:
     """The dataset that downloads a URL or is about to go on with it, other than the row's own; None for none.
 
     Parameters
     ----------
+    sha256: what the row asks for, or "". It does not wait for a download that fails for bytes that it would take.
     row: the row that is to be begun; None for a new one.
     """
+    accepted = ["", sha256]
     others = () if row is None else (datasets.c.seq != row.seq,)
     # Without IN_INGEST, so that SQLite finds them by URL and state. With it, it goes through all rows that wait.
-    downloading = _of_url(url, datasets.c.dataset_id).where(datasets.c.state == State.DOWNLOADING, *others)
-    at_work: str | None = connection.scalars(downloading.limit(1)).first()
-    if at_work is not None:
-        return at_work
-    queued = _unheld(url, datasets.c.dataset_id, datasets.c.seq, datasets.c.attempt).where(
-        datasets.c.state == State.QUEUED, *others
+    downloading = _of_url(url, datasets.c.dataset_id, datasets.c.expected_sha256).where(
+        datasets.c.state == State.DOWNLOADING, datasets.c.expected_sha256.in_(accepted), *others
     )
+    at_work = connection.execute(downloading.limit(1)).first()
+    if at_work is not None:
+        return Holder(*at_work)
+    columns = [datasets.c[name] for name in ("dataset_id", "expected_sha256", "attempt", "queued_at", "seq")]
+    queued = _unheld(url, *columns).where(datasets.c.state == State.QUEUED, *others)
     oldest = queued.order_by(datasets.c.seq).limit(MOST_LOOKED_AT).subquery()
-    begun_before = select(oldest.c.dataset_id).where(oldest.c.attempt > 1).order_by(oldest.c.seq).limit(1)
+    begun_before = (
+        select(oldest.c.dataset_id, oldest.c.expected_sha256)
+        .where(oldest.c.attempt > 1, oldest.c.expected_sha256.in_(accepted))
+        .order_by(oldest.c.queued_at, oldest.c.seq)
+        .limit(1)
+    )
     if row is not None and row.attempt > 1:
-        # Of several that have begun before, the oldest goes first.
-        begun_before = begun_before.where(oldest.c.seq < row.seq)
-    return connection.scalars(begun_before).first()
+        # Of several that have begun before, the one that has waited longest goes first.
+        begun_before = begun_before.where(tuple_(oldest.c.queued_at, oldest.c.seq) < (row.queued_at, row.seq))
+    found = connection.execute(begun_before).first()
+    return None if found is None else Holder(*found)
 
 
-def hold_same_url(connection: Connection, url: str, by: str) -> list[str]:
-    """Hold the rows that wait to download a URL, the oldest first. Returns their ids."""
-    seqs = _unheld(url, datasets.c.seq).where(datasets.c.state == State.QUEUED, datasets.c.dataset_id != by)
-    return _hold(connection, seqs.order_by(datasets.c.seq).limit(MOST_HELD), by)
+def hold_same_url(connection: Connection, url: str, by: Holder) -> list[str]:
+    """Hold the rows that wait to download a URL and would take what the holder does. Returns their ids."""
+    columns = (datasets.c.seq, datasets.c.expected_sha256)
+    waiting = _unheld(url, *columns).where(datasets.c.state == State.QUEUED, datasets.c.dataset_id != by.dataset_id)
+    oldest = waiting.order_by(datasets.c.seq).limit(MOST_HELD).subquery()
+    alike = [oldest.c.expected_sha256 == by.sha256] if by.sha256 else []
+    return _hold(connection, select(oldest.c.seq).where(*alike), by.dataset_id)
 
 
 def hold_one(connection: Connection, row: DatasetRow, by: str) -> list[str]:
@@ -112,16 +133,16 @@ def _settle_one(
         return _use(connection, same, source, Facts(rewritten=ended.facts.rewritten), now)
     if same and ended is not None and _is_fault_of_url(ended):
         return _fail(connection, same, ended.failure, now)
-    return _take_over(connection, next(iter(held)))
+    return _take_over(connection, held)
 
 
 def leave(connection: Connection, dataset_id: str) -> None:
-    """Have the oldest of the rows that a dataset holds download their URL: the dataset's own has just been changed.
+    """Have one of the rows that a dataset holds download their URL: the dataset's own has just been changed.
 
     Not left to `settle`: the dataset may go on for days, and will also hold rows of its new URL.
     """
-    while held := _held_by(connection, dataset_id, 1):
-        _take_over(connection, held[0])
+    while held := _held_by(connection, dataset_id, MOST_FREED):
+        _take_over(connection, held)
 
 
 def _of_url(url: str, *columns: Column[Any]) -> Select[*tuple[Any, ...]]:
@@ -232,21 +253,29 @@ def _fail(connection: Connection, held: Collection[DatasetRow], failure: Failure
     return [row.dataset_id for row in held]
 
 
-def _take_over(connection: Connection, oldest: DatasetRow) -> list[str]:
-    """Have the oldest row download the URL, unless another one does already, and hold the rest by that one."""
-    already = _unheld(oldest.url, datasets.c.dataset_id).order_by(datasets.c.state, datasets.c.seq).limit(1)
-    by = connection.scalars(already).first()
+def _take_over(connection: Connection, held: Collection[DatasetRow]) -> list[str]:
+    """Have one of the rows download the URL, unless another one does already, and hold the rest by that one.
+
+    It is the one that has waited longest, since it was submitted or retried, of those that take any bytes. If all ask
+    for certain ones, none waits for another's sake.
+    """
+    takers = [row for row in held if not row.expected_sha256]
+    if not takers:
+        return _free(connection, held)
+    first = min(takers, key=lambda row: (row.queued_at, row.seq))
+    already = _unheld(first.url, datasets.c.dataset_id).where(datasets.c.expected_sha256 == "")
+    by = connection.scalars(already.order_by(datasets.c.state, datasets.c.seq).limit(1)).first()
     changed = []
     if by is None:
-        by = oldest.dataset_id
-        changed += _free(connection, [oldest])
+        by = first.dataset_id
+        changed += _free(connection, [first])
     rest = (
         select(datasets.c.seq)
         .where(
-            datasets.c.held_by == oldest.held_by,
+            datasets.c.held_by == first.held_by,
             _PRESENT,
             datasets.c.dataset_id != by,
-            datasets.c.url == oldest.url,
+            datasets.c.url == first.url,
         )
         .order_by(datasets.c.seq)
         .limit(MOST_HELD)

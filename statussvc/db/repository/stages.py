@@ -15,7 +15,7 @@ from pipeline.pyramids import page_tile_id
 from pipeline.pyramids import tile_id as tile_id_of
 from pipeline.storage import source_key
 from statussvc.db.repository import places, refreshes
-from statussvc.db.repository.holds import hold_one, hold_same_url, holder
+from statussvc.db.repository.holds import Holder, hold_one, hold_same_url, holder
 from statussvc.db.repository.insert import insert_once
 from statussvc.db.repository.outbox import WakeUp, confirm_published
 from statussvc.db.repository.reusable import fresh_download
@@ -137,7 +137,7 @@ def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, pol
     if wake_up.stage is Stage.INGEST:
         if row.held_by is not None:
             return Begun(row.dataset_id, Drop.HELD)
-        if by := holder(connection, row.url, row):
+        if by := holder(connection, row.url, row.expected_sha256, row):
             return Begun(row.dataset_id, Drop.HELD, tuple(hold_same_url(connection, row.url, by)))
         fresh = fresh_download(connection, row.url, row.expected_sha256, policy.source_fresh, now, row)
         if fresh is not None:
@@ -166,7 +166,9 @@ def begin(connection: Connection, wake_up: WakeUp, run_id: str, worker: str, pol
         )
     )
     move_row(connection, row, Event.BEGIN, now, run_id=run_id, started_at=row.started_at or now)
-    held = hold_same_url(connection, row.url, row.dataset_id) if wake_up.stage is Stage.INGEST else ()
+    held: Collection[str] = ()
+    if wake_up.stage is Stage.INGEST:
+        held = hold_same_url(connection, row.url, Holder(row.dataset_id, row.expected_sha256))
     granted = fetch_all(connection, DatasetRow, select(datasets).where(datasets.c.seq == row.seq))[0]
     return Begun(row.dataset_id, granted, tuple(held))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, update
 
 from pipeline.errors import BAD_SOURCE
-from statussvc.db.repository import addresses, changes, labels, refreshes, searchable, versions
+from statussvc.db.repository import addresses, changes, holds, labels, refreshes, searchable, versions
 from statussvc.db.repository.transitions import NO_FAILURE, end, lock_present, move_row, run_of, wait_again
 from statussvc.db.rows import DatasetRow, Failure
 from statussvc.db.tables import datasets
@@ -44,6 +44,9 @@ def retry(connection: Connection, dataset_id: str, now: float, url: str = "") ->
         row = lock_present(connection, dataset_id)
     source = None if row.error_code in BAD_SOURCE else row.source_key
     event = Event.RETRY_WITH_SOURCE if source else Event.RETRY_FROM_START
+    if not source:
+        # Rows that it holds have waited for longer than its new download.
+        holds.leave(connection, dataset_id)
     wait_again(
         connection,
         row,

@@ -213,6 +213,42 @@ def test_who_asks_for_other_bytes_downloads_them_itself(rows: Rows) -> None:
     assert rows.begin(other) not in list(Drop)
 
 
+def test_who_takes_any_bytes_does_not_wait_for_one_that_asks_for_others(rows: Rows) -> None:
+    # Given a download that asks for certain bytes, and others of its URL that ask for none, the same or others
+    first, none, alike, other = (rows.submit(sha256=sha) for sha in ("0" * 64, "", "0" * 64, "1" * 64))
+    assert rows.begin(first) not in list(Drop)
+    assert rows.held_by(none, alike, other) == [None, first, None]
+    # Then only who asks for the same waits for it; who asks for nothing downloads, and all new ones may wait for that
+    assert rows.begin(none) not in list(Drop)
+    assert rows.held_by(other) == [none]
+    assert rows.held_by(rows.submit(), rows.submit(sha256="2" * 64)) == [none, none]
+    # When that has ended without a file, then each that asks for certain bytes goes on by itself
+    more = rows.submit(sha256="3" * 64)
+    rows.connection.execute(
+        update(datasets)
+        .where(datasets.c.held_by == none, datasets.c.expected_sha256 == "")
+        .values(deleted_at=NOW, held_by=None)
+    )
+    user_actions.cancel(rows.connection, none, NOW)
+    rows.settle()
+    assert rows.held_by(other, more) == [None, None]
+
+
+def test_who_retries_again_and_again_does_not_go_before_those_that_wait(rows: Rows) -> None:
+    # Given a download, another row of its URL and one that waits behind both
+    one, two, waits = (rows.submit() for _ in range(3))
+    rows.begin(one)
+    assert rows.held_by(two, waits) == [one, one]
+    # When the first two are cancelled and retried in turn
+    for turn, (cancelled, begins) in enumerate([(one, two), (two, waits)], 1):
+        user_actions.cancel(rows.connection, cancelled, NOW + turn)
+        user_actions.retry(rows.connection, cancelled, NOW + turn)
+        rows.begin(cancelled, now=NOW + turn)
+        # Then the next in line downloads
+        assert rows.begin(begins, now=NOW + turn) not in list(Drop)
+        assert rows.held_by(cancelled) == [begins]
+
+
 def test_who_gets_another_url_leaves_the_queue_of_the_old_one(rows: Rows) -> None:
     # Given one that downloads, one that waits for it, and one that gets another URL meanwhile
     first, second, third = (rows.submit() for _ in range(3))

@@ -210,7 +210,7 @@ CALLS: dict[str, tuple[Callable[[Connection], Any], int | None]] = {
         99,
     ),
     "LeasePending, a long backlog": (a_backlog, 100),
-    "BeginStage, who downloads a URL": (lambda connection: holds.holder(connection, URL), None),
+    "BeginStage, who downloads a URL": (lambda connection: holds.holder(connection, URL, ""), None),
     "BeginStage, who has downloaded a URL": (
         lambda connection: reusable.fresh_download(connection, URL, "", 60.0, NOW),
         None,
