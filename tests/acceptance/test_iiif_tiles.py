@@ -106,6 +106,23 @@ def test_a_damaged_tile_fails_with_its_place_and_a_retry_fetches_it_again(
     assert ready(client, dataset_id)["width"] == WIDTH
 
 
+def test_a_tile_whose_last_rows_are_damaged_fails_too(client: Client, sources: SourceServer, picture: Pixels) -> None:
+    # Given JPEG tiles, one of which lacks the data of its last blocks
+    iiif = IiifService(
+        sources,
+        "late",
+        (WIDTH, HEIGHT),
+        EDGE,
+        lambda x, y, width, height: encoded(picture, x, y, width, height, "JPEG"),
+        cap=CAP,
+    )
+    sources.on(iiif.tiles[5], answers.whole(iiif.data[5][:-60] + iiif.data[5][-2:]))
+    # Then it is not joined with noise in them
+    error = finish(client, str(client.submit(iiif.url, "IIIF")["dataset_id"]))["error"]
+    assert error["code"] == "image_corrupt"
+    assert "The tile at 256, 256 of the IIIF image cannot be decoded" in error["message"]
+
+
 def test_a_busy_service_is_asked_for_the_missing_tiles_only(
     client: Client, sources: SourceServer, picture: Pixels
 ) -> None:

@@ -85,10 +85,21 @@ def _decoded(place: Place, data: bytes) -> bytes:
                 f"{where} has {image.width:,} x {image.height:,} pixels instead of {place.width:,} x "
                 f"{place.height:,}. {_ADVICE}",
             )
-        pixels: bytes = _srgb(image).write_to_memory()
+        pixels = _all_pixels(_srgb(image))
     except pyvips.Error as error:
         why = sentence(" ".join(said_by(error).split()), 100).rstrip(".")
         raise StageError("image_corrupt", f"{where} cannot be decoded ({why}). {_ADVICE}") from error
+    return pixels
+
+
+def _all_pixels(image: pyvips.Image) -> bytes:
+    """Decode a tile; raises pyvips.Error also if libjpeg warns of the last rows, which libvips only writes down."""
+    pyvips.vips_lib.vips_error_clear()
+    pixels: bytes = image.write_to_memory()
+    said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
+    late = "\n".join(line for line in said.splitlines() if line.startswith("VipsJpeg"))
+    if late:
+        raise pyvips.Error("a part of the tile could not be decoded", late)
     return pixels
 
 

@@ -132,3 +132,12 @@ def test_the_disk_is_looked_at_first(tmp_path: Path) -> None:
     with pytest.raises(StageError) as raised:
         joined(tmp_path, tiles(), room=1000)
     assert raised.value.code == "out_of_disk"
+
+
+@pytest.mark.parametrize("number", range(SET.total))
+def test_a_tile_that_lacks_the_data_of_its_last_rows_is_damaged(tmp_path: Path, number: int) -> None:
+    data = tiles(".jpg", Q=90)
+    data[number] = data[number][:-40] + data[number][-2:]
+    x, y, _, _ = SET.place(number)
+    with pytest.raises(StageError, match=f"The tile at {x}, {y} of the IIIF image cannot be decoded"):
+        joined(tmp_path, data)
