@@ -188,10 +188,11 @@ class PipelineService(pb_grpc.PipelineServiceServicer):
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         failure, now = requests.failure(request), self._core.now()
         facts = Facts(rewritten=requests.rewritten(request))
+        served = {lease.run_id for lease in self._core.leases.of(Stage.INGEST) if lease.is_served}
 
         def fail(connection: Connection) -> Reply:
             stages.describe(connection, request.run_id, facts)
-            return stages.fail(connection, request.run_id, failure, self._core.policy, now)
+            return stages.fail(connection, request.run_id, failure, self._core.policy, now, served)
 
         reply = await self._core.database.write(fail)
         self._ended(request.run_id, reply)
