@@ -137,7 +137,8 @@ def _report(
 def _is_ended(status: StatusClient, run: Run) -> bool:
     """Ask statussvc whether the run has been ended, and stop it then.
 
-    A deletion ends the run and its files are removed, all before the next heartbeat tells the run.
+    A deletion ends the run and its files are removed, all before the next heartbeat tells the run. What the work meets
+    then may be any error.
     """
     beat, _ = run.snapshot()
     try:
@@ -154,7 +155,7 @@ def _end_without_result(
     status: StatusClient, run: Run, beat: Heartbeat, error: Exception, stopping: threading.Event
 ) -> None:
     dataset_id = run.wake_up.dataset_id
-    if run.stopped.is_set() or (isinstance(error, StorageError) and _is_ended(status, run)):
+    if run.stopped.is_set() or (not isinstance(error, StageError) and _is_ended(status, run)):
         beat.settle()
         leave(status, run, stopping)
     elif isinstance(error, StorageLost):

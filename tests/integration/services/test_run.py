@@ -156,8 +156,13 @@ def test_cancel_unblocks_the_work_and_nothing_more_is_reported(status: Status, c
     assert status.state(dataset_id) == "CANCELLED"
 
 
+@pytest.mark.parametrize("error", [StorageError, FileNotFoundError])
 def test_a_deletion_that_removes_the_files_under_the_work_is_no_error(
-    status: Status, client: StatusClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    status: Status,
+    client: StatusClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
 ) -> None:
     # Given beats too far apart to tell the work in time
     monkeypatch.setattr(heartbeat, "BEAT_INTERVAL", 3600.0)
@@ -165,7 +170,7 @@ def test_a_deletion_that_removes_the_files_under_the_work_is_no_error(
 
     def work(_run: Run) -> pb.IngestResult:
         status.users.DeleteDataset(pb.DeleteDatasetRequest(dataset_id=dataset_id))
-        raise StorageError("scratch/1/source: No such file or directory")
+        raise error("scratch/1/source: No such file or directory")
 
     # When a dataset is deleted, and its files are removed while it is downloaded, then nobody has to look into it
     assert run(client, dataset_id, work) is None
