@@ -131,7 +131,8 @@ def test_the_slowest_of_a_host_gives_way_to_those_that_wait_for_it_and_waits_beh
     slow, other = status.create(), status.create()
 
     def silent(run: Run) -> pb.IngestResult:
-        run.report(resumable=True, source_host="example.org")
+        run.report(resumable=True, source_host="example.org", bytes_downloaded=1)
+        until(lambda: status.get(slow).progress.bytes_downloaded == 1, "a byte")
         status.begin(other, "b" * 32)
         failure = pb.Failure(code="source_unavailable", message="It is busy.", retryable=True)
         status.pipeline.FailStage(pb.FailStageRequest(run_id="b" * 32, failure=failure, refused=True))

@@ -24,7 +24,7 @@ from protos.tilewright.status.v1 import status_pb2 as pb
 from statussvc.db.repository import outbox, purge
 from statussvc.db.repository.turns import Turns
 from statussvc.db.tables import datasets, metadata, pyramids, runs
-from statussvc.leases import FIRST_BEAT
+from statussvc.leases import FIRST_BEAT, Lease
 from statussvc.lifecycle import Stage
 from statussvc.policy import Policy
 from tests.support.rigs.status_model import DAY, ENDS, HOST, WAITS, WORKS, Dataset, Limits, Model, Run
@@ -615,6 +615,11 @@ def walk(engine: Engine, seed: int, steps: int) -> None:
 @pytest.fixture(autouse=True)
 def builds_of_any_age_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("statussvc.db.repository.lost_builds.SETTLED", -1000 * DAY)
+
+
+@pytest.fixture(autouse=True)
+def hosts_send_bytes_to_all_that_they_do_not_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lease, "is_served", True)
 
 
 def test_any_order_of_calls_does_what_the_design_says_on_sqlite(sqlite: Engine) -> None:

@@ -160,13 +160,14 @@ class Model:
         """Who downloads its URL or will go on with it."""
         others = [other for other in self._same_url(one) if other is not one]
         at_work = [other for other in others if other.state == "DOWNLOADING"]
-        order = list(self.datasets.values())
         begun = [
-            other
-            for other in others
-            if other.attempt > 1 and (one.attempt == 1 or order.index(other) < order.index(one))
+            other for other in others if other.attempt > 1 and (one.attempt == 1 or self._line(other) < self._line(one))
         ]
-        return next(iter(at_work + begun), None)
+        return next(iter(at_work + sorted(begun, key=self._line)), None)
+
+    def _line(self, one: Dataset) -> tuple[float, int]:
+        """Its place among those that wait for the same."""
+        return one.queued, list(self.datasets.values()).index(one)
 
     def fresh(self, one: Dataset) -> Dataset | None:
         """Who has downloaded its URL and is not ready yet, and whose file may be used without asking."""
@@ -209,25 +210,33 @@ class Model:
                     one.finish("FAILED", self.now)
                     one.failed_by_url = True
             elif held:
-                # Of the same states the oldest; who downloads comes before who waits.
-                free = sorted(self._same_url(held[0]), key=lambda one: one.state)
-                if not free:
-                    held[0].free()
-                first = free[0] if free else held.pop(0)
-                for one in held:
-                    one.hold(first.dataset_id)
+                self._take_over(held)
 
         self._settle_host()
+
+    def _take_over(self, held: list[Dataset]) -> None:
+        # Of the same states the oldest; who downloads comes before who waits.
+        free = sorted(self._same_url(held[0]), key=lambda one: one.state)
+        first = free[0] if free else min(held, key=self._line)
+        if not free:
+            first.free()
+        for one in held:
+            if one is not first:
+                one.hold(first.dataset_id)
 
     def _settle_host(self) -> None:
         held = [one for one in self.datasets.values() if one.held_by == HOST and not one.deleted]
         allowed, blocked_until = self.allows()
         if not held or blocked_until is not None:
             return
-        about = [one for one in self.waiting("INGEST") if not self._is_delayed(one)]
-        free = len(held) if allowed is None else allowed - self.at_host() - len(about)
         # Whoever was refused is behind those that have waited since.
-        due = sorted((one for one in held if not self._is_delayed(one)), key=lambda one: one.queued)
+        due = sorted((one for one in held if not self._is_delayed(one)), key=self._line)
+        about = [
+            one
+            for one in self.waiting("INGEST")
+            if not self._is_delayed(one) and (not due or self._line(one) < self._line(due[0]))
+        ]
+        free = len(held) if allowed is None else allowed - self.at_host() - len(about)
         for one in due[: max(0, free)]:
             one.free()
             one.not_before = None
@@ -250,9 +259,22 @@ class Model:
         allowed, blocked_until = self.allows()
         return blocked_until is not None or (allowed is not None and self.at_host() >= allowed)
 
+    def _first_held(self) -> Dataset | None:
+        held = [one for one in self.datasets.values() if one.held_by == HOST and not one.deleted]
+        return min((one for one in held if not self._is_delayed(one)), key=self._line, default=None)
+
+    def is_behind_others(self, one: Dataset) -> bool:
+        first = self._first_held()
+        return self.allows()[0] is not None and first is not None and self._line(one) > self._line(first)
+
     def hold_for_host(self, own: Dataset) -> None:
         _, blocked_until = self.allows()
-        others = [one for one in self.waiting("INGEST") if one is not own and not self._is_delayed(one)]
+        first = None if self.is_full() else self._first_held()
+        others = [
+            one
+            for one in self.waiting("INGEST")
+            if one is not own and not self._is_delayed(one) and (first is None or self._line(one) > self._line(first))
+        ]
         for one in (own, *others):
             one.hold(HOST)
             if blocked_until is not None:
@@ -286,13 +308,13 @@ class Model:
         return True
 
     def _has_overlapped(self, one: Dataset) -> bool:
-        """Whether another download was at work beside its run, and has ended since without a failure."""
+        """Whether another download was at work beside its run, and has ended since with a file."""
         assert one.run is not None
         since = max(one.run.begun, self.now - 60.0)
         return any(
             run.stage == "INGEST"
             and run.ended is not None
-            and run.ended[0] != "failed"
+            and run.ended[0] == "completed"
             and run.dataset is not one
             and since <= run.ended_at <= self.now
             for run in self.runs.values()
@@ -366,7 +388,7 @@ class Model:
             if fresh is not None:
                 one.hold(fresh.dataset_id)
                 return "HELD"
-            if self.is_full():
+            if self.is_full() or self.is_behind_others(one):
                 self.hold_for_host(one)
                 return "HELD"
             self._hold_same_url(one, one)
@@ -459,6 +481,9 @@ class Model:
     def retry(self, one: Dataset) -> str:
         if one.deleted or one.state not in ("FAILED", "CANCELLED"):
             return "NotFound" if one.deleted else "Conflict"
+        held = [other for other in self.datasets.values() if other.held_by == one.dataset_id and not other.deleted]
+        if one.source is None and held:
+            self._take_over(held)
         one.again("QUEUED" if one.source is None else "DOWNLOADED", self.now)
         one.count_anew()
         return ""
