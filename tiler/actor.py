@@ -13,7 +13,7 @@ from pathlib import Path
 import dramatiq
 
 from pipeline.errors import MOST_WARNING, MOST_WARNINGS, ObjectMissing, StageError, StorageError
-from pipeline.formats import admission
+from pipeline.formats import admission, budget
 from pipeline.identity import Identified
 from pipeline.messages import ActorName, Queue
 from pipeline.pyramids import DEFAULT_TILE_SIZE, FILES, PREVIEW, PREVIEW_THUMBNAIL, page_tile_id
@@ -182,11 +182,15 @@ def _build_further(
     """
     if not share.pages:
         raise ValueError("the child does not say which pages there are")
-    scratch = Path(job.scratch)
+    scratch, source_bytes = Path(job.scratch), run.grant.source_bytes
+    budget.require_few_pages(len(share.pages), source_bytes)
+    work = 0
     result.page = share.page
     told = _told(result, share)
     while share.next(built.tile_count):
         run.check()
+        work += budget.work_of_pyramid(built.width, built.height, built.tile_count)
+        budget.require_affordable_together(work, source_bytes, job.pixels_per_byte)
         folder, tile_id = scratch / f"page-{share.page}", page_tile_id(run.grant.tile_id, share.page)
         folder.mkdir()
         room = job.room
@@ -220,7 +224,7 @@ def _naming(share: Share) -> Iterator[None]:
     try:
         yield
     except StageError as error:
-        if share.place < len(share.pages):
+        if share.place < len(share.pages) and error.code != "too_many_pages":
             raise error.copy(share.named(error.message)) from error
         raise
 

@@ -51,6 +51,10 @@ FREE_STORED, MOST_STORED = 64 << 20, 4
 """Bytes of strips or tiles that any TIFF may list, and that it may list for each byte of its file. They may exceed the
 file, since some programs store equal tiles once; those tiles are blank and small."""
 
+FREE_PAGES, PAGE_BYTES = 16, 2048
+"""Pages of any file that may be shown together, and bytes for each further one. A page of printed text has more bytes,
+also as G4. A file of 64 kB may so take 16 seconds, about as much as one image of it."""
+
 FREE_SPOOLED, MOST_SPOOLED = 1 << 30, 1024
 """Bytes of pixels that any file may need on disk to be turned upright, and that it may need for each of its bytes."""
 
@@ -154,6 +158,43 @@ def require_stored_once(stored: int, source_bytes: int) -> None:
             "decoder_too_slow",
             f"The TIFF has {amount(source_bytes)}, but lists strips or tiles of {amount(stored)} in total: it lists "
             "the same bytes again and again. Save it again.",
+        )
+
+
+def work_of_pyramid(width: int, height: int, tile_count: int) -> int:
+    """Return the work that it was to tile an image, in pixels."""
+    return max(width * height, tile_count * TILE_PIXELS)
+
+
+def require_few_pages(pages: int, source_bytes: int) -> None:
+    """Raise StageError("too_many_pages") if a small file has many pages that are to be shown together.
+
+    Each page takes a child process, a third of a second however small it is.
+    """
+    most = FREE_PAGES + source_bytes // PAGE_BYTES
+    if pages > most:
+        raise StageError(
+            "too_many_pages",
+            f"The file has {source_bytes:,} bytes and {pages:,} pages; all pages of a file of this size are shown "
+            f"together up to {most:,}: {FREE_PAGES} pages, and one more for each {PAGE_BYTES:,} bytes. Submit the "
+            "pages that you want one by one, with `page`.",
+        )
+
+
+def require_affordable_together(pixels: int, source_bytes: int, pixels_per_byte: int) -> None:
+    """Raise StageError("decoder_too_slow") if the pages of a file so far exceed the work that one image of it may take.
+
+    Parameters
+    ----------
+    pixels: the work of all pages so far: see Work.
+    """
+    most = max(FREE_PIXELS, source_bytes * pixels_per_byte)
+    if pixels > most:
+        raise StageError(
+            "decoder_too_slow",
+            f"The file has {source_bytes:,} bytes, but its pages up to this one take the work of {pixels:,} pixels; "
+            f"above {FREE_PIXELS:,} pixels the limit is {pixels_per_byte:,} for each byte "
+            "(TILEWRIGHT_MAX_PIXELS_PER_BYTE). Submit the pages that you want one by one, with `page`.",
         )
 
 

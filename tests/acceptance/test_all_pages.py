@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,18 @@ def tiff(*images: npt.NDArray[np.uint8], **options: Any) -> bytes:
         for image in images:
             writer.write(image, photometric="rgb", **options)
     return file.getvalue()
+
+
+def one_strip_for_all(pages: int, edge: int) -> bytes:
+    """A TIFF of black squares of one bit a pixel, all stored in the same strip."""
+    strip = zlib.compress(bytes((edge + 7) // 8 * edge), 9)
+    parts, length = [b"II*\0" + struct.pack("<I", 8 + len(strip)), strip], 8 + len(strip)
+    for page in range(pages):
+        tags = [(256, edge), (257, edge), (258, 1), (259, 8), (262, 1), (273, 8), (278, edge), (279, len(strip))]
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        length += 2 + len(entries) + 4
+        parts.append(struct.pack("<H", len(tags)) + entries + struct.pack("<I", length if page < pages - 1 else 0))
+    return b"".join(parts)
 
 
 def several_pages(shade: int) -> bytes:
@@ -249,3 +263,19 @@ def test_each_image_for_which_one_directory_stands_is_a_page(
         ended = command("verify", page["tile_id"], "--source", "--data", str(stack.data))
         assert (ended.code, "1 match the original" in ended.out) == (0, True), ended
     client.delete(dataset_id)
+
+
+def test_the_pages_of_a_small_file_cost_no_more_than_one_image_of_it(client: Client, sources: SourceServer) -> None:
+    # Given a small file of many tiny pages, and one whose pages all list the same bytes
+    tiny = tiff(*[np.full((1, 1, 3), shade, np.uint8) for shade in range(120)])
+    shared = one_strip_for_all(pages=12, edge=12_000)
+    ids = [
+        client.submit(sources.on(f"/costly-pages-{number}.tif", status(200, data=data)), "Costly", pages="all")
+        for number, data in enumerate((tiny, shared))
+    ]
+    # Then both are refused, with what to do
+    errors = [finish(client, str(one["dataset_id"]))["error"] for one in ids]
+    assert [error["code"] for error in errors] == ["too_many_pages", "decoder_too_slow"]
+    assert errors[0]["message"].startswith("The file has ")
+    assert errors[1]["message"].startswith("Page 8 (9 of 12): ")
+    assert all("one by one" in error["message"] for error in errors)
