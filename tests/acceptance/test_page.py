@@ -697,16 +697,20 @@ def per_pixel(page: Page) -> float:
     return metres(page.locator(".scale-bar").inner_text().strip()) / line["width"]
 
 
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=5)
+    page.mouse.up()
+
+
 def measured_by_shift_drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> Locator:
     """Drags between two places of the stage, given in shares of its size, and returns the label."""
     box = page.locator(".stage").bounding_box()
     assert box is not None
     ends = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
     page.keyboard.down("Shift")
-    page.mouse.move(*ends[0])
-    page.mouse.down()
-    page.mouse.move(*ends[1], steps=5)
-    page.mouse.up()
+    drag(page, *ends)
     page.keyboard.up("Shift")
     label = page.locator(".measure-label")
     expect(label).to_be_visible()
@@ -815,18 +819,12 @@ def test_distances_are_measured_by_keyboard_and_button_and_without_a_scale(
     button = page.get_by_role("button", name="Measure")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
-    page.mouse.move(box["x"] + 200, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=4)
-    page.mouse.up()
+    drag(page, (box["x"] + 200, box["y"] + 200), (box["x"] + 300, box["y"] + 200))
     expect(page.locator(".measure-label")).to_have_text(re.compile(r"^\d+ px$"))
     assert int(page.locator(".measure-label").inner_text()[:-3]) == pytest.approx(100 * 600 / box["width"], abs=1)
     button.click()
     place = cursor(page)
-    page.mouse.move(box["x"] + 200, box["y"] + 300)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 300, box["y"] + 300, steps=4)
-    page.mouse.up()
+    drag(page, (box["x"] + 200, box["y"] + 300), (box["x"] + 300, box["y"] + 300))
     page.wait_for_function(f"() => Number(new URLSearchParams(location.hash.slice(1)).get('x')) < {place['x']}")
 
     # And on a phone, a tablet and a desk, all of it finds its room

@@ -2,7 +2,7 @@
 
 import { announce, el, icon, svg } from "./dom.js";
 import { count, length } from "./format.js";
-import { lengthOf, toImage, toScreen } from "./scale.js";
+import { lengthOf, toImage, toScreen, whenDrawn } from "./scale.js";
 
 const SHORTEST = 3; // CSS pixels; a shorter drag is a click with an unsteady hand
 const TICK = 7; // CSS pixels from the line to each end of its ticks
@@ -102,8 +102,7 @@ export function measuring(viewer, stage, metres) {
   };
   button.addEventListener("click", () => setAlways(!always));
 
-  for (const event of ["update-viewport", "animation", "rotate", "flip", "resize"]) viewer.addHandler(event, show);
-  show();
+  whenDrawn(viewer, show);
   return button;
 }
 

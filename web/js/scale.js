@@ -34,6 +34,12 @@ export function toScreen(viewer, { x, y }) {
   return pixel;
 }
 
+/** Call `show` now, and whenever the image may lie elsewhere on the screen. */
+export function whenDrawn(viewer, show) {
+  for (const event of ["update-viewport", "animation", "rotate", "flip", "resize"]) viewer.addHandler(event, show);
+  show();
+}
+
 /** Return the longest length of 1, 2 or 5 times a power of ten that is not longer than `most`. */
 export function roundLength(most) {
   const power = 10 ** Math.floor(Math.log10(most));
@@ -58,7 +64,6 @@ export function scaleBar(viewer, stage, metres) {
     label.textContent = text;
     bar.setAttribute("aria-label", `The bar is ${text} long`);
   };
-  for (const event of ["update-viewport", "animation", "rotate", "flip", "resize"]) viewer.addHandler(event, show);
-  show();
+  whenDrawn(viewer, show);
   return bar;
 }
