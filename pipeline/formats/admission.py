@@ -35,6 +35,11 @@ class Limits(NamedTuple):
     memory: int | None = None
 
 
+def most_pixels(source_bytes: int, pixels_per_byte: int) -> int:
+    """Return the most pixels that a file of so many bytes may take: as pixels of an image, or as work."""
+    return max(FREE_PIXELS, source_bytes * pixels_per_byte)
+
+
 def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits) -> None:
     """Raise StageError("image_too_large") if the image exceeds a limit. The message says the limit and the value.
 
@@ -50,7 +55,7 @@ def admit(header: Header, memory: int, source_bytes: int | None, limits: Limits)
             f"The image has {size}, {header.pixels:,} in total; the limit is {limits.pixels:,} "
             "(TILEWRIGHT_MAX_PIXELS).",
         )
-    if source_bytes is not None and header.pixels > max(FREE_PIXELS, source_bytes * limits.pixels_per_byte):
+    if source_bytes is not None and header.pixels > most_pixels(source_bytes, limits.pixels_per_byte):
         raise StageError(
             "image_too_large",
             f"The file of {source_bytes:,} bytes unpacks to {size}, {header.pixels // max(1, source_bytes):,} for each "

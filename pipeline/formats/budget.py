@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats import frames
-from pipeline.formats.admission import FREE_PIXELS
+from pipeline.formats.admission import FREE_PIXELS, most_pixels
 from pipeline.formats.header import Header
 from pipeline.formats.tiff import File
 from pipeline.pyramids import DEFAULT_TILE_SIZE, Format, Geometry
@@ -112,7 +112,7 @@ def require_affordable(header: Header, work: Work, source_bytes: int | None, pix
     source_bytes: of the whole file; None if not known yet.
     pixels_per_byte: see pipeline.formats.admission.Limits.
     """
-    if source_bytes is None or work.pixels <= max(FREE_PIXELS, source_bytes * pixels_per_byte):
+    if source_bytes is None or work.pixels <= most_pixels(source_bytes, pixels_per_byte):
         return
     size = f"{header.width:,} x {header.height:,} pixels"
     why = f"decoding {size} and cutting them into tiles takes"
@@ -188,8 +188,7 @@ def require_affordable_together(pixels: int, source_bytes: int, pixels_per_byte:
     ----------
     pixels: the work of all pages so far: see Work.
     """
-    most = max(FREE_PIXELS, source_bytes * pixels_per_byte)
-    if pixels > most:
+    if pixels > most_pixels(source_bytes, pixels_per_byte):
         raise StageError(
             "decoder_too_slow",
             f"The file has {source_bytes:,} bytes, but its pages up to this one take the work of {pixels:,} pixels; "
