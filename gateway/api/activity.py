@@ -13,10 +13,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from gateway.api.contract import timestamp
-from gateway.api.linked_data import base_url, linked_data
+from gateway.api.linked_data import IF_NONE_MATCH, answers, base_url, linked_data
 from gateway.api.linked_data_schemas import OrderedCollection, OrderedCollectionPage
-from gateway.api.routing import KnownFieldsRoute, Parts, request_header, response_header
-from gateway.http import examples
+from gateway.api.routing import KnownFieldsRoute, Parts
 from gateway.rpc import ask
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -34,18 +33,14 @@ TYPES: Final = {
     pb.CHANGE_TYPE_DELETE: "Delete",
 }
 
-_ETAG = response_header("ETag", "Send it as If-None-Match to be told 304 if nothing has changed.")
-_UNCHANGED = {"description": "Unchanged since the ETag in If-None-Match."}
-_IF_NONE_MATCH = request_header("If-None-Match", "The ETag of the document that the client already has.")
-
 router = APIRouter(tags=["iiif"], route_class=KnownFieldsRoute)
 
 
 @router.get(
     "/iiif/activity/all-changes",
     summary="Get the stream of changes",
-    openapi_extra=_IF_NONE_MATCH,
-    responses={200: {"model": OrderedCollection, "headers": _ETAG}, 304: _UNCHANGED, **examples()},
+    openapi_extra=IF_NONE_MATCH,
+    responses=answers(OrderedCollection),
 )
 async def all_changes(context: Parts, request: Request) -> Response:
     """An OrderedCollection of the Change Discovery API 1.0: start with its last page, and follow `prev`."""
@@ -63,12 +58,8 @@ async def all_changes(context: Parts, request: Request) -> Response:
 @router.get(
     "/iiif/activity/page-{number}",
     summary="Get a page of changes",
-    openapi_extra=_IF_NONE_MATCH,
-    responses={
-        200: {"model": OrderedCollectionPage, "headers": _ETAG},
-        304: _UNCHANGED,
-        **examples("invalid_request", "not_found"),
-    },
+    openapi_extra=IF_NONE_MATCH,
+    responses=answers(OrderedCollectionPage, "invalid_request", "not_found"),
 )
 async def page(
     context: Parts, request: Request, number: Annotated[int, Path(ge=0, le=MOST, description="From 0.")]

@@ -11,17 +11,16 @@ is one read of an index, however large the catalogue is.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
 from gateway.api import collection_documents as documents
-from gateway.api.linked_data import base_url, linked_data
+from gateway.api.linked_data import IF_NONE_MATCH, answers, base_url, linked_data
 from gateway.api.linked_data_schemas import Collection
 from gateway.api.listing import TEXT, Filters, find, query_of
-from gateway.api.routing import KnownFieldsRoute, Parts, request_header, response_header
-from gateway.http import examples
+from gateway.api.routing import KnownFieldsRoute, Parts
 from pipeline.errors import NotFound
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -34,15 +33,7 @@ PAGE = 100
 Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of manifests on a page.")]
 Cursor = Annotated[str, Query(max_length=1000, pattern=TEXT, description="Of a page of older manifests.")]
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "model": Collection,
-        "headers": response_header("ETag", "Send it as If-None-Match to be told 304 if nothing has changed."),
-    },
-    304: {"description": "Unchanged since the ETag in If-None-Match."},
-    **examples("invalid_request", "search_too_slow"),
-}
-_IF_NONE_MATCH = request_header("If-None-Match", "The ETag of the collection that the client already has.")
+_ANSWERS = answers(Collection, "invalid_request", "search_too_slow")
 
 router = APIRouter(tags=["iiif"], route_class=KnownFieldsRoute)
 
@@ -50,7 +41,7 @@ router = APIRouter(tags=["iiif"], route_class=KnownFieldsRoute)
 @router.get(
     "/iiif/collections/all",
     summary="Get a IIIF collection",
-    openapi_extra=_IF_NONE_MATCH,
+    openapi_extra=IF_NONE_MATCH,
     responses=_ANSWERS,
 )
 @router.get("/iiif/3/collections/all", include_in_schema=False)
@@ -65,7 +56,7 @@ async def of_all(
 @router.get(
     "/iiif/collections/tag/{name:path}",
     summary="Get a IIIF collection of a tag",
-    openapi_extra=_IF_NONE_MATCH,
+    openapi_extra=IF_NONE_MATCH,
     responses=_ANSWERS,
 )
 @router.get("/iiif/3/collections/tag/{name:path}", include_in_schema=False)
@@ -90,7 +81,6 @@ async def _respond(
     path: what follows /collections/ in its address.
     tag: the tag that `path` names; "" for none.
     """
-    version = "2" if request.url.path.startswith(PREFIXES[2]) else "3"
     base = base_url(context, request)
     prefix = next(prefix for prefix in PREFIXES if request.url.path.startswith(prefix))
     query = query_of(wanted)
@@ -116,6 +106,6 @@ async def _respond(
         title=documents.title(filters),
         datasets=[each for each in found.datasets if each.status.HasField("pyramid")],
     )
-    make = documents.collection_2 if version == "2" else documents.collection
-    profile = documents.CONTEXT_2 if version == "2" else documents.CONTEXT
-    return linked_data(context, request, make(page, base), profile)
+    if prefix == PREFIXES[2]:
+        return linked_data(context, request, documents.collection_2(page, base), documents.CONTEXT_2)
+    return linked_data(context, request, documents.collection(page, base), documents.CONTEXT)

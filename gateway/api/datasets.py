@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -25,6 +25,9 @@ from gateway.rpc import Interrupt, ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
 from pipeline.texts import DATASET_ID, MAX_KEY
 from protos.tilewright.status.v1 import status_pb2 as pb
+
+if TYPE_CHECKING:
+    from grpc.aio import UnaryUnaryMultiCallable
 
 StatusBody = schemas.Working | schemas.Ready | schemas.Failed
 
@@ -181,10 +184,7 @@ async def change(context: Parts, dataset_id: str, new: request_schemas.DatasetCh
     if "url" in new.model_fields_set:
         require_allowed(context, new.url)
     request = own_texts.update(known_form(dataset_id), new)
-    try:
-        response = await ask(context.rpc.UpdateDataset, request)
-    except Conflict as conflict:
-        raise await with_state(context, conflict, dataset_id) from conflict
+    response = await ask_in_state(context, context.rpc.UpdateDataset, request)
     if "url" in new.model_fields_set:
         context.relay.poke()
     return json_response(contract.dataset(response.dataset, context.links))
@@ -253,10 +253,7 @@ async def retry(context: Parts, dataset_id: str, new: request_schemas.Retry | No
         require_allowed(context, url)
     context.storage_watch.require()
     request = pb.RetryDatasetRequest(dataset_id=known_form(dataset_id), url=url or "")
-    try:
-        response = await ask(context.rpc.RetryDataset, request)
-    except Conflict as conflict:
-        raise await with_state(context, conflict, dataset_id) from conflict
+    response = await ask_in_state(context, context.rpc.RetryDataset, request)
     context.relay.poke()
     return json_response(contract.status(response.status, context.links, time.time()), 202)
 
@@ -271,17 +268,28 @@ async def cancel(context: Parts, dataset_id: str) -> Response:
 
     A ready dataset stays ready: this ends its refresh, if one is at work.
     """
-    try:
-        response = await ask(context.rpc.CancelDataset, pb.CancelDatasetRequest(dataset_id=known_form(dataset_id)))
-    except Conflict as conflict:
-        raise await with_state(context, conflict, dataset_id) from conflict
+    request = pb.CancelDatasetRequest(dataset_id=known_form(dataset_id))
+    response = await ask_in_state(context, context.rpc.CancelDataset, request)
     return json_response(contract.status(response.status, context.links, time.time()))
 
 
-async def with_state(context: Context, conflict: Conflict, dataset_id: str) -> StateConflict:
-    """Return the error for a request that the dataset's present state does not allow."""
-    present = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=dataset_id))
-    return StateConflict(str(conflict), contract.SHOWN[present.status.state].state)
+class _OfDataset(Protocol):
+    dataset_id: str
+
+
+OfDataset = TypeVar("OfDataset", bound=_OfDataset)
+Answer = TypeVar("Answer")
+
+
+async def ask_in_state(
+    context: Context, method: UnaryUnaryMultiCallable[OfDataset, Answer], request: OfDataset
+) -> Answer:
+    """Make an rpc that a dataset's present state may not allow. Raises StateConflict, with the state, and as `ask`."""
+    try:
+        return await ask(method, request)
+    except Conflict as conflict:
+        present = await ask(context.rpc.GetStatus, pb.GetStatusRequest(dataset_id=request.dataset_id))
+        raise StateConflict(str(conflict), contract.SHOWN[present.status.state].state) from conflict
 
 
 def known_form(dataset_id: str) -> str:

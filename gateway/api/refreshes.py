@@ -8,11 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from gateway.api import contract, refresh_schemas, schemas
-from gateway.api.datasets import known_form, with_state
+from gateway.api.datasets import ask_in_state, known_form
 from gateway.api.routing import KnownFieldsRoute, Parts, json_response
 from gateway.http import examples
 from gateway.rpc import ask
-from pipeline.errors import Conflict
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 router = APIRouter(tags=["datasets"], route_class=KnownFieldsRoute)
@@ -43,10 +42,7 @@ async def refresh(
     """
     context.storage_watch.require()
     request = pb.RefreshDatasetRequest(dataset_id=known_form(dataset_id), force=force)
-    try:
-        response = await ask(context.rpc.RefreshDataset, request)
-    except Conflict as conflict:
-        raise await with_state(context, conflict, dataset_id) from conflict
+    response = await ask_in_state(context, context.rpc.RefreshDataset, request)
     context.relay.poke()
     return json_response(contract.status(response.status, context.links, time.time()), 202)
 
