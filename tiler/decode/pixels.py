@@ -145,7 +145,7 @@ def open_picture(
         image = image.flatten(background=255)
         decisions.append(ON_WHITE)
     chosen = tile_format or (Format.PNG if image.hasalpha() else Format.JPEG)
-    if reader.is_quiet and chosen is not Format.JPEG:
+    if chosen is not Format.JPEG and reader.is_quiet:
         _hear_out(reader, meter)
     samples = (layers[0].reader if layers else reader).samples
     described = _describe(stored, header, reader.number, samples)

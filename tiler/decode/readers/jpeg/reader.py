@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import BinaryIO, ClassVar
 
 import pyvips
@@ -65,8 +66,7 @@ class JpegReader(Reader):
             return self._scans.open(access="sequential", fail_on="error")
         if self._rows is not None:
             return only_rows(image, self._rows)
-        with self.path.open("rb") as file:
-            end = None if options or image.get("vips-loader") != "jpegload" else end_of_only_scan(file)
+        end = None if options or image.get("vips-loader") != "jpegload" else self._end
         if end is None:
             return image
         # Kept, since each has to live as long as its image.
@@ -94,13 +94,13 @@ class JpegReader(Reader):
 
     def require_sound_layout(self) -> None:
         """As Reader.require_sound_layout: checks the scans of a JPEG that has several."""
-        if self._scans is None and is_interlaced(self.open()):
+        if self._scans is None and is_interlaced(self._load()):
             with self.path.open("rb") as file:
                 require_sound_scans(file)
 
     def smaller(self, edge: int) -> pyvips.Image | None:
         """As Reader.smaller: decodes a baseline JPEG at a fraction of its size, or opens the embedded thumbnail."""
-        image, header = self.open(), self.header()
+        image, header = self._load(), self.header()
         if not is_interlaced(image):
             longest = max(header.width, header.height)
             return self.open(shrink=next((shrink for shrink in _SHRINKS if longest >= shrink * edge), 1))
@@ -171,6 +171,12 @@ class JpegReader(Reader):
             return super().remarks()
         text = f"{sum(self._stray):,} bytes behind the last block of the JPEG were ignored."
         return [Warned("bytes_ignored", text)]
+
+    @cached_property
+    def _end(self) -> int | None:
+        """As end_of_only_scan, which may take a pass over the file."""
+        with self.path.open("rb") as file:
+            return end_of_only_scan(file)
 
     def _is_harmless(self, text: str, file: BinaryIO) -> bool:
         if HARMLESS.search(text) or (STRAY in text and has_stray_bytes(file)):
