@@ -36,7 +36,8 @@ from gateway.tiles.pyramid_app import Found, Headers, PyramidApp, fixed
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
 from gateway.tiles.regions import Regions
 from gateway.tiles.scale import service_2, service_3
-from pipeline.pyramids import FULL, Format, Geometry, Level
+from pipeline.pyramids import FULL, Format, Geometry
+from pipeline.regions import QUALITIES
 from protos.tilewright.status.v1 import status_pb2 as pb
 
 IIIF_PREFIX = "/iiif/"
@@ -52,9 +53,6 @@ PROFILE_LINK = {
 
 FEATURES = ["baseUriRedirect", "cors", "jsonldMediaType", "mirroring", "profileLinkHeader", "sizeUpscaling"]
 """Features beyond level 2 (section 5.7)."""
-
-QUALITIES = ["color", "gray", "bitonal"]
-"""Besides `default`."""
 
 GetDataset = Callable[[str], Awaitable[pb.Dataset]]
 """Returns a dataset; raises NotFound or StatusUnavailable."""
@@ -128,8 +126,8 @@ class Iiif(PyramidApp):
         """Return info.json, as JSON-LD if the Accept header names it (section 5.1)."""
         geometry, tile_format, limits = pyramid.geometry, pyramid.format, self._regions.limits
         if version == "2":
-            sizes = _sizes(geometry, tile_format)
-            document = iiif_2.info_2(geometry, tile_format, address, sizes, limits) | service_2(said)
+            stored = _stored_sizes(geometry, tile_format)
+            document = iiif_2.info_2(geometry, tile_format, address, stored, limits) | service_2(said)
         else:
             document = info(geometry, tile_format, address, limits) | service_3(said, address)
         context = iiif_2.IMAGE_CONTEXT if version == "2" else CONTEXT
@@ -153,7 +151,28 @@ def info(geometry: Geometry, tile_format: Format, address: str, limits: Limits) 
         "height": geometry.height,
         "maxWidth": limits.edge,
         "maxArea": limits.area,
-        "sizes": [{"width": level.width, "height": level.height} for level in _sizes(geometry, tile_format)],
+        **_stored_sizes(geometry, tile_format),
+        "extraFormats": [Format.WEBP.value],
+        "extraQualities": [quality for quality in QUALITIES if quality != "default"],
+        "extraFeatures": FEATURES,
+    }
+    if tile_format is not Format.JPEG:
+        document["preferredFormats"] = [tile_format.value]
+    return document
+
+
+def _stored_sizes(geometry: Geometry, tile_format: Format) -> dict[str, Any]:
+    """Return the fields of info.json about what is stored, which are the same in both versions.
+
+    `sizes` are the levels that are one file in the tiles' format: one tile, or full.jpg for JPEG tiles.
+    """
+    full = geometry.level(geometry.full_level)
+    return {
+        "sizes": [
+            {"width": level.width, "height": level.height}
+            for level in geometry.levels
+            if level.tile_count == 1 or (level == full and tile_format is Format.JPEG)
+        ],
         "tiles": [
             {
                 "width": geometry.tile_size,
@@ -162,21 +181,7 @@ def info(geometry: Geometry, tile_format: Format, address: str, limits: Limits) 
                 "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)],
             },
         ],
-        "extraFormats": [Format.WEBP.value],
-        "extraQualities": QUALITIES,
-        "extraFeatures": FEATURES,
     }
-    if tile_format is not Format.JPEG:
-        document["preferredFormats"] = [tile_format.value]
-    return document
-
-
-def _sizes(geometry: Geometry, tile_format: Format) -> list[Level]:
-    """Return the levels that are stored as one file in the tiles' format: one tile, or full.jpg for JPEG tiles."""
-    full = geometry.level(geometry.full_level)
-    return [
-        level for level in geometry.levels if level.tile_count == 1 or (level == full and tile_format is Format.JPEG)
-    ]
 
 
 def _redirect(pyramid: OpenPyramid, target: str, cache_control: bytes) -> Found:

@@ -7,13 +7,13 @@ Section numbers refer to the Image API 2.1.1 (iiif.io/api/image/2.1) and the Pre
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.tiles.image_request import Limits
 from gateway.tiles.manifest import PageOf, facts_of, pages_of
 from gateway.tiles.scale import service_2
-from pipeline.pyramids import Format, Geometry, Level
+from pipeline.pyramids import Format, Geometry
 from pipeline.regions import QUALITIES
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -34,14 +34,14 @@ _SUPPORTED = [
 
 
 def info_2(
-    geometry: Geometry, tile_format: Format, address: str, sizes: Sequence[Level], limits: Limits
+    geometry: Geometry, tile_format: Format, address: str, stored: Mapping[str, Any], limits: Limits
 ) -> dict[str, Any]:
     """Return the content of a pyramid's info.json (Image API, section 5.2).
 
     Parameters
     ----------
     address: URL of the image, without a trailing slash.
-    sizes: of the stored images.
+    stored: the fields about the stored images.
     limits: of other ones.
     """
     profile = {
@@ -58,14 +58,7 @@ def info_2(
         "protocol": "http://iiif.io/api/image",
         "width": geometry.width,
         "height": geometry.height,
-        "sizes": [{"width": level.width, "height": level.height} for level in sizes],
-        "tiles": [
-            {
-                "width": geometry.tile_size,
-                "height": geometry.tile_size,
-                "scaleFactors": [1 << zoom for zoom in range(geometry.max_zoom + 1)],
-            }
-        ],
+        **stored,
         "profile": [LEVEL_2, profile],
     }
 
