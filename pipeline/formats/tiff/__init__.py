@@ -8,6 +8,7 @@ from pipeline.formats.tiff.main_page import Main, full_pages, is_named, labels_i
 from pipeline.formats.tiff.pages import (
     MASK,
     REDUCED,
+    Place,
     directories,
     find,
     kind_of,
@@ -27,6 +28,7 @@ __all__ = [
     "Entry",
     "File",
     "Main",
+    "Place",
     "Tag",
     "directories",
     "find",

@@ -25,7 +25,7 @@ _EPSG_CODES = range(1024, 32767)
 _ESRI = re.compile(r"ESRI PE String = (\w+\[.*\])", re.DOTALL)
 
 
-def georeference_of(file: tiff.File, page: int) -> Georeference | None:
+def georeference_of(file: tiff.File, place: tiff.Place) -> Georeference | None:
     """Return where a page lies, in pixels as stored; None if the file does not say it.
 
     A smaller version of the first page has the first page's place.
@@ -34,9 +34,6 @@ def georeference_of(file: tiff.File, page: int) -> Georeference | None:
     ------
     struct.error: if the file ends within a directory.
     """
-    place = tiff.page_at(file, page)
-    if place is None:
-        return None
     directory = place.read(file)
     if (found := by_directory(directory)) is not None:
         return found

@@ -25,20 +25,17 @@ _SAME_SHAPE = 0.03
 """Relative difference of the shapes of two versions of a page that rounding explains."""
 
 
-def pixel_size_of(file: tiff.File, page: int) -> PixelSize | None:
+def pixel_size_of(file: tiff.File, place: tiff.Place) -> PixelSize | None:
     """Return how large a pixel of a page is, as stored; None if the file does not say it, or says a default.
 
     Parameters
     ----------
-    page: from 0.
+    place: of the page.
 
     Raises
     ------
     struct.error: if the file ends within a directory.
     """
-    place = tiff.page_at(file, page)
-    if place is None:
-        return None
     directory = place.read(file)
     if tiff.is_named(directory):
         return None

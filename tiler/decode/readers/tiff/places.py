@@ -23,11 +23,18 @@ class Places:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._places: dict[int, tiff.Place | None] = {}
         self._directories: dict[Key, _Found] = {}
         self._replaced: dict[int, dict[int, tiff.Entry]] = {}
         self._masks: dict[Key, _Found | None] = {}
         self._options: dict[int, dict[str, int]] = {}
         self._patches: dict[Key, list[Patch]] = {}
+
+    def place(self, file: BinaryIO, page: int) -> tiff.Place | None:
+        """As `tiff.page_at`."""
+        if page not in self._places:
+            self._places[page] = tiff.page_at(file, page)
+        return self._places[page]
 
     def directory(self, file: BinaryIO, page: int, subifd: int | None = None) -> tiff.Directory | None:
         """As `tiff.find`, with the entries of `replace`."""
@@ -69,7 +76,7 @@ class Places:
         if page not in self._options:
             self._options[page] = {"page": page}
             with self._path.open("rb") as file, suppress(struct.error):
-                if place := tiff.page_at(file, page):
+                if place := self.place(file, page):
                     # libvips counts masks, too.
                     require_page(Header("tiff", 1, 1, UNKNOWN_PAGES), place.number)
                     below = {} if place.sub is None else {"subifd": place.sub}

@@ -179,12 +179,14 @@ class TiffReader(Reader):
     def pixel_size(self) -> PixelSize | None:
         """As Reader.pixel_size: by OME-XML, Aperio's or ImageJ's description, or the resolution."""
         with self.path.open("rb") as file:
-            return pixel_size_of(file, self.page)
+            place = self._at.place(file, self.page)
+            return pixel_size_of(file, place) if place else None
 
     def georeference(self) -> Georeference | None:
         """As Reader.georeference: by GeoTIFF's tags."""
         with self.path.open("rb") as file:
-            return georeference_of(file, self.page)
+            place = self._at.place(file, self.page)
+            return georeference_of(file, place) if place else None
 
     def work(self, tile_size: int) -> budget.Work:
         """As Reader.work."""

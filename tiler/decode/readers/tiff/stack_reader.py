@@ -88,7 +88,7 @@ class StackReader(TiffReader):
     def stack(self) -> Stack | None:
         """What the file says about the page's channels, z and t; None if nothing, or something that does not fit."""
         with self.path.open("rb") as file, suppress(struct.error):
-            place, directory = tiff.page_at(file, self.page), self._at.directory(file, self.page)
+            place, directory = self._at.place(file, self.page), self._at.directory(file, self.page)
             if place is not None and place.sub is None and directory is not None:
                 return stack_of(file, place.number, directory)
         return None
@@ -97,7 +97,7 @@ class StackReader(TiffReader):
     def position(self) -> tuple[int, int]:
         """z and t of the page, from 0."""
         with self.path.open("rb") as file, suppress(struct.error):
-            place = tiff.page_at(file, self.page)
+            place = self._at.place(file, self.page)
             if self.stack and self._image:
                 return self.stack.place_of(self._image)[1:]
             found = self.stack.position(place.number) if self.stack and place else None
@@ -283,7 +283,7 @@ class StackReader(TiffReader):
         if self.stack is None:
             return None
         with self.path.open("rb") as file, suppress(struct.error):
-            if place := tiff.page_at(file, self.page):
+            if place := self._at.place(file, self.page):
                 channel = self.stack.channel(place.number)
                 return None if channel is None else self.stack.channels[channel].display
         return None
