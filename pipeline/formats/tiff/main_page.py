@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pipeline.errors import StageError
 from pipeline.formats.tiff.directory import Directory, File, Tag
-from pipeline.formats.tiff.pages import pages
+from pipeline.formats.tiff.pages import Place, pages
 
 MOST_PAGES = 10_000
 """Most pages that are compared, which takes half a second. The main picture of a file with more is one of these."""
@@ -89,12 +89,8 @@ def main_page(file: File) -> Main | None:
     named = 0
     is_sure = False
     with suppress(struct.error):
-        by_ome: frozenset[int] = frozenset()
-        for page, place in enumerate(islice(pages(file), MOST_PAGES)):
-            directory = place.read(file)
-            if page == 0:
-                by_ome = labels_in_ome(directory)
-            if place.number in by_ome or is_named(directory):
+        for page, place, directory, by_ome in _each(file):
+            if by_ome or is_named(directory):
                 named += 1
                 continue
             width, height = directory.value(Tag.WIDTH, 0), directory.value(Tag.HEIGHT, 0)
@@ -125,17 +121,26 @@ def full_pages(file: File) -> list[int]:
     StageError: page_not_found, as main_page.
     struct.error: if the file ends within a directory.
     """
-    found = []
-    by_ome: frozenset[int] = frozenset()
-    for page, place in enumerate(islice(pages(file), MOST_PAGES)):
-        directory = place.read(file)
-        if page == 0:
-            by_ome = labels_in_ome(directory)
-        if not (place.is_reduced or place.number in by_ome or is_named(directory)):
-            found.append(page)
+    each = _each(file)
+    found = [page for page, place, directory, by_ome in each if not (place.is_reduced or by_ome or is_named(directory))]
     if not found and (main := main_page(file)) is not None:
         found.append(main.page)
     return found
+
+
+def _each(file: File) -> Iterator[tuple[int, Place, Directory, bool]]:
+    """Yield each page: its number, its place, its directory, and whether OME-XML names it as a label or a macro view.
+
+    Raises
+    ------
+    struct.error: if the file ends within a directory.
+    """
+    labels: frozenset[int] = frozenset()
+    for page, place in enumerate(islice(pages(file), MOST_PAGES)):
+        directory = place.read(file)
+        if page == 0:
+            labels = labels_in_ome(directory)
+        yield page, place, directory, place.number in labels
 
 
 def is_named(directory: Directory) -> bool:
