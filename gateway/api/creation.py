@@ -13,9 +13,8 @@ from pydantic import BaseModel
 from starlette.types import Receive
 
 from gateway.api.context import Context
-from gateway.api.routing import LaterResponse, disconnected, json_response, request_header, response_header
-from gateway.http import InvalidField, preferred_wait
-from gateway.rpc import Interrupt
+from gateway.api.routing import LaterResponse, json_response, request_header, response_header
+from gateway.http import Interrupt, InvalidField, disconnected, preferred_wait
 from pipeline.errors import StageError
 from pipeline.sources import check_literal_host
 

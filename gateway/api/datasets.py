@@ -20,8 +20,8 @@ from gateway.api.routing import (
     request_header,
     response_header,
 )
-from gateway.http import StateConflict, examples, few, is_not_modified
-from gateway.rpc import Interrupt, ask, wait_until_final
+from gateway.http import Interrupt, StateConflict, examples, few, is_not_modified
+from gateway.rpc import ask, wait_until_final
 from pipeline.errors import Conflict, NotFound
 from pipeline.texts import DATASET_ID, MAX_KEY
 from protos.tilewright.status.v1 import status_pb2 as pb

@@ -21,8 +21,8 @@ from gateway.api.inspection_schemas import (
 from gateway.api.polls import POLL_AFTER
 from gateway.api.routing import RETRY_AFTER, KnownFieldsRoute, Parts, json_response
 from gateway.api.schemas import Error
-from gateway.http import examples
-from gateway.rpc import Interrupt, ask, wait_for_inspection
+from gateway.http import Interrupt, examples
+from gateway.rpc import ask, wait_for_inspection
 from pipeline.errors import NotFound
 from pipeline.pyramids import DEFAULT_TILE_SIZE
 from pipeline.status import FINAL

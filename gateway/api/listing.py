@@ -9,8 +9,7 @@ from fastapi import Depends, Query, Request
 
 from gateway.api import own_texts
 from gateway.api.context import Context
-from gateway.api.routing import disconnected
-from gateway.http import few
+from gateway.http import disconnected, few
 from gateway.rpc import ask
 from pipeline.sources import MAX_URL_LENGTH
 from pipeline.status import is_search

@@ -43,12 +43,6 @@ def json_response(model: BaseModel, status_code: int = 200, headers: dict[str, s
     return Response(model.model_dump_json(exclude_unset=True), status_code, headers, media_type="application/json")
 
 
-async def disconnected(receive: Receive) -> None:
-    """Return once the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 class LaterResponse(Response):
     """A response that is only known after a wait.
 

@@ -12,6 +12,7 @@ from gateway.http.error_page import error_codes_page
 from gateway.http.error_responses import ErrorResponses
 from gateway.http.etags import is_not_modified
 from gateway.http.forwarded import Forwarded
+from gateway.http.interrupts import Interrupt, disconnected, interruptible
 from gateway.http.limited_protocol import RESPONDED, LimitedProtocol
 from gateway.http.limits import SWEEP, Limits
 from gateway.http.own_address import base_of
@@ -45,6 +46,7 @@ __all__ = [
     "Deleted",
     "ErrorResponses",
     "Forwarded",
+    "Interrupt",
     "InvalidField",
     "LimitedProtocol",
     "Limits",
@@ -59,11 +61,13 @@ __all__ = [
     "absent",
     "access_logger",
     "base_of",
+    "disconnected",
     "error_codes_page",
     "error_response",
     "examples",
     "few",
     "handle_error",
+    "interruptible",
     "is_not_modified",
     "preferred_wait",
     "problem_response",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from gateway.http import Interrupt, interruptible
 from gateway.rpc.calls import ask
 from gateway.rpc.gate import REFUSED_AFTER, Gate, GatedRpcs
-from gateway.rpc.waits import Interrupt, interruptible
 from pipeline.errors import StatusUnavailable
 from protos.tilewright.status.v1 import status_pb2 as pb
 

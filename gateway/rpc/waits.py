@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 import grpc
 
+from gateway.http import Interrupt, interruptible
 from gateway.rpc.calls import ask
 from pipeline.errors import NotFound, StatusUnavailable
 from pipeline.status import FINAL, RPC_TIMEOUT, AsyncStatusClient
 from protos.tilewright.status.v1 import status_pb2 as pb
 
-T = TypeVar("T")
-
-Interrupt = Coroutine[Any, Any, object]
-"""A coroutine that ends a wait when it returns."""
-
 logger = logging.getLogger(__name__)
-
-
-async def interruptible(work: Coroutine[Any, Any, T], *interrupts: Interrupt, seconds: float | None = None) -> T | None:
-    """Return what `work` returns; None if the time runs out or one of `interrupts` returns first.
-
-    What has not returned by then is cancelled. Raises what `work` raises.
-    """
-    working = asyncio.ensure_future(work)
-    tasks = {working, *(asyncio.ensure_future(interrupt) for interrupt in interrupts)}
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def wait_until_final(client: AsyncStatusClient, dataset_id: str, seconds: float, *interrupts: Interrupt) -> bool:

@@ -6,7 +6,6 @@ errors, ETags, caching and CORS. If the files of a build are gone, it asks again
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import re
@@ -15,11 +14,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import base_of, error_response, is_not_modified, problem_response
+from gateway.http import base_of, disconnected, error_response, interruptible, is_not_modified, problem_response
 from gateway.tiles.build_files import Damaged, Stale
 from gateway.tiles.dataset_addresses import DATASET_ID, DatasetAddresses
 from gateway.tiles.pyramid_cache import OpenPyramid, PyramidCache
-from gateway.tiles.streams import Stream, client_leaves
+from gateway.tiles.streams import Stream
 from pipeline.errors import NotFound, ObjectMissing, RegionsBusy, StatusUnavailable, StorageError
 from protos.tilewright.status.v1 import status_pb2 as pb
 
@@ -289,21 +288,11 @@ async def _respond(found: Found, scope: Scope, receive: Receive, send: Send, mor
     elif scope["method"] == "HEAD" and found.size is not None:
         await _send(send, found.status, found, b"", found.size, more)
     else:
-        body = await (_unless_client_leaves(found.body, receive) if found.is_slow else found.body())
+        reading = found.body()
+        body = await (interruptible(reading, disconnected(receive)) if found.is_slow else reading)
         if body is None:
             return
         await _send(send, found.status, found, b"" if scope["method"] == "HEAD" else body, len(body), more)
-
-
-async def _unless_client_leaves(body: Body, receive: Receive) -> bytes | None:
-    """Return a body, or None once the client has left: it is then cancelled."""
-    reading, leaving = asyncio.ensure_future(body()), asyncio.create_task(client_leaves(receive))
-    try:
-        await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return await reading if reading.done() else None
-    finally:
-        reading.cancel()
-        leaving.cancel()
 
 
 async def _send(send: Send, status: int, found: Found, body: bytes, length: int | None, more: Headers) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.http import is_not_modified, problem_response
+from gateway.http import disconnected, is_not_modified, problem_response
 
 _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
 """A single range. A request for several ranges gets the whole file, as RFC 9110 allows; clients rarely send one."""
@@ -80,7 +80,7 @@ class Stream:
         pieces = self._read(offset, 0 if scope["method"] == "HEAD" else length)
         first = await anext(pieces, b"")
         await send({"type": "http.response.start", "status": 200 if part is None else 206, "headers": headers})
-        gone = asyncio.create_task(client_leaves(receive))
+        gone = asyncio.create_task(disconnected(receive))
         try:
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in pieces:
@@ -110,9 +110,3 @@ class Stream:
         if offset >= size or offset >= end:
             raise Unsatisfiable
         return offset, end - offset
-
-
-async def client_leaves(receive: Receive) -> None:
-    """Return once the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
