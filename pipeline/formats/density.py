@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import BinaryIO
 
 from pipeline import pixel_size
@@ -36,7 +37,7 @@ PHOTOGRAPHED = (33434, 33437, 37386)
 
 _SEGMENTS, _CHUNKS = 100, 1000
 _JFIF, _EXIF = b"JFIF\0", b"Exif\0\0"
-_APP0, _APP1, _START_OF_SCAN = 0xE0, 0xE1, 0xDA
+_APP0, _APP1 = 0xE0, 0xE1
 _MOST_EXIF = 1 << 16
 _READ = {b"pHYs", b"eXIf"}
 _PER_METRE = 1
@@ -84,26 +85,24 @@ def is_photograph(file: tiff.File, directory: tiff.Directory) -> bool:
     return any(tag in exif.entries for tag in PHOTOGRAPHED)
 
 
-def of_jpeg(file: BinaryIO) -> PixelSize | None:
+def of_jpeg(segments: Iterable[tuple[int | None, bytes]]) -> PixelSize | None:
     """Return the size of a pixel by JFIF's density, or else by EXIF's; None if nothing plausible is stated.
+
+    Parameters
+    ----------
+    segments: of a JPEG, up to its first scan: marker and body.
 
     Raises
     ------
     struct.error: if the EXIF is broken.
     """
     jfif: PixelSize | None = None
-    file.seek(2)
-    for _ in range(_SEGMENTS):
-        head = file.read(4)
-        if len(head) < 4 or head[0] != 0xFF or head[1] == _START_OF_SCAN:
-            break
-        length = int.from_bytes(head[2:], "big") - 2
-        body = file.read(max(0, length))
-        if head[1] == _APP0 and body.startswith(_JFIF) and len(body) >= 12:
+    for marker, body in islice(segments, _SEGMENTS):
+        if marker == _APP0 and body.startswith(_JFIF) and len(body) >= 12:
             unit, across, down = struct.unpack_from(">BHH", body, 7)
             metres = METRES.get(unit + 1)  # 1 and 2 here
             jfif = measured(across, down, metres) if metres else None
-        if head[1] == _APP1 and body.startswith(_EXIF):
+        if marker == _APP1 and body.startswith(_EXIF):
             exif = io.BytesIO(body.removeprefix(_EXIF))
             directory = _first(exif)
             if directory is None or is_photograph(exif, directory):

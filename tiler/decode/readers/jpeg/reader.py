@@ -23,7 +23,7 @@ from tiler.decode.reader import Reader
 from tiler.decode.readers.jpeg.damage import rows_before_last_interval, sound_rows_of, sound_scans
 from tiler.decode.readers.jpeg.entropy import MOST_BYTES, Broken, stray_bytes
 from tiler.decode.readers.jpeg.scans import begin_of_only_scan, require_sound_scans
-from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes
+from tiler.decode.readers.jpeg.segments import has_odd_scan, has_profile, has_stray_bytes, segments
 from tiler.decode.readers.jpeg.unread import END, Unread, end_of_only_scan, first_end
 from tiler.decode.smaller_versions import is_cheap, shows_all
 
@@ -141,7 +141,7 @@ class JpegReader(Reader):
     def pixel_size(self) -> PixelSize | None:
         """As Reader.pixel_size: by JFIF's or EXIF's density."""
         with self.path.open("rb") as file:
-            return density.of_jpeg(file)
+            return density.of_jpeg(segments(file))
 
     def shown_by(self) -> frozenset[str]:
         """As Reader.shown_by. libvips leaves out a profile whose first part is missing."""

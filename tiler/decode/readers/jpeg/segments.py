@@ -25,7 +25,7 @@ def has_odd_scan(file: BinaryIO) -> bool:
     libjpeg warns of it when it begins to decode, and not when it reads the header.
     """
     sequential = False
-    for marker, body in _segments(file):
+    for marker, body in segments(file):
         if marker in _SEQUENTIAL_FRAMES:
             sequential = True
         if marker == _START_OF_SCAN:
@@ -35,17 +35,17 @@ def has_odd_scan(file: BinaryIO) -> bool:
 
 def has_stray_bytes(file: BinaryIO) -> bool:
     """Return whether a JPEG has bytes outside of any segment before its first scan (T.81, B.1.1)."""
-    return any(marker is None for marker, _ in _segments(file))
+    return any(marker is None for marker, _ in segments(file))
 
 
 def has_profile(file: BinaryIO) -> bool:
     """Return whether a JPEG has a part of a colour profile before its first scan (ICC.1:2022, B.4)."""
-    return any(marker == _APP2 and body.startswith(_PROFILE) for marker, body in _segments(file))
+    return any(marker == _APP2 and body.startswith(_PROFILE) for marker, body in segments(file))
 
 
 def has_several_images(file: BinaryIO) -> bool:
     """Return whether further images follow the first one (CIPA DC-007, Multi-Picture Format)."""
-    return any(marker == _APP2 and body.startswith(_SEVERAL_IMAGES) for marker, body in _segments(file))
+    return any(marker == _APP2 and body.startswith(_SEVERAL_IMAGES) for marker, body in segments(file))
 
 
 def restarts(file: BinaryIO, width: int) -> int | None:
@@ -56,7 +56,7 @@ def restarts(file: BinaryIO, width: int) -> int | None:
     width: of the image in pixels.
     """
     interval, across, down = 0, 0, 0
-    for marker, body in _segments(file):
+    for marker, body in segments(file):
         if marker == _RESTART_INTERVAL and len(body) >= 2:
             interval = int.from_bytes(body[:2], "big")
         if marker in _SEQUENTIAL_FRAMES and len(body) > 5:
@@ -69,7 +69,7 @@ def restarts(file: BinaryIO, width: int) -> int | None:
     return down * -(-interval // -(-width // across))
 
 
-def _segments(file: BinaryIO) -> Iterator[tuple[int | None, bytes]]:
+def segments(file: BinaryIO) -> Iterator[tuple[int | None, bytes]]:
     """Yield the segments of a JPEG up to the first scan's header: marker and body.
 
     If bytes follow that are outside of any segment, None is yielded as the last marker.
